@@ -1,0 +1,177 @@
+//! Where the model runs, and in which precision. The only place that knows of CUDA and Metal.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A compute device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The first CUDA or Metal device this build and machine offer, otherwise the CPU.
+    #[default]
+    Auto,
+    /// The processor, on all cores.
+    Cpu,
+    /// An NVIDIA GPU by its ordinal; needs the feature `cuda`.
+    Cuda(usize),
+    /// An Apple GPU; needs the feature `metal`.
+    Metal,
+}
+
+/// The precision of weights, and off the CPU of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DType {
+    /// f32 on the CPU, bf16 on a GPU.
+    #[default]
+    Auto,
+    /// 32-bit floating point.
+    F32,
+    /// bfloat16: half the memory, 8 bits of precision.
+    Bf16,
+    /// IEEE half precision.
+    F16,
+}
+
+/// A device that cannot be had, or a name that means none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The device is not compiled in, absent or out of order.
+    #[error("device {device} is not available: {reason}")]
+    Unavailable {
+        /// The device asked for.
+        device: Device,
+        /// Why it cannot be used.
+        reason: String,
+    },
+    /// Not the name of a device.
+    #[error("unknown device `{0}`: expected auto, cpu, cuda, cuda:N or metal")]
+    UnknownDevice(String),
+    /// Not the name of a precision.
+    #[error("unknown dtype `{0}`: expected auto, f32, bf16 or f16")]
+    UnknownDType(String),
+}
+
+impl Device {
+    /// Opens the device.
+    pub(crate) fn open(self) -> Result<candle_core::Device, DeviceError> {
+        match self {
+            Self::Auto => Ok(Self::best()),
+            Self::Cpu => Ok(candle_core::Device::Cpu),
+            Self::Cuda(_) if !candle_core::utils::cuda_is_available() => {
+                Err(self.unavailable("this build has no CUDA support (build with `--features cuda`)"))
+            }
+            Self::Cuda(ordinal) => {
+                candle_core::Device::new_cuda(ordinal).map_err(|e| self.unavailable(e))
+            }
+            Self::Metal if !candle_core::utils::metal_is_available() => {
+                Err(self.unavailable("this build has no Metal support (build with `--features metal`)"))
+            }
+            Self::Metal => candle_core::Device::new_metal(0).map_err(|e| self.unavailable(e)),
+        }
+    }
+
+    /// A compiled-in GPU that opens, otherwise the CPU. A GPU build on a machine without one is
+    /// an ordinary case, so failing to open it is not an error here.
+    fn best() -> candle_core::Device {
+        let gpus = [
+            (candle_core::utils::cuda_is_available(), Self::Cuda(0)),
+            (candle_core::utils::metal_is_available(), Self::Metal),
+        ];
+        gpus.into_iter()
+            .filter(|(compiled, _)| *compiled)
+            .find_map(|(_, gpu)| gpu.open().ok())
+            .unwrap_or(candle_core::Device::Cpu)
+    }
+
+    fn unavailable(self, reason: impl fmt::Display) -> DeviceError {
+        // The driver's messages can span lines.
+        let reason = reason.to_string().lines().next().unwrap_or_default().to_owned();
+        DeviceError::Unavailable { device: self, reason }
+    }
+}
+
+impl DType {
+    /// The precision on `device`.
+    pub(crate) fn on(self, device: &candle_core::Device) -> candle_core::DType {
+        match self {
+            Self::Auto if device.is_cpu() => candle_core::DType::F32,
+            Self::Auto | Self::Bf16 => candle_core::DType::BF16,
+            Self::F32 => candle_core::DType::F32,
+            Self::F16 => candle_core::DType::F16,
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = DeviceError;
+
+    fn from_str(name: &str) -> Result<Self, DeviceError> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            "metal" => Ok(Self::Metal),
+            _ => name
+                .strip_prefix("cuda:")
+                .and_then(|ordinal| ordinal.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| DeviceError::UnknownDevice(name.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Metal => f.write_str("metal"),
+        }
+    }
+}
+
+impl FromStr for DType {
+    type Err = DeviceError;
+
+    fn from_str(name: &str) -> Result<Self, DeviceError> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
+            _ => Err(DeviceError::UnknownDType(name.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_typos_are_errors() {
+        for name in ["auto", "cpu", "cuda:3", "metal"] {
+            assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
+        }
+        assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
+        for name in ["gpu", "cuda:", "cuda:x", ""] {
+            assert!(name.parse::<Device>().unwrap_err().to_string().contains("expected"));
+        }
+        for name in ["auto", "f32", "bf16", "f16"] {
+            assert_eq!(name.parse::<DType>().unwrap().to_string(), name);
+        }
+        assert!("int8".parse::<DType>().is_err());
+    }
+}

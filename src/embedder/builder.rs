@@ -1,0 +1,186 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::EmbedError;
+use super::input::PixelLimits;
+use super::{Embedder, Inner};
+use crate::device::{DType, Device};
+use crate::model::{Config, Qwen25Vl};
+use crate::preprocess::{ImageLimits, Preprocessor, PromptConfig};
+use crate::video::{OpenOptions, Sampling};
+
+/// Frames per video in the published evaluation.
+const FRAMES: usize = 8;
+/// Pixels of one visual token: the square of patch size x merge size.
+const PIXELS_PER_TOKEN: u64 = 28 * 28;
+/// Visual tokens per frame in the published evaluation.
+const TOKENS_PER_FRAME: u64 = 200;
+/// Tokens of a batch: a processor is busy with few, a GPU wants many.
+const CPU_BATCH_TOKENS: usize = 2048;
+const GPU_BATCH_TOKENS: usize = 16_384;
+/// Threads that decode ahead of the model, at the most.
+const MAX_DECODE_THREADS: usize = 8;
+
+/// Settings of an [`Embedder`]; the defaults are those of the published evaluation.
+///
+/// ```
+/// use gve::{DType, Device, Embedder, Input};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+/// let embedder = Embedder::builder(model_dir)
+///     .device(Device::Cpu)
+///     .dtype(DType::F32)
+///     .tokens_per_frame(100)
+///     .build()?;
+/// assert_eq!(embedder.embed_one(&Input::text("a dog runs"))?.dim(), embedder.dim());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct EmbedderBuilder {
+    model_dir: PathBuf,
+    device: Device,
+    dtype: DType,
+    sampling: Sampling,
+    pixels: PixelLimits,
+    instruction: Option<String>,
+    max_length: usize,
+    batch_tokens: Option<usize>,
+    decode_threads: Option<usize>,
+    video: OpenOptions,
+    image_limits: ImageLimits,
+}
+
+impl EmbedderBuilder {
+    pub(super) fn new(model_dir: PathBuf) -> Self {
+        Self {
+            model_dir,
+            device: Device::default(),
+            dtype: DType::default(),
+            sampling: Sampling::Uniform { frames: FRAMES },
+            pixels: PixelLimits {
+                min_pixels: None,
+                max_pixels: Some(TOKENS_PER_FRAME * PIXELS_PER_TOKEN),
+            },
+            instruction: None,
+            max_length: PromptConfig::DEFAULT_MAX_LENGTH,
+            batch_tokens: None,
+            decode_threads: None,
+            video: OpenOptions::default(),
+            image_limits: ImageLimits::default(),
+        }
+    }
+
+    /// Where the model runs.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Precision of the weights.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Which frames of a video to look at, where the input does not say. Default: 8, evenly
+    /// spread.
+    pub fn sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// Bounds on the area of pictures, where the input does not say.
+    pub fn pixels(mut self, pixels: PixelLimits) -> Self {
+        self.pixels = pixels;
+        self
+    }
+
+    /// Most visual tokens per frame or image, 28 x 28 pixels each. Default: 200.
+    pub fn tokens_per_frame(mut self, tokens: u64) -> Self {
+        self.pixels.max_pixels = Some(tokens.saturating_mul(PIXELS_PER_TOKEN));
+        self
+    }
+
+    /// The instruction of inputs that have none. Default: the chat template's system turn.
+    pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
+        self.instruction = Some(instruction.into());
+        self
+    }
+
+    /// Longest input in tokens; text beyond it is cut off. Default: 8192.
+    pub fn max_length(mut self, tokens: usize) -> Self {
+        self.max_length = tokens;
+        self
+    }
+
+    /// Tokens that are run through the model together. More is faster on a GPU and takes more
+    /// memory. Default: 2048 on the CPU, 16384 elsewhere.
+    pub fn batch_tokens(mut self, tokens: usize) -> Self {
+        self.batch_tokens = Some(tokens);
+        self
+    }
+
+    /// Threads that decode ahead of the model. Default: half of the cores, at most 8.
+    pub fn decode_threads(mut self, threads: usize) -> Self {
+        self.decode_threads = Some(threads);
+        self
+    }
+
+    /// How video files are opened.
+    pub fn video(mut self, options: OpenOptions) -> Self {
+        self.video = options;
+        self
+    }
+
+    /// Bounds on image files.
+    pub fn image_limits(mut self, limits: ImageLimits) -> Self {
+        self.image_limits = limits;
+        self
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// A device that is not there, or a checkpoint that cannot be loaded.
+    pub fn build(self) -> Result<Embedder, EmbedError> {
+        let device = self.device.open()?;
+        let dtype = self.dtype.on(&device);
+        let config = Config::load(&self.model_dir)?;
+        let preprocessor = Preprocessor::load(
+            &self.model_dir,
+            PromptConfig {
+                spatial_merge_size: config.vision.spatial_merge_size,
+                tokens_per_second: config.vision.tokens_per_second,
+                image_token_id: config.image_token_id,
+                video_token_id: config.video_token_id,
+                vision_start_token_id: Some(config.vision_start_token_id),
+                vision_end_token_id: None,
+                max_length: self.max_length,
+            },
+        )?;
+        let model = Qwen25Vl::load(&self.model_dir, dtype, &device)?;
+        let default_batch = if device.is_cpu() { CPU_BATCH_TOKENS } else { GPU_BATCH_TOKENS };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.decode_threads.unwrap_or((cores / 2).clamp(1, MAX_DECODE_THREADS));
+        let decode_pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("gve-decode-{i}"))
+            .build()
+            .map_err(|e| EmbedError::Job(e.to_string()))?;
+        Ok(Embedder {
+            inner: Arc::new(Inner {
+                model,
+                preprocessor,
+                decode_pool,
+                sampling: self.sampling,
+                pixels: self.pixels,
+                instruction: self.instruction,
+                batch_tokens: self.batch_tokens.unwrap_or(default_batch),
+                video: self.video,
+                image_limits: self.image_limits,
+            }),
+        })
+    }
+}

@@ -1,0 +1,82 @@
+/// A point of the embedding space: an L2-normalised vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    values: Vec<f32>,
+    num_tokens: usize,
+    warnings: Vec<String>,
+}
+
+impl Embedding {
+    /// Normalises a pooled hidden state; `None` when it is not finite or has no direction.
+    pub(super) fn from_hidden_state(
+        mut values: Vec<f32>,
+        num_tokens: usize,
+        warnings: Vec<String>,
+    ) -> Option<Self> {
+        // In f64, so that the norm of a long vector is exact to f32.
+        let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+        if !norm.is_finite() || norm == 0.0 {
+            return None;
+        }
+        for value in &mut values {
+            *value = (f64::from(*value) / norm) as f32;
+        }
+        Some(Self { values, num_tokens, warnings })
+    }
+
+    /// Number of values: the model's `hidden_size`.
+    pub fn dim(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The vector, of length 1.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The vector, of length 1.
+    pub fn into_vec(self) -> Vec<f32> {
+        self.values
+    }
+
+    /// Tokens the model read for it, visual ones included.
+    pub fn num_tokens(&self) -> usize {
+        self.num_tokens
+    }
+
+    /// What was odd about the input but no reason to fail, such as frames that could not be
+    /// decoded and were replaced by their neighbours.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Cosine similarity, in [-1, 1]; `None` when the dimensions differ.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let embedder = gve::Embedder::load(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model"))?;
+    /// let dog = embedder.embed_one(&gve::Input::text("a dog runs"))?;
+    /// let again = embedder.embed_one(&gve::Input::text("a dog runs"))?;
+    /// assert!(dog.cosine(&again).is_some_and(|c| c > 0.999));
+    /// # Ok(()) }
+    /// ```
+    pub fn cosine(&self, other: &Self) -> Option<f32> {
+        (self.dim() == other.dim())
+            .then(|| self.values.iter().zip(&other.values).map(|(a, b)| a * b).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_states_are_normalised_and_bad_ones_refused() {
+        let embedding = Embedding::from_hidden_state(vec![3.0, 0.0, -4.0], 7, vec![]).unwrap();
+        assert_eq!(embedding.as_slice(), [0.6, 0.0, -0.8]);
+        assert_eq!((embedding.dim(), embedding.num_tokens()), (3, 7));
+        for bad in [vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0], vec![0.0, 0.0]] {
+            assert_eq!(Embedding::from_hidden_state(bad, 1, vec![]), None);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+use crate::device::DeviceError;
+use crate::model::ModelError;
+use crate::preprocess::PreprocessError;
+use crate::video::VideoError;
+
+/// Why an input has no embedding, or an embedder could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmbedError {
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The checkpoint cannot be loaded, or a tensor operation failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// An image, a prompt or the checkpoint's preprocessing files are at fault.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// A video cannot be read or sampled.
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    /// An input without parts.
+    #[error("an input without content: give at least one text, image or video")]
+    EmptyInput,
+    /// A list of frames without a frame.
+    #[error("a video part without frames")]
+    NoFrames,
+    /// A setting that no input could be embedded with.
+    #[error("{setting} must be {expected}, got {got}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it was.
+        got: String,
+    },
+    /// The hidden state overflowed, as f16 can.
+    #[error("the embedding is not finite in {dtype}: use f32 or bf16")]
+    NotFinite {
+        /// Precision of the activations.
+        dtype: crate::device::DType,
+    },
+    /// Frames cannot be decoded by a build without FFmpeg.
+    #[error("{}: this build cannot decode video; enable the feature `video`, or hand over frames", path.display())]
+    NoVideoSupport {
+        /// The video asked for.
+        path: std::path::PathBuf,
+    },
+    /// The job was cancelled before this input's turn.
+    #[error("cancelled")]
+    Cancelled,
+    /// A thread of the job could not be started, or ended without a result.
+    #[error("embedding job failed: {0}")]
+    Job(String),
+}

@@ -1,0 +1,248 @@
+//! Inputs as JSON lines.
+//!
+//! ```json
+//! {"id": "q1", "instruction": "...", "content": [
+//!   {"type": "text", "text": "..."},
+//!   {"type": "image", "image": "a.png", "max_pixels": 37632},
+//!   {"type": "video", "video": "b.mp4", "nframes": 8, "start": 1.5, "end": 9.0},
+//!   {"type": "video", "frames": ["f0.png", "f1.png"], "fps": 1.0}]}
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+use crate::video::{Sampling, TimeRange};
+
+/// A line of JSON that is not an input.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputJsonError {
+    /// Not JSON, an unknown key, a missing or mistyped value.
+    #[error("not an input: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Nothing to embed.
+    #[error("`content` is empty: give at least one text, image or video")]
+    EmptyContent,
+    /// Values that contradict each other or make no sense.
+    #[error("content[{index}]: {reason}")]
+    Part {
+        /// Place of the part in `content`, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    instruction: Option<String>,
+    content: Vec<Content>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+enum Content {
+    Text { text: String },
+    Image { image: PathBuf, min_pixels: Option<u64>, max_pixels: Option<u64> },
+    Video(Video),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Video {
+    video: Option<PathBuf>,
+    frames: Option<Vec<PathBuf>>,
+    nframes: Option<usize>,
+    fps: Option<f64>,
+    min_frames: Option<usize>,
+    max_frames: Option<usize>,
+    start: Option<f64>,
+    end: Option<f64>,
+    min_pixels: Option<u64>,
+    max_pixels: Option<u64>,
+}
+
+impl Input {
+    /// Reads one JSON line, whose relative paths are relative to `base`. Returns the line's `id`
+    /// beside the input.
+    ///
+    /// # Errors
+    /// [`InputJsonError`]; unknown keys are errors.
+    pub fn from_json(line: &str, base: &Path) -> Result<(Option<String>, Self), InputJsonError> {
+        let line: Line = serde_json::from_str(line)?;
+        if line.content.is_empty() {
+            return Err(InputJsonError::EmptyContent);
+        }
+        let parts = line
+            .content
+            .into_iter()
+            .enumerate()
+            .map(|(index, content)| {
+                content.into_part(base).map_err(|reason| InputJsonError::Part { index, reason })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok((line.id, Self { parts, instruction: line.instruction }))
+    }
+}
+
+impl Content {
+    fn into_part(self, base: &Path) -> Result<Part, &'static str> {
+        match self {
+            Self::Text { text } => Ok(Part::Text(text)),
+            Self::Image { image, min_pixels, max_pixels } => Ok(Part::Image(ImagePart {
+                source: ImageSource::Path(base.join(image)),
+                pixels: limits(min_pixels, max_pixels)?,
+            })),
+            Self::Video(video) => video.into_part(base),
+        }
+    }
+}
+
+impl Video {
+    fn into_part(mut self, base: &Path) -> Result<Part, &'static str> {
+        let pixels = limits(self.min_pixels, self.max_pixels)?;
+        if self.fps.is_some_and(|fps| !(fps.is_finite() && fps > 0.0)) {
+            return Err("`fps` must be a positive number");
+        }
+        match (self.video.take(), self.frames.take()) {
+            (Some(video), None) => Ok(Part::Video(VideoPart {
+                path: base.join(video),
+                sampling: self.sampling()?,
+                range: self.range()?,
+                pixels,
+            })),
+            (None, Some(frames)) => Ok(Part::Frames(FramesPart {
+                fps: self.fps_of_frames(&frames)?,
+                frames: frames.into_iter().map(|f| ImageSource::Path(base.join(f))).collect(),
+                pixels,
+            })),
+            _ => Err("a video part takes either `video` (a file) or `frames` (a list of images)"),
+        }
+    }
+
+    fn sampling(&self) -> Result<Option<Sampling>, &'static str> {
+        let bounded = self.min_frames.is_some() || self.max_frames.is_some();
+        match (self.nframes, self.fps) {
+            (Some(_), Some(_)) => Err("give `nframes` or `fps`, not both"),
+            (_, None) if bounded => Err("`min_frames` and `max_frames` go with `fps`"),
+            (Some(0), None) => Err("`nframes` must be at least 1"),
+            (Some(frames), None) => Ok(Some(Sampling::Uniform { frames })),
+            (None, Some(fps)) => {
+                let (min_frames, max_frames) = (self.min_frames, self.max_frames);
+                if min_frames.zip(max_frames).is_some_and(|(min, max)| min > max) {
+                    return Err("`min_frames` is larger than `max_frames`");
+                }
+                Ok(Some(Sampling::Fps { fps, min_frames, max_frames }))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn range(&self) -> Result<TimeRange, &'static str> {
+        let (start_seconds, end_seconds) = (self.start, self.end);
+        let start = start_seconds.unwrap_or(0.0);
+        if !(start >= 0.0 && start < end_seconds.unwrap_or(f64::INFINITY)) {
+            return Err("`start` must be at least 0 and lie before `end`");
+        }
+        Ok(TimeRange { start_seconds, end_seconds })
+    }
+
+    fn fps_of_frames(&self, frames: &[PathBuf]) -> Result<f64, &'static str> {
+        let only_for_files = [self.nframes, self.min_frames, self.max_frames].iter().any(Option::is_some)
+            || self.start.is_some()
+            || self.end.is_some();
+        if only_for_files {
+            return Err("`frames` are taken as they are: only `fps` and pixel bounds go with them");
+        }
+        if frames.is_empty() {
+            return Err("`frames` is empty");
+        }
+        self.fps.ok_or("`frames` need `fps`, the frames per second of this list: the model's sense of time rests on it")
+    }
+}
+
+fn limits(min_pixels: Option<u64>, max_pixels: Option<u64>) -> Result<PixelLimits, &'static str> {
+    if let (Some(min), Some(max)) = (min_pixels, max_pixels)
+        && min > max
+    {
+        return Err("`min_pixels` is larger than `max_pixels`");
+    }
+    Ok(PixelLimits { min_pixels, max_pixels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<(Option<String>, Input), InputJsonError> {
+        Input::from_json(line, Path::new("/data"))
+    }
+
+    #[test]
+    fn parts_keep_their_order_and_paths_their_base() {
+        let line = r#"{"id": "q1", "instruction": "Find it.", "content": [
+            {"type": "video", "video": "b.mp4", "fps": 2, "max_frames": 10, "start": 1.5},
+            {"type": "text", "text": "then"},
+            {"type": "image", "image": "/abs/a.png", "max_pixels": 37632},
+            {"type": "video", "frames": ["f0.png", "f1.png"], "fps": 1.0}]}"#
+            .replace('\n', " ");
+        let (id, input) = parse(&line).unwrap();
+        assert_eq!(id.as_deref(), Some("q1"));
+        assert_eq!(input.instruction.as_deref(), Some("Find it."));
+        let expected = [
+            Part::Video(VideoPart {
+                path: "/data/b.mp4".into(),
+                sampling: Some(Sampling::Fps { fps: 2.0, min_frames: None, max_frames: Some(10) }),
+                range: TimeRange { start_seconds: Some(1.5), end_seconds: None },
+                pixels: PixelLimits::default(),
+            }),
+            Part::Text("then".into()),
+            Part::Image(ImagePart {
+                source: ImageSource::Path("/abs/a.png".into()),
+                pixels: PixelLimits { min_pixels: None, max_pixels: Some(37632) },
+            }),
+            Part::Frames(FramesPart {
+                frames: vec![
+                    ImageSource::Path("/data/f0.png".into()),
+                    ImageSource::Path("/data/f1.png".into()),
+                ],
+                fps: 1.0,
+                pixels: PixelLimits::default(),
+            }),
+        ];
+        assert_eq!(input.parts, expected);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("{", "not an input"),
+            (r#"{"content": []}"#, "empty"),
+            (r#"{"contents": []}"#, "contents"),
+            (r#"{"content": [{"type": "text", "txt": "a"}]}"#, "txt"),
+            (r#"{"content": [{"type": "image", "image": "a", "nframes": 2}]}"#, "nframes"),
+            (r#"{"content": [{"type": "video", "video": "a", "typo": 2}]}"#, "typo"),
+            (r#"{"content": [{"type": "audio", "audio": "a"}]}"#, "audio"),
+            (r#"{"content": [{"type": "video"}]}"#, "either `video`"),
+            (r#"{"content": [{"type": "video", "video": "a", "nframes": 2, "fps": 1}]}"#, "not both"),
+            (r#"{"content": [{"type": "video", "video": "a", "min_frames": 2}]}"#, "go with `fps`"),
+            (r#"{"content": [{"type": "video", "video": "a", "nframes": 0}]}"#, "at least 1"),
+            (r#"{"content": [{"type": "video", "video": "a", "fps": -1}]}"#, "positive"),
+            (r#"{"content": [{"type": "video", "video": "a", "start": 3, "end": 2}]}"#, "before `end`"),
+            (r#"{"content": [{"type": "video", "frames": ["a"]}]}"#, "need `fps`"),
+            (r#"{"content": [{"type": "video", "frames": [], "fps": 1}]}"#, "`frames` is empty"),
+            (r#"{"content": [{"type": "image", "image": "a", "min_pixels": 9, "max_pixels": 8}]}"#, "larger"),
+        ];
+        for (line, named) in cases {
+            let message = parse(line).unwrap_err().to_string();
+            assert!(message.contains(named), "{line}: {message}");
+            assert!(!message.contains('\n'));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! From inputs to embeddings: the room that joins video, preprocessing and model.
+//!
+//! An [`Input`] is prepared (files decoded and sampled, pixels made patches, text made tokens), packed with
+//! others into a batch, run through the model, and its last token's hidden state is normalised: the
+//! [`Embedding`]. Preparation runs on threads of its own ahead of the model, so that neither
+//! waits for the other.
+
+mod builder;
+mod cancel;
+mod embedding;
+mod error;
+mod input;
+mod iter;
+mod json;
+mod pipeline;
+mod prepare;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use builder::EmbedderBuilder;
+pub use cancel::CancelToken;
+pub use embedding::Embedding;
+pub use error::EmbedError;
+pub use input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+pub use iter::EmbedIter;
+pub use json::InputJsonError;
+
+use crate::device::DType;
+use crate::model::{PackedBatch, Qwen25Vl};
+use crate::preprocess::{ImageLimits, Preprocessor};
+use crate::video::{OpenOptions, Sampling};
+use prepare::Prepared;
+
+/// Turns texts, images, videos and compositions of them into embeddings of one space.
+///
+/// Loading takes seconds, cloning nothing: clones share one model. It is `Send` and `Sync`.
+///
+/// ```
+/// use gve::{Embedder, Input};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+/// # let image = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/media/rabbit.png");
+/// let embedder = Embedder::load(model_dir)?;
+/// let inputs = [Input::image(image), Input::text("a rabbit in the meadow"), Input::image("missing.png")];
+/// let embeddings = embedder.embed(&inputs);
+/// assert!(embeddings[0].is_ok() && embeddings[1].is_ok());
+/// assert!(embeddings[2].as_ref().is_err_and(|e| e.to_string().contains("missing.png")));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Embedder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    model: Qwen25Vl,
+    preprocessor: Preprocessor,
+    decode_pool: rayon::ThreadPool,
+    sampling: Sampling,
+    pixels: PixelLimits,
+    instruction: Option<String>,
+    batch_tokens: usize,
+    #[cfg_attr(not(feature = "video"), allow(dead_code))]
+    video: OpenOptions,
+    image_limits: ImageLimits,
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Inputs that have their embedding or their error.
+    pub done: usize,
+    /// Inputs in all.
+    pub total: usize,
+}
+
+impl Embedder {
+    /// An embedder with default settings from a model directory in Hugging Face layout.
+    ///
+    /// # Errors
+    /// As [`EmbedderBuilder::build`].
+    pub fn load(model_dir: impl Into<PathBuf>) -> Result<Self, EmbedError> {
+        Self::builder(model_dir).build()
+    }
+
+    /// Settings for an embedder of the model in `model_dir`.
+    pub fn builder(model_dir: impl Into<PathBuf>) -> EmbedderBuilder {
+        EmbedderBuilder::new(model_dir.into())
+    }
+
+    /// Values in an embedding.
+    pub fn dim(&self) -> usize {
+        self.inner.model.config().text.hidden_size
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &crate::model::Config {
+        self.inner.model.config()
+    }
+
+    /// Embeds one input.
+    ///
+    /// # Errors
+    /// [`EmbedError`], naming the file at fault.
+    pub fn embed_one(&self, input: &Input) -> Result<Embedding, EmbedError> {
+        let prepared = self.inner.prepare(input)?;
+        let mut embedded = self.inner.forward_each(vec![prepared]);
+        embedded.pop().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned())))
+    }
+
+    /// Embeds many inputs: one result each, in their order. An input that fails takes nothing
+    /// else with it.
+    pub fn embed(&self, inputs: &[Input]) -> Vec<Result<Embedding, EmbedError>> {
+        self.embed_with(inputs, &CancelToken::new(), |_| {})
+    }
+
+    /// As [`embed`](Self::embed), telling `progress` of every result. Inputs whose turn has not
+    /// come when `cancel` is set end as [`EmbedError::Cancelled`].
+    pub fn embed_with(
+        &self,
+        inputs: &[Input],
+        cancel: &CancelToken,
+        mut progress: impl FnMut(Progress),
+    ) -> Vec<Result<Embedding, EmbedError>> {
+        let total = inputs.len();
+        let mut results = Vec::with_capacity(total);
+        pipeline::run(&self.inner, inputs.iter(), cancel, |result| {
+            results.push(result);
+            progress(Progress { done: results.len(), total });
+            true
+        });
+        results.resize_with(total, || Err(EmbedError::Cancelled));
+        results
+    }
+
+    /// Embeds inputs as they come, one result each in their order, decoding the next while the
+    /// model runs the present ones. Dropping the iterator ends the job.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+    /// # let embedder = gve::Embedder::load(model_dir)?;
+    /// let inputs = (0..100).map(|i| gve::Input::text(format!("clip number {i}")));
+    /// for embedding in embedder.embed_iter(inputs).take(3) {
+    ///     println!("{:?}", &embedding?.as_slice()[..4]);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn embed_iter<I>(&self, inputs: I) -> EmbedIter
+    where
+        I: IntoIterator<Item = Input>,
+        I::IntoIter: Send + 'static,
+    {
+        EmbedIter::start(self.inner.clone(), inputs.into_iter())
+    }
+}
+
+impl Inner {
+    /// Embeds prepared inputs together. Should the batch fail as a whole (out of memory, say),
+    /// each is tried alone, so that an error belongs to one input.
+    fn forward_each(&self, batch: Vec<Prepared>) -> Vec<Result<Embedding, EmbedError>> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        match self.forward(&batch) {
+            Ok(embeddings) => embeddings,
+            Err(error) if batch.len() == 1 => vec![Err(error)],
+            Err(_) => batch.into_iter().flat_map(|one| self.forward_each(vec![one])).collect(),
+        }
+    }
+
+    fn forward(&self, batch: &[Prepared]) -> Result<Vec<Result<Embedding, EmbedError>>, EmbedError> {
+        let mut packed = PackedBatch::default();
+        for prepared in batch {
+            packed.lengths.push(prepared.num_tokens());
+            packed.input_ids.extend(&prepared.encoding.input_ids);
+            for (all, its) in packed.position_ids.iter_mut().zip(&prepared.encoding.position_ids) {
+                all.extend(its);
+            }
+            packed.visuals.extend(&prepared.visuals);
+        }
+        let pooled = self.model.last_hidden_states(&packed)?;
+        let rows: Vec<Vec<f32>> = pooled.to_vec2().map_err(crate::model::ModelError::from)?;
+        let embeddings = rows.into_iter().zip(batch).map(|(row, prepared)| {
+            Embedding::from_hidden_state(row, prepared.num_tokens(), prepared.warnings.clone())
+                .ok_or(EmbedError::NotFinite { dtype: self.model.dtype() })
+        });
+        Ok(embeddings.collect())
+    }
+}

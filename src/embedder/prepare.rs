@@ -1,0 +1,135 @@
+//! One input to tokens and patches: files are read, decoded, resized and laid out here.
+
+use std::borrow::Cow;
+
+use image::RgbImage;
+
+use super::Inner;
+use super::error::EmbedError;
+use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+use crate::model::Visual;
+use crate::preprocess::{
+    Encoding, Patchifier, PixelBounds, PromptPart, VisualPatches, load_image, patchify_image,
+};
+
+/// An input as the model reads it.
+pub(super) struct Prepared {
+    pub(super) encoding: Encoding,
+    pub(super) visuals: Vec<Visual>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Prepared {
+    pub(super) fn num_tokens(&self) -> usize {
+        self.encoding.input_ids.len()
+    }
+}
+
+/// A video's patches, and the seconds between their temporal steps.
+struct TimedPatches {
+    patches: VisualPatches,
+    second_per_grid: f64,
+}
+
+impl Inner {
+    pub(super) fn prepare(&self, input: &Input) -> Result<Prepared, EmbedError> {
+        if input.parts.is_empty() {
+            return Err(EmbedError::EmptyInput);
+        }
+        let mut parts = Vec::with_capacity(input.parts.len());
+        let mut visuals = Vec::new();
+        let mut warnings = Vec::new();
+        for part in &input.parts {
+            let (prompt_part, patches) = match part {
+                Part::Text(text) => {
+                    parts.push(PromptPart::Text(text));
+                    continue;
+                }
+                Part::Image(image) => {
+                    let patches = self.image_patches(image)?;
+                    (PromptPart::Image { grid_thw: patches.grid_thw }, patches)
+                }
+                Part::Video(video) => timed(self.video_patches(video, &mut warnings)?),
+                Part::Frames(frames) => timed(self.frames_patches(frames)?),
+            };
+            parts.push(prompt_part);
+            visuals.push(Visual { pixel_values: patches.pixel_values, grid_thw: patches.grid_thw });
+        }
+        let instruction = input.instruction.as_deref().or(self.instruction.as_deref());
+        let encoding = self.preprocessor.encode(&parts, instruction)?;
+        if encoding.truncated_tokens > 0 {
+            warnings.push(format!(
+                "{} tokens of text beyond the limit of {} were cut off",
+                encoding.truncated_tokens,
+                self.preprocessor.prompt_config().max_length
+            ));
+        }
+        Ok(Prepared { encoding, visuals, warnings })
+    }
+
+    fn image_patches(&self, part: &ImagePart) -> Result<VisualPatches, EmbedError> {
+        let image = self.pixels(&part.source)?;
+        let limits = self.limits(part.pixels);
+        let bounds = PixelBounds::for_image(limits.min_pixels, limits.max_pixels)?;
+        Ok(patchify_image(&image, bounds, self.preprocessor.image_processor())?)
+    }
+
+    fn frames_patches(&self, part: &FramesPart) -> Result<TimedPatches, EmbedError> {
+        let mut patchifier = self.patchifier(part.pixels, part.frames.len())?;
+        for frame in &part.frames {
+            patchifier.push_image(&*self.pixels(frame)?)?;
+        }
+        self.timed(patchifier, part.fps)
+    }
+
+    #[cfg(feature = "video")]
+    fn video_patches(&self, part: &VideoPart, warnings: &mut Vec<String>) -> Result<TimedPatches, EmbedError> {
+        use crate::video::{FrameCount, VideoReader};
+
+        let mut reader = VideoReader::open(&part.path, &self.video)?;
+        let sampling = part.sampling.as_ref().unwrap_or(&self.sampling);
+        let selection = reader.select(sampling, part.range, FrameCount::Model)?;
+        let mut patchifier = self.patchifier(part.pixels, selection.indices.len())?;
+        for frame in reader.frames(&selection.indices)? {
+            patchifier.push_image(&frame?.image)?;
+        }
+        warnings.extend(reader.warnings().iter().map(ToString::to_string));
+        self.timed(patchifier, selection.sample_fps)
+    }
+
+    #[cfg(not(feature = "video"))]
+    fn video_patches(&self, part: &VideoPart, _: &mut Vec<String>) -> Result<TimedPatches, EmbedError> {
+        Err(EmbedError::NoVideoSupport { path: part.path.clone() })
+    }
+
+    fn patchifier(&self, pixels: PixelLimits, num_frames: usize) -> Result<Patchifier, EmbedError> {
+        let limits = self.limits(pixels);
+        let bounds = PixelBounds::for_video(limits.min_pixels, limits.max_pixels, num_frames)?;
+        Ok(Patchifier::new(self.preprocessor.image_processor(), bounds, num_frames))
+    }
+
+    fn timed(&self, patchifier: Patchifier, sample_fps: f64) -> Result<TimedPatches, EmbedError> {
+        let second_per_grid = self.preprocessor.image_processor().second_per_grid(sample_fps)?;
+        Ok(TimedPatches { patches: patchifier.finish()?, second_per_grid })
+    }
+
+    fn pixels<'a>(&self, source: &'a ImageSource) -> Result<Cow<'a, RgbImage>, EmbedError> {
+        match source {
+            ImageSource::Path(path) => Ok(Cow::Owned(load_image(path, &self.image_limits)?)),
+            ImageSource::Memory(image) => Ok(Cow::Borrowed(image)),
+        }
+    }
+
+    /// The part's own bounds, else the embedder's.
+    fn limits(&self, part: PixelLimits) -> PixelLimits {
+        PixelLimits {
+            min_pixels: part.min_pixels.or(self.pixels.min_pixels),
+            max_pixels: part.max_pixels.or(self.pixels.max_pixels),
+        }
+    }
+}
+
+fn timed(video: TimedPatches) -> (PromptPart<'static>, VisualPatches) {
+    let TimedPatches { patches, second_per_grid } = video;
+    (PromptPart::Video { grid_thw: patches.grid_thw, second_per_grid }, patches)
+}

@@ -1,0 +1,204 @@
+//! Weights of a checkpoint: one memory-mapped `model.safetensors`, or shards with their index.
+//!
+//! Tensors are copied out one at a time in the precision asked for, and the mapped pages are
+//! given back at once, so that loading never holds a checkpoint twice.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata};
+use serde::Deserialize;
+
+use super::ModelError;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The weights of one model directory, by tensor name.
+pub struct Checkpoint {
+    directory: PathBuf,
+    shards: Vec<Shard>,
+    /// Tensor name to the shard that holds it.
+    shard_of: HashMap<String, usize>,
+    layout: Layout,
+}
+
+struct Shard {
+    path: PathBuf,
+    bytes: Mmap,
+    data_start: usize,
+    metadata: Metadata,
+}
+
+/// How transformers named the two halves of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// `visual.*` and `model.*`, up to transformers 4.51.
+    Flat,
+    /// `model.visual.*` and `model.language_model.*`, since 4.52.
+    Nested,
+}
+
+impl Checkpoint {
+    /// Maps the weights in `directory` and reads their headers.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] for a missing file, [`ModelError::Checkpoint`] for a damaged one.
+    pub fn open(directory: &Path) -> Result<Self, ModelError> {
+        let index = directory.join(INDEX);
+        let names = if index.is_file() { shard_names(&index)? } else { vec![SINGLE.to_owned()] };
+        let shards = names
+            .iter()
+            .map(|name| Shard::open(directory.join(name)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shard_of: HashMap<String, usize> = shards
+            .iter()
+            .enumerate()
+            .flat_map(|(i, shard)| shard.metadata.tensors().into_keys().map(move |name| (name, i)))
+            .collect();
+        let nested = shard_of.keys().any(|name| name.starts_with("model.language_model."));
+        let layout = if nested { Layout::Nested } else { Layout::Flat };
+        Ok(Self { directory: directory.to_owned(), shards, shard_of, layout })
+    }
+
+    /// Prefix of the vision tower's tensors.
+    pub fn vision_prefix(&self) -> &'static str {
+        match self.layout {
+            Layout::Flat => "visual",
+            Layout::Nested => "model.visual",
+        }
+    }
+
+    /// Prefix of the language model's tensors.
+    pub fn language_prefix(&self) -> &'static str {
+        match self.layout {
+            Layout::Flat => "model",
+            Layout::Nested => "model.language_model",
+        }
+    }
+
+    /// Number of values in all tensors.
+    pub fn num_parameters(&self) -> usize {
+        let of = |shard: &Shard| -> usize {
+            shard.metadata.tensors().values().map(|t| t.shape.iter().product::<usize>()).sum()
+        };
+        self.shards.iter().map(of).sum()
+    }
+
+    /// Types the tensors are stored as, each once, sorted.
+    pub fn dtypes(&self) -> Vec<String> {
+        let tensors = self.shards.iter().flat_map(|shard| shard.metadata.tensors().into_values());
+        let names: BTreeSet<String> = tensors.map(|t| t.dtype.to_string().to_lowercase()).collect();
+        names.into_iter().collect()
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn tensor_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.shard_of.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Copies tensor `name` to `device` as `dtype`; its shape must be `expected`.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] and [`ModelError::Shape`], each naming the tensor.
+    pub fn tensor(
+        &self,
+        name: &str,
+        expected: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor, ModelError> {
+        let shard = self.shard_of.get(name).and_then(|i| self.shards.get(*i));
+        let Some((shard, info)) = shard.and_then(|s| s.metadata.info(name).map(|info| (s, info)))
+        else {
+            return Err(ModelError::MissingTensor {
+                path: self.directory.clone(),
+                tensor: name.to_owned(),
+                expected: expected.to_vec(),
+            });
+        };
+        if info.shape != expected {
+            return Err(ModelError::Shape {
+                path: shard.path.clone(),
+                tensor: name.to_owned(),
+                expected: expected.to_vec(),
+                got: info.shape.clone(),
+            });
+        }
+        let stored = match info.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::BF16 => DType::BF16,
+            Dtype::F16 => DType::F16,
+            other => {
+                return Err(shard.damaged(format!(
+                    "tensor `{name}` is stored as {other:?}; f32, bf16 and f16 are supported"
+                )));
+            }
+        };
+        let (begin, end) = info.data_offsets;
+        let (begin, end) = (shard.data_start + begin, shard.data_start + end);
+        let bytes = shard.bytes.get(begin..end).ok_or_else(|| {
+            shard.damaged(format!("truncated: tensor `{name}` ends at byte {end} of {}", shard.bytes.len()))
+        })?;
+        let tensor = Tensor::from_raw_buffer(bytes, stored, expected, device)?.to_dtype(dtype)?;
+        shard.forget_pages(begin, end);
+        Ok(tensor)
+    }
+}
+
+impl Shard {
+    fn open(path: PathBuf) -> Result<Self, ModelError> {
+        let read = |source| ModelError::Read { path: path.clone(), source };
+        let file = File::open(&path).map_err(read)?;
+        // SAFETY: the mapping is private and read-only. A file that another process truncates
+        // while it is loaded can raise SIGBUS; every memory-mapping loader shares that limit.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(read)?;
+        let (header_len, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| {
+            ModelError::Checkpoint { path: path.clone(), reason: format!("not a safetensors file: {e}") }
+        })?;
+        Ok(Self { path, bytes, data_start: header_len + 8, metadata })
+    }
+
+    fn damaged(&self, reason: String) -> ModelError {
+        ModelError::Checkpoint { path: self.path.clone(), reason }
+    }
+
+    /// Tells the system that the copied pages need not stay in memory.
+    #[cfg(unix)]
+    fn forget_pages(&self, begin: usize, end: usize) {
+        // SAFETY: the mapping is a read-only view of a file: dropped pages are read again on the
+        // next access, nothing is lost.
+        let advised = unsafe {
+            self.bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, begin, end - begin)
+        };
+        // Only advice: a system that does not take it holds the pages a little longer.
+        drop(advised);
+    }
+
+    #[cfg(not(unix))]
+    fn forget_pages(&self, _begin: usize, _end: usize) {}
+}
+
+/// The shard files that an index names, each once.
+fn shard_names(index: &Path) -> Result<Vec<String>, ModelError> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: HashMap<String, String>,
+    }
+    let text = std::fs::read_to_string(index)
+        .map_err(|source| ModelError::Read { path: index.to_owned(), source })?;
+    let index: Index = serde_json::from_str(&text).map_err(|e| ModelError::Checkpoint {
+        path: index.to_owned(),
+        reason: format!("not a safetensors index: {e}"),
+    })?;
+    let mut names: Vec<String> = index.weight_map.into_values().collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}

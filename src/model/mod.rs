@@ -1,0 +1,26 @@
+//! Qwen2.5-VL as an embedder: tensors in, hidden states out.
+//!
+//! A [`Checkpoint`] maps the weights, [`Config`] gives their shapes, and [`Qwen25Vl`] runs them. Sequences of a
+//! batch are packed one behind the other instead of padded to a common length: every row that is
+//! computed is a row that was asked for, and attention is told which rows belong together. The
+//! same packing serves the vision tower, whose windows and frames are just shorter sequences.
+//!
+//! There is no language head and no key-value cache. In the last decoder layer only the token
+//! that is pooled has its query and feed-forward layer computed.
+
+mod checkpoint;
+mod config;
+mod error;
+mod language;
+mod loader;
+mod ops;
+mod qwen2_5_vl;
+mod segments;
+mod vision;
+mod window;
+
+pub use checkpoint::Checkpoint;
+pub use config::{Config, TextConfig, VisionConfig};
+pub use error::ModelError;
+pub use qwen2_5_vl::{PackedBatch, Qwen25Vl, Visual};
+pub use window::GridThw;

@@ -1,0 +1,158 @@
+use std::collections::BTreeMap;
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use crate::model::segments::Segments;
+
+/// Attention scores that may exist at one time. Longer inputs are worked off in blocks of
+/// queries, so that memory grows with the length of a sequence and not with its square.
+const MAX_SCORES: usize = 1 << 25;
+
+/// Who attends to whom: query segment `i` sees key segment `i`.
+///
+/// A causal query sees the keys up to its own place, counted from the end of the segment; so a
+/// query segment that holds only the last row of its sequence sees all of it.
+pub(in crate::model) struct AttentionPlan {
+    queries: Segments,
+    keys: Segments,
+    causal: bool,
+    batches: Vec<Batch>,
+    /// Restores query order after the batches.
+    restore: Tensor,
+}
+
+/// Segments of one shape, computed together.
+struct Batch {
+    count: usize,
+    query_len: usize,
+    key_len: usize,
+    query_rows: Tensor,
+    key_rows: Tensor,
+}
+
+impl AttentionPlan {
+    pub(in crate::model) fn new(
+        queries: Segments,
+        keys: Segments,
+        causal: bool,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut by_shape: BTreeMap<(usize, usize), (Vec<u32>, Vec<u32>)> = BTreeMap::new();
+        for (query, key) in queries.ranges().zip(keys.ranges()) {
+            let (query_rows, key_rows) = by_shape.entry((query.len(), key.len())).or_default();
+            query_rows.extend(query.map(|row| row as u32));
+            key_rows.extend(key.map(|row| row as u32));
+        }
+        let mut restore = vec![0u32; queries.num_rows()];
+        let computed = by_shape.values().flat_map(|(query_rows, _)| query_rows);
+        for (place, &row) in computed.enumerate() {
+            restore[row as usize] = place as u32;
+        }
+        let batches = by_shape
+            .into_iter()
+            .filter(|((query_len, _), _)| *query_len > 0)
+            .map(|((query_len, key_len), (query_rows, key_rows))| {
+                Ok(Batch {
+                    count: query_rows.len() / query_len,
+                    query_len,
+                    key_len,
+                    query_rows: Tensor::new(query_rows, device)?,
+                    key_rows: Tensor::new(key_rows, device)?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { queries, keys, causal, batches, restore: Tensor::new(restore, device)? })
+    }
+}
+
+/// Scaled dot-product attention over packed segments.
+///
+/// `q` is (query rows, heads, width); `k` and `v` are (key rows, key heads, width), each key head
+/// serving `heads / key heads` query heads. Returns (query rows, heads * width).
+pub(in crate::model) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    plan: &AttentionPlan,
+) -> Result<Tensor> {
+    tensor_attention(q, k, v, plan)
+}
+
+fn tensor_attention(q: &Tensor, k: &Tensor, v: &Tensor, plan: &AttentionPlan) -> Result<Tensor> {
+    let (_, heads, width) = q.dims3()?;
+    let outputs = plan
+        .batches
+        .iter()
+        .map(|batch| {
+            let gather = |x: &Tensor, rows: &Tensor, len: usize| -> Result<Tensor> {
+                let heads = x.dim(1)?;
+                x.index_select(rows, 0)?
+                    .reshape((batch.count, len, heads, width))?
+                    .transpose(1, 2)?
+                    .contiguous()
+            };
+            let q = gather(q, &batch.query_rows, batch.query_len)?;
+            let k = gather(k, &batch.key_rows, batch.key_len)?;
+            let v = gather(v, &batch.key_rows, batch.key_len)?;
+            batch.attend(&q, &k, &v, plan.causal)?.reshape(((), heads * width))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&outputs, 0)?.index_select(&plan.restore, 0)
+}
+
+impl Batch {
+    /// `q` (count, heads, query_len, width), `k` and `v` (count, key heads, key_len, width), to
+    /// (count, query_len, heads, width).
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
+        let heads = q.dim(1)?;
+        let scores_per_segment = heads * self.query_len * self.key_len;
+        let segments = (MAX_SCORES / scores_per_segment).clamp(1, self.count);
+        let rows = (MAX_SCORES / (heads * self.key_len)).clamp(1, self.query_len);
+        let mut outputs = Vec::new();
+        for first in (0..self.count).step_by(segments) {
+            let n = segments.min(self.count - first);
+            let (k, v) = (k.narrow(0, first, n)?, v.narrow(0, first, n)?);
+            let blocks = (0..self.query_len)
+                .step_by(rows)
+                .map(|row| {
+                    let q = q.narrow(0, first, n)?.narrow(2, row, rows.min(self.query_len - row))?;
+                    // The last key that the block's first query sees.
+                    let diagonal = causal.then(|| row + self.key_len - self.query_len);
+                    attend_block(&q, &k, &v, diagonal)
+                })
+                .collect::<Result<Vec<_>>>()?;
+            outputs.push(Tensor::cat(&blocks, 1)?);
+        }
+        Tensor::cat(&outputs, 0)
+    }
+}
+
+/// One block of queries, (n, heads, rows, width) to (n, rows, heads, width).
+fn attend_block(q: &Tensor, k: &Tensor, v: &Tensor, diagonal: Option<usize>) -> Result<Tensor> {
+    let (n, heads, rows, width) = q.dims4()?;
+    let key_heads = k.dim(1)?;
+    // Keys behind the block's last query need not be looked at.
+    let keys = diagonal.map_or(k.dim(2)?, |diagonal| diagonal + rows);
+    let (k, v) = (k.narrow(2, 0, keys)?.contiguous()?, v.narrow(2, 0, keys)?.contiguous()?);
+    let grouped = (n, key_heads, heads / key_heads * rows, width);
+    let q = (q.contiguous()?.reshape(grouped)? / (width as f64).sqrt())?;
+    let scores = q.matmul(&k.transpose(2, 3)?)?.to_dtype(DType::F32)?;
+    let scores = match diagonal {
+        Some(diagonal) => {
+            let hidden = causal_mask(diagonal, rows, keys, q.device())?;
+            scores.reshape((n, heads, rows, keys))?.broadcast_add(&hidden)?.reshape(scores.shape())?
+        }
+        None => scores,
+    };
+    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(v.dtype())?;
+    weights.matmul(&v)?.reshape((n, heads, rows, width))?.transpose(1, 2)?.contiguous()
+}
+
+/// (rows, keys): 0 where row `i` sees key `j <= diagonal + i`, minus infinity elsewhere.
+fn causal_mask(diagonal: usize, rows: usize, keys: usize, device: &Device) -> Result<Tensor> {
+    let last_seen = Tensor::arange(diagonal as u32, (diagonal + rows) as u32, device)?;
+    let key = Tensor::arange(0, keys as u32, device)?;
+    let hidden = key.unsqueeze(0)?.broadcast_gt(&last_seen.unsqueeze(1)?)?;
+    let infinity = Tensor::full(f32::NEG_INFINITY, (rows, keys), device)?;
+    hidden.where_cond(&infinity, &infinity.zeros_like()?)
+}
