@@ -60,9 +60,7 @@ impl Device {
             Self::Cuda(_) if !candle_core::utils::cuda_is_available() => {
                 Err(self.unavailable("this build has no CUDA support (build with `--features cuda`)"))
             }
-            Self::Cuda(ordinal) => {
-                candle_core::Device::new_cuda(ordinal).map_err(|e| self.unavailable(e))
-            }
+            Self::Cuda(ordinal) => candle_core::Device::new_cuda(ordinal).map_err(|e| self.unavailable(e)),
             Self::Metal if !candle_core::utils::metal_is_available() => {
                 Err(self.unavailable("this build has no Metal support (build with `--features metal`)"))
             }

@@ -7,7 +7,9 @@ use super::{Embedder, Inner};
 use crate::device::{DType, Device};
 use crate::model::{Config, Qwen25Vl};
 use crate::preprocess::{ImageLimits, Preprocessor, PromptConfig};
-use crate::video::{OpenOptions, Sampling};
+use crate::video::Sampling;
+#[cfg(feature = "video")]
+use crate::video::VideoOptions;
 
 /// Frames per video in the published evaluation.
 const FRAMES: usize = 8;
@@ -48,7 +50,8 @@ pub struct EmbedderBuilder {
     max_length: usize,
     batch_tokens: Option<usize>,
     decode_threads: Option<usize>,
-    video: OpenOptions,
+    #[cfg(feature = "video")]
+    video: VideoOptions,
     image_limits: ImageLimits,
 }
 
@@ -59,15 +62,13 @@ impl EmbedderBuilder {
             device: Device::default(),
             dtype: DType::default(),
             sampling: Sampling::Uniform { frames: FRAMES },
-            pixels: PixelLimits {
-                min_pixels: None,
-                max_pixels: Some(TOKENS_PER_FRAME * PIXELS_PER_TOKEN),
-            },
+            pixels: PixelLimits { min_pixels: None, max_pixels: Some(TOKENS_PER_FRAME * PIXELS_PER_TOKEN) },
             instruction: None,
             max_length: PromptConfig::DEFAULT_MAX_LENGTH,
             batch_tokens: None,
             decode_threads: None,
-            video: OpenOptions::default(),
+            #[cfg(feature = "video")]
+            video: VideoOptions::default(),
             image_limits: ImageLimits::default(),
         }
     }
@@ -129,7 +130,8 @@ impl EmbedderBuilder {
     }
 
     /// How video files are opened.
-    pub fn video(mut self, options: OpenOptions) -> Self {
+    #[cfg(feature = "video")]
+    pub fn video(mut self, options: VideoOptions) -> Self {
         self.video = options;
         self
     }
@@ -178,6 +180,7 @@ impl EmbedderBuilder {
                 pixels: self.pixels,
                 instruction: self.instruction,
                 batch_tokens: self.batch_tokens.unwrap_or(default_batch),
+                #[cfg(feature = "video")]
                 video: self.video,
                 image_limits: self.image_limits,
             }),

@@ -1,18 +1,17 @@
+use super::prepare::Prepared;
+
 /// A point of the embedding space: an L2-normalised vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
     values: Vec<f32>,
     num_tokens: usize,
+    time_range: Option<(f64, f64)>,
     warnings: Vec<String>,
 }
 
 impl Embedding {
     /// Normalises a pooled hidden state; `None` when it is not finite or has no direction.
-    pub(super) fn from_hidden_state(
-        mut values: Vec<f32>,
-        num_tokens: usize,
-        warnings: Vec<String>,
-    ) -> Option<Self> {
+    pub(super) fn from_hidden_state(mut values: Vec<f32>, prepared: &Prepared) -> Option<Self> {
         // In f64, so that the norm of a long vector is exact to f32.
         let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
         if !norm.is_finite() || norm == 0.0 {
@@ -21,7 +20,12 @@ impl Embedding {
         for value in &mut values {
             *value = (f64::from(*value) / norm) as f32;
         }
-        Some(Self { values, num_tokens, warnings })
+        Some(Self {
+            values,
+            num_tokens: prepared.num_tokens(),
+            time_range: prepared.time_range,
+            warnings: prepared.warnings.clone(),
+        })
     }
 
     /// Number of values: the model's `hidden_size`.
@@ -44,6 +48,12 @@ impl Embedding {
         self.num_tokens
     }
 
+    /// Start and end of the stretch of video that was looked at, in seconds from the video's first
+    /// frame; `None` without a video file. With several videos, that of the first.
+    pub fn time_range(&self) -> Option<(f64, f64)> {
+        self.time_range
+    }
+
     /// What was odd about the input but no reason to fail, such as frames that could not be
     /// decoded and were replaced by their neighbours.
     pub fn warnings(&self) -> &[String] {
@@ -61,22 +71,29 @@ impl Embedding {
     /// # Ok(()) }
     /// ```
     pub fn cosine(&self, other: &Self) -> Option<f32> {
-        (self.dim() == other.dim())
-            .then(|| self.values.iter().zip(&other.values).map(|(a, b)| a * b).sum())
+        (self.dim() == other.dim()).then(|| self.values.iter().zip(&other.values).map(|(a, b)| a * b).sum())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preprocess::Encoding;
 
     #[test]
     fn hidden_states_are_normalised_and_bad_ones_refused() {
-        let embedding = Embedding::from_hidden_state(vec![3.0, 0.0, -4.0], 7, vec![]).unwrap();
+        let encoding = Encoding {
+            input_ids: vec![1; 7],
+            position_ids: [vec![0; 7], vec![0; 7], vec![0; 7]],
+            visual_spans: vec![],
+            truncated_tokens: 0,
+        };
+        let prepared = Prepared { encoding, visuals: vec![], time_range: None, warnings: vec![] };
+        let embedding = Embedding::from_hidden_state(vec![3.0, 0.0, -4.0], &prepared).unwrap();
         assert_eq!(embedding.as_slice(), [0.6, 0.0, -0.8]);
         assert_eq!((embedding.dim(), embedding.num_tokens()), (3, 7));
         for bad in [vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0], vec![0.0, 0.0]] {
-            assert_eq!(Embedding::from_hidden_state(bad, 1, vec![]), None);
+            assert_eq!(Embedding::from_hidden_state(bad, &prepared), None);
         }
     }
 }

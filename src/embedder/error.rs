@@ -22,25 +22,9 @@ pub enum EmbedError {
     /// An input without parts.
     #[error("an input without content: give at least one text, image or video")]
     EmptyInput,
-    /// A list of frames without a frame.
-    #[error("a video part without frames")]
-    NoFrames,
-    /// A setting that no input could be embedded with.
-    #[error("{setting} must be {expected}, got {got}")]
-    Setting {
-        /// The setting.
-        setting: &'static str,
-        /// What it may be.
-        expected: &'static str,
-        /// What it was.
-        got: String,
-    },
     /// The hidden state overflowed, as f16 can.
-    #[error("the embedding is not finite in {dtype}: use f32 or bf16")]
-    NotFinite {
-        /// Precision of the activations.
-        dtype: crate::device::DType,
-    },
+    #[error("the embedding is not finite: use f32 or bf16")]
+    NotFinite,
     /// Frames cannot be decoded by a build without FFmpeg.
     #[error("{}: this build cannot decode video; enable the feature `video`, or hand over frames", path.display())]
     NoVideoSupport {

@@ -163,7 +163,9 @@ impl Video {
         if frames.is_empty() {
             return Err("`frames` is empty");
         }
-        self.fps.ok_or("`frames` need `fps`, the frames per second of this list: the model's sense of time rests on it")
+        self.fps.ok_or(
+            "`frames` need `fps`, the frames per second of this list: the model's sense of time rests on it",
+        )
     }
 }
 

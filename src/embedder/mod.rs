@@ -26,10 +26,11 @@ pub use input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, Vi
 pub use iter::EmbedIter;
 pub use json::InputJsonError;
 
-use crate::device::DType;
 use crate::model::{PackedBatch, Qwen25Vl};
 use crate::preprocess::{ImageLimits, Preprocessor};
-use crate::video::{OpenOptions, Sampling};
+use crate::video::Sampling;
+#[cfg(feature = "video")]
+use crate::video::VideoOptions;
 use prepare::Prepared;
 
 /// Turns texts, images, videos and compositions of them into embeddings of one space.
@@ -62,8 +63,8 @@ struct Inner {
     pixels: PixelLimits,
     instruction: Option<String>,
     batch_tokens: usize,
-    #[cfg_attr(not(feature = "video"), allow(dead_code))]
-    video: OpenOptions,
+    #[cfg(feature = "video")]
+    video: VideoOptions,
     image_limits: ImageLimits,
 }
 
@@ -98,6 +99,21 @@ impl Embedder {
     /// The model's configuration.
     pub fn config(&self) -> &crate::model::Config {
         self.inner.model.config()
+    }
+
+    /// Which frames of a video are looked at, where the input does not say.
+    pub fn sampling(&self) -> &Sampling {
+        &self.inner.sampling
+    }
+
+    /// Bounds on the area of pictures, where the input does not say.
+    pub fn pixels(&self) -> PixelLimits {
+        self.inner.pixels
+    }
+
+    /// The instruction of inputs that have none.
+    pub fn instruction(&self) -> Option<&str> {
+        self.inner.instruction.as_deref()
     }
 
     /// Embeds one input.
@@ -183,10 +199,10 @@ impl Inner {
         }
         let pooled = self.model.last_hidden_states(&packed)?;
         let rows: Vec<Vec<f32>> = pooled.to_vec2().map_err(crate::model::ModelError::from)?;
-        let embeddings = rows.into_iter().zip(batch).map(|(row, prepared)| {
-            Embedding::from_hidden_state(row, prepared.num_tokens(), prepared.warnings.clone())
-                .ok_or(EmbedError::NotFinite { dtype: self.model.dtype() })
-        });
+        let embeddings = rows
+            .into_iter()
+            .zip(batch)
+            .map(|(row, prepared)| Embedding::from_hidden_state(row, prepared).ok_or(EmbedError::NotFinite));
         Ok(embeddings.collect())
     }
 }

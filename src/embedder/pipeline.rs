@@ -9,12 +9,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use rayon::prelude::*;
 
+use super::Inner;
 use super::cancel::CancelToken;
 use super::embedding::Embedding;
 use super::error::EmbedError;
 use super::input::Input;
 use super::prepare::Prepared;
-use super::Inner;
 
 /// Prepared inputs that may wait for the model, beyond those being prepared.
 const WAITING: usize = 4;
@@ -70,10 +70,7 @@ fn prepare_all<B: Borrow<Input> + Send>(
 }
 
 /// Waits for one input and takes what else is ready, up to `max_tokens`. `None` at the end.
-fn next_batch(
-    receiver: &Receiver<Outcome<Prepared>>,
-    max_tokens: usize,
-) -> Option<Vec<Outcome<Prepared>>> {
+fn next_batch(receiver: &Receiver<Outcome<Prepared>>, max_tokens: usize) -> Option<Vec<Outcome<Prepared>>> {
     let tokens = |outcome: &Outcome<Prepared>| outcome.as_ref().map_or(0, Prepared::num_tokens);
     let mut batch = vec![receiver.recv().ok()?];
     let mut total: usize = batch.iter().map(tokens).sum();

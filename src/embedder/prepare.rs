@@ -16,6 +16,8 @@ use crate::preprocess::{
 pub(super) struct Prepared {
     pub(super) encoding: Encoding,
     pub(super) visuals: Vec<Visual>,
+    /// Stretch of the first video file that was looked at, in seconds.
+    pub(super) time_range: Option<(f64, f64)>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -31,6 +33,13 @@ struct TimedPatches {
     second_per_grid: f64,
 }
 
+/// What is learnt about an input on the way.
+#[derive(Default)]
+struct Notes {
+    time_range: Option<(f64, f64)>,
+    warnings: Vec<String>,
+}
+
 impl Inner {
     pub(super) fn prepare(&self, input: &Input) -> Result<Prepared, EmbedError> {
         if input.parts.is_empty() {
@@ -38,7 +47,7 @@ impl Inner {
         }
         let mut parts = Vec::with_capacity(input.parts.len());
         let mut visuals = Vec::new();
-        let mut warnings = Vec::new();
+        let mut notes = Notes::default();
         for part in &input.parts {
             let (prompt_part, patches) = match part {
                 Part::Text(text) => {
@@ -49,7 +58,7 @@ impl Inner {
                     let patches = self.image_patches(image)?;
                     (PromptPart::Image { grid_thw: patches.grid_thw }, patches)
                 }
-                Part::Video(video) => timed(self.video_patches(video, &mut warnings)?),
+                Part::Video(video) => timed(self.video_patches(video, &mut notes)?),
                 Part::Frames(frames) => timed(self.frames_patches(frames)?),
             };
             parts.push(prompt_part);
@@ -58,20 +67,21 @@ impl Inner {
         let instruction = input.instruction.as_deref().or(self.instruction.as_deref());
         let encoding = self.preprocessor.encode(&parts, instruction)?;
         if encoding.truncated_tokens > 0 {
-            warnings.push(format!(
+            notes.warnings.push(format!(
                 "{} tokens of text beyond the limit of {} were cut off",
                 encoding.truncated_tokens,
                 self.preprocessor.prompt_config().max_length
             ));
         }
-        Ok(Prepared { encoding, visuals, warnings })
+        let Notes { time_range, warnings } = notes;
+        Ok(Prepared { encoding, visuals, time_range, warnings })
     }
 
     fn image_patches(&self, part: &ImagePart) -> Result<VisualPatches, EmbedError> {
         let image = self.pixels(&part.source)?;
         let limits = self.limits(part.pixels);
         let bounds = PixelBounds::for_image(limits.min_pixels, limits.max_pixels)?;
-        Ok(patchify_image(&image, bounds, self.preprocessor.image_processor())?)
+        Ok(patchify_image(self.preprocessor.image_processor(), &image, bounds)?)
     }
 
     fn frames_patches(&self, part: &FramesPart) -> Result<TimedPatches, EmbedError> {
@@ -83,22 +93,23 @@ impl Inner {
     }
 
     #[cfg(feature = "video")]
-    fn video_patches(&self, part: &VideoPart, warnings: &mut Vec<String>) -> Result<TimedPatches, EmbedError> {
-        use crate::video::{FrameCount, VideoReader};
+    fn video_patches(&self, part: &VideoPart, notes: &mut Notes) -> Result<TimedPatches, EmbedError> {
+        use crate::video::{FrameCount, VideoReader, select};
 
-        let mut reader = VideoReader::open(&part.path, &self.video)?;
+        let mut reader = VideoReader::open_with(&part.path, self.video)?;
         let sampling = part.sampling.as_ref().unwrap_or(&self.sampling);
-        let selection = reader.select(sampling, part.range, FrameCount::Model)?;
+        let selection = select(&reader.timing(), sampling, part.range, FrameCount::Model)?;
         let mut patchifier = self.patchifier(part.pixels, selection.indices.len())?;
-        for frame in reader.frames(&selection.indices)? {
+        for frame in reader.frames(&selection.indices) {
             patchifier.push_image(&frame?.image)?;
         }
-        warnings.extend(reader.warnings().iter().map(ToString::to_string));
+        notes.time_range.get_or_insert(covered(reader.metadata().duration_seconds, part.range));
+        notes.warnings.extend(reader.warnings().iter().map(ToString::to_string));
         self.timed(patchifier, selection.sample_fps)
     }
 
     #[cfg(not(feature = "video"))]
-    fn video_patches(&self, part: &VideoPart, _: &mut Vec<String>) -> Result<TimedPatches, EmbedError> {
+    fn video_patches(&self, part: &VideoPart, _: &mut Notes) -> Result<TimedPatches, EmbedError> {
         Err(EmbedError::NoVideoSupport { path: part.path.clone() })
     }
 
@@ -127,6 +138,12 @@ impl Inner {
             max_pixels: part.max_pixels.or(self.pixels.max_pixels),
         }
     }
+}
+
+/// The part of a video of `duration` seconds that lies in `range`.
+#[cfg(feature = "video")]
+fn covered(duration: f64, range: crate::video::TimeRange) -> (f64, f64) {
+    (range.start_seconds.unwrap_or(0.0), range.end_seconds.map_or(duration, |end| end.min(duration)))
 }
 
 fn timed(video: TimedPatches) -> (PromptPart<'static>, VisualPatches) {

@@ -51,10 +51,8 @@ impl Checkpoint {
     pub fn open(directory: &Path) -> Result<Self, ModelError> {
         let index = directory.join(INDEX);
         let names = if index.is_file() { shard_names(&index)? } else { vec![SINGLE.to_owned()] };
-        let shards = names
-            .iter()
-            .map(|name| Shard::open(directory.join(name)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let shards =
+            names.iter().map(|name| Shard::open(directory.join(name))).collect::<Result<Vec<_>, _>>()?;
         let shard_of: HashMap<String, usize> = shards
             .iter()
             .enumerate()
@@ -115,8 +113,7 @@ impl Checkpoint {
         device: &Device,
     ) -> Result<Tensor, ModelError> {
         let shard = self.shard_of.get(name).and_then(|i| self.shards.get(*i));
-        let Some((shard, info)) = shard.and_then(|s| s.metadata.info(name).map(|info| (s, info)))
-        else {
+        let Some((shard, info)) = shard.and_then(|s| s.metadata.info(name).map(|info| (s, info))) else {
             return Err(ModelError::MissingTensor {
                 path: self.directory.clone(),
                 tensor: name.to_owned(),

@@ -198,10 +198,7 @@ fn check(config: &Config) -> Result<(), String> {
             "mrope_section must add up to half of a head's width",
         ),
         (t.rope_theta > 0.0, "rope_theta is missing or not positive"),
-        (
-            v.out_hidden_size == t.hidden_size,
-            "vision_config.out_hidden_size must equal hidden_size",
-        ),
+        (v.out_hidden_size == t.hidden_size, "vision_config.out_hidden_size must equal hidden_size"),
         (
             v.hidden_size.is_multiple_of(4 * v.num_heads),
             "vision_config.hidden_size must be a multiple of four times num_heads",
@@ -244,8 +241,15 @@ mod tests {
         let mut new = flat();
         let root = new.as_object_mut().unwrap();
         let mut text = serde_json::Map::new();
-        for key in ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                    "num_key_value_heads", "vocab_size", "rms_norm_eps"] {
+        for key in [
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "vocab_size",
+            "rms_norm_eps",
+        ] {
             text.insert(key.into(), root.remove(key).unwrap());
         }
         root.remove("rope_theta");

@@ -6,8 +6,7 @@ use super::ModelError;
 use super::config::TextConfig;
 use super::loader::{Loader, Precision};
 use super::ops::{
-    AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, apply_rope, attention,
-    inverse_frequencies,
+    AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, add, apply_rope, attention, inverse_frequencies,
 };
 use super::segments::Segments;
 
@@ -87,8 +86,8 @@ impl LanguageModel {
             Some((last, before)) => {
                 let x = self.run(x, before, &rotary, sequences)?;
                 let one_each = Segments::from_lengths(vec![1; sequences.count()]);
-                let plan = AttentionPlan::new(one_each, sequences.clone(), true, &self.device)?;
-                last.forward(&x, Some(&last_rows), &rotary, &plan)?
+                let plan = AttentionPlan::new(&one_each, sequences, true, &self.device)?;
+                last.forward(x, Some(&last_rows), &rotary, &plan)?
             }
             None => x.index_select(&last_rows, 0)?,
         };
@@ -102,9 +101,9 @@ impl LanguageModel {
         rotary: &RotaryTable,
         sequences: &Segments,
     ) -> Result<Tensor> {
-        let plan = AttentionPlan::new(sequences.clone(), sequences.clone(), true, &self.device)?;
+        let plan = AttentionPlan::new(sequences, sequences, true, &self.device)?;
         for layer in layers {
-            x = layer.forward(&x, None, rotary, &plan)?;
+            x = layer.forward(x, None, rotary, &plan)?;
         }
         Ok(x)
     }
@@ -151,31 +150,31 @@ impl DecoderLayer {
     /// for; `plan` must have been made for the same rows.
     fn forward(
         &self,
-        x: &Tensor,
+        x: Tensor,
         query_rows: Option<&Tensor>,
         rotary: &RotaryTable,
         plan: &AttentionPlan,
     ) -> Result<Tensor> {
-        let normed = self.input_layernorm.forward(x)?;
+        let normed = self.input_layernorm.forward(&x)?;
         let heads = |x: Tensor| {
             let rows = x.dim(0)?;
             x.reshape((rows, (), self.head_dim))
         };
-        let k = apply_rope(&heads(self.k_proj.forward(&normed)?)?, rotary)?;
+        let k = apply_rope(heads(self.k_proj.forward(&normed)?)?, rotary)?;
         let v = heads(self.v_proj.forward(&normed)?)?;
         let (x, q) = match query_rows {
             None => {
                 let q = heads(self.q_proj.forward(&normed)?)?;
-                (x.clone(), apply_rope(&q, rotary)?)
+                (x, apply_rope(q, rotary)?)
             }
             Some(rows) => {
                 let q = heads(self.q_proj.forward(&normed.index_select(rows, 0)?)?)?;
-                (x.index_select(rows, 0)?, apply_rope(&q, &rotary.select(rows)?)?)
+                (x.index_select(rows, 0)?, apply_rope(q, &rotary.select(rows)?)?)
             }
         };
         let attended = self.o_proj.forward(&attention(&q, &k, &v, plan)?)?;
-        let x = (x + attended)?;
+        let x = add(x, &attended)?;
         let fed = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
-        x + fed
+        add(x, &fed)
     }
 }

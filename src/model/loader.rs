@@ -20,7 +20,12 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(checkpoint: &'a Checkpoint, prefix: &str, precision: Precision, device: &Device) -> Self {
+    pub(super) fn new(
+        checkpoint: &'a Checkpoint,
+        prefix: &str,
+        precision: Precision,
+        device: &Device,
+    ) -> Self {
         Self { checkpoint, prefix: prefix.to_owned(), precision, device: device.clone() }
     }
 

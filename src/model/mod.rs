@@ -11,6 +11,7 @@
 mod checkpoint;
 mod config;
 mod error;
+mod kernels;
 mod language;
 mod loader;
 mod ops;

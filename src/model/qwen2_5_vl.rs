@@ -54,8 +54,7 @@ impl Qwen25Vl {
         let activations = if device.is_cpu() { DType::F32 } else { dtype };
         let precision = Precision { weights: dtype, activations };
         let at = |prefix| Loader::new(&checkpoint, prefix, precision, device);
-        let vision =
-            VisionTower::load(&at(checkpoint.vision_prefix()), &config.vision, precision, device)?;
+        let vision = VisionTower::load(&at(checkpoint.vision_prefix()), &config.vision, precision, device)?;
         let language =
             LanguageModel::load(&at(checkpoint.language_prefix()), &config.text, precision, device)?;
         Ok(Self { config, vision, language, device: device.clone(), precision })
@@ -116,8 +115,7 @@ impl Qwen25Vl {
             )));
         }
         let text = self.language.embed(&batch.input_ids)?;
-        let is_placeholder =
-            |id: u32| id == self.config.image_token_id || id == self.config.video_token_id;
+        let is_placeholder = |id: u32| id == self.config.image_token_id || id == self.config.video_token_id;
         let placeholders = batch.input_ids.iter().filter(|&&id| is_placeholder(id)).count();
         let unit = self.config.vision.merge_unit();
         let visual_tokens: usize =

@@ -6,8 +6,7 @@ use super::ModelError;
 use super::config::VisionConfig;
 use super::loader::{Loader, Precision};
 use super::ops::{
-    AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, apply_rope, attention,
-    inverse_frequencies,
+    AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, add, apply_rope, attention, inverse_frequencies,
 };
 use super::window::{Geometry, GridThw};
 
@@ -79,7 +78,7 @@ impl VisionTower {
         let order = |units: Vec<u32>| Tensor::new(units, &self.device);
         let rotary = self.rotary_table(&geometry.positions)?;
         let plan = |segments: &super::segments::Segments| {
-            AttentionPlan::new(segments.clone(), segments.clone(), false, &self.device)
+            AttentionPlan::new(segments, segments, false, &self.device)
         };
         let (windows, frames) = (plan(&geometry.windows)?, plan(&geometry.frames)?);
 
@@ -93,7 +92,7 @@ impl VisionTower {
             .reshape((patches, width))?;
         for (i, block) in self.blocks.iter().enumerate() {
             let whole_frame = self.config.fullatt_block_indexes.binary_search(&i).is_ok();
-            x = block.forward(&x, &rotary, if whole_frame { &frames } else { &windows })?;
+            x = block.forward(x, &rotary, if whole_frame { &frames } else { &windows })?;
         }
         self.merger.forward(&x, units)?.index_select(&order(geometry.original_order)?, 0)
     }
@@ -123,17 +122,17 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, rotary: &RotaryTable, plan: &AttentionPlan) -> Result<Tensor> {
+    fn forward(&self, x: Tensor, rotary: &RotaryTable, plan: &AttentionPlan) -> Result<Tensor> {
         let (rows, width) = x.dims2()?;
-        let qkv = self.qkv.forward(&self.norm1.forward(x)?)?;
-        let part = |i: usize| {
-            qkv.narrow(1, i * width, width)?.reshape((rows, self.num_heads, width / self.num_heads))
-        };
-        let (q, k) = (apply_rope(&part(0)?, rotary)?, apply_rope(&part(1)?, rotary)?);
+        let qkv = self.qkv.forward(&self.norm1.forward(&x)?)?;
+        // Views into the fused result: (rows, 3, heads, head width).
+        let fused = qkv.reshape((rows, 3, self.num_heads, width / self.num_heads))?;
+        let part = |i: usize| fused.narrow(1, i, 1)?.squeeze(1);
+        let (q, k) = (apply_rope(part(0)?, rotary)?, apply_rope(part(1)?, rotary)?);
         let attended = self.proj.forward(&attention(&q, &k, &part(2)?, plan)?)?;
-        let x = (x + attended)?;
+        let x = add(x, &attended)?;
         let fed = self.mlp.forward(&self.norm2.forward(&x)?)?;
-        x + fed
+        add(x, &fed)
     }
 }
 

@@ -1,6 +1,12 @@
 //! The one integration binary: each room's tests in a module of their own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod embedder;
 mod golden;
+mod hub;
 mod model;
+mod preprocess;
+mod retrieval;
+#[cfg(feature = "video")]
+mod video;

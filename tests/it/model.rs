@@ -18,8 +18,7 @@ impl Sample {
     }
 
     fn of(case: Case) -> Option<Self> {
-        let pixels =
-            ["pixel_values", "pixel_values_videos"].iter().find_map(|key| case.tensors.get(*key));
+        let pixels = ["pixel_values", "pixel_values_videos"].iter().find_map(|key| case.tensors.get(*key));
         let visuals = match (case.grids().as_slice(), pixels) {
             ([], _) => vec![],
             ([grid], Some(pixels)) => vec![Visual {

@@ -1,1 +1,80 @@
-fn main() {}
+//! `gve`: embed text, images and video, and search folders of them.
+//!
+//! One file per subcommand, each nothing but arguments and printing. Results go to standard
+//! output, everything else to standard error.
+
+mod embed;
+mod frames;
+mod hub;
+mod index;
+mod info;
+mod options;
+mod output;
+mod search;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::{Outcome, report};
+
+/// Embed text, images and video into one space, and search them.
+#[derive(Parser)]
+#[command(name = "gve", version, propagate_version = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gve index ~/Videos --library ~/.local/share/gve --model Alibaba-NLP/GVE-3B
+  gve search --library ~/.local/share/gve \"a dog catches a ball\"
+  gve embed --text \"a dog runs\" --video clip.mp4 --model Alibaba-NLP/GVE-3B
+
+Exit status: 0 all done; 1 nothing done; 2 done in part, each failure named on standard error.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Embed texts, images and videos.
+    Embed(embed::Arguments),
+    /// Write the frames that would be sampled from a video.
+    Frames(frames::Arguments),
+    /// Embed the videos and images of a folder into a library.
+    Index(index::Arguments),
+    /// Search a library by text, image or video.
+    Search(search::Arguments),
+    /// Show or check a model.
+    #[command(subcommand)]
+    Model(info::Command),
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked_for_help = !error.use_stderr();
+            // Nobody is left to tell should standard error be closed.
+            drop(error.print());
+            return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(1) };
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Embed(arguments) => embed::run(arguments),
+        Command::Frames(arguments) => frames::run(arguments),
+        Command::Index(arguments) => index::run(arguments),
+        Command::Search(arguments) => search::run(arguments),
+        Command::Model(command) => info::run(command),
+    };
+    match outcome {
+        Ok(Outcome::Complete) => ExitCode::SUCCESS,
+        Ok(Outcome::Partial) => ExitCode::from(2),
+        Ok(Outcome::Nothing) => ExitCode::from(1),
+        // The reader of our output went away, as `head` does: no fault of anybody.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(1)
+        }
+    }
+}

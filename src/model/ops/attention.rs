@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
+use super::cpu::{hold, kernel};
+use crate::model::kernels::{self, AttentionSegment};
 use crate::model::segments::Segments;
 
 /// Attention scores that may exist at one time. Longer inputs are worked off in blocks of
@@ -13,9 +15,65 @@ const MAX_SCORES: usize = 1 << 25;
 /// A causal query sees the keys up to its own place, counted from the end of the segment; so a
 /// query segment that holds only the last row of its sequence sees all of it.
 pub(in crate::model) struct AttentionPlan {
-    queries: Segments,
-    keys: Segments,
     causal: bool,
+    work: Work,
+}
+
+/// The plan as the device wants it.
+enum Work {
+    Kernel(Vec<AttentionSegment>),
+    Tensors(BatchedSegments),
+}
+
+impl AttentionPlan {
+    pub(in crate::model) fn new(
+        queries: &Segments,
+        keys: &Segments,
+        causal: bool,
+        device: &Device,
+    ) -> Result<Self> {
+        let work = if device.is_cpu() {
+            let pairs = queries.ranges().zip(keys.ranges());
+            Work::Kernel(pairs.map(|(queries, keys)| AttentionSegment { queries, keys }).collect())
+        } else {
+            Work::Tensors(BatchedSegments::new(queries, keys, device)?)
+        };
+        Ok(Self { causal, work })
+    }
+}
+
+/// Scaled dot-product attention over packed segments.
+///
+/// `q` is (query rows, heads, width); `k` and `v` are (key rows, key heads, width), each key head
+/// serving `heads / key heads` query heads. Returns (query rows, heads * width).
+pub(in crate::model) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    plan: &AttentionPlan,
+) -> Result<Tensor> {
+    let segments = match &plan.work {
+        Work::Kernel(segments) => segments,
+        Work::Tensors(batches) => return batches.attention(q, k, v, plan.causal),
+    };
+    let (rows, heads, width) = q.dims3()?;
+    let mut out = vec![0.0; rows * heads * width];
+    let scale = 1.0 / (width as f32).sqrt();
+    kernels::attention(
+        hold(q).heads()?,
+        hold(k).heads()?,
+        hold(v).heads()?,
+        segments,
+        plan.causal,
+        scale,
+        &mut out,
+    )
+    .map_err(kernel)?;
+    Tensor::from_vec(out, (rows, heads * width), &Device::Cpu)
+}
+
+/// Segments of equal lengths are gathered and computed as one batch of tensors.
+struct BatchedSegments {
     batches: Vec<Batch>,
     /// Restores query order after the batches.
     restore: Tensor,
@@ -30,13 +88,8 @@ struct Batch {
     key_rows: Tensor,
 }
 
-impl AttentionPlan {
-    pub(in crate::model) fn new(
-        queries: Segments,
-        keys: Segments,
-        causal: bool,
-        device: &Device,
-    ) -> Result<Self> {
+impl BatchedSegments {
+    fn new(queries: &Segments, keys: &Segments, device: &Device) -> Result<Self> {
         let mut by_shape: BTreeMap<(usize, usize), (Vec<u32>, Vec<u32>)> = BTreeMap::new();
         for (query, key) in queries.ranges().zip(keys.ranges()) {
             let (query_rows, key_rows) = by_shape.entry((query.len(), key.len())).or_default();
@@ -61,43 +114,31 @@ impl AttentionPlan {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { queries, keys, causal, batches, restore: Tensor::new(restore, device)? })
+        Ok(Self { batches, restore: Tensor::new(restore, device)? })
     }
-}
 
-/// Scaled dot-product attention over packed segments.
-///
-/// `q` is (query rows, heads, width); `k` and `v` are (key rows, key heads, width), each key head
-/// serving `heads / key heads` query heads. Returns (query rows, heads * width).
-pub(in crate::model) fn attention(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    plan: &AttentionPlan,
-) -> Result<Tensor> {
-    tensor_attention(q, k, v, plan)
-}
-
-fn tensor_attention(q: &Tensor, k: &Tensor, v: &Tensor, plan: &AttentionPlan) -> Result<Tensor> {
-    let (_, heads, width) = q.dims3()?;
-    let outputs = plan
-        .batches
-        .iter()
-        .map(|batch| {
-            let gather = |x: &Tensor, rows: &Tensor, len: usize| -> Result<Tensor> {
-                let heads = x.dim(1)?;
-                x.index_select(rows, 0)?
-                    .reshape((batch.count, len, heads, width))?
-                    .transpose(1, 2)?
-                    .contiguous()
-            };
-            let q = gather(q, &batch.query_rows, batch.query_len)?;
-            let k = gather(k, &batch.key_rows, batch.key_len)?;
-            let v = gather(v, &batch.key_rows, batch.key_len)?;
-            batch.attend(&q, &k, &v, plan.causal)?.reshape(((), heads * width))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Tensor::cat(&outputs, 0)?.index_select(&plan.restore, 0)
+    fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
+        let (_, heads, width) = q.dims3()?;
+        let outputs = self
+            .batches
+            .iter()
+            .map(|batch| {
+                let gather = |x: &Tensor, rows: &Tensor, len: usize| -> Result<Tensor> {
+                    let heads = x.dim(1)?;
+                    x.contiguous()?
+                        .index_select(rows, 0)?
+                        .reshape((batch.count, len, heads, width))?
+                        .transpose(1, 2)?
+                        .contiguous()
+                };
+                let q = gather(q, &batch.query_rows, batch.query_len)?;
+                let k = gather(k, &batch.key_rows, batch.key_len)?;
+                let v = gather(v, &batch.key_rows, batch.key_len)?;
+                batch.attend(&q, &k, &v, causal)?.reshape(((), heads * width))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&outputs, 0)?.index_select(&self.restore, 0)
+    }
 }
 
 impl Batch {
@@ -155,4 +196,50 @@ fn causal_mask(diagonal: usize, rows: usize, keys: usize, device: &Device) -> Re
     let hidden = key.unsqueeze(0)?.broadcast_gt(&last_seen.unsqueeze(1)?)?;
     let infinity = Tensor::full(f32::NEG_INFINITY, (rows, keys), device)?;
     hidden.where_cond(&infinity, &infinity.zeros_like()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ways of computing attention, on the CPU.
+    fn both_ways(
+        queries: &Segments,
+        keys: &Segments,
+        causal: bool,
+        heads: (usize, usize),
+        width: usize,
+    ) -> f32 {
+        let device = Device::Cpu;
+        let random =
+            |rows: usize, heads: usize| Tensor::randn(0f32, 1.0, (rows, heads, width), &device).unwrap();
+        let q = random(queries.num_rows(), heads.0);
+        let (k, v) = (random(keys.num_rows(), heads.1), random(keys.num_rows(), heads.1));
+        let plan = AttentionPlan::new(queries, keys, causal, &device).unwrap();
+        let kernel = attention(&q, &k, &v, &plan).unwrap();
+        let tensors =
+            BatchedSegments::new(queries, keys, &device).unwrap().attention(&q, &k, &v, causal).unwrap();
+        assert_eq!(kernel.dims(), tensors.dims());
+        let difference = (kernel - tensors).unwrap().abs().unwrap().flatten_all().unwrap();
+        difference.max(0).unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn tensors_and_kernels_agree() {
+        let sequences = Segments::from_lengths([5, 70, 1, 5, 130]);
+        let last = Segments::from_lengths([1; 5]);
+        for (queries, causal) in [(&sequences, true), (&sequences, false), (&last, true)] {
+            let difference = both_ways(queries, &sequences, causal, (4, 2), 16);
+            assert!(difference < 1e-5, "{difference}");
+        }
+    }
+
+    #[test]
+    fn long_sequences_are_worked_off_in_blocks() {
+        // 8 heads x 2100 x 2100 scores exceed what may exist at one time.
+        let sequences = Segments::from_lengths([2100]);
+        assert!(8 * 2100 * 2100 > MAX_SCORES);
+        let difference = both_ways(&sequences, &sequences, true, (8, 4), 8);
+        assert!(difference < 1e-5, "{difference}");
+    }
 }

@@ -1,7 +1,9 @@
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
-use crate::model::loader::Loader;
+use super::cpu::{hold, kernel};
 use crate::model::ModelError;
+use crate::model::kernels::{self, LinearShape};
+use crate::model::loader::Loader;
 
 /// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it.
 pub(in crate::model) struct Linear {
@@ -28,10 +30,29 @@ impl Linear {
 
     /// (rows, in) to (rows, out).
     pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weight.to_dtype(x.dtype())?.t()?)?;
+        if x.device().is_cpu() {
+            let (rows, out) = (x.dim(0)?, self.weight.dim(0)?);
+            let mut y = vec![0.0; rows * out];
+            self.apply(hold(x).f32()?, rows, &mut y)?;
+            return Tensor::from_vec(y, (rows, out), &Device::Cpu);
+        }
+        let y = x.matmul(&self.weight.t()?)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
         }
+    }
+
+    /// The same on slices, `rows` x in to `rows` x out.
+    pub(super) fn apply(&self, x: &[f32], rows: usize, y: &mut [f32]) -> Result<()> {
+        let (out_features, in_features) = self.weight.dims2()?;
+        let shape = LinearShape { rows, in_features, out_features };
+        let (weight, bias) = (hold(&self.weight), self.bias.as_ref().map(hold));
+        let bias = bias.as_ref().map(|bias| bias.f32()).transpose()?;
+        kernels::linear(x, weight.weight()?, shape, bias, y).map_err(kernel)
+    }
+
+    pub(super) fn out_features(&self) -> Result<usize> {
+        self.weight.dim(0)
     }
 }

@@ -1,8 +1,14 @@
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::Linear;
-use crate::model::loader::Loader;
+use super::cpu::{hold, kernel};
 use crate::model::ModelError;
+use crate::model::kernels;
+use crate::model::loader::Loader;
+
+/// Rows worked off together on the CPU: enough to keep the matrix products busy, few enough that
+/// the wide intermediate values stay small and are used again while they are in cache.
+const ROWS: usize = 512;
 
 /// The gated feed-forward layer `down(silu(gate(x)) * up(x))`.
 pub(in crate::model) struct GatedMlp {
@@ -27,7 +33,27 @@ impl GatedMlp {
 
     /// (rows, hidden) to (rows, hidden).
     pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() {
+            return self.forward_cpu(x);
+        }
         let gated = (self.gate.forward(x)?.silu()? * self.up.forward(x)?)?;
         self.down.forward(&gated)
+    }
+
+    fn forward_cpu(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, hidden) = x.dims2()?;
+        let width = self.gate.out_features()?;
+        let mut gate = vec![0.0; rows.min(ROWS) * width];
+        let mut up = gate.clone();
+        let mut y = vec![0.0; rows * hidden];
+        for (x, y) in hold(x).f32()?.chunks(ROWS * hidden).zip(y.chunks_mut(ROWS * hidden)) {
+            let rows = x.len() / hidden;
+            let (gate, up) = (&mut gate[..rows * width], &mut up[..rows * width]);
+            self.gate.apply(x, rows, gate)?;
+            self.up.apply(x, rows, up)?;
+            kernels::silu_mul(gate, up).map_err(kernel)?;
+            self.down.apply(gate, rows, y)?;
+        }
+        Tensor::from_vec(y, (rows, hidden), &Device::Cpu)
     }
 }

@@ -1,7 +1,9 @@
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
-use crate::model::loader::Loader;
+use super::cpu::{hold, kernel};
 use crate::model::ModelError;
+use crate::model::kernels;
+use crate::model::loader::Loader;
 
 /// Root-mean-square norm over the last dimension, scaled by a learned weight.
 pub(in crate::model) struct RmsNorm {
@@ -20,6 +22,11 @@ impl RmsNorm {
 
     /// Shape is kept.
     pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() {
+            let mut y = vec![0.0; x.elem_count()];
+            kernels::rms_norm(hold(x).f32()?, hold(&self.weight).f32()?, self.eps, &mut y).map_err(kernel)?;
+            return Tensor::from_vec(y, x.shape(), &Device::Cpu);
+        }
         candle_nn::ops::rms_norm(x, &self.weight, self.eps)
     }
 }

@@ -1,5 +1,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::cpu;
+
 /// Cosines and sines of every row's rotation angles, each (rows, head width / 2).
 pub(in crate::model) struct RotaryTable {
     cos: Tensor,
@@ -33,8 +35,13 @@ pub(in crate::model) fn inverse_frequencies(theta: f64, width: usize) -> Vec<f32
     (0..width / 2).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / width as f32)).collect()
 }
 
-/// Rotates (rows, heads, head width): value `i` with value `i + head width / 2`.
-pub(in crate::model) fn apply_rope(x: &Tensor, table: &RotaryTable) -> Result<Tensor> {
+/// Rotates (rows, heads, head width): value `i` with value `i + head width / 2`. Takes `x` for
+/// good: on the CPU its storage holds the result afterwards.
+pub(in crate::model) fn apply_rope(x: Tensor, table: &RotaryTable) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        x.inplace_op3(&table.cos, &table.sin, &cpu::Rope)?;
+        return Ok(x);
+    }
     let x = x.contiguous()?.unsqueeze(0)?;
     candle_nn::rotary_emb::rope_thd(&x, &table.cos, &table.sin)?.squeeze(0)
 }

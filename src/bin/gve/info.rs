@@ -1,0 +1,86 @@
+use anyhow::Result;
+use clap::Subcommand;
+use gve::model::{Checkpoint, Config};
+
+use crate::options::ModelOptions;
+use crate::output::{Outcome, print};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show what a model is: shape, size, where its files are.
+    #[command(after_help = "\
+Examples:
+  gve model info --model ./GVE-3B
+  gve model info --model Alibaba-NLP/GVE-3B --json")]
+    Info {
+        #[command(flatten)]
+        model: ModelOptions,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(command: Command) -> Result<Outcome> {
+    let Command::Info { model, json } = command;
+    let resolved = model.resolve()?;
+    let config = Config::load(&resolved.directory)?;
+    let checkpoint = Checkpoint::open(&resolved.directory)?;
+    let (text, vision) = (&config.text, &config.vision);
+    if json {
+        let info = serde_json::json!({
+            "id": resolved.id,
+            "revision": resolved.revision,
+            "directory": resolved.directory,
+            "dim": text.hidden_size,
+            "parameters": checkpoint.num_parameters(),
+            "tensors": checkpoint.tensor_names().len(),
+            "stored_as": checkpoint.dtypes(),
+            "text": {
+                "layers": text.num_hidden_layers, "heads": text.num_attention_heads,
+                "key_value_heads": text.num_key_value_heads, "vocab": text.vocab_size,
+            },
+            "vision": {
+                "blocks": vision.depth, "hidden": vision.hidden_size,
+                "patch": vision.patch_size, "window": vision.window_size,
+            },
+        });
+        print(&info.to_string())?;
+    } else {
+        let rows = [
+            ("model", resolved.id),
+            ("revision", resolved.revision.unwrap_or_else(|| "-".to_owned())),
+            ("directory", resolved.directory.display().to_string()),
+            ("embedding", format!("{} values", text.hidden_size)),
+            (
+                "parameters",
+                format!(
+                    "{:.1} M, stored as {}",
+                    checkpoint.num_parameters() as f64 / 1e6,
+                    checkpoint.dtypes().join(", ")
+                ),
+            ),
+            (
+                "language",
+                format!(
+                    "{} layers, {} heads, {} key-value heads, vocabulary of {}",
+                    text.num_hidden_layers,
+                    text.num_attention_heads,
+                    text.num_key_value_heads,
+                    text.vocab_size
+                ),
+            ),
+            (
+                "vision",
+                format!(
+                    "{} blocks of width {}, patches of {} pixels, windows of {}",
+                    vision.depth, vision.hidden_size, vision.patch_size, vision.window_size
+                ),
+            ),
+        ];
+        for (name, value) in rows {
+            print(&format!("{name:<11}{value}"))?;
+        }
+    }
+    Ok(Outcome::Complete)
+}

@@ -1,0 +1,124 @@
+//! Options that several subcommands share: raw arguments to validated settings.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use gve::hub::ResolvedModel;
+use gve::{DType, Device, Embedder, PixelLimits, Sampling};
+
+use crate::hub::resolve;
+
+/// Pixels of one visual token.
+const PIXELS_PER_TOKEN: u64 = 28 * 28;
+
+/// Which model, where and how it runs.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelOptions {
+    /// A directory in Hugging Face layout, or a hub id such as Alibaba-NLP/GVE-3B.
+    #[arg(long, value_name = "PATH_OR_HUB_ID")]
+    pub(crate) model: Option<String>,
+    /// Branch, tag or commit of a hub model [default: main].
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value = "auto")]
+    device: Device,
+    /// auto, f32, bf16 or f16.
+    #[arg(long, default_value = "auto")]
+    dtype: DType,
+    /// Tokens run through the model together [default: 2048 on the CPU, 16384 on a GPU].
+    #[arg(long, value_name = "N")]
+    batch_tokens: Option<usize>,
+    /// No progress bars.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// Which frames of a video to look at.
+#[derive(Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingOptions {
+    /// Frames per video, evenly spread [default: 8].
+    #[arg(long, value_name = "N", conflicts_with = "fps")]
+    frames: Option<usize>,
+    /// Frames per second of video, instead of a fixed number.
+    #[arg(long, value_name = "F")]
+    fps: Option<f64>,
+    /// Fewest frames with --fps [default: 4].
+    #[arg(long, value_name = "A", requires = "fps")]
+    min_frames: Option<usize>,
+    /// Most frames with --fps [default: 768].
+    #[arg(long, value_name = "B", requires = "fps")]
+    max_frames: Option<usize>,
+}
+
+/// How large pictures are when embedded.
+#[derive(Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct PixelOptions {
+    /// Most pixels per frame or image.
+    #[arg(long, value_name = "P", conflicts_with = "tokens_per_frame")]
+    max_pixels: Option<u64>,
+    /// Most visual tokens of 28 x 28 pixels per frame or image [default: 200].
+    #[arg(long, value_name = "T")]
+    tokens_per_frame: Option<u64>,
+}
+
+/// Visual tokens per frame in the published evaluation.
+const TOKENS_PER_FRAME: u64 = 200;
+
+impl SamplingOptions {
+    pub(crate) fn sampling(&self) -> Result<Sampling> {
+        match (self.frames, self.fps) {
+            (Some(0), _) => bail!("--frames must be at least 1"),
+            (_, Some(fps)) if !(fps.is_finite() && fps > 0.0) => {
+                bail!("--fps must be a positive number, got {fps}")
+            }
+            (_, Some(fps)) => {
+                Ok(Sampling::Fps { fps, min_frames: self.min_frames, max_frames: self.max_frames })
+            }
+            (frames, None) => Ok(Sampling::Uniform { frames: frames.unwrap_or(8) }),
+        }
+    }
+}
+
+impl PixelOptions {
+    pub(crate) fn pixels(&self) -> Result<PixelLimits> {
+        let tokens = self.tokens_per_frame.unwrap_or(TOKENS_PER_FRAME);
+        let max_pixels = self.max_pixels.unwrap_or(tokens.saturating_mul(PIXELS_PER_TOKEN));
+        if max_pixels < PIXELS_PER_TOKEN {
+            bail!("--max-pixels must be at least {PIXELS_PER_TOKEN}, one visual token; got {max_pixels}");
+        }
+        Ok(PixelLimits { min_pixels: None, max_pixels: Some(max_pixels) })
+    }
+}
+
+impl ModelOptions {
+    /// The model's directory, downloaded where it has to be.
+    pub(crate) fn resolve(&self) -> Result<ResolvedModel> {
+        let Some(model) = &self.model else {
+            bail!("no model given: use --model with a directory or a hub id such as Alibaba-NLP/GVE-3B");
+        };
+        resolve(model, self.revision.as_deref(), self.quiet)
+    }
+
+    /// Loads the model in `model_dir`.
+    pub(crate) fn load(
+        &self,
+        model_dir: PathBuf,
+        sampling: Sampling,
+        pixels: PixelLimits,
+    ) -> Result<Embedder> {
+        let mut builder = Embedder::builder(model_dir)
+            .device(self.device)
+            .dtype(self.dtype)
+            .sampling(sampling)
+            .pixels(pixels);
+        if let Some(tokens) = self.batch_tokens {
+            builder = builder.batch_tokens(tokens);
+        }
+        Ok(builder.build()?)
+    }
+}

@@ -1,0 +1,138 @@
+//! Why a model could not be found or fetched.
+
+use std::path::PathBuf;
+
+/// Errors of resolving a model reference. Each displays as one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// Neither a directory nor something that could be an id.
+    #[error("{reference:?} is neither a directory nor a hub id such as Alibaba-NLP/GVE-3B")]
+    NotAReference {
+        /// What was given.
+        reference: String,
+    },
+    /// A file stands where a model directory is expected.
+    #[error("{} is a file: give the directory that holds the model", path.display())]
+    NotADirectory {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A directory or a cached copy lacks files.
+    #[error("the model in {} lacks {}", directory.display(), missing.join(", "))]
+    IncompleteDirectory {
+        /// Where the model should be.
+        directory: PathBuf,
+        /// The files that are missing.
+        missing: Vec<String>,
+    },
+    /// The list of weight shards cannot be understood.
+    #[error("cannot read the list of weight files {}: {reason}", path.display())]
+    InvalidIndex {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Offline, and not downloaded before.
+    #[error("offline, and {id} at revision {revision} is not in the cache {}: run once with network access", cache.display())]
+    NotCached {
+        /// The model.
+        id: String,
+        /// The revision asked for.
+        revision: String,
+        /// The cache searched.
+        cache: PathBuf,
+    },
+    /// Status 401 or 403.
+    #[error("no access to {id} ({url} answers {status}): {}", access_hint(*has_token))]
+    AccessDenied {
+        /// The model.
+        id: String,
+        /// The address asked.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// Whether a token was sent.
+        has_token: bool,
+    },
+    /// The hub knows no such model.
+    #[error(
+        "there is no model {id} ({url} answers 404): check the spelling, or give a token if it is private"
+    )]
+    NoSuchModel {
+        /// The model.
+        id: String,
+        /// The address asked.
+        url: String,
+    },
+    /// The model exists, the revision does not.
+    #[error("the model {id} has no revision {revision} ({url} answers 404)")]
+    NoSuchRevision {
+        /// The model.
+        id: String,
+        /// The revision asked for.
+        revision: String,
+        /// The address asked.
+        url: String,
+    },
+    /// The repository is not a model this crate can load.
+    #[error("{id} at revision {revision} on the hub has no {}: it is not a checkpoint in Hugging Face layout", missing.join(", no "))]
+    NotACheckpoint {
+        /// The model.
+        id: String,
+        /// Commit hash.
+        revision: String,
+        /// The files it lacks.
+        missing: Vec<String>,
+    },
+    /// The hub answers with another status, or not as a hub does.
+    #[error("cannot fetch {id} from {url}: {reason}")]
+    Response {
+        /// The model.
+        id: String,
+        /// The address asked.
+        url: String,
+        /// What came back.
+        reason: String,
+    },
+    /// The hub cannot be reached, or the connection broke too often.
+    #[error(
+        "cannot reach {url} for {id}: {reason}; what was downloaded is kept, offline mode uses a complete cached copy"
+    )]
+    Network {
+        /// The model.
+        id: String,
+        /// The address asked.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Another process downloads the same file.
+    #[error("another process is downloading {file} of {id}: wait for it to end")]
+    Locked {
+        /// The model.
+        id: String,
+        /// The file.
+        file: String,
+    },
+    /// The disk refuses.
+    #[error("cannot read or write {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// No cache directory was given and there is no home directory to look in.
+    #[error("there is no home directory: name a cache directory")]
+    NoHome,
+}
+
+fn access_hint(has_token: bool) -> &'static str {
+    if has_token {
+        "the token does not open it; accept the model's terms on its page, or use another token"
+    } else {
+        "it is gated, private or misspelt; give a token that may read it"
+    }
+}

@@ -1,0 +1,159 @@
+//! From a model reference to a directory with all the files of the model.
+//!
+//! A reference is a directory in Hugging Face layout, or the id of a model on the hub with a revision.
+//! [`resolve`] tells the two apart ([`ModelReference`]), downloads what is missing into the standard cache
+//! (shared with Python's `huggingface_hub`), and checks that nothing a model needs is absent before it
+//! returns. A download that breaks off continues where it stopped, in this run and the next.
+//!
+//! Which files a model needs is decided in one place (`layout`) for directories, for the cache and for the
+//! hub. Nothing here reads environment variables: `HF_HOME`, `HF_TOKEN` and the like are for the caller to map
+//! to [`HubOptions`].
+
+mod client;
+mod error;
+mod layout;
+mod reference;
+
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Cache, Repo, RepoType};
+
+pub use error::HubError;
+pub use reference::ModelReference;
+
+/// Where and how to look for models on the hub.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HubOptions {
+    /// Address of the hub; `None` is `https://huggingface.co`.
+    pub endpoint: Option<String>,
+    /// Directory of the cache; `None` is `~/.cache/huggingface/hub`.
+    pub cache_dir: Option<PathBuf>,
+    /// Access token for gated and private models; `None` uses the one `hf auth login` left in the file `token`
+    /// beside the cache, if there is one.
+    pub token: Option<String>,
+    /// Use the cache alone and make no request.
+    pub offline: bool,
+    /// Branch, tag or commit; `None` is `main`.
+    pub revision: Option<String>,
+}
+
+/// A model that is complete on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedModel {
+    /// Directory with `config.json`, the tokenizer and the weights.
+    pub directory: PathBuf,
+    /// The id on the hub, or the directory as given.
+    pub id: String,
+    /// Commit hash; `None` for a directory.
+    pub revision: Option<String>,
+}
+
+/// What a download reports while it runs. One file after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownloadProgress<'a> {
+    /// File within the model.
+    pub file: &'a str,
+    /// Bytes of this file on disk so far, those of an earlier run included.
+    pub done_bytes: u64,
+    /// Bytes of this file.
+    pub total_bytes: u64,
+}
+
+/// Finds the model `reference` names, downloading it if need be.
+///
+/// An existing directory is used as it is. Otherwise `reference` must be an id such as
+/// `Alibaba-NLP/GVE-3B`. A revision that is a full commit hash and is complete in the cache needs no request;
+/// any other revision is looked up first. `progress` is called often while files arrive.
+///
+/// # Errors
+/// [`HubError`], each variant naming the model and, where a request failed, the address.
+pub fn resolve(
+    reference: &str,
+    options: &HubOptions,
+    progress: &mut dyn FnMut(DownloadProgress<'_>),
+) -> Result<ResolvedModel, HubError> {
+    match ModelReference::parse(reference)? {
+        ModelReference::Directory(directory) => {
+            let missing = layout::missing_files(&directory)?;
+            if !missing.is_empty() {
+                return Err(HubError::IncompleteDirectory { directory, missing });
+            }
+            Ok(ResolvedModel { id: reference.to_owned(), directory, revision: None })
+        }
+        ModelReference::HubId(id) => resolve_id(&id, options, progress),
+    }
+}
+
+fn resolve_id(
+    id: &str,
+    options: &HubOptions,
+    progress: &mut dyn FnMut(DownloadProgress<'_>),
+) -> Result<ResolvedModel, HubError> {
+    let revision = options.revision.as_deref().unwrap_or("main");
+    let cache = open_cache(options)?;
+    let cached = cached_model(&cache, id, revision)?;
+    if options.offline {
+        let Some((model, missing)) = cached else {
+            return Err(HubError::NotCached {
+                id: id.to_owned(),
+                revision: revision.to_owned(),
+                cache: cache.path().clone(),
+            });
+        };
+        if missing.is_empty() {
+            return Ok(model);
+        }
+        return Err(HubError::IncompleteDirectory { directory: model.directory, missing });
+    }
+    match cached {
+        Some((model, missing)) if is_commit_hash(revision) && missing.is_empty() => Ok(model),
+        _ => client::Client::new(cache, options, id, revision)?.fetch(progress),
+    }
+}
+
+fn open_cache(options: &HubOptions) -> Result<Cache, HubError> {
+    let path = match &options.cache_dir {
+        // Links in the cache are relative, which needs absolute paths to start from.
+        Some(path) => {
+            std::path::absolute(path).map_err(|source| HubError::Io { path: path.clone(), source })?
+        }
+        None => std::env::home_dir().ok_or(HubError::NoHome)?.join(".cache/huggingface/hub"),
+    };
+    Ok(Cache::new(path))
+}
+
+/// The snapshot the cache has for `revision`, and the files it lacks.
+fn cached_model(
+    cache: &Cache,
+    id: &str,
+    revision: &str,
+) -> Result<Option<(ResolvedModel, Vec<String>)>, HubError> {
+    let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
+    let commit = if is_commit_hash(revision) {
+        revision.to_owned()
+    } else {
+        let reference = cache.path().join(repo.folder_name()).join("refs").join(revision);
+        match std::fs::read_to_string(&reference) {
+            Ok(commit) => commit.trim().to_owned(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(HubError::Io { path: reference, source });
+            }
+        }
+    };
+    let directory = cache.repo(repo).pointer_path(&commit);
+    if !directory.is_dir() {
+        return Ok(None);
+    }
+    let missing = layout::missing_files(&directory)?;
+    Ok(Some((ResolvedModel { directory, id: id.to_owned(), revision: Some(commit) }, missing)))
+}
+
+fn is_commit_hash(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Reads a small text file of a model.
+fn read_text(path: &Path) -> Result<String, HubError> {
+    std::fs::read_to_string(path).map_err(|source| HubError::Io { path: path.to_owned(), source })
+}

@@ -1,0 +1,349 @@
+//! Linear layers: `y = x * weight^T + bias`, weights row-major `[out, in]` as checkpoints store them.
+//!
+//! Activations are f32 in memory whatever the weights are. Three ways lead there:
+//! - f32 weights go to the `gemm` crate as they are.
+//! - bf16 weights are multiplied as bf16 where the processor can ([`gemm_bf16`](super::gemm_bf16)): the activations are rounded to bf16, sums
+//!   are f32, as PyTorch does.
+//! - Otherwise half-precision weights are widened a panel at a time, never the whole matrix, and multiplied in f32.
+
+use super::error::{KernelError, check_length};
+#[cfg(target_arch = "x86_64")]
+use super::gemm_bf16;
+use super::parallel::SharedMut;
+use gemm::Parallelism;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+use std::cell::Cell;
+
+/// Outputs widened at once on the path without bf16 arithmetic.
+const PANEL: usize = 128;
+
+/// Sizes of one linear layer applied to `rows` rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinearShape {
+    /// Rows of `x` and `y`.
+    pub rows: usize,
+    /// Values per row of `x`.
+    pub in_features: usize,
+    /// Values per row of `y`.
+    pub out_features: usize,
+}
+
+/// A weight matrix `[out, in]` in the type its checkpoint has.
+#[derive(Debug, Clone, Copy)]
+pub enum WeightRef<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// bfloat16.
+    Bf16(&'a [bf16]),
+    /// IEEE half precision.
+    F16(&'a [f16]),
+}
+
+impl WeightRef<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+            Self::F16(values) => values.len(),
+        }
+    }
+}
+
+/// Writes `x * weight^T + bias` to `y`: `x` is `[rows, in]`, `weight` `[out, in]`, `bias` `[out]`, `y` `[rows, out]`.
+///
+/// Runs on the current rayon pool. A row's result does not depend on the number of threads, and on the other rows by no more than
+/// the order of f32 summation.
+///
+/// # Errors
+/// [`KernelError::Length`] when a slice does not have the length `shape` asks for.
+pub fn linear(
+    x: &[f32],
+    weight: WeightRef<'_>,
+    shape: LinearShape,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) -> Result<(), KernelError> {
+    let LinearShape { rows, in_features, out_features } = shape;
+    check_length("linear", "x", rows * in_features, x.len())?;
+    check_length("linear", "weight", out_features * in_features, weight.len())?;
+    check_length("linear", "bias", out_features, bias.map_or(out_features, <[f32]>::len))?;
+    check_length("linear", "y", rows * out_features, y.len())?;
+    if y.is_empty() {
+        return Ok(());
+    }
+    if in_features == 0 {
+        start_with_bias(bias, out_features, y);
+        return Ok(());
+    }
+    match weight {
+        WeightRef::F32(values) => linear_f32(x, values, shape, bias, y),
+        WeightRef::F16(values) => linear_widened(x, values, shape, bias, y),
+        WeightRef::Bf16(values) => {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(unit) = gemm_bf16::Bf16Unit::best() {
+                // SAFETY: `best` answers with an available unit only.
+                unsafe { gemm_bf16::linear(unit, x, values, shape, bias, y) };
+                return Ok(());
+            }
+            linear_widened(x, values, shape, bias, y);
+        }
+    }
+    Ok(())
+}
+
+fn start_with_bias(bias: Option<&[f32]>, out_features: usize, y: &mut [f32]) {
+    match bias {
+        Some(bias) => y.chunks_exact_mut(out_features).for_each(|row| row.copy_from_slice(bias)),
+        None => y.fill(0.0),
+    }
+}
+
+fn linear_f32(x: &[f32], weight: &[f32], shape: LinearShape, bias: Option<&[f32]>, y: &mut [f32]) {
+    let LinearShape { rows, in_features, out_features } = shape;
+    if bias.is_some() {
+        start_with_bias(bias, out_features, y);
+    }
+    // SAFETY: the strides describe `x`, `weight` and `y`, whose lengths the caller has checked.
+    unsafe {
+        multiply_transposed(
+            (rows, out_features, in_features),
+            x.as_ptr(),
+            weight.as_ptr(),
+            (y.as_mut_ptr(), out_features),
+            bias.is_some(),
+            Parallelism::Rayon(rayon::current_num_threads()),
+        );
+    }
+}
+
+/// `y (+)= x * weight^T` for `(rows, outputs, inputs)`, with `y_stride` values between rows of `y`.
+///
+/// # Safety
+/// `x` is readable over rows x inputs, `weight` over outputs x inputs, `y` writable over rows x outputs at its stride.
+unsafe fn multiply_transposed(
+    (rows, outputs, inputs): (usize, usize, usize),
+    x: *const f32,
+    weight: *const f32,
+    (y, y_stride): (*mut f32, usize),
+    add: bool,
+    parallelism: Parallelism,
+) {
+    let start = if add { 1.0 } else { 0.0 };
+    // SAFETY: the caller vouches for the extents; strides are those of row-major matrices.
+    unsafe {
+        gemm::gemm(
+            rows,
+            outputs,
+            inputs,
+            y,
+            1,
+            y_stride as isize,
+            add,
+            x,
+            1,
+            inputs as isize,
+            weight,
+            inputs as isize,
+            1,
+            start,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// The path for half-precision weights without half-precision arithmetic.
+fn linear_widened<H>(x: &[f32], weight: &[H], shape: LinearShape, bias: Option<&[f32]>, y: &mut [f32])
+where
+    H: Sync,
+    [H]: HalfFloatSliceExt,
+{
+    thread_local! {
+        static WIDENED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    let LinearShape { rows, in_features, out_features } = shape;
+    start_with_bias(bias, out_features, y);
+    let y = SharedMut::new(y);
+    weight.par_chunks(PANEL * in_features).enumerate().for_each(|(panel, weights)| {
+        let mut widened = WIDENED.take();
+        widened.resize(weights.len(), 0.0);
+        weights.convert_to_f32_slice(&mut widened);
+        // SAFETY: this task alone writes the columns of its panel, which lie within `y`.
+        unsafe {
+            multiply_transposed(
+                (rows, weights.len() / in_features, in_features),
+                x.as_ptr(),
+                widened.as_ptr(),
+                (y.as_ptr().add(panel * PANEL), out_features),
+                true,
+                Parallelism::None,
+            );
+        }
+        WIDENED.set(widened);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_data::{assert_close, values};
+    use super::*;
+
+    /// Sizes around and between every block: 32 rows and outputs, 128 outputs, 1024 inputs, 512 rows.
+    const SHAPES: [(usize, usize, usize); 8] = [
+        (1, 1, 1),
+        (3, 5, 7),
+        (32, 32, 32),
+        (33, 31, 65),
+        (40, 64, 64),
+        (100, 1037, 50),
+        (550, 70, 129),
+        (7, 2100, 300),
+    ];
+
+    struct Case {
+        shape: LinearShape,
+        x: Vec<f32>,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+    }
+
+    fn case((rows, in_features, out_features): (usize, usize, usize)) -> Case {
+        Case {
+            shape: LinearShape { rows, in_features, out_features },
+            x: values(rows * in_features, 1),
+            // Exact in bf16 and f16, so that every type of weight has the same reference.
+            weight: values(in_features * out_features, 2)
+                .iter()
+                .map(|v| (v * 128.0).round() / 128.0)
+                .collect(),
+            bias: values(out_features, 3),
+        }
+    }
+
+    fn reference(x: &[f32], case: &Case, bias: bool) -> Vec<f64> {
+        let LinearShape { in_features, out_features, .. } = case.shape;
+        let mut y = Vec::new();
+        for x in x.chunks(in_features) {
+            for (output, weight) in case.weight.chunks(in_features).enumerate() {
+                let sum: f64 = x.iter().zip(weight).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum();
+                y.push(sum + if bias { f64::from(case.bias[output]) } else { 0.0 });
+            }
+        }
+        assert_eq!(y.len(), case.shape.rows * out_features);
+        y
+    }
+
+    fn bf16_values(values: &[f32]) -> Vec<bf16> {
+        values.iter().map(|&v| bf16::from_f32(v)).collect()
+    }
+
+    fn f16_values(values: &[f32]) -> Vec<f16> {
+        values.iter().map(|&v| f16::from_f32(v)).collect()
+    }
+
+    /// NaN everywhere: a value that is not written, or added to, shows.
+    fn unwritten(shape: LinearShape) -> Vec<f32> {
+        vec![f32::NAN; shape.rows * shape.out_features]
+    }
+
+    #[test]
+    fn f32_weights_match_the_definition() {
+        for case in SHAPES.map(case) {
+            for bias in [None, Some(&case.bias[..])] {
+                let mut y = unwritten(case.shape);
+                linear(&case.x, WeightRef::F32(&case.weight), case.shape, bias, &mut y).unwrap();
+                assert_close(&y, &reference(&case.x, &case, bias.is_some()), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn widened_weights_match_the_definition() {
+        for case in SHAPES.map(case) {
+            let want = reference(&case.x, &case, true);
+            let mut y = unwritten(case.shape);
+            linear_widened(&case.x, &bf16_values(&case.weight), case.shape, Some(&case.bias), &mut y);
+            assert_close(&y, &want, 1e-5);
+            let (mut y, f16) = (unwritten(case.shape), f16_values(&case.weight));
+            linear(&case.x, WeightRef::F16(&f16), case.shape, Some(&case.bias), &mut y).unwrap();
+            assert_close(&y, &want, 1e-5);
+        }
+    }
+
+    #[test]
+    fn bf16_weights_match_the_definition_on_this_processor() {
+        for case in SHAPES.map(case) {
+            let mut y = unwritten(case.shape);
+            linear(&case.x, WeightRef::Bf16(&bf16_values(&case.weight)), case.shape, None, &mut y).unwrap();
+            // Activations may have been rounded: 8 bits.
+            assert_close(&y, &reference(&case.x, &case, false), 4e-3);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn every_bf16_unit_multiplies_rounded_activations() {
+        let units = gemm_bf16::Bf16Unit::available();
+        if units.is_empty() {
+            eprintln!("skipped: this processor does not multiply bf16");
+        }
+        for (unit, case) in units.iter().flat_map(|unit| SHAPES.map(|shape| (*unit, case(shape)))) {
+            let rounded: Vec<f32> = bf16_values(&case.x).iter().map(|v| v.to_f32()).collect();
+            let weight = bf16_values(&case.weight);
+            for bias in [None, Some(&case.bias[..])] {
+                let mut y = unwritten(case.shape);
+                // SAFETY: the unit is available.
+                unsafe { gemm_bf16::linear(unit, &case.x, &weight, case.shape, bias, &mut y) };
+                assert_close(&y, &reference(&rounded, &case, bias.is_some()), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit_and_other_rows_hardly() {
+        let case = case((300, 1100, 170));
+        let (bf16, f16) = (bf16_values(&case.weight), f16_values(&case.weight));
+        for weight in [WeightRef::F32(&case.weight), WeightRef::Bf16(&bf16), WeightRef::F16(&f16)] {
+            let with_threads = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut y = unwritten(case.shape);
+                pool.install(|| linear(&case.x, weight, case.shape, Some(&case.bias), &mut y)).unwrap();
+                y
+            };
+            let all = with_threads(1);
+            assert!(all == with_threads(3), "the number of threads shows");
+            for (row, x) in case.x.chunks(1100).enumerate().step_by(37) {
+                let mut alone = vec![f32::NAN; 170];
+                let shape = LinearShape { rows: 1, ..case.shape };
+                linear(x, weight, shape, Some(&case.bias), &mut alone).unwrap();
+                let batched: Vec<f64> = all[row * 170..][..170].iter().map(|&v| f64::from(v)).collect();
+                assert_close(&alone, &batched, 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn empty_and_ill_fitting_operands() {
+        let shape = LinearShape { rows: 2, in_features: 3, out_features: 4 };
+        let (x, w, bias) = ([1.0; 6], [1.0; 12], [0.5; 4]);
+        let mut y = [0.0; 8];
+        let got = linear(&x, WeightRef::F32(&w[1..]), shape, None, &mut y);
+        assert_eq!(
+            got,
+            Err(KernelError::Length { kernel: "linear", operand: "weight", expected: 12, got: 11 })
+        );
+        assert!(linear(&x[1..], WeightRef::F32(&w), shape, None, &mut y).is_err());
+        assert!(linear(&x, WeightRef::F32(&w), shape, Some(&bias[1..]), &mut y).is_err());
+        assert!(linear(&x, WeightRef::F32(&w), shape, None, &mut y[1..]).is_err());
+        let no_inputs = LinearShape { in_features: 0, ..shape };
+        linear(&[], WeightRef::F32(&[]), no_inputs, Some(&bias), &mut y).unwrap();
+        assert_eq!(y, [0.5; 8]);
+        let no_rows = LinearShape { rows: 0, ..shape };
+        assert_eq!(linear(&[], WeightRef::F32(&w), no_rows, None, &mut []), Ok(()));
+    }
+}

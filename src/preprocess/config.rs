@@ -1,0 +1,351 @@
+//! The image processor's settings, as a checkpoint states them.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::{PreprocessError, Result};
+use super::size::PixelBounds;
+
+const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
+const PROCESSOR_FILE: &str = "processor_config.json";
+/// Pillow's number for bicubic, the only filter the model was trained with.
+const BICUBIC: u32 = 3;
+
+/// Settings of the Qwen2-VL image processor, validated.
+///
+/// [`Default`] gives the defaults of `Qwen2VLImageProcessor` (transformers), which are also used for keys that a
+/// checkpoint's file leaves out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageProcessorConfig {
+    patch_size: u32,
+    temporal_patch_size: u32,
+    merge_size: u32,
+    pixel_bounds: PixelBounds,
+    rescale_factor: f64,
+    image_mean: [f32; 3],
+    image_std: [f32; 3],
+}
+
+impl ImageProcessorConfig {
+    /// Reads `preprocessor_config.json` in `model_dir`, or `image_processor` in `processor_config.json` where only
+    /// that file exists (transformers 5).
+    ///
+    /// # Errors
+    /// [`PreprocessError::MissingCheckpointFile`] where neither exists; unreadable files, invalid JSON and values
+    /// outside their range are errors that name the file.
+    pub fn load(model_dir: &Path) -> Result<Self> {
+        let path = model_dir.join(PREPROCESSOR_FILE);
+        if let Some(text) = read_if_present(&path)? {
+            return Self::from_json(&text, &path);
+        }
+        let nested_path = model_dir.join(PROCESSOR_FILE);
+        let missing = || PreprocessError::MissingCheckpointFile { path: path.clone() };
+        let text = read_if_present(&nested_path)?.ok_or_else(missing)?;
+        let nested: ProcessorFile = parse(&text, &nested_path)?;
+        nested.image_processor.ok_or_else(missing)?.validate(&nested_path)
+    }
+
+    /// Reads the text of a `preprocessor_config.json`; `path` is used in errors only. Keys that do not concern
+    /// preprocessing are ignored.
+    ///
+    /// # Errors
+    /// [`PreprocessError::ParseConfig`] and [`PreprocessError::InvalidConfig`].
+    pub fn from_json(text: &str, path: &Path) -> Result<Self> {
+        parse::<ImageProcessorFile>(text, path)?.validate(path)
+    }
+
+    /// Side of a patch in pixels.
+    pub fn patch_size(&self) -> u32 {
+        self.patch_size
+    }
+
+    /// Frames in a patch.
+    pub fn temporal_patch_size(&self) -> u32 {
+        self.temporal_patch_size
+    }
+
+    /// Patches along each side that the vision tower merges into one visual token.
+    pub fn merge_size(&self) -> u32 {
+        self.merge_size
+    }
+
+    /// Bounds the checkpoint puts on the area of a picture, `min_pixels` and `max_pixels`.
+    pub fn pixel_bounds(&self) -> PixelBounds {
+        self.pixel_bounds
+    }
+
+    /// Side of a visual token in pixels: resized sides are multiples of it.
+    pub fn resize_factor(&self) -> u32 {
+        self.patch_size * self.merge_size
+    }
+
+    /// Numbers in one row of `pixel_values`: channels x frames x patch height x patch width.
+    pub fn patch_values(&self) -> usize {
+        3 * self.temporal_patch_size as usize * (self.patch_size as usize).pow(2)
+    }
+
+    /// Factor from an 8-bit level to `[0, 1]`.
+    pub fn rescale_factor(&self) -> f64 {
+        self.rescale_factor
+    }
+
+    /// Mean of each channel, red first, after rescaling.
+    pub fn image_mean(&self) -> [f32; 3] {
+        self.image_mean
+    }
+
+    /// Standard deviation of each channel, red first, after rescaling.
+    pub fn image_std(&self) -> [f32; 3] {
+        self.image_std
+    }
+
+    /// Seconds between visual tokens along time, `second_per_grid_ts` of the reference: `temporal_patch_size / sample_fps`.
+    /// `sample_fps` is the real rate of the sampled frames, `num_frames / total_frames * video_fps`.
+    ///
+    /// # Errors
+    /// [`PreprocessError::InvalidTiming`] where `sample_fps` is not positive and finite.
+    pub fn second_per_grid(&self, sample_fps: f64) -> Result<f64> {
+        if !(sample_fps.is_finite() && sample_fps > 0.0) {
+            return Err(PreprocessError::InvalidTiming { field: "sample_fps", got: sample_fps });
+        }
+        Ok(f64::from(self.temporal_patch_size) / sample_fps)
+    }
+}
+
+impl Default for ImageProcessorConfig {
+    fn default() -> Self {
+        Self {
+            patch_size: 14,
+            temporal_patch_size: 2,
+            merge_size: 2,
+            pixel_bounds: PixelBounds::constant(56 * 56, 28 * 28 * 1280),
+            rescale_factor: 1.0 / 255.0,
+            image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            image_std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        }
+    }
+}
+
+/// `processor_config.json` as transformers 5 writes it.
+#[derive(Deserialize)]
+struct ProcessorFile {
+    image_processor: Option<ImageProcessorFile>,
+}
+
+/// `preprocessor_config.json`, unchecked.
+#[derive(Deserialize)]
+struct ImageProcessorFile {
+    patch_size: Option<u32>,
+    temporal_patch_size: Option<u32>,
+    merge_size: Option<u32>,
+    min_pixels: Option<u64>,
+    max_pixels: Option<u64>,
+    size: Option<SizeField>,
+    rescale_factor: Option<f64>,
+    image_mean: Option<Vec<f64>>,
+    image_std: Option<Vec<f64>>,
+    resample: Option<u32>,
+    do_resize: Option<bool>,
+    do_rescale: Option<bool>,
+    do_normalize: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct SizeField {
+    shortest_edge: Option<u64>,
+    longest_edge: Option<u64>,
+    min_pixels: Option<u64>,
+    max_pixels: Option<u64>,
+}
+
+impl ImageProcessorFile {
+    fn validate(self, path: &Path) -> Result<ImageProcessorConfig> {
+        let file = Checked { path };
+        let defaults = ImageProcessorConfig::default();
+        let bounds = self.bounds(defaults.pixel_bounds);
+        for (field, value) in [
+            ("do_resize", self.do_resize),
+            ("do_rescale", self.do_rescale),
+            ("do_normalize", self.do_normalize),
+        ] {
+            if value == Some(false) {
+                return Err(file.invalid(field, "true", "false"));
+            }
+        }
+        if let Some(resample) = self.resample.filter(|&filter| filter != BICUBIC) {
+            return Err(file.invalid("resample", "3 (bicubic)", resample));
+        }
+        let config = ImageProcessorConfig {
+            patch_size: file.side("patch_size", self.patch_size, defaults.patch_size)?,
+            temporal_patch_size: file.side(
+                "temporal_patch_size",
+                self.temporal_patch_size,
+                defaults.temporal_patch_size,
+            )?,
+            merge_size: file.side("merge_size", self.merge_size, defaults.merge_size)?,
+            pixel_bounds: defaults.pixel_bounds,
+            rescale_factor: file.rescale_factor(self.rescale_factor, defaults.rescale_factor)?,
+            image_mean: file
+                .channels("image_mean", self.image_mean, defaults.image_mean, |mean| mean.is_finite())?,
+            image_std: file.channels("image_std", self.image_std, defaults.image_std, |std| {
+                std.is_normal() && std > 0.0
+            })?,
+        };
+        let least = u64::from(config.resize_factor()).pow(2);
+        let (min, max) = bounds;
+        if max < least {
+            return Err(file.invalid("max_pixels", "at least the area of one visual token", max));
+        }
+        let pixel_bounds =
+            PixelBounds::new(min, max).map_err(|_| file.invalid("min_pixels", "at most max_pixels", min))?;
+        Ok(ImageProcessorConfig { pixel_bounds, ..config })
+    }
+
+    /// The bounds of the area: the plain keys win over `size`, as in the reference.
+    fn bounds(&self, defaults: PixelBounds) -> (u64, u64) {
+        let size = self.size.as_ref();
+        let min = self.min_pixels.or(size.and_then(|size| size.shortest_edge.or(size.min_pixels)));
+        let max = self.max_pixels.or(size.and_then(|size| size.longest_edge.or(size.max_pixels)));
+        (min.unwrap_or(defaults.min_pixels()), max.unwrap_or(defaults.max_pixels()))
+    }
+}
+
+/// Range checks that know which file they speak of.
+struct Checked<'a> {
+    path: &'a Path,
+}
+
+impl Checked<'_> {
+    fn invalid(&self, field: &'static str, expected: &'static str, got: impl ToString) -> PreprocessError {
+        PreprocessError::InvalidConfig {
+            path: self.path.to_path_buf(),
+            field,
+            expected,
+            got: got.to_string(),
+        }
+    }
+
+    fn side(&self, field: &'static str, value: Option<u32>, default: u32) -> Result<u32> {
+        match value.unwrap_or(default) {
+            side @ 1..=256 => Ok(side),
+            other => Err(self.invalid(field, "between 1 and 256", other)),
+        }
+    }
+
+    fn rescale_factor(&self, value: Option<f64>, default: f64) -> Result<f64> {
+        let factor = value.unwrap_or(default);
+        if factor.is_finite() && factor > 0.0 {
+            return Ok(factor);
+        }
+        Err(self.invalid("rescale_factor", "a positive number", factor))
+    }
+
+    fn channels(
+        &self,
+        field: &'static str,
+        value: Option<Vec<f64>>,
+        default: [f32; 3],
+        accept: fn(f32) -> bool,
+    ) -> Result<[f32; 3]> {
+        let Some(values) = value else { return Ok(default) };
+        let narrow: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        match <[f32; 3]>::try_from(narrow) {
+            Ok(channels) if channels.into_iter().all(accept) => Ok(channels),
+            _ => Err(self.invalid(
+                field,
+                "three numbers the pixels can be normalised with",
+                format!("{values:?}"),
+            )),
+        }
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str, path: &Path) -> Result<T> {
+    serde_json::from_str(text)
+        .map_err(|source| PreprocessError::ParseConfig { path: PathBuf::from(path), source })
+}
+
+fn read_if_present(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PreprocessError::ReadFile { path: path.to_path_buf(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ImageProcessorConfig> {
+        ImageProcessorConfig::from_json(text, Path::new("m/preprocessor_config.json"))
+    }
+
+    #[test]
+    fn bounds_are_read_from_every_layout() {
+        for (text, expected) in [
+            (r#"{"min_pixels": 3136, "max_pixels": 12845056}"#, (3136, 12_845_056)),
+            (r#"{"size": {"shortest_edge": 3136, "longest_edge": 9000000}}"#, (3136, 9_000_000)),
+            (r#"{"size": {"min_pixels": 3136, "max_pixels": 9000000}}"#, (3136, 9_000_000)),
+            (
+                r#"{"min_pixels": 784, "size": {"shortest_edge": 3136, "longest_edge": 9000000}}"#,
+                (784, 9_000_000),
+            ),
+            (r#"{"size": null, "min_pixels": null}"#, (3136, 1_003_520)),
+            ("{}", (3136, 1_003_520)),
+        ] {
+            let bounds = read(text).unwrap().pixel_bounds();
+            assert_eq!((bounds.min_pixels(), bounds.max_pixels()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for (text, field) in [
+            (r#"{"patch_size": 0}"#, "patch_size"),
+            (r#"{"merge_size": 1000}"#, "merge_size"),
+            (r#"{"temporal_patch_size": 0}"#, "temporal_patch_size"),
+            (r#"{"min_pixels": 9000, "max_pixels": 8000}"#, "min_pixels"),
+            (r#"{"min_pixels": 1, "max_pixels": 700}"#, "max_pixels"),
+            (r#"{"image_std": [0.2, 0.0, 0.2]}"#, "image_std"),
+            (r#"{"image_mean": [0.2, 0.1]}"#, "image_mean"),
+            (r#"{"rescale_factor": -1}"#, "rescale_factor"),
+            (r#"{"resample": 2}"#, "resample"),
+            (r#"{"do_normalize": false}"#, "do_normalize"),
+        ] {
+            let message = read(text).unwrap_err().to_string();
+            assert!(
+                message.starts_with("m/preprocessor_config.json: ") && message.contains(field),
+                "{message}"
+            );
+            assert!(!message.contains('\n'));
+        }
+        assert!(matches!(read("{"), Err(PreprocessError::ParseConfig { .. })));
+        assert!(matches!(read(r#"{"patch_size": -1}"#), Err(PreprocessError::ParseConfig { .. })));
+    }
+
+    #[test]
+    fn a_directory_without_settings_is_an_error_that_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = ImageProcessorConfig::load(dir.path()).unwrap_err();
+        assert!(
+            matches!(&error, PreprocessError::MissingCheckpointFile { path } if path.ends_with(PREPROCESSOR_FILE))
+        );
+        std::fs::write(dir.path().join(PROCESSOR_FILE), r#"{"processor_class": "Qwen2_5_VLProcessor"}"#)
+            .unwrap();
+        assert!(ImageProcessorConfig::load(dir.path()).is_err());
+        std::fs::write(dir.path().join(PROCESSOR_FILE), r#"{"image_processor": {"patch_size": 16}}"#)
+            .unwrap();
+        assert_eq!(ImageProcessorConfig::load(dir.path()).unwrap().patch_size(), 16);
+    }
+
+    #[test]
+    fn timing_must_be_a_rate() {
+        let config = ImageProcessorConfig::default();
+        assert_eq!(config.second_per_grid(0.5).unwrap(), 4.0);
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(config.second_per_grid(bad).is_err());
+        }
+    }
+}

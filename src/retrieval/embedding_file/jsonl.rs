@@ -1,0 +1,76 @@
+//! Embeddings as JSON lines.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{EmbeddingTable, invalid, table};
+use crate::retrieval::RetrievalError;
+use crate::retrieval::atomic_file::AtomicFile;
+
+#[derive(Serialize)]
+struct LineOut<'a> {
+    id: &'a str,
+    embedding: &'a [f32],
+    dim: usize,
+}
+
+/// Unknown keys are let through: other tools add their own.
+#[derive(Deserialize)]
+struct LineIn {
+    id: String,
+    embedding: Vec<f32>,
+}
+
+/// Writes one line `{"id", "embedding", "dim"}` to any output. Numbers keep their full f32 precision.
+///
+/// # Errors
+/// Those of the output.
+pub fn write_json_line(mut out: impl Write, id: &str, embedding: &[f32]) -> std::io::Result<()> {
+    serde_json::to_writer(&mut out, &LineOut { id, embedding, dim: embedding.len() })?;
+    out.write_all(b"\n")
+}
+
+pub(super) struct JsonLinesSink {
+    file: AtomicFile,
+}
+
+impl JsonLinesSink {
+    pub(super) fn create(path: &Path) -> Result<Self, RetrievalError> {
+        Ok(Self { file: AtomicFile::create(path)? })
+    }
+
+    pub(super) fn write(&mut self, id: &str, embedding: &[f32]) -> Result<(), RetrievalError> {
+        write_json_line(&mut self.file, id, embedding).map_err(RetrievalError::io("write", self.file.path()))
+    }
+
+    pub(super) fn finish(self) -> Result<(), RetrievalError> {
+        self.file.finish()
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<EmbeddingTable, RetrievalError> {
+    let file = File::open(path).map_err(RetrievalError::io("open", path))?;
+    let (mut ids, mut values, mut dim) = (Vec::new(), Vec::new(), None);
+    for (index, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(RetrievalError::io("read", path))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let number = index + 1;
+        let LineIn { id, embedding } =
+            serde_json::from_str(&line).map_err(|e| invalid(path, format!("line {number}: {e}")))?;
+        let expected = *dim.get_or_insert(embedding.len());
+        if embedding.len() != expected {
+            return Err(invalid(
+                path,
+                format!("line {number}: dimension {}, expected {expected}", embedding.len()),
+            ));
+        }
+        values.extend(embedding);
+        ids.push(id);
+    }
+    table(path, ids, values, dim.unwrap_or(0))
+}

@@ -1,0 +1,119 @@
+//! What can go wrong in this room.
+
+use std::path::PathBuf;
+
+/// Errors of search, of the library directory and of embedding files. Each displays as one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RetrievalError {
+    /// Queries and corpus, or a row and the file it goes to, have different widths.
+    #[error("{what} has dimension {got}, expected {expected}")]
+    DimensionMismatch {
+        /// What was measured, for example `query 3`.
+        what: String,
+        /// The dimension it should have.
+        expected: usize,
+        /// The dimension it has.
+        got: usize,
+    },
+    /// A score came out as NaN or infinite, so one of the two vectors holds such a value.
+    #[error("the score of query {query} and corpus row {row} is {score}: one of them holds NaN or infinity")]
+    NonFiniteScore {
+        /// Row of the query.
+        query: usize,
+        /// Row of the corpus.
+        row: usize,
+        /// The score.
+        score: f32,
+    },
+    /// An embedding that should be stored or searched holds NaN or infinity, or has length zero.
+    #[error("the embedding of {what} cannot be used: {reason}")]
+    InvalidEmbedding {
+        /// The id or path the embedding belongs to.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A candidate list names a row the corpus does not have.
+    #[error("candidate row {row} is outside the corpus of {rows} rows")]
+    CandidateOutOfRange {
+        /// The row asked for.
+        row: usize,
+        /// Rows there are.
+        rows: usize,
+    },
+    /// A file or directory could not be read, written, locked or renamed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// An embedding file is not what its name promises.
+    #[error("cannot read embeddings from {}: {reason}", path.display())]
+    InvalidFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// The file name ends in nothing this room reads or writes.
+    #[error("{} is not an embedding file: use a name that ends in .jsonl, .npy or .parquet", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory holds no library.
+    #[error("{} is not a library (no library.json in it): index something into it first", path.display())]
+    NotALibrary {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// `library.json` cannot be understood.
+    #[error("cannot read the manifest {}: {reason}", path.display())]
+    InvalidManifest {
+        /// The manifest file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The library was written with other settings than the ones at hand.
+    #[error("the library {} was made with other settings ({}): use those, or another library directory", path.display(), differences.join("; "))]
+    ManifestMismatch {
+        /// The library directory.
+        path: PathBuf,
+        /// One text for each setting that differs: its name, the library's value, the value at hand.
+        differences: Vec<String>,
+    },
+    /// Another process holds the library's lock.
+    #[error("another process is writing to the library {}: wait for it to end", path.display())]
+    Locked {
+        /// The library directory.
+        path: PathBuf,
+    },
+    /// A segment of the library cannot be read.
+    #[error("the library segment {} is damaged ({reason}): delete that file and index again to embed its rows anew", path.display())]
+    DamagedSegment {
+        /// The segment file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A path that is not UTF-8 cannot be stored.
+    #[error("the path {} is not valid UTF-8 and cannot be stored in a library: rename the file", path.display())]
+    PathNotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+impl RetrievalError {
+    /// Wraps an I/O error with what was tried on which path.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, action, source }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a library knows about each embedding, and which rows count.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+
+use crate::retrieval::RetrievalError;
+
+/// What kind of file a row was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaKind {
+    /// A still image.
+    Image,
+    /// A video, or a time range of one.
+    Video,
+}
+
+/// A part of a video.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TimeRange {
+    /// Where the part begins, in seconds from the start of the video.
+    pub start_seconds: f64,
+    /// Where it ends.
+    pub end_seconds: f64,
+}
+
+/// Tells whether a file has changed since it was embedded, without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FileFingerprint {
+    /// Length of the file.
+    pub size_bytes: u64,
+    /// Time of the last change, in nanoseconds since 1970; 0 where the file system keeps none.
+    pub modified_nanoseconds: i64,
+}
+
+impl FileFingerprint {
+    /// Asks the file system.
+    ///
+    /// # Errors
+    /// [`RetrievalError::Io`] if there is no such file.
+    pub fn of_file(path: &Path) -> Result<Self, RetrievalError> {
+        let metadata = fs::metadata(path).map_err(RetrievalError::io("read", path))?;
+        let modified = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let modified_nanoseconds = modified.and_then(|t| i64::try_from(t.as_nanos()).ok()).unwrap_or(0);
+        Ok(Self { size_bytes: metadata.len(), modified_nanoseconds })
+    }
+}
+
+/// One row of a library, without its embedding.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LibraryEntry {
+    /// The file, as the indexer named it.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: MediaKind,
+    /// The part of the video this row stands for; `None` is the whole file.
+    pub time_range: Option<TimeRange>,
+    /// State of the file when it was embedded.
+    pub fingerprint: FileFingerprint,
+}
+
+/// One row of a library.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LibraryRow {
+    /// What was embedded.
+    pub entry: LibraryEntry,
+    /// Its embedding, L2-normalised, as wide as the manifest says.
+    pub embedding: Vec<f32>,
+}
+
+/// Which rows count, given all rows ever written in the order they were written.
+///
+/// A file's rows are those made from its newest state, which is the state of its last row. Of two rows for the
+/// same state and time range the later counts.
+pub(super) fn live_rows(entries: &[LibraryEntry]) -> Vec<bool> {
+    let newest = newest_fingerprints(entries);
+    let mut last_of_range = HashMap::new();
+    for (row, entry) in entries.iter().enumerate() {
+        if newest.get(&entry.path) == Some(&entry.fingerprint) {
+            let range = entry.time_range.map(|r| (r.start_seconds.to_bits(), r.end_seconds.to_bits()));
+            last_of_range.insert((&entry.path, range), row);
+        }
+    }
+    let mut live = vec![false; entries.len()];
+    for row in last_of_range.into_values() {
+        live[row] = true;
+    }
+    live
+}
+
+/// The state in which each file was last embedded.
+pub(super) fn newest_fingerprints(entries: &[LibraryEntry]) -> HashMap<PathBuf, FileFingerprint> {
+    entries.iter().map(|entry| (entry.path.clone(), entry.fingerprint)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_states_supersede_earlier_ones() {
+        let row = |path: &str, start: Option<f64>, modified_nanoseconds| LibraryEntry {
+            path: path.into(),
+            kind: MediaKind::Video,
+            time_range: start
+                .map(|start_seconds| TimeRange { start_seconds, end_seconds: start_seconds + 1.0 }),
+            fingerprint: FileFingerprint { size_bytes: 1, modified_nanoseconds },
+        };
+        let cases = [
+            (vec![], vec![]),
+            (vec![row("a", None, 1), row("b", None, 1)], vec![true, true]),
+            // A changed file: all rows of the old state go, whatever their ranges.
+            (
+                vec![row("a", Some(0.0), 1), row("a", Some(1.0), 1), row("a", Some(0.0), 2)],
+                vec![false, false, true],
+            ),
+            // Written twice, as when a compaction was cut off between its two steps.
+            (
+                vec![row("a", Some(0.0), 1), row("a", Some(1.0), 1), row("a", Some(0.0), 1)],
+                vec![false, true, true],
+            ),
+            // Back to an earlier state: the order of writing counts, not the time in the file system.
+            (vec![row("a", None, 2), row("a", None, 1)], vec![false, true]),
+        ];
+        for (entries, expected) in cases {
+            assert_eq!(live_rows(&entries), expected, "{entries:?}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! How the embeddings of a library were made.
+
+use std::fmt::Debug;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::retrieval::RetrievalError;
+use crate::retrieval::atomic_file::AtomicFile;
+use crate::retrieval::columns::one_line;
+use crate::video::Sampling;
+
+/// The layout of library directories this version reads and writes.
+pub const MANIFEST_FORMAT_VERSION: u32 = 1;
+
+/// Name of the manifest in the library directory.
+pub(super) const FILE_NAME: &str = "library.json";
+
+/// Everything that decides whether two embeddings may be compared. Kept as `library.json`.
+///
+/// Vectors of different models, or of one model fed differently, do not share a space. A library therefore
+/// holds one kind only, and refuses to be continued with another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LibraryManifest {
+    /// Layout of the directory: [`MANIFEST_FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Model id on the hub, or the directory it was loaded from.
+    pub model: String,
+    /// Commit of the model, where it came from the hub.
+    pub revision: Option<String>,
+    /// Width of the embeddings.
+    pub dim: usize,
+    /// Instruction in the system turn of every embedded file; `None` is the model's default.
+    pub instruction: Option<String>,
+    /// How frames are chosen from a video.
+    pub sampling: Sampling,
+    /// Smallest area of a frame or image after resizing, in pixels; `None` is the model's default.
+    pub min_pixels: Option<u64>,
+    /// Largest area of a frame or image after resizing, in pixels; `None` is the model's default.
+    pub max_pixels: Option<u64>,
+}
+
+impl LibraryManifest {
+    pub(super) fn read(directory: &Path) -> Result<Self, RetrievalError> {
+        let path = directory.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(RetrievalError::NotALibrary { path: directory.to_owned() });
+            }
+            Err(e) => return Err(RetrievalError::io("read", path)(e)),
+        };
+        Self::parse(&text).map_err(|reason| RetrievalError::InvalidManifest { path, reason })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // The version first: a later layout may have keys this one calls unknown.
+        let json: serde_json::Value = serde_json::from_str(text).map_err(one_line)?;
+        let version = json.get("format_version").and_then(serde_json::Value::as_u64);
+        match version {
+            Some(v) if v == u64::from(MANIFEST_FORMAT_VERSION) => {
+                serde_json::from_value(json).map_err(one_line)
+            }
+            Some(v) => Err(format!(
+                "format version {v}, this program knows {MANIFEST_FORMAT_VERSION}: use the program that wrote it"
+            )),
+            None => Err("it has no format_version".to_owned()),
+        }
+    }
+
+    pub(super) fn write(&self, directory: &Path) -> Result<(), RetrievalError> {
+        let path = directory.join(FILE_NAME);
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|e| RetrievalError::InvalidManifest { path: path.clone(), reason: one_line(e) })?;
+        let mut file = AtomicFile::create(&path)?;
+        writeln!(file, "{text}").map_err(RetrievalError::io("write", &path))?;
+        file.finish()
+    }
+
+    /// One text for each setting in which `self`, the library's, differs from `ours`.
+    #[must_use]
+    pub fn differences(&self, ours: &Self) -> Vec<String> {
+        // Taken apart so that a new field cannot be forgotten here.
+        let Self { format_version, model, revision, dim, instruction, sampling, min_pixels, max_pixels } =
+            self;
+        let mut differences = Vec::new();
+        let mut compare = |name: &str, theirs: &dyn Debug, ours: &dyn Debug| {
+            let (theirs, ours) = (format!("{theirs:?}"), format!("{ours:?}"));
+            if theirs != ours {
+                differences.push(format!("{name}: {theirs} there, {ours} here"));
+            }
+        };
+        compare("format_version", format_version, &ours.format_version);
+        compare("model", model, &ours.model);
+        compare("revision", revision, &ours.revision);
+        compare("dim", dim, &ours.dim);
+        compare("instruction", instruction, &ours.instruction);
+        compare("sampling", sampling, &ours.sampling);
+        compare("min_pixels", min_pixels, &ours.min_pixels);
+        compare("max_pixels", max_pixels, &ours.max_pixels);
+        differences
+    }
+
+    pub(super) fn require_same(&self, ours: &Self, directory: &Path) -> Result<(), RetrievalError> {
+        let differences = self.differences(ours);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(RetrievalError::ManifestMismatch { path: directory.to_owned(), differences })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{"format_version": 1, "model": "m", "revision": null, "dim": 4, "instruction": null,
+        "sampling": {"uniform": {"frames": 8}}, "min_pixels": 3136, "max_pixels": 156800}"#;
+
+    #[test]
+    fn unknown_keys_and_other_versions_are_refused() {
+        assert!(LibraryManifest::parse(TEXT).is_ok());
+        for (from, to, expected) in [
+            (r#""dim""#, r#""dims""#, "unknown field `dims`"),
+            (r#""frames": 8"#, r#""frames": 8, "fps": 1"#, "unknown field `fps`"),
+            (r#""format_version": 1"#, r#""format_version": 2, "later": 0"#, "format version 2"),
+            (r#""format_version": 1,"#, "", "no format_version"),
+            (r#""dim": 4"#, r#""dim": -4"#, "-4"),
+        ] {
+            let error = LibraryManifest::parse(&TEXT.replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{error} should say {expected}");
+        }
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        let theirs = LibraryManifest::parse(TEXT).unwrap();
+        assert!(theirs.differences(&theirs).is_empty());
+        let ours = LibraryManifest {
+            model: "n".into(),
+            sampling: Sampling::Uniform { frames: 16 },
+            ..theirs.clone()
+        };
+        assert_eq!(
+            theirs.differences(&ours),
+            [
+                r#"model: "m" there, "n" here"#,
+                "sampling: Uniform { frames: 8 } there, Uniform { frames: 16 } here"
+            ]
+        );
+    }
+}

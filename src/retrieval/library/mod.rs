@@ -1,0 +1,29 @@
+//! A directory of embeddings: what was embedded, how, and the vectors.
+//!
+//! ```text
+//! library.json               the manifest: model, revision, sampling, dim, ...
+//! library.lock               held by the one writer
+//! segments/00000001.parquet  rows, written once and never changed
+//! ```
+//!
+//! A [`LibraryWriter`] collects rows and writes them as a new segment every few hundred rows or seconds. A
+//! segment is written under a temporary name, brought to disk and then renamed, so a process killed at any
+//! moment loses the rows of at most one segment and damages none. Nothing depends on the writer being
+//! dropped in order.
+//!
+//! Changing a file means adding its new rows: the newest state of a file supersedes the older ones.
+//! Removing files, and joining many small segments, both mean writing all live rows into one new segment
+//! that says which older segments it replaces; those are then deleted. A [`Library`] reads all live rows
+//! into one matrix.
+
+mod catalog;
+mod entry;
+mod manifest;
+mod reader;
+mod segment;
+mod writer;
+
+pub use entry::{FileFingerprint, LibraryEntry, LibraryRow, MediaKind, TimeRange};
+pub use manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
+pub use reader::{Library, LibraryHit};
+pub use writer::LibraryWriter;

@@ -1,0 +1,31 @@
+//! Exact search over embeddings, and the files embeddings live in.
+//!
+//! - [`rank`] scores every query against every row of a corpus and keeps the best `k` of each. Nothing is
+//!   approximated: for unit vectors the inner product is the cosine. The corpus is walked in tiles on all
+//!   cores, so memory stays far below `queries x corpus`. [`rank_candidates`] does the same for a query
+//!   with its own short list.
+//! - [`LibraryWriter`] and [`Library`] are the two sides of a library directory: one process adds rows,
+//!   safely against being killed; any number search them.
+//! - [`EmbeddingWriter`] and [`read_embeddings`] exchange plain embedding files (`.jsonl`, `.npy`,
+//!   `.parquet`) with other tools.
+//!
+//! This room knows vectors and files. Where the vectors come from is the business of the embedder.
+
+mod atomic_file;
+mod columns;
+mod embedding_file;
+mod error;
+mod library;
+mod similarity;
+mod topk;
+
+pub use embedding_file::{
+    EmbeddingFormat, EmbeddingTable, EmbeddingWriter, read_embeddings, write_json_line,
+};
+pub use error::RetrievalError;
+pub use library::{
+    FileFingerprint, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,
+    MANIFEST_FORMAT_VERSION, MediaKind, TimeRange,
+};
+pub use similarity::{dot, normalize};
+pub use topk::{Match, rank, rank_candidates};

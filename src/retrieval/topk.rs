@@ -1,0 +1,267 @@
+//! The best `k` of a corpus for each query.
+
+use std::cmp::Ordering;
+
+use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
+use rayon::prelude::*;
+
+use super::RetrievalError;
+use super::similarity::{dot, score_tile, uses_gemm};
+
+/// One ranked row of a corpus.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Match {
+    /// Row of the corpus.
+    pub row: usize,
+    /// Inner product with the query; the cosine if both are L2-normalised.
+    pub score: f32,
+}
+
+impl Match {
+    /// Best first: the higher score, then the lower row.
+    fn order(&self, other: &Self) -> Ordering {
+        // Scores are finite here. A total order would tell -0.0 from 0.0, which are the same score.
+        other.score.partial_cmp(&self.score).unwrap_or(Ordering::Equal).then(self.row.cmp(&other.row))
+    }
+}
+
+/// The best `k` matches seen so far, as an unsorted reservoir of at most `2k` that is cut back when full.
+#[derive(Debug, Clone)]
+struct TopK {
+    k: usize,
+    kept: Vec<Match>,
+    /// A score must be above this to matter: the k-th best at the last cut.
+    threshold: Option<f32>,
+}
+
+impl TopK {
+    fn new(k: usize) -> Self {
+        Self { k, kept: Vec::new(), threshold: None }
+    }
+
+    /// Takes scores of consecutive rows that all come after the rows seen before, so that a score equal to
+    /// the threshold never displaces an earlier row. Gives back the first non-finite score.
+    fn extend(&mut self, first_row: usize, scores: &[f32]) -> Result<(), Match> {
+        for (chunk_index, chunk) in scores.chunks(32).enumerate() {
+            if let Some(threshold) = self.threshold {
+                // Also false for NaN and the infinities, which then meet the check below. No early exit: the
+                // compiler turns this into a few vector compares.
+                let dull = chunk.iter().fold(true, |dull, &s| dull & (s <= threshold) & (s >= f32::MIN));
+                if dull {
+                    continue;
+                }
+            }
+            for (offset, &score) in chunk.iter().enumerate() {
+                let candidate = Match { row: first_row + chunk_index * 32 + offset, score };
+                if !score.is_finite() {
+                    return Err(candidate);
+                }
+                if self.threshold.is_none_or(|threshold| score > threshold) {
+                    self.kept.push(candidate);
+                    if self.kept.len() >= 2 * self.k {
+                        self.cut();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self) {
+        if self.kept.len() >= self.k {
+            if self.kept.len() > self.k {
+                self.kept.select_nth_unstable_by(self.k - 1, Match::order);
+                self.kept.truncate(self.k);
+            }
+            self.threshold = self.kept.iter().map(|m| m.score).min_by(f32::total_cmp);
+        }
+    }
+
+    /// The best of both; their rows may interleave in any way.
+    fn merge(mut self, other: Self) -> Self {
+        self.kept.extend(other.kept);
+        self.cut();
+        self
+    }
+
+    fn into_sorted(mut self) -> Vec<Match> {
+        self.cut();
+        self.kept.sort_unstable_by(Match::order);
+        self.kept
+    }
+}
+
+/// Queries scored together. Bounds the memory of a call; large enough for matrix multiplication to run at
+/// full speed.
+const QUERY_BLOCK: usize = 1024;
+/// Corpus rows of one unit of work, at most. With [`QUERY_BLOCK`] queries their scores take 2 MiB.
+const MAX_TILE_ROWS: usize = 512;
+/// Corpus rows of one unit of work, at least: thinner tiles waste the matrix multiplication.
+const MIN_TILE_ROWS: usize = 32;
+
+/// Exact top-k by inner product: for each query the best `k` rows of `corpus`, best first.
+///
+/// `queries` is `[queries, dim]`, `corpus` `[rows, dim]`, both f32; with L2-normalised rows the scores are
+/// cosines. Equal scores are ordered by row, the lower first, so the result does not depend on the number
+/// of threads. If `k` exceeds the rows, all rows come back; an empty corpus gives empty rankings. Works on
+/// all threads of the current rayon pool. Holds at most 1024 queries x 512 rows of scores per thread.
+///
+/// # Errors
+/// [`RetrievalError::DimensionMismatch`] if the widths differ; [`RetrievalError::NonFiniteScore`] if a vector
+/// holds NaN or infinity.
+pub fn rank(
+    queries: ArrayView2<'_, f32>,
+    corpus: ArrayView2<'_, f32>,
+    k: usize,
+) -> Result<Vec<Vec<Match>>, RetrievalError> {
+    if queries.nrows() > 0 && corpus.nrows() > 0 && queries.ncols() != corpus.ncols() {
+        return Err(RetrievalError::DimensionMismatch {
+            what: "the query".into(),
+            expected: corpus.ncols(),
+            got: queries.ncols(),
+        });
+    }
+    if k == 0 || corpus.nrows() == 0 {
+        return Ok(vec![Vec::new(); queries.nrows()]);
+    }
+    let k = k.min(corpus.nrows());
+    // One decision for all blocks, or a query's score would depend on its place in the batch.
+    let gemm = uses_gemm(queries.nrows(), corpus.nrows());
+    let mut rankings = Vec::with_capacity(queries.nrows());
+    for block in even_split(queries.nrows(), QUERY_BLOCK) {
+        let first_query = block.start;
+        let view = queries.slice_axis(Axis(0), Slice::from(block));
+        let best = rank_block(&view, &corpus, k, gemm).map_err(|(query, bad)| {
+            RetrievalError::NonFiniteScore { query: first_query + query, row: bad.row, score: bad.score }
+        })?;
+        rankings.par_extend(best.into_par_iter().map(TopK::into_sorted));
+    }
+    Ok(rankings)
+}
+
+type Bests = Result<Vec<TopK>, (usize, Match)>;
+
+fn rank_block(queries: &ArrayView2<'_, f32>, corpus: &ArrayView2<'_, f32>, k: usize, gemm: bool) -> Bests {
+    let fair_share = corpus.nrows().div_ceil(4 * rayon::current_num_threads());
+    let tiles = even_split(corpus.nrows(), fair_share.clamp(MIN_TILE_ROWS, MAX_TILE_ROWS));
+    let fresh = || vec![TopK::new(k); queries.nrows()];
+    // Each fold walks consecutive tiles in order, which `TopK::extend` relies on.
+    tiles
+        .into_par_iter()
+        .try_fold(
+            || (fresh(), Vec::new()),
+            |(mut bests, mut scores), tile| {
+                let rows = tile.len();
+                scores.resize(queries.nrows() * rows, 0.0);
+                let first_row = tile.start;
+                let tile = corpus.slice_axis(Axis(0), Slice::from(tile));
+                score_tile(queries, &tile, gemm, &mut scores);
+                for (query, (best, line)) in bests.iter_mut().zip(scores.chunks_exact(rows)).enumerate() {
+                    best.extend(first_row, line).map_err(|bad| (query, bad))?;
+                }
+                Ok((bests, scores))
+            },
+        )
+        .map(|folded| folded.map(|(bests, _)| bests))
+        .try_reduce(fresh, |left, right| Ok(left.into_iter().zip(right).map(|(l, r)| l.merge(r)).collect()))
+}
+
+/// Cuts `0..len` into ranges of at most `max` whose sizes differ by at most one.
+///
+/// No range is then a single row unless `len` is 1 or `max` is: matrix multiplication has a different kernel
+/// for vectors, which rounds differently.
+fn even_split(len: usize, max: usize) -> Vec<std::ops::Range<usize>> {
+    let parts = len.div_ceil(max);
+    (0..parts).map(|part| part * len / parts..(part + 1) * len / parts).collect()
+}
+
+/// Ranks only the rows of `corpus` that `candidates` names, for one query; best first, at most `k`.
+///
+/// For data sets in which each query has a list of its own. `query` is `[dim]`, `corpus` `[rows, dim]`. Equal
+/// scores are ordered by row. A row named twice counts once.
+///
+/// # Errors
+/// [`RetrievalError::DimensionMismatch`], [`RetrievalError::CandidateOutOfRange`], and
+/// [`RetrievalError::NonFiniteScore`] (with query 0).
+pub fn rank_candidates(
+    query: ArrayView1<'_, f32>,
+    corpus: ArrayView2<'_, f32>,
+    candidates: &[usize],
+    k: usize,
+) -> Result<Vec<Match>, RetrievalError> {
+    if query.len() != corpus.ncols() {
+        return Err(RetrievalError::DimensionMismatch {
+            what: "the query".into(),
+            expected: corpus.ncols(),
+            got: query.len(),
+        });
+    }
+    let query = query.as_standard_layout();
+    let mut matches = candidates
+        .iter()
+        .map(|&row| {
+            if row >= corpus.nrows() {
+                return Err(RetrievalError::CandidateOutOfRange { row, rows: corpus.nrows() });
+            }
+            let vector = corpus.row(row);
+            let vector = vector.as_standard_layout();
+            let score = dot(query.as_slice().unwrap_or(&[]), vector.as_slice().unwrap_or(&[]));
+            if score.is_finite() {
+                Ok(Match { row, score })
+            } else {
+                Err(RetrievalError::NonFiniteScore { query: 0, row, score })
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    matches.sort_unstable_by(Match::order);
+    matches.dedup_by_key(|m| m.row);
+    matches.truncate(k);
+    Ok(matches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn even_split_covers_everything_once_and_leaves_no_single_row() {
+        for len in 0..300 {
+            for max in [32, 33, 64] {
+                let ranges = even_split(len, max);
+                let mut next = 0;
+                for range in &ranges {
+                    assert_eq!(range.start, next);
+                    assert!(range.len() <= max && (range.len() > 1 || len == 1), "{len} / {max}: {range:?}");
+                    next = range.end;
+                }
+                assert_eq!(next, len);
+            }
+        }
+    }
+
+    #[test]
+    fn top_k_keeps_the_best_and_prefers_early_rows() {
+        let scores = [0.1, 0.9, 0.5, 0.9, 0.5, -0.2, 0.9];
+        for (k, expected) in
+            [(1, vec![1]), (2, vec![1, 3]), (4, vec![1, 3, 6, 2]), (7, vec![1, 3, 6, 2, 4, 0, 5])]
+        {
+            for cut in 0..scores.len() {
+                let (mut left, mut right) = (TopK::new(k), TopK::new(k));
+                left.extend(0, &scores[..cut]).unwrap();
+                right.extend(cut, &scores[cut..]).unwrap();
+                let rows: Vec<usize> = right.merge(left).into_sorted().iter().map(|m| m.row).collect();
+                assert_eq!(rows, expected, "k {k}, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_non_finite_score_is_named_even_after_the_threshold_is_set() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut scores = vec![0.5; 100];
+            scores[77] = bad;
+            let error = TopK::new(3).extend(1000, &scores).unwrap_err();
+            assert_eq!(error.row, 1077);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Files to packets: opening, choosing the video stream, reading and seeking.
+
+use super::{Limits, Orientation, VideoError, sniff};
+use ffmpeg_next::{
+    Discard, Error as FfmpegError, Packet, Rational, codec, ffi,
+    format::{context::Input, stream::Disposition},
+    media,
+};
+use std::{
+    ffi::{CString, c_int},
+    path::{Path, PathBuf},
+    ptr,
+    sync::Once,
+};
+
+/// An open file of which only the video stream is read.
+pub(super) struct Demuxer {
+    input: Input,
+    path: PathBuf,
+    stream: usize,
+    time_base: Rational,
+    generate_pts: bool,
+    bad_reads: usize,
+    broke_off: bool,
+}
+
+/// Reads in a row that may fail on bad data before the rest of the file is given up.
+const MAX_BAD_READS_IN_A_ROW: usize = 1024;
+
+/// One read of the file.
+pub(super) enum Read {
+    Packet(Packet),
+    End,
+}
+
+impl Demuxer {
+    /// Opens a file and picks its video stream.
+    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self, VideoError> {
+        sniff::check_file(path, limits)?;
+        initialise();
+        Self::open_unchecked(path, false)
+    }
+
+    /// The same file from its first packet, for streams that cannot be sought in. With `generate_pts` the demuxer fills
+    /// in presentation times that the file leaves out.
+    pub(super) fn reopen(&mut self, generate_pts: bool) -> Result<(), VideoError> {
+        let generate_pts = generate_pts || self.generate_pts;
+        *self = Self::open_unchecked(&self.path, generate_pts)?;
+        Ok(())
+    }
+
+    fn open_unchecked(path: &Path, generate_pts: bool) -> Result<Self, VideoError> {
+        let mut input = open_input(path)?;
+        let stream = best_video_stream(&input).ok_or_else(|| VideoError::NoVideoStream {
+            path: path.into(),
+            found: describe_streams(&input),
+        })?;
+        for (index, mut other) in input.streams_mut().enumerate() {
+            let discard = if index == stream { Discard::Default } else { Discard::All };
+            // SAFETY: the stream belongs to the live format context.
+            unsafe { (*other.as_mut_ptr()).discard = discard.into() };
+        }
+        if generate_pts {
+            // SAFETY: the context is live and nothing has been read by us yet.
+            unsafe { (*input.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_GENPTS };
+        }
+        let time_base = input.stream(stream).map_or(Rational(1, 1), |s| s.time_base());
+        Ok(Self { input, path: path.into(), stream, time_base, generate_pts, bad_reads: 0, broke_off: false })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Index of the video stream.
+    pub(super) fn stream(&self) -> usize {
+        self.stream
+    }
+
+    pub(super) fn container(&self) -> String {
+        self.input.format().name().to_owned()
+    }
+
+    pub(super) fn parameters(&self) -> Option<codec::Parameters> {
+        self.input.stream(self.stream).map(|stream| stream.parameters())
+    }
+
+    /// Seconds of a time in stream ticks.
+    pub(super) fn seconds(&self, ticks: i64) -> f64 {
+        ticks as f64 * f64::from(self.time_base.0) / f64::from(self.time_base.1)
+    }
+
+    /// Stream ticks between frames at a rate.
+    pub(super) fn ticks_per_frame(&self, fps: f64) -> f64 {
+        f64::from(self.time_base.1) / f64::from(self.time_base.0) / fps
+    }
+
+    /// FFmpeg's short name of the codec.
+    pub(super) fn codec_name(&self) -> String {
+        self.parameters().map_or("unknown", |parameters| parameters.id().name()).to_owned()
+    }
+
+    /// The average frame rate of the header, if it has one.
+    pub(super) fn header_fps(&self) -> Option<f64> {
+        let stream = self.input.stream(self.stream)?;
+        [stream.avg_frame_rate(), stream.rate()]
+            .into_iter()
+            .find(|rate| rate.0 > 0 && rate.1 > 0)
+            .map(f64::from)
+    }
+
+    /// The number of frames in the header, if it has one.
+    pub(super) fn header_frames(&self) -> Option<usize> {
+        let frames = self.input.stream(self.stream)?.frames();
+        usize::try_from(frames).ok().filter(|frames| *frames > 0)
+    }
+
+    /// The duration in the header: that of the stream, else that of the file.
+    pub(super) fn header_duration_seconds(&self) -> Option<f64> {
+        let stream = self.input.stream(self.stream)?.duration();
+        if stream > 0 {
+            return Some(self.seconds(stream));
+        }
+        let file = self.input.duration();
+        (file > 0).then(|| file as f64 / f64::from(ffi::AV_TIME_BASE))
+    }
+
+    /// Presentation time of the first frame by the header, in ticks.
+    pub(super) fn header_start(&self) -> Option<i64> {
+        let start = self.input.stream(self.stream)?.start_time();
+        (start != ffi::AV_NOPTS_VALUE).then_some(start)
+    }
+
+    /// The rotation of the stream's display matrix.
+    pub(super) fn orientation(&self) -> Orientation {
+        let Some(stream) = self.input.stream(self.stream) else {
+            return Orientation::default();
+        };
+        let matrix = stream
+            .side_data()
+            .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
+            .and_then(|data| upper_left(data.data()));
+        matrix.map_or_else(Orientation::default, Orientation::from_matrix)
+    }
+
+    /// The next packet of the video stream.
+    pub(super) fn read(&mut self) -> Result<Read, FfmpegError> {
+        let mut bad_reads_in_a_row = 0;
+        while bad_reads_in_a_row < MAX_BAD_READS_IN_A_ROW {
+            let mut packet = Packet::empty();
+            match packet.read(&mut self.input) {
+                Ok(()) if packet.stream() == self.stream => {
+                    self.bad_reads += usize::from(packet.is_corrupt());
+                    return Ok(Read::Packet(packet));
+                }
+                Ok(()) => {}
+                // Demuxers find the next packet again after bad data.
+                Err(FfmpegError::InvalidData) => {
+                    self.bad_reads += 1;
+                    bad_reads_in_a_row += 1;
+                }
+                Err(FfmpegError::Eof) => return Ok(Read::End),
+                Err(error) => {
+                    self.broke_off = true;
+                    return Err(error);
+                }
+            }
+        }
+        self.broke_off = true;
+        Ok(Read::End)
+    }
+
+    /// Whether reading ended at an error rather than at the end of the file.
+    pub(super) fn broke_off(&self) -> bool {
+        self.broke_off
+    }
+
+    /// Reads that gave bad or incomplete data so far.
+    pub(super) fn bad_reads(&self) -> usize {
+        self.bad_reads
+    }
+
+    /// Goes to the last key frame at or before `ticks`, as well as the container can.
+    pub(super) fn seek(&mut self, ticks: i64) -> Result<(), FfmpegError> {
+        // SAFETY: the context is live and the stream index valid.
+        let status = unsafe {
+            ffi::av_seek_frame(
+                self.input.as_mut_ptr(),
+                self.stream as c_int,
+                ticks,
+                ffi::AVSEEK_FLAG_BACKWARD,
+            )
+        };
+        if status < 0 { Err(FfmpegError::from(status)) } else { Ok(()) }
+    }
+
+    /// Which key frame the container's own index names for a time, if it has an index.
+    pub(super) fn container_keyframe(&mut self, ticks: i64) -> Option<i32> {
+        // SAFETY: the stream is one of the live context; the call only searches its index.
+        let entry = unsafe {
+            let streams = (*self.input.as_mut_ptr()).streams;
+            ffi::av_index_search_timestamp(*streams.add(self.stream), ticks, ffi::AVSEEK_FLAG_BACKWARD)
+        };
+        (entry >= 0).then_some(entry)
+    }
+}
+
+/// Makes FFmpeg quiet, once: its log goes to standard error, which is not a library's to write to.
+fn initialise() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet));
+}
+
+/// `avformat_open_input` on exactly this file: no other protocol, no name patterns, any bytes in the name.
+fn open_input(path: &Path) -> Result<Input, VideoError> {
+    let refused = |status: c_int| match FfmpegError::from(status) {
+        FfmpegError::InvalidData => {
+            VideoError::UnknownContainer { path: path.into(), found: sniff::describe_unrecognised(path) }
+        }
+        error => VideoError::Container { path: path.into(), reason: error.to_string() },
+    };
+    // The prefix keeps a colon in a file name from being read as a protocol.
+    let mut url = b"file:".to_vec();
+    url.extend_from_slice(path.as_os_str().as_encoded_bytes());
+    let url = CString::new(url).map_err(|_| VideoError::NotFound { path: path.into() })?;
+    let mut options = ffmpeg_next::Dictionary::new();
+    // A playlist must not make us open the network, and `%d` in an image's name is no pattern.
+    options.set("protocol_whitelist", "file");
+    options.set("pattern_type", "none");
+    let mut context = ptr::null_mut();
+    // SAFETY: `url` outlives the call, `options` is handed over and taken back, and on failure FFmpeg frees the context.
+    let status = unsafe {
+        let mut options = options.disown();
+        let status = ffi::avformat_open_input(&mut context, url.as_ptr(), ptr::null(), &mut options);
+        drop(ffmpeg_next::Dictionary::own(options));
+        status
+    };
+    if status < 0 {
+        return Err(refused(status));
+    }
+    // SAFETY: the context was opened above and has no other owner.
+    let mut input = unsafe { Input::wrap(context) };
+    // SAFETY: the context is live.
+    let status = unsafe { ffi::avformat_find_stream_info(input.as_mut_ptr(), ptr::null_mut()) };
+    if status < 0 {
+        return Err(refused(status));
+    }
+    Ok(input)
+}
+
+/// The stream FFmpeg would choose, cover pictures left out; of several then the largest.
+fn best_video_stream(input: &Input) -> Option<usize> {
+    let is_video = |stream: &ffmpeg_next::Stream<'_>| {
+        stream.parameters().medium() == media::Type::Video
+            && !stream.disposition().contains(Disposition::ATTACHED_PIC)
+    };
+    if let Some(best) = input.streams().best(media::Type::Video).filter(is_video) {
+        return Some(best.index());
+    }
+    let area = |stream: &ffmpeg_next::Stream<'_>| {
+        let (width, height) = size(&stream.parameters());
+        u64::from(width) * u64::from(height)
+    };
+    input.streams().filter(is_video).max_by_key(area).map(|stream| stream.index())
+}
+
+/// Coded width and height in pixels.
+pub(super) fn size(parameters: &codec::Parameters) -> (u32, u32) {
+    // SAFETY: the parameters are live.
+    let (width, height) = unsafe {
+        let parameters = parameters.as_ptr();
+        ((*parameters).width, (*parameters).height)
+    };
+    (u32::try_from(width).unwrap_or(0), u32::try_from(height).unwrap_or(0))
+}
+
+/// Counts the streams by kind, such as `1 audio stream, 2 subtitle streams`.
+fn describe_streams(input: &Input) -> String {
+    let kind = |stream: ffmpeg_next::Stream<'_>| match stream.parameters().medium() {
+        media::Type::Video => "cover picture",
+        media::Type::Audio => "audio stream",
+        media::Type::Subtitle => "subtitle stream",
+        _ => "data stream",
+    };
+    let mut counts = std::collections::BTreeMap::<_, usize>::new();
+    for stream in input.streams() {
+        *counts.entry(kind(stream)).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return "no streams".to_owned();
+    }
+    let described: Vec<String> = counts
+        .into_iter()
+        .map(|(kind, count)| format!("{count} {kind}{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    described.join(", ")
+}
+
+/// The part of a 3x3 display matrix that turns.
+fn upper_left(bytes: &[u8]) -> Option<[i32; 4]> {
+    let entry = |i: usize| {
+        let bytes = bytes.get(i * 4..i * 4 + 4)?;
+        Some(i32::from_ne_bytes(bytes.try_into().ok()?))
+    };
+    Some([entry(0)?, entry(1)?, entry(3)?, entry(4)?])
+}

@@ -1,0 +1,202 @@
+//! What can go wrong with a video, and what was tolerated.
+
+use std::path::PathBuf;
+
+/// Why a video could not be opened, sampled or decoded. Every message is one line and opens with the path.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VideoError {
+    /// Nothing lies at the path.
+    #[error("{}: no such file", path.display())]
+    NotFound {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The path is a directory, a device or a socket.
+    #[error("{}: is {found}, expected a video file", path.display())]
+    NotAFile {
+        /// The path as given.
+        path: PathBuf,
+        /// What lies there, with its article.
+        found: &'static str,
+    },
+    /// The file holds no bytes.
+    #[error("{}: the file is empty (0 bytes)", path.display())]
+    EmptyFile {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The operating system refused to read the file.
+    #[error("{}: cannot read the file: {source}", path.display())]
+    Io {
+        /// The path as given.
+        path: PathBuf,
+        /// The refusal.
+        source: std::io::Error,
+    },
+    /// No demuxer knows the bytes.
+    #[error("{}: not a video file: {found}", path.display())]
+    UnknownContainer {
+        /// The path as given.
+        path: PathBuf,
+        /// What the bytes look like.
+        found: &'static str,
+    },
+    /// A container was recognised but could not be opened.
+    #[error("{}: cannot open the container: {reason}", path.display())]
+    Container {
+        /// The path as given.
+        path: PathBuf,
+        /// FFmpeg's reason.
+        reason: String,
+    },
+    /// The container has no picture stream; cover pictures do not count.
+    #[error("{}: no video stream ({found} found)", path.display())]
+    NoVideoStream {
+        /// The path as given.
+        path: PathBuf,
+        /// The streams there are, such as `1 audio stream`.
+        found: String,
+    },
+    /// The FFmpeg that this program runs with cannot decode the stream.
+    #[error(
+        "{}: stream {stream}: no decoder for codec {codec}: {reason}; install an FFmpeg built with it or transcode the file",
+        path.display()
+    )]
+    Decoder {
+        /// The path as given.
+        path: PathBuf,
+        /// Index of the stream in the file.
+        stream: usize,
+        /// FFmpeg's name of the codec.
+        codec: String,
+        /// FFmpeg's reason.
+        reason: String,
+    },
+    /// The stream has no frame that could be decoded.
+    #[error("{}: stream {stream}: no frame could be decoded out of {packets} packets", path.display())]
+    NothingDecodable {
+        /// The path as given.
+        path: PathBuf,
+        /// Index of the stream in the file.
+        stream: usize,
+        /// How many packets the stream holds.
+        packets: usize,
+    },
+    /// Reading or decoding stopped for a reason other than damaged data.
+    #[error("{}: stream {stream}: cannot decode near {seconds:.3} s: {reason}", path.display())]
+    Decode {
+        /// The path as given.
+        path: PathBuf,
+        /// Index of the stream in the file.
+        stream: usize,
+        /// Presentation time of the frame asked for.
+        seconds: f64,
+        /// FFmpeg's reason.
+        reason: String,
+    },
+    /// The pixel format cannot be converted to RGB.
+    #[error("{}: cannot convert {width}x{height} pixels of format {format} to RGB", path.display())]
+    PixelFormat {
+        /// The path as given.
+        path: PathBuf,
+        /// FFmpeg's name of the pixel format.
+        format: String,
+        /// Decoded width in pixels.
+        width: u32,
+        /// Decoded height in pixels.
+        height: u32,
+    },
+    /// A frame index beyond the end was asked for.
+    #[error("{}: no frame {index}: the video has {total} frames, numbered from 0", path.display())]
+    IndexOutOfRange {
+        /// The path as given.
+        path: PathBuf,
+        /// The index asked for.
+        index: usize,
+        /// Frames in the video.
+        total: usize,
+    },
+    /// The file is larger than [`Limits`](super::Limits) allow.
+    #[error("{}: {what} {got}, limit is {limit}; raise the limit if the file is trusted", path.display())]
+    Limit {
+        /// The path as given.
+        path: PathBuf,
+        /// The measured quantity, such as `pixels a frame:`.
+        what: &'static str,
+        /// The limit in force.
+        limit: u64,
+        /// What the file has.
+        got: u64,
+    },
+    /// A sampling request that no video could satisfy.
+    #[error("invalid sampling: {what} must be {expected}, got {got}")]
+    InvalidSampling {
+        /// The parameter at fault.
+        what: &'static str,
+        /// What it has to be.
+        expected: &'static str,
+        /// What it was.
+        got: String,
+    },
+    /// A time range that lies outside the video or ends before it starts.
+    #[error(
+        "time range {start_seconds} s to {end_seconds} s holds no frame of a video of {duration_seconds:.3} s"
+    )]
+    EmptyRange {
+        /// Start of the range, from the first frame.
+        start_seconds: f64,
+        /// End of the range, from the first frame.
+        end_seconds: f64,
+        /// Duration of the video.
+        duration_seconds: f64,
+    },
+}
+
+/// Damage that was tolerated. The frames handed out are usable, but not all are what the file meant them to be.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The frame could not be decoded; a neighbour stands in.
+    Substituted {
+        /// The frame asked for.
+        index: usize,
+        /// Its presentation time.
+        pts_seconds: f64,
+        /// The frame that stands in: the nearest earlier decodable one, or the first one where none is earlier.
+        stand_in: usize,
+    },
+    /// The frame was decoded from damaged data, the missing parts filled in by the decoder.
+    Concealed {
+        /// The frame.
+        index: usize,
+        /// Its presentation time.
+        pts_seconds: f64,
+    },
+    /// The file breaks off, or cannot be read further.
+    Truncated {
+        /// Frames announced by the header, if it announces any.
+        expected_frames: Option<usize>,
+        /// Frames found.
+        found_frames: usize,
+    },
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Substituted { index, pts_seconds, stand_in } => {
+                write!(f, "frame {index} at {pts_seconds:.3} s cannot be decoded, frame {stand_in} stands in")
+            }
+            Self::Concealed { index, pts_seconds } => {
+                write!(f, "frame {index} at {pts_seconds:.3} s is damaged, missing parts were filled in")
+            }
+            Self::Truncated { expected_frames: Some(expected), found_frames } => {
+                write!(f, "the file is cut short: {found_frames} of {expected} frames are there")
+            }
+            Self::Truncated { expected_frames: None, found_frames } => {
+                write!(f, "the file cannot be read beyond {found_frames} frames")
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! From a video file to the frames a model looks at.
+//!
+//! Sampling and decoding are apart. [`select`] turns a wish ("eight frames", "two a second") and the timing of a stream
+//! into frame numbers by arithmetic alone; [`VideoReader`] turns frame numbers into pictures. Between them stands one
+//! convention: frame `i` is the `i`-th picture in presentation order, whatever time stamps the container starts with.
+//!
+//! An exact reader first reads through all packets without decoding any. That tells when each frame is shown, which
+//! packet it comes from and where decoding can start. Each packet is then stamped with the number of its frame before the
+//! decoder sees it, so a picture that comes out says itself which frame it is: no rounding of times, no doubt after a
+//! seek, and pictures that a damaged file leaves out are noticed. To get at a frame the reader goes to the key frame in
+//! front of it, decodes forward, leaves out pictures that no other picture refers to, and drains the decoder as soon as
+//! the frame is in. Frames in ascending order share what has been decoded already.
+//!
+//! Files that fit no rule still come out right, only slower. Where seeking misses, packets are counted from the start
+//! of the file; where a stream has no time stamps, decoded pictures are; where a key frame turns out not to be one, an
+//! earlier one is taken. Damage is tolerated as far as there is a picture to stand in, and told as [`Warning`]s.
+//!
+//! Frame types and samplers are always there. The reader needs the cargo feature `video` and FFmpeg 5.1 or later, which
+//! no other module names.
+
+mod error;
+mod frame;
+mod limits;
+mod orientation;
+mod sample;
+
+pub use error::{VideoError, Warning};
+pub use frame::Frame;
+pub use limits::Limits;
+pub use orientation::Orientation;
+pub use sample::{FrameCount, Sampling, Selection, StreamTiming, TimeRange, select};
+
+#[cfg(feature = "video")]
+mod convert;
+#[cfg(feature = "video")]
+mod cursor;
+#[cfg(feature = "video")]
+mod decode;
+#[cfg(feature = "video")]
+mod demux;
+#[cfg(feature = "video")]
+mod index;
+#[cfg(feature = "video")]
+mod metadata;
+#[cfg(feature = "video")]
+mod plan;
+#[cfg(feature = "video")]
+mod reader;
+#[cfg(feature = "video")]
+mod scan;
+#[cfg(feature = "video")]
+mod sniff;
+
+#[cfg(feature = "video")]
+pub use metadata::VideoMetadata;
+#[cfg(feature = "video")]
+pub use reader::{Frames, Seeking, VideoOptions, VideoReader};

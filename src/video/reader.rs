@@ -1,0 +1,285 @@
+//! The face of the room: a video file as a list of frames.
+
+use super::{
+    Frame, Limits, StreamTiming, VideoError, VideoMetadata, Warning,
+    convert::Converter,
+    cursor::Cursor,
+    decode::Decoder,
+    demux::{self, Demuxer},
+    metadata,
+    plan::Plan,
+    scan::scan,
+};
+use std::{num::NonZeroUsize, path::Path};
+
+/// How frames are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Seeking {
+    /// Reads through the file once, without decoding, and knows every frame: right for any file.
+    #[default]
+    Exact,
+    /// Trusts the header and takes frames to be evenly spaced: opens at once, but may be off in files of variable frame
+    /// rate. Files whose header tells neither number nor duration are read through all the same.
+    Approximate,
+}
+
+/// How to open a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VideoOptions {
+    /// How frames are found.
+    pub seeking: Seeking,
+    /// Bounds on what is let in.
+    pub limits: Limits,
+    /// Threads of the decoder; as many as the machine has (at most 16) where `None`.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// An open video.
+///
+/// ```no_run
+/// use gve::video::{FrameCount, Sampling, TimeRange, VideoReader, select};
+///
+/// # fn main() -> Result<(), gve::video::VideoError> {
+/// let mut reader = VideoReader::open("clip.mp4")?;
+/// let sampling = Sampling::Uniform { frames: 8 };
+/// let selection = select(&reader.timing(), &sampling, TimeRange::default(), FrameCount::Model)?;
+/// for frame in reader.frames(&selection.indices) {
+///     let frame = frame?;
+///     println!("{} {:.3} s {:?}", frame.index, frame.pts_seconds, frame.image.dimensions());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct VideoReader {
+    cursor: Cursor,
+    converter: Converter,
+    metadata: VideoMetadata,
+    limits: Limits,
+    warnings: Vec<Warning>,
+}
+
+impl VideoReader {
+    /// Opens a video with [`Seeking::Exact`] and default limits.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, VideoError> {
+        Self::open_with(path, VideoOptions::default())
+    }
+
+    /// Opens a video. Takes the stream FFmpeg holds for the best one; cover pictures are not videos.
+    ///
+    /// # Errors
+    /// A [`VideoError`] that says what the file is instead, which limit it breaks, or which decoder is missing.
+    pub fn open_with(path: impl AsRef<Path>, options: VideoOptions) -> Result<Self, VideoError> {
+        let limits = options.limits;
+        let mut demuxer = Demuxer::open(path.as_ref(), &limits)?;
+        let size = demuxer.parameters().as_ref().map_or((0, 0), demux::size);
+        check_pixels(path.as_ref(), size, &limits)?;
+        let decoder = Decoder::open(&demuxer, options.threads, &limits)?;
+        let mut warnings = Vec::new();
+        let approximate = match options.seeking {
+            Seeking::Approximate => approximate_plan(&demuxer),
+            Seeking::Exact => None,
+        };
+        let (plan, next_packet) = match approximate {
+            Some(plan) => (plan, 0),
+            None => exact_plan(&mut demuxer, &limits, &mut warnings)?,
+        };
+        if plan.frames() as u64 > limits.max_frames as u64 {
+            return Err(VideoError::Limit {
+                path: path.as_ref().into(),
+                what: "frames:",
+                limit: limits.max_frames as u64,
+                got: plan.frames() as u64,
+            });
+        }
+        let metadata = describe(&demuxer, &plan, size);
+        Ok(Self {
+            cursor: Cursor::new(demuxer, decoder, plan, next_packet),
+            converter: Converter::new(size),
+            metadata,
+            limits,
+            warnings,
+        })
+    }
+
+    /// What the video is.
+    pub fn metadata(&self) -> &VideoMetadata {
+        &self.metadata
+    }
+
+    /// Presentation times and rate, for [`select`](super::select).
+    pub fn timing(&self) -> StreamTiming {
+        let fps = self.metadata.average_fps;
+        match self.cursor.plan() {
+            Plan::Indexed(index) => {
+                let seconds = index.pts().iter().map(|pts| self.cursor.demuxer().seconds(*pts));
+                StreamTiming::from_pts(seconds.collect(), fps)
+            }
+            Plan::Counted { .. } | Plan::Approximate { .. } => {
+                StreamTiming::regular(self.metadata.frames, fps)
+            }
+        }
+    }
+
+    /// The frames with these indices, in the order given, each decoded when it is asked for. Ascending order costs least.
+    /// Memory is that of one frame and the decoder's own, whatever the length of the video.
+    ///
+    /// A frame that cannot be decoded is replaced by the nearest earlier one that can, and [`Self::warnings`] says so.
+    ///
+    /// # Errors
+    /// The iterator ends after the first [`VideoError`]: an index beyond the end, a stream in which nothing can be decoded,
+    /// pixels that cannot be converted, or a failure to read.
+    pub fn frames<'a>(&'a mut self, indices: &'a [usize]) -> Frames<'a> {
+        Frames { reader: self, indices, failed: false }
+    }
+
+    /// The damage met so far, in the order it was met.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    fn frame(&mut self, index: usize, next: Option<usize>) -> Result<Frame, VideoError> {
+        if index >= self.metadata.frames {
+            return Err(VideoError::IndexOutOfRange {
+                path: self.cursor.demuxer().path().into(),
+                index,
+                total: self.metadata.frames,
+            });
+        }
+        let path = self.cursor.demuxer().path().to_owned();
+        let pts_seconds = self.cursor.demuxer().seconds(self.cursor.plan().ticks(index));
+        let next = next.filter(|next| *next < self.metadata.frames);
+        let located = self.cursor.locate(index, next)?;
+        let warning = match located.stand_in {
+            Some(stand_in) => Some(Warning::Substituted { index, pts_seconds, stand_in }),
+            None => located.damaged.then_some(Warning::Concealed { index, pts_seconds }),
+        };
+        check_pixels(&path, (located.picture.width(), located.picture.height()), &self.limits)?;
+        let image = self.converter.to_rgb(located.picture).map_err(|pixels| VideoError::PixelFormat {
+            path,
+            format: pixels.format,
+            width: pixels.width,
+            height: pixels.height,
+        })?;
+        if let Some(warning) = warning.filter(|warning| !self.warnings.contains(warning)) {
+            self.warnings.push(warning);
+        }
+        Ok(Frame { image: self.metadata.orientation.apply(image), index, pts_seconds })
+    }
+}
+
+/// Iterator over decoded frames, made by [`VideoReader::frames`].
+pub struct Frames<'a> {
+    reader: &'a mut VideoReader,
+    indices: &'a [usize],
+    failed: bool,
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Result<Frame, VideoError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let (&index, rest) = self.indices.split_first()?;
+        self.indices = rest;
+        let next = rest.iter().copied().find(|next| *next != index);
+        let frame = self.reader.frame(index, next);
+        self.failed = frame.is_err();
+        Some(frame)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.indices.len()))
+    }
+}
+
+fn check_pixels(path: &Path, (width, height): (u32, u32), limits: &Limits) -> Result<(), VideoError> {
+    let got = u64::from(width) * u64::from(height);
+    if got <= limits.max_pixels {
+        return Ok(());
+    }
+    Err(VideoError::Limit { path: path.into(), what: "pixels a frame:", limit: limits.max_pixels, got })
+}
+
+/// Reads through the file. Also tells which packet the demuxer gives next: none of use, being at the end.
+fn exact_plan(
+    demuxer: &mut Demuxer,
+    limits: &Limits,
+    warnings: &mut Vec<Warning>,
+) -> Result<(Plan, usize), VideoError> {
+    let index = scan(demuxer, limits)?;
+    if index.frames() == 0 {
+        return Err(VideoError::NothingDecodable {
+            path: demuxer.path().into(),
+            stream: demuxer.stream(),
+            packets: index.packets(),
+        });
+    }
+    let expected_frames = demuxer.header_frames().filter(|frames| *frames > index.packets());
+    if demuxer.broke_off() || (expected_frames.is_some() && demuxer.bad_reads() > 0) {
+        warnings.push(Warning::Truncated { expected_frames, found_frames: index.frames() });
+    }
+    if index.has_times() {
+        return Ok((Plan::Indexed(index), usize::MAX));
+    }
+    let fps = metadata::average_fps(demuxer.header_fps(), 0, 0.0);
+    let plan = Plan::Counted {
+        frames: index.frames(),
+        packets: index.packets(),
+        ticks_per_frame: demuxer.ticks_per_frame(fps),
+    };
+    Ok((plan, usize::MAX))
+}
+
+/// Frame numbering from the header alone, if it tells enough.
+fn approximate_plan(demuxer: &Demuxer) -> Option<Plan> {
+    let duration_seconds = demuxer.header_duration_seconds();
+    let frames = demuxer.header_frames();
+    let fps = match (demuxer.header_fps(), frames, duration_seconds) {
+        (Some(fps), _, _) => fps,
+        (None, Some(frames), Some(seconds)) => frames as f64 / seconds,
+        (None, _, _) => return None,
+    };
+    let from_duration = || duration_seconds.map(|seconds| (seconds * fps).round().max(1.0) as usize);
+    Some(Plan::Approximate {
+        frames: frames.or_else(from_duration)?,
+        start: demuxer.header_start().unwrap_or(0),
+        ticks_per_frame: demuxer.ticks_per_frame(fps),
+    })
+}
+
+fn describe(demuxer: &Demuxer, plan: &Plan, (width, height): (u32, u32)) -> VideoMetadata {
+    let orientation = demuxer.orientation();
+    let (width, height) = orientation.turned_size(width, height);
+    let frames = plan.frames();
+    let first = plan.ticks(0);
+    let span = demuxer.seconds(plan.ticks(frames.saturating_sub(1)) - first);
+    let last = match plan {
+        Plan::Indexed(index) if index.last_duration() > 0 => Some(demuxer.seconds(index.last_duration())),
+        _ => None,
+    };
+    let header_fps = demuxer.header_fps();
+    // Without a duration of its own the last frame lasts as long as the others on average.
+    let average_duration = if frames > 1 && span > 0.0 {
+        span / (frames - 1) as f64
+    } else {
+        1.0 / metadata::average_fps(header_fps, 0, 0.0)
+    };
+    let duration_seconds = span + last.unwrap_or(average_duration);
+    VideoMetadata {
+        width,
+        height,
+        container: demuxer.container(),
+        codec: demuxer.codec_name(),
+        stream: demuxer.stream(),
+        frames,
+        average_fps: metadata::average_fps(header_fps, frames, duration_seconds),
+        start_seconds: demuxer.seconds(first),
+        duration_seconds,
+        orientation,
+    }
+}

@@ -1,0 +1,268 @@
+//! Which frames to take: index arithmetic on metadata, without a decoder.
+
+use serde::{Deserialize, Serialize};
+
+use super::VideoError;
+
+/// Frame counts of the model are multiples of this (`FRAME_FACTOR` of qwen-vl-utils; the temporal patch size).
+const FRAME_FACTOR: usize = 2;
+/// `FPS_MIN_FRAMES` of qwen-vl-utils.
+const DEFAULT_MIN_FRAMES: usize = 4;
+/// `FPS_MAX_FRAMES` of qwen-vl-utils.
+const DEFAULT_MAX_FRAMES: usize = 768;
+
+/// What to take from a video.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Sampling {
+    /// A number of frames, evenly spread, the first and the last included.
+    Uniform {
+        /// Frames wanted; a shorter video gives all it has.
+        frames: usize,
+    },
+    /// So many frames for each second of video, evenly spread.
+    Fps {
+        /// Frames wanted per second of video.
+        fps: f64,
+        /// Fewest frames to take; 4 where `None`.
+        min_frames: Option<usize>,
+        /// Most frames to take; 768 where `None`. Wins over `min_frames`.
+        max_frames: Option<usize>,
+    },
+    /// The frames on display at these times, in seconds from the first frame, in the order given.
+    Timestamps(Vec<f64>),
+}
+
+/// How a number of frames is arrived at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FrameCount {
+    /// As the model was trained: even, by the rules of `smart_nframes` in qwen-vl-utils 0.0.11. Where that function
+    /// raises because the video is too short, as many frames as there are.
+    #[default]
+    Model,
+    /// Exactly what was asked for, as far as the video has it.
+    Exact,
+}
+
+/// A stretch of video in seconds from its first frame. An open end is the end of the video.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TimeRange {
+    /// Start; `None` is the first frame.
+    pub start_seconds: Option<f64>,
+    /// End, inclusive; `None` is the last frame.
+    pub end_seconds: Option<f64>,
+}
+
+/// What the samplers need to know of a video.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamTiming {
+    total_frames: usize,
+    average_fps: f64,
+    /// Sorted; empty where the frames are taken to be evenly spaced.
+    pts_seconds: Vec<f64>,
+}
+
+impl StreamTiming {
+    /// Timing from the presentation times of all frames, in any order, and the average rate.
+    pub fn from_pts(mut pts_seconds: Vec<f64>, average_fps: f64) -> Self {
+        pts_seconds.sort_by(f64::total_cmp);
+        Self { total_frames: pts_seconds.len(), average_fps, pts_seconds }
+    }
+
+    /// Timing of evenly spaced frames.
+    pub fn regular(total_frames: usize, average_fps: f64) -> Self {
+        Self { total_frames, average_fps, pts_seconds: Vec::new() }
+    }
+
+    /// Number of frames.
+    pub fn total_frames(&self) -> usize {
+        self.total_frames
+    }
+
+    /// Average frames per second.
+    pub fn average_fps(&self) -> f64 {
+        self.average_fps
+    }
+
+    /// Seconds from the first frame to frame `index`, the last frame where `index` is beyond.
+    fn seconds_from_first(&self, index: usize) -> f64 {
+        match (self.pts_seconds.first(), self.pts_seconds.get(index).or(self.pts_seconds.last())) {
+            (Some(first), Some(pts)) => pts - first,
+            _ => index.min(self.total_frames.saturating_sub(1)) as f64 / self.average_fps,
+        }
+    }
+
+    /// Index of the frame on display `seconds` after the first.
+    fn displayed_at(&self, seconds: f64) -> usize {
+        // A time stamp that was itself computed from an index must find that index again.
+        let seconds = seconds + 1e-6;
+        let after = match self.pts_seconds.first() {
+            Some(first) => self.pts_seconds.partition_point(|pts| pts - first <= seconds),
+            None => (seconds * self.average_fps).floor().max(0.0) as usize + 1,
+        };
+        after.clamp(1, self.total_frames) - 1
+    }
+}
+
+/// The frames to decode.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selection {
+    /// Indices in presentation order of the video, ascending unless time stamps asked otherwise.
+    pub indices: Vec<usize>,
+    /// Real rate of the selected frames in frames per second.
+    pub sample_fps: f64,
+}
+
+/// Chooses frames. The range is turned into frame numbers by the average rate, as `calculate_video_frame_range` of
+/// qwen-vl-utils 0.0.11 does; explicit time stamps go by the presentation times and ignore the range.
+///
+/// # Errors
+/// [`VideoError::InvalidSampling`] for a parameter no video could satisfy, [`VideoError::EmptyRange`] for a range outside
+/// the video.
+pub fn select(
+    timing: &StreamTiming,
+    sampling: &Sampling,
+    range: TimeRange,
+    count: FrameCount,
+) -> Result<Selection, VideoError> {
+    if timing.total_frames == 0 {
+        return Err(invalid("the number of frames in the video", "at least 1", 0));
+    }
+    positive("the frame rate of the video", timing.average_fps)?;
+    if let Sampling::Timestamps(seconds) = sampling {
+        return at_timestamps(timing, seconds);
+    }
+    let (first, last) = frame_range(timing, range)?;
+    let total = last - first + 1;
+    let frames = match (sampling, count) {
+        (Sampling::Uniform { frames: 0 }, _) => {
+            return Err(invalid("the number of frames", "at least 1", 0));
+        }
+        (Sampling::Uniform { frames }, FrameCount::Exact) => (*frames).min(total),
+        (Sampling::Uniform { frames }, FrameCount::Model) => {
+            round_to_even(*frames as f64).max(FRAME_FACTOR).min(total)
+        }
+        (Sampling::Fps { fps, min_frames, max_frames }, count) => {
+            frames_at_fps(timing, total, *fps, *min_frames, *max_frames, count)?
+        }
+        (Sampling::Timestamps(_), _) => total,
+    };
+    Ok(Selection {
+        indices: linspace_rounded(first, last, frames),
+        sample_fps: frames as f64 / total as f64 * timing.average_fps,
+    })
+}
+
+/// `smart_nframes` with `fps`; see [`FrameCount`] for the two ways.
+fn frames_at_fps(
+    timing: &StreamTiming,
+    total: usize,
+    fps: f64,
+    min_frames: Option<usize>,
+    max_frames: Option<usize>,
+    count: FrameCount,
+) -> Result<usize, VideoError> {
+    positive("fps", fps)?;
+    let least = match count {
+        FrameCount::Model => FRAME_FACTOR,
+        FrameCount::Exact => 1,
+    };
+    if let Some(max) = max_frames.filter(|max| *max < least) {
+        let expected = match count {
+            FrameCount::Model => "at least 2",
+            FrameCount::Exact => "at least 1",
+        };
+        return Err(invalid("max_frames", expected, max));
+    }
+    let wanted = total as f64 / timing.average_fps * fps;
+    let min = min_frames.unwrap_or(DEFAULT_MIN_FRAMES);
+    let max = max_frames.unwrap_or(DEFAULT_MAX_FRAMES.min(total));
+    let (min, max, factor) = match count {
+        FrameCount::Model => (min.next_multiple_of(FRAME_FACTOR), max, FRAME_FACTOR),
+        FrameCount::Exact => (min, max, 1),
+    };
+    let max = max / factor * factor;
+    let bounded = wanted.max(min as f64).min(max as f64).min(total as f64);
+    let frames = bounded as usize / factor * factor;
+    Ok(frames.max(least).min(total))
+}
+
+/// First and last frame number of a range, both inclusive.
+fn frame_range(timing: &StreamTiming, range: TimeRange) -> Result<(usize, usize), VideoError> {
+    let total = timing.total_frames;
+    let duration_seconds = total as f64 / timing.average_fps;
+    let start_seconds = range.start_seconds.unwrap_or(0.0);
+    let end_seconds = range.end_seconds.unwrap_or(duration_seconds);
+    finite("the start of the time range", start_seconds)?;
+    finite("the end of the time range", end_seconds)?;
+    if start_seconds > end_seconds || start_seconds >= duration_seconds || end_seconds < 0.0 {
+        return Err(VideoError::EmptyRange { start_seconds, end_seconds, duration_seconds });
+    }
+    let frame_at = |seconds: f64| seconds.clamp(0.0, duration_seconds) * timing.average_fps;
+    let first = frame_at(start_seconds).ceil() as usize;
+    let last = match range.end_seconds {
+        Some(seconds) => (frame_at(seconds).floor() as usize).min(total - 1),
+        None => total - 1,
+    };
+    if first > last {
+        // The range lies between two frames, where the reference raises: the frame on display stands for it.
+        let displayed = (frame_at(start_seconds).floor() as usize).min(total - 1);
+        return Ok((displayed, displayed));
+    }
+    Ok((first, last))
+}
+
+/// Frames on display at explicit times. Their rate is (n - 1) / span; without a span it is that of the video.
+fn at_timestamps(timing: &StreamTiming, seconds: &[f64]) -> Result<Selection, VideoError> {
+    if seconds.is_empty() {
+        return Err(invalid("the number of time stamps", "at least 1", 0));
+    }
+    for &time in seconds {
+        finite("a time stamp", time)?;
+    }
+    let indices: Vec<usize> = seconds.iter().map(|&time| timing.displayed_at(time)).collect();
+    let earliest = indices.iter().min().copied().unwrap_or(0);
+    let latest = indices.iter().max().copied().unwrap_or(0);
+    let span = timing.seconds_from_first(latest) - timing.seconds_from_first(earliest);
+    let sample_fps = if span > 0.0 { (indices.len() - 1) as f64 / span } else { timing.average_fps };
+    Ok(Selection { indices, sample_fps })
+}
+
+/// `torch.linspace(first, last, n).round()`, halves to even, computed in `f32` and from both ends as torch does.
+fn linspace_rounded(first: usize, last: usize, frames: usize) -> Vec<usize> {
+    let (start, end) = (first as f32, last as f32);
+    let step = if frames > 1 { (end - start) / (frames - 1) as f32 } else { 0.0 };
+    (0..frames)
+        .map(|i| {
+            let value = if i < frames / 2 || frames == 1 {
+                start + step * i as f32
+            } else {
+                end - step * (frames - 1 - i) as f32
+            };
+            (value.round_ties_even() as usize).clamp(first, last)
+        })
+        .collect()
+}
+
+/// `round_by_factor(n, 2)`: Python's `round` takes halves to even.
+fn round_to_even(frames: f64) -> usize {
+    (frames / FRAME_FACTOR as f64).round_ties_even() as usize * FRAME_FACTOR
+}
+
+fn positive(what: &'static str, value: f64) -> Result<(), VideoError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(invalid(what, "a positive number", value))
+}
+
+fn finite(what: &'static str, value: f64) -> Result<(), VideoError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(invalid(what, "a finite number", value))
+}
+
+fn invalid(what: &'static str, expected: &'static str, got: impl ToString) -> VideoError {
+    VideoError::InvalidSampling { what, expected, got: got.to_string() }
+}

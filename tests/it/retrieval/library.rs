@@ -1,0 +1,256 @@
+//! The library directory, always read back into a fresh object.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use gve::Sampling;
+use gve::retrieval::{
+    FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter,
+    MANIFEST_FORMAT_VERSION, MediaKind, RetrievalError, TimeRange,
+};
+
+const DIM: usize = 8;
+
+fn manifest() -> LibraryManifest {
+    LibraryManifest {
+        format_version: MANIFEST_FORMAT_VERSION,
+        model: "Alibaba-NLP/GVE-3B".into(),
+        revision: Some("0123abc".into()),
+        dim: DIM,
+        instruction: None,
+        sampling: Sampling::Uniform { frames: 8 },
+        min_pixels: Some(3136),
+        max_pixels: Some(156_800),
+    }
+}
+
+fn row(path: &str, axis: usize, modified_nanoseconds: i64) -> LibraryRow {
+    let mut embedding = vec![0.0; DIM];
+    embedding[axis % DIM] = 1.0;
+    let fingerprint = FileFingerprint { size_bytes: 10, modified_nanoseconds };
+    LibraryRow {
+        entry: LibraryEntry { path: path.into(), kind: MediaKind::Image, time_range: None, fingerprint },
+        embedding,
+    }
+}
+
+fn paths(library: &Library) -> Vec<String> {
+    let mut paths: Vec<String> = library.entries().iter().map(|e| e.path.display().to_string()).collect();
+    paths.sort();
+    paths
+}
+
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(directory.join("segments")).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_library_comes_back_as_it_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut video = row("b.mp4", 2, -5);
+    video.entry.kind = MediaKind::Video;
+    video.entry.time_range = Some(TimeRange { start_seconds: 1.5, end_seconds: 4.0 });
+    let rows = [row("ä/a.png", 1, i64::MAX), video];
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    writer.append(&rows).unwrap();
+    writer.finish().unwrap();
+
+    let library = Library::open(directory.path()).unwrap();
+    assert_eq!(library.manifest(), &manifest());
+    assert_eq!(library.entries(), [rows[0].entry.clone(), rows[1].entry.clone()]);
+    assert_eq!(library.embeddings().row(1).to_vec(), rows[1].embedding);
+    let hits = library.search(ndarray::aview1(&rows[1].embedding), 5).unwrap();
+    assert_eq!((hits[0].score, hits[0].entry), (1.0, &rows[1].entry));
+    assert_eq!((hits[1].score, hits[1].entry), (0.0, &rows[0].entry));
+    assert!(library.search(ndarray::aview1(&[1.0]), 5).is_err());
+
+    let writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    assert!(writer.is_current("b.mp4".as_ref(), rows[1].entry.fingerprint));
+    assert!(
+        !writer.is_current("b.mp4".as_ref(), FileFingerprint { size_bytes: 11, modified_nanoseconds: -5 })
+    );
+    assert!(!writer.is_current("c.mp4".as_ref(), rows[1].entry.fingerprint));
+}
+
+#[test]
+fn changed_files_are_replaced_and_removed_ones_pruned() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, axis, modified) in [("a", 0, 1), ("b", 1, 1), ("c", 2, 1), ("a", 3, 2)] {
+        let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+        writer.append(&[row(name, axis, modified)]).unwrap();
+        writer.finish().unwrap();
+    }
+    let library = Library::open(directory.path()).unwrap();
+    assert_eq!(paths(&library), ["a", "b", "c"]);
+    let hit = library.search(ndarray::aview1(&row("", 3, 0).embedding), 1).unwrap()[0];
+    assert_eq!((hit.score, hit.entry.fingerprint.modified_nanoseconds), (1.0, 2));
+
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    writer.append(&[row("d", 4, 1)]).unwrap();
+    assert_eq!(writer.prune(|path| path != Path::new("b")).unwrap(), 1);
+    drop(writer);
+    let library = Library::open(directory.path()).unwrap();
+    assert_eq!(paths(&library), ["a", "c", "d"]);
+    assert_eq!(segments(directory.path()).len(), 1);
+}
+
+#[test]
+fn many_small_segments_are_joined() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    for i in 0..40 {
+        writer.append(&[row(&format!("{i:02}"), i, 1)]).unwrap();
+        writer.flush().unwrap();
+    }
+    assert_eq!(segments(directory.path()).len(), 40);
+    let before = Library::open(directory.path()).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(segments(directory.path()).len(), 1);
+    let after = Library::open(directory.path()).unwrap();
+    assert_eq!(after.entries(), before.entries());
+    assert_eq!(after.embeddings(), before.embeddings());
+}
+
+/// A compaction killed between writing the new segment and deleting the old ones must not bring pruned
+/// rows back.
+#[test]
+fn a_compaction_cut_off_before_deleting_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    writer.append(&[row("a", 0, 1), row("b", 1, 1)]).unwrap();
+    writer.flush().unwrap();
+    let old = segments(directory.path()).remove(0);
+    let kept = std::fs::read(&old).unwrap();
+    writer.prune(|path| path != Path::new("b")).unwrap();
+    std::fs::write(&old, kept).unwrap();
+    assert_eq!(segments(directory.path()).len(), 2);
+    assert_eq!(paths(&Library::open(directory.path()).unwrap()), ["a"]);
+}
+
+#[test]
+fn other_settings_are_refused_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    LibraryWriter::create_or_open(directory.path(), manifest()).unwrap().finish().unwrap();
+    let other = LibraryManifest { model: "Alibaba-NLP/GVE-7B".into(), dim: 3584, ..manifest() };
+    let error = LibraryWriter::create_or_open(directory.path(), other.clone()).unwrap_err().to_string();
+    for expected in ["GVE-3B", "GVE-7B", "dim: 8 there, 3584 here", "another library directory"] {
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(error.lines().count(), 1);
+    assert!(Library::open(directory.path()).unwrap().require_manifest(&other).is_err());
+    assert!(Library::open(directory.path()).unwrap().require_manifest(&manifest()).is_ok());
+}
+
+#[test]
+fn rows_that_cannot_be_searched_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    let with = |embedding: Vec<f32>| LibraryRow { embedding, ..row("a", 0, 1) };
+    for bad in [vec![1.0; DIM - 1], vec![0.0; DIM], vec![f32::NAN; DIM], vec![2.0; DIM]] {
+        assert!(writer.append(&[row("good", 0, 1), with(bad)]).is_err());
+    }
+    writer.finish().unwrap();
+    assert_eq!(
+        Library::open(directory.path()).unwrap().entries().len(),
+        0,
+        "none of a refused call is added"
+    );
+}
+
+#[test]
+fn torn_files_are_ignored_and_damaged_ones_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    writer.append(&[row("a", 0, 1)]).unwrap();
+    writer.finish().unwrap();
+    let torn = directory.path().join("segments/00000002.parquet.tmp");
+    std::fs::write(&torn, b"PAR1 half of a segm").unwrap();
+    assert_eq!(paths(&Library::open(directory.path()).unwrap()), ["a"]);
+    drop(LibraryWriter::create_or_open(directory.path(), manifest()).unwrap());
+    assert!(!torn.exists(), "the next writer cleans up");
+
+    let segment = segments(directory.path()).remove(0);
+    let whole = std::fs::read(&segment).unwrap();
+    for cut in [0, 10, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&segment, &whole[..cut]).unwrap();
+        let error = Library::open(directory.path()).unwrap_err();
+        assert!(matches!(&error, RetrievalError::DamagedSegment { path, .. } if *path == segment), "{error}");
+        assert_eq!(error.to_string().lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_second_writer_is_refused_and_readers_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    writer.append(&[row("a", 0, 1)]).unwrap();
+    writer.flush().unwrap();
+    let error = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap_err();
+    assert!(matches!(error, RetrievalError::Locked { .. }), "{error}");
+    assert_eq!(paths(&Library::open(directory.path()).unwrap()), ["a"]);
+    drop(writer);
+    assert!(LibraryWriter::create_or_open(directory.path(), manifest()).is_ok());
+}
+
+#[test]
+fn what_is_no_library_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = Library::open(directory.path().join("nowhere")).unwrap_err();
+    assert!(matches!(error, RetrievalError::NotALibrary { .. }), "{error}");
+    LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    std::fs::write(directory.path().join("library.json"), "{").unwrap();
+    let error = Library::open(directory.path()).unwrap_err();
+    assert!(matches!(error, RetrievalError::InvalidManifest { .. }), "{error}");
+}
+
+const CHILD_DIRECTORY: &str = "GVE_TEST_LIBRARY_OF_CHILD";
+
+/// Run as a process of its own by the test below.
+#[test]
+#[ignore = "the child process of a_killed_writer_loses_nothing_flushed"]
+fn child_that_writes_until_killed() {
+    let Some(directory) = std::env::var_os(CHILD_DIRECTORY) else {
+        return;
+    };
+    let mut writer = LibraryWriter::create_or_open(PathBuf::from(directory), manifest()).unwrap();
+    for i in 0..100_000 {
+        writer.append(&[row(&format!("{i}"), i, 1)]).unwrap();
+        if i % 3 == 2 {
+            writer.flush().unwrap();
+            eprintln!("flushed {}", i + 1);
+        }
+    }
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_flushed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "retrieval::library::child_that_writes_until_killed", "--ignored", "--nocapture"])
+        .env(CHILD_DIRECTORY, directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut flushed = 0;
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    while flushed < 30 {
+        let line = lines.next().expect("the child goes on until it is killed").unwrap();
+        flushed = line.strip_prefix("flushed ").map_or(flushed, |n| n.parse().unwrap());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let library = Library::open(directory.path()).unwrap();
+    assert!(library.entries().len() >= flushed, "{} of {flushed}", library.entries().len());
+    // The lock died with the process, and the next run goes on.
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    assert!(writer.is_current("29".as_ref(), row("29", 0, 1).entry.fingerprint));
+    writer.append(&[row("new", 0, 1)]).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(Library::open(directory.path()).unwrap().entries().len(), library.entries().len() + 1);
+}

@@ -1,0 +1,5 @@
+//! The retrieval room from outside.
+
+mod embedding_files;
+mod library;
+mod ranking;

@@ -1,0 +1,8 @@
+//! The video room against the `ffmpeg` command.
+
+mod bad_input;
+mod clips;
+mod damage;
+mod decode;
+mod memory;
+mod sample;
