@@ -3,7 +3,8 @@
 //! The kernel is cubic convolution with a = -0.5, stretched by the scale when shrinking. Pillow, which the reference
 //! resizes images with, rounds to 8 bits between the horizontal and the vertical pass; torchvision, which it resizes
 //! video frames with, rounds once at the end. [`Rounding`] chooses. Resizing crates keep the kernel's weights in too
-//! few bits to come out equal to either, and on strong enlargements the embedding shows it.
+//! few bits to come out equal to either, and on strong enlargements the embedding shows it. Columns are always resized
+//! before rows, as all releases of Pillow did until 13 began to choose the order by the shape of the picture.
 
 use rayon::prelude::*;
 
@@ -27,20 +28,14 @@ pub enum Rounding {
 #[derive(Debug)]
 pub struct BicubicResizer {
     rounding: Rounding,
-    /// Rows of the source, resized horizontally.
-    columns_done: Vec<f32>,
-}
-
-/// The source pixels that one target pixel is made of, and their weights.
-struct Taps {
-    first: usize,
-    weights: Vec<f32>,
+    fixed: Vec<u8>,
+    float: Vec<f32>,
 }
 
 impl BicubicResizer {
     /// A resampler without working memory yet.
     pub fn new(rounding: Rounding) -> Self {
-        Self { rounding, columns_done: Vec::new() }
+        Self { rounding, fixed: Vec::new(), float: Vec::new() }
     }
 
     /// Resizes `rgb`, `from.height x from.width x 3` bytes, into `target`, which is replaced by
@@ -54,55 +49,124 @@ impl BicubicResizer {
             let reason = format!("expected {expected} bytes, at least one pixel, got {}", rgb.len());
             return Err(PreprocessError::Resize { from, to, reason });
         }
-        let (source_row, row) = (from.width as usize * CHANNELS, to.width as usize * CHANNELS);
-        let columns = taps(from.width, to.width);
-        let rows = taps(from.height, to.height);
-
-        let round = self.rounding == Rounding::EachPass;
-        self.columns_done.resize(from.height as usize * row, 0.0);
-        self.columns_done.par_chunks_mut(row).zip(rgb.par_chunks(source_row)).for_each(|(out, source)| {
-            for (pixel, taps) in out.chunks_exact_mut(CHANNELS).zip(&columns) {
-                let mut sum = [0.0; CHANNELS];
-                for (source, weight) in
-                    source[taps.first * CHANNELS..].chunks_exact(CHANNELS).zip(&taps.weights)
-                {
-                    for (sum, &value) in sum.iter_mut().zip(source) {
-                        *sum += weight * f32::from(value);
-                    }
-                }
-                let finish = |value: f32| if round { f32::from(to_level(value)) } else { value };
-                pixel.copy_from_slice(&sum.map(finish));
-            }
-        });
-
-        target.resize(to.height as usize * row, 0);
-        let columns_done = &self.columns_done;
-        target.par_chunks_mut(row).zip(&rows).for_each_init(
-            || vec![0.0f32; row],
-            |sums, (out, taps)| {
-                sums.fill(0.0);
-                for (source, &weight) in columns_done[taps.first * row..].chunks_exact(row).zip(&taps.weights)
-                {
-                    for (sum, &value) in sums.iter_mut().zip(source) {
-                        *sum += weight * value;
-                    }
-                }
-                for (level, &sum) in out.iter_mut().zip(sums.iter()) {
-                    *level = to_level(sum);
-                }
-            },
-        );
+        target.resize(to.height as usize * to.width as usize * CHANNELS, 0);
+        match self.rounding {
+            Rounding::EachPass => passes::<Fixed>(rgb, from, to, &mut self.fixed, target),
+            Rounding::Once => passes::<Float>(rgb, from, to, &mut self.float, target),
+        }
         Ok(())
     }
 }
 
-/// Rounds half up, as fixed-point arithmetic does, and saturates.
-fn to_level(value: f32) -> u8 {
-    (value + 0.5).floor() as u8
+/// How sums are formed, and what is kept between the passes.
+trait Arithmetic {
+    /// A weight, and a sum of weighted values.
+    type Sum: Copy
+        + Default
+        + Send
+        + Sync
+        + std::ops::Mul<Output = Self::Sum>
+        + std::ops::AddAssign
+        + From<u8>;
+    /// A value between the passes.
+    type Kept: Copy + Default + Send + Sync + Into<Self::Sum>;
+    fn weight(weight: f64) -> Self::Sum;
+    fn keep(sum: Self::Sum) -> Self::Kept;
+    fn level(sum: Self::Sum) -> u8;
+}
+
+/// Pillow's: 22 bits behind the point, 8-bit values between the passes.
+struct Fixed;
+
+const FRACTION_BITS: u32 = 22;
+
+impl Arithmetic for Fixed {
+    type Sum = i32;
+    type Kept = u8;
+
+    fn weight(weight: f64) -> i32 {
+        (weight * f64::from(1 << FRACTION_BITS)).round() as i32
+    }
+
+    fn keep(sum: i32) -> u8 {
+        Self::level(sum)
+    }
+
+    fn level(sum: i32) -> u8 {
+        ((sum + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS).clamp(0, 255) as u8
+    }
+}
+
+/// torchvision's: floating point until the end.
+struct Float;
+
+impl Arithmetic for Float {
+    type Sum = f32;
+    type Kept = f32;
+
+    fn weight(weight: f64) -> f32 {
+        weight as f32
+    }
+
+    fn keep(sum: f32) -> f32 {
+        sum
+    }
+
+    fn level(sum: f32) -> u8 {
+        // Casts saturate.
+        sum.round_ties_even() as u8
+    }
+}
+
+/// Columns first, rows second.
+fn passes<A: Arithmetic>(
+    rgb: &[u8],
+    from: PixelSize,
+    to: PixelSize,
+    kept: &mut Vec<A::Kept>,
+    target: &mut [u8],
+) {
+    let (source_row, row) = (from.width as usize * CHANNELS, to.width as usize * CHANNELS);
+    let columns = taps::<A>(from.width, to.width);
+    let rows = taps::<A>(from.height, to.height);
+    kept.resize(from.height as usize * row, A::Kept::default());
+    kept.par_chunks_mut(row).zip(rgb.par_chunks(source_row)).for_each(|(out, source)| {
+        for (pixel, taps) in out.chunks_exact_mut(CHANNELS).zip(&columns) {
+            let mut sums = [A::Sum::default(); CHANNELS];
+            for (source, &weight) in source[taps.first * CHANNELS..].chunks_exact(CHANNELS).zip(&taps.weights)
+            {
+                for (sum, &value) in sums.iter_mut().zip(source) {
+                    *sum += weight * A::Sum::from(value);
+                }
+            }
+            pixel.copy_from_slice(&sums.map(A::keep));
+        }
+    });
+    let kept = &*kept;
+    target.par_chunks_mut(row).zip(&rows).for_each_init(
+        || vec![A::Sum::default(); row],
+        |sums, (out, taps)| {
+            sums.fill(A::Sum::default());
+            for (source, &weight) in kept[taps.first * row..].chunks_exact(row).zip(&taps.weights) {
+                for (sum, &value) in sums.iter_mut().zip(source) {
+                    *sum += weight * value.into();
+                }
+            }
+            for (level, &sum) in out.iter_mut().zip(sums.iter()) {
+                *level = A::level(sum);
+            }
+        },
+    );
+}
+
+/// The source pixels that one target pixel is made of, and their weights.
+struct Taps<T> {
+    first: usize,
+    weights: Vec<T>,
 }
 
 /// The taps of every target pixel along one side.
-fn taps(from: u32, to: u32) -> Vec<Taps> {
+fn taps<A: Arithmetic>(from: u32, to: u32) -> Vec<Taps<A::Sum>> {
     let scale = f64::from(from) / f64::from(to);
     let stretch = scale.max(1.0);
     let reach = SUPPORT * stretch;
@@ -114,7 +178,7 @@ fn taps(from: u32, to: u32) -> Vec<Taps> {
             let weights: Vec<f64> =
                 (first..end).map(|x| cubic((f64::from(x) - center + 0.5) / stretch)).collect();
             let total: f64 = weights.iter().sum();
-            Taps { first: first as usize, weights: weights.iter().map(|w| (w / total) as f32).collect() }
+            Taps { first: first as usize, weights: weights.iter().map(|w| A::weight(w / total)).collect() }
         })
         .collect()
 }

@@ -3,8 +3,10 @@
 (`source.N` and `resized.N`, height x width x 3), and sizes that qwen-vl-utils' `smart_resize` computes
 (`smart_resize`, rows of width, height, min_pixels, max_pixels, resized width, resized height).
 
-    pip install pillow numpy safetensors qwen-vl-utils==0.0.11
+    pip install "pillow<13" numpy safetensors qwen-vl-utils==0.0.11
     python make_resize_fixture.py resize.safetensors
+
+Pillow 13 resizes tall pictures rows first; the reference and this crate go columns first, as all releases before did.
 """
 import random, sys
 import numpy as np
