@@ -53,7 +53,10 @@ pub enum DeviceError {
 
 impl Device {
     /// Opens the device.
-    pub(crate) fn open(self) -> Result<candle_core::Device, DeviceError> {
+    ///
+    /// # Errors
+    /// [`DeviceError::Unavailable`], saying why.
+    pub fn open(self) -> Result<candle_core::Device, DeviceError> {
         match self {
             Self::Auto => Ok(Self::best()),
             Self::Cpu => Ok(candle_core::Device::Cpu),
@@ -89,8 +92,8 @@ impl Device {
 }
 
 impl DType {
-    /// The precision on `device`.
-    pub(crate) fn on(self, device: &candle_core::Device) -> candle_core::DType {
+    /// The precision on `device`: what [`DType::Auto`] stands for there.
+    pub fn on(self, device: &candle_core::Device) -> candle_core::DType {
         match self {
             Self::Auto if device.is_cpu() => candle_core::DType::F32,
             Self::Auto | Self::Bf16 => candle_core::DType::BF16,

@@ -6,9 +6,9 @@ use crate::model::ModelError;
 use crate::model::kernels;
 use crate::model::loader::Loader;
 
-/// Rows worked off together on the CPU: enough to keep the matrix products busy, few enough that
-/// the wide intermediate values stay small and are used again while they are in cache.
-const ROWS: usize = 512;
+/// Intermediate values that may exist at one time on the CPU. Fewer rows at a time would save
+/// memory, but the weights are laid out anew for every block of rows.
+const MAX_INTERMEDIATE: usize = 1 << 23;
 
 /// The gated feed-forward layer `down(silu(gate(x)) * up(x))`.
 pub(in crate::model) struct GatedMlp {
@@ -43,10 +43,11 @@ impl GatedMlp {
     fn forward_cpu(&self, x: &Tensor) -> Result<Tensor> {
         let (rows, hidden) = x.dims2()?;
         let width = self.gate.out_features()?;
-        let mut gate = vec![0.0; rows.min(ROWS) * width];
-        let mut up = gate.clone();
+        let block = (MAX_INTERMEDIATE / width).clamp(1, rows.max(1));
+        let mut gate = vec![0.0; block * width];
+        let mut up = vec![0.0; block * width];
         let mut y = vec![0.0; rows * hidden];
-        for (x, y) in hold(x).f32()?.chunks(ROWS * hidden).zip(y.chunks_mut(ROWS * hidden)) {
+        for (x, y) in hold(x).f32()?.chunks(block * hidden).zip(y.chunks_mut(block * hidden)) {
             let rows = x.len() / hidden;
             let (gate, up) = (&mut gate[..rows * width], &mut up[..rows * width]);
             self.gate.apply(x, rows, gate)?;

@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""Time one forward pass of gve beside transformers, on the same weights and the same input.
+
+    python forward.py --checkpoint target/peers/small            # both sides, f32 and bf16, on the CPU
+    python forward.py --checkpoint target/peers/small --side theirs
+    python forward.py --checkpoint target/peers/3b --device cuda --dtypes bf16 --ours ./forward_bench
+
+What is measured: pixel values and token ids in, the final hidden state of the last token out. Both
+sides get the position ids of the input file, as transformers 5 and 4.51 number video tokens
+differently. Reading the checkpoint, decoding and resizing are not in the time.
+
+How: rounds of (ours, theirs), each in a fresh process that warms up once and then runs `--runs`
+times. The table shows the median over all runs, the peak resident memory of a process (with the
+weights), and the cosine between the two embeddings, which shows that both did the same work.
+
+Each side is a command that prints one JSON line last on standard output:
+
+    {"seconds": [..], "peak_rss_bytes": N, "embedding": [..], "peak_device_bytes": N or absent}
+"""
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# The program of this repository that answers the contract above, and how to build it beforehand.
+OURS = "cargo run --quiet --release -p uvrb --bin forward_bench --"
+OURS_BUILD = "cargo build --quiet --release -p uvrb --bin forward_bench"
+
+SIDES = ("ours", "theirs")
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+# ---- the worker: transformers in a process of its own -------------------------------------------
+
+def run_transformers(options):
+    """Loads the checkpoint, runs the forward pass, and prints the JSON line of the contract."""
+    try:
+        import torch
+        import transformers
+        from safetensors.torch import load_file
+    except ImportError as error:
+        sys.exit(f"forward.py: {error}. Install benchmark/peers/requirements.txt into {sys.executable}.")
+    if int(transformers.__version__.split(".")[0]) < 5:
+        sys.exit(f"forward.py: transformers {transformers.__version__} found, 5 or newer wanted.")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("forward.py: --device cuda, but torch finds no CUDA device.")
+
+    torch.set_num_threads(options.threads)
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[options.dtype]
+    # The base model has no language head. SDPA is its fastest attention without further packages.
+    model = transformers.Qwen2_5_VLModel.from_pretrained(
+        options.checkpoint, dtype=dtype, attn_implementation="sdpa").to(options.device).eval()
+    inputs = load_file(options.inputs, device=options.device)
+    inputs = {
+        "input_ids": inputs["input_ids"][None],
+        "position_ids": inputs["position_ids"][:, None],
+        "pixel_values_videos": inputs["pixel_values_videos"].to(dtype),
+        "video_grid_thw": inputs["video_grid_thw"],
+    }
+
+    def forward():
+        hidden = model(**inputs, use_cache=False).last_hidden_state[0, -1]
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+        return hidden
+
+    seconds = []
+    with torch.inference_mode():
+        hidden = forward()
+        for _ in range(options.runs):
+            start = time.perf_counter()
+            hidden = forward()
+            seconds.append(time.perf_counter() - start)
+        embedding = torch.nn.functional.normalize(hidden.float(), dim=-1)
+    report = {
+        "seconds": seconds, "peak_rss_bytes": peak_rss_bytes(), "embedding": embedding.tolist(),
+        "versions": f"transformers {transformers.__version__}, torch {torch.__version__}",
+    }
+    if options.device == "cuda":
+        report["peak_device_bytes"] = torch.cuda.max_memory_allocated()
+        report["device_name"] = torch.cuda.get_device_name()
+    print(json.dumps(report))
+
+
+def peak_rss_bytes():
+    """Peak resident memory of this process.
+
+    `getrusage` on Linux also counts the parent's memory at the time of the fork, so /proc is
+    asked first.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+# ---- the comparison -----------------------------------------------------------------------------
+
+def command_of(side, dtype, options):
+    if side == "ours":
+        return shlex.split(options.ours) + [
+            "--model", str(options.checkpoint), "--inputs", str(options.inputs), "--dtype", dtype,
+            "--runs", str(options.runs), "--device", options.device]
+    return [sys.executable, __file__, "--worker", "--checkpoint", str(options.checkpoint), "--inputs", str(options.inputs),
+            "--dtype", dtype, "--runs", str(options.runs), "--device", options.device, "--threads", str(options.threads)]
+
+
+def run_side(side, dtype, options):
+    environment = os.environ | {
+        name: str(options.threads) for name in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    done = subprocess.run(command_of(side, dtype, options), cwd=REPOSITORY, env=environment, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if done.returncode != 0 or not done.stdout.strip():
+        sys.exit(f"forward.py: {side} ({dtype}) ended with status {done.returncode}:\n{done.stderr.strip()[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measure(dtype, sides, options):
+    """All rounds of one dtype: {side: {"seconds", "peak_rss_bytes", "embedding", ...}}."""
+    results = {}
+    for number in range(options.rounds):
+        for side in sides:
+            report = run_side(side, dtype, options)
+            print(f"{dtype} round {number + 1} {side}: " + " ".join(f"{s:.4f}" for s in report["seconds"]), file=sys.stderr)
+            merged = results.setdefault(side, report | {"seconds": [], "peak_rss_bytes": 0})
+            merged["seconds"] += report["seconds"]
+            merged["peak_rss_bytes"] = max(merged["peak_rss_bytes"], report["peak_rss_bytes"])
+    return results
+
+
+def cosine(a, b):
+    if len(a) != len(b):
+        sys.exit(f"forward.py: embeddings of {len(a)} and {len(b)} numbers; the sides ran different models.")
+    norm = sum(x * x for x in a) ** 0.5 * sum(x * x for x in b) ** 0.5
+    return sum(x * y for x, y in zip(a, b)) / norm
+
+
+def table_row(dtype, side, results):
+    result = results[side]
+    seconds = result["seconds"]
+    cells = [dtype, side, f"{statistics.median(seconds):.4f}", f"{min(seconds):.4f}-{max(seconds):.4f}", str(len(seconds)),
+             f"{result['peak_rss_bytes'] / 2**20:.0f}"]
+    cells.append(f"{result['peak_device_bytes'] / 2**20:.0f}" if "peak_device_bytes" in result else "-")
+    if side == "ours" and "theirs" in results:
+        theirs = results["theirs"]
+        cells.append(f"{statistics.median(theirs['seconds']) / statistics.median(seconds):.2f}")
+        cells.append(f"{cosine(result['embedding'], theirs['embedding']):.6f}")
+    else:
+        cells += ["-", "-"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def machine():
+    model = platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def compare(options):
+    sides = SIDES if options.side == "both" else (options.side,)
+    if "ours" in sides and options.ours == OURS:
+        subprocess.run(shlex.split(OURS_BUILD), cwd=REPOSITORY, check=True)
+    load_before = os.getloadavg()[0]
+    all_results = {dtype: measure(dtype, sides, options) for dtype in options.dtypes.split(",")}
+    any_result = next(iter(all_results.values()))
+    versions = any_result.get("theirs", {}).get("versions", "transformers not run")
+    device = any_result.get("theirs", {}).get("device_name", options.device)
+
+    print(f"Machine: {machine()}; device {device}; {options.threads} threads; load before {load_before:.2f}. {versions}.\n")
+    print("| dtype | side | median s | range s | runs | peak RSS MiB | peak device MiB | theirs / ours | cosine |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for dtype, results in all_results.items():
+        for side in sides:
+            print(table_row(dtype, side, results))
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--checkpoint", type=Path, required=True, help="directory made by make_checkpoint.py")
+    arguments.add_argument("--inputs", type=Path, help="input file (default: CHECKPOINT/inputs.safetensors)")
+    arguments.add_argument("--dtypes", default="f32,bf16", help="comma-separated, of f32 and bf16")
+    arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--rounds", type=int, default=3, help="fresh processes per side")
+    arguments.add_argument("--runs", type=int, default=5, help="timed runs per process")
+    arguments.add_argument("--side", choices=("both", *SIDES), default="both")
+    arguments.add_argument("--ours", default=OURS, help="command of our side, arguments are appended")
+    arguments.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments.add_argument("--dtype", choices=("f32", "bf16"), help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    options.checkpoint = options.checkpoint.resolve()
+    options.inputs = (options.inputs or options.checkpoint / "inputs.safetensors").resolve()
+    run_transformers(options) if options.worker else compare(options)
+
+
+if __name__ == "__main__":
+    main()

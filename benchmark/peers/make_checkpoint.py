@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Make a random Qwen2.5-VL checkpoint in Hugging Face layout, and one fixed input for it.
+
+The comparison in `forward.py` is about speed, so the weights need the right shapes, not the right
+values. They are drawn with a scale of 1/sqrt(fan_in), which keeps activations finite in bf16.
+
+    python make_checkpoint.py --shape small --out target/peers/small
+    python make_checkpoint.py --shape 3b --dtype bf16 --out target/peers/3b
+
+Needs torch, numpy and safetensors; transformers is not imported. The tokenizer and the image
+processor settings are those of the golden checkpoint in `tests/golden/tiny-a/model`, so token ids
+are small numbers in either shape. Tensor names are those of the released checkpoints
+(`visual.*`, `model.*`), which every transformers release reads.
+
+The input file holds one video of 8 frames at the evaluation size (under 200 tokens a frame):
+
+    pixel_values_videos  f32 [2880, 1176]   4 x 20 x 36 patches
+    video_grid_thw       i64 [1, 3]
+    input_ids            i64 [743]          720 video tokens in 23 tokens of chat template
+    position_ids         i64 [3, 743]       temporal, height, width (transformers 4.51 rule)
+"""
+import argparse
+import json
+import math
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+TOKENIZER_DIR = Path(__file__).resolve().parents[2] / "tests/golden/tiny-a/model"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                   "vocab.json", "merges.txt", "chat_template.json", "preprocessor_config.json")
+
+SHAPES = {
+    # About 190 million parameters: large enough that matrix products dominate, small enough for a laptop.
+    "small": {
+        "text": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 10,
+                 "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 8192},
+        "vision": {"hidden_size": 640, "intermediate_size": 1720, "depth": 12, "num_heads": 10,
+                   "fullatt_block_indexes": [2, 5, 8, 11]},
+    },
+    # The shape of GVE-3B.
+    "3b": {
+        "text": {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+                 "num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151936},
+        "vision": {"hidden_size": 1280, "intermediate_size": 3420, "depth": 32, "num_heads": 16,
+                   "fullatt_block_indexes": [7, 15, 23, 31]},
+    },
+}
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+PATCH_WIDTH = 3 * 2 * 14 * 14
+SHARD_BYTES = 2 * 1024**3
+
+# The one input: grid in patches, and the real time between two temporal patches.
+GRID_THW = (4, 20, 36)
+SECONDS_PER_GRID = 1.25
+
+
+def token_ids():
+    added = json.loads((TOKENIZER_DIR / "added_tokens.json").read_text())
+    return {name.strip("<|>"): token_id for name, token_id in added.items()}
+
+
+def config(shape, dtype):
+    """`config.json` in the flat form of the released checkpoints."""
+    text, vision, ids = shape["text"], shape["vision"], token_ids()
+    return {
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl", **text,
+        "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "attention_dropout": 0.0,
+        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+        "max_position_embeddings": 32768, "max_window_layers": text["num_hidden_layers"],
+        "use_sliding_window": False, "sliding_window": 32768, "tie_word_embeddings": True, "use_cache": True,
+        "initializer_range": 0.02, "torch_dtype": {"f32": "float32", "bf16": "bfloat16"}[dtype],
+        "bos_token_id": ids["endoftext"], "eos_token_id": ids["im_end"],
+        "vision_start_token_id": ids["vision_start"], "vision_end_token_id": ids["vision_end"],
+        "vision_token_id": ids["vision_pad"], "image_token_id": ids["image_pad"], "video_token_id": ids["video_pad"],
+        "vision_config": {
+            **vision, "model_type": "qwen2_5_vl", "hidden_act": "silu", "out_hidden_size": text["hidden_size"],
+            "in_channels": 3, "in_chans": 3, "patch_size": 14, "spatial_patch_size": 14, "spatial_merge_size": 2,
+            "temporal_patch_size": 2, "window_size": 112, "tokens_per_second": 2,
+        },
+    }
+
+
+def tensor_shapes(shape):
+    """Yields (name, shape) of every weight."""
+    text, vision = shape["text"], shape["vision"]
+    width, inner = vision["hidden_size"], vision["intermediate_size"]
+    hidden, text_inner = text["hidden_size"], text["intermediate_size"]
+    key_width = hidden // text["num_attention_heads"] * text["num_key_value_heads"]
+
+    def linear(name, rows, columns, bias):
+        yield f"{name}.weight", (rows, columns)
+        if bias:
+            yield f"{name}.bias", (rows,)
+
+    yield "visual.patch_embed.proj.weight", (width, 3, 2, 14, 14)
+    for i in range(vision["depth"]):
+        block = f"visual.blocks.{i}"
+        yield f"{block}.norm1.weight", (width,)
+        yield f"{block}.norm2.weight", (width,)
+        yield from linear(f"{block}.attn.qkv", 3 * width, width, True)
+        yield from linear(f"{block}.attn.proj", width, width, True)
+        yield from linear(f"{block}.mlp.gate_proj", inner, width, True)
+        yield from linear(f"{block}.mlp.up_proj", inner, width, True)
+        yield from linear(f"{block}.mlp.down_proj", width, inner, True)
+    yield "visual.merger.ln_q.weight", (width,)
+    yield from linear("visual.merger.mlp.0", 4 * width, 4 * width, True)
+    yield from linear("visual.merger.mlp.2", hidden, 4 * width, True)
+
+    yield "model.embed_tokens.weight", (text["vocab_size"], hidden)
+    for i in range(text["num_hidden_layers"]):
+        layer = f"model.layers.{i}"
+        yield f"{layer}.input_layernorm.weight", (hidden,)
+        yield f"{layer}.post_attention_layernorm.weight", (hidden,)
+        yield from linear(f"{layer}.self_attn.q_proj", hidden, hidden, True)
+        yield from linear(f"{layer}.self_attn.k_proj", key_width, hidden, True)
+        yield from linear(f"{layer}.self_attn.v_proj", key_width, hidden, True)
+        yield from linear(f"{layer}.self_attn.o_proj", hidden, hidden, False)
+        yield from linear(f"{layer}.mlp.gate_proj", text_inner, hidden, False)
+        yield from linear(f"{layer}.mlp.up_proj", text_inner, hidden, False)
+        yield from linear(f"{layer}.mlp.down_proj", hidden, text_inner, False)
+    yield "model.norm.weight", (hidden,)
+
+
+def random_weight(name, shape, generator, dtype):
+    weight = torch.randn(shape, generator=generator)
+    if len(shape) > 1:
+        weight *= 1 / math.sqrt(math.prod(shape[1:]))
+    elif "norm" in name or "ln_q" in name:
+        weight = 1 + 0.1 * weight
+    else:
+        weight *= 0.02
+    return weight.to(dtype)
+
+
+def write_weights(shape, dtype, seed, out):
+    """Writes sharded safetensors with an index; returns the number of parameters."""
+    generator = torch.Generator().manual_seed(seed)
+    shards, current, current_bytes, parameters = [], {}, 0, 0
+    for name, size in tensor_shapes(shape):
+        weight = random_weight(name, size, generator, dtype)
+        parameters += weight.numel()
+        if current and current_bytes + weight.nbytes > SHARD_BYTES:
+            shards.append(save_shard(current, len(shards), out))
+            current, current_bytes = {}, 0
+        current[name] = weight
+        current_bytes += weight.nbytes
+    shards.append(save_shard(current, len(shards), out))
+
+    weight_map = {}
+    for number, (path, names) in enumerate(shards, 1):
+        final = out / f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        path.rename(final)
+        weight_map.update(dict.fromkeys(names, final.name))
+    index = {"metadata": {"total_size": parameters * dtype.itemsize}, "weight_map": weight_map}
+    (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+    return parameters
+
+
+def save_shard(tensors, number, out):
+    path = out / f"shard-{number}.tmp"
+    save_file(tensors, path, metadata={"format": "pt"})
+    return path, list(tensors)
+
+
+def positions(video_start, length, grid_thw, tokens_per_second=2, merge=2):
+    """M-RoPE positions of one video in text, as transformers 4.51 computes them. Shape [3, length].
+
+    Temporal ids are truncated after multiplying; text after the video starts at its largest id + 1.
+    """
+    time, height, width = grid_thw[0], grid_thw[1] // merge, grid_thw[2] // merge
+    before = torch.arange(video_start).expand(3, -1)
+    ticks = (torch.arange(time) * SECONDS_PER_GRID * tokens_per_second).long()
+    video = torch.stack(torch.meshgrid(ticks, torch.arange(height), torch.arange(width), indexing="ij")).flatten(1)
+    video = video + video_start
+    after_length = length - video_start - video.shape[1]
+    after = torch.arange(after_length).expand(3, -1) + video.max() + 1
+    return torch.cat([before, video, after], dim=1)
+
+
+def write_inputs(path, seed):
+    """Writes the one input of the comparison."""
+    from tokenizers import Tokenizer
+    ids, grid = token_ids(), torch.tensor([GRID_THW])
+    tokenizer = Tokenizer.from_file(str(TOKENIZER_DIR / "tokenizer.json"))
+    encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+    head = encode("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>")
+    tail = encode("<|vision_end|><|im_end|>\n<|im_start|>assistant\n") + [ids["endoftext"]]
+    video_tokens = math.prod(GRID_THW) // 4
+    input_ids = torch.tensor(head + [ids["video_pad"]] * video_tokens + tail)
+    pixels = torch.randn(math.prod(GRID_THW), PATCH_WIDTH, generator=torch.Generator().manual_seed(seed))
+    save_file({
+        "pixel_values_videos": pixels, "video_grid_thw": grid, "input_ids": input_ids,
+        "position_ids": positions(len(head), len(input_ids), GRID_THW).contiguous(),
+    }, path)
+    return len(input_ids)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--shape", choices=SHAPES, default="small")
+    arguments.add_argument("--dtype", choices=DTYPES, default="f32", help="dtype of the stored weights")
+    arguments.add_argument("--seed", type=int, default=7)
+    arguments.add_argument("--out", type=Path, required=True, help="directory of the checkpoint")
+    arguments.add_argument("--inputs", type=Path, help="input file (default: OUT/inputs.safetensors)")
+    arguments = arguments.parse_args()
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for stale in arguments.out.glob("model-*.safetensors"):
+        stale.unlink()
+    shape = SHAPES[arguments.shape]
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(TOKENIZER_DIR / name, arguments.out / name)
+    (arguments.out / "config.json").write_text(json.dumps(config(shape, arguments.dtype), indent=1))
+    parameters = write_weights(shape, DTYPES[arguments.dtype], arguments.seed, arguments.out)
+    tokens = write_inputs(arguments.inputs or arguments.out / "inputs.safetensors", arguments.seed)
+    print(f"{arguments.out}: {parameters / 1e6:.1f} M parameters in {arguments.dtype}; input of {tokens} tokens")
+
+
+if __name__ == "__main__":
+    main()

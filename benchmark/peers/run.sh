@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Compare gve with transformers: make the checkpoint once, then run forward.py.
+#
+#   benchmark/peers/run.sh                          small checkpoint, CPU, f32 and bf16
+#   benchmark/peers/run.sh --rounds 5               arguments go to forward.py
+#   SHAPE=3b DTYPE=bf16 benchmark/peers/run.sh --device cuda --dtypes bf16
+#
+# PEERS_PYTHON names a Python that has requirements.txt installed. Without it, a virtual
+# environment is made in target/peers/venv (network needed once, about 3 GB).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+shape=${SHAPE:-small}
+dtype=${DTYPE:-f32}
+work=${CARGO_TARGET_DIR:-target}/peers
+checkpoint=$work/$shape-$dtype
+python=${PEERS_PYTHON:-$work/venv/bin/python}
+
+if [ -z "${PEERS_PYTHON:-}" ] && [ ! -e "$work/venv/.ready" ]; then
+  python3 -m venv "$work/venv"
+  "$python" -m pip install --quiet --requirement benchmark/peers/requirements.txt
+  touch "$work/venv/.ready"
+fi
+if [ ! -e "$checkpoint/inputs.safetensors" ]; then   # written last
+  "$python" benchmark/peers/make_checkpoint.py --shape "$shape" --dtype "$dtype" --out "$checkpoint"
+fi
+exec "$python" benchmark/peers/forward.py --checkpoint "$checkpoint" "$@"

@@ -1,0 +1,98 @@
+//! Times one forward pass on tensors from a file: our side of `benchmark/peers/forward.py`.
+//!
+//! Prints one JSON line: the seconds of every run, the peak memory of the process, the
+//! embedding. It links no FFmpeg, so that it runs on a bare GPU machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use candle_core::{DType as TensorDType, Device as TensorDevice, Tensor};
+use clap::Parser;
+use gve::model::{PackedBatch, Qwen25Vl, Visual};
+use gve::{DType, Device};
+
+/// Times one forward pass of a model on given tensors.
+#[derive(Parser)]
+struct Arguments {
+    /// Directory of the model.
+    #[arg(long)]
+    model: PathBuf,
+    /// safetensors with pixel_values_videos, video_grid_thw, input_ids and position_ids.
+    #[arg(long)]
+    inputs: PathBuf,
+    /// auto, f32, bf16 or f16.
+    #[arg(long, default_value = "f32")]
+    dtype: DType,
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// Timed runs, after one to warm up.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+}
+
+#[allow(clippy::print_stdout)]
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let device = arguments.device.open()?;
+    let model = Qwen25Vl::load(&arguments.model, arguments.dtype.on(&device), &device)?;
+    let tensors = candle_core::safetensors::load(&arguments.inputs, &TensorDevice::Cpu)?;
+    let tensor = |name: &str| {
+        tensors.get(name).ok_or_else(|| anyhow!("{} has no {name}", arguments.inputs.display()))
+    };
+    let visual = Visual {
+        pixel_values: tensor("pixel_values_videos")?.flatten_all()?.to_vec1()?,
+        grid_thw: integers(tensor("video_grid_thw")?)?
+            .iter()
+            .map(|&side| side as usize)
+            .collect::<Vec<_>>()
+            .try_into()
+            .map_err(|_| anyhow!("video_grid_thw must hold three numbers"))?,
+    };
+    let input_ids = integers(tensor("input_ids")?)?;
+    let position_ids = tensor("position_ids")?;
+    let batch = PackedBatch {
+        lengths: vec![input_ids.len()],
+        position_ids: [
+            integers(&position_ids.get(0)?)?,
+            integers(&position_ids.get(1)?)?,
+            integers(&position_ids.get(2)?)?,
+        ],
+        input_ids,
+        visuals: vec![&visual],
+    };
+
+    let mut pooled = model.last_hidden_states(&batch)?;
+    let mut seconds = Vec::with_capacity(arguments.runs);
+    for _ in 0..arguments.runs {
+        let start = Instant::now();
+        // Copies the result to the CPU, which waits for a GPU.
+        pooled = model.last_hidden_states(&batch)?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    let hidden: Vec<f32> = pooled.flatten_all()?.to_vec1()?;
+    let norm = hidden.iter().map(|v| v * v).sum::<f32>().sqrt();
+    let embedding: Vec<f32> = hidden.iter().map(|v| v / norm).collect();
+    let line = serde_json::json!({
+        "seconds": seconds, "peak_rss_bytes": peak_rss_bytes()?, "embedding": embedding,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn integers(tensor: &Tensor) -> Result<Vec<u32>> {
+    Ok(tensor.flatten_all()?.to_dtype(TensorDType::U32)?.to_vec1()?)
+}
+
+/// The largest resident size this process had, from the kernel's accounts.
+fn peak_rss_bytes() -> Result<u64> {
+    let path = Path::new("/proc/self/status");
+    let status = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: u64 = line
+        .and_then(|value| value.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .context("no VmHWM in /proc/self/status")?;
+    Ok(kib * 1024)
+}
