@@ -116,10 +116,10 @@ impl LanguageModel {
         let section_of = sections.flat_map(|(section, &n)| std::iter::repeat_n(section, n));
         let frequencies: Vec<(usize, f32)> =
             section_of.zip(inverse_frequencies(self.config.rope_theta, 2 * half)).collect();
-        let rows = position_ids[0].len();
-        let mut angles = Vec::with_capacity(rows * half);
-        for row in 0..rows {
-            angles.extend(frequencies.iter().map(|&(axis, f)| position_ids[axis][row] as f32 * f));
+        let [temporal, height, width] = position_ids;
+        let mut angles = Vec::with_capacity(temporal.len() * half);
+        for ((&t, &h), &w) in temporal.iter().zip(height).zip(width) {
+            angles.extend(frequencies.iter().map(|&(axis, f)| [t, h, w][axis] as f32 * f));
         }
         RotaryTable::new(&angles, half, self.precision.activations, &self.device)
     }

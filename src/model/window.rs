@@ -100,7 +100,7 @@ mod tests {
         let lengths: Vec<usize> = geometry.windows.ranges().map(|r| r.len()).collect();
         assert_eq!(lengths, [48, 12]);
         assert_eq!(geometry.window_order, [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 4, 9, 14]);
-        assert_eq!(geometry.frames.ranges().collect::<Vec<_>>(), [0..60]);
+        assert_eq!(geometry.frames, Segments::from_lengths([60]));
         assert_eq!(geometry.positions[..5], [[0, 0], [0, 1], [1, 0], [1, 1], [0, 2]]);
         assert_eq!(geometry.positions[48], [0, 8]);
     }

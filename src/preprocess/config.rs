@@ -122,7 +122,7 @@ impl Default for ImageProcessorConfig {
             pixel_bounds: PixelBounds::constant(56 * 56, 28 * 28 * 1280),
             rescale_factor: 1.0 / 255.0,
             image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            image_std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+            image_std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
         }
     }
 }

@@ -228,7 +228,7 @@ mod tests {
             let bounds = PixelBounds::for_image(None, Some(max)).unwrap();
             let to = smart_resize(size, 28, bounds).unwrap();
             assert!(
-                to.width > 0 && to.height > 0 && to.width % 28 == 0 && to.height % 28 == 0,
+                to.width > 0 && to.height > 0 && to.width.is_multiple_of(28) && to.height.is_multiple_of(28),
                 "{size} {max} {to}"
             );
             assert!(to.area() <= max, "{size} {max} {to}");

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use gve::hub::{DownloadProgress, HubError, HubOptions, ResolvedModel, resolve};
 
-const ID: &str = "acme/tiny-embedder";
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const ID: &str = "acme/tiny-embedder";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SHARD: &str = "model-00002-of-00002.safetensors";
 
 #[derive(Default)]
@@ -24,21 +24,21 @@ struct Faults {
 
 /// Speaks as much of the hub's protocol as a client needs: the file list of a revision, small files served in
 /// place, weights by a redirect to another path, ranges.
-struct FakeHub {
-    files: BTreeMap<&'static str, Vec<u8>>,
+pub(crate) struct FakeHub {
+    files: BTreeMap<String, Vec<u8>>,
     requests: Mutex<Vec<String>>,
     faults: Mutex<Faults>,
-    endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl FakeHub {
+    /// A small made-up checkpoint.
     fn start() -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let index = format!(
             r#"{{"weight_map": {{"a": "model-00001-of-00002.safetensors", "b": "{SHARD}", "c": "{SHARD}"}}}}"#
         );
         let weights = |seed: u8| (0..300_000_u32).map(|i| (i % 251) as u8 ^ seed).collect::<Vec<u8>>();
-        let files = BTreeMap::from([
+        let files = [
             ("config.json", b"{\"model_type\": \"qwen2_5_vl\"}".to_vec()),
             ("preprocessor_config.json", b"{}".to_vec()),
             ("tokenizer.json", b"{\"version\": \"1.0\"}".to_vec()),
@@ -47,7 +47,21 @@ impl FakeHub {
             ("model.safetensors.index.json", index.into_bytes()),
             ("model-00001-of-00002.safetensors", weights(1)),
             (SHARD, weights(2)),
-        ]);
+        ];
+        Self::serve(files.map(|(name, bytes)| (name.to_owned(), bytes)).into())
+    }
+
+    /// The files of a model directory, under the id `acme/tiny-embedder`.
+    pub(crate) fn serve_directory(directory: &Path) -> Arc<Self> {
+        let files = std::fs::read_dir(directory).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
+        });
+        Self::serve(files.collect())
+    }
+
+    fn serve(files: BTreeMap<String, Vec<u8>>) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let hub = Arc::new(Self { files, requests: Mutex::default(), faults: Mutex::default(), endpoint });
         let served = Arc::clone(&hub);
@@ -153,7 +167,7 @@ impl FakeHub {
         respond(stream, status, &headers, body)
     }
 
-    fn take_requests(&self) -> Vec<String> {
+    pub(crate) fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
 

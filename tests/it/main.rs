@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(feature = "video")]
+mod cli;
 mod embedder;
 mod golden;
 mod hub;

@@ -38,9 +38,8 @@ fn main() -> Result<()> {
     let device = arguments.device.open()?;
     let model = Qwen25Vl::load(&arguments.model, arguments.dtype.on(&device), &device)?;
     let tensors = candle_core::safetensors::load(&arguments.inputs, &TensorDevice::Cpu)?;
-    let tensor = |name: &str| {
-        tensors.get(name).ok_or_else(|| anyhow!("{} has no {name}", arguments.inputs.display()))
-    };
+    let tensor =
+        |name: &str| tensors.get(name).ok_or_else(|| anyhow!("{} has no {name}", arguments.inputs.display()));
     let visual = Visual {
         pixel_values: tensor("pixel_values_videos")?.flatten_all()?.to_vec1()?,
         grid_thw: integers(tensor("video_grid_thw")?)?

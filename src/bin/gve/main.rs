@@ -4,6 +4,7 @@
 //! output, everything else to standard error.
 
 mod embed;
+#[cfg(feature = "video")]
 mod frames;
 mod hub;
 mod index;
@@ -39,6 +40,7 @@ enum Command {
     /// Embed texts, images and videos.
     Embed(embed::Arguments),
     /// Write the frames that would be sampled from a video.
+    #[cfg(feature = "video")]
     Frames(frames::Arguments),
     /// Embed the videos and images of a folder into a library.
     Index(index::Arguments),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     };
     let outcome = match arguments.command {
         Command::Embed(arguments) => embed::run(arguments),
+        #[cfg(feature = "video")]
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
         Command::Search(arguments) => search::run(arguments),

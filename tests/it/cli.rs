@@ -1,0 +1,389 @@
+//! The `gve` command as a user meets it: output, exit status, one-line errors.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use gve::retrieval::read_embeddings;
+use serde_json::Value;
+
+use crate::embedder::{json_line, least_cosine};
+use crate::golden::{Case, cosine, fixture_dirs, golden_dir};
+use crate::hub::{COMMIT, FakeHub, ID};
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gve"));
+    command.args(arguments).stdin(Stdio::null());
+    for variable in ["HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn gve(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn model() -> PathBuf {
+    golden_dir().join("tiny-a/model")
+}
+
+fn media(name: &str) -> PathBuf {
+    golden_dir().join("media").join(name)
+}
+
+#[track_caller]
+fn assert_status(output: &Output, status: i32) {
+    assert_eq!(output.status.code(), Some(status), "{}{}", stdout(output), stderr(output));
+    assert!(!stderr(output).contains("panicked"), "{}", stderr(output));
+}
+
+#[test]
+fn embed_gives_the_reference_numbers() {
+    for fixture in fixture_dirs() {
+        let cases = Case::all(&fixture);
+        let inputs =
+            tempfile::Builder::new().suffix(".jsonl").tempfile_in(golden_dir().join("media")).unwrap();
+        let lines: Vec<String> = cases.iter().map(json_line).collect();
+        std::fs::write(inputs.path(), lines.join("\n")).unwrap();
+        let model = fixture.join("model");
+        let output =
+            gve(&["embed", "--model", text(&model), "--device", "cpu", "--input", text(inputs.path())]);
+        assert_status(&output, 0);
+        let results = json_lines(&output);
+        assert_eq!(results.len(), cases.len());
+        for (case, result) in cases.iter().zip(results) {
+            assert_eq!(result["id"], case.name.as_str());
+            let embedding: Vec<f32> = serde_json::from_value(result["embedding"].clone()).unwrap();
+            assert_eq!(result["dim"], embedding.len());
+            assert!(cosine(&embedding, &case.embedding()) >= least_cosine(case), "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn embedding_files_hold_what_standard_output_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    let inputs = ["--model", text(&model), "--text", "a dog", "--text", "a cat", "--image"];
+    let image = media("tiny.png");
+    let run = |more: &[&str]| gve(&[&["embed"], &inputs[..], &[text(&image)], more].concat());
+    let shown = json_lines(&run(&[]));
+    for (format, name) in [("jsonl", "e.jsonl"), ("npy", "e.npy"), ("parquet", "e.parquet")] {
+        let path = folder.path().join(name);
+        assert_status(&run(&["--out", text(&path), "--format", format]), 0);
+        let table = read_embeddings(&path).unwrap();
+        assert_eq!(table.ids, ["a dog", "a cat", text(&image)]);
+        for (row, line) in table.embeddings.rows().into_iter().zip(&shown) {
+            let expected: Vec<f32> = serde_json::from_value(line["embedding"].clone()).unwrap();
+            assert!(cosine(&row.to_vec(), &expected) > 0.999_999, "{format}");
+        }
+    }
+    let refused = run(&["--format", "npy"]);
+    assert_status(&refused, 1);
+    assert!(stderr(&refused).contains("--out"));
+}
+
+/// Files that are no videos, by name, with what the error must say.
+fn bad_files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let random: Vec<u8> = (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let directory = folder.join("directory.mp4");
+    std::fs::create_dir(&directory).unwrap();
+    vec![
+        (file("empty.mp4", b""), "empty"),
+        (file("random.mp4", &random), "random.mp4"),
+        (file("text.mp4", b"just some text\n"), "text"),
+        (file("no_moov.mp4", &without_moov(&std::fs::read(media("ntsc.mp4")).unwrap())), "moov"),
+        (file("audio.mp4", &silence()), "no video stream"),
+        (directory, "directory"),
+        (folder.join("missing.mp4"), "missing.mp4"),
+    ]
+}
+
+/// An MP4 without its table of contents, as an interrupted recording leaves it.
+fn without_moov(mp4: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut rest = mp4;
+    while let Some((header, _)) = rest.split_at_checked(8) {
+        let size = u32::from_be_bytes(header[..4].try_into().unwrap()) as usize;
+        let (atom, after) = rest.split_at(size);
+        if &header[4..] != b"moov" {
+            kept.extend_from_slice(atom);
+        }
+        rest = after;
+    }
+    assert!(kept.len() < mp4.len());
+    kept
+}
+
+/// A second of silence as WAV.
+fn silence() -> Vec<u8> {
+    let data = 16_000u32;
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + data).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(8000u32.to_le_bytes());
+    wav.extend(16_000u32.to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend(data.to_le_bytes());
+    wav.resize(wav.len() + data as usize, 0);
+    wav
+}
+
+#[test]
+fn bad_files_are_one_clear_line_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    for (path, says) in bad_files(folder.path()) {
+        for arguments in
+            [vec!["embed", "--model", text(&model), "--video", text(&path)], vec!["frames", text(&path)]]
+        {
+            let output = gve(&arguments);
+            assert_status(&output, 1);
+            let errors = stderr(&output);
+            assert_eq!(errors.lines().count(), 1, "{errors}");
+            assert!(errors.contains(text(&path)) && errors.contains(says), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn good_inputs_come_out_of_a_bad_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = vec![
+        r#"{"id": "first", "content": [{"type": "text", "text": "a dog"}]}"#.to_owned(),
+        "{ this is no JSON".to_owned(),
+        r#"{"id": "hollow", "content": []}"#.to_owned(),
+        r#"{"id": "typo", "content": [{"type": "text", "txt": "a"}]}"#.to_owned(),
+    ];
+    let bad = bad_files(folder.path());
+    let line = |path: &Path| serde_json::json!({"content": [{"type": "video", "video": path}]}).to_string();
+    lines.extend(bad.iter().map(|(path, _)| line(path)));
+    lines.push(line(&media("ntsc.mp4")));
+    let inputs = folder.path().join("inputs.jsonl");
+    std::fs::write(&inputs, lines.join("\n")).unwrap();
+
+    let model = model();
+    let output = gve(&["embed", "--model", text(&model), "--input", text(&inputs)]);
+    assert_status(&output, 2);
+    let ids: Vec<Value> = json_lines(&output).into_iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(ids, ["first".to_owned(), format!("{}:{}", inputs.display(), lines.len())]);
+    let errors = stderr(&output);
+    assert_eq!(errors.lines().count(), 3 + bad.len(), "{errors}");
+    for named in ["inputs.jsonl:2", "inputs.jsonl:3", "inputs.jsonl:4", "`txt`"] {
+        assert!(errors.contains(named), "{named}: {errors}");
+    }
+    for (path, _) in bad {
+        assert!(errors.contains(text(&path)), "{errors}");
+    }
+}
+
+#[test]
+fn damage_in_the_middle_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.mp4");
+    let mut bytes = std::fs::read(media("bunny.mp4")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 60_000].fill(0x55);
+    std::fs::write(&path, bytes).unwrap();
+    let model = model();
+    let output = gve(&["embed", "--model", text(&model), "--video", text(&path)]);
+    assert_status(&output, 0);
+    assert_eq!(json_lines(&output).len(), 1);
+    for line in stderr(&output).lines() {
+        assert!(line.contains("warning") && line.contains("damaged.mp4"), "{line}");
+    }
+}
+
+#[test]
+fn mistaken_arguments_do_nothing() {
+    let model = model();
+    let model = text(&model);
+    for (arguments, says) in [
+        (vec!["embed", "--model", model], "nothing to embed"),
+        (vec!["embed", "--text", "a"], "no model given"),
+        (vec!["embed", "--model", "./nowhere", "--text", "a"], "nowhere"),
+        (vec!["embed", "--model", model, "--text", "a", "--frames", "0"], "--frames"),
+        (vec!["embed", "--model", model, "--text", "a", "--fps", "1", "--frames", "2"], "--fps"),
+        (vec!["embed", "--model", model, "--text", "a", "--device", "gpu"], "cuda:N"),
+        (vec!["embed", "--model", model, "--text", "a", "--device", "cuda"], "CUDA"),
+        (vec!["embed", "--model", model, "--input", "nowhere.jsonl"], "nowhere.jsonl"),
+        (vec!["search", "--library", "nowhere", "a"], "nowhere"),
+        (vec!["embed", "--modle", model], "--modle"),
+    ] {
+        let output = gve(&arguments);
+        assert_status(&output, 1);
+        assert!(stderr(&output).contains(says), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+    }
+    for subcommand in ["embed", "frames", "index", "search"] {
+        let help = gve(&[subcommand, "--help"]);
+        assert_status(&help, 0);
+        assert!(stdout(&help).contains("Examples:"), "{subcommand}");
+    }
+}
+
+#[test]
+fn frames_are_written_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = media("ntsc.mp4");
+    for (asked, expected) in [("7", 7), ("1", 1), ("1000", 90)] {
+        let out = folder.path().join(asked);
+        let output = gve(&["frames", text(&clip), "--frames", asked, "--out", text(&out), "--json"]);
+        assert_status(&output, 0);
+        let lines = json_lines(&output);
+        assert_eq!(lines.len(), expected);
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), expected);
+        let first = image::open(out.join("frame_000.png")).unwrap();
+        assert_eq!(lines[0]["index"], 0);
+        assert_eq!(lines[0]["width"], first.width());
+        assert_eq!(lines[0]["height"], first.height());
+    }
+}
+
+#[test]
+fn a_library_grows_by_what_is_new_and_finds_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let clips = folder.path().join("clips");
+    std::fs::create_dir(&clips).unwrap();
+    for name in ["ntsc.mp4", "testsrc.mp4", "rabbit.png", "tall.png"] {
+        std::fs::copy(media(name), clips.join(name)).unwrap();
+    }
+    std::fs::write(clips.join("broken.mp4"), "no video").unwrap();
+    let (library, model) = (folder.path().join("library"), model());
+    let index = |more: &[&str]| {
+        gve(&[&["index", text(&clips), "--library", text(&library), "--model", text(&model), "--json"], more]
+            .concat())
+    };
+    let counts = |output: &Output| {
+        let summary = &json_lines(output)[0];
+        ["added", "unchanged", "failed"].map(|key| summary[key].as_u64().unwrap())
+    };
+    let first = index(&[]);
+    assert_status(&first, 2);
+    assert_eq!(counts(&first), [4, 0, 1]);
+    assert!(stderr(&first).contains("broken.mp4"));
+
+    std::fs::remove_file(clips.join("broken.mp4")).unwrap();
+    std::fs::copy(media("tiny.png"), clips.join("tiny.png")).unwrap();
+    std::fs::copy(media("bunny.mp4"), clips.join("ntsc.mp4")).unwrap();
+    let second = index(&[]);
+    assert_status(&second, 0);
+    assert_eq!(counts(&second), [2, 3, 0]);
+
+    let search = |query: &[&str]| {
+        json_lines(&gve(&[&["search", "--library", text(&library), "--json"], query].concat()))
+    };
+    let rabbit = media("rabbit.png");
+    let hits = search(&["--image", text(&rabbit), "-k", "2"]);
+    assert_eq!(hits.len(), 2);
+    assert!(hits[0]["path"].as_str().unwrap().ends_with("rabbit.png"));
+    assert!(hits[0]["score"].as_f64().unwrap() > 0.9999);
+    let bunny = media("bunny.mp4");
+    let hits = search(&["--video", text(&bunny)]);
+    assert_eq!(hits.len(), 5);
+    // The replaced file: what is found is what it is now.
+    assert!(hits[0]["path"].as_str().unwrap().ends_with("ntsc.mp4"));
+    assert_eq!((hits[0]["start"].as_f64(), hits[0]["end"].as_f64().map(f64::round)), (Some(0.0), Some(5.0)));
+    assert_eq!(search(&["a rabbit"]).len(), 5);
+
+    let mixed = index(&["--frames", "4"]);
+    assert_status(&mixed, 1);
+    assert!(stderr(&mixed).contains("sampling"), "{}", stderr(&mixed));
+    let other = golden_dir().join("tiny-a");
+    std::fs::remove_file(clips.join("tall.png")).unwrap();
+    let pruned = index(&["--prune"]);
+    assert_status(&pruned, 0);
+    assert_eq!(json_lines(&pruned)[0]["pruned"], 1);
+    assert!(other.is_dir());
+}
+
+#[test]
+fn a_killed_index_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let clips = folder.path().join("clips");
+    std::fs::create_dir(&clips).unwrap();
+    const FILES: u64 = 24;
+    for i in 0..FILES {
+        std::fs::copy(media("bunny.mp4"), clips.join(format!("{i:02}.mp4"))).unwrap();
+    }
+    let (library, model) = (folder.path().join("library"), model());
+    let arguments = ["index", text(&clips), "--library", text(&library), "--model", text(&model), "--json"];
+    let child = command(&arguments).stdout(Stdio::null()).spawn().unwrap();
+    kill_at_first_segment(child, &library.join("segments"));
+
+    let resumed = gve(&arguments);
+    assert_status(&resumed, 0);
+    let summary = &json_lines(&resumed)[0];
+    let (added, unchanged) = (summary["added"].as_u64().unwrap(), summary["unchanged"].as_u64().unwrap());
+    assert!(unchanged > 0 && added > 0, "{summary}");
+    assert_eq!(added + unchanged, FILES);
+}
+
+fn kill_at_first_segment(mut child: Child, segments: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let finished = |path: &Path| path.extension().is_some_and(|extension| extension == "parquet");
+    loop {
+        let any =
+            std::fs::read_dir(segments).is_ok_and(|files| files.flatten().any(|file| finished(&file.path())));
+        if any {
+            break;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "indexing ended before it could be killed");
+        assert!(Instant::now() < deadline, "no segment was written");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_hub_model_is_fetched_once_and_used_offline() {
+    let hub = FakeHub::serve_directory(&model());
+    let home = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], offline: &str| {
+        command(arguments)
+            .env("HF_ENDPOINT", &hub.endpoint)
+            .env("HF_HOME", home.path())
+            .env("HF_HUB_OFFLINE", offline)
+            .output()
+            .unwrap()
+    };
+    let embed = ["embed", "--model", ID, "--text", "a dog"];
+    let online = run(&embed, "0");
+    assert_status(&online, 0);
+    assert!(!hub.take_requests().is_empty());
+    let offline = run(&embed, "1");
+    assert_status(&offline, 0);
+    assert!(hub.take_requests().is_empty());
+    assert_eq!(stdout(&online), stdout(&offline));
+
+    let info = run(&["model", "info", "--model", ID, "--json"], "1");
+    assert_status(&info, 0);
+    assert_eq!(json_lines(&info)[0]["revision"], COMMIT);
+    assert_eq!(json_lines(&info)[0]["dim"], 64);
+    let unknown = run(&["embed", "--model", "acme/other", "--text", "a"], "1");
+    assert_status(&unknown, 1);
+    assert!(stderr(&unknown).contains("acme/other"));
+}
