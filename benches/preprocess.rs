@@ -1,5 +1,7 @@
 //! Time from 8-bit RGB to `pixel_values`.
 
+#![allow(clippy::expect_used)]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

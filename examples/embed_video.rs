@@ -7,6 +7,8 @@
 //! The model is a directory in Hugging Face layout: `config.json`, `preprocessor_config.json`,
 //! `tokenizer.json` and the safetensors files.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use gve::{Embedder, Input};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,6 +7,8 @@
 //! A player, a camera or a renderer has its own frames. Handed over with their rate they embed as
 //! a video would: here a square that moves right is compared with one that moves left.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use gve::{Embedder, Input};
 use image::{Rgb, RgbImage};
 

@@ -1,6 +1,47 @@
-//! gve
-
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! Universal video embeddings: text, images, videos and any composition of them in one space.
+//!
+//! `gve` decodes and samples video with FFmpeg, runs a Qwen2.5-VL embedder such as
+//! [GVE](https://arxiv.org/abs/2510.27571) in candle, and searches what comes out.
+//!
+//! ```
+//! use gve::{Embedder, Input};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+//! # #[cfg(feature = "video")] {
+//! # let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/media/ntsc.mp4");
+//! // A directory in Hugging Face layout; `gve::hub::resolve` downloads one.
+//! let embedder = Embedder::load(model_dir)?;
+//! let video = embedder.embed_one(&Input::video(clip))?;
+//! let query = Input::text("a dog catches a ball")
+//!     .with_instruction("Find the video according to the text description.");
+//! let similarity = embedder.embed_one(&query)?.cosine(&video);
+//! # assert!(similarity.is_some());
+//! # }
+//! # Ok(()) }
+//! ```
+//!
+//! # The rooms
+//!
+//! | module | from | to |
+//! |---|---|---|
+//! | [`video`] | a file | sampled frames |
+//! | [`preprocess`] | frames, images, text | patches, token ids, positions |
+//! | [`model`] | patches and tokens | hidden states |
+//! | [`embedder`] | inputs | embeddings |
+//! | [`retrieval`] | embeddings | rankings, library files |
+//! | [`indexer`] | folders | a library |
+//! | [`hub`] | a model id | a model directory |
+//!
+//! # Features
+//!
+//! | feature | default | gives |
+//! |---|---|---|
+//! | `video` | yes | decoding of video files, with FFmpeg 5.1 or later |
+//! | `cuda` | no | NVIDIA GPUs |
+//! | `metal` | no | Apple GPUs |
+//!
+//! Without `video`, frames handed over in memory ([`Input::frames`]) still embed.
 
 pub mod device;
 pub mod embedder;
@@ -16,4 +57,7 @@ pub use embedder::{
     CancelToken, EmbedError, EmbedIter, Embedder, EmbedderBuilder, Embedding, FramesPart, ImagePart,
     ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, VideoPart,
 };
+pub use error::Error;
 pub use video::{Sampling, TimeRange};
+
+mod error;

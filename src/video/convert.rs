@@ -44,7 +44,7 @@ impl Converter {
     }
 
     /// A copy of `picture` as 8-bit RGB.
-    pub(super) fn to_rgb(&mut self, picture: &frame::Video) -> Result<RgbImage, UnsupportedPixels> {
+    pub(super) fn convert(&mut self, picture: &frame::Video) -> Result<RgbImage, UnsupportedPixels> {
         let source = Source::of(picture);
         let unsupported = || UnsupportedPixels {
             format: source.format.descriptor().map_or("unknown", |d| d.name()).to_owned(),

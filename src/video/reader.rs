@@ -157,7 +157,7 @@ impl VideoReader {
             None => located.damaged.then_some(Warning::Concealed { index, pts_seconds }),
         };
         check_pixels(&path, (located.picture.width(), located.picture.height()), &self.limits)?;
-        let image = self.converter.to_rgb(located.picture).map_err(|pixels| VideoError::PixelFormat {
+        let image = self.converter.convert(located.picture).map_err(|pixels| VideoError::PixelFormat {
             path,
             format: pixels.format,
             width: pixels.width,

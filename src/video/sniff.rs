@@ -38,11 +38,8 @@ pub(super) fn describe_unrecognised(path: &Path) -> &'static str {
 }
 
 fn describe_head(head: &[u8]) -> &'static str {
-    match head.get(4..8) {
-        Some(b"ftyp" | b"mdat" | b"moov" | b"free" | b"wide" | b"skip") => {
-            return "an MP4 file without a usable moov atom, so cut short or never finished";
-        }
-        _ => {}
+    if let Some(b"ftyp" | b"mdat" | b"moov" | b"free" | b"wide" | b"skip") = head.get(4..8) {
+        return "an MP4 file without a usable moov atom, so cut short or never finished";
     }
     let text = match std::str::from_utf8(head) {
         Ok(text) => Some(text),

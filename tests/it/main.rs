@@ -1,8 +1,10 @@
 //! The one integration binary: each room's tests in a module of their own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+// Tables of cases are best read as tables.
+#![allow(clippy::type_complexity)]
 
-#[cfg(feature = "video")]
+#[cfg(all(feature = "cli", feature = "video"))]
 mod cli;
 mod embedder;
 mod golden;

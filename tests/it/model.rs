@@ -1,9 +1,14 @@
 //! The model against the reference's tensors, given the reference's inputs.
 
-use candle_core::{DType, Device};
-use gve::model::{PackedBatch, Qwen25Vl, Visual};
+use std::collections::HashMap;
+use std::path::Path;
 
-use crate::golden::{Case, fixture_dirs, max_difference};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::qwen2;
+use gve::model::{ModelError, PackedBatch, Qwen25Vl, Visual};
+
+use crate::golden::{Case, cosine, fixture_dirs, max_difference};
 
 /// What the model reads for one case.
 struct Sample {
@@ -13,7 +18,7 @@ struct Sample {
 
 impl Sample {
     /// The cases whose pixels are known, or that have none.
-    fn all(fixture: &std::path::Path) -> Vec<Self> {
+    fn all(fixture: &Path) -> Vec<Self> {
         Case::all(fixture).into_iter().filter_map(Self::of).collect()
     }
 
@@ -45,6 +50,21 @@ impl Sample {
         self.add_to(&mut batch);
         batch
     }
+}
+
+/// All tensors of a model directory.
+fn tensors_of(directory: &Path) -> HashMap<String, Tensor> {
+    let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let shards = files.filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    shards.flat_map(|shard| candle_core::safetensors::load(shard, &Device::Cpu).unwrap()).collect()
+}
+
+/// Loads `tensors` from one file, beside the `config.json` of `directory`.
+fn load_single(directory: &Path, tensors: &HashMap<String, Tensor>) -> Result<Qwen25Vl, ModelError> {
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(directory.join("config.json"), copy.path().join("config.json")).unwrap();
+    candle_core::safetensors::save(tensors, copy.path().join("model.safetensors")).unwrap();
+    Qwen25Vl::load(copy.path(), DType::F32, &Device::Cpu)
 }
 
 #[test]
@@ -93,4 +113,95 @@ fn a_batch_equals_its_single_items() {
             assert!(difference < 1e-5, "{} differs by {difference}", sample.case.name);
         }
     }
+}
+
+/// On text alone the three positions of a token are equal, and the language model is a Qwen2: another
+/// implementation of it, on the same weights, must agree.
+#[test]
+fn text_agrees_with_qwen2_of_candle_transformers() {
+    for fixture in fixture_dirs() {
+        let directory = fixture.join("model");
+        let ours = Qwen25Vl::load(&directory, DType::F32, &Device::Cpu).unwrap();
+        let shards: Vec<_> = std::fs::read_dir(&directory)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+            .collect();
+        // SAFETY: nobody changes the fixture's files while the test runs.
+        let weights =
+            unsafe { VarBuilder::from_mmaped_safetensors(&shards, DType::F32, &Device::Cpu) }.unwrap();
+        let config = std::fs::read(directory.join("config.json")).unwrap();
+        let config: qwen2::Config = serde_json::from_slice(&config).unwrap();
+        let mut theirs = qwen2::Model::new(&config, weights).unwrap();
+        let texts = Sample::all(&fixture).into_iter().filter(|sample| sample.visuals.is_empty());
+        for sample in texts {
+            let batch = sample.batch();
+            let ids = Tensor::new(batch.input_ids.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+            theirs.clear_kv_cache();
+            let expected = theirs.forward(&ids, 0, None).unwrap().squeeze(0).unwrap();
+            let difference = max_difference(&ours.hidden_states(&batch).unwrap(), &expected);
+            assert!(difference < 2e-4, "{} differs by {difference}", sample.case.name);
+        }
+    }
+}
+
+/// Half-precision weights stay close to the reference; activations are f32 on the CPU.
+#[test]
+fn half_precision_weights_stay_close() {
+    let fixture = &fixture_dirs()[0];
+    for dtype in [DType::BF16, DType::F16] {
+        let model = Qwen25Vl::load(&fixture.join("model"), dtype, &Device::Cpu).unwrap();
+        for sample in Sample::all(fixture) {
+            let state = model.last_hidden_states(&sample.batch()).unwrap();
+            let state: Vec<f32> = state.flatten_all().unwrap().to_vec1().unwrap();
+            let cosine = cosine(&state, &sample.case.embedding());
+            println!("{dtype:?} {}: cosine {cosine:.6}", sample.case.name);
+            assert!(cosine > 0.995, "{dtype:?} {}: cosine {cosine}", sample.case.name);
+        }
+    }
+}
+
+/// Both layouts of tensor names, and one file instead of shards.
+#[test]
+fn other_layouts_load_alike() {
+    let fixture = &fixture_dirs()[0];
+    let directory = fixture.join("model");
+    let tensors = tensors_of(&directory);
+    let nested = |name: &str| match name.strip_prefix("model.") {
+        Some(rest) => format!("model.language_model.{rest}"),
+        None => format!("model.{name}"),
+    };
+    let renamed: HashMap<String, Tensor> =
+        tensors.iter().map(|(name, tensor)| (nested(name), tensor.clone())).collect();
+
+    let sample = Sample::all(fixture).into_iter().find(|sample| !sample.visuals.is_empty()).unwrap();
+    let expected = Qwen25Vl::load(&directory, DType::F32, &Device::Cpu).unwrap();
+    let expected = expected.last_hidden_states(&sample.batch()).unwrap();
+    for tensors in [&tensors, &renamed] {
+        let model = load_single(&directory, tensors).unwrap();
+        assert_eq!(max_difference(&model.last_hidden_states(&sample.batch()).unwrap(), &expected), 0.0);
+    }
+}
+
+#[test]
+fn tensors_that_are_missing_or_misshapen_are_named() {
+    let directory = fixture_dirs()[0].join("model");
+    let mut tensors = tensors_of(&directory);
+    let load =
+        |tensors: &HashMap<String, Tensor>| load_single(&directory, tensors).err().unwrap().to_string();
+    let name = "visual.blocks.1.mlp.up_proj.weight";
+    let weight = tensors.remove(name).unwrap();
+    assert!(load(&tensors).contains(name));
+    tensors.insert(name.to_owned(), weight.t().unwrap().contiguous().unwrap());
+    let message = load(&tensors);
+    assert!(
+        message.contains(name) && message.contains("[32, 72]") && message.contains("[72, 32]"),
+        "{message}"
+    );
+
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(directory.join("config.json"), copy.path().join("config.json")).unwrap();
+    std::fs::write(copy.path().join("model.safetensors"), b"not a checkpoint").unwrap();
+    let message = Qwen25Vl::load(copy.path(), DType::F32, &Device::Cpu).err().unwrap().to_string();
+    assert!(message.contains("model.safetensors"), "{message}");
 }

@@ -1,6 +1,4 @@
 //! The preprocessing room against the reference: every golden case, and fixtures for resizing, positions and text.
-//!
-//! `GVE_GOLDEN_DIR` may name one more golden directory (made by `make_golden.py`) to check beside the committed one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,9 +11,7 @@ use gve::preprocess::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
+use crate::golden::{fixture_dirs, golden_dir};
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -63,7 +59,8 @@ impl GoldenSet {
             if let Some(text) = part["text"].as_str() {
                 parts.push(PromptPart::Text(text));
             } else if let Some(name) = part["image"].as_str() {
-                let image = load_image(&golden().join("media").join(name), &ImageLimits::default()).unwrap();
+                let image =
+                    load_image(&golden_dir().join("media").join(name), &ImageLimits::default()).unwrap();
                 let patches =
                     patchify_image(config, &image, PixelBounds::for_image(min, max).unwrap()).unwrap();
                 parts.push(PromptPart::Image { grid_thw: patches.grid_thw });
@@ -85,8 +82,7 @@ impl GoldenSet {
 }
 
 fn golden_sets() -> Vec<GoldenSet> {
-    let more = std::env::var_os("GVE_GOLDEN_DIR").map(PathBuf::from);
-    [golden().join("tiny-a")].into_iter().chain(more).map(GoldenSet::load).collect()
+    fixture_dirs().into_iter().map(GoldenSet::load).collect()
 }
 
 fn prompt_config(model: &Path) -> PromptConfig {
@@ -104,7 +100,7 @@ fn prompt_config(model: &Path) -> PromptConfig {
 }
 
 fn tiny(max_length: usize) -> Preprocessor {
-    let model = golden().join("tiny-a/model");
+    let model = golden_dir().join("tiny-a/model");
     Preprocessor::load(&model, PromptConfig { max_length, ..prompt_config(&model) }).unwrap()
 }
 
@@ -210,7 +206,7 @@ fn video_pixels_equal_the_reference() {
 
 #[test]
 fn resizing_equals_pillow() {
-    let bytes = std::fs::read(golden().join("resize.safetensors")).unwrap();
+    let bytes = std::fs::read(golden_dir().join("resize.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let mut resizer = BicubicResizer::new(Rounding::EachPass);
     let (mut target, mut count) = (Vec::new(), 0);
@@ -226,7 +222,7 @@ fn resizing_equals_pillow() {
 
 #[test]
 fn smart_resize_equals_the_reference() {
-    let bytes = std::fs::read(golden().join("resize.safetensors")).unwrap();
+    let bytes = std::fs::read(golden_dir().join("resize.safetensors")).unwrap();
     let table = SafeTensors::deserialize(&bytes).unwrap();
     let rows = numbers(table.tensor("smart_resize").unwrap().data(), i64::from_le_bytes);
     assert_eq!(rows.len(), 600 * 6);
@@ -239,7 +235,7 @@ fn smart_resize_equals_the_reference() {
 
 #[test]
 fn positions_equal_the_reference() {
-    let cases = json(&golden().join("positions.json"));
+    let cases = json(&golden_dir().join("positions.json"));
     assert_eq!(cases.as_array().unwrap().len(), 9);
     for case in cases.as_array().unwrap() {
         let mut spans = Vec::new();
@@ -265,7 +261,7 @@ fn positions_equal_the_reference() {
 #[test]
 fn odd_texts_equal_the_reference() {
     let preprocessor = tiny(8192);
-    let cases = json(&golden().join("text.json"));
+    let cases = json(&golden_dir().join("text.json"));
     for case in cases.as_array().unwrap() {
         let parts = [PromptPart::Text(case["text"].as_str().unwrap())];
         let encoding = preprocessor.encode(&parts, case["system"].as_str()).unwrap();
@@ -277,7 +273,7 @@ fn odd_texts_equal_the_reference() {
 #[test]
 fn spelled_special_tokens_stay_text() {
     let preprocessor = tiny(8192);
-    let model = golden().join("tiny-a/model");
+    let model = golden_dir().join("tiny-a/model");
     let first_special = 540;
     let plain = preprocessor.encode(&[PromptPart::Text("")], None).unwrap();
     let specials = |ids: &[u32]| ids.iter().filter(|&&id| id >= first_special).count();
@@ -347,7 +343,7 @@ fn the_cut_never_loses_visual_tokens() {
 
 #[test]
 fn checkpoints_that_disagree_are_refused() {
-    let model = golden().join("tiny-a/model");
+    let model = golden_dir().join("tiny-a/model");
     let good = prompt_config(&model);
     let load = |config: PromptConfig| Preprocessor::load(&model, config).unwrap_err().to_string();
     assert!(load(PromptConfig { image_token_id: 1, ..good.clone() }).contains("image_token_id 1"));
@@ -361,7 +357,7 @@ fn checkpoints_that_disagree_are_refused() {
 
 #[test]
 fn broken_tokenizers_are_named() {
-    let model = golden().join("tiny-a/model");
+    let model = golden_dir().join("tiny-a/model");
     let dir = tempfile::tempdir().unwrap();
     let load = || Preprocessor::load(dir.path(), prompt_config(&model)).unwrap_err();
     assert!(load().to_string().contains("preprocessor_config.json"));

@@ -105,7 +105,7 @@ fn noise_in_the_middle_never_ends_the_run() {
     let whole = decode_all(&clip.path, (320, 180));
     let mut bytes = fs::read(&clip.path).expect("reads");
     let (from, to) = (bytes.len() * 5 / 10, bytes.len() * 6 / 10);
-    bytes[from..to].iter_mut().enumerate().for_each(|(i, byte)| *byte = (i * 151 >> 3) as u8);
+    bytes[from..to].iter_mut().enumerate().for_each(|(i, byte)| *byte = ((i * 151) >> 3) as u8);
     fs::write(&clip.path, bytes).expect("writes");
     let mut reader = VideoReader::open(&clip.path).expect("opens");
     let order: Vec<usize> = (0..100).collect();

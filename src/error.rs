@@ -1,0 +1,41 @@
+use crate::device::DeviceError;
+use crate::embedder::{EmbedError, InputJsonError};
+use crate::hub::HubError;
+use crate::indexer::IndexError;
+use crate::model::ModelError;
+use crate::preprocess::PreprocessError;
+use crate::retrieval::RetrievalError;
+use crate::video::VideoError;
+
+/// Any error of this crate, for callers who use several rooms and tell the errors apart later.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A device that cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A model that cannot be found or downloaded.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A video that cannot be read or sampled.
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    /// An image or prompt that cannot be prepared.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// A checkpoint that cannot be loaded or run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// An input that cannot be embedded.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// A line of JSON that is no input.
+    #[error(transparent)]
+    InputJson(#[from] InputJsonError),
+    /// A library or embedding file that cannot be used.
+    #[error(transparent)]
+    Retrieval(#[from] RetrievalError),
+    /// A folder that cannot be indexed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
