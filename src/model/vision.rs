@@ -58,7 +58,7 @@ impl VisionTower {
         let merger = loader.at("merger");
         let merged = c.hidden_size * c.merge_unit();
         Ok(Self {
-            patch_embed: Linear::new(kernel.reshape((c.hidden_size, c.patch_len()))?, None),
+            patch_embed: Linear::new(kernel.reshape((c.hidden_size, c.patch_len()))?, None)?,
             blocks,
             merger: Merger {
                 norm: RmsNorm::load(&merger.at("ln_q"), c.hidden_size, NORM_EPS)?,

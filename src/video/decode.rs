@@ -1,6 +1,10 @@
 //! Packets to pictures.
 
-use super::{Limits, VideoError, demux::Demuxer};
+use super::{
+    Limits, VideoError,
+    demux::{self, Demuxer},
+    disposable::{NalFraming, is_disposable},
+};
 use ffmpeg_next::{Discard, Error as FfmpegError, Packet, codec, decoder, ffi, frame};
 use std::{ffi::c_int, num::NonZeroUsize};
 
@@ -11,6 +15,8 @@ const MAX_THREADS: usize = 16;
 pub(super) struct Decoder {
     inner: decoder::Video,
     can_skip: bool,
+    /// For H.264 only.
+    framing: Option<NalFraming>,
 }
 
 /// What the decoder has to give.
@@ -36,6 +42,7 @@ impl Decoder {
         let parameters =
             demuxer.parameters().ok_or_else(|| no_decoder("unknown", FfmpegError::StreamNotFound))?;
         let id = parameters.id();
+        let framing = (id == Id::H264).then(|| NalFraming::of_extradata(demux::extradata(&parameters)));
         let mut context =
             codec::Context::from_parameters(parameters).map_err(|error| no_decoder(id.name(), error))?;
         let threads = threads
@@ -52,11 +59,19 @@ impl Decoder {
         use codec::Id;
         // The codecs whose decoders drop unreferenced frames without harm to the others.
         let can_skip = matches!(id, Id::H264 | Id::MPEG1VIDEO | Id::MPEG2VIDEO | Id::MPEG4);
-        Ok(Self { inner, can_skip })
+        Ok(Self { inner, can_skip, framing })
     }
 
     /// Feeds a packet. `wanted` says whether its own picture is of use or only what it lends to others.
     pub(super) fn send(&mut self, packet: &Packet, wanted: bool) -> Result<(), FfmpegError> {
+        if !wanted
+            && let (Some(framing), Some(data)) = (self.framing, packet.data())
+            && is_disposable(data, framing)
+        {
+            // Decoded by frame threads, each of which takes its packets in turn, even a skipped picture would cost
+            // a turn: where every other one is skipped, one of two threads would do all the work.
+            return Ok(());
+        }
         if self.can_skip {
             self.inner.skip_frame(if wanted { Discard::Default } else { Discard::NonReference });
         }

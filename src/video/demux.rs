@@ -9,7 +9,7 @@ use ffmpeg_next::{
 use std::{
     ffi::{CString, c_int},
     path::{Path, PathBuf},
-    ptr,
+    ptr, slice,
     sync::Once,
 };
 
@@ -272,6 +272,20 @@ pub(super) fn size(parameters: &codec::Parameters) -> (u32, u32) {
         ((*parameters).width, (*parameters).height)
     };
     (u32::try_from(width).unwrap_or(0), u32::try_from(height).unwrap_or(0))
+}
+
+/// The codec's own header, empty where there is none.
+pub(super) fn extradata(parameters: &codec::Parameters) -> &[u8] {
+    // SAFETY: the parameters are live for as long as the slice is, and their extra data is of that size.
+    unsafe {
+        let parameters = parameters.as_ptr();
+        match usize::try_from((*parameters).extradata_size) {
+            Ok(bytes) if !(*parameters).extradata.is_null() => {
+                slice::from_raw_parts((*parameters).extradata, bytes)
+            }
+            _ => &[],
+        }
+    }
 }
 
 /// Counts the streams by kind, such as `1 audio stream, 2 subtitle streams`.

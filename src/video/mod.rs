@@ -39,6 +39,8 @@ mod decode;
 #[cfg(feature = "video")]
 mod demux;
 #[cfg(feature = "video")]
+mod disposable;
+#[cfg(feature = "video")]
 mod index;
 #[cfg(feature = "video")]
 mod metadata;

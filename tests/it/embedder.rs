@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use gve::{CancelToken, DType, Device, EmbedError, Embedder, Input, Progress};
+use gve::{
+    CancelToken, DType, Device, EmbedError, Embedder, FramesPart, ImageSource, Input, Part, PixelLimits,
+    Progress,
+};
+use image::RgbImage;
 use serde_json::{Value, json};
 
 use crate::golden::{Case, cosine, fixture_dirs, golden_dir};
@@ -41,6 +45,12 @@ pub(crate) fn json_line(case: &Case) -> String {
     line.to_string()
 }
 
+/// The cases this build can decode.
+fn cases(fixture: &Path) -> Vec<Case> {
+    let has_video = |case: &Case| case.record["video_grid_thw"].is_array();
+    Case::all(fixture).into_iter().filter(|case| cfg!(feature = "video") || !has_video(case)).collect()
+}
+
 fn input_of(case: &Case) -> Input {
     Input::from_json(&json_line(case), &golden_dir().join("media")).unwrap().1
 }
@@ -55,7 +65,7 @@ pub(crate) fn least_cosine(case: &Case) -> f64 {
 fn embeddings_equal_the_reference() {
     for fixture in fixture_dirs() {
         let embedder = embedder(&fixture);
-        for case in Case::all(&fixture) {
+        for case in cases(&fixture) {
             let embedding = embedder.embed_one(&input_of(&case)).unwrap();
             let cosine = cosine(embedding.as_slice(), &case.embedding());
             println!("{}: cosine {cosine:.7}", case.name);
@@ -69,7 +79,7 @@ fn embeddings_equal_the_reference() {
 fn many_equal_one_and_keep_their_order() {
     let fixture = golden_dir().join("tiny-a");
     let embedder = embedder(&fixture);
-    let mut inputs: Vec<Input> = Case::all(&fixture).iter().map(input_of).collect();
+    let mut inputs: Vec<Input> = cases(&fixture).iter().map(input_of).collect();
     inputs.insert(3, Input::image("nowhere.png"));
     inputs.insert(7, Input::default());
     let alone: Vec<_> = inputs.iter().map(|input| embedder.embed_one(input)).collect();
@@ -92,6 +102,40 @@ fn many_equal_one_and_keep_their_order() {
     }
     assert!(together[3].as_ref().unwrap_err().to_string().contains("nowhere.png"));
     assert!(matches!(together[7], Err(EmbedError::EmptyInput)));
+}
+
+#[test]
+fn frames_in_memory_embed_as_their_video() {
+    let fixture = golden_dir().join("tiny-a");
+    let embedder = embedder(&fixture);
+    let mut with_frames = 0;
+    for case in Case::all(&fixture) {
+        let Some(frames) = case.tensors.get("frames") else { continue };
+        with_frames += 1;
+        let (count, height, width, _) = frames.dims4().unwrap();
+        let frames: Vec<u8> = frames.flatten_all().unwrap().to_vec1().unwrap();
+        let frames = frames.chunks(height * width * 3).map(|rgb| {
+            ImageSource::Memory(RgbImage::from_raw(width as u32, height as u32, rgb.to_vec()).unwrap())
+        });
+        let part = &case.record["content"][0];
+        let input = Input::default().and_part(Part::Frames(FramesPart {
+            frames: frames.collect(),
+            fps: part["sample_fps"].as_f64().unwrap(),
+            pixels: PixelLimits { min_pixels: None, max_pixels: part["max_pixels"].as_u64() },
+        }));
+        assert_eq!(count, part["frame_indices"].as_array().unwrap().len());
+        let embedding = embedder.embed_one(&input).unwrap();
+        assert!(cosine(embedding.as_slice(), &case.embedding()) > 0.99999, "{}", case.name);
+    }
+    assert!(with_frames > 0);
+}
+
+#[cfg(not(feature = "video"))]
+#[test]
+fn a_build_without_video_says_so() {
+    let embedder = embedder(&golden_dir().join("tiny-a"));
+    let error = embedder.embed_one(&Input::video("clip.mp4")).unwrap_err().to_string();
+    assert!(error.contains("clip.mp4") && error.contains("`video`"), "{error}");
 }
 
 #[test]

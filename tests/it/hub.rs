@@ -52,6 +52,7 @@ impl FakeHub {
     }
 
     /// The files of a model directory, under the id `acme/tiny-embedder`.
+    #[cfg(all(feature = "cli", feature = "video"))]
     pub(crate) fn serve_directory(directory: &Path) -> Arc<Self> {
         let files = std::fs::read_dir(directory).unwrap().map(|entry| {
             let entry = entry.unwrap();

@@ -1,7 +1,7 @@
 //! The arithmetic of the model on the CPU: pure functions on slices of f32.
 //!
 //! Tokens are rows. Matrices are row-major, heads lie side by side in a row, and sequences follow each other without padding:
-//! [`linear`] takes weights as checkpoints store them, [`attention`] takes ranges of rows as segments, the rest works row by row.
+//! [`linear`] takes weights of every type, [`attention`] takes ranges of rows as segments, the rest works row by row.
 //! All of it runs on the current rayon pool, stays on the calling thread where a call is small, and gives a row the same result
 //! whatever the number of threads. The kernels know nothing of tensors; the layers wrap them.
 
@@ -23,6 +23,6 @@ mod test_data;
 pub use activation::{add, silu_mul};
 pub use attention::{AttentionSegment, Heads, attention};
 pub use error::KernelError;
-pub use linear::{LinearShape, WeightRef, linear};
+pub use linear::{LinearShape, WeightRef, linear, transpose};
 pub use norm::rms_norm;
 pub use rope::{HeadsShape, apply_rope};

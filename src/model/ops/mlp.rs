@@ -42,7 +42,7 @@ impl GatedMlp {
 
     fn forward_cpu(&self, x: &Tensor) -> Result<Tensor> {
         let (rows, hidden) = x.dims2()?;
-        let width = self.gate.out_features()?;
+        let width = self.gate.outputs();
         let block = (MAX_INTERMEDIATE / width).clamp(1, rows.max(1));
         let mut gate = vec![0.0; block * width];
         let mut up = vec![0.0; block * width];

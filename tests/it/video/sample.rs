@@ -23,7 +23,8 @@ fn the_model_count_is_that_of_the_reference() {
     let ntsc = 30000.0 / 1001.0;
     let eight = [0, 19, 37, 56, 75, 94, 112, 131];
     let four = [0, 44, 87, 131];
-    let table: [(usize, f64, Sampling, TimeRange, &[usize], f64); 22] = [
+    type Row<'a> = (usize, f64, Sampling, TimeRange, &'a [usize], f64);
+    let table: [Row; 22] = [
         (132, 25.0, uniform(8), WHOLE, &eight, 1.5151515151515151),
         (132, 25.0, uniform(7), WHOLE, &eight, 1.5151515151515151),
         (132, 25.0, uniform(5), WHOLE, &four, 0.7575757575757576),
@@ -161,7 +162,8 @@ fn requests_that_no_video_satisfies_are_errors() {
 #[test]
 fn real_clips_are_sampled_like_the_golden_cases() {
     let four = [0, 44, 87, 131];
-    let table: [(&str, Sampling, usize, f64, &[usize], f64); 5] = [
+    type Row<'a> = (&'a str, Sampling, usize, f64, &'a [usize], f64);
+    let table: [Row; 5] = [
         ("bunny.mp4", uniform(8), 132, 25.0, &[0, 19, 37, 56, 75, 94, 112, 131], 1.5151515151515151),
         ("bunny.mp4", fps(1.0, None, None), 132, 25.0, &four, 0.7575757575757576),
         ("bunny.mp4", uniform(4), 132, 25.0, &four, 0.7575757575757576),
