@@ -1,5 +1,7 @@
 //! Eight uniform frames out of a clip, open to last pixel. Clips are made by the `ffmpeg` command.
 
+#![allow(clippy::expect_used, clippy::print_stderr)]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use gve::video::{FrameCount, Sampling, TimeRange, VideoOptions, VideoReader, select};
 use std::{path::Path, process::Command};
