@@ -61,3 +61,8 @@ pub use error::Error;
 pub use video::{Sampling, TimeRange};
 
 mod error;
+
+/// Compiles the examples in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

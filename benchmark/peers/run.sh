@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Compare gve with transformers: make the checkpoint once, then run forward.py.
+# Measure gve beside its peers: the forward pass against transformers, then, unless arguments ask for something else
+# of the forward pass, decoding against torchcodec and PyAV and search against FAISS.
 #
-#   benchmark/peers/run.sh                          small checkpoint, CPU, f32 and bf16
-#   benchmark/peers/run.sh --rounds 5               arguments go to forward.py
+#   benchmark/peers/run.sh                          everything, on the CPU
+#   benchmark/peers/run.sh --rounds 5               the forward pass alone; arguments go to forward.py
 #   SHAPE=3b DTYPE=bf16 benchmark/peers/run.sh --device cuda --dtypes bf16
 #
 # PEERS_PYTHON names a Python that has requirements.txt installed. Without it, a virtual
@@ -24,4 +25,9 @@ fi
 if [ ! -e "$checkpoint/inputs.safetensors" ]; then   # written last
   "$python" benchmark/peers/make_checkpoint.py --shape "$shape" --dtype "$dtype" --out "$checkpoint"
 fi
-exec "$python" benchmark/peers/forward.py --checkpoint "$checkpoint" "$@"
+"$python" benchmark/peers/forward.py --checkpoint "$checkpoint" "$@"
+if [ $# -eq 0 ]; then
+  "$python" benchmark/peers/decode.py tests/golden/media/bunny.mp4
+  "$python" benchmark/peers/decode.py
+  "$python" benchmark/peers/topk.py
+fi
