@@ -39,10 +39,18 @@ pub enum InputJsonError {
 #[serde(deny_unknown_fields)]
 struct Line {
     #[serde(default)]
-    id: Option<String>,
+    id: Option<Id>,
     #[serde(default)]
     instruction: Option<String>,
     content: Vec<Content>,
+}
+
+/// Many data sets number their items.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Number(serde_json::Number),
 }
 
 #[derive(Deserialize)]
@@ -87,7 +95,11 @@ impl Input {
                 content.into_part(base).map_err(|reason| InputJsonError::Part { index, reason })
             })
             .collect::<Result<_, _>>()?;
-        Ok((line.id, Self { parts, instruction: line.instruction }))
+        let id = line.id.map(|id| match id {
+            Id::Text(text) => text,
+            Id::Number(number) => number.to_string(),
+        });
+        Ok((id, Self { parts, instruction: line.instruction }))
     }
 }
 
@@ -197,6 +209,8 @@ mod tests {
         let (id, input) = parse(&line).unwrap();
         assert_eq!(id.as_deref(), Some("q1"));
         assert_eq!(input.instruction.as_deref(), Some("Find it."));
+        let numbered = parse(r#"{"id": 7, "content": [{"type": "text", "text": ""}]}"#).unwrap();
+        assert_eq!(numbered, (Some("7".to_owned()), Input::text("")));
         let expected = [
             Part::Video(VideoPart {
                 path: "/data/b.mp4".into(),

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use gve::retrieval::{EmbeddingFormat, EmbeddingWriter};
 use gve::{Embedding, Input};
+use serde::Serialize;
 
 use crate::options::{ModelOptions, PixelOptions, SamplingOptions};
 use crate::output::{Outcome, print, progress_bar, report, warn};
@@ -143,6 +144,15 @@ fn read_lines(file: &Path) -> Result<Vec<Item>> {
         .collect())
 }
 
+/// A line of standard output.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: &'a str,
+    dim: usize,
+    tokens: usize,
+    embedding: &'a [f32],
+}
+
 /// Where embeddings go.
 enum Output {
     /// JSON lines on standard output, as they come.
@@ -167,11 +177,13 @@ impl Output {
     fn write(&mut self, id: &str, embedding: &Embedding) -> Result<()> {
         match self {
             Self::Stdout => {
-                let line = serde_json::json!({
-                    "id": id, "dim": embedding.dim(), "tokens": embedding.num_tokens(),
-                    "embedding": embedding.as_slice(),
-                });
-                Ok(print(&line.to_string())?)
+                let line = Line {
+                    id,
+                    dim: embedding.dim(),
+                    tokens: embedding.num_tokens(),
+                    embedding: embedding.as_slice(),
+                };
+                Ok(print(&serde_json::to_string(&line)?)?)
             }
             Self::File(writer) => Ok(writer.write(id, embedding.as_slice())?),
         }

@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use candle_core::{Device, Result, Tensor};
 
 use super::Linear;
@@ -9,6 +11,11 @@ use crate::model::loader::Loader;
 /// Intermediate values that may exist at one time on the CPU. Fewer rows at a time would save
 /// memory, but the weights are laid out anew for every block of rows.
 const MAX_INTERMEDIATE: usize = 1 << 23;
+
+thread_local! {
+    /// Kept from layer to layer: fresh memory of this size costs more than the arithmetic on it.
+    static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
+}
 
 /// The gated feed-forward layer `down(silu(gate(x)) * up(x))`.
 pub(in crate::model) struct GatedMlp {
@@ -44,8 +51,9 @@ impl GatedMlp {
         let (rows, hidden) = x.dims2()?;
         let width = self.gate.outputs();
         let block = (MAX_INTERMEDIATE / width).clamp(1, rows.max(1));
-        let mut gate = vec![0.0; block * width];
-        let mut up = vec![0.0; block * width];
+        let (mut gate, mut up) = SCRATCH.take();
+        gate.resize(block * width, 0.0);
+        up.resize(block * width, 0.0);
         let mut y = vec![0.0; rows * hidden];
         for (x, y) in hold(x).f32()?.chunks(block * hidden).zip(y.chunks_mut(block * hidden)) {
             let rows = x.len() / hidden;
@@ -55,6 +63,7 @@ impl GatedMlp {
             kernels::silu_mul(gate, up).map_err(kernel)?;
             self.down.apply(gate, rows, y)?;
         }
+        SCRATCH.set((gate, up));
         Tensor::from_vec(y, (rows, hidden), &Device::Cpu)
     }
 }
