@@ -13,7 +13,7 @@ use crate::model::loader::Loader;
 const MAX_INTERMEDIATE: usize = 1 << 23;
 
 thread_local! {
-    /// Kept from layer to layer: fresh memory of this size costs more than the arithmetic on it.
+    /// Kept from layer to layer: the system has to clear fresh memory of this size each time.
     static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
