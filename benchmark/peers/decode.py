@@ -23,21 +23,13 @@ import torch
 import torchcodec
 from torchcodec.decoders import VideoDecoder
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from worker import build_worker
+
 FRAMES = 8
 # How far, of 255, the means of the same picture may lie apart.
 SAME_MEAN = 1.0
 # Frames between key frames, frames in all.
 CLIPS = {"gop_50": (50, 528), "one_gop": (9999, 264)}
-
-
-def build_worker(profile):
-    """The path of the program `benches/decode_peer.rs`, as Cargo reports it."""
-    command = ["cargo", "bench", "--bench", "decode_peer", "--no-run", "--message-format=json"]
-    command += ["--profile", profile] if profile else []
-    lines = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
-    artifacts = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-    return next(a["executable"] for a in artifacts if a.get("executable") and a["target"]["name"] == "decode_peer")
 
 
 def make_clip(directory, name):
@@ -162,7 +154,7 @@ def main():
     parser.add_argument("--profile", help="Cargo profile to build with (default: bench)")
     arguments = parser.parse_args()
 
-    worker = build_worker(arguments.profile)
+    worker = build_worker("decode_peer", arguments.profile)
     print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; ", end="")
     print(f"torchcodec {torchcodec.__version__}, PyAV {av.__version__}; best of {arguments.rounds}\n")
     print("| clip | library | threads | wall ms | median | CPU ms | gve / it, wall | gve / it, CPU |")

@@ -20,16 +20,7 @@ from pathlib import Path
 import faiss
 import numpy
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def build_worker(profile):
-    """The path of the program `benches/topk_peer.rs`, as Cargo reports it."""
-    command = ["cargo", "bench", "--bench", "topk_peer", "--no-run", "--message-format=json"]
-    command += ["--profile", profile] if profile else []
-    lines = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
-    artifacts = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-    return next(a["executable"] for a in artifacts if a.get("executable") and a["target"]["name"] == "topk_peer")
+from worker import build_worker
 
 
 def unit_vectors(rows, dim, seed):
@@ -71,7 +62,7 @@ def main():
     parser.add_argument("--profile", help="Cargo profile to build with (default: bench)")
     arguments = parser.parse_args()
 
-    worker = build_worker(arguments.profile)
+    worker = build_worker("topk_peer", arguments.profile)
     corpus = unit_vectors(arguments.rows, arguments.dim, 0)
     queries = unit_vectors(max(arguments.batches), arguments.dim, 1)
     with tempfile.TemporaryDirectory() as directory:
