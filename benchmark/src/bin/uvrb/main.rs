@@ -1,0 +1,3 @@
+//! `uvrb`: scores video retrieval on the data sets of UVRB.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! From a data set and an encoder to a result.

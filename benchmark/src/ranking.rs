@@ -1,0 +1,1 @@
+//! Exact rankings of a corpus, in blocks of queries.

@@ -1,0 +1,1 @@
+//! Rankings on disk: TREC runs and ranked JSON lines.
