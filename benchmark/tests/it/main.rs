@@ -4,4 +4,5 @@
 // Tables of cases are best read as tables.
 #![allow(clippy::type_complexity)]
 
+mod metrics;
 mod result;
