@@ -4,5 +4,8 @@
 // Tables of cases are best read as tables.
 #![allow(clippy::type_complexity)]
 
+mod dataset;
+mod manifest;
 mod metrics;
+mod mini;
 mod result;
