@@ -30,4 +30,5 @@ if [ $# -eq 0 ]; then
   "$python" benchmark/peers/decode.py tests/golden/media/bunny.mp4
   "$python" benchmark/peers/decode.py
   "$python" benchmark/peers/topk.py
+  "$python" benchmark/peers/topk.py --rows 15000 --dim 3584 --batches 14427 --k 1000 --rounds 3
 fi

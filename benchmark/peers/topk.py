@@ -2,7 +2,7 @@
 """Time exact top-k search of gve beside FAISS IndexFlatIP, on the same arrays and all cores.
 
     python benchmark/peers/topk.py                    # 100,000 x 2048, k = 10, batches of 1, 64 and 1000
-    python benchmark/peers/topk.py --rows 15000 --dim 3584 --batches 14427
+    python benchmark/peers/topk.py --rows 15000 --dim 3584 --batches 14427 --k 1000 --rounds 3    # UVRB's PEV-K
 
 Needs numpy and faiss-cpu. Both sides hold the corpus in memory before anything is timed; loading is not
 in the times. The sides take turns within each round, so that a busy machine hurts both alike. The table

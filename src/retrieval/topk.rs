@@ -1,6 +1,7 @@
 //! The best `k` of a corpus for each query.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
@@ -91,9 +92,11 @@ impl TopK {
     }
 }
 
-/// Queries scored together. Bounds the memory of a call; large enough for matrix multiplication to run at
+/// Queries scored together, at most. Bounds the memory of a call; large enough for matrix multiplication to run at
 /// full speed.
 const QUERY_BLOCK: usize = 1024;
+/// Queries that a thread takes through the corpus by itself, at most and at least.
+const THREAD_QUERIES: (usize, usize) = (160, 512);
 /// Corpus rows of one unit of work, at most. With [`QUERY_BLOCK`] queries their scores take 2 MiB.
 const MAX_TILE_ROWS: usize = 512;
 /// Corpus rows of one unit of work, at least: thinner tiles waste the matrix multiplication.
@@ -127,21 +130,60 @@ pub fn rank(
     let k = k.min(corpus.nrows());
     // One decision for all blocks, or a query's score would depend on its place in the batch.
     let gemm = uses_gemm(queries.nrows(), corpus.nrows());
-    let mut rankings = Vec::with_capacity(queries.nrows());
-    for block in even_split(queries.nrows(), QUERY_BLOCK) {
+    let threads = rayon::current_num_threads();
+    let (least, most) = THREAD_QUERIES;
+    // With enough queries for all threads, each takes its own through the corpus and nothing has to be merged.
+    let by_query = queries.nrows() >= least * threads;
+    let block_len = if by_query { queries.nrows().div_ceil(threads).min(most) } else { QUERY_BLOCK };
+    let rank_block = |block: Range<usize>| {
         let first_query = block.start;
         let view = queries.slice_axis(Axis(0), Slice::from(block));
-        let best = rank_block(&view, &corpus, k, gemm).map_err(|(query, bad)| {
-            RetrievalError::NonFiniteScore { query: first_query + query, row: bad.row, score: bad.score }
-        })?;
-        rankings.par_extend(best.into_par_iter().map(TopK::into_sorted));
+        let bests =
+            if by_query { walk(&view, &corpus, k, gemm) } else { walk_in_parallel(&view, &corpus, k, gemm) };
+        bests.map_err(|(query, bad)| RetrievalError::NonFiniteScore {
+            query: first_query + query,
+            row: bad.row,
+            score: bad.score,
+        })
+    };
+    let blocks = even_split(queries.nrows(), block_len);
+    if by_query {
+        let sorted = |block| Ok(rank_block(block)?.into_iter().map(TopK::into_sorted).collect::<Vec<_>>());
+        let blocks: Vec<_> = blocks.into_par_iter().map(sorted).collect::<Result<_, _>>()?;
+        return Ok(blocks.into_iter().flatten().collect());
+    }
+    let mut rankings = Vec::with_capacity(queries.nrows());
+    for block in blocks {
+        rankings.par_extend(rank_block(block)?.into_par_iter().map(TopK::into_sorted));
     }
     Ok(rankings)
 }
 
-type Bests = Result<Vec<TopK>, (usize, Match)>;
+/// A query of the block, and its score that is not finite.
+type Bad = (usize, Match);
 
-fn rank_block(queries: &ArrayView2<'_, f32>, corpus: &ArrayView2<'_, f32>, k: usize, gemm: bool) -> Bests {
+/// Takes a block of queries through the corpus on this thread.
+fn walk(
+    queries: &ArrayView2<'_, f32>,
+    corpus: &ArrayView2<'_, f32>,
+    k: usize,
+    gemm: bool,
+) -> Result<Vec<TopK>, Bad> {
+    let mut bests = vec![TopK::new(k); queries.nrows()];
+    let mut scores = Vec::new();
+    for tile in even_split(corpus.nrows(), MAX_TILE_ROWS) {
+        extend_all(&mut bests, &mut scores, queries, corpus, tile, gemm)?;
+    }
+    Ok(bests)
+}
+
+/// Takes a block of queries through the corpus on all threads, each with tiles of its own.
+fn walk_in_parallel(
+    queries: &ArrayView2<'_, f32>,
+    corpus: &ArrayView2<'_, f32>,
+    k: usize,
+    gemm: bool,
+) -> Result<Vec<TopK>, Bad> {
     let fair_share = corpus.nrows().div_ceil(4 * rayon::current_num_threads());
     let tiles = even_split(corpus.nrows(), fair_share.clamp(MIN_TILE_ROWS, MAX_TILE_ROWS));
     let fresh = || vec![TopK::new(k); queries.nrows()];
@@ -151,14 +193,7 @@ fn rank_block(queries: &ArrayView2<'_, f32>, corpus: &ArrayView2<'_, f32>, k: us
         .try_fold(
             || (fresh(), Vec::new()),
             |(mut bests, mut scores), tile| {
-                let rows = tile.len();
-                scores.resize(queries.nrows() * rows, 0.0);
-                let first_row = tile.start;
-                let tile = corpus.slice_axis(Axis(0), Slice::from(tile));
-                score_tile(queries, &tile, gemm, &mut scores);
-                for (query, (best, line)) in bests.iter_mut().zip(scores.chunks_exact(rows)).enumerate() {
-                    best.extend(first_row, line).map_err(|bad| (query, bad))?;
-                }
+                extend_all(&mut bests, &mut scores, queries, corpus, tile, gemm)?;
                 Ok((bests, scores))
             },
         )
@@ -166,11 +201,29 @@ fn rank_block(queries: &ArrayView2<'_, f32>, corpus: &ArrayView2<'_, f32>, k: us
         .try_reduce(fresh, |left, right| Ok(left.into_iter().zip(right).map(|(l, r)| l.merge(r)).collect()))
 }
 
+/// Scores a tile of the corpus; `scores` is room to do so.
+fn extend_all(
+    bests: &mut [TopK],
+    scores: &mut Vec<f32>,
+    queries: &ArrayView2<'_, f32>,
+    corpus: &ArrayView2<'_, f32>,
+    tile: Range<usize>,
+    gemm: bool,
+) -> Result<(), Bad> {
+    let (first_row, rows) = (tile.start, tile.len());
+    scores.resize(queries.nrows() * rows, 0.0);
+    score_tile(queries, &corpus.slice_axis(Axis(0), Slice::from(tile)), gemm, scores);
+    for (query, (best, line)) in bests.iter_mut().zip(scores.chunks_exact(rows)).enumerate() {
+        best.extend(first_row, line).map_err(|bad| (query, bad))?;
+    }
+    Ok(())
+}
+
 /// Cuts `0..len` into ranges of at most `max` whose sizes differ by at most one.
 ///
 /// No range is then a single row unless `len` is 1 or `max` is: matrix multiplication has a different kernel
 /// for vectors, which rounds differently.
-fn even_split(len: usize, max: usize) -> Vec<std::ops::Range<usize>> {
+fn even_split(len: usize, max: usize) -> Vec<Range<usize>> {
     let parts = len.div_ceil(max);
     (0..parts).map(|part| part * len / parts..(part + 1) * len / parts).collect()
 }

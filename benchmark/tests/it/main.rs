@@ -6,4 +6,6 @@
 
 mod dataset;
 mod manifest;
+mod metrics;
 mod mini;
+mod result;

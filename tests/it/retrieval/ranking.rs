@@ -51,11 +51,18 @@ fn rank_equals_the_naive_scorer() {
 
 #[test]
 fn rank_does_not_depend_on_the_number_of_threads() {
-    let (q, c) = (whole_numbers(40, 24, 3), whole_numbers(3000, 24, 4));
-    let expected = rank(q.view(), c.view(), 17).unwrap();
-    for threads in [1, 2, 7] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert_eq!(pool.install(|| rank(q.view(), c.view(), 17)).unwrap(), expected);
+    let real = |rows, seed: f32| {
+        Array2::from_shape_fn((rows, 24), |(i, j)| ((i * 131 + j * 17) as f32 * 0.37 + seed).sin())
+    };
+    let corpus = real(3000, 0.1);
+    // The work is cut by tiles of the corpus for few queries, by queries for many.
+    for queries in [40, 700] {
+        let queries = real(queries, 0.2);
+        let expected = rank(queries.view(), corpus.view(), 17).unwrap();
+        for threads in [1, 2, 7] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(pool.install(|| rank(queries.view(), corpus.view(), 17)).unwrap(), expected);
+        }
     }
 }
 

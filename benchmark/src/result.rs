@@ -1,1 +1,0 @@
-//! Result files in the schema of mteb.

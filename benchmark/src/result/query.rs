@@ -1,0 +1,68 @@
+//! What became of each query: the basis of paired tests and of the report's list of failures.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::atomic::write_atomically;
+use crate::Error;
+
+/// One query's outcome; a line of `<DATASET>.queries.jsonl`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueryRecord {
+    /// The query's id.
+    pub qid: String,
+    /// Its main score.
+    pub score: f64,
+    /// Rank of the best relevant document, from 1; `None` where none was ranked.
+    #[serde(default)]
+    pub first_positive_rank: Option<usize>,
+    /// That document and its similarity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_positive: Option<RankedDocument>,
+    /// The first few of the ranking, best first.
+    #[serde(default)]
+    pub top: Vec<RankedDocument>,
+    /// Why the query has no ranking, where it could not be embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// A document's id and its similarity to the query; in the file, a pair `["id", 0.5]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankedDocument(pub String, pub f32);
+
+/// Writes records as JSON lines, all or nothing.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_queries<'a>(
+    path: &Path,
+    records: impl IntoIterator<Item = &'a QueryRecord>,
+) -> Result<(), Error> {
+    write_atomically(path, |file| {
+        for record in records {
+            serde_json::to_writer(&mut *file, record)?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads what [`write_queries`] wrote.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Invalid`] with the line that is no record.
+pub fn read_queries(path: &Path) -> Result<Vec<QueryRecord>, Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut records = Vec::new();
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(Error::io("read", path))?;
+        let record = serde_json::from_str(&line)
+            .map_err(|error| Error::invalid(path, number + 1, format!("not a query record: {error}")))?;
+        records.push(record);
+    }
+    Ok(records)
+}

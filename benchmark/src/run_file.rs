@@ -1,1 +1,0 @@
-//! Rankings on disk: TREC runs and ranked JSON lines.

@@ -1,0 +1,141 @@
+//! Writing runs.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::Error;
+use crate::dataset::Dataset;
+
+/// The form of a run on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunFormat {
+    /// `qid Q0 docid rank score tag`, with ranks from 1. White space in the tag becomes `_`.
+    Trec {
+        /// What made the run.
+        tag: String,
+    },
+    /// `{"qid", "docs": [{"id", "score"}]}`.
+    JsonLines,
+}
+
+/// Writes a run, one query after the other. The file appears under its name when it is complete. Scores read back to
+/// the bit.
+#[derive(Debug)]
+pub struct RunWriter {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: BufWriter<File>,
+    format: RunFormat,
+    finished: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    qid: &'a str,
+    docs: Vec<Document<'a>>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    id: &'a str,
+    score: f32,
+}
+
+impl RunWriter {
+    /// Begins a run.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: &Path, format: RunFormat) -> Result<Self, Error> {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+        let format = match format {
+            RunFormat::Trec { tag } => {
+                RunFormat::Trec { tag: tag.split_whitespace().collect::<Vec<_>>().join("_") }
+            }
+            RunFormat::JsonLines => RunFormat::JsonLines,
+        };
+        Ok(Self { path: path.to_owned(), temporary, file: BufWriter::new(file), format, finished: false })
+    }
+
+    /// Writes the ranking of a query, best first, as (document id, score). In a TREC run, a query without documents
+    /// leaves no trace.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Invalid`] for an id that the form cannot hold.
+    pub fn write<'a>(
+        &mut self,
+        query: &str,
+        ranking: impl IntoIterator<Item = (&'a str, f32)>,
+    ) -> Result<(), Error> {
+        match &self.format {
+            RunFormat::Trec { tag } => {
+                check_trec_id(query).map_err(|reason| Error::invalid(&self.path, None, reason))?;
+                for (index, (document, score)) in ranking.into_iter().enumerate() {
+                    check_trec_id(document).map_err(|reason| Error::invalid(&self.path, None, reason))?;
+                    writeln!(self.file, "{query} Q0 {document} {} {score} {tag}", index + 1)
+                        .map_err(Error::io("write", &self.temporary))?;
+                }
+                Ok(())
+            }
+            RunFormat::JsonLines => {
+                let docs = ranking.into_iter().map(|(id, score)| Document { id, score }).collect();
+                serde_json::to_writer(&mut self.file, &Line { qid: query, docs })
+                    .map_err(Into::into)
+                    .and_then(|()| self.file.write_all(b"\n"))
+                    .map_err(Error::io("write", &self.temporary))
+            }
+        }
+    }
+
+    /// Gives the complete file its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all())
+            .map_err(Error::io("write", &self.temporary))?;
+        fs::rename(&self.temporary, &self.path)
+            .map_err(Error::io("rename a finished file to", &self.path))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for RunWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nothing can be reported from here, and a left-over file does no harm.
+            drop(fs::remove_file(&self.temporary));
+        }
+    }
+}
+
+/// Whether a TREC run can hold the ids of `dataset`; to be asked before the work is done.
+///
+/// # Errors
+/// [`Error::Settings`] with the first id that it cannot.
+pub fn check_trec_ids(dataset: &Dataset) -> Result<(), Error> {
+    let queries = dataset.queries.iter().map(|query| &query.id);
+    let mut ids = queries.chain(dataset.corpus.iter().map(|document| &document.id));
+    ids.try_for_each(|id| check_trec_id(id))
+        .map_err(|reason| Error::Settings(format!("{}: {reason}", dataset.id)))
+}
+
+fn check_trec_id(id: &str) -> Result<(), String> {
+    if id.is_empty() || id.contains(|c: char| c.is_ascii_whitespace()) {
+        return Err(format!(
+            "a TREC run cannot hold the id `{id}`, which is empty or has white space in it; use JSON lines"
+        ));
+    }
+    Ok(())
+}
