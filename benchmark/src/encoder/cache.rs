@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
 use rayon::prelude::*;
@@ -13,7 +13,10 @@ use super::{Emit, Encoder, EncoderInfo, Item, Request, check};
 use crate::Error;
 
 /// Items whose contents are hashed and looked up together. While the encoder has some, the next are being hashed.
-const CHUNK: usize = 512;
+/// Few at first, for files may be long and the encoder waits for them.
+const FIRST_CHUNK: usize = 16;
+/// Many later, for an encoder is fastest with many.
+const MAX_CHUNK: usize = 512;
 
 /// Keeps every embedding of another encoder on disk.
 ///
@@ -165,23 +168,30 @@ impl<E: Encoder> Encoder for CachedEncoder<E> {
         if !self.info().cacheable {
             return self.inner.encode(request, emit);
         }
+        let stopped = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let (sender, keys) = sync_channel(0);
+            let (sender, chunks) = sync_channel(0);
+            let stopped = &stopped;
             scope.spawn(move || {
-                for chunk in request.items.chunks(CHUNK) {
-                    let keys: Vec<_> = chunk.par_iter().map(|item| self.key(item)).collect();
+                let key = |item| if stopped.load(Ordering::Relaxed) { None } else { self.key(item) };
+                let (mut rest, mut size) = (request.items, FIRST_CHUNK);
+                while !rest.is_empty() {
+                    let (chunk, later) = rest.split_at(size.min(rest.len()));
+                    let keys: Vec<_> = chunk.par_iter().map(key).collect();
                     if sender.send(keys).is_err() {
                         break;
                     }
+                    (rest, size) = (later, MAX_CHUNK.min(2 * size));
                 }
             });
             let mut first = 0;
-            for keys in keys {
-                let count = keys.len();
-                self.encode_chunk(request, first, keys, emit)?;
-                first += count;
-            }
-            Ok(())
+            let outcome = chunks.into_iter().try_for_each(|keys| {
+                let start = first;
+                first += keys.len();
+                self.encode_chunk(request, start, keys, emit)
+            });
+            stopped.store(true, Ordering::Relaxed);
+            outcome
         })
     }
 }

@@ -160,7 +160,8 @@ fn settled(path: &Path, size: u64, modified: SystemTime) -> Option<FileState> {
     Some(FileState { path: std::path::absolute(path).ok()?, size, modified_nanoseconds })
 }
 
-fn hash_file(path: &Path) -> io::Result<Sha256Digest> {
+/// The SHA-256 of a file's content.
+pub(super) fn hash_file(path: &Path) -> io::Result<Sha256Digest> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; READ_BYTES];
@@ -335,7 +336,7 @@ mod tests {
     fn a_settled_file_is_read_once_even_by_another_run() {
         let (data, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = data.path().join("clip");
-        let write_as_of = |content: &str, age_seconds| {
+        let write_as_of = |content: &str, age_seconds: u64| {
             fs::write(&path, content).unwrap();
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + age_seconds);
             File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod cache;
+mod checkpoint;
 mod content;
 mod model;
 mod parallel;
@@ -19,6 +20,7 @@ use gve::Input;
 use crate::Error;
 pub use baseline::{MeanColourEncoder, RandomEncoder};
 pub use cache::{CacheStatistics, CachedEncoder};
+pub use checkpoint::checkpoint_revision;
 pub use content::{ContentError, ContentHasher, ContentKey};
 pub use model::{ModelEncoder, OnWarning};
 pub use precomputed::PrecomputedEncoder;

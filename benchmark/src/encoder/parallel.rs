@@ -49,8 +49,15 @@ pub(super) fn encode_each(
             scope.spawn(move || {
                 while !stop.is_set() {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count || sender.send((index, encode(index, stop))).is_err() {
+                    if index >= count {
                         break;
+                    }
+                    let result = encode(index, stop);
+                    let failed = result.is_err();
+                    // Sent before the others are told, whose errors are but the consequence.
+                    let received = sender.send((index, result)).is_ok();
+                    if failed || !received {
+                        stop.set();
                     }
                 }
             });
@@ -60,9 +67,7 @@ pub(super) fn encode_each(
         for (index, result) in &results {
             let emitted = match result {
                 Ok(result) => emit(index, result),
-                // Threads that were told to end report that too; the first error is the reason.
                 Err(error) => {
-                    stop.set();
                     outcome = outcome.and(Err(error));
                     continue;
                 }

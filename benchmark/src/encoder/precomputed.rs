@@ -1,13 +1,4 @@
 //! Embeddings made elsewhere, so that a model in any language can be scored.
-//!
-//! ```text
-//! <directory>/<DATA SET>/queries.npy      with the ids in queries.ids.json, a JSON array
-//! <directory>/<DATA SET>/corpus.parquet   with columns `id` and `embedding`
-//! ```
-//!
-//! `.npy`, `.parquet` and `.jsonl` are those of [`gve::retrieval::read_embeddings`]. A `.safetensors` file holds a
-//! tensor `embeddings`, rows x dim in f32, f16 or bf16, and the ids as a JSON array under `ids` in its metadata or in
-//! `<name>.ids.json` beside it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -26,7 +17,16 @@ const EXTENSIONS: [&str; 4] = ["npy", "parquet", "safetensors", "jsonl"];
 /// Name of the tensor in a safetensors file.
 const EMBEDDINGS: &str = "embeddings";
 
-/// Looks embeddings up in files, by data set and id.
+/// Looks embeddings up in files, by data set and id:
+///
+/// ```text
+/// <directory>/<DATA SET>/queries.npy      with the ids in queries.ids.json, a JSON array
+/// <directory>/<DATA SET>/corpus.parquet   with columns `id` and `embedding`
+/// ```
+///
+/// Each of the two is one of `.npy`, `.parquet` and `.jsonl`, as [`gve::retrieval::read_embeddings`] reads them, or
+/// `.safetensors` with a tensor `embeddings`, rows x dim in f32, f16 or bf16, and the ids as a JSON array under `ids`
+/// in its metadata or in `<name>.ids.json` beside it.
 pub struct PrecomputedEncoder {
     info: EncoderInfo,
     directory: PathBuf,

@@ -15,6 +15,8 @@ use crate::encoder::parallel::Stop;
 
 /// Longest answer that is read, in bytes: an embedding of a million values.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
+/// Longest time to make a connection. Shorter than that of a whole request, so that the two are told apart.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) struct Client {
     agent: Agent,
@@ -44,6 +46,7 @@ impl Client {
         }
         let agent = Agent::config_builder()
             .timeout_global(Some(options.timeout))
+            .timeout_connect(Some(options.timeout.min(CONNECT_TIMEOUT)))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -136,6 +139,5 @@ fn transport_failure(error: ureq::Error) -> Failure {
 
 /// A number in [0, 1) that differs between threads, calls and processes.
 fn jitter() -> f64 {
-    // 32 bits fit an f64 exactly.
-    f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / f64::from(u32::MAX).next_up()
+    f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / (1_u64 << 32) as f64
 }
