@@ -1,0 +1,7 @@
+//! The one integration binary: each room's tests in a module of their own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+// Tables of cases are best read as tables.
+#![allow(clippy::type_complexity)]
+
+mod encoder;
