@@ -9,3 +9,4 @@ mod manifest;
 mod metrics;
 mod mini;
 mod result;
+mod encoder;
