@@ -4,4 +4,6 @@
 // Tables of cases are best read as tables.
 #![allow(clippy::type_complexity)]
 
+mod page;
+mod report;
 mod result;
