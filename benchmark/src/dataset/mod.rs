@@ -1,6 +1,47 @@
 //! One data set in memory: inputs and relevance, whatever packaging they came in. Nothing here scores.
+//!
+//! `locate` finds the index files, `uvrb` and `beir` read them into the same `records`, and `assemble` joins these into a
+//! [`Dataset`]. Every fault goes through one gate: [`load`] ends at the first, [`check()`] writes all of them down and looks
+//! at the media as well. Loading needs no media: a ranking can be scored without them.
+
+mod assemble;
+mod beir;
+mod check;
+mod locate;
+mod media;
+mod records;
+mod rows;
+mod uvrb;
+
+use std::path::Path;
 
 use gve::Input;
+
+pub use check::{CheckOptions, CheckReport, Count, Fault, MediaCount, check};
+pub use locate::{Found, find};
+
+use crate::Error;
+use crate::manifest::DatasetSpec;
+
+/// How a data set is read.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LoadOptions {
+    /// Frames per second of the pictures in `videos_frames/`. Only where this is given do they stand in for the videos
+    /// they were taken from: nothing on disk tells their timing.
+    pub frame_cache_fps: Option<f64>,
+}
+
+/// Reads the data set `spec` under `root`: `<root>/<id>`, `<root>/<id>/UVRB/<id>`, `<root>/UVRB/<id>` or `root` itself.
+///
+/// # Errors
+/// The first fault, with file and line: nothing there, a line that cannot be read, unknown keys, an id twice, an empty
+/// query, a relevance line that names what is not there, a query without positives.
+pub fn load(spec: &DatasetSpec, root: &Path, options: &LoadOptions) -> Result<Dataset, Error> {
+    let files = locate::locate(spec, root)?;
+    let mut first_fault = |fault: Error| -> Result<(), Error> { Err(fault) };
+    let records = records::read(&files, &mut first_fault)?;
+    Ok(assemble::assemble(spec, &files, records, options, &mut first_fault)?.dataset)
+}
 
 /// Queries, corpus and relevance of one data set. Media stay on disk; inputs name their paths.
 #[derive(Debug, Clone)]

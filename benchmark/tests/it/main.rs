@@ -4,6 +4,9 @@
 // Tables of cases are best read as tables.
 #![allow(clippy::type_complexity)]
 
+mod dataset;
+mod manifest;
+mod mini;
 mod page;
 mod report;
 mod result;

@@ -45,7 +45,7 @@ fn note(message: &str) {
     // A message must stay one line, whatever a file is called.
     let line = message.replace(['\n', '\r'], " ");
     // Should standard error be closed, the exit status still tells.
-    drop(writeln!(io::stderr(), "gve: {line}"));
+    drop(writeln!(io::stderr(), "{}: {line}", env!("CARGO_BIN_NAME")));
 }
 
 /// One line of results on standard output.

@@ -1,0 +1,327 @@
+//! Every fault of a data set on disk: what does not fit together, and media that cannot be used.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gve::preprocess::{ImageLimits, load_image};
+use gve::{ImageSource, Part};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::assemble::{Assembled, assemble};
+use super::locate::{IndexFiles, locate};
+use super::{Dataset, LoadOptions, records};
+use crate::Error;
+use crate::manifest::{Candidates, DatasetSpec};
+
+/// How thoroughly to look.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CheckOptions {
+    /// How the data set would be read.
+    pub load: LoadOptions,
+    /// Whether media are decoded; else it is enough that they are there. Videos are decoded at 8 frames, evenly spread;
+    /// without the feature `video` they are not decoded.
+    pub decode: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckReport {
+    /// The data set.
+    pub id: String,
+    /// The folder that media paths are relative to; `None` where nothing was found.
+    pub directory: Option<PathBuf>,
+    /// See [`Dataset::revision`]; `None` where the index files cannot be read.
+    pub revision: Option<String>,
+    /// Queries.
+    pub queries: Count,
+    /// Documents; with [`Candidates::PerQuery`], nothing is expected of their number.
+    pub corpus: Count,
+    /// Image files, videos and frame caches that are referred to.
+    pub media: MediaCount,
+    /// Whatever makes results wrong, incomplete or incomparable.
+    pub faults: Vec<Fault>,
+    /// Damage that decoding tolerated.
+    pub warnings: Vec<Fault>,
+}
+
+/// A number beside the one of the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Count {
+    /// What a complete copy has.
+    pub expected: Option<usize>,
+    /// What is there.
+    pub found: usize,
+}
+
+/// Media by what became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct MediaCount {
+    /// All, each file counted once.
+    pub total: usize,
+    /// Not there.
+    pub missing: usize,
+    /// There, but not to be decoded.
+    pub undecodable: usize,
+    /// Decoded; 0 where that was not asked for.
+    pub decoded: usize,
+}
+
+/// Something that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The file.
+    pub path: PathBuf,
+    /// Its line, or its row of a Parquet file, from 1.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl Fault {
+    /// `root` stands in where the error names no file.
+    fn of(error: Error, root: &Path) -> Self {
+        match error {
+            Error::Invalid { path, line, reason } => Self { path, line, reason },
+            Error::Io { path, action, source } => {
+                Self { path, line: None, reason: format!("cannot {action} it: {source}") }
+            }
+            other => Self { path: root.to_owned(), line: None, reason: other.to_string() },
+        }
+    }
+}
+
+impl CheckReport {
+    /// Whether the index files were there and could be read, whatever is wrong in them.
+    pub fn readable(&self) -> bool {
+        self.revision.is_some()
+    }
+}
+
+/// Finds every fault of the data set `spec` under `root`. Media are looked at in parallel; `progress` is told how many of
+/// how many are done.
+pub fn check(
+    spec: &DatasetSpec,
+    root: &Path,
+    options: &CheckOptions,
+    progress: impl Fn(usize, usize) + Sync,
+) -> CheckReport {
+    let mut report = CheckReport {
+        id: spec.id.clone(),
+        directory: None,
+        revision: None,
+        queries: Count { expected: Some(spec.queries), found: 0 },
+        corpus: Count { expected: (spec.candidates == Candidates::Corpus).then_some(spec.corpus), found: 0 },
+        media: MediaCount::default(),
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut faults = Vec::new();
+    match read(spec, root, options, &mut faults) {
+        Err(error) => faults.push(error),
+        Ok((files, assembled)) => {
+            count(&mut report, spec, &files, &assembled.dataset, &mut faults);
+            report.revision = Some(assembled.dataset.revision.clone());
+            let media = media(&files, &assembled);
+            look_at(&mut report, &media, options.decode, progress);
+            report.directory = Some(files.directory);
+        }
+    }
+    let mut faults: Vec<Fault> = faults.into_iter().map(|error| Fault::of(error, root)).collect();
+    faults.append(&mut report.faults);
+    report.faults = faults;
+    report
+}
+
+fn read(
+    spec: &DatasetSpec,
+    root: &Path,
+    options: &CheckOptions,
+    faults: &mut Vec<Error>,
+) -> Result<(IndexFiles, Assembled), Error> {
+    let files = locate(spec, root)?;
+    let mut collect = |fault| {
+        faults.push(fault);
+        Ok(())
+    };
+    let records = records::read(&files, &mut collect)?;
+    let assembled = assemble(spec, &files, records, &options.load, &mut collect)?;
+    Ok((files, assembled))
+}
+
+fn count(
+    report: &mut CheckReport,
+    spec: &DatasetSpec,
+    files: &IndexFiles,
+    dataset: &Dataset,
+    faults: &mut Vec<Error>,
+) {
+    report.queries.found = dataset.queries.len();
+    report.corpus.found = dataset.corpus.len();
+    for (what, path, count) in
+        [("queries", &files.queries, report.queries), ("documents", &files.corpus, report.corpus)]
+    {
+        if let Some(expected) = count.expected.filter(|expected| *expected != count.found) {
+            let reason = format!("{} {what}, a complete copy of {} has {expected}", count.found, spec.id);
+            faults.push(Error::invalid(path, None, reason));
+        }
+    }
+}
+
+/// A file, or the frames of a cache, and the first line that refers to it.
+struct Medium<'a> {
+    part: &'a Part,
+    path: &'a Path,
+    index_file: &'a Path,
+    line: usize,
+}
+
+/// The media of all queries and documents, each once.
+fn media<'a>(files: &'a IndexFiles, assembled: &'a Assembled) -> Vec<Medium<'a>> {
+    let queries = assembled.dataset.queries.iter().map(|query| &query.input).zip(&assembled.query_lines);
+    let corpus = assembled.dataset.corpus.iter().map(|document| &document.input).zip(&assembled.corpus_lines);
+    let queries = queries.map(|(input, line)| (input, *line, files.queries.as_path()));
+    let corpus = corpus.map(|(input, line)| (input, *line, files.corpus.as_path()));
+    let mut seen = HashSet::new();
+    let mut media = Vec::new();
+    for (input, line, index_file) in queries.chain(corpus) {
+        for part in &input.parts {
+            if let Some(path) = file_of(part)
+                && seen.insert(path)
+            {
+                media.push(Medium { part, path, index_file, line });
+            }
+        }
+    }
+    media
+}
+
+/// The file of a part, the first one of a frame cache.
+fn file_of(part: &Part) -> Option<&Path> {
+    let source = match part {
+        Part::Video(video) => return Some(&video.path),
+        Part::Image(image) => &image.source,
+        Part::Frames(frames) => frames.frames.first()?,
+        _ => return None,
+    };
+    match source {
+        ImageSource::Path(path) => Some(path),
+        ImageSource::Memory(_) => None,
+    }
+}
+
+/// What became of one medium.
+enum Look {
+    Missing,
+    There,
+    Decoded(Vec<String>),
+    Undecodable(String),
+}
+
+fn look_at(
+    report: &mut CheckReport,
+    media: &[Medium<'_>],
+    decode: bool,
+    progress: impl Fn(usize, usize) + Sync,
+) {
+    let done = AtomicUsize::new(0);
+    let looks: Vec<Look> = media
+        .par_iter()
+        .map(|medium| {
+            let look = look(medium, decode);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, media.len());
+            look
+        })
+        .collect();
+    report.media.total = media.len();
+    for (medium, look) in media.iter().zip(looks) {
+        let fault =
+            |reason: String| Fault::of(Error::invalid(medium.index_file, medium.line, reason), medium.path);
+        match look {
+            Look::Missing => {
+                report.media.missing += 1;
+                report.faults.push(fault(format!("{} is missing", medium.path.display())));
+            }
+            Look::Undecodable(reason) => {
+                report.media.undecodable += 1;
+                report.faults.push(fault(reason));
+            }
+            Look::Decoded(warnings) => {
+                report.media.decoded += 1;
+                let path = medium.path.display();
+                let warnings = warnings.into_iter().map(|warning| fault(format!("{path}: {warning}")));
+                report.warnings.extend(warnings);
+            }
+            Look::There => {}
+        }
+    }
+}
+
+fn look(medium: &Medium<'_>, decode: bool) -> Look {
+    if !medium.path.is_file() {
+        return Look::Missing;
+    }
+    if !decode {
+        return Look::There;
+    }
+    match medium.part {
+        Part::Image(image) => decode_images(std::slice::from_ref(&image.source)),
+        Part::Frames(frames) => decode_images(&frames.frames),
+        Part::Video(video) => decode_video(&video.path),
+        _ => Look::There,
+    }
+}
+
+fn decode_images(images: &[ImageSource]) -> Look {
+    for image in images {
+        if let ImageSource::Path(path) = image
+            && let Err(error) = load_image(path, &ImageLimits::default())
+        {
+            return Look::Undecodable(error.to_string());
+        }
+    }
+    Look::Decoded(Vec::new())
+}
+
+#[cfg(feature = "video")]
+fn decode_video(path: &Path) -> Look {
+    match sampled_frames(path) {
+        Ok(warnings) => Look::Decoded(warnings),
+        Err(error) => Look::Undecodable(error.to_string()),
+    }
+}
+
+#[cfg(not(feature = "video"))]
+fn decode_video(_: &Path) -> Look {
+    Look::There
+}
+
+/// Decodes as an evaluation does, and returns what the decoder had to tolerate.
+#[cfg(feature = "video")]
+fn sampled_frames(path: &Path) -> Result<Vec<String>, gve::video::VideoError> {
+    use std::num::NonZeroUsize;
+
+    use gve::video::{FrameCount, VideoOptions, VideoReader, select};
+    use gve::{Sampling, TimeRange};
+
+    // The videos are decoded side by side already.
+    let options = VideoOptions { threads: NonZeroUsize::new(1), ..VideoOptions::default() };
+    let mut reader = VideoReader::open_with(path, options)?;
+    let sampling = Sampling::Uniform { frames: 8 };
+    let selection = select(&reader.timing(), &sampling, TimeRange::default(), FrameCount::Model)?;
+    for frame in reader.frames(&selection.indices) {
+        frame?;
+    }
+    Ok(reader.warnings().iter().map(ToString::to_string).collect())
+}

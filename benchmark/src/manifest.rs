@@ -1,1 +1,0 @@
-//! The data sets of the benchmark and how each is scored: `datasets.toml`, typed.
