@@ -39,8 +39,7 @@ pub(super) fn encode(
         if std::mem::replace(&mut answered[index], true) {
             return Err(broken(encoder, &format!("it answered twice for {id}")));
         }
-        let outcome =
-            outcome.and_then(|embedding| insert(index, &embedding, id).map_err(EncodeError::new));
+        let outcome = outcome.and_then(|embedding| insert(index, &embedding, id).map_err(EncodeError::new));
         observe(Event::Encoded { role, id, error: outcome.as_ref().err() })?;
         failures.extend(outcome.err().map(|error| (index, error)));
         Ok(())

@@ -17,7 +17,8 @@ use crate::manifest::DatasetSpec;
 use crate::metrics::{self, QueryScores};
 use crate::ranking::{DEPTH, RankableCorpus, Ranked, UnitRows, rank};
 use crate::result::{
-    Counts, DatasetResult, ModelReference, QueryRecord, RankedDocument, SPLIT, Subsample, SubsetScores, Timing,
+    Counts, DatasetResult, ModelReference, QueryRecord, RankedDocument, SPLIT, Subsample, SubsetScores,
+    Timing,
 };
 use crate::statistics::mean_interval;
 use encode::{Failures, encode};
@@ -187,15 +188,13 @@ fn score(
     let mut scores = vec![QueryScores::default(); dataset.queries.len()];
     let (queries, indices) = queries.finish();
     let candidates = |row: usize| dataset.queries[indices[row]].candidates.as_deref();
-    rank(queries.view(), corpus, &candidates, DEPTH, &mut |row, ranking| {
+    rank(queries.view(), corpus, candidates, DEPTH, &mut |row, ranking| {
         let index = indices[row];
         let query = &dataset.queries[index];
         observe(Event::Ranked { query, ranking })?;
         scores[index] = metrics::score_query(query, ranking.iter().map(|ranked| ranked.document));
-        let named = |ranked: &Ranked| RankedDocument {
-            id: dataset.corpus[ranked.document].id.clone(),
-            score: ranked.score,
-        };
+        let named =
+            |ranked: &Ranked| RankedDocument(dataset.corpus[ranked.document].id.clone(), ranked.score);
         let is_positive = |ranked: &Ranked| query.positives.iter().any(|p| p.document == ranked.document);
         let first = ranking.iter().position(is_positive);
         let record = &mut records[index];

@@ -93,7 +93,8 @@ mod tests {
         let id = |row: &usize| dataset.corpus[*row].id.as_str();
         let relation = |query: &'_ Query| {
             let positives = query.positives.iter().map(|p| (id(&p.document).to_owned(), p.grade)).collect();
-            let candidates = query.candidates.as_ref().map(|rows| rows.iter().map(|row| id(row).to_owned()).collect());
+            let candidates =
+                query.candidates.as_ref().map(|rows| rows.iter().map(|row| id(row).to_owned()).collect());
             (query.id.clone(), positives, candidates)
         };
         dataset.queries.iter().map(relation).collect()

@@ -56,7 +56,11 @@ fn published_data_sets_give_published_abilities() {
             let printed = paper.abilities_as_printed[code];
             let misprint = MISPRINTS.contains(&(paper.name.as_str(), code));
             let within = (found - printed).abs() <= TOLERANCE;
-            assert_eq!(within, !misprint, "{} {code}: {found:.4} from its data sets, {printed} printed", paper.name);
+            assert_eq!(
+                within, !misprint,
+                "{} {code}: {found:.4} from its data sets, {printed} printed",
+                paper.name
+            );
             compared += 1;
         }
     }
@@ -144,11 +148,16 @@ fn text_shows_what_is_missing_and_what_is_sub_sampled() {
     assert_eq!(mine[1..3], ["-", "-"]);
     assert_eq!(mine[5], "0.528*");
     assert_eq!(mine[9], "-");
-    assert_eq!(words(line("  against GVE-7B"))[2..], ["-", "-", "0.000", "0.000", "-0.060", "-", "0.000", "0.000", "-", "0.000"]);
+    assert_eq!(
+        words(line("  against GVE-7B"))[2..],
+        ["-", "-", "0.000", "0.000", "-0.060", "-", "0.000", "0.000", "-", "0.000"]
+    );
     assert!(line("GVE-7B").contains("0.600"));
     assert!(text.contains("(Pearson, n = 16 models)") && text.contains("(Spearman, n = 16 models)"));
     assert!(text.contains("* org__mine@main") && text.contains("seed 7"));
-    assert!(text.lines().take_while(|line| !line.starts_with("AVG of")).all(|line| line.chars().count() <= 118));
+    assert!(
+        text.lines().take_while(|line| !line.starts_with("AVG of")).all(|line| line.chars().count() <= 118)
+    );
 }
 
 #[test]

@@ -55,7 +55,18 @@ fn model() -> PathBuf {
 
 /// Arguments of a run over `data` into `out` with the tiny model.
 fn run_arguments<'a>(data: &'a Path, out: &'a Path, model: &'a Path) -> Vec<&'a str> {
-    vec!["run", text(data), "--out", text(out), "--model", text(model), "--name", "gve/tiny", "--device", "cpu"]
+    vec![
+        "run",
+        text(data),
+        "--out",
+        text(out),
+        "--model",
+        text(model),
+        "--name",
+        "gve/tiny",
+        "--device",
+        "cpu",
+    ]
 }
 
 /// The only revision folder of the only model in `out`.
@@ -177,7 +188,17 @@ fn a_written_run_scores_alike() {
         mini::make_one(&data, mini);
     }
     let out = folder.path().join("out");
-    let output = uvrb(&["run", text(&data), "--out", text(&out), "--baseline", "mean-colour", "--trec", "--json"]);
+    let output = uvrb(&[
+        "run",
+        text(&data),
+        "--out",
+        text(&out),
+        "--baseline",
+        "mean-colour",
+        "--rankings",
+        "trec",
+        "--json",
+    ]);
     assert_status(&output, 0);
     for line in stdout(&output).lines() {
         let line: Value = serde_json::from_str(line).unwrap();
@@ -187,7 +208,8 @@ fn a_written_run_scores_alike() {
         assert_status(&scored, 0);
         let scored: Value = serde_json::from_slice(&scored.stdout).unwrap();
         let written = DatasetResult::read(path).unwrap();
-        for name in ["recall_at_1", "ndcg_at_10", "map_at_100", "mrr_at_5", "hit_rate_at_1", "precision_at_3"] {
+        for name in ["recall_at_1", "ndcg_at_10", "map_at_100", "mrr_at_5", "hit_rate_at_1", "precision_at_3"]
+        {
             let (expected, got) = (written.scores["test"][0].metric(name).unwrap(), find(&scored, name));
             assert!((expected - got).abs() < 1e-9, "{id} {name}: {expected} and {got}");
         }
@@ -246,7 +268,8 @@ fn parts_are_marked() {
     let data = folder.path().join("data");
     mini::make_one(&data, &MINI[0]);
     let out = folder.path().join("out");
-    let arguments = ["run", text(&data), "--out", text(&out), "--baseline", "random", "--limit", "2", "--seed", "7"];
+    let arguments =
+        ["run", text(&data), "--out", text(&out), "--baseline", "random", "--limit", "2", "--seed", "7"];
     let output = uvrb(&arguments);
     assert_status(&output, 0);
     assert!(stdout(&output).contains("part of the data set"));

@@ -82,7 +82,8 @@ impl Browser {
 
     /// The `value` of the answer to a command.
     fn post(&self, command: &str, body: &Value) -> Value {
-        let mut answer = self.agent.post(format!("{}{command}", self.session)).send_json(body).expect("an answer");
+        let mut answer =
+            self.agent.post(format!("{}{command}", self.session)).send_json(body).expect("an answer");
         let mut body: Value = answer.body_mut().read_json().expect("JSON");
         assert!(body["value"]["error"].is_null(), "{command}: {}", body["value"]);
         body["value"].take()

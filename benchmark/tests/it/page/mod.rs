@@ -24,7 +24,8 @@ use browser::Browser;
 
 const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/media");
 /// What would run, or break out of its attribute, were it not taken for text.
-const HOSTILE: &str = r#"</script><script>window.broken=1</script><img src=x onerror="window.broken=2">"'{{js}}&lt;"#;
+const HOSTILE: &str =
+    r#"</script><script>window.broken=1</script><img src=x onerror="window.broken=2">"'{{js}}&lt;"#;
 
 /// Two models, one of them with holes and a sub-sample, and a data set that failed in all the ways there are.
 fn results(out: &Path) -> Vec<ModelResults> {
@@ -42,12 +43,24 @@ fn results(out: &Path) -> Vec<ModelResults> {
     let path = result_path(out, "lab/tiny", "main", "MSRVTT");
     let mut result = plain("MSRVTT", 0.33);
     result.subsample = Some(Subsample { limit: 100, seed: 7 });
-    result.counts = Some(Counts { queries: 100, corpus: 1000, failed_queries: 1, failed_documents: 2, ..Counts::default() });
+    result.counts = Some(Counts {
+        queries: 100,
+        corpus: 1000,
+        failed_queries: 1,
+        failed_documents: 2,
+        ..Counts::default()
+    });
     result.gve_version = Some("0.1.0".into());
     result.write(&path).unwrap();
 
-    write_queries(&queries_path(&result_path(out, "lab/video-embedder-7B", "main", "MSRVTT")), &records()).unwrap();
-    let other = [QueryRecord { qid: "k1".into(), first_positive_rank: Some(4), top: ranking(), ..QueryRecord::default() }];
+    write_queries(&queries_path(&result_path(out, "lab/video-embedder-7B", "main", "MSRVTT")), &records())
+        .unwrap();
+    let other = [QueryRecord {
+        qid: "k1".into(),
+        first_positive_rank: Some(4),
+        top: ranking(),
+        ..QueryRecord::default()
+    }];
     write_queries(&queries_path(&result_path(out, "lab/tiny", "main", "PEV-K")), &other).unwrap();
     load(out)
 }
@@ -59,12 +72,14 @@ fn ranking() -> Vec<RankedDocument> {
 }
 
 fn records() -> Vec<QueryRecord> {
-    let record = |qid: &str, rank: Option<usize>, positive: Option<(&str, f32)>, top: Vec<RankedDocument>| QueryRecord {
-        qid: qid.into(),
-        first_positive_rank: rank,
-        first_positive: positive.map(|(id, score)| RankedDocument(id.into(), score)),
-        top,
-        ..QueryRecord::default()
+    let record = |qid: &str, rank: Option<usize>, positive: Option<(&str, f32)>, top: Vec<RankedDocument>| {
+        QueryRecord {
+            qid: qid.into(),
+            first_positive_rank: rank,
+            first_positive: positive.map(|(id, score)| RankedDocument(id.into(), score)),
+            top,
+            ..QueryRecord::default()
+        }
     };
     let mut failed = record("q-failed", None, None, Vec::new());
     failed.failed = Some("moving.mp4: no video stream".into());
@@ -114,7 +129,8 @@ fn page(with_media: bool) -> (String, Vec<DatasetFailures>) {
     let directory = tempfile::tempdir().unwrap();
     let results = results(directory.path());
     let report = Report::new(&results, vec!["my-<own>".into()], None).unwrap();
-    let datasets = if with_media { BTreeMap::from([("MSRVTT".to_owned(), dataset())]) } else { BTreeMap::new() };
+    let datasets =
+        if with_media { BTreeMap::from([("MSRVTT".to_owned(), dataset())]) } else { BTreeMap::new() };
     let (failures, pictures, errors) = collect(&results, &datasets, 10);
     assert!(errors.is_empty(), "{errors:?}");
     let pictures: Vec<_> = pictures.inputs.iter().map(|input| thumbnail(input).map(Option::unwrap)).collect();
@@ -139,8 +155,12 @@ fn failures_say_what_was_wanted_and_what_came() {
     let (html, failures) = page(true);
     let msrvtt = failures.iter().find(|failures| failures.dataset == "MSRVTT").unwrap();
     assert_eq!((msrvtt.queries, msrvtt.failed), (5, 4));
-    let places: Vec<_> = msrvtt.worst.iter().map(|failure| (failure.query.id.as_str(), failure.rank)).collect();
-    assert_eq!(places, [("q-failed", None), ("q-composed", None), (HOSTILE, Some(37)), ("q-second", Some(2))]);
+    let places: Vec<_> =
+        msrvtt.worst.iter().map(|failure| (failure.query.id.as_str(), failure.rank)).collect();
+    assert_eq!(
+        places,
+        [("q-failed", None), ("q-composed", None), (HOSTILE, Some(37)), ("q-second", Some(2))]
+    );
     let composed = &msrvtt.worst[1];
     assert_eq!(composed.query.text.as_deref(), Some("now asleep under the tree"));
     assert_eq!(composed.positive.as_ref().unwrap().item.id, "bunny", "not ranked, but known from the data");
@@ -256,7 +276,11 @@ fn filters(browser: &Browser) {
 
 /// Models are ticked and unticked.
 fn draws(browser: &Browser) {
-    let series = || browser.evaluate("return [...document.querySelectorAll('#radar [data-series]')].map(g => g.dataset.series)");
+    let series = || {
+        browser.evaluate(
+            "return [...document.querySelectorAll('#radar [data-series]')].map(g => g.dataset.series)",
+        )
+    };
     let drawn = series();
     let names: Vec<_> = drawn.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert_eq!(names, ["lab__video-embedder-7B@main", "lab__tiny@main", "GVE-7B"]);
