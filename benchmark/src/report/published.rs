@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn broken_tables_name_their_line() {
-        for (text, named) in [("model,A\nm,0.5\nm,x", "t.csv:3: not a number"), ("model,A\nm,1,2", "t.csv:2: not as many")] {
+        for (text, named) in
+            [("model,A\nm,0.5\nm,x", "t.csv:3: not a number"), ("model,A\nm,1,2", "t.csv:2: not as many")]
+        {
             let message = parse("t.csv", text).unwrap_err().to_string();
             assert!(message.starts_with(named), "{message}");
         }
