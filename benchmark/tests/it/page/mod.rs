@@ -217,9 +217,12 @@ fn the_page_works_in_a_browser() {
     draws(&browser);
 
     browser.click("#failures details:not([open]) summary");
-    let pictures = browser.evaluate(
-        "return Promise.all([...document.images].map(i => i.decode())).then(() => document.images.length)",
-    );
+    // The list fills when the browser tells it that it is open, which takes a moment.
+    let decoded = "return new Promise((done) => {
+        const wait = () => document.querySelector('img[data-picture]') ? setTimeout(wait, 20) : done();
+        wait();
+    }).then(() => Promise.all([...document.images].map((image) => image.decode()))).then((all) => all.length)";
+    let pictures = browser.evaluate(decoded);
     assert!(pictures.as_u64().unwrap() >= 15, "all pictures decode: {pictures}");
     let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
     for (name, width, dark) in [("light", 1280, false), ("dark", 1280, true), ("narrow", 390, false)] {
