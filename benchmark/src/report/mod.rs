@@ -85,6 +85,9 @@ pub struct Cell {
     pub subsampled: bool,
 }
 
+/// A score, and whether it rests on part of a data set.
+type Scored = (Option<f64>, bool);
+
 impl Report {
     /// A report on `models` beside the paper's, compared to the model named `against` ([`BASELINE`] where `None`).
     /// `own_datasets` are ids beyond the built-in manifest.
@@ -155,17 +158,16 @@ impl Report {
         &self,
         title: &'static str,
         columns: Vec<Column>,
-        scores: impl Fn(&Model) -> Vec<(Option<f64>, bool)>,
+        scores: impl Fn(&Model) -> Vec<Scored>,
     ) -> Table {
         let baseline = self.models.iter().find(|model| model.name == self.baseline).map(&scores);
         let baseline = baseline.unwrap_or_else(|| vec![(None, false); columns.len()]);
         let row = |model: &Model| {
-            let cell =
-                |((score, subsampled), (reference, _)): ((Option<f64>, bool), &(Option<f64>, bool))| {
-                    let compared = model.yours && model.name != self.baseline;
-                    let difference = score.zip(*reference).filter(|_| compared).map(|(a, b)| a - b);
-                    Cell { score, difference, subsampled: subsampled && score.is_some() }
-                };
+            let cell = |((score, subsampled), (reference, _)): (Scored, &Scored)| {
+                let compared = model.yours && model.name != self.baseline;
+                let difference = score.zip(*reference).filter(|_| compared).map(|(a, b)| a - b);
+                Cell { score, difference, subsampled: subsampled && score.is_some() }
+            };
             scores(model).into_iter().zip(&baseline).map(cell).collect()
         };
         Table { title, columns, rows: self.models.iter().map(row).collect() }

@@ -23,13 +23,16 @@ pub struct PublishedModel {
     pub abilities_as_printed: BTreeMap<String, f64>,
 }
 
+/// A model's name and its scores by column.
+type Row = (String, BTreeMap<String, f64>);
+
 /// The paper's models, in its order.
 ///
 /// # Errors
 /// Only if the tables that are compiled in are broken.
 pub fn published_models() -> Result<Vec<PublishedModel>, Error> {
     let mut abilities: BTreeMap<_, _> = parse("published_abilities.csv", ABILITIES)?.into_iter().collect();
-    let with_abilities = |(name, mut datasets): (String, BTreeMap<String, f64>)| {
+    let with_abilities = |(name, mut datasets): Row| {
         datasets.remove("AVG");
         let abilities_as_printed = abilities.remove(&name).unwrap_or_default();
         PublishedModel { name, datasets, abilities_as_printed }
@@ -38,7 +41,7 @@ pub fn published_models() -> Result<Vec<PublishedModel>, Error> {
 }
 
 /// Rows of `model,COLUMN,...`; numbers, no quotes.
-fn parse(path: &str, text: &str) -> Result<Vec<(String, BTreeMap<String, f64>)>, Error> {
+fn parse(path: &str, text: &str) -> Result<Vec<Row>, Error> {
     let mut lines = text.lines();
     let header: Vec<_> = lines.next().unwrap_or_default().split(',').skip(1).collect();
     let row = |(number, line): (usize, &str)| {

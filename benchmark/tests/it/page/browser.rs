@@ -130,6 +130,11 @@ impl Browser {
         self.developer_tools("Emulation.setEmulatedMedia", &features);
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.developer_tools("Emulation.setDeviceMetricsOverride", &size);
+        // Two frames, so that all is painted in the new size.
+        self.evaluate(
+            "window.scrollTo(0, 0);
+            return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())));",
+        );
         let options = json!({"format": "png", "captureBeyondViewport": true});
         let answer = self.developer_tools("Page.captureScreenshot", &options);
         STANDARD.decode(answer["data"].as_str().expect("a picture")).unwrap()
