@@ -8,13 +8,16 @@ LIBRARY    := $(TARGET_DIR)/demo/library
 GVE        := $(CARGO) run --quiet --locked --bin gve --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo bench peers doc lint clean
+.PHONY: help setup browser build test demo bench peers doc lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install FFmpeg, libclang and a C compiler where they are missing
 	@scripts/setup.sh
+
+browser: ## install Chromium, for the test of the HTML report, where it is missing
+	@scripts/setup_browser.sh
 
 build: setup ## build the library and both binaries
 	$(CARGO) build --locked --workspace

@@ -1,3 +1,5 @@
+//! What can go wrong.
+
 use std::path::PathBuf;
 
 /// What can go wrong in the harness. Each displays as one line that names the file and the place in it.

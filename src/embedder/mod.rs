@@ -116,6 +116,27 @@ impl Embedder {
         self.inner.instruction.as_deref()
     }
 
+    /// Longest input in tokens; text beyond it is cut off.
+    pub fn max_length(&self) -> usize {
+        self.inner.preprocessor.prompt_config().max_length
+    }
+
+    /// Where the model runs.
+    pub fn device(&self) -> &candle_core::Device {
+        self.inner.model.device()
+    }
+
+    /// Precision of the weights.
+    pub fn dtype(&self) -> candle_core::DType {
+        self.inner.model.dtype()
+    }
+
+    /// How video files are opened.
+    #[cfg(feature = "video")]
+    pub fn video_options(&self) -> VideoOptions {
+        self.inner.video
+    }
+
     /// Embeds one input.
     ///
     /// # Errors

@@ -65,6 +65,16 @@ impl Qwen25Vl {
         &self.config
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Precision of the weights.
+    pub fn dtype(&self) -> DType {
+        self.precision.weights
+    }
+
     /// Tokens of each visual, one behind the other: (patches / merge unit, hidden), f32 on the CPU.
     ///
     /// # Errors

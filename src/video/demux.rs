@@ -240,12 +240,36 @@ fn open_input(path: &Path) -> Result<Input, VideoError> {
     }
     // SAFETY: the context was opened above and has no other owner.
     let mut input = unsafe { Input::wrap(context) };
+    if is_described(&input) {
+        return Ok(input);
+    }
     // SAFETY: the context is live.
     let status = unsafe { ffi::avformat_find_stream_info(input.as_mut_ptr(), ptr::null_mut()) };
     if status < 0 {
         return Err(refused(status));
     }
     Ok(input)
+}
+
+/// Whether the header tells all that we ask of it. `avformat_find_stream_info` would decode several frames to find out no
+/// more, which takes as long as a dozen others. MP4 and MOV that are not fragmented have such headers.
+fn is_described(input: &Input) -> bool {
+    let is_known = |stream: ffmpeg_next::Stream<'_>| {
+        let parameters = stream.parameters();
+        let (width, height) = size(&parameters);
+        let rate = stream.avg_frame_rate();
+        parameters.id() != codec::Id::None
+            && width > 0
+            && height > 0
+            && !extradata(&parameters).is_empty()
+            && stream.frames() > 0
+            && stream.duration() > 0
+            && rate.0 > 0
+            && rate.1 > 0
+    };
+    let mut videos =
+        input.streams().filter(|stream| stream.parameters().medium() == media::Type::Video).peekable();
+    input.format().name().starts_with("mov,") && videos.peek().is_some() && videos.all(is_known)
 }
 
 /// The stream FFmpeg would choose, cover pictures left out; of several then the largest.

@@ -1,11 +1,31 @@
 //! What turns inputs into embeddings. Every embedder is an [`Encoder`]: the built-in model, a server, a file of
 //! embeddings made elsewhere, a baseline, and the cache that stands before any of them.
 
+mod baseline;
+mod cache;
+mod checkpoint;
+mod content;
+mod model;
+mod parallel;
+mod pictures;
+mod precomputed;
+mod prompt;
+mod record;
+mod server;
+
 use std::collections::BTreeMap;
 
 use gve::Input;
 
 use crate::Error;
+pub use baseline::{MeanColourEncoder, RandomEncoder};
+pub use cache::{CacheStatistics, CachedEncoder};
+pub use checkpoint::checkpoint_revision;
+pub use content::{ContentError, ContentHasher, ContentKey};
+pub use model::{ModelEncoder, OnWarning};
+pub use precomputed::PrecomputedEncoder;
+pub use prompt::{PromptStyle, UnknownPromptStyle};
+pub use server::{RetryOptions, ServerEncoder, ServerOptions, VideoTransport};
 
 /// What a result is labelled with.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +75,13 @@ pub struct Item<'a> {
 #[error("{0}")]
 pub struct EncodeError(pub String);
 
+impl EncodeError {
+    /// The message of another error, as one line.
+    pub fn new(reason: impl std::fmt::Display) -> Self {
+        Self(reason.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
 /// Takes the embedding of item `index`, or why there is none.
 pub type Emit<'a> = dyn FnMut(usize, Result<Vec<f32>, EncodeError>) -> Result<(), Error> + 'a;
 
@@ -70,4 +97,36 @@ pub trait Encoder: Sync {
     /// # Errors
     /// When no item can be encoded any more, or when `emit` fails; items not emitted by then have no result.
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error>;
+}
+
+impl<E: Encoder + ?Sized> Encoder for Box<E> {
+    fn info(&self) -> &EncoderInfo {
+        (**self).info()
+    }
+
+    fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
+        (**self).encode(request, emit)
+    }
+}
+
+impl<E: Encoder + ?Sized> Encoder for &E {
+    fn info(&self) -> &EncoderInfo {
+        (**self).info()
+    }
+
+    fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
+        (**self).encode(request, emit)
+    }
+}
+
+/// Whether `values` can be ranked: some, finite, and not all zero.
+fn check(values: &[f32]) -> Result<(), EncodeError> {
+    match values {
+        [] => Err(EncodeError("the embedding is empty".into())),
+        _ if values.iter().any(|value| !value.is_finite()) => {
+            Err(EncodeError("the embedding is not finite".into()))
+        }
+        _ if values.iter().all(|&value| value == 0.0) => Err(EncodeError("the embedding is zero".into())),
+        _ => Ok(()),
+    }
 }

@@ -1,1 +1,242 @@
-//! Tables, correlations and the page.
+//! Results beside the paper's 16 models: tables, correlations and a page.
+//!
+//! A [`Report`] holds every model's scores and means. [`table`], [`markdown`], [`csv`] and [`json`] print it; [`html`]
+//! makes one page of it, with the queries that failed ([`failures`]) and pictures of them ([`thumbnail`]).
+
+pub mod aggregate;
+pub mod correlation;
+pub mod csv;
+pub mod failures;
+pub mod html;
+pub mod json;
+pub mod markdown;
+pub mod published;
+pub mod table;
+pub mod thumbnail;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Error;
+use crate::manifest::Manifest;
+use crate::result::{ModelResults, Subsample};
+use aggregate::{Ability, Aggregate};
+use correlation::{Coefficient, Method, correlations};
+use published::{BASELINE, published_models};
+
+/// The mean over abilities, as the paper heads its column.
+pub const AVERAGE: &str = "AVG";
+
+/// Every model's scores.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The benchmark's data sets, in the order of the manifest.
+    pub datasets: Vec<String>,
+    /// Data sets of the user's own, which go into no mean.
+    pub own_datasets: Vec<String>,
+    /// The user's models, then the paper's; each best first, those without AVG last.
+    pub models: Vec<Model>,
+    /// The name of the model that the user's are compared to.
+    pub baseline: String,
+}
+
+/// One model's scores and their means.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// `<folder>@<revision>`, or the paper's name.
+    pub name: String,
+    /// Whether it is the user's and not the paper's.
+    pub yours: bool,
+    /// Scores by data set, from 0 to 1.
+    pub scores: BTreeMap<String, f64>,
+    /// The data sets of which only a part was scored.
+    pub subsamples: BTreeMap<String, Subsample>,
+    /// Means by the formulas of the paper.
+    pub aggregate: Aggregate,
+}
+
+/// A table to be printed in one format or another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// What the columns are.
+    pub title: &'static str,
+    /// Their heads.
+    pub columns: Vec<Column>,
+    /// One for each model, in the order of [`Report::models`]: a cell for each column.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// The head of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// An abbreviation or an id.
+    pub name: String,
+    /// The same in words.
+    pub title: String,
+}
+
+/// One score of one model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cell {
+    /// The score; `None` where a result is missing.
+    pub score: Option<f64>,
+    /// For the user's models: by how much it is above the baseline's.
+    pub difference: Option<f64>,
+    /// Whether it rests on part of a data set.
+    pub subsampled: bool,
+}
+
+impl Report {
+    /// A report on `models` beside the paper's, compared to the model named `against` ([`BASELINE`] where `None`).
+    /// `own_datasets` are ids beyond the built-in manifest.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] where `against` names no model.
+    pub fn new(
+        models: &[ModelResults],
+        own_datasets: Vec<String>,
+        against: Option<&str>,
+    ) -> Result<Self, Error> {
+        let mut yours: Vec<Model> = models.iter().map(Model::of_results).collect();
+        let mut paper: Vec<Model> =
+            published_models()?.into_iter().map(|model| Model::new(model.name, false, model.datasets)).collect();
+        for group in [&mut yours, &mut paper] {
+            // NaN cannot be: scores are checked when they are read. Missing sorts behind everything.
+            group.sort_by(|a, b| b.aggregate.average.partial_cmp(&a.aggregate.average).unwrap_or(std::cmp::Ordering::Equal));
+        }
+        let models: Vec<Model> = yours.into_iter().chain(paper).collect();
+        let baseline = against.unwrap_or(BASELINE).to_owned();
+        if !models.iter().any(|model| model.name == baseline) {
+            let names: Vec<_> = models.iter().map(|model| model.name.as_str()).collect();
+            let reason = format!("no model `{baseline}` to compare to; there are: {}", names.join(", "));
+            return Err(Error::Settings(reason));
+        }
+        let datasets = Manifest::builtin().datasets().iter().map(|spec| spec.id.clone()).collect();
+        Ok(Self { datasets, own_datasets, models, baseline })
+    }
+
+    /// AVG and the nine abilities.
+    pub fn ability_table(&self) -> Table {
+        let average = Column { name: AVERAGE.into(), title: "mean of TXT, CMP, VIS, CG, FG and LC".into() };
+        let abilities = Ability::ALL
+            .map(|ability| Column { name: ability.code().into(), title: ability.title().into() });
+        let scores = |model: &Model| -> Vec<_> {
+            let average = (model.aggregate.average, model.is_subsampled(Ability::MAIN));
+            let ability = |ability: Ability| (model.aggregate.ability(ability), model.is_subsampled([ability]));
+            std::iter::once(average).chain(Ability::ALL.map(ability)).collect()
+        };
+        self.table("Abilities", std::iter::once(average).chain(abilities).collect(), scores)
+    }
+
+    /// The mean of the benchmark's data sets, each of them, and the user's own.
+    pub fn dataset_table(&self) -> Table {
+        let average = Column { name: AVERAGE.into(), title: "mean of the benchmark's data sets".into() };
+        let ids: Vec<_> = self.datasets.iter().chain(&self.own_datasets).collect();
+        let title = |id: &String| match Manifest::builtin().get(id) {
+            Ok(spec) => spec.title.clone(),
+            Err(_) => "a data set of your own, in no mean".to_owned(),
+        };
+        let columns = ids.iter().map(|id| Column { name: (*id).clone(), title: title(id) });
+        let scores = |model: &Model| -> Vec<_> {
+            let some_subsampled = self.datasets.iter().any(|id| model.subsamples.contains_key(id));
+            let dataset = |id: &String| (model.scores.get(id).copied(), model.subsamples.contains_key(id));
+            std::iter::once((model.aggregate.average_datasets, some_subsampled))
+                .chain(ids.iter().map(|id| dataset(id)))
+                .collect()
+        };
+        self.table("Data sets", std::iter::once(average).chain(columns).collect(), scores)
+    }
+
+    fn table(
+        &self,
+        title: &'static str,
+        columns: Vec<Column>,
+        scores: impl Fn(&Model) -> Vec<(Option<f64>, bool)>,
+    ) -> Table {
+        let baseline = self.models.iter().find(|model| model.name == self.baseline).map(&scores);
+        let baseline = baseline.unwrap_or_else(|| vec![(None, false); columns.len()]);
+        let row = |model: &Model| {
+            let cell = |((score, subsampled), (reference, _)): ((Option<f64>, bool), &(Option<f64>, bool))| {
+                let compared = model.yours && model.name != self.baseline;
+                let difference = score.zip(*reference).filter(|_| compared).map(|(a, b)| a - b);
+                Cell { score, difference, subsampled: subsampled && score.is_some() }
+            };
+            scores(model).into_iter().zip(&baseline).map(cell).collect()
+        };
+        Table { title, columns, rows: self.models.iter().map(row).collect() }
+    }
+
+    /// How the abilities go together over all models, those with a part of a data set left out.
+    pub fn correlations(&self, method: Method) -> Vec<Vec<Coefficient>> {
+        let whole = self.models.iter().filter(|model| model.subsamples.is_empty());
+        let rows: Vec<Vec<_>> = whole.map(|model| model.aggregate.abilities.to_vec()).collect();
+        correlations(&rows, method)
+    }
+
+    /// What a reader of the numbers has to know, a sentence or two each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = vec![
+            "AVG of abilities is the mean of TXT, CMP, VIS, CG, FG and LC; AVG of data sets the mean of all 16. \
+             A mean is formed only where nothing that goes into it is missing."
+                .to_owned(),
+            "Abilities of the paper's models are computed from its table of data sets (arXiv 2510.27571, table 1). They \
+             are within 0.0011 of its table of abilities, but for AVG of GME-2B and AVG, TXT and CG of VLM2Vec-V2, which \
+             are misprints there."
+                .to_owned(),
+        ];
+        if !self.own_datasets.is_empty() {
+            notes.push(format!("In no mean, being no part of the benchmark: {}.", self.own_datasets.join(", ")));
+        }
+        for model in self.models.iter().filter(|model| !model.subsamples.is_empty()) {
+            // Most often one setting for all data sets.
+            let settings: BTreeSet<_> =
+                model.subsamples.values().map(|s| format!("at most {} queries, seed {}", s.limit, s.seed)).collect();
+            let ids: Vec<_> = model.subsamples.keys().map(String::as_str).collect();
+            notes.push(format!(
+                "* {}: only a sub-sample was scored ({}) of {}. Such scores compare to nothing but their like.",
+                model.name,
+                settings.into_iter().collect::<Vec<_>>().join("; "),
+                ids.join(", ")
+            ));
+        }
+        notes
+    }
+}
+
+impl Model {
+    fn new(name: String, yours: bool, scores: BTreeMap<String, f64>) -> Self {
+        Self { name, yours, aggregate: Aggregate::of(&scores), scores, subsamples: BTreeMap::new() }
+    }
+
+    fn of_results(model: &ModelResults) -> Self {
+        let scores = model.results.iter().map(|(id, stored)| (id.clone(), stored.score)).collect();
+        let subsample = |(id, stored): (&String, &crate::result::StoredResult)| {
+            Some((id.clone(), stored.result.subsample?))
+        };
+        let subsamples = model.results.iter().filter_map(subsample).collect();
+        Self { subsamples, ..Self::new(model.name.clone(), true, scores) }
+    }
+
+    fn is_subsampled(&self, abilities: impl IntoIterator<Item = Ability>) -> bool {
+        abilities.into_iter().flat_map(Ability::datasets).any(|id| self.subsamples.contains_key(id))
+    }
+}
+
+impl Cell {
+    /// The score in three digits, with a star where it rests on part of a data set; `-` where it is missing.
+    pub fn score_text(&self) -> String {
+        let star = if self.subsampled { "*" } else { "" };
+        self.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.3}{star}"))
+    }
+
+    /// The difference in three digits with its sign; `-` where there is none.
+    pub fn difference_text(&self) -> String {
+        self.difference.map_or_else(|| "-".to_owned(), signed)
+    }
+}
+
+/// Three digits with a sign, but for zero.
+fn signed(value: f64) -> String {
+    let text = format!("{value:+.3}");
+    // Minus nothing is nothing.
+    if text == "-0.000" || text == "+0.000" { "0.000".to_owned() } else { text }
+}

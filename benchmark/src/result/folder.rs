@@ -64,11 +64,11 @@ pub fn queries_path(result_path: &Path) -> PathBuf {
 
 /// All results under `out`: a folder of models, of one model's revisions, or of one revision's results.
 ///
-/// `known` says whether an id is a data set, and if not, why. A file that cannot be used is one error and costs
-/// nothing else.
+/// `usable` says whether a result is of a known data set, scored as it should be, and if not, why. A file that cannot be
+/// used is one error and costs nothing else.
 pub fn load_results(
     out: &Path,
-    known: &dyn Fn(&str) -> Result<(), Error>,
+    usable: &dyn Fn(&DatasetResult) -> Result<(), Error>,
 ) -> (Vec<ModelResults>, Vec<Error>) {
     let mut errors = Vec::new();
     let directories = match revision_directories(out) {
@@ -86,7 +86,7 @@ pub fn load_results(
             }
         };
         for path in files {
-            if let Err(error) = load_one(&path, known).and_then(|stored| model.add(stored)) {
+            if let Err(error) = load_one(&path, usable).and_then(|stored| model.add(stored)) {
                 errors.push(error);
             }
         }
@@ -116,9 +116,9 @@ impl ModelResults {
     }
 }
 
-fn load_one(path: &Path, known: &dyn Fn(&str) -> Result<(), Error>) -> Result<StoredResult, Error> {
+fn load_one(path: &Path, usable: &dyn Fn(&DatasetResult) -> Result<(), Error>) -> Result<StoredResult, Error> {
     let result = DatasetResult::read(path)?;
-    known(&result.task_name).map_err(|error| {
+    usable(&result).map_err(|error| {
         let line = fs::read_to_string(path).ok().and_then(|text| line_of(&text, "\"task_name\""));
         Error::invalid(path, line, error)
     })?;

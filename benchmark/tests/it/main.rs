@@ -5,7 +5,11 @@
 #![allow(clippy::type_complexity)]
 
 mod dataset;
+mod encoder;
 mod manifest;
 mod metrics;
 mod mini;
+mod page;
+mod report;
 mod result;
+mod run;

@@ -161,7 +161,7 @@ fn instances(mini: &Mini) -> Vec<Value> {
 
 fn caption(number: usize, query: usize) -> String {
     let [red, green, blue] = colour(number);
-    let side = if number % 2 == 0 { "right" } else { "left" };
+    let side = if number.is_multiple_of(2) { "right" } else { "left" };
     format!("Scene {query}: a bar moves {side} over a ground of red {red}, green {green} and blue {blue}.")
 }
 
@@ -208,7 +208,7 @@ pub(crate) fn frame(number: usize, index: usize) -> RgbImage {
     let ground = colour(number);
     let bar = ground.map(|level| 255 - level);
     let step = index as u32 * 6;
-    let left = if number % 2 == 0 { step } else { width - 12 - step };
+    let left = if number.is_multiple_of(2) { step } else { width - 12 - step };
     let top = number as u32 * 7 % (height - 16);
     RgbImage::from_fn(width, height, |x, y| {
         let inside = (left..left + 12).contains(&x) && (top..top + 16).contains(&y);

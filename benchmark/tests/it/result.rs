@@ -22,7 +22,7 @@ pub fn plain(dataset: &str, score: f64) -> DatasetResult {
     }
 }
 
-fn any_id(_: &str) -> Result<(), Error> {
+fn any_id(_: &DatasetResult) -> Result<(), Error> {
     Ok(())
 }
 
@@ -127,8 +127,8 @@ fn one_broken_file_is_one_error_and_costs_nothing_else() {
     put(&out.join("report.json"), "{}");
     plain("MSRVTT", 0.125).write(&result_path(out, "other", "main", "MSRVTT")).unwrap();
 
-    let known = |id: &str| match id {
-        "CRB_G" => Err(Error::UnknownDataset { id: id.into(), hint: "did you mean `CRB-G`".into() }),
+    let known = |result: &DatasetResult| match result.task_name.as_str() {
+        id @ "CRB_G" => Err(Error::UnknownDataset { id: id.into(), hint: "did you mean `CRB-G`".into() }),
         _ => Ok(()),
     };
     let (models, errors) = load_results(out, &known);
@@ -141,7 +141,7 @@ fn one_broken_file_is_one_error_and_costs_nothing_else() {
     let expected = [
         ("again.json", "a second result for `MSRVTT`"),
         ("percent.json:2", "found 46.4"),
-        ("truncated.json:11", "EOF"),
+        ("truncated.json:10", "EOF"),
         ("typo.json:2", "did you mean `CRB-G`"),
     ];
     assert_eq!(messages.len(), expected.len(), "{messages:#?}");

@@ -17,8 +17,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use output::{Outcome, report};
-
 /// Embed text, images and video into one space, and search them.
 #[derive(Parser)]
 #[command(name = "gve", version, propagate_version = true, after_help = EXAMPLES)]
@@ -52,32 +50,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let asked_for_help = !error.use_stderr();
-            // Nobody is left to tell should standard error be closed.
-            drop(error.print());
-            return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(1) };
-        }
-    };
-    let outcome = match arguments.command {
+    output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
         Command::Embed(arguments) => embed::run(arguments),
         #[cfg(feature = "video")]
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
         Command::Search(arguments) => search::run(arguments),
         Command::Model(command) => info::run(command),
-    };
-    match outcome {
-        Ok(Outcome::Complete) => ExitCode::SUCCESS,
-        Ok(Outcome::Partial) => ExitCode::from(2),
-        Ok(Outcome::Nothing) => ExitCode::from(1),
-        // The reader of our output went away, as `head` does: no fault of anybody.
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::from(1)
-        }
-    }
+    }))
 }

@@ -1,7 +1,8 @@
-//! What the subcommands share in talking to people and programs.
+//! What the subcommands of `gve`, and of `uvrb` too, share in talking to people and programs.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -21,6 +22,30 @@ impl Outcome {
             (_, 0) => Self::Complete,
             (0, _) => Self::Nothing,
             _ => Self::Partial,
+        }
+    }
+}
+
+/// Ends the program: what parsing the arguments or running the command came to, as exit status and message.
+pub(crate) fn exit(outcome: Result<anyhow::Result<Outcome>, clap::Error>) -> ExitCode {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let asked_for_help = !error.use_stderr();
+            // Nobody is left to tell should standard error be closed.
+            drop(error.print());
+            return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(1) };
+        }
+    };
+    match outcome {
+        Ok(Outcome::Complete) => ExitCode::SUCCESS,
+        Ok(Outcome::Partial) => ExitCode::from(2),
+        Ok(Outcome::Nothing) => ExitCode::from(1),
+        // The reader of our output went away, as `head` does: no fault of anybody.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(1)
         }
     }
 }
@@ -53,7 +78,7 @@ pub(crate) fn print(line: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())

@@ -1,21 +1,27 @@
 //! `uvrb`: scores video retrieval on the data sets of UVRB.
 //!
-//! One file per subcommand, each nothing but arguments and printing. Results go to standard
-//! output, everything else to standard error.
+//! One file per subcommand, each nothing but arguments and printing. What both programs share in talking to people
+//! is written once, with `gve`.
 
 mod check;
+mod compare;
+#[path = "../../../../src/bin/gve/hub.rs"]
+mod hub;
 mod list;
+#[path = "../../../../src/bin/gve/options.rs"]
+mod options;
 #[path = "../../../../src/bin/gve/output.rs"]
-#[allow(dead_code, reason = "shared with `gve`, which uses all of it")]
 mod output;
+mod report;
+mod run;
+mod score;
+mod source;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use output::{Outcome, report};
-
-/// Score video retrieval on the 16 data sets of UVRB.
+/// Score video retrieval: 16 data sets, nine abilities.
 #[derive(Parser)]
 #[command(name = "uvrb", version, propagate_version = true, after_help = EXAMPLES)]
 struct Arguments {
@@ -25,42 +31,35 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  uvrb list
   uvrb check ~/UVRB
+  uvrb run ~/UVRB MSRVTT CRB-S --model Alibaba-NLP/GVE-3B --out results
+  uvrb report results --format html --out report.html
 
 Exit status: 0 all done; 1 nothing done; 2 done in part, each failure named on standard error.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show the data sets there are.
+    /// Show the data sets.
     List(list::Arguments),
-    /// Find faults in data sets on disk.
+    /// Verify a download: counts, ids, media.
     Check(check::Arguments),
+    /// Embed, rank and score.
+    Run(run::Arguments),
+    /// Score a ranking made elsewhere, without any model.
+    Score(score::Arguments),
+    /// Test whether one model is better than another.
+    Compare(compare::Arguments),
+    /// Tables of results beside the published models, or one page to look at.
+    Report(report::Arguments),
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let asked_for_help = !error.use_stderr();
-            // Nobody is left to tell should standard error be closed.
-            drop(error.print());
-            return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(1) };
-        }
-    };
-    let outcome = match arguments.command {
+    output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
         Command::List(arguments) => list::run(arguments),
         Command::Check(arguments) => check::run(arguments),
-    };
-    match outcome {
-        Ok(Outcome::Complete) => ExitCode::SUCCESS,
-        Ok(Outcome::Partial) => ExitCode::from(2),
-        Ok(Outcome::Nothing) => ExitCode::from(1),
-        // The reader of our output went away, as `head` does: no fault of anybody.
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::from(1)
-        }
-    }
+        Command::Run(arguments) => run::run(arguments),
+        Command::Score(arguments) => score::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
+    }))
 }

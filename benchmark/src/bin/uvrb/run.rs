@@ -1,0 +1,220 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+use uvrb::dataset::{self, Dataset, LoadOptions};
+use uvrb::encoder::{Encoder, PromptStyle, Role};
+use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, evaluate, is_current, subsample};
+use uvrb::manifest::{DatasetSpec, Manifest};
+use uvrb::result::{DatasetResult, Subsample, queries_path, result_path, write_queries};
+use uvrb::run_file::TrecWriter;
+
+use crate::output::{Outcome, print, progress_bar, report, warn};
+use crate::source::SourceOptions;
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  uvrb run ~/UVRB --model Alibaba-NLP/GVE-3B
+  uvrb run ~/UVRB MSRVTT CRB-S --model ./GVE-3B --frames 16 --out results-16
+  uvrb run ~/UVRB --precomputed ~/embeddings --name my-org/my-model
+  uvrb run ~/UVRB MSRVTT --server http://127.0.0.1:8000/v1 --name Qwen/Qwen3-VL-Embedding-2B
+  uvrb run ~/UVRB --baseline mean-colour
+
+Results lie in OUT/<org>__<model>/<revision>/<DATASET>.json. A run that was stopped goes on where it was.")]
+pub(crate) struct Arguments {
+    /// Directory of the data sets.
+    #[arg(value_name = "DATA")]
+    data: PathBuf,
+    /// Data sets [default: those of the manifest that are found in DATA].
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// Where results go.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
+    /// A file of further data sets, in the form of datasets.toml.
+    #[arg(long, value_name = "FILE")]
+    datasets_file: Option<PathBuf>,
+    /// How the prompt of a query is given: system turn, text in front, or none.
+    #[arg(long, value_name = "system|text|none", default_value = "system")]
+    prompt_style: PromptStyle,
+    /// A TOML file of prompts by data set, instead of the manifest's.
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// At most this many queries and about as many documents, for a quick look; the result is marked.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Seed of --limit and of the confidence intervals.
+    #[arg(long, value_name = "S", default_value_t = 42)]
+    seed: u64,
+    /// Use cached frames of `videos_frames/`, taken at F frames per second, where there are any.
+    #[arg(long, value_name = "F")]
+    frame_cache_fps: Option<f64>,
+    /// Also write each ranking as DATASET.trec.
+    #[arg(long)]
+    trec: bool,
+    /// Print JSON lines.
+    #[arg(long)]
+    json: bool,
+    /// Make results anew that are there already.
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    source: SourceOptions,
+}
+
+/// What all data sets of a run share.
+struct Job<'a> {
+    arguments: &'a Arguments,
+    encoder: &'a dyn Encoder,
+    prompts: BTreeMap<String, String>,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+    let manifest = Manifest::builtin_with(arguments.datasets_file.as_deref())?;
+    let specs = select(&manifest, &arguments)?;
+    let prompts = match &arguments.prompts {
+        Some(path) => manifest.read_prompts(path)?,
+        None => BTreeMap::new(),
+    };
+    let encoder = arguments.source.open(&arguments.out)?;
+    let job = Job { arguments: &arguments, encoder: encoder.as_ref(), prompts };
+    let (mut done, mut failed) = (0, 0);
+    for spec in specs {
+        match job.run(spec) {
+            Ok(failures) => {
+                done += 1;
+                failed += failures;
+            }
+            // Without the encoder, the other data sets would fail alike.
+            Err(error) if is_encoder_failure(&error) && done == 0 => return Err(error),
+            Err(error) => {
+                let ends = is_encoder_failure(&error);
+                report(&error.context(spec.id.clone()));
+                failed += 1;
+                if ends {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Outcome::of(done, failed))
+}
+
+fn is_encoder_failure(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(uvrb::Error::Encoder { .. }))
+}
+
+/// The data sets that were named, or those in DATA that the manifest knows.
+fn select<'a>(manifest: &'a Manifest, arguments: &Arguments) -> Result<Vec<&'a DatasetSpec>> {
+    if !arguments.ids.is_empty() {
+        return Ok(arguments.ids.iter().map(|id| manifest.get(id)).collect::<Result<_, _>>()?);
+    }
+    let mut specs = Vec::new();
+    for found in dataset::find(&arguments.data)? {
+        match manifest.get(&found.id) {
+            Ok(spec) => specs.push(spec),
+            Err(error) => warn(&format!("{}: passed over: {error}", found.directory.display())),
+        }
+    }
+    if specs.is_empty() {
+        bail!("no data set of the manifest is in {}: `uvrb list` shows them", arguments.data.display());
+    }
+    Ok(specs)
+}
+
+impl Job<'_> {
+    /// Evaluates one data set and writes its files. Gives the number of inputs that failed.
+    fn run(&self, spec: &DatasetSpec) -> Result<usize> {
+        let options = LoadOptions { frame_cache_fps: self.arguments.frame_cache_fps };
+        let dataset = dataset::load(spec, &self.arguments.data, &options)?;
+        let limit = self.arguments.limit.map(|limit| Subsample { limit, seed: self.arguments.seed });
+        let part = limit.and_then(|limit| subsample(&dataset, limit));
+        let options = EvaluateOptions {
+            prompt_style: self.arguments.prompt_style,
+            prompt: self.prompts.get(&spec.id).unwrap_or(&spec.prompt).clone(),
+            subsample: part.is_some().then_some(limit).flatten(),
+            seed: self.arguments.seed,
+        };
+        let dataset = part.unwrap_or(dataset);
+
+        let planned = describe(&dataset, spec, self.encoder, &options);
+        let info = self.encoder.info();
+        let path = result_path(&self.arguments.out, &info.name, &info.revision, &spec.id);
+        let trec = path.with_extension("trec");
+        if !self.arguments.overwrite && (!self.arguments.trec || trec.exists()) {
+            // A file that cannot be read is made anew.
+            if let Some(stored) = DatasetResult::read(&path).ok().filter(|stored| is_current(stored, &planned)) {
+                self.print(&stored, &path, "  (there already)")?;
+                return Ok(0);
+            }
+        }
+        let Evaluation { result, queries } = self.evaluate(&dataset, spec, &options, &trec)?;
+        write_queries(&queries_path(&path), &queries)?;
+        // Last: where it lies, all of the data set is done.
+        result.write(&path)?;
+        self.print(&result, &path, "")?;
+        Ok(result.counts.map_or(0, |counts| counts.failed_queries + counts.failed_documents))
+    }
+
+    /// Evaluates with a progress bar, naming each input that fails; writes the rankings where they are asked for.
+    fn evaluate(
+        &self,
+        dataset: &Dataset,
+        spec: &DatasetSpec,
+        options: &EvaluateOptions,
+        trec: &Path,
+    ) -> Result<Evaluation> {
+        let bar = progress_bar(dataset.corpus.len() + dataset.queries.len(), "inputs", self.arguments.source.quiet());
+        bar.set_message(spec.id.clone());
+        let mut writer = self.arguments.trec.then(|| TrecWriter::create(trec, &spec.id)).transpose()?;
+        let evaluation = evaluate(dataset, spec, self.encoder, options, &mut |event| {
+            match event {
+                Event::Encoded { role, id, error } => {
+                    bar.inc(1);
+                    if let Some(error) = error {
+                        let side = if role == Role::Query { "query" } else { "document" };
+                        bar.suspend(|| report(&anyhow!("{} {side} {id}: {error}", spec.id)));
+                    }
+                }
+                Event::Ranked { query, ranking } => {
+                    if let Some(writer) = &mut writer {
+                        let ranking = ranking.iter().map(|ranked| (dataset.corpus[ranked.document].id.as_str(), ranked.score));
+                        writer.write(&query.id, ranking)?;
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+        bar.finish_and_clear();
+        let evaluation = evaluation?;
+        if let Some(writer) = writer {
+            writer.finish()?;
+        }
+        Ok(evaluation)
+    }
+
+    /// One line about a result.
+    fn print(&self, result: &DatasetResult, path: &Path, note: &str) -> Result<()> {
+        let score = result.main_score().map_err(|reason| anyhow!(reason))?;
+        let interval = result.confidence_interval.unwrap_or_default();
+        let metric = result.metric.as_deref().unwrap_or_default();
+        if self.arguments.json {
+            let line = serde_json::json!({
+                "dataset": result.task_name, "metric": metric, "score": score, "low": interval.low, "high": interval.high,
+                "subsample": result.subsample, "counts": result.counts, "timing": result.timing, "path": path,
+            });
+            return Ok(print(&line.to_string())?);
+        }
+        let part = if result.subsample.is_some() { "  (part of the data set)" } else { "" };
+        let name = &result.task_name;
+        Ok(print(&format!(
+            "{name:<12} {metric:<5} {score:.4}  [{:.4}, {:.4}]  {}{part}{note}",
+            interval.low,
+            interval.high,
+            path.display()
+        ))?)
+    }
+}

@@ -1,0 +1,147 @@
+//! Where embeddings come from: raw arguments to an encoder.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use uvrb::encoder::{
+    CachedEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder, ServerEncoder,
+    ServerOptions, VideoTransport, checkpoint_revision,
+};
+
+use crate::options::{ModelOptions, PixelOptions, SamplingOptions};
+use crate::output::warn;
+
+/// Dimensions of the baseline `random`.
+const RANDOM_DIM: usize = 256;
+/// What a revision is called that nobody named.
+const NO_REVISION: &str = "unversioned";
+
+/// What embeds: --model, or one of the others.
+#[derive(Args)]
+pub(crate) struct SourceOptions {
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    #[command(flatten)]
+    pixels: PixelOptions,
+    /// Embeddings made elsewhere: DIR/<DATASET>/{queries,corpus}.{npy,parquet,safetensors,jsonl}.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "server", "baseline"], help_heading = "Other encoders")]
+    precomputed: Option<PathBuf>,
+    /// A server with an OpenAI-compatible /embeddings that takes chat messages; OPENAI_API_KEY is sent if set.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "baseline"], requires = "name", help_heading = "Other encoders")]
+    server: Option<String>,
+    /// Send videos to the server as files, or as the sampled frames.
+    #[arg(long, value_enum, default_value = "file", requires = "server", help_heading = "Other encoders")]
+    server_video: ServerVideo,
+    /// Requests to the server under way at once.
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "server", help_heading = "Other encoders")]
+    concurrency: usize,
+    /// Seconds that one request may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "server", help_heading = "Other encoders")]
+    timeout: u64,
+    /// A floor to compare with.
+    #[arg(long, value_enum, conflicts_with = "model", help_heading = "Other encoders")]
+    baseline: Option<Baseline>,
+    /// The model's name in results, as org/model; with --server also the name that the server knows.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where embeddings are kept for the next run [default: OUT/.cache].
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Keep no embeddings.
+    #[arg(long, conflicts_with = "cache")]
+    no_cache: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Baseline {
+    /// A random direction for every content.
+    Random,
+    /// The mean colour of the picture.
+    #[value(alias = "mean-color")]
+    MeanColour,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ServerVideo {
+    File,
+    Frames,
+}
+
+impl SourceOptions {
+    /// The encoder these options mean, behind its cache; `out` is where results go.
+    pub(crate) fn open(&self, out: &Path) -> Result<Box<dyn Encoder>> {
+        let encoder = self.encoder()?;
+        if self.no_cache || !encoder.info().cacheable {
+            return Ok(encoder);
+        }
+        let directory = self.cache.clone().unwrap_or_else(|| out.join(".cache"));
+        Ok(Box::new(CachedEncoder::new(encoder, directory)))
+    }
+
+    pub(crate) fn quiet(&self) -> bool {
+        self.model.quiet
+    }
+
+    fn encoder(&self) -> Result<Box<dyn Encoder>> {
+        if let Some(directory) = &self.precomputed {
+            let name = self.name.clone().unwrap_or_else(|| name_of(directory));
+            return Ok(Box::new(PrecomputedEncoder::open(directory, name, self.revision())?));
+        }
+        if let Some(url) = &self.server {
+            return self.server(url);
+        }
+        match self.baseline {
+            Some(Baseline::Random) => Ok(Box::new(RandomEncoder::new(RANDOM_DIM, 0)?)),
+            Some(Baseline::MeanColour) => Ok(Box::new(MeanColourEncoder::new(self.sampling.sampling()?))),
+            None => self.model(),
+        }
+    }
+
+    fn model(&self) -> Result<Box<dyn Encoder>> {
+        let Some(given) = &self.model.model else {
+            bail!("nothing to score: give --model, --precomputed, --server or --baseline");
+        };
+        let (sampling, pixels) = (self.sampling.sampling()?, self.pixels.pixels()?);
+        let resolved = self.model.resolve()?;
+        // A local directory has no commit: what is in it tells it from others of its name.
+        let (name, revision) = match resolved.revision {
+            Some(revision) => (resolved.id, revision),
+            None => (name_of(Path::new(given)), checkpoint_revision(&resolved.directory)?),
+        };
+        let name = self.name.clone().unwrap_or(name);
+        let embedder = self.model.load(resolved.directory, sampling, pixels)?;
+        let on_warning = |id: &str, warning: &str| warn(&format!("{id}: {warning}"));
+        Ok(Box::new(ModelEncoder::new(embedder, name, revision).on_warning(on_warning)))
+    }
+
+    fn server(&self, url: &str) -> Result<Box<dyn Encoder>> {
+        let name = self.name.clone().context("--server needs --name, the model as the server calls it")?;
+        let pixels = self.pixels.pixels()?;
+        let options = ServerOptions {
+            api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
+            concurrency: self.concurrency.max(1),
+            timeout: Duration::from_secs(self.timeout.max(1)),
+            video: match self.server_video {
+                ServerVideo::File => VideoTransport::File,
+                ServerVideo::Frames => VideoTransport::Frames(self.sampling.sampling()?),
+            },
+            max_pixels: pixels.max_pixels,
+            ..ServerOptions::new(url, name.as_str())
+        };
+        Ok(Box::new(ServerEncoder::new(options, name, self.revision())?))
+    }
+
+    fn revision(&self) -> String {
+        self.model.revision.clone().unwrap_or_else(|| NO_REVISION.to_owned())
+    }
+}
+
+/// The last part of a path, also of `.` and `model/`.
+fn name_of(path: &Path) -> String {
+    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    resolved.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,99 @@
+//! The embedder of this repository.
+
+use std::collections::BTreeMap;
+
+use gve::{EmbedError, Embedder, Input};
+use serde_json::{Value, json};
+
+use super::{Emit, EncodeError, Encoder, EncoderInfo, Request};
+use crate::Error;
+
+/// Is told the id of an item and what was odd about it.
+pub type OnWarning = dyn Fn(&str, &str) + Send + Sync;
+
+/// A model that gve runs itself.
+pub struct ModelEncoder {
+    embedder: Embedder,
+    info: EncoderInfo,
+    on_warning: Option<Box<OnWarning>>,
+}
+
+impl ModelEncoder {
+    /// An encoder around `embedder`, whose weights are `revision` of `name`.
+    pub fn new(embedder: Embedder, name: impl Into<String>, revision: impl Into<String>) -> Self {
+        let settings = settings(&embedder);
+        let info = EncoderInfo { name: name.into(), revision: revision.into(), settings, cacheable: true };
+        Self { embedder, info, on_warning: None }
+    }
+
+    /// Tells `on_warning` of inputs that were embedded but had something odd about them, such as frames that
+    /// could not be decoded.
+    #[must_use]
+    pub fn on_warning(mut self, on_warning: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
+        self.on_warning = Some(Box::new(on_warning));
+        self
+    }
+}
+
+/// What besides the weights decides on an embedding. The version of gve is among them: embeddings of an older
+/// one may differ.
+fn settings(embedder: &Embedder) -> BTreeMap<String, Value> {
+    let device = match embedder.device().location() {
+        candle_core::DeviceLocation::Cpu => "cpu",
+        candle_core::DeviceLocation::Cuda { .. } => "cuda",
+        candle_core::DeviceLocation::Metal { .. } => "metal",
+    };
+    #[cfg_attr(not(feature = "video"), expect(unused_mut))]
+    let mut settings = BTreeMap::from([
+        ("device", json!(device)),
+        ("dtype", json!(embedder.dtype().as_str())),
+        ("gve_version", json!(env!("CARGO_PKG_VERSION"))),
+        ("instruction", json!(embedder.instruction())),
+        ("max_length", json!(embedder.max_length())),
+        ("max_pixels", json!(embedder.pixels().max_pixels)),
+        ("min_pixels", json!(embedder.pixels().min_pixels)),
+        ("sampling", json!(embedder.sampling())),
+    ]);
+    #[cfg(feature = "video")]
+    settings.insert(
+        "seeking",
+        match embedder.video_options().seeking {
+            gve::video::Seeking::Exact => json!("exact"),
+            gve::video::Seeking::Approximate => json!("approximate"),
+        },
+    );
+    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+impl Encoder for ModelEncoder {
+    fn info(&self) -> &EncoderInfo {
+        &self.info
+    }
+
+    /// Decodes ahead of the model. Results come in the order of the items.
+    fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
+        let inputs: Vec<Input> = request.items.iter().map(|item| item.input.clone()).collect();
+        let mut results = self.embedder.embed_iter(inputs);
+        for (index, item) in request.items.iter().enumerate() {
+            let result = match results.next() {
+                Some(Ok(embedding)) => {
+                    if let Some(on_warning) = &self.on_warning {
+                        embedding.warnings().iter().for_each(|warning| on_warning(item.id, warning));
+                    }
+                    Ok(embedding.into_vec())
+                }
+                Some(Err(EmbedError::Job(reason))) => return Err(self.failed(reason)),
+                Some(Err(error)) => Err(EncodeError(error.to_string())),
+                None => return Err(self.failed(format!("it ended before item {}", item.id))),
+            };
+            emit(index, result)?;
+        }
+        Ok(())
+    }
+}
+
+impl ModelEncoder {
+    fn failed(&self, reason: String) -> Error {
+        Error::Encoder { encoder: self.info.name.clone(), reason }
+    }
+}

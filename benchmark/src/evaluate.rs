@@ -1,1 +1,0 @@
-//! From a data set and an encoder to a result.

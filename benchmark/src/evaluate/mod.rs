@@ -1,0 +1,209 @@
+//! From a data set and an encoder to a result: the room that joins data, embeddings, rankings and scores.
+//!
+//! Every query counts. A query that cannot be embedded scores 0, and so does one whose relevant documents
+//! could not be embedded, since they cannot be found: [`FAILURE_RULE`] says so in each result.
+
+mod encode;
+mod subsample;
+
+use std::time::Instant;
+
+pub use subsample::subsample;
+
+use crate::Error;
+use crate::dataset::{Dataset, Query};
+use crate::encoder::{EncodeError, Encoder, PromptStyle, Role};
+use crate::manifest::DatasetSpec;
+use crate::metrics::{self, QueryScores};
+use crate::ranking::{DEPTH, RankableCorpus, Ranked, UnitRows, rank};
+use crate::result::{
+    Counts, DatasetResult, ModelReference, QueryRecord, RankedDocument, SPLIT, Subsample, SubsetScores, Timing,
+};
+use crate::statistics::mean_interval;
+use encode::{Failures, encode};
+
+/// What failures do to a score, in the words of the result file.
+pub const FAILURE_RULE: &str = "Every query counts: one that could not be embedded scores 0, and a document that could \
+     not be embedded is not retrieved.";
+
+/// Documents of each query's ranking that its record keeps.
+const RECORDED: usize = 10;
+
+/// How a data set is evaluated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvaluateOptions {
+    /// How the prompt is put to the encoder.
+    pub prompt_style: PromptStyle,
+    /// The prompt of the queries; the manifest's, unless the user gave another.
+    pub prompt: String,
+    /// Set where the data set was cut down with [`subsample`] before.
+    pub subsample: Option<Subsample>,
+    /// Seed of the confidence interval.
+    pub seed: u64,
+}
+
+/// What happens on the way.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// An input has its embedding, or failed for good.
+    Encoded {
+        /// Its side.
+        role: Role,
+        /// Its id.
+        id: &'a str,
+        /// Why it failed.
+        error: Option<&'a EncodeError>,
+    },
+    /// A query has its ranking, best first; the document is a row of the corpus.
+    Ranked {
+        /// The query.
+        query: &'a Query,
+        /// Its best documents.
+        ranking: &'a [Ranked],
+    },
+}
+
+/// What comes of an evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// The result file's content.
+    pub result: DatasetResult,
+    /// One for each query, in the data set's order.
+    pub queries: Vec<QueryRecord>,
+}
+
+/// All of a result that is known before anything is embedded. A stored result that agrees in this need not be
+/// made again.
+pub fn describe(
+    dataset: &Dataset,
+    spec: &DatasetSpec,
+    encoder: &dyn Encoder,
+    options: &EvaluateOptions,
+) -> DatasetResult {
+    let info = encoder.info();
+    DatasetResult {
+        task_name: spec.id.clone(),
+        dataset_revision: dataset.revision.clone(),
+        gve_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        model: Some(ModelReference { name: info.name.clone(), revision: info.revision.clone() }),
+        settings: info.settings.clone(),
+        prompt_style: Some(options.prompt_style.to_string()),
+        prompt: (options.prompt_style != PromptStyle::None).then(|| options.prompt.clone()),
+        metric: Some(spec.metric.to_string()),
+        counts: Some(Counts {
+            queries: dataset.queries.len(),
+            corpus: dataset.corpus.len(),
+            failure_rule: FAILURE_RULE.to_owned(),
+            ..Counts::default()
+        }),
+        subsample: options.subsample,
+        ..DatasetResult::default()
+    }
+}
+
+/// Whether `stored` came of the same data, model and settings as `planned` describes, without a failure.
+pub fn is_current(stored: &DatasetResult, planned: &DatasetResult) -> bool {
+    let described = DatasetResult {
+        scores: Default::default(),
+        evaluation_time: None,
+        confidence_interval: None,
+        timing: None,
+        ..stored.clone()
+    };
+    described == *planned
+}
+
+/// Embeds, ranks and scores `dataset`. `observe` is told of every input and ranking; its error ends the job.
+///
+/// # Errors
+/// [`Error`] where the encoder cannot go on or `observe` fails. A single input that fails is an event and counts in
+/// the result.
+pub fn evaluate(
+    dataset: &Dataset,
+    spec: &DatasetSpec,
+    encoder: &dyn Encoder,
+    options: &EvaluateOptions,
+    observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
+) -> Result<Evaluation, Error> {
+    let start = Instant::now();
+    let cached_before = encoder.from_cache();
+
+    let ids: Vec<&str> = dataset.corpus.iter().map(|document| document.id.as_str()).collect();
+    let mut corpus = RankableCorpus::builder(&ids);
+    let mut insert = |index: usize, embedding: &[f32], id: &str| corpus.insert(index, embedding, id);
+    let failed_documents = encode(dataset, Role::Document, encoder, options, &mut insert, observe)?;
+    let corpus = corpus.finish();
+    let corpus_seconds = start.elapsed().as_secs_f64();
+
+    let mut queries = UnitRows::new(dataset.queries.len());
+    let mut insert = |index: usize, embedding: &[f32], id: &str| queries.insert(index, embedding, id);
+    let failed_queries = encode(dataset, Role::Query, encoder, options, &mut insert, observe)?;
+    let queries_seconds = start.elapsed().as_secs_f64() - corpus_seconds;
+
+    let (scores, records) = score(dataset, spec, queries, &corpus, &failed_queries, observe)?;
+    let mean = metrics::mean(&scores);
+    let main: Vec<f64> = records.iter().map(|record| record.score).collect();
+
+    let mut result = describe(dataset, spec, encoder, options);
+    let subset = SubsetScores::new(mean.main(spec.metric), &mean.named());
+    result.scores.insert(SPLIT.to_owned(), vec![subset]);
+    result.confidence_interval = Some(mean_interval(&main, options.seed));
+    if let Some(counts) = &mut result.counts {
+        counts.failed_queries = failed_queries.len();
+        counts.failed_documents = failed_documents.len();
+    }
+    let failed = failed_queries.len() + failed_documents.len();
+    let from_cache = encoder.from_cache() - cached_before;
+    let embedded = (dataset.queries.len() + dataset.corpus.len()).saturating_sub(failed + from_cache);
+    let encoding_seconds = queries_seconds + corpus_seconds;
+    let evaluation_time = start.elapsed().as_secs_f64();
+    result.evaluation_time = Some(evaluation_time);
+    result.timing = Some(Timing {
+        queries_seconds,
+        corpus_seconds,
+        ranking_seconds: evaluation_time - encoding_seconds,
+        embedded,
+        from_cache,
+        items_per_second: (embedded > 0).then(|| embedded as f64 / encoding_seconds),
+    });
+    Ok(Evaluation { result, queries: records })
+}
+
+/// Ranks the corpus for every query, and scores what comes out.
+fn score(
+    dataset: &Dataset,
+    spec: &DatasetSpec,
+    queries: UnitRows,
+    corpus: &RankableCorpus,
+    failures: &Failures,
+    observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
+) -> Result<(Vec<QueryScores>, Vec<QueryRecord>), Error> {
+    let record = |query: &Query| QueryRecord { qid: query.id.clone(), ..QueryRecord::default() };
+    let mut records: Vec<QueryRecord> = dataset.queries.iter().map(record).collect();
+    for (query, error) in failures {
+        records[*query].failed = Some(error.0.clone());
+    }
+    let mut scores = vec![QueryScores::default(); dataset.queries.len()];
+    let (queries, indices) = queries.finish();
+    let candidates = |row: usize| dataset.queries[indices[row]].candidates.as_deref();
+    rank(queries.view(), corpus, &candidates, DEPTH, &mut |row, ranking| {
+        let index = indices[row];
+        let query = &dataset.queries[index];
+        observe(Event::Ranked { query, ranking })?;
+        scores[index] = metrics::score_query(query, ranking.iter().map(|ranked| ranked.document));
+        let named = |ranked: &Ranked| RankedDocument {
+            id: dataset.corpus[ranked.document].id.clone(),
+            score: ranked.score,
+        };
+        let is_positive = |ranked: &Ranked| query.positives.iter().any(|p| p.document == ranked.document);
+        let first = ranking.iter().position(is_positive);
+        let record = &mut records[index];
+        record.score = scores[index].main(spec.metric);
+        record.first_positive_rank = first.map(|first| first + 1);
+        record.first_positive = first.map(|first| named(&ranking[first]));
+        record.top = ranking.iter().take(RECORDED).map(named).collect();
+        Ok(())
+    })?;
+    Ok((scores, records))
+}

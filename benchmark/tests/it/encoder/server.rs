@@ -1,0 +1,172 @@
+//! The client against a server that misbehaves.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use gve::Input;
+use serde_json::json;
+use uvrb::encoder::{RetryOptions, ServerEncoder, ServerOptions};
+
+use super::stub::{Answer, DIM, Received, Stub};
+use super::{encode, try_encode};
+
+const RETRIES: usize = 3;
+
+/// Impatient, so that tests are quick.
+fn options(base_url: &str) -> ServerOptions {
+    ServerOptions {
+        concurrency: 1,
+        timeout: Duration::from_millis(700),
+        retry: RetryOptions {
+            retries: RETRIES as u32,
+            first_delay: Duration::from_millis(1),
+            max_delay: Duration::from_millis(5),
+        },
+        ..ServerOptions::new(base_url, "acme/tiny")
+    }
+}
+
+fn client(options: ServerOptions) -> ServerEncoder {
+    ServerEncoder::new(options, "acme/tiny", "r1").unwrap()
+}
+
+fn text(text: &'static str) -> (&'static str, Input) {
+    (text, Input::text(text))
+}
+
+const QUIET: Duration = Duration::from_millis(900);
+
+type Misbehaviour = fn(&Received) -> Answer;
+
+#[test]
+fn what_passes_is_tried_again() {
+    let faults: [(&str, Misbehaviour); 7] = [
+        ("429", |_| Answer::status(429)),
+        ("500", |_| Answer::status(500)),
+        ("503", |_| Answer::status(503)),
+        ("408", |_| Answer::status(408)),
+        ("silence", |_| Answer::Silence(QUIET)),
+        ("half-closed", |_| Answer::HalfClosed),
+        ("closed", |_| Answer::Closed),
+    ];
+    for (name, fault) in faults {
+        let stub =
+            Stub::start(move |n, request| if n < 2 { fault(request) } else { Answer::embedding(request) });
+        let results = encode(&client(options(&stub.base_url)), &[text("a")]);
+        assert_eq!(results[0].as_ref().map(Vec::len), Ok(DIM), "{name}");
+        assert_eq!(stub.requests().len(), 3, "{name}");
+    }
+}
+
+#[test]
+fn what_never_passes_is_the_error_of_its_item() {
+    let tries = RETRIES + 1;
+    let faults: [(&str, Misbehaviour, &str, usize); 9] = [
+        ("500", |_| Answer::status(500), "sent 500", tries),
+        ("silence", |_| Answer::Silence(QUIET), "timeout", tries),
+        ("half-closed", |_| Answer::HalfClosed, "4 tries", tries),
+        ("400", |_| Answer::status(400), "sent 400", 1),
+        ("413", |_| Answer::status(413), "413", 1),
+        ("no JSON", |_| Answer::ok("<html>"), "no embedding", 1),
+        ("NaN", |_| Answer::ok(r#"{"data": [{"embedding": [NaN, 1]}]}"#), "no embedding", 1),
+        ("null", |_| Answer::ok(r#"{"data": [{"embedding": [null, 1]}]}"#), "null", 1),
+        ("other width", |_| Answer::ok(r#"{"data": [{"embedding": [1, 2]}]}"#), "dimension 2", 1),
+    ];
+    for (name, fault, named, requests) in faults {
+        let stub = Stub::start(move |_, request| {
+            if request.body.to_string().contains("bad") { fault(request) } else { Answer::embedding(request) }
+        });
+        let results = encode(&client(options(&stub.base_url)), &[text("a"), text("bad"), text("b")]);
+        assert!(results[0].is_ok() && results[2].is_ok(), "{name}");
+        let error = results[1].as_ref().unwrap_err().to_string();
+        assert!(error.contains(named) && !error.contains('\n'), "{name}: {error}");
+        assert_eq!(stub.requests().len(), requests + 2, "{name}");
+    }
+}
+
+#[test]
+fn what_no_input_would_change_ends_the_job() {
+    let tries = RETRIES + 1;
+    let redirect =
+        |_: &Received| Answer::Status(307, vec![("location", "http://127.0.0.1:1/".into())], String::new());
+    let faults: [(Misbehaviour, &str, usize); 6] = [
+        (|_| Answer::status(401), "API key", 1),
+        (|_| Answer::status(403), "API key", 1),
+        (|_| Answer::status(404), "base URL", 1),
+        (redirect, "307", 1),
+        (|_| Answer::status(429), "sent 429", tries),
+        (|_| Answer::status(503), "sent 503", tries),
+    ];
+    for (fault, named, requests) in faults {
+        let stub = Stub::start(move |_, request| fault(request));
+        let error = try_encode(&client(options(&stub.base_url)), &[text("a"), text("b")]).unwrap_err();
+        assert!(matches!(error, uvrb::Error::Encoder { .. }));
+        let message = error.to_string();
+        assert!(message.contains(named) && message.contains(&stub.base_url), "{message}");
+        assert_eq!(stub.requests().len(), requests, "{named}");
+    }
+}
+
+#[test]
+fn nobody_at_the_address_ends_the_job() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base_url = format!("http://{}/v1", free.local_addr().unwrap());
+    drop(free);
+    let error = try_encode(&client(options(&base_url)), &[text("a"), text("b")]).unwrap_err();
+    assert!(matches!(error, uvrb::Error::Encoder { .. }));
+    assert!(error.to_string().contains(&base_url) && error.to_string().contains("4 tries"), "{error}");
+    for base_url in ["", "localhost:8000", "ftp://localhost/v1", "http://"] {
+        let error = ServerEncoder::new(options(base_url), "m", "r").err().unwrap().to_string();
+        assert!(error.contains("not a base URL"), "{error}");
+    }
+}
+
+#[test]
+fn retry_after_is_honoured() {
+    let stub = Stub::start(|n, request| match n {
+        0 => Answer::Status(429, vec![("retry-after", "1".into())], String::new()),
+        _ => Answer::embedding(request),
+    });
+    let start = Instant::now();
+    assert!(encode(&client(options(&stub.base_url)), &[text("a")])[0].is_ok());
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_request_is_what_the_api_asks_for() {
+    let stub = Stub::start(|_, request| Answer::embedding(request));
+    let mut options = options(&format!("{}/", stub.base_url));
+    options.api_key = Some("secret".into());
+    options.extra.insert("add_generation_prompt".into(), json!(true));
+    let input = Input::text("a dog").with_instruction("Find it.");
+    assert!(encode(&client(options), &[("a", input)])[0].is_ok());
+    let [Received { path, authorization, body }] = <[_; 1]>::try_from(stub.requests()).unwrap();
+    assert_eq!((path.as_str(), authorization.as_deref()), ("/v1/embeddings", Some("Bearer secret")));
+    let expected = json!({
+        "model": "acme/tiny",
+        "messages": [
+            {"role": "system", "content": "Find it."},
+            {"role": "user", "content": [{"type": "text", "text": "a dog"}]},
+        ],
+        "encoding_format": "float",
+        "add_generation_prompt": true,
+    });
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn requests_are_under_way_together_but_not_more_than_allowed() {
+    static NOW: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    let stub = Stub::start(|_, request| {
+        MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+        NOW.fetch_sub(1, Ordering::SeqCst);
+        Answer::embedding(request)
+    });
+    let options =
+        ServerOptions { concurrency: 3, timeout: Duration::from_secs(30), ..options(&stub.base_url) };
+    let results = encode(&client(options), &["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(text));
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(MOST.load(Ordering::SeqCst), 3);
+}

@@ -1,0 +1,194 @@
+//! From result files to the numbers of the paper, and what a report says of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use uvrb::report::aggregate::{Ability, Aggregate};
+use uvrb::report::correlation::Method;
+use uvrb::report::published::published_models;
+use uvrb::report::{Report, csv, json, markdown, table};
+use uvrb::result::{ModelResults, Subsample, load_results, result_path};
+
+use crate::result::plain;
+
+/// How far a mean of numbers with three digits may be from the mean's own three digits.
+const TOLERANCE: f64 = 0.0011;
+
+/// Where the paper's table of abilities does not follow from its table of data sets.
+const MISPRINTS: [(&str, &str); 4] =
+    [("GME-2B", "AVG"), ("VLM2Vec-V2", "AVG"), ("VLM2Vec-V2", "TXT"), ("VLM2Vec-V2", "CG")];
+
+/// Writes a result file for each score, as `uvrb run` would.
+pub fn write_results<'a>(out: &Path, model: &str, scores: impl IntoIterator<Item = (&'a String, &'a f64)>) {
+    for (dataset, score) in scores {
+        plain(dataset, *score).write(&result_path(out, model, "main", dataset)).unwrap();
+    }
+}
+
+pub fn load(out: &Path) -> Vec<ModelResults> {
+    let (models, errors) = load_results(out, &|_| Ok(()));
+    assert!(errors.is_empty(), "{errors:?}");
+    models
+}
+
+fn by_code(aggregate: &Aggregate) -> BTreeMap<&'static str, f64> {
+    let mut scores = BTreeMap::from([("AVG", aggregate.average.unwrap())]);
+    scores.extend(Ability::ALL.map(|ability| (ability.code(), aggregate.ability(ability).unwrap())));
+    scores
+}
+
+#[test]
+fn published_data_sets_give_published_abilities() {
+    let directory = tempfile::tempdir().unwrap();
+    let published = published_models().unwrap();
+    for model in &published {
+        write_results(directory.path(), &format!("paper/{}", model.name), &model.datasets);
+    }
+    let models = load(directory.path());
+    assert_eq!(models.len(), 16);
+    let report = Report::new(&models, Vec::new(), None).unwrap();
+    let mut compared = 0;
+    for paper in &published {
+        let name = format!("paper__{}@main", paper.name);
+        let model = report.models.iter().find(|model| model.name == name).unwrap();
+        for (code, found) in by_code(&model.aggregate) {
+            let printed = paper.abilities_as_printed[code];
+            let misprint = MISPRINTS.contains(&(paper.name.as_str(), code));
+            let within = (found - printed).abs() <= TOLERANCE;
+            assert_eq!(within, !misprint, "{} {code}: {found:.4} from its data sets, {printed} printed", paper.name);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 160);
+    // The one misprint whose right value the spec tells.
+    let gme = report.models.iter().find(|model| model.name == "paper__GME-2B@main").unwrap();
+    assert!((gme.aggregate.average.unwrap() - 0.516).abs() <= TOLERANCE);
+}
+
+#[test]
+fn the_average_of_data_sets_is_the_papers() {
+    let text = include_str!("../../published/published_datasets.csv");
+    for (model, line) in published_models().unwrap().iter().zip(text.lines().skip(1)) {
+        let printed: f64 = line.split(',').nth(1).unwrap().parse().unwrap();
+        let found = Aggregate::of(&model.datasets).average_datasets.unwrap();
+        assert!((found - printed).abs() <= TOLERANCE, "{}: {found:.4}, {printed} printed", model.name);
+    }
+}
+
+/// A model that lacks CMRB, has a sub-sample of MSRVTT, and a data set of its own.
+fn some_results(out: &Path) -> Vec<ModelResults> {
+    let mut scores = published_models().unwrap().pop().unwrap().datasets;
+    scores.remove("CMRB");
+    scores.insert("my|own".into(), 0.5);
+    scores.insert("CRB-G".into(), 0.9);
+    write_results(out, "org/mine", &scores);
+    let path = result_path(out, "org/mine", "main", "MSRVTT");
+    let mut result = plain("MSRVTT", 0.25);
+    result.subsample = Some(Subsample { limit: 100, seed: 7 });
+    result.write(&path).unwrap();
+    load(out)
+}
+
+fn some_report(against: Option<&str>) -> Report {
+    let directory = tempfile::tempdir().unwrap();
+    Report::new(&some_results(directory.path()), vec!["my|own".into()], against).unwrap()
+}
+
+#[test]
+fn json_has_the_form_that_programs_rely_on() {
+    let value: Value = serde_json::from_str(&json::render(&some_report(None)).unwrap()).unwrap();
+    let mine = &value["models"]["org__mine@main"];
+    assert_eq!(value["models"].as_object().unwrap().len(), 1, "the paper's are apart");
+    assert_eq!(mine["datasets"].as_object().unwrap().len(), 17);
+    assert_eq!(mine["datasets"]["CRB-G"], 0.9);
+    assert_eq!(mine["datasets"]["my|own"], 0.5);
+    for missing in [&mine["datasets"]["CMRB"], &mine["abilities"]["T"], &mine["abilities"]["FG"]] {
+        assert!(missing.is_null());
+    }
+    for missing in [&mine["abilities"]["TXT"], &mine["abilities"]["AVG"], &mine["avg_datasets"]] {
+        assert!(missing.is_null());
+    }
+    assert_eq!(mine["abilities"].as_object().unwrap().len(), 10);
+    assert!((mine["abilities"]["CG"].as_f64().unwrap() - (0.25 + 0.433 + 0.9) / 3.0).abs() < 1e-12);
+    assert_eq!(mine["subsampled"]["MSRVTT"]["limit"], 100);
+    assert_eq!(value["published"].as_object().unwrap().len(), 16);
+    assert_eq!(value["published"]["GME-2B"]["abilities_as_printed"]["AVG"], 0.416);
+    assert_eq!(value["against"], "GVE-7B");
+    let difference = value["differences"]["org__mine@main"]["datasets"]["CRB-G"].as_f64().unwrap();
+    assert!((difference - 0.035).abs() < 1e-12);
+    assert_eq!(value["correlations"]["models"][0][0], 16, "a sub-sampled model is left out");
+}
+
+#[test]
+fn the_baseline_is_chosen_by_name() {
+    let report = some_report(Some("CLIP4Clip"));
+    let crb_g = report.dataset_table().rows[0][3];
+    assert!((crb_g.difference.unwrap() - (0.9 - 0.511)).abs() < 1e-12);
+    let itself = some_report(Some("org__mine@main"));
+    assert!(itself.dataset_table().rows.iter().flatten().all(|cell| cell.difference.is_none()));
+
+    let directory = tempfile::tempdir().unwrap();
+    let models = some_results(directory.path());
+    let message = Report::new(&models, Vec::new(), Some("GVE-8B")).unwrap_err().to_string();
+    assert!(message.contains("GVE-8B") && message.contains("GVE-7B") && message.contains("org__mine@main"));
+}
+
+#[test]
+fn text_shows_what_is_missing_and_what_is_sub_sampled() {
+    let text = table::render(&some_report(None));
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    // AVG TXT CMP VIS CG FG LC S T PR
+    let mine = words(line("org__mine@main"));
+    assert_eq!(mine[1..3], ["-", "-"]);
+    assert_eq!(mine[5], "0.528*");
+    assert_eq!(mine[9], "-");
+    assert_eq!(words(line("  against GVE-7B"))[2..], ["-", "-", "0.000", "0.000", "-0.060", "-", "0.000", "0.000", "-", "0.000"]);
+    assert!(line("GVE-7B").contains("0.600"));
+    assert!(text.contains("(Pearson, n = 16 models)") && text.contains("(Spearman, n = 16 models)"));
+    assert!(text.contains("* org__mine@main") && text.contains("seed 7"));
+    assert!(text.lines().take_while(|line| !line.starts_with("AVG of")).all(|line| line.chars().count() <= 118));
+}
+
+#[test]
+fn markdown_and_csv_hold_every_model_once() {
+    let report = some_report(None);
+    let text = markdown::render(&report);
+    assert!(text.contains(r"| **org\_\_mine@main** | - |"), "{text}");
+    assert!(text.contains(r"my\|own"), "a name is no column: {text}");
+    for table in text.split("\n\n").filter(|block| block.starts_with("| ")) {
+        let bars = |line: &str| line.replace(r"\|", "").matches('|').count();
+        let mut lines = table.lines();
+        let head = bars(lines.next().unwrap());
+        assert!(lines.all(|line| bars(line) == head), "{table}");
+    }
+
+    let text = csv::render(&report);
+    let lines: Vec<Vec<_>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines.len(), 1 + 2 + 16);
+    assert!(lines.iter().all(|line| line.len() == 3 + 10 + 1 + 17 + 1), "{text}");
+    let column = |name: &str| lines[0].iter().position(|head| *head == name).unwrap();
+    assert_eq!(lines[1][column("CRB-G")], "0.900000");
+    assert_eq!(lines[1][column("CMRB")], "");
+    assert_eq!(lines[2][column("value")], "difference to GVE-7B");
+    assert_eq!(lines[2][column("CRB-G")], "0.035000");
+    assert_eq!(lines[1][column("subsampled")], "MSRVTT");
+}
+
+/// numpy.corrcoef and scipy.stats.spearmanr over the 16 rows as computed from table 1; made by
+/// `tests/fixtures/correlations.py`.
+#[test]
+fn correlations_of_the_paper_s_models() {
+    let report = Report::new(&[], Vec::new(), None).unwrap();
+    let expected: Value = serde_json::from_str(include_str!("../fixtures/correlations.json")).unwrap();
+    for (method, name) in [(Method::Pearson, "pearson"), (Method::Spearman, "spearman")] {
+        for (a, row) in report.correlations(method).iter().enumerate() {
+            for (b, found) in row.iter().enumerate() {
+                let expected = expected[name][a][b].as_f64().unwrap();
+                assert!((found.value.unwrap() - expected).abs() < 1e-9, "{name} {a} {b}");
+                assert_eq!(found.models, 16);
+            }
+        }
+    }
+}
