@@ -134,6 +134,8 @@ pub fn mean<'a>(queries: impl IntoIterator<Item = &'a QueryScores>) -> QueryScor
 }
 
 #[cfg(test)]
+// Tables of cases are best read as tables.
+#[allow(clippy::type_complexity)]
 mod tests {
     use super::*;
 

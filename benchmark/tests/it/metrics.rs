@@ -209,19 +209,23 @@ fn a_written_run_reads_back_to_the_bit_and_in_the_same_order() {
 
 #[test]
 fn extreme_scores_read_back_to_the_bit() {
-    let dataset = small_dataset();
+    // Patterns over the whole range of f32, with its ends.
+    let patterns = (0..5000_u32).map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761)));
+    let ends = [f32::MAX, f32::MIN, f32::MIN_POSITIVE, f32::from_bits(1), -0.0];
+    let scores: Vec<f32> = patterns.chain(ends).filter(|score| score.is_finite()).collect();
+    let ids: Vec<String> = (0..scores.len()).map(|i| i.to_string()).collect();
+    let dataset = Dataset { corpus: ids.iter().map(|id| document(id)).collect(), ..small_dataset() };
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run");
-    // Patterns over the whole range of f32, with its ends.
-    let patterns = (0..5000_u32).map(|i| i.wrapping_mul(2_654_435_761));
-    let scores = patterns.map(f32::from_bits).chain([f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1), -0.0]);
-    for score in scores.filter(|score| score.is_finite()) {
-        for format in [RunFormat::Trec { tag: "t".into() }, RunFormat::JsonLines] {
-            let mut writer = RunWriter::create(&path, format).unwrap();
-            writer.write("q1", [("a", score)]).unwrap();
-            writer.finish().unwrap();
-            let run = Run::read(&path, &dataset).unwrap();
-            assert_eq!(run.rankings[0].as_ref().unwrap()[0].score.to_bits(), score.to_bits(), "{score}");
+    for format in [RunFormat::Trec { tag: "t".into() }, RunFormat::JsonLines] {
+        let mut writer = RunWriter::create(&path, format).unwrap();
+        writer.write("q1", ids.iter().map(String::as_str).zip(scores.iter().copied())).unwrap();
+        writer.finish().unwrap();
+        let run = Run::read(&path, &dataset).unwrap();
+        let ranking = run.rankings[0].as_ref().unwrap();
+        assert_eq!(ranking.len(), scores.len());
+        for ranked in ranking {
+            assert_eq!(ranked.score.to_bits(), scores[ranked.document].to_bits());
         }
     }
 }
