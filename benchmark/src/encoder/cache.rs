@@ -164,7 +164,7 @@ impl<E: Encoder> Encoder for CachedEncoder<E> {
         self.inner.info()
     }
 
-    fn from_cache(&self) -> usize {
+    fn cache_hits(&self) -> usize {
         let CacheStatistics { hits, shared, .. } = self.statistics();
         hits + shared
     }

@@ -99,7 +99,7 @@ pub trait Encoder: Sync {
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error>;
 
     /// Items so far whose embedding was at hand, so that nothing was computed for them.
-    fn from_cache(&self) -> usize {
+    fn cache_hits(&self) -> usize {
         0
     }
 }
@@ -113,8 +113,8 @@ impl<E: Encoder + ?Sized> Encoder for Box<E> {
         (**self).encode(request, emit)
     }
 
-    fn from_cache(&self) -> usize {
-        (**self).from_cache()
+    fn cache_hits(&self) -> usize {
+        (**self).cache_hits()
     }
 }
 
@@ -127,8 +127,8 @@ impl<E: Encoder + ?Sized> Encoder for &E {
         (**self).encode(request, emit)
     }
 
-    fn from_cache(&self) -> usize {
-        (**self).from_cache()
+    fn cache_hits(&self) -> usize {
+        (**self).cache_hits()
     }
 }
 

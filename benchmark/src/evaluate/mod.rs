@@ -128,7 +128,7 @@ pub fn evaluate(
     observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<Evaluation, Error> {
     let start = Instant::now();
-    let cached_before = encoder.from_cache();
+    let cached_before = encoder.cache_hits();
 
     let ids: Vec<&str> = dataset.corpus.iter().map(|document| document.id.as_str()).collect();
     let mut corpus = RankableCorpus::builder(&ids);
@@ -155,7 +155,7 @@ pub fn evaluate(
         counts.failed_documents = failed_documents.len();
     }
     let failed = failed_queries.len() + failed_documents.len();
-    let from_cache = encoder.from_cache() - cached_before;
+    let from_cache = encoder.cache_hits() - cached_before;
     let embedded = (dataset.queries.len() + dataset.corpus.len()).saturating_sub(failed + from_cache);
     let encoding_seconds = queries_seconds + corpus_seconds;
     let evaluation_time = start.elapsed().as_secs_f64();
