@@ -44,7 +44,7 @@ enum Command {
     /// Verify a download: counts, ids, media.
     Check(check::Arguments),
     /// Embed, rank and score.
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Score a ranking made elsewhere, without any model.
     Score(score::Arguments),
     /// Test whether one model is better than another.
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
         Command::List(arguments) => list::run(arguments),
         Command::Check(arguments) => check::run(arguments),
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Score(arguments) => score::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Report(arguments) => report::run(arguments),

@@ -79,15 +79,15 @@ struct Job<'a> {
     prompts: BTreeMap<String, String>,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let manifest = Manifest::builtin_with(arguments.datasets_file.as_deref())?;
-    let specs = select(&manifest, &arguments)?;
+    let specs = select(&manifest, arguments)?;
     let prompts = match &arguments.prompts {
         Some(path) => manifest.read_prompts(path)?,
         None => BTreeMap::new(),
     };
     let encoder = arguments.source.open(&arguments.out)?;
-    let job = Job { arguments: &arguments, encoder: encoder.as_ref(), prompts };
+    let job = Job { arguments, encoder: encoder.as_ref(), prompts };
     let (mut done, mut failed) = (0, 0);
     for spec in specs {
         match job.run(spec) {
