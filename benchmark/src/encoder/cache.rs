@@ -164,6 +164,11 @@ impl<E: Encoder> Encoder for CachedEncoder<E> {
         self.inner.info()
     }
 
+    fn cache_hits(&self) -> usize {
+        let CacheStatistics { hits, shared, .. } = self.statistics();
+        hits + shared
+    }
+
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
         if !self.info().cacheable {
             return self.inner.encode(request, emit);

@@ -97,6 +97,11 @@ pub trait Encoder: Sync {
     /// # Errors
     /// When no item can be encoded any more, or when `emit` fails; items not emitted by then have no result.
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error>;
+
+    /// Items so far whose embedding was at hand, so that nothing was computed for them.
+    fn cache_hits(&self) -> usize {
+        0
+    }
 }
 
 impl<E: Encoder + ?Sized> Encoder for Box<E> {
@@ -107,6 +112,10 @@ impl<E: Encoder + ?Sized> Encoder for Box<E> {
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
         (**self).encode(request, emit)
     }
+
+    fn cache_hits(&self) -> usize {
+        (**self).cache_hits()
+    }
 }
 
 impl<E: Encoder + ?Sized> Encoder for &E {
@@ -116,6 +125,10 @@ impl<E: Encoder + ?Sized> Encoder for &E {
 
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
         (**self).encode(request, emit)
+    }
+
+    fn cache_hits(&self) -> usize {
+        (**self).cache_hits()
     }
 }
 

@@ -5,13 +5,13 @@
 //! told by magic, key and checksum, and counts as absent.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use crate::Error;
+use crate::atomic_file::temporary_file;
 
 /// A SHA-256 digest: the name of a record, and what it is checked by.
 pub(super) type Sha256Digest = [u8; 32];
@@ -55,14 +55,6 @@ pub(super) fn write(directory: &Path, key: &Sha256Digest, content: &[u8]) -> Res
     file.write_all(&bytes).map_err(Error::io("write", &path))?;
     file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
     Ok(())
-}
-
-/// Readable to others as far as the user's mask allows, for caches that a group shares.
-fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 pub(super) fn hex(digest: &Sha256Digest) -> String {

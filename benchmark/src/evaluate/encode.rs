@@ -10,14 +10,16 @@ use crate::encoder::{EncodeError, Encoder, Item, Request, Role};
 /// Queries or documents without embedding, by their index in the data set.
 pub(super) type Failures = Vec<(usize, EncodeError)>;
 
-/// Embeds one side of `dataset`, queries with their prompt, documents without, handing each embedding to `insert` with
-/// its index and id.
+/// Takes the embedding of a query or document, by its index and id.
+type Insert<'a> = dyn FnMut(usize, &[f32], &str) -> Result<(), Error> + 'a;
+
+/// Embeds one side of `dataset`, queries with their prompt, documents without, handing each embedding to `insert`.
 pub(super) fn encode(
     dataset: &Dataset,
     role: Role,
     encoder: &dyn Encoder,
     options: &EvaluateOptions,
-    insert: &mut dyn FnMut(usize, &[f32], &str) -> Result<(), Error>,
+    insert: &mut Insert<'_>,
     observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<Failures, Error> {
     let prompted: Vec<Input>;
@@ -39,8 +41,7 @@ pub(super) fn encode(
         if std::mem::replace(&mut answered[index], true) {
             return Err(broken(encoder, &format!("it answered twice for {id}")));
         }
-        let outcome =
-            outcome.and_then(|embedding| insert(index, &embedding, id).map_err(EncodeError::new));
+        let outcome = outcome.and_then(|embedding| insert(index, &embedding, id).map_err(EncodeError::new));
         observe(Event::Encoded { role, id, error: outcome.as_ref().err() })?;
         failures.extend(outcome.err().map(|error| (index, error)));
         Ok(())

@@ -17,7 +17,8 @@ use crate::manifest::DatasetSpec;
 use crate::metrics::{self, QueryScores};
 use crate::ranking::{DEPTH, RankableCorpus, Ranked, UnitRows, rank};
 use crate::result::{
-    Counts, DatasetResult, ModelReference, QueryRecord, RankedDocument, SPLIT, Subsample, SubsetScores, Timing,
+    Counts, DatasetResult, ModelReference, QueryRecord, RankedDocument, SPLIT, Subsample, SubsetScores,
+    Timing,
 };
 use crate::statistics::mean_interval;
 use encode::{Failures, encode};
@@ -127,7 +128,7 @@ pub fn evaluate(
     observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<Evaluation, Error> {
     let start = Instant::now();
-    let cached_before = encoder.from_cache();
+    let cached_before = encoder.cache_hits();
 
     let ids: Vec<&str> = dataset.corpus.iter().map(|document| document.id.as_str()).collect();
     let mut corpus = RankableCorpus::builder(&ids);
@@ -154,7 +155,7 @@ pub fn evaluate(
         counts.failed_documents = failed_documents.len();
     }
     let failed = failed_queries.len() + failed_documents.len();
-    let from_cache = encoder.from_cache() - cached_before;
+    let from_cache = encoder.cache_hits() - cached_before;
     let embedded = (dataset.queries.len() + dataset.corpus.len()).saturating_sub(failed + from_cache);
     let encoding_seconds = queries_seconds + corpus_seconds;
     let evaluation_time = start.elapsed().as_secs_f64();
@@ -187,15 +188,13 @@ fn score(
     let mut scores = vec![QueryScores::default(); dataset.queries.len()];
     let (queries, indices) = queries.finish();
     let candidates = |row: usize| dataset.queries[indices[row]].candidates.as_deref();
-    rank(queries.view(), corpus, &candidates, DEPTH, &mut |row, ranking| {
+    rank(queries.view(), corpus, candidates, DEPTH, &mut |row, ranking| {
         let index = indices[row];
         let query = &dataset.queries[index];
         observe(Event::Ranked { query, ranking })?;
         scores[index] = metrics::score_query(query, ranking.iter().map(|ranked| ranked.document));
-        let named = |ranked: &Ranked| RankedDocument {
-            id: dataset.corpus[ranked.document].id.clone(),
-            score: ranked.score,
-        };
+        let named =
+            |ranked: &Ranked| RankedDocument(dataset.corpus[ranked.document].id.clone(), ranked.score);
         let is_positive = |ranked: &Ranked| query.positives.iter().any(|p| p.document == ranked.document);
         let first = ranking.iter().position(is_positive);
         let record = &mut records[index];

@@ -88,12 +88,15 @@ mod tests {
         }
     }
 
+    type Relation = (String, Vec<(String, u32)>, Option<Vec<String>>);
+
     /// For each query, the ids of its documents with their grades, and of its candidates.
-    fn relations(dataset: &Dataset) -> Vec<(String, Vec<(String, u32)>, Option<Vec<String>>)> {
+    fn relations(dataset: &Dataset) -> Vec<Relation> {
         let id = |row: &usize| dataset.corpus[*row].id.as_str();
         let relation = |query: &'_ Query| {
             let positives = query.positives.iter().map(|p| (id(&p.document).to_owned(), p.grade)).collect();
-            let candidates = query.candidates.as_ref().map(|rows| rows.iter().map(|row| id(row).to_owned()).collect());
+            let candidates =
+                query.candidates.as_ref().map(|rows| rows.iter().map(|row| id(row).to_owned()).collect());
             (query.id.clone(), positives, candidates)
         };
         dataset.queries.iter().map(relation).collect()

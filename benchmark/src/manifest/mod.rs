@@ -7,6 +7,7 @@ mod metric;
 mod parse;
 mod spec;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -108,6 +109,20 @@ impl Manifest {
             .iter()
             .find(|spec| spec.id == id)
             .ok_or_else(|| Error::UnknownDataset { id: id.to_owned(), hint: self.hint(id) })
+    }
+
+    /// Prompts by data set, from a TOML file of `ID = "prompt"` lines.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Invalid`] with the line: bad TOML, or an id that is no data set, whose prompt nobody would
+    /// read.
+    pub fn read_prompts(&self, path: &Path) -> Result<BTreeMap<String, String>, Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let prompts = parse::prompts(&text, path)?;
+        for (id, line) in prompts.iter().map(|(id, (_, line))| (id, *line)) {
+            self.get(id).map_err(|error| Error::invalid(path, line, error))?;
+        }
+        Ok(prompts.into_iter().map(|(id, (prompt, _))| (id, prompt)).collect())
     }
 
     /// All data sets, in the order of the file.

@@ -1,5 +1,6 @@
 //! From TOML to entries, with the line of whatever is wrong.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -46,12 +47,26 @@ struct Entry {
     candidates: Option<Candidates>,
 }
 
-/// The entries of `text`, each with its line.
-pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<(DatasetSpec, usize)>, Error> {
-    let file: File = toml::from_str(text).map_err(|error| {
+/// Prompts by id, each with its line.
+pub(super) fn prompts(text: &str, path: &Path) -> Result<BTreeMap<String, (String, usize)>, Error> {
+    let prompts: BTreeMap<String, Spanned<String>> = from_toml(text, path)?;
+    let with_line = |(id, prompt): (String, Spanned<String>)| {
+        let line = line_of(text, prompt.span().start);
+        (id, (prompt.into_inner(), line))
+    };
+    Ok(prompts.into_iter().map(with_line).collect())
+}
+
+fn from_toml<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T, Error> {
+    toml::from_str(text).map_err(|error| {
         let line = error.span().map(|span| line_of(text, span.start));
         Error::invalid(path, line, error.message())
-    })?;
+    })
+}
+
+/// The entries of `text`, each with its line.
+pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<(DatasetSpec, usize)>, Error> {
+    let file: File = from_toml(text, path)?;
     if file.dataset.is_empty() {
         return Err(Error::invalid(path, None, "it holds no [[dataset]]"));
     }

@@ -52,7 +52,12 @@ mod tests {
 
     #[test]
     fn fields_are_quoted_where_they_must_be() {
-        let cases = [("plain", "plain"), ("a,b", "\"a,b\""), ("say \"x\"", "\"say \"\"x\"\"\""), ("a\nb", "\"a\nb\"")];
+        let cases = [
+            ("plain", "plain"),
+            ("a,b", "\"a,b\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+            ("a\nb", "\"a\nb\""),
+        ];
         for (field, expected) in cases {
             assert_eq!(quote(field), expected);
         }

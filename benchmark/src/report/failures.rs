@@ -123,7 +123,11 @@ fn worst(records: &[QueryRecord], most: usize) -> (usize, Vec<&QueryRecord>) {
     let mut failed: Vec<_> = records.iter().filter(|record| record.score < 1.0).collect();
     let rank = |record: &QueryRecord| record.first_positive_rank.unwrap_or(usize::MAX);
     failed.sort_by(|a, b| {
-        b.failed.is_some().cmp(&a.failed.is_some()).then(rank(b).cmp(&rank(a))).then_with(|| a.qid.cmp(&b.qid))
+        b.failed
+            .is_some()
+            .cmp(&a.failed.is_some())
+            .then(rank(b).cmp(&rank(a)))
+            .then_with(|| a.qid.cmp(&b.qid))
     });
     let count = failed.len();
     failed.truncate(most);
@@ -152,7 +156,12 @@ impl<'a> Shelf<'a> {
     }
 }
 
-fn failure(record: &QueryRecord, dataset: &str, shelf: Option<&Shelf<'_>>, pictures: &mut Pictures) -> Failure {
+fn failure(
+    record: &QueryRecord,
+    dataset: &str,
+    shelf: Option<&Shelf<'_>>,
+    pictures: &mut Pictures,
+) -> Failure {
     let positives = shelf.map(|shelf| shelf.positives(&record.qid)).unwrap_or_default();
     let first = record.first_positive.as_ref().map(|document| document.0.as_str());
     let is_relevant = |id: &str| first == Some(id) || positives.contains(&id);
@@ -165,7 +174,8 @@ fn failure(record: &QueryRecord, dataset: &str, shelf: Option<&Shelf<'_>>, pictu
         None => positives.first().map(|id| document(id, None)),
     };
     let top = record.top.iter().take(SHOWN).map(|d| document(&d.0, Some(d.1))).collect();
-    let input = shelf.and_then(|s| s.queries.get(record.qid.as_str()).map(|row| &s.dataset.queries[*row].input));
+    let input =
+        shelf.and_then(|s| s.queries.get(record.qid.as_str()).map(|row| &s.dataset.queries[*row].input));
     Failure {
         query: pictures.show(true, dataset, &record.qid, input),
         error: record.failed.clone(),

@@ -17,7 +17,8 @@ pub fn render(report: &Report) -> String {
         let codes = Ability::ALL.map(Ability::code);
         out.push_str(&head("", codes.into_iter()));
         for (code, row) in codes.iter().zip(&matrix) {
-            let values = row.iter().map(|c| c.value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")));
+            let values =
+                row.iter().map(|c| c.value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")));
             out.push_str(&line(code, values));
         }
     }

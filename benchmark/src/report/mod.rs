@@ -85,6 +85,9 @@ pub struct Cell {
     pub subsampled: bool,
 }
 
+/// A score, and whether it rests on part of a data set.
+type Scored = (Option<f64>, bool);
+
 impl Report {
     /// A report on `models` beside the paper's, compared to the model named `against` ([`BASELINE`] where `None`).
     /// `own_datasets` are ids beyond the built-in manifest.
@@ -97,11 +100,15 @@ impl Report {
         against: Option<&str>,
     ) -> Result<Self, Error> {
         let mut yours: Vec<Model> = models.iter().map(Model::of_results).collect();
-        let mut paper: Vec<Model> =
-            published_models()?.into_iter().map(|model| Model::new(model.name, false, model.datasets)).collect();
+        let mut paper: Vec<Model> = published_models()?
+            .into_iter()
+            .map(|model| Model::new(model.name, false, model.datasets))
+            .collect();
         for group in [&mut yours, &mut paper] {
             // NaN cannot be: scores are checked when they are read. Missing sorts behind everything.
-            group.sort_by(|a, b| b.aggregate.average.partial_cmp(&a.aggregate.average).unwrap_or(std::cmp::Ordering::Equal));
+            group.sort_by(|a, b| {
+                b.aggregate.average.partial_cmp(&a.aggregate.average).unwrap_or(std::cmp::Ordering::Equal)
+            });
         }
         let models: Vec<Model> = yours.into_iter().chain(paper).collect();
         let baseline = against.unwrap_or(BASELINE).to_owned();
@@ -117,11 +124,12 @@ impl Report {
     /// AVG and the nine abilities.
     pub fn ability_table(&self) -> Table {
         let average = Column { name: AVERAGE.into(), title: "mean of TXT, CMP, VIS, CG, FG and LC".into() };
-        let abilities = Ability::ALL
-            .map(|ability| Column { name: ability.code().into(), title: ability.title().into() });
+        let abilities =
+            Ability::ALL.map(|ability| Column { name: ability.code().into(), title: ability.title().into() });
         let scores = |model: &Model| -> Vec<_> {
             let average = (model.aggregate.average, model.is_subsampled(Ability::MAIN));
-            let ability = |ability: Ability| (model.aggregate.ability(ability), model.is_subsampled([ability]));
+            let ability =
+                |ability: Ability| (model.aggregate.ability(ability), model.is_subsampled([ability]));
             std::iter::once(average).chain(Ability::ALL.map(ability)).collect()
         };
         self.table("Abilities", std::iter::once(average).chain(abilities).collect(), scores)
@@ -150,12 +158,12 @@ impl Report {
         &self,
         title: &'static str,
         columns: Vec<Column>,
-        scores: impl Fn(&Model) -> Vec<(Option<f64>, bool)>,
+        scores: impl Fn(&Model) -> Vec<Scored>,
     ) -> Table {
         let baseline = self.models.iter().find(|model| model.name == self.baseline).map(&scores);
         let baseline = baseline.unwrap_or_else(|| vec![(None, false); columns.len()]);
         let row = |model: &Model| {
-            let cell = |((score, subsampled), (reference, _)): ((Option<f64>, bool), &(Option<f64>, bool))| {
+            let cell = |((score, subsampled), (reference, _)): (Scored, &Scored)| {
                 let compared = model.yours && model.name != self.baseline;
                 let difference = score.zip(*reference).filter(|_| compared).map(|(a, b)| a - b);
                 Cell { score, difference, subsampled: subsampled && score.is_some() }
@@ -184,12 +192,18 @@ impl Report {
                 .to_owned(),
         ];
         if !self.own_datasets.is_empty() {
-            notes.push(format!("In no mean, being no part of the benchmark: {}.", self.own_datasets.join(", ")));
+            notes.push(format!(
+                "In no mean, being no part of the benchmark: {}.",
+                self.own_datasets.join(", ")
+            ));
         }
         for model in self.models.iter().filter(|model| !model.subsamples.is_empty()) {
             // Most often one setting for all data sets.
-            let settings: BTreeSet<_> =
-                model.subsamples.values().map(|s| format!("at most {} queries, seed {}", s.limit, s.seed)).collect();
+            let settings: BTreeSet<_> = model
+                .subsamples
+                .values()
+                .map(|s| format!("at most {} queries, seed {}", s.limit, s.seed))
+                .collect();
             let ids: Vec<_> = model.subsamples.keys().map(String::as_str).collect();
             notes.push(format!(
                 "* {}: only a sub-sample was scored ({}) of {}. Such scores compare to nothing but their like.",

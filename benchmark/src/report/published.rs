@@ -23,13 +23,16 @@ pub struct PublishedModel {
     pub abilities_as_printed: BTreeMap<String, f64>,
 }
 
+/// A model's name and its scores by column.
+type Row = (String, BTreeMap<String, f64>);
+
 /// The paper's models, in its order.
 ///
 /// # Errors
 /// Only if the tables that are compiled in are broken.
 pub fn published_models() -> Result<Vec<PublishedModel>, Error> {
     let mut abilities: BTreeMap<_, _> = parse("published_abilities.csv", ABILITIES)?.into_iter().collect();
-    let with_abilities = |(name, mut datasets): (String, BTreeMap<String, f64>)| {
+    let with_abilities = |(name, mut datasets): Row| {
         datasets.remove("AVG");
         let abilities_as_printed = abilities.remove(&name).unwrap_or_default();
         PublishedModel { name, datasets, abilities_as_printed }
@@ -38,7 +41,7 @@ pub fn published_models() -> Result<Vec<PublishedModel>, Error> {
 }
 
 /// Rows of `model,COLUMN,...`; numbers, no quotes.
-fn parse(path: &str, text: &str) -> Result<Vec<(String, BTreeMap<String, f64>)>, Error> {
+fn parse(path: &str, text: &str) -> Result<Vec<Row>, Error> {
     let mut lines = text.lines();
     let header: Vec<_> = lines.next().unwrap_or_default().split(',').skip(1).collect();
     let row = |(number, line): (usize, &str)| {
@@ -78,7 +81,9 @@ mod tests {
 
     #[test]
     fn broken_tables_name_their_line() {
-        for (text, named) in [("model,A\nm,0.5\nm,x", "t.csv:3: not a number"), ("model,A\nm,1,2", "t.csv:2: not as many")] {
+        for (text, named) in
+            [("model,A\nm,0.5\nm,x", "t.csv:3: not a number"), ("model,A\nm,1,2", "t.csv:2: not as many")]
+        {
             let message = parse("t.csv", text).unwrap_err().to_string();
             assert!(message.starts_with(named), "{message}");
         }

@@ -52,7 +52,13 @@ impl Grid {
         out
     }
 
-    fn line(&self, line: &[String], widths: &[usize], columns: std::ops::Range<usize>, width: usize) -> String {
+    fn line(
+        &self,
+        line: &[String],
+        widths: &[usize],
+        columns: std::ops::Range<usize>,
+        width: usize,
+    ) -> String {
         let Some(first) = line.first() else { return format!("{}\n", "-".repeat(width)) };
         let mut text = format!("{first:<name$}", name = widths[0]);
         for column in columns {
@@ -64,10 +70,12 @@ impl Grid {
 }
 
 fn render_table(report: &Report, table: &Table) -> String {
-    let mut lines = vec![std::iter::once(&"model".to_owned())
-        .chain(table.columns.iter().map(|column| &column.name))
-        .cloned()
-        .collect::<Vec<_>>()];
+    let mut lines = vec![
+        std::iter::once(&"model".to_owned())
+            .chain(table.columns.iter().map(|column| &column.name))
+            .cloned()
+            .collect::<Vec<_>>(),
+    ];
     // A star stands outside the column of digits.
     let starred = |text: String| if text.ends_with('*') { text } else { format!("{text} ") };
     let any_star = table.rows.iter().flatten().any(|cell| cell.subsampled);
@@ -82,7 +90,8 @@ fn render_table(report: &Report, table: &Table) -> String {
         lines.push(std::iter::once(model.name.clone()).chain(scores).collect());
         if row.iter().any(|cell| cell.difference.is_some()) {
             let differences = row.iter().map(|cell| pad(cell.difference_text()));
-            lines.push(std::iter::once(format!("  against {}", report.baseline)).chain(differences).collect());
+            lines
+                .push(std::iter::once(format!("  against {}", report.baseline)).chain(differences).collect());
         }
     }
     if any_star {
@@ -97,7 +106,8 @@ fn render_correlations(method: &str, matrix: &[Vec<Coefficient>]) -> String {
     let codes = Ability::ALL.map(Ability::code);
     let mut lines = vec![std::iter::once("").chain(codes).map(str::to_owned).collect::<Vec<_>>()];
     for (code, row) in codes.iter().zip(matrix) {
-        let values = row.iter().map(|c| c.value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")));
+        let values =
+            row.iter().map(|c| c.value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")));
         lines.push(std::iter::once((*code).to_owned()).chain(values).collect());
     }
     format!("Correlation of abilities ({method}, {})\n\n{}", over_models(matrix), Grid(lines).render())
@@ -128,7 +138,9 @@ mod tests {
             grid.render(),
             "model     AVG     T\na       0.500\n-------------------\nlonger      -  0.25\n\n"
         );
-        let wide = Grid(vec![std::iter::once("m".to_owned()).chain((0..20).map(|n| format!("column-{n:02}"))).collect()]);
+        let wide = Grid(vec![
+            std::iter::once("m".to_owned()).chain((0..20).map(|n| format!("column-{n:02}"))).collect(),
+        ]);
         let text = wide.render();
         assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
         assert_eq!(text.matches("column-").count(), 20);

@@ -34,7 +34,9 @@ pub fn thumbnail(input: &Input) -> Result<Option<String>, String> {
 
 fn still(source: &ImageSource) -> Result<RgbImage, String> {
     match source {
-        ImageSource::Path(path) => load_image(path, &ImageLimits::default()).map_err(|error| error.to_string()),
+        ImageSource::Path(path) => {
+            load_image(path, &ImageLimits::default()).map_err(|error| error.to_string())
+        }
         ImageSource::Memory(picture) => Ok(picture.clone()),
     }
 }
@@ -42,7 +44,9 @@ fn still(source: &ImageSource) -> Result<RgbImage, String> {
 fn encode(picture: RgbImage) -> Result<String, String> {
     let small = DynamicImage::ImageRgb8(picture).thumbnail(SIDE, SIDE);
     let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode_image(&small).map_err(|error| error.to_string())?;
+    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
+        .encode_image(&small)
+        .map_err(|error| error.to_string())?;
     Ok(format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)))
 }
 
@@ -54,9 +58,9 @@ mod video {
 
     /// The middle frame of the part's range.
     pub(super) fn frame(part: &VideoPart) -> Result<RgbImage, String> {
-        decode(part).map_err(|error| error.to_string())?.ok_or_else(|| {
-            format!("{}: no frame could be decoded", part.path.display())
-        })
+        decode(part)
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| format!("{}: no frame could be decoded", part.path.display()))
     }
 
     fn decode(part: &VideoPart) -> Result<Option<RgbImage>, VideoError> {
@@ -65,7 +69,8 @@ mod video {
         let mut reader = VideoReader::open_with(&part.path, options)?;
         let three = Sampling::Uniform { frames: 3 };
         let selection = select(&reader.timing(), &three, part.range, FrameCount::Exact)?;
-        let middle: Vec<usize> = selection.indices.get(selection.indices.len() / 2).copied().into_iter().collect();
+        let middle: Vec<usize> =
+            selection.indices.get(selection.indices.len() / 2).copied().into_iter().collect();
         let frame = reader.frames(&middle).next().transpose()?;
         Ok(frame.map(|frame| frame.image))
     }
@@ -94,7 +99,8 @@ mod tests {
 
     #[test]
     fn pictures_are_small_and_keep_their_shape() {
-        let tall = thumbnail(&Input::text("a tower").and_image(format!("{MEDIA}/tall.png"))).unwrap().unwrap();
+        let tall =
+            thumbnail(&Input::text("a tower").and_image(format!("{MEDIA}/tall.png"))).unwrap().unwrap();
         let tall = decoded(&tall);
         assert_eq!(tall.height(), SIDE);
         assert!(tall.width() < SIDE / 2, "{}", tall.width());

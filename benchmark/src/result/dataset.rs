@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::atomic::write_atomically;
 use crate::Error;
+use crate::atomic_file::write_atomically;
 use crate::metrics::CUTOFFS;
 
 /// The split that results are filed under, as in mteb.

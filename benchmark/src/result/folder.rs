@@ -116,7 +116,10 @@ impl ModelResults {
     }
 }
 
-fn load_one(path: &Path, usable: &dyn Fn(&DatasetResult) -> Result<(), Error>) -> Result<StoredResult, Error> {
+fn load_one(
+    path: &Path,
+    usable: &dyn Fn(&DatasetResult) -> Result<(), Error>,
+) -> Result<StoredResult, Error> {
     let result = DatasetResult::read(path)?;
     usable(&result).map_err(|error| {
         let line = fs::read_to_string(path).ok().and_then(|text| line_of(&text, "\"task_name\""));

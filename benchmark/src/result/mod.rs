@@ -4,7 +4,6 @@
 //! `<DATASET>.queries.jsonl` beside it ([`QueryRecord`]). Everything beyond mteb's keys has a default and unknown keys
 //! are passed over, so that old files, files of mteb and files written by hand load as well.
 
-mod atomic;
 mod dataset;
 mod folder;
 mod query;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::write_atomically;
 use crate::Error;
+use crate::atomic_file::write_atomically;
 
 /// One query's outcome; a line of `<DATASET>.queries.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,13 +1,12 @@
 //! Writing runs.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
 use serde::Serialize;
 
 use crate::Error;
+use crate::atomic_file::AtomicFile;
 use crate::dataset::Dataset;
 
 /// The form of a run on disk.
@@ -26,11 +25,8 @@ pub enum RunFormat {
 /// the bit.
 #[derive(Debug)]
 pub struct RunWriter {
-    path: PathBuf,
-    temporary: PathBuf,
-    file: BufWriter<File>,
+    file: AtomicFile,
     format: RunFormat,
-    finished: bool,
 }
 
 #[derive(Serialize)]
@@ -46,23 +42,18 @@ struct Document<'a> {
 }
 
 impl RunWriter {
-    /// Begins a run.
+    /// Begins a run, making the directories above it.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(path: &Path, format: RunFormat) -> Result<Self, Error> {
-        let mut name = OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
-        let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
         let format = match format {
             RunFormat::Trec { tag } => {
                 RunFormat::Trec { tag: tag.split_whitespace().collect::<Vec<_>>().join("_") }
             }
             RunFormat::JsonLines => RunFormat::JsonLines,
         };
-        Ok(Self { path: path.to_owned(), temporary, file: BufWriter::new(file), format, finished: false })
+        Ok(Self { file: AtomicFile::create(path)?, format })
     }
 
     /// Writes the ranking of a query, best first, as (document id, score). In a TREC run, a query without documents
@@ -77,11 +68,12 @@ impl RunWriter {
     ) -> Result<(), Error> {
         match &self.format {
             RunFormat::Trec { tag } => {
-                check_trec_id(query).map_err(|reason| Error::invalid(&self.path, None, reason))?;
+                check_trec_id(query).map_err(|reason| Error::invalid(self.file.path(), None, reason))?;
                 for (index, (document, score)) in ranking.into_iter().enumerate() {
-                    check_trec_id(document).map_err(|reason| Error::invalid(&self.path, None, reason))?;
+                    check_trec_id(document)
+                        .map_err(|reason| Error::invalid(self.file.path(), None, reason))?;
                     writeln!(self.file, "{query} Q0 {document} {} {score} {tag}", index + 1)
-                        .map_err(Error::io("write", &self.temporary))?;
+                        .map_err(Error::io("write", self.file.path()))?;
                 }
                 Ok(())
             }
@@ -90,7 +82,7 @@ impl RunWriter {
                 serde_json::to_writer(&mut self.file, &Line { qid: query, docs })
                     .map_err(Into::into)
                     .and_then(|()| self.file.write_all(b"\n"))
-                    .map_err(Error::io("write", &self.temporary))
+                    .map_err(Error::io("write", self.file.path()))
             }
         }
     }
@@ -99,24 +91,8 @@ impl RunWriter {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn finish(mut self) -> Result<(), Error> {
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all())
-            .map_err(Error::io("write", &self.temporary))?;
-        fs::rename(&self.temporary, &self.path)
-            .map_err(Error::io("rename a finished file to", &self.path))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for RunWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing can be reported from here, and a left-over file does no harm.
-            drop(fs::remove_file(&self.temporary));
-        }
+    pub fn finish(self) -> Result<(), Error> {
+        self.file.finish()
     }
 }
 

@@ -56,7 +56,11 @@ fn published_data_sets_give_published_abilities() {
             let printed = paper.abilities_as_printed[code];
             let misprint = MISPRINTS.contains(&(paper.name.as_str(), code));
             let within = (found - printed).abs() <= TOLERANCE;
-            assert_eq!(within, !misprint, "{} {code}: {found:.4} from its data sets, {printed} printed", paper.name);
+            assert_eq!(
+                within, !misprint,
+                "{} {code}: {found:.4} from its data sets, {printed} printed",
+                paper.name
+            );
             compared += 1;
         }
     }
@@ -66,13 +70,15 @@ fn published_data_sets_give_published_abilities() {
     assert!((gme.aggregate.average.unwrap() - 0.516).abs() <= TOLERANCE);
 }
 
+/// But for VLM2Vec-V2, whose row does not even give its own mean.
 #[test]
 fn the_average_of_data_sets_is_the_papers() {
     let text = include_str!("../../published/published_datasets.csv");
     for (model, line) in published_models().unwrap().iter().zip(text.lines().skip(1)) {
         let printed: f64 = line.split(',').nth(1).unwrap().parse().unwrap();
         let found = Aggregate::of(&model.datasets).average_datasets.unwrap();
-        assert!((found - printed).abs() <= TOLERANCE, "{}: {found:.4}, {printed} printed", model.name);
+        let within = (found - printed).abs() <= TOLERANCE;
+        assert_eq!(within, model.name != "VLM2Vec-V2", "{}: {found:.4}, {printed} printed", model.name);
     }
 }
 
@@ -144,11 +150,16 @@ fn text_shows_what_is_missing_and_what_is_sub_sampled() {
     assert_eq!(mine[1..3], ["-", "-"]);
     assert_eq!(mine[5], "0.528*");
     assert_eq!(mine[9], "-");
-    assert_eq!(words(line("  against GVE-7B"))[2..], ["-", "-", "0.000", "0.000", "-0.060", "-", "0.000", "0.000", "-", "0.000"]);
-    assert!(line("GVE-7B").contains("0.600"));
+    assert_eq!(
+        words(line("  against GVE-7B"))[2..],
+        ["-", "-", "0.000", "0.000", "-0.060", "-", "0.000", "0.000", "-", "0.000"]
+    );
+    assert_eq!(words(line("GVE-7B"))[7], "0.814", "LC");
     assert!(text.contains("(Pearson, n = 16 models)") && text.contains("(Spearman, n = 16 models)"));
     assert!(text.contains("* org__mine@main") && text.contains("seed 7"));
-    assert!(text.lines().take_while(|line| !line.starts_with("AVG of")).all(|line| line.chars().count() <= 118));
+    assert!(
+        text.lines().take_while(|line| !line.starts_with("AVG of")).all(|line| line.chars().count() <= 118)
+    );
 }
 
 #[test]

@@ -89,7 +89,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         Format::Html => page(&arguments, &manifest, &report, &models, &mut errors),
     };
     match &arguments.out {
-        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?,
+        Some(path) => {
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?
+        }
         None => print(text.trim_end())?,
     }
     let failed = errors.len();
@@ -132,7 +134,8 @@ fn load(folders: &[PathBuf], manifest: &Manifest) -> (Vec<ModelResults>, Vec<Err
             let known = entry.or_insert_with(|| ModelResults { name: model.name, ..ModelResults::default() });
             for stored in model.results.into_values() {
                 // The same file by two ways is no conflict.
-                if known.results.get(&stored.result.task_name).is_some_and(|first| first.path == stored.path) {
+                if known.results.get(&stored.result.task_name).is_some_and(|first| first.path == stored.path)
+                {
                     continue;
                 }
                 errors.extend(known.add(stored).err());

@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::encoder::{Encoder, PromptStyle, Role};
 use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, evaluate, is_current, subsample};
 use uvrb::manifest::{DatasetSpec, Manifest};
 use uvrb::result::{DatasetResult, Subsample, queries_path, result_path, write_queries};
-use uvrb::run_file::TrecWriter;
+use uvrb::run_file::{RunFormat, RunWriter};
 
 use crate::output::{Outcome, print, progress_bar, report, warn};
 use crate::source::SourceOptions;
@@ -51,9 +51,9 @@ pub(crate) struct Arguments {
     /// Use cached frames of `videos_frames/`, taken at F frames per second, where there are any.
     #[arg(long, value_name = "F")]
     frame_cache_fps: Option<f64>,
-    /// Also write each ranking as DATASET.trec.
-    #[arg(long)]
-    trec: bool,
+    /// Also write the rankings: DATASET.trec, or DATASET.run.jsonl.
+    #[arg(long, value_name = "FORMAT")]
+    rankings: Option<Rankings>,
     /// Print JSON lines.
     #[arg(long)]
     json: bool,
@@ -62,6 +62,14 @@ pub(crate) struct Arguments {
     overwrite: bool,
     #[command(flatten)]
     source: SourceOptions,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Rankings {
+    /// Lines of `qid Q0 docid rank score tag`.
+    Trec,
+    /// JSON lines, for ids with white space.
+    Jsonl,
 }
 
 /// What all data sets of a run share.
@@ -142,15 +150,20 @@ impl Job<'_> {
         let planned = describe(&dataset, spec, self.encoder, &options);
         let info = self.encoder.info();
         let path = result_path(&self.arguments.out, &info.name, &info.revision, &spec.id);
-        let trec = path.with_extension("trec");
-        if !self.arguments.overwrite && (!self.arguments.trec || trec.exists()) {
+        let rankings = self.arguments.rankings.map(|format| match format {
+            Rankings::Trec => (path.with_extension("trec"), RunFormat::Trec { tag: info.name.clone() }),
+            Rankings::Jsonl => (path.with_extension("run.jsonl"), RunFormat::JsonLines),
+        });
+        if !self.arguments.overwrite && rankings.as_ref().is_none_or(|(path, _)| path.exists()) {
             // A file that cannot be read is made anew.
-            if let Some(stored) = DatasetResult::read(&path).ok().filter(|stored| is_current(stored, &planned)) {
+            if let Some(stored) =
+                DatasetResult::read(&path).ok().filter(|stored| is_current(stored, &planned))
+            {
                 self.print(&stored, &path, "  (there already)")?;
                 return Ok(0);
             }
         }
-        let Evaluation { result, queries } = self.evaluate(&dataset, spec, &options, &trec)?;
+        let Evaluation { result, queries } = self.evaluate(&dataset, spec, &options, rankings)?;
         write_queries(&queries_path(&path), &queries)?;
         // Last: where it lies, all of the data set is done.
         result.write(&path)?;
@@ -164,11 +177,15 @@ impl Job<'_> {
         dataset: &Dataset,
         spec: &DatasetSpec,
         options: &EvaluateOptions,
-        trec: &Path,
+        rankings: Option<(PathBuf, RunFormat)>,
     ) -> Result<Evaluation> {
-        let bar = progress_bar(dataset.corpus.len() + dataset.queries.len(), "inputs", self.arguments.source.quiet());
+        let bar = progress_bar(
+            dataset.corpus.len() + dataset.queries.len(),
+            "inputs",
+            self.arguments.source.quiet(),
+        );
         bar.set_message(spec.id.clone());
-        let mut writer = self.arguments.trec.then(|| TrecWriter::create(trec, &spec.id)).transpose()?;
+        let mut writer = rankings.map(|(path, format)| RunWriter::create(&path, format)).transpose()?;
         let evaluation = evaluate(dataset, spec, self.encoder, options, &mut |event| {
             match event {
                 Event::Encoded { role, id, error } => {
@@ -180,7 +197,9 @@ impl Job<'_> {
                 }
                 Event::Ranked { query, ranking } => {
                     if let Some(writer) = &mut writer {
-                        let ranking = ranking.iter().map(|ranked| (dataset.corpus[ranked.document].id.as_str(), ranked.score));
+                        let ranking = ranking
+                            .iter()
+                            .map(|ranked| (dataset.corpus[ranked.document].id.as_str(), ranked.score));
                         writer.write(&query.id, ranking)?;
                     }
                 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use uvrb::encoder::{
-    CachedEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder, ServerEncoder,
-    ServerOptions, VideoTransport, checkpoint_revision,
+    CachedEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder,
+    ServerEncoder, ServerOptions, VideoTransport, checkpoint_revision,
 };
 
 use crate::options::{ModelOptions, PixelOptions, SamplingOptions};
@@ -40,7 +40,13 @@ pub(crate) struct SourceOptions {
     #[arg(long, value_name = "N", default_value_t = 8, requires = "server", help_heading = "Other encoders")]
     concurrency: usize,
     /// Seconds that one request may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "server", help_heading = "Other encoders")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        requires = "server",
+        help_heading = "Other encoders"
+    )]
     timeout: u64,
     /// A floor to compare with.
     #[arg(long, value_enum, conflicts_with = "model", help_heading = "Other encoders")]

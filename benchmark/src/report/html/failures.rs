@@ -58,12 +58,21 @@ fn case(failure: &Failure, pictures: Pictures<'_>) -> String {
         (None, Some(rank)) => format!("first relevant document at rank {rank}"),
         (None, None) => "no relevant document among those ranked".to_owned(),
     };
-    let text = failure.query.text.as_deref().map(|text| format!("<p class=\"text\">{}</p>", escape(&cut(text))));
-    let picture = failure.query.picture.is_some().then(|| format!("<figure>{}</figure>", frame(&failure.query, pictures)));
+    let text =
+        failure.query.text.as_deref().map(|text| format!("<p class=\"text\">{}</p>", escape(&cut(text))));
+    let picture = failure
+        .query
+        .picture
+        .is_some()
+        .then(|| format!("<figure>{}</figure>", frame(&failure.query, pictures)));
     let wanted = failure.positive.as_ref().map(|positive| figure(positive, failure.rank, pictures));
     let top: String =
         failure.top.iter().enumerate().map(|(row, ranked)| figure(ranked, Some(row + 1), pictures)).collect();
-    let got = if top.is_empty() { String::new() } else { format!("<h4>ranked first</h4><div class=\"strip\">{top}</div>") };
+    let got = if top.is_empty() {
+        String::new()
+    } else {
+        format!("<h4>ranked first</h4><div class=\"strip\">{top}</div>")
+    };
     format!(
         "    <li class=\"case\">\n    <div class=\"query\"><h4>query</h4>{}{}<p class=\"place\">{place}</p><p class=\"id\">{}</p></div>\n    \
          <div class=\"wanted\">{}</div>\n    <div class=\"got\">{got}</div>\n    </li>\n",
@@ -96,7 +105,9 @@ fn frame(item: &Shown, pictures: Pictures<'_>) -> String {
         Some(Ok(_)) => {
             format!("<div class=\"frame\"><img data-picture=\"{number}\" alt=\"{}\"></div>", escape(&item.id))
         }
-        Some(Err(reason)) => format!("<div class=\"frame\" title=\"{}\">cannot be decoded</div>", escape(reason)),
+        Some(Err(reason)) => {
+            format!("<div class=\"frame\" title=\"{}\">cannot be decoded</div>", escape(reason))
+        }
         None => String::new(),
     }
 }

@@ -63,7 +63,8 @@ pub fn render(page: &Page<'_>) -> String {
 
 /// Puts `parts` into the places of a template, `{{name}}`. What is put in is not looked at again.
 fn fill(template: &str, parts: &[(&str, String)]) -> String {
-    let mut out = String::with_capacity(template.len() + parts.iter().map(|(_, part)| part.len()).sum::<usize>());
+    let mut out =
+        String::with_capacity(template.len() + parts.iter().map(|(_, part)| part.len()).sum::<usize>());
     for (number, piece) in template.split("{{").enumerate() {
         match piece.split_once("}}") {
             Some((name, rest)) if number > 0 => {
@@ -150,12 +151,22 @@ mod tests {
     /// Every place of the template has a part, and the other way round.
     #[test]
     fn the_template_has_the_places_that_are_filled() {
-        let places: Vec<_> = TEMPLATE.split("{{").skip(1).filter_map(|piece| piece.split_once("}}")).collect();
+        let places: Vec<_> =
+            TEMPLATE.split("{{").skip(1).filter_map(|piece| piece.split_once("}}")).collect();
         let mut names: Vec<_> = places.iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         let expected = [
-            "ability-table", "correlations", "css", "data", "dataset-table", "failures", "js", "lead", "notes",
-            "script-hash", "summary",
+            "ability-table",
+            "correlations",
+            "css",
+            "data",
+            "dataset-table",
+            "failures",
+            "js",
+            "lead",
+            "notes",
+            "script-hash",
+            "summary",
         ];
         assert_eq!(names, expected);
     }

@@ -24,9 +24,9 @@ pub(super) fn summary(page: &Page<'_>) -> String {
 
 fn card(report: &Report, model: &Model, average: Option<&Cell>, results: Option<&ModelResults>) -> String {
     let figure = average.map_or_else(|| "–".to_owned(), |cell| score(cell).0);
-    let difference = average.and_then(|cell| cell.difference).map(|value| {
-        format!(" <span>{} against {}</span>", signed(value, "span"), escape(&report.baseline))
-    });
+    let difference = average
+        .and_then(|cell| cell.difference)
+        .map(|value| format!(" <span>{} against {}</span>", signed(value, "span"), escape(&report.baseline)));
     let mut out = format!(
         "  <article class=\"card\" data-model=\"{name}\" data-origin=\"yours\"><h3>{name}</h3>\n  \
          <p class=\"figure\"><b>{figure}</b> <span>{AVERAGE}{}</span></p>\n",
@@ -49,7 +49,8 @@ fn coverage(report: &Report, model: &Model) -> String {
         return format!("all {total} data sets");
     }
     let named: Vec<_> = missing.iter().take(NAMED).map(|id| id.as_str()).collect();
-    let more = if missing.len() > NAMED { format!(" and {} more", missing.len() - NAMED) } else { String::new() };
+    let more =
+        if missing.len() > NAMED { format!(" and {} more", missing.len() - NAMED) } else { String::new() };
     format!("{scored} of {total} data sets; missing: {}{more}", named.join(", "))
 }
 
@@ -62,7 +63,8 @@ fn remarks(model: &ModelResults) -> Vec<String> {
     let (queries, documents) = (failed(|c| c.failed_queries), failed(|c| c.failed_documents));
     let mut remarks = Vec::new();
     if queries + documents > 0 {
-        let (queries, documents) = (count(queries, "query", "queries"), count(documents, "document", "documents"));
+        let (queries, documents) =
+            (count(queries, "query", "queries"), count(documents, "document", "documents"));
         remarks.push(format!("not embedded, and counted as missed: {queries}, {documents}"));
     }
     let subsampled = results().filter(|result| result.subsample.is_some()).count();
@@ -85,12 +87,17 @@ fn provenance(result: &DatasetResult) -> String {
     let setting = |key: &str| result.settings.get(key).and_then(|value| value.as_str()).map(str::to_owned);
     let version = result.gve_version.as_ref().map(|version| format!("gve {version}"));
     let prompt = result.prompt_style.as_ref().map(|style| format!("prompt as {style}"));
-    [version, setting("device"), setting("dtype"), prompt].into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    [version, setting("device"), setting("dtype"), prompt]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" · ")
 }
 
 /// The table of abilities, whose rows select what the radar draws.
 pub(super) fn abilities(report: &Report) -> String {
-    let groups = [("", 2), ("tasks", 3), ("domains", 3), ("sub-domains", 3)].map(|(name, span)| (name.to_owned(), span));
+    let groups = [("", 2), ("tasks", 3), ("domains", 3), ("sub-domains", 3)]
+        .map(|(name, span)| (name.to_owned(), span));
     table(report, &report.ability_table(), &groups, true)
 }
 
@@ -115,7 +122,10 @@ pub(super) fn datasets(report: &Report) -> String {
 fn table(report: &Report, table: &Table, groups: &[(String, usize)], selects: bool) -> String {
     let group = |(name, span): &(String, usize)| match name.as_str() {
         "" => format!("<td colspan=\"{span}\"></td>"),
-        name => format!("<th class=\"group\" colspan=\"{span}\" scope=\"colgroup\"><span>{}</span></th>", escape(name)),
+        name => format!(
+            "<th class=\"group\" colspan=\"{span}\" scope=\"colgroup\"><span>{}</span></th>",
+            escape(name)
+        ),
     };
     let heads: String = table
         .columns
@@ -135,7 +145,9 @@ fn table(report: &Report, table: &Table, groups: &[(String, usize)], selects: bo
         let title = if selects {
             let drawn = (model.yours && number < DRAWN_AT_FIRST) || model.name == report.baseline;
             let checked = if drawn { " checked" } else { "" };
-            format!("<label><input type=\"checkbox\" value=\"{number}\" hidden{checked}> <span>{name}</span></label>")
+            format!(
+                "<label><input type=\"checkbox\" value=\"{number}\" hidden{checked}> <span>{name}</span></label>"
+            )
         } else {
             name.clone()
         };

@@ -82,7 +82,8 @@ impl Browser {
 
     /// The `value` of the answer to a command.
     fn post(&self, command: &str, body: &Value) -> Value {
-        let mut answer = self.agent.post(format!("{}{command}", self.session)).send_json(body).expect("an answer");
+        let mut answer =
+            self.agent.post(format!("{}{command}", self.session)).send_json(body).expect("an answer");
         let mut body: Value = answer.body_mut().read_json().expect("JSON");
         assert!(body["value"]["error"].is_null(), "{command}: {}", body["value"]);
         body["value"].take()
@@ -129,6 +130,11 @@ impl Browser {
         self.developer_tools("Emulation.setEmulatedMedia", &features);
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.developer_tools("Emulation.setDeviceMetricsOverride", &size);
+        // Two frames, so that all is painted in the new size.
+        self.evaluate(
+            "window.scrollTo(0, 0);
+            return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())));",
+        );
         let options = json!({"format": "png", "captureBeyondViewport": true});
         let answer = self.developer_tools("Page.captureScreenshot", &options);
         STANDARD.decode(answer["data"].as_str().expect("a picture")).unwrap()
