@@ -34,6 +34,14 @@ pub enum RetrievalError {
         /// Why not.
         reason: String,
     },
+    /// The corpus has more rows than can be told apart in one search.
+    #[error("the corpus has {rows} rows, at most {max} can be ranked at once: rank it in parts")]
+    CorpusTooLarge {
+        /// The rows it has.
+        rows: usize,
+        /// The most there may be.
+        max: usize,
+    },
     /// A candidate list names a row the corpus does not have.
     #[error("candidate row {row} is outside the corpus of {rows} rows")]
     CandidateOutOfRange {

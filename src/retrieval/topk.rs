@@ -26,11 +26,38 @@ impl Match {
     }
 }
 
+/// A match as one number, the better the lower: selecting and sorting are faster on whole numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64);
+
+/// Rows that a [`Key`] can tell apart.
+const MAX_ROWS: usize = u32::MAX as usize;
+
+impl Key {
+    /// `score` is finite, `row` below [`MAX_ROWS`].
+    fn new(row: usize, score: f32) -> Self {
+        // The sum makes 0.0 of -0.0, which is the same score.
+        let bits = (score + 0.0).to_bits();
+        // Bits of positive floats grow with them, those of negative ones fall.
+        let descending = if bits >> 31 == 0 { bits ^ 0x7fff_ffff } else { bits };
+        Self((u64::from(descending) << 32) | row as u64)
+    }
+
+    fn score(self) -> f32 {
+        let descending = (self.0 >> 32) as u32;
+        f32::from_bits(if descending >> 31 == 0 { descending ^ 0x7fff_ffff } else { descending })
+    }
+
+    fn into_match(self) -> Match {
+        Match { row: self.0 as u32 as usize, score: self.score() }
+    }
+}
+
 /// The best `k` matches seen so far, as an unsorted reservoir of at most `2k` that is cut back when full.
 #[derive(Debug, Clone)]
 struct TopK {
     k: usize,
-    kept: Vec<Match>,
+    kept: Vec<Key>,
     /// A score must be above this to matter: the k-th best at the last cut.
     threshold: Option<f32>,
 }
@@ -53,12 +80,12 @@ impl TopK {
                 }
             }
             for (offset, &score) in chunk.iter().enumerate() {
-                let candidate = Match { row: first_row + chunk_index * 32 + offset, score };
+                let row = first_row + chunk_index * 32 + offset;
                 if !score.is_finite() {
-                    return Err(candidate);
+                    return Err(Match { row, score });
                 }
                 if self.threshold.is_none_or(|threshold| score > threshold) {
-                    self.kept.push(candidate);
+                    self.kept.push(Key::new(row, score));
                     if self.kept.len() >= 2 * self.k {
                         self.cut();
                     }
@@ -70,11 +97,9 @@ impl TopK {
 
     fn cut(&mut self) {
         if self.kept.len() >= self.k {
-            if self.kept.len() > self.k {
-                self.kept.select_nth_unstable_by(self.k - 1, Match::order);
-                self.kept.truncate(self.k);
-            }
-            self.threshold = self.kept.iter().map(|m| m.score).min_by(f32::total_cmp);
+            let (_, worst, _) = self.kept.select_nth_unstable(self.k - 1);
+            self.threshold = Some(worst.score());
+            self.kept.truncate(self.k);
         }
     }
 
@@ -87,8 +112,8 @@ impl TopK {
 
     fn into_sorted(mut self) -> Vec<Match> {
         self.cut();
-        self.kept.sort_unstable_by(Match::order);
-        self.kept
+        self.kept.sort_unstable();
+        self.kept.into_iter().map(Key::into_match).collect()
     }
 }
 
@@ -111,7 +136,7 @@ const MIN_TILE_ROWS: usize = 32;
 ///
 /// # Errors
 /// [`RetrievalError::DimensionMismatch`] if the widths differ; [`RetrievalError::NonFiniteScore`] if a vector
-/// holds NaN or infinity.
+/// holds NaN or infinity; [`RetrievalError::CorpusTooLarge`] beyond 2^32 - 1 rows.
 pub fn rank(
     queries: ArrayView2<'_, f32>,
     corpus: ArrayView2<'_, f32>,
@@ -123,6 +148,9 @@ pub fn rank(
             expected: corpus.ncols(),
             got: queries.ncols(),
         });
+    }
+    if corpus.nrows() > MAX_ROWS {
+        return Err(RetrievalError::CorpusTooLarge { rows: corpus.nrows(), max: MAX_ROWS });
     }
     if k == 0 || corpus.nrows() == 0 {
         return Ok(vec![Vec::new(); queries.nrows()]);
@@ -304,6 +332,19 @@ mod tests {
                 right.extend(cut, &scores[cut..]).unwrap();
                 let rows: Vec<usize> = right.merge(left).into_sorted().iter().map(|m| m.row).collect();
                 assert_eq!(rows, expected, "k {k}, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_order_as_matches_do_and_give_them_back() {
+        let scores = [f32::MAX, 1.0, 0.5, 1e-45, 0.0, -0.0, -1e-45, -0.5, -1.0, f32::MIN];
+        for (score, other) in scores.into_iter().flat_map(|score| scores.map(|other| (score, other))) {
+            for (row, other_row) in [(0, 0), (0, 7), (MAX_ROWS - 1, 7)] {
+                let (a, b) = (Match { row, score }, Match { row: other_row, score: other });
+                let (key_a, key_b) = (Key::new(row, score), Key::new(other_row, other));
+                assert_eq!(key_a.cmp(&key_b), a.order(&b), "{a:?} and {b:?}");
+                assert_eq!(key_a.into_match(), a);
             }
         }
     }
