@@ -12,5 +12,6 @@ mod hub;
 mod model;
 mod preprocess;
 mod retrieval;
+mod train_model;
 #[cfg(feature = "video")]
 mod video;
