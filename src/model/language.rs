@@ -107,12 +107,11 @@ impl LanguageModel {
     ) -> Result<Tensor> {
         for layer in layers {
             x = match checkpointing {
-                Some(sink) if x.track_op() => {
+                Some(sink) => {
                     let (layer, pass) = (layer.clone(), pass.clone());
-                    // A layer may overwrite what it is given, and a graph needs `x` again.
                     checkpointed(&x, sink, move |x| layer.forward(x.clone(), &pass))?
                 }
-                _ => layer.forward(x, pass)?,
+                None => layer.forward(x, pass)?,
             };
         }
         Ok(x)

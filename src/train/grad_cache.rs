@@ -36,8 +36,7 @@ impl TrainableModel {
         loss: impl FnOnce(&Tensor) -> Result<Tensor, TrainError>,
     ) -> Result<(f32, Gradients), TrainError> {
         let mode = Mode::Train { seed };
-        let lengths: Vec<usize> = items.iter().map(|item| item.num_tokens()).collect();
-        let pieces = pieces(&lengths, memory.max_tokens.unwrap_or(usize::MAX));
+        let pieces = pieces(items, memory.max_tokens.unwrap_or(usize::MAX));
         if pieces.len() <= 1 {
             let embeddings = self.embed_batch(&self.batch(items, 0..items.len())?, mode, memory.checkpointing)?;
             let loss = scalar(loss(&embeddings)?)?;
@@ -77,8 +76,13 @@ fn scalar(loss: Tensor) -> Result<Tensor, TrainError> {
     }
 }
 
-/// Cuts items of `lengths` into runs of at most `max_tokens`, or of a single item that is longer.
-fn pieces(lengths: &[usize], max_tokens: usize) -> Vec<Range<usize>> {
+/// Cuts a batch into runs of at most `max_tokens`, or of a single item that is longer.
+pub(super) fn pieces(items: &[&Prepared], max_tokens: usize) -> Vec<Range<usize>> {
+    let lengths: Vec<usize> = items.iter().map(|item| item.num_tokens()).collect();
+    runs(&lengths, max_tokens)
+}
+
+fn runs(lengths: &[usize], max_tokens: usize) -> Vec<Range<usize>> {
     let mut pieces: Vec<Range<usize>> = Vec::new();
     let mut room = 0;
     for (item, &length) in lengths.iter().enumerate() {
@@ -111,7 +115,7 @@ mod tests {
             (vec![4, 4], usize::MAX, vec![0..2]),
             (vec![4, 4], 0, vec![0..1, 1..2]),
         ] {
-            assert_eq!(pieces(&lengths, max_tokens), expected, "{lengths:?} by {max_tokens}");
+            assert_eq!(runs(&lengths, max_tokens), expected, "{lengths:?} by {max_tokens}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::grad_cache::pieces;
 use super::{Gradients, LoraConfig, Mode, Parameters, Prepared, TrainError, Trainable};
 use crate::embedder::{EmbedderBuilder, Input, Preparer};
 use crate::model::{
@@ -41,6 +42,8 @@ pub struct TrainableModel {
     parameters: Parameters,
     sink: Arc<GradientSink>,
     model_dir: PathBuf,
+    /// Tokens that go through the model together where there is no graph.
+    batch_tokens: usize,
 }
 
 /// Items packed for the model, and what does not change from one pass over them to the next.
@@ -83,7 +86,8 @@ impl TrainableModel {
         let model_dir = settings.model_dir().to_owned();
         let (model, parameters) = Qwen25Vl::load_trainable(&model_dir, dtype, &device, parts)?;
         let sink = Arc::new(GradientSink::new(parameters.values().cloned().collect()));
-        Ok(Self { model, preparer: settings.preparer()?, trainable, parameters, sink, model_dir })
+        let batch_tokens = settings.batch_tokens_on(&device);
+        Ok(Self { model, preparer: settings.preparer()?, trainable, parameters, sink, model_dir, batch_tokens })
     }
 
     /// The model's configuration.
@@ -119,7 +123,15 @@ impl TrainableModel {
         if items.is_empty() {
             return Ok(Tensor::zeros((0, self.dim()), DType::F32, &Device::Cpu)?);
         }
-        self.embed_batch(&self.batch(items, 0..items.len())?, mode, false)
+        let max_tokens = match mode {
+            Mode::Train { .. } => usize::MAX,
+            Mode::Evaluate => self.batch_tokens,
+        };
+        let embeddings = pieces(items, max_tokens)
+            .into_iter()
+            .map(|piece| self.embed_batch(&self.batch(items, piece)?, mode, false))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::cat(&embeddings, 0)?)
     }
 
     /// Gradients of `loss`, a scalar made of embeddings of this model, with respect to the parameters.

@@ -76,15 +76,19 @@ fn references(items: &[Prepared]) -> Vec<&Prepared> {
     items.iter().collect()
 }
 
-/// The reference's loss over as many queries, positives and negatives, without its masks, which this batch does not touch.
+/// The reference's loss over as many queries, positives and negatives, with both masks.
 fn contrastive(embeddings: &Tensor, temperature: f64) -> Result<Tensor, TrainError> {
     let n = embeddings.dim(0)? / 3;
     let queries = embeddings.narrow(0, 0, n)?;
     let targets = embeddings.narrow(0, n, 2 * n)?;
     let scores = queries.matmul(&targets.t()?)?;
-    // An entry above the row's positive + 0.1 counts as a second right answer.
-    let own = (&scores.narrow(1, 0, n)?.detach() * Tensor::eye(n, DType::F32, &Device::Cpu)?)?.sum_keepdim(1)?;
-    let dropped = scores.detach().broadcast_gt(&(own + 0.1)?)?;
+    // Targets that are the row's own once more, and such that score above it, are no wrong answers.
+    let is_own = Tensor::eye(n, DType::F32, &Device::Cpu)?.pad_with_zeros(1, 0, n)?;
+    let targets = targets.detach();
+    let same = targets.narrow(0, 0, n)?.matmul(&targets.t()?)?.gt(1.0 - 2e-5)?.to_dtype(DType::F32)?;
+    let own = (scores.detach() * &is_own)?.sum_keepdim(1)?;
+    let higher = scores.detach().broadcast_gt(&(own + 0.1)?)?.to_dtype(DType::F32)?;
+    let dropped = ((same + higher)? * (1.0 - is_own)?)?.gt(0.5)?;
     let scores = dropped.where_cond(&Tensor::full(-1e9f32, scores.shape(), &Device::Cpu)?, &scores)?;
     let labels = Tensor::arange(0u32, n as u32, &Device::Cpu)?;
     let forward = candle_nn::loss::cross_entropy(&(&scores / temperature)?, &labels)?;
