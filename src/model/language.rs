@@ -228,8 +228,7 @@ impl DecoderLayer {
             }
         };
         let q = apply_rope(heads(self.q_proj.forward_dropping(&normed, dropout)?)?, rotary)?;
-        let attended =
-            self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan)?, dropout)?;
+        let attended = self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan)?, dropout)?;
         let x = add(x, &attended)?;
         let fed = self.mlp.forward_dropping(&self.post_attention_layernorm.forward(&x)?, dropout)?;
         add(x, &fed)

@@ -27,7 +27,7 @@ impl TrainableModel {
     /// [`Mode::Train`].
     ///
     /// # Errors
-    /// What `loss` says, a loss that is no scalar, and tensor operations that fail. A loss that is not finite is no error here.
+    /// What `loss` says, a batch without items, a loss that is no scalar, and tensor operations that fail. A loss that is not finite is no error here.
     pub fn gradients(
         &self,
         items: &[&Prepared],
@@ -35,20 +35,22 @@ impl TrainableModel {
         memory: Memory,
         loss: impl FnOnce(&Tensor) -> Result<Tensor, TrainError>,
     ) -> Result<(f32, Gradients), TrainError> {
+        if items.is_empty() {
+            return Err(TrainError::Shape("a batch without items".to_owned()));
+        }
         let mode = Mode::Train { seed };
         let pieces = pieces(items, memory.max_tokens.unwrap_or(usize::MAX));
-        if pieces.len() <= 1 {
-            let embeddings = self.embed_batch(&self.batch(items, 0..items.len())?, mode, memory.checkpointing)?;
+        if pieces.len() == 1 {
+            let embeddings =
+                self.embed_batch(&self.batch(items, 0..items.len())?, mode, memory.checkpointing)?;
             let loss = scalar(loss(&embeddings)?)?;
             return Ok((loss.to_scalar()?, self.backward(&loss)?));
         }
 
         let batches: Vec<Batch<'_>> =
             pieces.iter().map(|piece| self.batch(items, piece.clone())).collect::<Result<_, _>>()?;
-        let embeddings: Vec<Tensor> = batches
-            .iter()
-            .map(|batch| self.embed_without_graph(batch, mode))
-            .collect::<Result<_, _>>()?;
+        let embeddings: Vec<Tensor> =
+            batches.iter().map(|batch| self.embed_without_graph(batch, mode)).collect::<Result<_, _>>()?;
         let embeddings = Var::from_tensor(&Tensor::cat(&embeddings, 0)?)?;
         let loss = scalar(loss(&embeddings)?)?;
         let value = loss.to_scalar()?;

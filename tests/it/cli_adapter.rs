@@ -34,7 +34,8 @@ fn merging_gives_what_the_adapter_gives() {
 
     // The same files as the model has, in the same precision; none of them is overwritten.
     let names = |directory: &Path| {
-        let mut names: Vec<_> = std::fs::read_dir(directory).unwrap().map(|f| f.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(directory).unwrap().map(|f| f.unwrap().file_name()).collect();
         names.sort();
         names
     };
@@ -65,7 +66,8 @@ fn a_library_is_not_searched_with_another_adapter() {
     };
     assert_status(&index(&["--adapter", text(&copy)]), 0);
     let search = |more: &[&str]| {
-        let fixed = ["search", "--library", text(&library), "--image", text(&media), "--json", "--device", "cpu"];
+        let fixed =
+            ["search", "--library", text(&library), "--image", text(&media), "--json", "--device", "cpu"];
         gve(&[&fixed, more].concat())
     };
     // Model and adapter are the library's own.
@@ -88,10 +90,7 @@ fn adapters_that_cannot_be_used_are_one_line() {
     let model = model();
     let fails = |adapter: &Path, named: &str| {
         let out = folder.path().join("merged");
-        for arguments in [
-            vec!["embed", "--text", "a"],
-            vec!["model", "merge", "--out", text(&out)],
-        ] {
+        for arguments in [vec!["embed", "--text", "a"], vec!["model", "merge", "--out", text(&out)]] {
             let more = ["--model", text(&model), "--adapter", text(adapter)];
             let output = gve(&[&arguments, &more[..]].concat());
             assert_status(&output, 1);

@@ -38,7 +38,8 @@ fn make_checkpoint(shape: &Shape, out: &Path) {
         }
     }
     let config = out.join("config.json");
-    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    let mut json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
     json["hidden_size"] = shape.hidden.into();
     json["intermediate_size"] = shape.intermediate.into();
     json["num_hidden_layers"] = shape.layers.into();

@@ -87,6 +87,15 @@ impl LoraAdapter {
         self.modules.keys().map(String::as_str)
     }
 
+    /// The factors by their names in an adapter file, in f32 on the CPU.
+    pub fn tensors(&self, layout: AdapterLayout) -> BTreeMap<String, Tensor> {
+        let named = |(module, pair): (&String, &LoraPair)| {
+            [('A', pair.a.clone()), ('B', pair.b.clone())]
+                .map(|(factor, t)| (tensor_name(module, factor, layout), t))
+        };
+        self.modules.iter().flat_map(named).collect()
+    }
+
     /// `scale * B A` for a module, (out, in) in f32.
     fn delta(&self, pair: &LoraPair, device: &Device) -> Result<Tensor, ModelError> {
         Ok((pair.b.matmul(&pair.a)? * self.settings.scale())?.to_device(device)?)

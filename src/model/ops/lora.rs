@@ -51,9 +51,7 @@ impl Lora {
         dropout: Option<&Dropout>,
     ) -> Result<Tensor> {
         let x = match dropout {
-            Some(dropout) => {
-                (x * dropout.factors(self.salt, x.dim(1)?, x.device())?.to_dtype(x.dtype())?)?
-            }
+            Some(dropout) => (x * dropout.factors(self.salt, x.dim(1)?, x.device())?.to_dtype(x.dtype())?)?,
             None => x.clone(),
         };
         y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale)?
@@ -180,7 +178,8 @@ mod tests {
 
     #[test]
     fn both_bodies_agree_in_value_and_gradient_with_and_without_dropout() {
-        let (weight, bias) = (random((OUTPUTS, INPUTS)), Tensor::randn(0f32, 1.0, OUTPUTS, &Device::Cpu).unwrap());
+        let (weight, bias) =
+            (random((OUTPUTS, INPUTS)), Tensor::randn(0f32, 1.0, OUTPUTS, &Device::Cpu).unwrap());
         let frozen = Arc::new(Frozen::new(weight.clone(), Some(bias.clone())).unwrap());
         let var = |shape| Var::from_tensor(&random(shape)).unwrap();
         let (x, a, b) = (var((ROWS, INPUTS)), var((3, INPUTS)), var((OUTPUTS, 3)));
