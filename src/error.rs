@@ -5,6 +5,7 @@ use crate::indexer::IndexError;
 use crate::model::ModelError;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::RetrievalError;
+use crate::train::TrainError;
 use crate::video::VideoError;
 
 /// Any error of this crate, for callers who use several rooms and tell the errors apart later.
@@ -35,6 +36,9 @@ pub enum Error {
     /// A library or embedding file that cannot be used.
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),
+    /// A model that cannot be trained.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// A folder that cannot be indexed.
     #[error(transparent)]
     Index(#[from] IndexError),

@@ -81,6 +81,7 @@ pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>
         format_version: MANIFEST_FORMAT_VERSION,
         model: model.to_owned(),
         revision: revision.map(str::to_owned),
+        adapter: embedder.adapter().cloned(),
         dim: embedder.dim(),
         instruction: embedder.instruction().map(str::to_owned),
         sampling: embedder.sampling().clone(),

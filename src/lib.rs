@@ -32,6 +32,7 @@
 //! | [`retrieval`] | embeddings | rankings, library files |
 //! | [`indexer`] | folders | a library |
 //! | [`hub`] | a model id | a model directory |
+//! | [`train`] | pairs of inputs | an adapter, or new weights |
 //!
 //! # Features
 //!
@@ -50,6 +51,7 @@ pub mod indexer;
 pub mod model;
 pub mod preprocess;
 pub mod retrieval;
+pub mod train;
 pub mod video;
 
 pub use device::{DType, Device, DeviceError};

@@ -1,11 +1,11 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::EmbedError;
 use super::input::PixelLimits;
-use super::{Embedder, Inner};
+use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
-use crate::model::{Config, Qwen25Vl};
+use crate::model::{AdapterId, Config, LoraAdapter, Qwen25Vl};
 use crate::preprocess::{ImageLimits, Preprocessor, PromptConfig};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
@@ -42,6 +42,7 @@ const MAX_DECODE_THREADS: usize = 8;
 #[must_use]
 pub struct EmbedderBuilder {
     model_dir: PathBuf,
+    adapter: Option<PathBuf>,
     device: Device,
     dtype: DType,
     sampling: Sampling,
@@ -59,6 +60,7 @@ impl EmbedderBuilder {
     pub(super) fn new(model_dir: PathBuf) -> Self {
         Self {
             model_dir,
+            adapter: None,
             device: Device::default(),
             dtype: DType::default(),
             sampling: Sampling::Uniform { frames: FRAMES },
@@ -71,6 +73,12 @@ impl EmbedderBuilder {
             video: VideoOptions::default(),
             image_limits: ImageLimits::default(),
         }
+    }
+
+    /// A PEFT adapter (`adapter_config.json` and `adapter_model.safetensors`) to fold into the weights while they are loaded.
+    pub fn adapter(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.adapter = Some(directory.into());
+        self
     }
 
     /// Where the model runs.
@@ -145,10 +153,54 @@ impl EmbedderBuilder {
     /// Loads the model.
     ///
     /// # Errors
-    /// A device that is not there, or a checkpoint that cannot be loaded.
+    /// A device that is not there, or a checkpoint or an adapter that cannot be loaded.
     pub fn build(self) -> Result<Embedder, EmbedError> {
+        let (device, dtype) = self.place()?;
+        let (model, adapter) = match &self.adapter {
+            None => (Qwen25Vl::load(&self.model_dir, dtype, &device)?, None),
+            Some(directory) => {
+                let adapter = LoraAdapter::read(directory)?;
+                let id = AdapterId::of(directory)?;
+                (Qwen25Vl::load_adapted(&self.model_dir, dtype, &device, &adapter)?, Some(id))
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.decode_threads.unwrap_or((cores / 2).clamp(1, MAX_DECODE_THREADS));
+        let decode_pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("gve-decode-{i}"))
+            .build()
+            .map_err(|e| EmbedError::Job(e.to_string()))?;
+        let batch_tokens = self.batch_tokens_on(&device);
+        let preparer = self.preparer()?;
+        Ok(Embedder { inner: Arc::new(Inner { model, preparer, adapter, decode_pool, batch_tokens }) })
+    }
+
+    /// The directory of the model.
+    pub(crate) fn model_dir(&self) -> &Path {
+        &self.model_dir
+    }
+
+    /// The adapter set, if any.
+    pub(crate) fn adapter_dir(&self) -> Option<&Path> {
+        self.adapter.as_deref()
+    }
+
+    /// Opens the device, and says in which precision the model is to be there.
+    pub(crate) fn place(&self) -> Result<(candle_core::Device, candle_core::DType), EmbedError> {
         let device = self.device.open()?;
         let dtype = self.dtype.on(&device);
+        Ok((device, dtype))
+    }
+
+    /// Tokens that go through the model together on `device`.
+    pub(crate) fn batch_tokens_on(&self, device: &candle_core::Device) -> usize {
+        let default = if device.is_cpu() { CPU_BATCH_TOKENS } else { GPU_BATCH_TOKENS };
+        self.batch_tokens.unwrap_or(default)
+    }
+
+    /// What turns inputs into tokens and patches, by these settings.
+    pub(crate) fn preparer(self) -> Result<Preparer, EmbedError> {
         let config = Config::load(&self.model_dir)?;
         let preprocessor = Preprocessor::load(
             &self.model_dir,
@@ -162,28 +214,14 @@ impl EmbedderBuilder {
                 max_length: self.max_length,
             },
         )?;
-        let model = Qwen25Vl::load(&self.model_dir, dtype, &device)?;
-        let default_batch = if device.is_cpu() { CPU_BATCH_TOKENS } else { GPU_BATCH_TOKENS };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.decode_threads.unwrap_or((cores / 2).clamp(1, MAX_DECODE_THREADS));
-        let decode_pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("gve-decode-{i}"))
-            .build()
-            .map_err(|e| EmbedError::Job(e.to_string()))?;
-        Ok(Embedder {
-            inner: Arc::new(Inner {
-                model,
-                preprocessor,
-                decode_pool,
-                sampling: self.sampling,
-                pixels: self.pixels,
-                instruction: self.instruction,
-                batch_tokens: self.batch_tokens.unwrap_or(default_batch),
-                #[cfg(feature = "video")]
-                video: self.video,
-                image_limits: self.image_limits,
-            }),
+        Ok(Preparer {
+            preprocessor,
+            sampling: self.sampling,
+            pixels: self.pixels,
+            instruction: self.instruction,
+            #[cfg(feature = "video")]
+            video: self.video,
+            image_limits: self.image_limits,
         })
     }
 }

@@ -26,12 +26,12 @@ pub use input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, Vi
 pub use iter::EmbedIter;
 pub use json::InputJsonError;
 
-use crate::model::{PackedBatch, Qwen25Vl};
-use crate::preprocess::{ImageLimits, Preprocessor};
+pub use prepare::Prepared;
+
+pub(crate) use prepare::Preparer;
+
+use crate::model::{AdapterId, Qwen25Vl};
 use crate::video::Sampling;
-#[cfg(feature = "video")]
-use crate::video::VideoOptions;
-use prepare::Prepared;
 
 /// Turns texts, images, videos and compositions of them into embeddings of one space.
 ///
@@ -57,15 +57,10 @@ pub struct Embedder {
 
 struct Inner {
     model: Qwen25Vl,
-    preprocessor: Preprocessor,
+    preparer: Preparer,
+    adapter: Option<AdapterId>,
     decode_pool: rayon::ThreadPool,
-    sampling: Sampling,
-    pixels: PixelLimits,
-    instruction: Option<String>,
     batch_tokens: usize,
-    #[cfg(feature = "video")]
-    video: VideoOptions,
-    image_limits: ImageLimits,
 }
 
 /// How far a job has come.
@@ -103,17 +98,22 @@ impl Embedder {
 
     /// Which frames of a video are looked at, where the input does not say.
     pub fn sampling(&self) -> &Sampling {
-        &self.inner.sampling
+        &self.inner.preparer.sampling
     }
 
     /// Bounds on the area of pictures, where the input does not say.
     pub fn pixels(&self) -> PixelLimits {
-        self.inner.pixels
+        self.inner.preparer.pixels
     }
 
     /// The instruction of inputs that have none.
     pub fn instruction(&self) -> Option<&str> {
-        self.inner.instruction.as_deref()
+        self.inner.preparer.instruction.as_deref()
+    }
+
+    /// The adapter that is folded into the weights.
+    pub fn adapter(&self) -> Option<&AdapterId> {
+        self.inner.adapter.as_ref()
     }
 
     /// Longest input in tokens; text beyond it is cut off.
@@ -142,7 +142,7 @@ impl Embedder {
     /// # Errors
     /// [`EmbedError`], naming the file at fault.
     pub fn embed_one(&self, input: &Input) -> Result<Embedding, EmbedError> {
-        let prepared = self.inner.prepare(input)?;
+        let prepared = self.inner.preparer.prepare(input)?;
         let mut embedded = self.inner.forward_each(vec![prepared]);
         embedded.pop().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned())))
     }
@@ -209,16 +209,7 @@ impl Inner {
     }
 
     fn forward(&self, batch: &[Prepared]) -> Result<Vec<Result<Embedding, EmbedError>>, EmbedError> {
-        let mut packed = PackedBatch::default();
-        for prepared in batch {
-            packed.lengths.push(prepared.num_tokens());
-            packed.input_ids.extend(&prepared.encoding.input_ids);
-            for (all, its) in packed.position_ids.iter_mut().zip(&prepared.encoding.position_ids) {
-                all.extend(its);
-            }
-            packed.visuals.extend(&prepared.visuals);
-        }
-        let pooled = self.model.last_hidden_states(&packed)?;
+        let pooled = self.model.last_hidden_states(&Prepared::pack(batch))?;
         let rows: Vec<Vec<f32>> = pooled.to_vec2().map_err(crate::model::ModelError::from)?;
         let embeddings = rows
             .into_iter()

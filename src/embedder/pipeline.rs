@@ -60,7 +60,7 @@ fn prepare_all<B: Borrow<Input> + Send>(
         }
         let prepared: Vec<Outcome<Prepared>> = inner
             .decode_pool
-            .install(|| chunk.into_par_iter().map(|input| inner.prepare(input.borrow())).collect());
+            .install(|| chunk.into_par_iter().map(|input| inner.preparer.prepare(input.borrow())).collect());
         for outcome in prepared {
             if sender.send(outcome).is_err() {
                 return;

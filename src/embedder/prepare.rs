@@ -4,16 +4,31 @@ use std::borrow::Cow;
 
 use image::RgbImage;
 
-use super::Inner;
 use super::error::EmbedError;
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
-use crate::model::Visual;
+use crate::model::{PackedBatch, Visual};
 use crate::preprocess::{
-    Encoding, Patchifier, PixelBounds, PromptPart, VisualPatches, load_image, patchify_image,
+    Encoding, ImageLimits, Patchifier, PixelBounds, Preprocessor, PromptPart, VisualPatches, load_image,
+    patchify_image,
 };
+use crate::video::Sampling;
+#[cfg(feature = "video")]
+use crate::video::VideoOptions;
 
-/// An input as the model reads it.
-pub(super) struct Prepared {
+/// Turns inputs into what the model reads. Knows of no weights, and may be used from many threads.
+pub(crate) struct Preparer {
+    pub(super) preprocessor: Preprocessor,
+    pub(super) sampling: Sampling,
+    pub(super) pixels: PixelLimits,
+    pub(super) instruction: Option<String>,
+    #[cfg(feature = "video")]
+    pub(super) video: VideoOptions,
+    pub(super) image_limits: ImageLimits,
+}
+
+/// An input as the model reads it: token ids, positions and patches.
+#[derive(Debug)]
+pub struct Prepared {
     pub(super) encoding: Encoding,
     pub(super) visuals: Vec<Visual>,
     /// Stretch of the first video file that was looked at, in seconds.
@@ -22,8 +37,28 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn num_tokens(&self) -> usize {
+    /// Tokens the model reads, visual ones included.
+    pub fn num_tokens(&self) -> usize {
         self.encoding.input_ids.len()
+    }
+
+    /// What was odd about the input but no reason to fail.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Inputs packed one behind the other.
+    pub(crate) fn pack<'a>(items: impl IntoIterator<Item = &'a Self>) -> PackedBatch<'a> {
+        let mut packed = PackedBatch::default();
+        for item in items {
+            packed.lengths.push(item.num_tokens());
+            packed.input_ids.extend(&item.encoding.input_ids);
+            for (all, its) in packed.position_ids.iter_mut().zip(&item.encoding.position_ids) {
+                all.extend(its);
+            }
+            packed.visuals.extend(&item.visuals);
+        }
+        packed
     }
 }
 
@@ -40,8 +75,8 @@ struct Notes {
     warnings: Vec<String>,
 }
 
-impl Inner {
-    pub(super) fn prepare(&self, input: &Input) -> Result<Prepared, EmbedError> {
+impl Preparer {
+    pub(crate) fn prepare(&self, input: &Input) -> Result<Prepared, EmbedError> {
         if input.parts.is_empty() {
             return Err(EmbedError::EmptyInput);
         }

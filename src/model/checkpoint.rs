@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::ModelError;
@@ -27,7 +27,8 @@ pub struct Checkpoint {
     layout: Layout,
 }
 
-struct Shard {
+/// One memory-mapped safetensors file.
+pub(super) struct Shard {
     path: PathBuf,
     bytes: Mmap,
     data_start: usize,
@@ -101,6 +102,11 @@ impl Checkpoint {
         names
     }
 
+    /// The files that hold the tensors.
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
     /// Copies tensor `name` to `device` as `dtype`; its shape must be `expected`.
     ///
     /// # Errors
@@ -128,21 +134,9 @@ impl Checkpoint {
                 got: info.shape.clone(),
             });
         }
-        let stored = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::BF16 => DType::BF16,
-            Dtype::F16 => DType::F16,
-            other => {
-                return Err(shard.damaged(format!(
-                    "tensor `{name}` is stored as {other:?}; f32, bf16 and f16 are supported"
-                )));
-            }
-        };
-        let (begin, end) = info.data_offsets;
-        let (begin, end) = (shard.data_start + begin, shard.data_start + end);
-        let bytes = shard.bytes.get(begin..end).ok_or_else(|| {
-            shard.damaged(format!("truncated: tensor `{name}` ends at byte {end} of {}", shard.bytes.len()))
-        })?;
+        let stored = shard.float_type(name, info.dtype)?;
+        let (begin, end) = (shard.data_start + info.data_offsets.0, shard.data_start + info.data_offsets.1);
+        let bytes = shard.bytes_of(name, info)?;
         let tensor = Tensor::from_raw_buffer(bytes, stored, expected, device)?.to_dtype(dtype)?;
         shard.forget_pages(begin, end);
         Ok(tensor)
@@ -160,6 +154,46 @@ impl Shard {
             ModelError::Checkpoint { path: path.clone(), reason: format!("not a safetensors file: {e}") }
         })?;
         Ok(Self { path, bytes, data_start: header_len + 8, metadata })
+    }
+
+    /// Name of the file.
+    pub(super) fn file_name(&self) -> &Path {
+        self.path.file_name().map_or(&self.path, Path::new)
+    }
+
+    /// Everything before the tensors' values.
+    pub(super) fn header(&self) -> &[u8] {
+        &self.bytes[..self.data_start]
+    }
+
+    /// The tensors in the order of their values in the file.
+    pub(super) fn tensors_in_order(&self) -> Result<Vec<StoredTensor<'_>>, ModelError> {
+        let mut tensors: Vec<_> = self.metadata.tensors().into_iter().collect();
+        tensors.sort_by_key(|(_, info)| info.data_offsets);
+        tensors
+            .into_iter()
+            .map(|(name, info)| {
+                let bytes = self.bytes_of(&name, info)?;
+                Ok(StoredTensor { shard: self, shape: info.shape.clone(), bytes, stored: info.dtype, name })
+            })
+            .collect()
+    }
+
+    fn bytes_of(&self, name: &str, info: &TensorInfo) -> Result<&[u8], ModelError> {
+        let (begin, end) = (self.data_start + info.data_offsets.0, self.data_start + info.data_offsets.1);
+        self.bytes.get(begin..end).ok_or_else(|| {
+            self.damaged(format!("truncated: tensor `{name}` ends at byte {end} of {}", self.bytes.len()))
+        })
+    }
+
+    fn float_type(&self, name: &str, stored: Dtype) -> Result<DType, ModelError> {
+        match stored {
+            Dtype::F32 => Ok(DType::F32),
+            Dtype::BF16 => Ok(DType::BF16),
+            Dtype::F16 => Ok(DType::F16),
+            other => Err(self
+                .damaged(format!("tensor `{name}` is stored as {other:?}; f32, bf16 and f16 are supported"))),
+        }
     }
 
     fn damaged(&self, reason: String) -> ModelError {
@@ -180,6 +214,22 @@ impl Shard {
 
     #[cfg(not(unix))]
     fn forget_pages(&self, _begin: usize, _end: usize) {}
+}
+
+/// A tensor as its file has it.
+pub(super) struct StoredTensor<'a> {
+    shard: &'a Shard,
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) bytes: &'a [u8],
+    stored: Dtype,
+}
+
+impl StoredTensor<'_> {
+    /// The precision its values are stored in.
+    pub(super) fn dtype(&self) -> Result<DType, ModelError> {
+        self.shard.float_type(&self.name, self.stored)
+    }
 }
 
 /// The shard files that an index names, each once.

@@ -50,6 +50,52 @@ pub enum ModelError {
         /// The shape found.
         got: Vec<usize>,
     },
+    /// A file or directory cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of an adapter is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Adapter {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what was expected.
+        reason: String,
+    },
+    /// Modules of an adapter that the model does not have.
+    #[error(
+        "{}: {bound} of the adapter's {total} modules are in this model; `{unbound}` is not: was it trained for another model?",
+        path.display()
+    )]
+    AdapterBinding {
+        /// The adapter.
+        path: PathBuf,
+        /// Modules that found their weight.
+        bound: usize,
+        /// Modules in all.
+        total: usize,
+        /// The first that did not.
+        unbound: String,
+    },
+    /// An adapter's module is in the model but has another shape there.
+    #[error(
+        "{}: the adapter changes `{tensor}` as {got:?}, the model has {expected:?}: was it trained for another model?",
+        path.display()
+    )]
+    AdapterShape {
+        /// The adapter.
+        path: PathBuf,
+        /// The module.
+        tensor: String,
+        /// Shape of the model's weight.
+        expected: Vec<usize>,
+        /// Shape of the adapter's change.
+        got: Vec<usize>,
+    },
     /// The batch handed to the model contradicts itself.
     #[error("malformed batch: {0}")]
     Batch(String),

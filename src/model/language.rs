@@ -1,18 +1,21 @@
 //! The language model without its head: token embeddings, decoder layers, final norm.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
 
 use super::ModelError;
 use super::config::TextConfig;
 use super::loader::{Loader, Precision};
 use super::ops::{
-    AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, add, apply_rope, attention, inverse_frequencies,
+    AttentionPlan, Dropout, GatedMlp, GradientSink, Linear, RmsNorm, RotaryTable, add, apply_rope, attention,
+    checkpointed, inverse_frequencies,
 };
 use super::segments::Segments;
 
 pub(super) struct LanguageModel {
     embed_tokens: Tensor,
-    layers: Vec<DecoderLayer>,
+    layers: Vec<Arc<DecoderLayer>>,
     norm: RmsNorm,
     config: TextConfig,
     precision: Precision,
@@ -40,7 +43,7 @@ impl LanguageModel {
         let embed_tokens =
             loader.at("embed_tokens").weight("weight", &[config.vocab_size, config.hidden_size])?;
         let layers = (0..config.num_hidden_layers)
-            .map(|i| DecoderLayer::load(&loader.at("layers").at(i), config))
+            .map(|i| DecoderLayer::load(&loader.at("layers").at(i), config).map(Arc::new))
             .collect::<std::result::Result<_, _>>()?;
         Ok(Self {
             embed_tokens,
@@ -52,11 +55,10 @@ impl LanguageModel {
         })
     }
 
-    /// Embeddings of `ids`, (ids, hidden).
-    pub(super) fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        self.embed_tokens
-            .index_select(&Tensor::new(ids, &self.device)?, 0)?
-            .to_dtype(self.precision.activations)
+    /// Embeddings of `ids`, (ids, hidden); part of a graph where `record` is set and they are trained.
+    pub(super) fn embed(&self, ids: &[u32], record: bool) -> Result<Tensor> {
+        let table = if record { self.embed_tokens.clone() } else { self.embed_tokens.detach() };
+        table.index_select(&Tensor::new(ids, &self.device)?, 0)?.to_dtype(self.precision.activations)
     }
 
     /// Final-norm hidden states of every row: (rows, hidden) to (rows, hidden).
@@ -66,8 +68,8 @@ impl LanguageModel {
         position_ids: &[Vec<u32>; 3],
         sequences: &Segments,
     ) -> Result<Tensor> {
-        let rotary = self.rotary_table(position_ids)?;
-        let x = self.run(x, &self.layers, &rotary, sequences)?;
+        let pass = Pass::over(sequences, self.rotary_table(position_ids)?, None, &self.device)?;
+        let x = self.run(x, &self.layers, &Arc::new(pass), None)?;
         self.norm.forward(&x)
     }
 
@@ -79,17 +81,19 @@ impl LanguageModel {
         x: Tensor,
         position_ids: &[Vec<u32>; 3],
         sequences: &Segments,
+        training: &Training,
     ) -> Result<Tensor> {
         let rotary = self.rotary_table(position_ids)?;
-        let last_rows = Tensor::new(sequences.last_rows(), &self.device)?;
+        let dropout = training.dropout.clone();
+        let pass = Pass::over(sequences, rotary, dropout, &self.device)?;
+        let sink = training.checkpointing.as_ref();
         let x = match self.layers.split_last() {
             Some((last, before)) => {
-                let x = self.run(x, before, &rotary, sequences)?;
-                let one_each = Segments::from_lengths(vec![1; sequences.count()]);
-                let plan = AttentionPlan::new(&one_each, sequences, true, &self.device)?;
-                last.forward(x, Some(&last_rows), &rotary, &plan)?
+                let to_last = Arc::new(pass.to_last_rows(sequences, &self.device)?);
+                let x = self.run(x, before, &Arc::new(pass), sink)?;
+                self.run(x, std::slice::from_ref(last), &to_last, sink)?
             }
-            None => x.index_select(&last_rows, 0)?,
+            None => x.index_select(&Tensor::new(sequences.last_rows(), &self.device)?, 0)?,
         };
         self.norm.forward(&x)
     }
@@ -97,13 +101,18 @@ impl LanguageModel {
     fn run(
         &self,
         mut x: Tensor,
-        layers: &[DecoderLayer],
-        rotary: &RotaryTable,
-        sequences: &Segments,
+        layers: &[Arc<DecoderLayer>],
+        pass: &Arc<Pass>,
+        checkpointing: Option<&Arc<GradientSink>>,
     ) -> Result<Tensor> {
-        let plan = AttentionPlan::new(sequences, sequences, true, &self.device)?;
         for layer in layers {
-            x = layer.forward(x, None, rotary, &plan)?;
+            x = match checkpointing {
+                Some(sink) => {
+                    let (layer, pass) = (layer.clone(), pass.clone());
+                    checkpointed(&x, sink, move |x| layer.forward(x.clone(), &pass))?
+                }
+                None => layer.forward(x, pass)?,
+            };
         }
         Ok(x)
     }
@@ -122,6 +131,62 @@ impl LanguageModel {
             angles.extend(frequencies.iter().map(|&(axis, f)| [t, h, w][axis] as f32 * f));
         }
         RotaryTable::new(&angles, half, self.precision.activations, &self.device)
+    }
+}
+
+/// What a pass over packed sequences has beside its rows. The default is inference.
+#[derive(Debug, Default)]
+pub(crate) struct Training {
+    /// Dropout on the inputs of adapters.
+    pub(crate) dropout: Option<Dropout>,
+    /// Layers keep their input alone, and leave the gradients of their parameters here.
+    pub(crate) checkpointing: Option<Arc<GradientSink>>,
+}
+
+/// What a layer has to know of its rows beside their values.
+struct Pass {
+    rotary: RotaryTable,
+    plan: AttentionPlan,
+    dropout: Option<Dropout>,
+    /// The rows that are asked for, where these are not all.
+    queries: Option<Queries>,
+}
+
+/// Rows whose queries and feed-forward layers are computed.
+struct Queries {
+    rows: Tensor,
+    rotary: RotaryTable,
+    dropout: Option<Dropout>,
+}
+
+impl Pass {
+    /// Over all rows of `sequences`.
+    fn over(
+        sequences: &Segments,
+        rotary: RotaryTable,
+        dropout: Option<Dropout>,
+        device: &Device,
+    ) -> Result<Self> {
+        let plan = AttentionPlan::new(sequences, sequences, true, device)?;
+        Ok(Self { rotary, plan, dropout, queries: None })
+    }
+
+    /// The same down to the last row of each sequence.
+    fn to_last_rows(&self, sequences: &Segments, device: &Device) -> Result<Self> {
+        let last_rows = sequences.last_rows();
+        let rows = Tensor::new(last_rows.as_slice(), device)?;
+        let queries = Queries {
+            rotary: self.rotary.select(&rows)?,
+            dropout: self.dropout.as_ref().map(|dropout| dropout.select(&last_rows)),
+            rows,
+        };
+        let one_each = Segments::from_lengths(vec![1; sequences.count()]);
+        Ok(Self {
+            rotary: self.rotary.clone(),
+            plan: AttentionPlan::new(&one_each, sequences, true, device)?,
+            dropout: self.dropout.clone(),
+            queries: Some(queries),
+        })
     }
 }
 
@@ -146,35 +211,26 @@ impl DecoderLayer {
         })
     }
 
-    /// (rows, hidden) to (rows, hidden), or to (`query_rows`, hidden) where only those are asked
-    /// for; `plan` must have been made for the same rows.
-    fn forward(
-        &self,
-        x: Tensor,
-        query_rows: Option<&Tensor>,
-        rotary: &RotaryTable,
-        plan: &AttentionPlan,
-    ) -> Result<Tensor> {
+    /// (rows, hidden) to (rows, hidden), or to (queries, hidden) where only some rows are asked for.
+    fn forward(&self, x: Tensor, pass: &Pass) -> Result<Tensor> {
         let normed = self.input_layernorm.forward(&x)?;
         let heads = |x: Tensor| {
             let rows = x.dim(0)?;
             x.reshape((rows, (), self.head_dim))
         };
-        let k = apply_rope(heads(self.k_proj.forward(&normed)?)?, rotary)?;
-        let v = heads(self.v_proj.forward(&normed)?)?;
-        let (x, q) = match query_rows {
-            None => {
-                let q = heads(self.q_proj.forward(&normed)?)?;
-                (x, apply_rope(q, rotary)?)
-            }
-            Some(rows) => {
-                let q = heads(self.q_proj.forward(&normed.index_select(rows, 0)?)?)?;
-                (x.index_select(rows, 0)?, apply_rope(q, &rotary.select(rows)?)?)
+        let dropout = pass.dropout.as_ref();
+        let k = apply_rope(heads(self.k_proj.forward_dropping(&normed, dropout)?)?, &pass.rotary)?;
+        let v = heads(self.v_proj.forward_dropping(&normed, dropout)?)?;
+        let (x, normed, rotary, dropout) = match &pass.queries {
+            None => (x, normed, &pass.rotary, dropout),
+            Some(Queries { rows, rotary, dropout }) => {
+                (x.index_select(rows, 0)?, normed.index_select(rows, 0)?, rotary, dropout.as_ref())
             }
         };
-        let attended = self.o_proj.forward(&attention(&q, &k, &v, plan)?)?;
+        let q = apply_rope(heads(self.q_proj.forward_dropping(&normed, dropout)?)?, rotary)?;
+        let attended = self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan)?, dropout)?;
         let x = add(x, &attended)?;
-        let fed = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
+        let fed = self.mlp.forward_dropping(&self.post_attention_layernorm.forward(&x)?, dropout)?;
         add(x, &fed)
     }
 }

@@ -7,21 +7,34 @@
 //!
 //! There is no language head and no key-value cache. In the last decoder layer only the token
 //! that is pooled has its query and feed-forward layer computed.
+//!
+//! The same layers are trained. Their operations have a backward pass, and [`LoraAdapter`] is what training mostly leaves behind: it is
+//! folded into the weights when a model is loaded, or into a checkpoint of its own ([`merge_adapter`]).
 
+mod adapter;
 mod checkpoint;
 mod config;
 mod error;
+mod files;
+mod hash;
 mod kernels;
 mod language;
 mod loader;
+mod merge;
 mod ops;
 mod qwen2_5_vl;
 mod segments;
+mod trainable;
 mod vision;
 mod window;
 
+pub use adapter::{AdapterId, AdapterLayout, LoraAdapter, LoraSettings};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, TextConfig, VisionConfig};
 pub use error::ModelError;
+pub(crate) use language::Training;
+pub use merge::{merge_adapter, write_checkpoint};
+pub(crate) use ops::{Dropout, GradientSink};
 pub use qwen2_5_vl::{PackedBatch, Qwen25Vl, Visual};
+pub(crate) use trainable::TrainableParts;
 pub use window::GridThw;

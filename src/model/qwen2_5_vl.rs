@@ -1,10 +1,13 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 
-use super::language::LanguageModel;
-use super::loader::{Loader, Precision};
+use super::adapter::{Folding, LoraAdapter};
+use super::language::{LanguageModel, Training};
+use super::loader::{Changes, Loader, Precision};
 use super::segments::Segments;
+use super::trainable::{Recorder, TrainableParts};
 use super::vision::VisionTower;
 use super::window::GridThw;
 use super::{Checkpoint, Config, ModelError};
@@ -49,11 +52,54 @@ impl Qwen25Vl {
     /// # Errors
     /// Those of [`Config::load`] and [`Checkpoint::open`], and a missing or misshapen tensor.
     pub fn load(model_dir: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+        Self::load_changed(model_dir, dtype, device, Changes::default())
+    }
+
+    /// As [`load`](Self::load), with `adapter` folded into the weights before they are rounded to `dtype`.
+    ///
+    /// # Errors
+    /// Also [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when it was made for another model.
+    pub fn load_adapted(
+        model_dir: &Path,
+        dtype: DType,
+        device: &Device,
+        adapter: &LoraAdapter,
+    ) -> Result<Self, ModelError> {
+        let folding = Folding::new(adapter);
+        let model = Self::load_changed(
+            model_dir,
+            dtype,
+            device,
+            Changes { folding: Some(&folding), recorder: None },
+        )?;
+        folding.require_all_bound()?;
+        Ok(model)
+    }
+
+    /// As [`load`](Self::load), with `parts` made trainable; also what is trained, by name.
+    pub(crate) fn load_trainable(
+        model_dir: &Path,
+        dtype: DType,
+        device: &Device,
+        parts: TrainableParts,
+    ) -> Result<(Self, BTreeMap<String, Var>), ModelError> {
+        let recorder = Recorder::new(parts);
+        let changes = Changes { folding: None, recorder: Some(&recorder) };
+        let model = Self::load_changed(model_dir, dtype, device, changes)?;
+        Ok((model, recorder.into_parameters()))
+    }
+
+    fn load_changed(
+        model_dir: &Path,
+        dtype: DType,
+        device: &Device,
+        changes: Changes<'_>,
+    ) -> Result<Self, ModelError> {
         let config = Config::load(model_dir)?;
         let checkpoint = Checkpoint::open(model_dir)?;
         let activations = if device.is_cpu() { DType::F32 } else { dtype };
         let precision = Precision { weights: dtype, activations };
-        let at = |prefix| Loader::new(&checkpoint, prefix, precision, device);
+        let at = |prefix| Loader::new(&checkpoint, prefix, precision, device, changes);
         let vision = VisionTower::load(&at(checkpoint.vision_prefix()), &config.vision, precision, device)?;
         let language =
             LanguageModel::load(&at(checkpoint.language_prefix()), &config.text, precision, device)?;
@@ -80,7 +126,8 @@ impl Qwen25Vl {
     /// # Errors
     /// [`ModelError::Batch`] when a visual's pixels do not fill its grid.
     pub fn vision_embeds(&self, visuals: &[&Visual]) -> Result<Tensor, ModelError> {
-        let embeds = self.embed_visuals(visuals)?;
+        let grids: Vec<GridThw> = visuals.iter().map(|v| v.grid_thw).collect();
+        let embeds = self.vision.forward(self.pixels(visuals)?, &grids)?;
         Ok(embeds.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
     }
 
@@ -89,7 +136,8 @@ impl Qwen25Vl {
     /// # Errors
     /// [`ModelError::Batch`] when the batch contradicts itself.
     pub fn hidden_states(&self, batch: &PackedBatch<'_>) -> Result<Tensor, ModelError> {
-        let (x, sequences) = self.embed_inputs(batch)?;
+        let sequences = self.check(batch)?;
+        let x = self.embed_inputs(batch, self.visual_rows(batch, false)?.as_ref(), false)?;
         let x = self.language.hidden_states(x, &batch.position_ids, &sequences)?;
         Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
     }
@@ -99,13 +147,44 @@ impl Qwen25Vl {
     /// # Errors
     /// [`ModelError::Batch`] when the batch contradicts itself.
     pub fn last_hidden_states(&self, batch: &PackedBatch<'_>) -> Result<Tensor, ModelError> {
-        let (x, sequences) = self.embed_inputs(batch)?;
-        let x = self.language.last_hidden_states(x, &batch.position_ids, &sequences)?;
+        let visual_rows = self.visual_rows(batch, false)?;
+        self.pooled(batch, visual_rows.as_ref(), false, &Training::default())
+    }
+
+    /// Rows of the visuals of `batch`, (visual tokens, hidden), for [`pooled`](Self::pooled); `None` without visuals. Part of a graph
+    /// where `record` is set and the vision tower is trained.
+    pub(crate) fn visual_rows(
+        &self,
+        batch: &PackedBatch<'_>,
+        record: bool,
+    ) -> Result<Option<Tensor>, ModelError> {
+        if batch.visuals.is_empty() {
+            return Ok(None);
+        }
+        let pixels = self.pixels(&batch.visuals)?;
+        let pixels = if record && self.vision.is_trained() { part_of_graph(pixels)? } else { pixels };
+        let grids: Vec<GridThw> = batch.visuals.iter().map(|v| v.grid_thw).collect();
+        Ok(Some(self.vision.forward(pixels, &grids)?))
+    }
+
+    /// As [`last_hidden_states`](Self::last_hidden_states), given the visuals' rows. With `record` the result is part of a graph that
+    /// reaches down to the trainable tensors.
+    pub(crate) fn pooled(
+        &self,
+        batch: &PackedBatch<'_>,
+        visual_rows: Option<&Tensor>,
+        record: bool,
+        training: &Training,
+    ) -> Result<Tensor, ModelError> {
+        let sequences = self.check(batch)?;
+        let x = self.embed_inputs(batch, visual_rows, record)?;
+        let x = if record { part_of_graph(x)? } else { x };
+        let x = self.language.last_hidden_states(x, &batch.position_ids, &sequences, training)?;
         Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
     }
 
-    /// Token embeddings with the visuals' tokens in the place of their placeholders.
-    fn embed_inputs(&self, batch: &PackedBatch<'_>) -> Result<(Tensor, Segments), ModelError> {
+    /// The sequences of `batch`, once it is found not to contradict itself.
+    fn check(&self, batch: &PackedBatch<'_>) -> Result<Segments, ModelError> {
         let tokens = batch.input_ids.len();
         let sequences = Segments::from_lengths(batch.lengths.iter().copied());
         let positions = batch.position_ids.each_ref().map(Vec::len);
@@ -124,9 +203,7 @@ impl Qwen25Vl {
                 self.config.text.vocab_size
             )));
         }
-        let text = self.language.embed(&batch.input_ids)?;
-        let is_placeholder = |id: u32| id == self.config.image_token_id || id == self.config.video_token_id;
-        let placeholders = batch.input_ids.iter().filter(|&&id| is_placeholder(id)).count();
+        let placeholders = batch.input_ids.iter().filter(|&&id| self.is_placeholder(id)).count();
         let unit = self.config.vision.merge_unit();
         let visual_tokens: usize =
             batch.visuals.iter().map(|v| v.grid_thw.iter().product::<usize>() / unit).sum();
@@ -135,15 +212,27 @@ impl Qwen25Vl {
                 "{placeholders} visual placeholder tokens, but {visual_tokens} tokens from the visuals"
             )));
         }
-        if placeholders == 0 {
-            return Ok((text, sequences));
-        }
-        let visual = self.embed_visuals(&batch.visuals)?;
-        let mut next_visual = tokens as u32;
+        Ok(sequences)
+    }
+
+    fn is_placeholder(&self, id: u32) -> bool {
+        id == self.config.image_token_id || id == self.config.video_token_id
+    }
+
+    /// Token embeddings with the visuals' rows in the place of their placeholders.
+    fn embed_inputs(
+        &self,
+        batch: &PackedBatch<'_>,
+        visual_rows: Option<&Tensor>,
+        record: bool,
+    ) -> Result<Tensor, ModelError> {
+        let text = self.language.embed(&batch.input_ids, record)?;
+        let Some(visual_rows) = visual_rows else { return Ok(text) };
+        let mut next_visual = batch.input_ids.len() as u32;
         let source: Vec<u32> = (0..)
             .zip(&batch.input_ids)
             .map(|(row, &id)| {
-                if is_placeholder(id) {
+                if self.is_placeholder(id) {
                     next_visual += 1;
                     next_visual - 1
                 } else {
@@ -152,11 +241,11 @@ impl Qwen25Vl {
             })
             .collect();
         let source = Tensor::new(source, &self.device)?;
-        let x = Tensor::cat(&[&text, &visual], 0)?.index_select(&source, 0)?;
-        Ok((x, sequences))
+        Ok(Tensor::cat(&[&text, visual_rows], 0)?.index_select(&source, 0)?)
     }
 
-    fn embed_visuals(&self, visuals: &[&Visual]) -> Result<Tensor, ModelError> {
+    /// The patches of `visuals`, one behind the other, (patches, patch length).
+    fn pixels(&self, visuals: &[&Visual]) -> Result<Tensor, ModelError> {
         let patch_len = self.config.vision.patch_len();
         let merge = self.config.vision.spatial_merge_size;
         for visual in visuals {
@@ -171,7 +260,6 @@ impl Qwen25Vl {
                 )));
             }
         }
-        let grids: Vec<GridThw> = visuals.iter().map(|v| v.grid_thw).collect();
         let pixels = visuals
             .iter()
             .map(|v| {
@@ -180,7 +268,11 @@ impl Qwen25Vl {
                     .to_dtype(self.precision.activations)
             })
             .collect::<candle_core::Result<Vec<_>>>()?;
-        let pixels = Tensor::cat(&pixels, 0)?;
-        Ok(self.vision.forward(pixels, &grids)?)
+        Ok(Tensor::cat(&pixels, 0)?)
     }
+}
+
+/// `x` as the start of a graph, unless it is part of one.
+fn part_of_graph(x: Tensor) -> candle_core::Result<Tensor> {
+    if x.track_op() { Ok(x) } else { Ok(Var::from_tensor(&x)?.into_inner()) }
 }

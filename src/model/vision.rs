@@ -71,6 +71,11 @@ impl VisionTower {
         })
     }
 
+    /// Whether any tensor of the tower is trained; then all of them are.
+    pub(super) fn is_trained(&self) -> bool {
+        self.patch_embed.frozen().is_none()
+    }
+
     /// `pixel_values` (patches, patch length) of the visuals with `grids`, one behind the other,
     /// to (patches / merge unit, language width) in the same order.
     pub(super) fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<Tensor> {

@@ -6,11 +6,15 @@
 
 #[cfg(all(feature = "cli", feature = "video"))]
 mod cli;
+#[cfg(all(feature = "cli", feature = "video"))]
+mod cli_adapter;
 mod embedder;
 mod golden;
 mod hub;
 mod model;
 mod preprocess;
 mod retrieval;
+mod train_memory;
+mod train_model;
 #[cfg(feature = "video")]
 mod video;

@@ -16,6 +16,7 @@ use crate::output::{Outcome, print, progress_bar, report, warn};
 Examples:
   gve embed --model Alibaba-NLP/GVE-3B --text \"a dog runs\" --image dog.png --video dog.mp4
   gve embed --model ./GVE-3B --input queries.jsonl --out queries.npy --format npy
+  gve embed --model ./GVE-3B --adapter ./my-adapter --text \"a dog runs\"
   echo '{\"id\": \"q1\", \"content\": [{\"type\": \"video\", \"video\": \"b.mp4\", \"nframes\": 8},
          {\"type\": \"text\", \"text\": \"now in the forest\"}]}' | gve embed --model ./GVE-3B --input -")]
 pub(crate) struct Arguments {

@@ -1,6 +1,8 @@
-use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
 use clap::Subcommand;
-use gve::model::{Checkpoint, Config};
+use gve::model::{Checkpoint, Config, LoraAdapter, merge_adapter};
 
 use crate::options::ModelOptions;
 use crate::output::{Outcome, print};
@@ -19,10 +21,46 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Fold an adapter into a model: a checkpoint in Hugging Face layout, in the precision of the model.
+    #[command(after_help = "\
+Examples:
+  gve model merge --model ./GVE-3B --adapter ./my-adapter --out ./GVE-3B-mine
+  gve model merge --model Alibaba-NLP/GVE-3B --adapter ./my-adapter --out ./GVE-3B-mine")]
+    Merge {
+        #[command(flatten)]
+        model: ModelOptions,
+        /// Directory to make; it may not hold anything yet.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(crate) fn run(command: Command) -> Result<Outcome> {
-    let Command::Info { model, json } = command;
+    match command {
+        Command::Info { model, json } => info(&model, json),
+        Command::Merge { model, out, json } => merge(&model, &out, json),
+    }
+}
+
+fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
+    let Some(adapter) = &model.adapter else {
+        bail!("no adapter given: use --adapter with the directory of adapter_config.json");
+    };
+    let adapter = LoraAdapter::read(adapter)?;
+    let resolved = model.resolve()?;
+    let changed = merge_adapter(&resolved.directory, &adapter, out)?;
+    if json {
+        print(&serde_json::json!({ "out": out, "model": resolved.id, "changed": changed }).to_string())?;
+    } else {
+        print(&format!("{}: {changed} tensors of {} changed", out.display(), resolved.id))?;
+    }
+    Ok(Outcome::Complete)
+}
+
+fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
     let resolved = model.resolve()?;
     let config = Config::load(&resolved.directory)?;
     let checkpoint = Checkpoint::open(&resolved.directory)?;

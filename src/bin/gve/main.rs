@@ -44,7 +44,7 @@ enum Command {
     Index(index::Arguments),
     /// Search a library by text, image or video.
     Search(search::Arguments),
-    /// Show or check a model.
+    /// Show a model, or fold an adapter into one.
     #[command(subcommand)]
     Model(info::Command),
 }

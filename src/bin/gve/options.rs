@@ -22,6 +22,9 @@ pub(crate) struct ModelOptions {
     /// Branch, tag or commit of a hub model [default: main].
     #[arg(long, value_name = "REVISION")]
     pub(crate) revision: Option<String>,
+    /// Directory of a PEFT adapter to fold into the model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
     /// auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: Device,
@@ -116,6 +119,9 @@ impl ModelOptions {
             .dtype(self.dtype)
             .sampling(sampling)
             .pixels(pixels);
+        if let Some(adapter) = &self.adapter {
+            builder = builder.adapter(adapter);
+        }
         if let Some(tokens) = self.batch_tokens {
             builder = builder.batch_tokens(tokens);
         }

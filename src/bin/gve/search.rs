@@ -52,6 +52,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     if options.model.is_none() {
         options.revision = options.revision.or_else(|| manifest.revision.clone());
         options.model = Some(manifest.model.clone());
+        options.adapter = options.adapter.or_else(|| manifest.adapter.as_ref().map(|a| a.directory.clone()));
     }
     let model = options.resolve()?;
     let pixels = PixelLimits { min_pixels: manifest.min_pixels, max_pixels: manifest.max_pixels };

@@ -24,6 +24,47 @@ pub fn silu_mul(gate: &mut [f32], up: &[f32]) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// The gradients of `silu(gate) * up` for `grad` of its shape.
+///
+/// # Errors
+/// [`KernelError::Length`] when the lengths differ.
+pub fn silu_mul_backward(
+    gate: &[f32],
+    up: &[f32],
+    grad: &[f32],
+    grad_gate: &mut [f32],
+    grad_up: &mut [f32],
+) -> Result<(), KernelError> {
+    for (operand, got) in [("up", up.len()), ("grad", grad.len()), ("grad_gate", grad_gate.len())] {
+        check_length("silu_mul_backward", operand, gate.len(), got)?;
+    }
+    check_length("silu_mul_backward", "grad_up", gate.len(), grad_up.len())?;
+    for_each_rows(grad_gate, 1, |first, out| {
+        let (gate, up, grad) = (&gate[first..], &up[first..], &grad[first..]);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (((out, &x), &up), &grad) in out.iter_mut().zip(gate).zip(up).zip(grad) {
+                    let sigmoid = 1.0 / (1.0 + exp(-x));
+                    *out = grad * up * sigmoid * (1.0 + x * (1.0 - sigmoid));
+                }
+            },
+        );
+    });
+    for_each_rows(grad_up, 1, |first, out| {
+        let (gate, grad) = (&gate[first..], &grad[first..]);
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((out, &gate), &grad) in out.iter_mut().zip(gate).zip(grad) {
+                    *out = grad * silu(gate);
+                }
+            },
+        );
+    });
+    Ok(())
+}
+
 /// `x += y`.
 ///
 /// # Errors
@@ -66,6 +107,25 @@ mod tests {
             let mut got = gate;
             silu_mul(&mut got, &up).unwrap();
             assert_close(&got, &want, 1e-6);
+        }
+    }
+
+    #[test]
+    fn silu_mul_gradients_match_the_definition() {
+        for len in LENGTHS {
+            let gate: Vec<f32> = values(len, 1).iter().map(|v| v * 20.0).collect();
+            let (up, grad) = (values(len, 2), values(len, 3));
+            let slope = |x: f32| {
+                let sigmoid = 1.0 / (1.0 + f64::from(-x).exp());
+                sigmoid * (1.0 + f64::from(x) * (1.0 - sigmoid))
+            };
+            let each = |value: &dyn Fn(usize) -> f64| (0..len).map(value).collect::<Vec<f64>>();
+            let want_gate = each(&|i| f64::from(grad[i]) * f64::from(up[i]) * slope(gate[i]));
+            let want_up = each(&|i| f64::from(grad[i]) * silu_f64(gate[i]));
+            let (mut grad_gate, mut grad_up) = (vec![0.0; len], vec![0.0; len]);
+            silu_mul_backward(&gate, &up, &grad, &mut grad_gate, &mut grad_up).unwrap();
+            assert_close(&grad_gate, &want_gate, 1e-6);
+            assert_close(&grad_up, &want_up, 1e-6);
         }
     }
 

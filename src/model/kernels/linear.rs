@@ -43,7 +43,7 @@ pub enum WeightRef<'a> {
 }
 
 impl WeightRef<'_> {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
             Self::Bf16(values) => values.len(),

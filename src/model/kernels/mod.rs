@@ -2,17 +2,21 @@
 //!
 //! Tokens are rows. Matrices are row-major, heads lie side by side in a row, and sequences follow each other without padding:
 //! [`linear`] takes weights of every type, [`attention`] takes ranges of rows as segments, the rest works row by row.
-//! All of it runs on the current rayon pool, stays on the calling thread where a call is small, and gives a row the same result
+//! What training needs has its backward pass beside it: a `_backward` kernel takes the operands of the forward pass and the gradient of
+//! its result. All of it runs on the current rayon pool, stays on the calling thread where a call is small, and gives a row the same result
 //! whatever the number of threads. The kernels know nothing of tensors; the layers wrap them.
 
 mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
+mod dropout;
 mod error;
 #[cfg(target_arch = "x86_64")]
 mod gemm_bf16;
 mod linear;
+mod linear_backward;
+mod matmul;
 mod norm;
 mod parallel;
 mod rope;
@@ -20,9 +24,12 @@ mod simd;
 #[cfg(test)]
 mod test_data;
 
-pub use activation::{add, silu_mul};
-pub use attention::{AttentionSegment, Heads, attention};
+pub use activation::{add, silu_mul, silu_mul_backward};
+pub use attention::{AttentionGradients, AttentionSegment, Heads, attention, attention_backward};
+pub use dropout::{DropoutMask, dropout, mix64};
 pub use error::KernelError;
 pub use linear::{LinearShape, WeightRef, linear, transpose};
-pub use norm::rms_norm;
+pub use linear_backward::linear_backward;
+pub use matmul::{MatrixRef, matmul};
+pub use norm::{rms_norm, rms_norm_backward};
 pub use rope::{HeadsShape, apply_rope};

@@ -53,6 +53,22 @@ pub(super) fn sum_of(values: &[f32], value: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum()
 }
 
+/// Sum of the products of `a` and `b`, as far as both reach.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane += a * b;
+    }
+    lanes.iter().sum()
+}
+
 /// Largest of `values`, at least `floor`. NaN is passed over.
 #[inline(always)]
 pub(super) fn max_of(values: &[f32], floor: f32) -> f32 {
@@ -96,6 +112,7 @@ mod tests {
             let values: Vec<f32> = (0..len).map(|i| i as f32).collect();
             assert_eq!(sum_of(&values, |v| v), (0..len).sum::<usize>() as f32);
             assert_eq!(max_of(&values, -1.0), len as f32 - 1.0);
+            assert_eq!(dot(&values, &values), (0..len).map(|v| v * v).sum::<usize>() as f32);
         }
         assert_eq!(max_of(&[-3.0, f32::NAN, -2.0], f32::NEG_INFINITY), -2.0);
     }

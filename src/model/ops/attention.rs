@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor};
 
-use super::cpu::{hold, kernel};
-use crate::model::kernels::{self, AttentionSegment};
+use super::cpu::{View, hold, kernel};
+use crate::model::kernels::{self, AttentionGradients, AttentionSegment, HeadsShape};
 use crate::model::segments::Segments;
 
 /// Attention scores that may exist at one time. Longer inputs are worked off in blocks of
@@ -21,7 +22,7 @@ pub(in crate::model) struct AttentionPlan {
 
 /// The plan as the device wants it.
 enum Work {
-    Kernel(Vec<AttentionSegment>),
+    Kernel(Arc<Vec<AttentionSegment>>),
     Tensors(BatchedSegments),
 }
 
@@ -34,7 +35,8 @@ impl AttentionPlan {
     ) -> Result<Self> {
         let work = if device.is_cpu() {
             let pairs = queries.ranges().zip(keys.ranges());
-            Work::Kernel(pairs.map(|(queries, keys)| AttentionSegment { queries, keys }).collect())
+            let segments = pairs.map(|(queries, keys)| AttentionSegment { queries, keys });
+            Work::Kernel(Arc::new(segments.collect()))
         } else {
             Work::Tensors(BatchedSegments::new(queries, keys, device)?)
         };
@@ -52,24 +54,74 @@ pub(in crate::model) fn attention(
     v: &Tensor,
     plan: &AttentionPlan,
 ) -> Result<Tensor> {
-    let segments = match &plan.work {
-        Work::Kernel(segments) => segments,
-        Work::Tensors(batches) => return batches.attention(q, k, v, plan.causal),
-    };
-    let (rows, heads, width) = q.dims3()?;
-    let mut out = vec![0.0; rows * heads * width];
-    let scale = 1.0 / (width as f32).sqrt();
-    kernels::attention(
-        hold(q).heads()?,
-        hold(k).heads()?,
-        hold(v).heads()?,
-        segments,
-        plan.causal,
-        scale,
-        &mut out,
-    )
-    .map_err(kernel)?;
-    Tensor::from_vec(out, (rows, heads * width), &Device::Cpu)
+    match &plan.work {
+        Work::Kernel(segments) => {
+            let op = Fused { segments: segments.clone(), causal: plan.causal };
+            q.apply_op3(k, v, op)
+        }
+        Work::Tensors(batches) => batches.attention(q, k, v, plan.causal),
+    }
+}
+
+/// Attention on the CPU. Scores are computed block by block in both directions; a graph keeps no more than the operands.
+struct Fused {
+    segments: Arc<Vec<AttentionSegment>>,
+    causal: bool,
+}
+
+fn scale(head_dim: usize) -> f32 {
+    1.0 / (head_dim as f32).sqrt()
+}
+
+impl CustomOp3 for Fused {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (q, k) = (View::new(q, q_layout).heads()?, View::new(k, k_layout).heads()?);
+        let v = View::new(v, v_layout).heads()?;
+        let HeadsShape { rows, heads, head_dim, .. } = q.shape;
+        let mut out = vec![0.0; rows * heads * head_dim];
+        kernels::attention(q, k, v, &self.segments, self.causal, scale(head_dim), &mut out)
+            .map_err(kernel)?;
+        Ok((CpuStorage::F32(out), Shape::from((rows, heads * head_dim))))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (_, _, width) = q.dims3()?;
+        let zeros = |x: &Tensor| vec![0.0; x.elem_count()];
+        let (mut grad_q, mut grad_k, mut grad_v) = (zeros(q), zeros(k), zeros(v));
+        kernels::attention_backward(
+            hold(q).heads()?,
+            hold(k).heads()?,
+            hold(v).heads()?,
+            &self.segments,
+            self.causal,
+            scale(width),
+            hold(&grad).f32()?,
+            AttentionGradients { q: &mut grad_q, k: &mut grad_k, v: &mut grad_v },
+        )
+        .map_err(kernel)?;
+        let like = |x: &Tensor, values| Tensor::from_vec(values, x.shape(), &Device::Cpu).map(Some);
+        Ok((like(q, grad_q)?, like(k, grad_k)?, like(v, grad_v)?))
+    }
 }
 
 /// Segments of equal lengths are gathered and computed as one batch of tensors.
@@ -185,7 +237,9 @@ fn attend_block(q: &Tensor, k: &Tensor, v: &Tensor, diagonal: Option<usize>) -> 
         }
         None => scores,
     };
-    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(v.dtype())?;
+    // The largest score cancels out; a graph need not know of it.
+    let weights = scores.broadcast_sub(&scores.detach().max_keepdim(D::Minus1)?)?.exp()?;
+    let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?.to_dtype(v.dtype())?;
     weights.matmul(&v)?.reshape((n, heads, rows, width))?.transpose(1, 2)?.contiguous()
 }
 
@@ -200,28 +254,38 @@ fn causal_mask(diagonal: usize, rows: usize, keys: usize, device: &Device) -> Re
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Var;
+
     use super::*;
 
-    /// Both ways of computing attention, on the CPU.
+    /// Largest differences between kernel and tensors: of the outputs, and of the gradients of q, k and v.
     fn both_ways(
         queries: &Segments,
         keys: &Segments,
         causal: bool,
         heads: (usize, usize),
         width: usize,
-    ) -> f32 {
+    ) -> [f32; 4] {
         let device = Device::Cpu;
         let random =
-            |rows: usize, heads: usize| Tensor::randn(0f32, 1.0, (rows, heads, width), &device).unwrap();
+            |rows: usize, heads: usize| Var::randn(0f32, 1.0, (rows, heads, width), &device).unwrap();
         let q = random(queries.num_rows(), heads.0);
         let (k, v) = (random(keys.num_rows(), heads.1), random(keys.num_rows(), heads.1));
+        let direction = Tensor::randn(0f32, 1.0, (queries.num_rows(), heads.0 * width), &device).unwrap();
+        let outcome = |y: Tensor| {
+            let grads = (&y * &direction).unwrap().sum_all().unwrap().backward().unwrap();
+            let gradient = |x: &Var| grads.get(x).unwrap().clone();
+            [y.detach(), gradient(&q), gradient(&k), gradient(&v)]
+        };
         let plan = AttentionPlan::new(queries, keys, causal, &device).unwrap();
-        let kernel = attention(&q, &k, &v, &plan).unwrap();
-        let tensors =
-            BatchedSegments::new(queries, keys, &device).unwrap().attention(&q, &k, &v, causal).unwrap();
-        assert_eq!(kernel.dims(), tensors.dims());
-        let difference = (kernel - tensors).unwrap().abs().unwrap().flatten_all().unwrap();
-        difference.max(0).unwrap().to_scalar().unwrap()
+        let kernel = outcome(attention(&q, &k, &v, &plan).unwrap());
+        let batches = BatchedSegments::new(queries, keys, &device).unwrap();
+        let tensors = outcome(batches.attention(&q, &k, &v, causal).unwrap());
+        std::array::from_fn(|i| {
+            assert_eq!(kernel[i].dims(), tensors[i].dims());
+            let difference = (&kernel[i] - &tensors[i]).unwrap().abs().unwrap().flatten_all().unwrap();
+            difference.max(0).unwrap().to_scalar().unwrap()
+        })
     }
 
     #[test]
@@ -229,8 +293,8 @@ mod tests {
         let sequences = Segments::from_lengths([5, 70, 1, 5, 130]);
         let last = Segments::from_lengths([1; 5]);
         for (queries, causal) in [(&sequences, true), (&sequences, false), (&last, true)] {
-            let difference = both_ways(queries, &sequences, causal, (4, 2), 16);
-            assert!(difference < 1e-5, "{difference}");
+            let differences = both_ways(queries, &sequences, causal, (4, 2), 16);
+            assert!(differences.iter().all(|d| *d < 1e-5), "{differences:?}");
         }
     }
 
@@ -239,7 +303,7 @@ mod tests {
         // 8 heads x 2100 x 2100 scores exceed what may exist at one time.
         let sequences = Segments::from_lengths([2100]);
         const { assert!(8 * 2100 * 2100 > MAX_SCORES) };
-        let difference = both_ways(&sequences, &sequences, true, (8, 4), 8);
-        assert!(difference < 1e-5, "{difference}");
+        let differences = both_ways(&sequences, &sequences, true, (8, 4), 8);
+        assert!(differences.iter().all(|d| *d < 1e-5), "{differences:?}");
     }
 }

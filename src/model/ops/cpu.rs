@@ -16,32 +16,56 @@ pub(super) fn hold(tensor: &Tensor) -> Held<'_> {
 }
 
 impl Held<'_> {
-    fn cpu(&self) -> Result<&CpuStorage> {
+    fn view(&self) -> Result<View<'_>> {
         match &*self.storage {
-            Storage::Cpu(storage) => Ok(storage),
+            Storage::Cpu(storage) => Ok(View { storage, layout: self.layout }),
             _ => Err(unexpected("a CPU tensor", self.layout)),
         }
     }
 
-    /// The values of a contiguous f32 tensor.
+    /// As [`View::f32`].
     pub(super) fn f32(&self) -> Result<&[f32]> {
-        slice(f32_storage(self.cpu()?, self.layout)?, self.layout)
+        self.view()?.f32()
     }
 
     /// The values of a contiguous weight.
     pub(super) fn weight(&self) -> Result<WeightRef<'_>> {
-        match self.cpu()? {
-            CpuStorage::F32(values) => Ok(WeightRef::F32(slice(values, self.layout)?)),
-            CpuStorage::BF16(values) => Ok(WeightRef::Bf16(slice(values, self.layout)?)),
-            CpuStorage::F16(values) => Ok(WeightRef::F16(slice(values, self.layout)?)),
-            _ => Err(unexpected("f32, bf16 or f16 weights", self.layout)),
+        let View { storage, layout } = self.view()?;
+        match storage {
+            CpuStorage::F32(values) => Ok(WeightRef::F32(slice(values, layout)?)),
+            CpuStorage::BF16(values) => Ok(WeightRef::Bf16(slice(values, layout)?)),
+            CpuStorage::F16(values) => Ok(WeightRef::F16(slice(values, layout)?)),
+            _ => Err(unexpected("f32, bf16 or f16 weights", layout)),
         }
     }
 
-    /// (rows, heads, width) in f32, whose rows may lie apart.
+    /// As [`View::heads`].
     pub(super) fn heads(&self) -> Result<Heads<'_>> {
+        self.view()?.heads()
+    }
+}
+
+/// An operand of a custom op.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) storage: &'a CpuStorage,
+    pub(super) layout: &'a Layout,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(storage: &'a CpuStorage, layout: &'a Layout) -> Self {
+        Self { storage, layout }
+    }
+
+    /// The values of a contiguous f32 tensor.
+    pub(super) fn f32(self) -> Result<&'a [f32]> {
+        slice(f32_storage(self.storage, self.layout)?, self.layout)
+    }
+
+    /// (rows, heads, width) in f32, whose rows may lie apart.
+    pub(super) fn heads(self) -> Result<Heads<'a>> {
         let shape = heads_shape(self.layout)?;
-        let values = f32_storage(self.cpu()?, self.layout)?;
+        let values = f32_storage(self.storage, self.layout)?;
         let values = values.get(self.layout.start_offset()..);
         Ok(Heads { values: values.ok_or_else(|| unexpected("values", self.layout))?, shape })
     }

@@ -1,29 +1,36 @@
-use candle_core::{DType, Device, Result, Tensor};
+use std::sync::Arc;
 
-use super::cpu::{hold, kernel};
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, DType, Device, Layout, MetalStorage, Result, Shape, Storage, Tensor,
+};
+
+use super::cpu::{View, hold, kernel};
+use super::{Dropout, Lora, parameter};
 use crate::model::ModelError;
 use crate::model::kernels::{self, LinearShape};
 use crate::model::loader::Loader;
 
-/// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it.
+/// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it, and a low-rank adapter on top where one is trained.
 pub(in crate::model) struct Linear {
-    /// (out, in), but (in, out) in f32 on the CPU, as the kernel wants it.
-    weight: Tensor,
-    bias: Option<Tensor>,
-    inputs: usize,
-    outputs: usize,
+    weight: Weight,
+    lora: Option<Lora>,
+}
+
+enum Weight {
+    Frozen(Arc<Frozen>),
+    /// `W` as stored, in f32, and `b`.
+    Trained(Tensor, Option<Tensor>),
 }
 
 impl Linear {
     pub(in crate::model) fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        let (outputs, inputs) = weight.dims2()?;
-        let weight = if weight.device().is_cpu() && weight.dtype() == DType::F32 {
-            let transposed = kernels::transpose(hold(&weight).f32()?, outputs, inputs);
-            Tensor::from_vec(transposed, (inputs, outputs), &Device::Cpu)?
+        let weight = if weight.track_op() {
+            Weight::Trained(weight, bias)
         } else {
-            weight
+            Weight::Frozen(Arc::new(Frozen::new(weight, bias)?))
         };
-        Ok(Self { weight, bias, inputs, outputs })
+        Ok(Self { weight, lora: None })
     }
 
     /// Loads `weight`, and `bias` where the layer has one.
@@ -35,33 +42,148 @@ impl Linear {
     ) -> std::result::Result<Self, ModelError> {
         let weight = loader.weight("weight", &[outputs, inputs])?;
         let bias = bias.then(|| loader.activation("bias", &[outputs])).transpose()?;
-        Ok(Self::new(weight, bias)?)
+        Ok(Self { lora: loader.lora(inputs, outputs)?, ..Self::new(weight, bias)? })
     }
 
     /// (rows, in) to (rows, out).
     pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() {
-            let rows = x.dim(0)?;
-            let mut y = vec![0.0; rows * self.outputs];
-            self.apply(hold(x).f32()?, rows, &mut y)?;
-            return Tensor::from_vec(y, (rows, self.outputs), &Device::Cpu);
-        }
-        let y = x.matmul(&self.weight.t()?)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
+        self.forward_dropping(x, None)
+    }
+
+    /// As [`forward`](Self::forward), with dropout on the adapter's input.
+    pub(in crate::model) fn forward_dropping(&self, x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
+        match (&self.weight, &self.lora) {
+            (Weight::Frozen(frozen), None) => frozen.forward(x),
+            (Weight::Frozen(frozen), Some(lora)) => lora.forward(frozen, x, dropout),
+            (Weight::Trained(weight, bias), _) => {
+                let y = x.matmul(&parameter(weight, x)?.t()?)?;
+                match bias {
+                    Some(bias) => y.broadcast_add(&parameter(bias, x)?),
+                    None => Ok(y),
+                }
+            }
         }
     }
 
-    /// The same on slices, `rows` x in to `rows` x out.
-    pub(super) fn apply(&self, x: &[f32], rows: usize, y: &mut [f32]) -> Result<()> {
-        let shape = LinearShape { rows, in_features: self.inputs, out_features: self.outputs };
-        let (weight, bias) = (hold(&self.weight), self.bias.as_ref().map(hold));
-        let bias = bias.as_ref().map(|bias| bias.f32()).transpose()?;
-        kernels::linear(x, weight.weight()?, shape, bias, y).map_err(kernel)
+    /// The weights, where the layer is nothing but a frozen one.
+    pub(in crate::model) fn frozen(&self) -> Option<&Frozen> {
+        match (&self.weight, &self.lora) {
+            (Weight::Frozen(frozen), None) => Some(frozen),
+            _ => None,
+        }
+    }
+}
+
+/// The weights of a layer that does not learn. Its backward pass computes the gradient of the input alone; candle's own would compute one
+/// of the weights' size besides.
+pub(in crate::model) struct Frozen {
+    /// (out, in), but (in, out) in f32 on the CPU, as the kernel wants it.
+    weight: Tensor,
+    bias: Option<Tensor>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Frozen {
+    pub(super) fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let (outputs, inputs) = weight.dims2()?;
+        let weight = if weight.device().is_cpu() && weight.dtype() == DType::F32 {
+            let transposed = kernels::transpose(hold(&weight).f32()?, outputs, inputs);
+            Tensor::from_vec(transposed, (inputs, outputs), &Device::Cpu)?
+        } else {
+            weight
+        };
+        Ok(Self { weight, bias, inputs, outputs })
     }
 
     pub(super) fn outputs(&self) -> usize {
         self.outputs
     }
+
+    /// (rows, in) to (rows, out).
+    pub(super) fn forward(self: &Arc<Self>, x: &Tensor) -> Result<Tensor> {
+        let y = x.contiguous()?.apply_op1(FrozenLinear(self.clone()))?;
+        match &self.bias {
+            // On the CPU the kernel has added it.
+            Some(bias) if !x.device().is_cpu() => y.broadcast_add(bias),
+            _ => Ok(y),
+        }
+    }
+
+    /// The same on slices, `rows` x in to `rows` x out.
+    pub(super) fn apply(&self, x: &[f32], rows: usize, y: &mut [f32]) -> Result<()> {
+        let (weight, bias) = (hold(&self.weight), self.bias.as_ref().map(hold));
+        let bias = bias.as_ref().map(|bias| bias.f32()).transpose()?;
+        kernels::linear(x, weight.weight()?, self.shape(rows), bias, y).map_err(kernel)
+    }
+
+    /// The input's gradient from that of the output, (rows, out) to (rows, in).
+    pub(super) fn backward(&self, grad: &Tensor) -> Result<Tensor> {
+        let grad = grad.contiguous()?;
+        if !grad.device().is_cpu() {
+            return grad.matmul(&self.weight);
+        }
+        let rows = grad.dim(0)?;
+        let mut grad_x = vec![0.0; rows * self.inputs];
+        let weight = hold(&self.weight);
+        kernels::linear_backward(hold(&grad).f32()?, weight.weight()?, self.shape(rows), &mut grad_x)
+            .map_err(kernel)?;
+        Tensor::from_vec(grad_x, (rows, self.inputs), &Device::Cpu)
+    }
+
+    fn shape(&self, rows: usize) -> LinearShape {
+        LinearShape { rows, in_features: self.inputs, out_features: self.outputs }
+    }
+}
+
+struct FrozenLinear(Arc<Frozen>);
+
+impl FrozenLinear {
+    /// Rows of an input, and the shape of its output.
+    fn rows(&self, layout: &Layout) -> Result<(usize, Shape)> {
+        let (rows, _) = layout.shape().dims2()?;
+        Ok((rows, Shape::from((rows, self.0.outputs))))
+    }
+
+    /// Sizes and the weights' layout for a product on a GPU.
+    fn product(&self, rows: usize, weight: &Layout) -> Result<((usize, usize, usize, usize), Layout)> {
+        Ok(((1, rows, self.0.outputs, self.0.inputs), weight.transpose(0, 1)?))
+    }
+}
+
+impl CustomOp1 for FrozenLinear {
+    fn name(&self) -> &'static str {
+        "frozen-linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, shape) = self.rows(layout)?;
+        let mut y = vec![0.0; shape.elem_count()];
+        self.0.apply(View::new(x, layout).f32()?, rows, &mut y)?;
+        Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (rows, shape) = self.rows(layout)?;
+        let (weight, weight_layout) = self.0.weight.storage_and_layout();
+        let Storage::Cuda(weight) = &*weight else { return Err(elsewhere()) };
+        let (sizes, weight_layout) = self.product(rows, weight_layout)?;
+        Ok((x.matmul(weight, sizes, layout, &weight_layout)?, shape))
+    }
+
+    fn metal_fwd(&self, x: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
+        let (rows, shape) = self.rows(layout)?;
+        let (weight, weight_layout) = self.0.weight.storage_and_layout();
+        let Storage::Metal(weight) = &*weight else { return Err(elsewhere()) };
+        let (sizes, weight_layout) = self.product(rows, weight_layout)?;
+        Ok((x.matmul(weight, sizes, layout, &weight_layout)?, shape))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.0.backward(grad).map(Some)
+    }
+}
+
+fn elsewhere() -> candle_core::Error {
+    candle_core::Error::Msg("weights and input are on different devices".to_owned())
 }

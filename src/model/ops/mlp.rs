@@ -1,9 +1,10 @@
 use std::cell::Cell;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
-use super::Linear;
-use super::cpu::{hold, kernel};
+use super::cpu::{View, hold, kernel};
+use super::linear::Frozen;
+use super::{Dropout, Linear};
 use crate::model::ModelError;
 use crate::model::kernels;
 use crate::model::loader::Loader;
@@ -40,30 +41,83 @@ impl GatedMlp {
 
     /// (rows, hidden) to (rows, hidden).
     pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() {
-            return self.forward_cpu(x);
-        }
-        let gated = (self.gate.forward(x)?.silu()? * self.up.forward(x)?)?;
-        self.down.forward(&gated)
+        self.forward_dropping(x, None)
     }
 
-    fn forward_cpu(&self, x: &Tensor) -> Result<Tensor> {
-        let (rows, hidden) = x.dims2()?;
-        let width = self.gate.outputs();
-        let block = (MAX_INTERMEDIATE / width).clamp(1, rows.max(1));
-        let (mut gate, mut up) = SCRATCH.take();
-        gate.resize(block * width, 0.0);
-        up.resize(block * width, 0.0);
-        let mut y = vec![0.0; rows * hidden];
-        for (x, y) in hold(x).f32()?.chunks(block * hidden).zip(y.chunks_mut(block * hidden)) {
-            let rows = x.len() / hidden;
-            let (gate, up) = (&mut gate[..rows * width], &mut up[..rows * width]);
-            self.gate.apply(x, rows, gate)?;
-            self.up.apply(x, rows, up)?;
-            kernels::silu_mul(gate, up).map_err(kernel)?;
-            self.down.apply(gate, rows, y)?;
+    /// As [`forward`](Self::forward), with dropout on the inputs of adapters.
+    pub(in crate::model) fn forward_dropping(&self, x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
+        let on_cpu = x.device().is_cpu();
+        if let (Some(gate), Some(up), Some(down)) = (self.gate.frozen(), self.up.frozen(), self.down.frozen())
+            && on_cpu
+            && !x.track_op()
+        {
+            return forward_in_blocks(gate, up, down, x);
         }
-        SCRATCH.set((gate, up));
-        Tensor::from_vec(y, (rows, hidden), &Device::Cpu)
+        let (gate, up) = (self.gate.forward_dropping(x, dropout)?, self.up.forward_dropping(x, dropout)?);
+        let gated = if on_cpu { gate.apply_op2(&up, SiluMul)? } else { (gate.silu()? * up)? };
+        self.down.forward_dropping(&gated, dropout)
+    }
+}
+
+/// A feed-forward layer that does not learn on an input that no graph needs, on the CPU.
+fn forward_in_blocks(gate: &Frozen, up: &Frozen, down: &Frozen, x: &Tensor) -> Result<Tensor> {
+    let (rows, hidden) = x.dims2()?;
+    let width = gate.outputs();
+    let block = (MAX_INTERMEDIATE / width).clamp(1, rows.max(1));
+    let (mut gated, mut upped) = SCRATCH.take();
+    gated.resize(block * width, 0.0);
+    upped.resize(block * width, 0.0);
+    let mut y = vec![0.0; rows * hidden];
+    for (x, y) in hold(x).f32()?.chunks(block * hidden).zip(y.chunks_mut(block * hidden)) {
+        let rows = x.len() / hidden;
+        let (gated, upped) = (&mut gated[..rows * width], &mut upped[..rows * width]);
+        gate.apply(x, rows, gated)?;
+        up.apply(x, rows, upped)?;
+        kernels::silu_mul(gated, upped).map_err(kernel)?;
+        down.apply(gated, rows, y)?;
+    }
+    SCRATCH.set((gated, upped));
+    Tensor::from_vec(y, (rows, hidden), &Device::Cpu)
+}
+
+/// `silu(gate) * up` on the CPU as part of a graph.
+struct SiluMul;
+
+impl CustomOp2 for SiluMul {
+    fn name(&self) -> &'static str {
+        "silu-mul"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut y = View::new(gate, layout).f32()?.to_vec();
+        kernels::silu_mul(&mut y, View::new(up, up_layout).f32()?).map_err(kernel)?;
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (mut grad_gate, mut grad_up) = (vec![0.0; gate.elem_count()], vec![0.0; up.elem_count()]);
+        kernels::silu_mul_backward(
+            hold(gate).f32()?,
+            hold(up).f32()?,
+            hold(&grad).f32()?,
+            &mut grad_gate,
+            &mut grad_up,
+        )
+        .map_err(kernel)?;
+        let on_cpu = |values| Tensor::from_vec(values, gate.shape(), &Device::Cpu).map(Some);
+        Ok((on_cpu(grad_gate)?, on_cpu(grad_up)?))
     }
 }

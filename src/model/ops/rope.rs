@@ -1,8 +1,10 @@
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor};
 
-use super::cpu;
+use super::cpu::{self, View, hold, kernel};
+use crate::model::kernels::{self, HeadsShape};
 
 /// Cosines and sines of every row's rotation angles, each (rows, head width / 2).
+#[derive(Clone)]
 pub(in crate::model) struct RotaryTable {
     cos: Tensor,
     sin: Tensor,
@@ -36,12 +38,88 @@ pub(in crate::model) fn inverse_frequencies(theta: f64, width: usize) -> Vec<f32
 }
 
 /// Rotates (rows, heads, head width): value `i` with value `i + head width / 2`. Takes `x` for
-/// good: on the CPU its storage holds the result afterwards.
+/// good: on the CPU its storage holds the result afterwards, unless a graph needs its old values.
 pub(in crate::model) fn apply_rope(x: Tensor, table: &RotaryTable) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        x.inplace_op3(&table.cos, &table.sin, &cpu::Rope)?;
-        return Ok(x);
+    match (x.device().is_cpu(), x.track_op()) {
+        (true, false) => {
+            x.inplace_op3(&table.cos, &table.sin, &cpu::Rope)?;
+            Ok(x)
+        }
+        (true, true) => x.contiguous()?.apply_op1(Recorded { table: table.clone() }),
+        (false, true) => on_tensors(&x, table),
+        (false, false) => {
+            let x = x.contiguous()?.unsqueeze(0)?;
+            candle_nn::rotary_emb::rope_thd(&x, &table.cos, &table.sin)?.squeeze(0)
+        }
     }
-    let x = x.contiguous()?.unsqueeze(0)?;
-    candle_nn::rotary_emb::rope_thd(&x, &table.cos, &table.sin)?.squeeze(0)
+}
+
+/// The rotation as tensor expressions.
+fn on_tensors(x: &Tensor, table: &RotaryTable) -> Result<Tensor> {
+    let half = x.dim(D::Minus1)? / 2;
+    let (cos, sin) = (table.cos.unsqueeze(1)?, table.sin.unsqueeze(1)?);
+    let (first, second) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+    let turned = [
+        (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?,
+        (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?,
+    ];
+    Tensor::cat(&turned, D::Minus1)
+}
+
+/// The rotation on the CPU as part of a graph.
+struct Recorded {
+    table: RotaryTable,
+}
+
+impl Recorded {
+    fn turn(&self, shape: &Shape, x: &[f32], sin: &Tensor) -> Result<Vec<f32>> {
+        let (rows, heads, head_dim) = shape.dims3()?;
+        let mut y = x.to_vec();
+        let shape = HeadsShape { rows, heads, head_dim, row_stride: heads * head_dim };
+        kernels::apply_rope(&mut y, shape, hold(&self.table.cos).f32()?, hold(sin).f32()?).map_err(kernel)?;
+        Ok(y)
+    }
+}
+
+impl CustomOp1 for Recorded {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = self.turn(layout.shape(), View::new(x, layout).f32()?, &self.table.sin)?;
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    /// Turns the gradient back.
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let turned = self.turn(x.shape(), hold(&grad).f32()?, &self.table.sin.neg()?)?;
+        Tensor::from_vec(turned, x.shape(), &Device::Cpu).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+
+    #[test]
+    fn both_bodies_agree_in_value_and_gradient() {
+        let angles: Vec<f32> = (0..5 * 4).map(|i| i as f32 * 0.3).collect();
+        let table = RotaryTable::new(&angles, 4, DType::F32, &Device::Cpu).unwrap();
+        let x = Var::randn(0f32, 1.0, (5, 3, 8), &Device::Cpu).unwrap();
+        let direction = Tensor::randn(0f32, 1.0, (5, 3, 8), &Device::Cpu).unwrap();
+        let both = |y: Tensor| {
+            let grads = (&y * &direction).unwrap().sum_all().unwrap().backward().unwrap();
+            [y.detach(), grads.get(&x).unwrap().clone()]
+        };
+        let kernel = both(apply_rope(x.as_tensor().clone(), &table).unwrap());
+        let tensors = both(on_tensors(&x, &table).unwrap());
+        for (a, b) in kernel.iter().zip(&tensors) {
+            let off = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            assert!(off.to_scalar::<f32>().unwrap() < 1e-6);
+        }
+    }
 }

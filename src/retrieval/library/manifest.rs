@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::AdapterId;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::atomic_file::AtomicFile;
 use crate::retrieval::columns::one_line;
@@ -31,6 +32,9 @@ pub struct LibraryManifest {
     pub model: String,
     /// Commit of the model, where it came from the hub.
     pub revision: Option<String>,
+    /// The adapter that was folded into the model.
+    #[serde(default)]
+    pub adapter: Option<AdapterId>,
     /// Width of the embeddings.
     pub dim: usize,
     /// Instruction in the system turn of every embedded file; `None` is the model's default.
@@ -84,8 +88,17 @@ impl LibraryManifest {
     #[must_use]
     pub fn differences(&self, ours: &Self) -> Vec<String> {
         // Taken apart so that a new field cannot be forgotten here.
-        let Self { format_version, model, revision, dim, instruction, sampling, min_pixels, max_pixels } =
-            self;
+        let Self {
+            format_version,
+            model,
+            revision,
+            adapter,
+            dim,
+            instruction,
+            sampling,
+            min_pixels,
+            max_pixels,
+        } = self;
         let mut differences = Vec::new();
         let mut compare = |name: &str, theirs: &dyn Debug, ours: &dyn Debug| {
             let (theirs, ours) = (format!("{theirs:?}"), format!("{ours:?}"));
@@ -96,6 +109,9 @@ impl LibraryManifest {
         compare("format_version", format_version, &ours.format_version);
         compare("model", model, &ours.model);
         compare("revision", revision, &ours.revision);
+        // The fingerprint says what an adapter is; where it lies is for finding it.
+        let fingerprint = |adapter: &Option<AdapterId>| adapter.as_ref().map(|a| a.fingerprint.clone());
+        compare("adapter", &fingerprint(adapter), &fingerprint(&ours.adapter));
         compare("dim", dim, &ours.dim);
         compare("instruction", instruction, &ours.instruction);
         compare("sampling", sampling, &ours.sampling);
@@ -133,6 +149,23 @@ mod tests {
             let error = LibraryManifest::parse(&TEXT.replace(from, to)).unwrap_err();
             assert!(error.contains(expected), "{error} should say {expected}");
         }
+    }
+
+    #[test]
+    fn adapters_are_told_apart_by_what_is_in_them() {
+        let plain = LibraryManifest::parse(TEXT).unwrap();
+        let adapted = |directory: &str, fingerprint: &str| LibraryManifest {
+            adapter: Some(AdapterId { directory: directory.into(), fingerprint: fingerprint.into() }),
+            ..plain.clone()
+        };
+        assert!(adapted("/a", "1").differences(&adapted("/moved", "1")).is_empty());
+        assert_eq!(
+            adapted("/a", "1").differences(&adapted("/a", "2")),
+            [r#"adapter: Some("1") there, Some("2") here"#]
+        );
+        assert_eq!(plain.differences(&adapted("/a", "1")).len(), 1);
+        let written = serde_json::to_string(&adapted("/a", "1")).unwrap();
+        assert_eq!(LibraryManifest::parse(&written).unwrap(), adapted("/a", "1"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ fn manifest() -> LibraryManifest {
         format_version: MANIFEST_FORMAT_VERSION,
         model: "Alibaba-NLP/GVE-3B".into(),
         revision: Some("0123abc".into()),
+        adapter: None,
         dim: DIM,
         instruction: None,
         sampling: Sampling::Uniform { frames: 8 },

@@ -8,9 +8,12 @@
 //!
 //! What a row adds up, and in which order, depends on its own segment alone.
 
+mod backward;
 mod softmax;
 #[cfg(test)]
 mod tests;
+
+pub use backward::{AttentionGradients, attention_backward};
 
 use super::error::{KernelError, check_length};
 use super::parallel::SharedMut;

@@ -1,0 +1,35 @@
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::ModelError;
+use crate::model::hash::{FNV_OFFSET, fnv};
+
+/// Which adapter is folded into a model: where it is, and what was in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterId {
+    /// Its directory, absolute.
+    pub directory: PathBuf,
+    /// A hash of its files, so that an adapter that is trained further is told from what it was.
+    pub fingerprint: String,
+}
+
+impl AdapterId {
+    /// That of the adapter in `directory`.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] for a missing file.
+    pub fn of(directory: &Path) -> Result<Self, ModelError> {
+        let read = |path: &Path, source| ModelError::Read { path: path.to_owned(), source };
+        // Enough to notice a change, no protection against a forger.
+        let mut hash = FNV_OFFSET;
+        for name in ["adapter_config.json", "adapter_model.safetensors"] {
+            let path = directory.join(name);
+            let bytes = std::fs::read(&path).map_err(|e| read(&path, e))?;
+            hash = fnv(fnv(hash, &(bytes.len() as u64).to_le_bytes()), &bytes);
+        }
+        let directory = directory.canonicalize().map_err(|e| read(directory, e))?;
+        Ok(Self { directory, fingerprint: format!("{hash:016x}") })
+    }
+}

@@ -1,0 +1,147 @@
+//! Low-rank adapters as PEFT stores them (`adapter_config.json` and `adapter_model.safetensors`), and their way into a model's weights.
+//!
+//! Names differ between libraries: the language layers are `model.layers` up to transformers 4.51 and `model.language_model.layers` since,
+//! and tensors may carry the adapter's name (`lora_A.default.weight`). Here a module has one name: `layers.0.self_attn.q_proj`, or
+//! `visual.blocks.0.attn.qkv` in the vision tower.
+
+mod folding;
+mod id;
+mod peft;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+
+pub(super) use folding::Folding;
+pub use id::AdapterId;
+pub use settings::LoraSettings;
+
+use super::ModelError;
+
+/// A trained low-rank adapter.
+#[derive(Debug, Clone)]
+pub struct LoraAdapter {
+    /// Where it was read from, for messages.
+    directory: PathBuf,
+    settings: LoraSettings,
+    modules: BTreeMap<String, LoraPair>,
+}
+
+/// The two factors of one module's change, `scale * B A`, in f32 on the CPU.
+#[derive(Debug, Clone)]
+struct LoraPair {
+    /// (r, in).
+    a: Tensor,
+    /// (out, r).
+    b: Tensor,
+}
+
+/// How the tensors of an adapter file are called: as the modules of the transformers release that will read it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AdapterLayout {
+    /// `base_model.model.model.layers.*`, up to transformers 4.51.
+    #[default]
+    Flat,
+    /// `base_model.model.model.language_model.layers.*`, since 4.52.
+    Nested,
+}
+
+impl LoraAdapter {
+    /// Reads the adapter in `directory`.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] for a missing file, [`ModelError::Adapter`] for one that is no LoRA adapter, is of a kind that is not
+    /// supported (DoRA, trained biases, ranks that differ), or does not hold both factors of every module.
+    pub fn read(directory: &Path) -> Result<Self, ModelError> {
+        peft::read(directory)
+    }
+
+    /// Writes the adapter into `directory`, which is made if need be. Each file appears under its name when it is complete.
+    ///
+    /// # Errors
+    /// [`ModelError::Write`] naming the file.
+    pub fn write(&self, directory: &Path, layout: AdapterLayout) -> Result<(), ModelError> {
+        peft::write(self, directory, layout)
+    }
+
+    /// An adapter of `tensors` by their names, in any layout.
+    ///
+    /// # Errors
+    /// [`ModelError::Adapter`] when a name is no adapter's or a module lacks a factor.
+    pub fn from_tensors(
+        settings: LoraSettings,
+        tensors: impl IntoIterator<Item = (String, Tensor)>,
+    ) -> Result<Self, ModelError> {
+        peft::collect(Path::new("adapter"), settings, tensors)
+    }
+
+    /// Rank, scale and what else was set.
+    pub fn settings(&self) -> &LoraSettings {
+        &self.settings
+    }
+
+    /// Names of the adapted modules, sorted.
+    pub fn module_names(&self) -> impl Iterator<Item = &str> {
+        self.modules.keys().map(String::as_str)
+    }
+
+    /// The factors by their names in an adapter file, in f32 on the CPU.
+    pub fn tensors(&self, layout: AdapterLayout) -> BTreeMap<String, Tensor> {
+        let named = |(module, pair): (&String, &LoraPair)| {
+            [('A', pair.a.clone()), ('B', pair.b.clone())]
+                .map(|(factor, t)| (tensor_name(module, factor, layout), t))
+        };
+        self.modules.iter().flat_map(named).collect()
+    }
+
+    /// `scale * B A` for a module, (out, in) in f32.
+    fn delta(&self, pair: &LoraPair, device: &Device) -> Result<Tensor, ModelError> {
+        Ok((pair.b.matmul(&pair.a)? * self.settings.scale())?.to_device(device)?)
+    }
+}
+
+/// The one name of a module, whatever layout its own comes from.
+pub(super) fn module_name(name: &str) -> &str {
+    let mut rest = name.strip_prefix("base_model.model.").unwrap_or(name);
+    while let Some(shorter) = rest.strip_prefix("model.").or_else(|| rest.strip_prefix("language_model.")) {
+        rest = shorter;
+    }
+    rest
+}
+
+/// Name of one factor of a module in an adapter file, in the layout `layout`.
+pub(super) fn tensor_name(module: &str, factor: char, layout: AdapterLayout) -> String {
+    let parent = match (module.starts_with("visual."), layout) {
+        (true, AdapterLayout::Flat) => "",
+        (false, AdapterLayout::Nested) => "model.language_model.",
+        _ => "model.",
+    };
+    format!("base_model.model.{parent}{module}.lora_{factor}.weight")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layout_has_one_name() {
+        for (name, module) in [
+            ("base_model.model.model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
+            ("base_model.model.model.language_model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
+            ("model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
+            ("model.language_model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
+            ("base_model.model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"),
+            ("model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"),
+        ] {
+            assert_eq!(module_name(name), module);
+        }
+        for module in ["layers.3.mlp.up_proj", "visual.blocks.0.attn.qkv"] {
+            for layout in [AdapterLayout::Flat, AdapterLayout::Nested] {
+                let name = tensor_name(module, 'A', layout);
+                assert_eq!(module_name(name.strip_suffix(".lora_A.weight").unwrap()), module);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The backward pass of a linear layer whose weights are frozen: the gradient of its input, and nothing of the weights' size.
+
+use super::error::{KernelError, check_length};
+use super::linear::{LinearShape, WeightRef};
+use super::matmul::{MatrixRef, gemm_strided, matmul};
+use super::parallel::SharedMut;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+use std::cell::Cell;
+
+/// Inputs of a task on the path for half-precision weights.
+const COLUMNS: usize = 128;
+/// Outputs widened at once there.
+const PANEL: usize = 256;
+
+/// Writes `grad * weight` to `grad_x`: `grad` is `[rows, out]`, `grad_x` `[rows, in]`.
+///
+/// Half-precision weights are widened a panel at a time.
+///
+/// # Errors
+/// [`KernelError::Length`] when a slice does not have the length `shape` asks for.
+pub fn linear_backward(
+    grad: &[f32],
+    weight: WeightRef<'_>,
+    shape: LinearShape,
+    grad_x: &mut [f32],
+) -> Result<(), KernelError> {
+    let LinearShape { rows, in_features, out_features } = shape;
+    check_length("linear_backward", "grad", rows * out_features, grad.len())?;
+    check_length("linear_backward", "weight", out_features * in_features, weight.len())?;
+    check_length("linear_backward", "grad_x", rows * in_features, grad_x.len())?;
+    match weight {
+        WeightRef::F32(values) => {
+            let grad = MatrixRef::new(grad, rows, out_features)?;
+            let weight = MatrixRef::new(values, in_features, out_features)?;
+            return matmul(grad, weight.t(), 1.0, false, grad_x);
+        }
+        WeightRef::F16(values) => widened(grad, values, shape, grad_x),
+        WeightRef::Bf16(values) => widened(grad, values, shape, grad_x),
+    }
+    Ok(())
+}
+
+fn widened<H: Sync>(grad: &[f32], weight: &[H], shape: LinearShape, grad_x: &mut [f32])
+where
+    [H]: HalfFloatSliceExt,
+{
+    thread_local! {
+        static WIDENED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    let LinearShape { rows, in_features, out_features } = shape;
+    if rows == 0 || out_features == 0 {
+        grad_x.fill(0.0);
+        return;
+    }
+    let grad_x = SharedMut::new(grad_x);
+    (0..in_features).into_par_iter().step_by(COLUMNS).for_each(|first| {
+        let columns = COLUMNS.min(in_features - first);
+        let mut widened = WIDENED.take();
+        for output in (0..out_features).step_by(PANEL) {
+            let outputs = PANEL.min(out_features - output);
+            widened.resize(outputs * columns, 0.0);
+            for (row, wide) in widened.chunks_exact_mut(columns).enumerate() {
+                let start = (output + row) * in_features + first;
+                weight[start..start + columns].convert_to_f32_slice(wide);
+            }
+            // SAFETY: this task alone writes its columns of `grad_x`; lengths were checked.
+            unsafe {
+                gemm_strided(
+                    (rows, columns, outputs),
+                    (grad.as_ptr().add(output), out_features, 1),
+                    (widened.as_ptr(), columns, 1),
+                    (grad_x.as_ptr().add(first), in_features),
+                    output > 0,
+                    1.0,
+                );
+            }
+        }
+        WIDENED.set(widened);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::linear::transpose;
+    use super::super::test_data::{assert_close, values};
+    use super::*;
+    use half::{bf16, f16};
+
+    #[test]
+    fn input_gradients_match_the_definition_for_every_type_of_weight() {
+        for (rows, in_features, out_features) in [(1, 1, 1), (3, 5, 7), (40, 130, 300), (9, 257, 64)] {
+            let shape = LinearShape { rows, in_features, out_features };
+            let grad = values(rows * out_features, 1);
+            // Exact in bf16 and f16.
+            let weight: Vec<f32> =
+                values(in_features * out_features, 2).iter().map(|v| (v * 128.0).round() / 128.0).collect();
+            let want: Vec<f64> = (0..rows * in_features)
+                .map(|i| {
+                    let (row, input) = (i / in_features, i % in_features);
+                    (0..out_features)
+                        .map(|o| {
+                            f64::from(grad[row * out_features + o])
+                                * f64::from(weight[o * in_features + input])
+                        })
+                        .sum()
+                })
+                .collect();
+            let f32 = transpose(&weight, out_features, in_features);
+            let bf16: Vec<bf16> = weight.iter().map(|&v| bf16::from_f32(v)).collect();
+            let f16: Vec<f16> = weight.iter().map(|&v| f16::from_f32(v)).collect();
+            for weight in [WeightRef::F32(&f32), WeightRef::Bf16(&bf16), WeightRef::F16(&f16)] {
+                let mut got = vec![f32::NAN; rows * in_features];
+                linear_backward(&grad, weight, shape, &mut got).unwrap();
+                assert_close(&got, &want, 1e-5);
+            }
+            assert!(
+                linear_backward(&grad[1..], WeightRef::F32(&f32), shape, &mut vec![0.0; want.len()]).is_err()
+            );
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! General matrix products in f32, for the backward passes: any of the operands may be read transposed.
+
+use super::error::{KernelError, check_length};
+use super::parallel::SharedMut;
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// Rows or columns of a task are a multiple of this, the widest inner loop of the `gemm` crate.
+const UNIT: usize = 64;
+/// Multiplications below which a call stays on the calling thread.
+const SMALLEST_PARALLEL: usize = 1 << 16;
+
+/// A matrix as a slice and its strides.
+#[derive(Debug, Clone, Copy)]
+pub struct MatrixRef<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> MatrixRef<'a> {
+    /// A row-major matrix without gaps.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when `values` does not hold rows x columns values.
+    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Result<Self, KernelError> {
+        check_length("matmul", "matrix", rows * columns, values.len())?;
+        Ok(Self { values, rows, columns, row_stride: columns, column_stride: 1 })
+    }
+
+    /// The same values with rows and columns exchanged.
+    pub fn t(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// Writes `scale * a * b`, or adds it where `add` is set, to `c`, which is row-major.
+///
+/// # Errors
+/// [`KernelError`] when the sizes do not agree.
+pub fn matmul(
+    a: MatrixRef<'_>,
+    b: MatrixRef<'_>,
+    scale: f32,
+    add: bool,
+    c: &mut [f32],
+) -> Result<(), KernelError> {
+    if a.columns != b.rows {
+        return Err(KernelError::Shape {
+            kernel: "matmul",
+            what: "the columns of the first matrix are not the rows of the second",
+            first: a.columns,
+            second: b.rows,
+        });
+    }
+    let (rows, columns, depth) = (a.rows, b.columns, a.columns);
+    check_length("matmul", "c", rows * columns, c.len())?;
+    if c.is_empty() {
+        return Ok(());
+    }
+    if depth == 0 {
+        if !add {
+            c.fill(0.0);
+        }
+        return Ok(());
+    }
+    let c = SharedMut::new(c);
+    let block = |row: usize, num_rows: usize, column: usize, num_columns: usize| {
+        // SAFETY: the block lies within all three matrices, whose lengths were checked, and no two blocks of a call overlap.
+        unsafe {
+            gemm_strided(
+                (num_rows, num_columns, depth),
+                (a.values.as_ptr().add(row * a.row_stride), a.row_stride, a.column_stride),
+                (b.values.as_ptr().add(column * b.column_stride), b.row_stride, b.column_stride),
+                (c.as_ptr().add(row * columns + column), columns),
+                add,
+                scale,
+            );
+        }
+    };
+    if rows * columns * depth < SMALLEST_PARALLEL {
+        block(0, rows, 0, columns);
+        return Ok(());
+    }
+    let share = |length: usize| length.div_ceil(rayon::current_num_threads()).next_multiple_of(UNIT);
+    if columns >= rows {
+        let width = share(columns);
+        (0..columns).into_par_iter().step_by(width).for_each(|first| {
+            block(0, rows, first, width.min(columns - first));
+        });
+    } else {
+        let height = share(rows);
+        (0..rows).into_par_iter().step_by(height).for_each(|first| {
+            block(first, height.min(rows - first), 0, columns);
+        });
+    }
+    Ok(())
+}
+
+/// `c (+)= scale * a * b` for `(rows, columns, depth)` on the calling thread; `a` and `b` come with their row and column strides, `c` with
+/// its row stride.
+///
+/// # Safety
+/// The matrices are readable, and `c` writable, over those extents.
+pub(super) unsafe fn gemm_strided(
+    (rows, columns, depth): (usize, usize, usize),
+    (a, a_row, a_column): (*const f32, usize, usize),
+    (b, b_row, b_column): (*const f32, usize, usize),
+    (c, c_row): (*mut f32, usize),
+    add: bool,
+    scale: f32,
+) {
+    // SAFETY: the caller vouches for the extents.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            depth,
+            c,
+            1,
+            c_row as isize,
+            add,
+            a,
+            a_column as isize,
+            a_row as isize,
+            b,
+            b_column as isize,
+            b_row as isize,
+            if add { 1.0 } else { 0.0 },
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_data::{assert_close, values};
+    use super::*;
+
+    #[test]
+    fn products_match_the_definition_transposed_or_not() {
+        for (rows, columns, depth) in [(1, 1, 1), (3, 5, 7), (70, 33, 65), (16, 300, 200), (300, 16, 200)] {
+            let (a, b, c) = (values(rows * depth, 1), values(depth * columns, 2), values(rows * columns, 3));
+            let transposed = |values: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+                (0..values.len()).map(|i| values[i % rows * columns + i / rows]).collect()
+            };
+            let (at, bt) = (transposed(&a, rows, depth), transposed(&b, depth, columns));
+            for (scale, add) in [(1.0, false), (0.5, true)] {
+                let want: Vec<f64> = (0..rows * columns)
+                    .map(|i| {
+                        let (row, column) = (i / columns, i % columns);
+                        let sum: f64 = (0..depth)
+                            .map(|d| f64::from(a[row * depth + d]) * f64::from(b[d * columns + column]))
+                            .sum();
+                        sum * f64::from(scale) + if add { f64::from(c[i]) } else { 0.0 }
+                    })
+                    .collect();
+                let plain =
+                    [MatrixRef::new(&a, rows, depth).unwrap(), MatrixRef::new(&at, depth, rows).unwrap().t()];
+                let other = [
+                    MatrixRef::new(&b, depth, columns).unwrap(),
+                    MatrixRef::new(&bt, columns, depth).unwrap().t(),
+                ];
+                for (a, b) in plain.into_iter().flat_map(|a| other.map(|b| (a, b))) {
+                    let mut got = if add { c.clone() } else { vec![f32::NAN; c.len()] };
+                    matmul(a, b, scale, add, &mut got).unwrap();
+                    assert_close(&got, &want, 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused() {
+        let six = [1.0; 6];
+        assert!(MatrixRef::new(&six, 2, 2).is_err());
+        let a = MatrixRef::new(&six, 2, 3).unwrap();
+        assert!(matmul(a, a, 1.0, false, &mut [0.0; 4]).is_err());
+        assert!(matmul(a, a.t(), 1.0, false, &mut [0.0; 5]).is_err());
+        let mut c = [7.0; 4];
+        let none = MatrixRef::new(&[], 2, 0).unwrap();
+        matmul(none, none.t(), 1.0, true, &mut c).unwrap();
+        assert_eq!(c, [7.0; 4]);
+        matmul(none, none.t(), 1.0, false, &mut c).unwrap();
+        assert_eq!(c, [0.0; 4]);
+    }
+}

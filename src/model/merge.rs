@@ -1,0 +1,119 @@
+//! New checkpoints from old ones: the same files and names, with some tensors changed.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::adapter::{Folding, LoraAdapter};
+use super::files::write_directory;
+use super::{Checkpoint, Config, ModelError};
+
+/// Extensions of files that belong to a model beside its weights.
+const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
+
+/// Folds `adapter` into the model in `model_dir` and writes the result to `out` as a checkpoint in Hugging Face layout: precision, names,
+/// shards and all other files are those of `model_dir`. Returns the number of changed tensors.
+///
+/// `out` may not exist yet, or be empty; it appears when it is complete. One tensor at a time is in memory.
+///
+/// # Errors
+/// [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when the adapter was made for another model, and what
+/// [`write_checkpoint`] says.
+pub fn merge_adapter(model_dir: &Path, adapter: &LoraAdapter, out: &Path) -> Result<usize, ModelError> {
+    let folding = Folding::new(adapter);
+    let mut changed = 0;
+    write_directory(out, |inside| {
+        fill(model_dir, inside, |name, shape, load| {
+            let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
+            let Some(delta) = folding.delta(module, shape, &Device::Cpu)? else { return Ok(None) };
+            changed += 1;
+            Ok(Some((load(DType::F32)? + delta)?))
+        })?;
+        folding.require_all_bound()
+    })?;
+    Ok(changed)
+}
+
+/// Writes a copy of the checkpoint in `model_dir` to `out` in which the tensors that `replace` knows have new values, rounded to the
+/// precision they are stored in. Like [`merge_adapter`] otherwise.
+///
+/// # Errors
+/// [`ModelError::Write`] when `out` is not empty or cannot be written, [`ModelError::Shape`] for a replacement of another shape, and the
+/// errors of [`Checkpoint::open`].
+pub fn write_checkpoint(
+    model_dir: &Path,
+    out: &Path,
+    mut replace: impl FnMut(&str) -> Option<Tensor>,
+) -> Result<(), ModelError> {
+    write_directory(out, |inside| fill(model_dir, inside, |name, _, _| Ok(replace(name))))
+}
+
+/// Loads the tensor at hand in a given precision.
+type Load<'a> = dyn Fn(DType) -> Result<Tensor, ModelError> + 'a;
+
+/// Writes all files of a model to `out`. `change` is asked for new values by name and shape.
+fn fill(
+    model_dir: &Path,
+    out: &Path,
+    mut change: impl FnMut(&str, &[usize], &Load<'_>) -> Result<Option<Tensor>, ModelError>,
+) -> Result<(), ModelError> {
+    // Not a model: no reason to write anything.
+    Config::load(model_dir)?;
+    let checkpoint = Checkpoint::open(model_dir)?;
+    copy_companions(model_dir, out)?;
+    for shard in checkpoint.shards() {
+        let path = out.join(shard.file_name());
+        let write = |source| ModelError::Write { path: path.clone(), source };
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(write)?);
+        // Names, shapes and types stay, so the header does as well.
+        file.write_all(shard.header()).map_err(write)?;
+        for stored in shard.tensors_in_order()? {
+            let load = |dtype| checkpoint.tensor(&stored.name, &stored.shape, dtype, &Device::Cpu);
+            let Some(tensor) = change(&stored.name, &stored.shape, &load)? else {
+                file.write_all(stored.bytes).map_err(write)?;
+                continue;
+            };
+            if tensor.dims() != stored.shape {
+                return Err(ModelError::Shape {
+                    path: path.clone(),
+                    tensor: stored.name,
+                    expected: stored.shape,
+                    got: tensor.dims().to_vec(),
+                });
+            }
+            write_tensor(&tensor.to_device(&Device::Cpu)?.to_dtype(stored.dtype()?)?, &mut file)?
+                .map_err(write)?;
+        }
+        file.flush().and_then(|()| file.get_ref().sync_all()).map_err(write)?;
+    }
+    Ok(())
+}
+
+/// The values in little-endian order.
+fn write_tensor(tensor: &Tensor, out: &mut impl Write) -> Result<std::io::Result<()>, ModelError> {
+    let tensor = tensor.flatten_all()?;
+    let halves = |bits: Vec<u16>| -> Vec<u8> { bits.into_iter().flat_map(u16::to_le_bytes).collect() };
+    let bytes: Vec<u8> = match tensor.dtype() {
+        DType::BF16 => halves(tensor.to_vec1::<half::bf16>()?.into_iter().map(half::bf16::to_bits).collect()),
+        DType::F16 => halves(tensor.to_vec1::<half::f16>()?.into_iter().map(half::f16::to_bits).collect()),
+        _ => tensor.to_dtype(DType::F32)?.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect(),
+    };
+    Ok(out.write_all(&bytes))
+}
+
+/// Copies configuration, tokenizer and the like.
+fn copy_companions(from: &Path, to: &Path) -> Result<(), ModelError> {
+    let read = |source| ModelError::Read { path: from.to_owned(), source };
+    for entry in fs::read_dir(from).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        let is_companion = path.extension().and_then(|e| e.to_str()).is_some_and(|e| COMPANIONS.contains(&e));
+        // In the hub's cache these are links, which `is_file` and `copy` follow.
+        if let Some(name) = path.file_name().filter(|_| is_companion && path.is_file()) {
+            let target = to.join(name);
+            fs::copy(&path, &target).map_err(|source| ModelError::Write { path: target.clone(), source })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+use std::sync::Arc;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::cpu::kernel;
+use crate::model::kernels::{self, DropoutMask, mix64};
+
+/// Dropout over the rows of a pass. A row's mask is a function of its key, so every pass over the same tokens drops the same values
+/// however the batch is cut.
+#[derive(Debug, Clone)]
+pub(crate) struct Dropout {
+    probability: f32,
+    row_keys: Arc<Vec<u64>>,
+}
+
+impl Dropout {
+    /// Dropout for packed sequences of `lengths`, each known by a number of its own.
+    pub(crate) fn new(
+        probability: f32,
+        seed: u64,
+        sequences: impl IntoIterator<Item = (u64, usize)>,
+    ) -> Self {
+        let row_keys = sequences
+            .into_iter()
+            .flat_map(|(number, length)| {
+                let sequence = mix64(seed ^ mix64(number));
+                (0..length as u64).map(move |row| mix64(sequence.wrapping_add(row)))
+            })
+            .collect();
+        Self { probability, row_keys: Arc::new(row_keys) }
+    }
+
+    /// The rows `rows`, in that order.
+    pub(in crate::model) fn select(&self, rows: &[u32]) -> Self {
+        let row_keys = rows.iter().filter_map(|&row| self.row_keys.get(row as usize).copied()).collect();
+        Self { row_keys: Arc::new(row_keys), ..*self }
+    }
+
+    /// Drops values of (rows, width), or scales up what is kept, in place.
+    pub(super) fn apply(&self, salt: u64, x: &mut [f32]) -> Result<()> {
+        let mask = DropoutMask { row_keys: &self.row_keys, salt, probability: self.probability };
+        kernels::dropout(x, mask).map_err(kernel)
+    }
+
+    /// The factors of (rows, width) as a tensor on `device`.
+    pub(super) fn factors(&self, salt: u64, width: usize, device: &Device) -> Result<Tensor> {
+        let rows = self.row_keys.len();
+        let mut factors = vec![1.0f32; rows * width];
+        self.apply(salt, &mut factors)?;
+        Tensor::from_vec(factors, (rows, width), device)
+    }
+}

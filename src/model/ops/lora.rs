@@ -1,0 +1,231 @@
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
+
+use super::cpu::{View, hold, kernel};
+use super::linear::Frozen;
+use super::{Dropout, parameter};
+use crate::model::kernels::{self, MatrixRef};
+
+/// A low-rank adapter under training, `scale * drop(x) A^T B^T` (Hu et al. 2021), with `A` (r, in) and `B` (out, r).
+pub(in crate::model) struct Lora {
+    a: Tensor,
+    b: Tensor,
+    scale: f64,
+    /// Tells this layer's dropout from the others'.
+    salt: u64,
+}
+
+impl Lora {
+    pub(in crate::model) fn new(a: Tensor, b: Tensor, scale: f64, salt: u64) -> Self {
+        Self { a, b, scale, salt }
+    }
+
+    /// The adapted layer, (rows, in) to (rows, out).
+    pub(super) fn forward(
+        &self,
+        frozen: &Arc<Frozen>,
+        x: &Tensor,
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor> {
+        let (a, b) = (parameter(&self.a, x)?, parameter(&self.b, x)?);
+        if x.device().is_cpu() {
+            let op = LoraLinear {
+                frozen: frozen.clone(),
+                scale: self.scale as f32,
+                salt: self.salt,
+                dropout: dropout.cloned(),
+            };
+            return x.contiguous()?.apply_op3(&a, &b, op);
+        }
+        self.on_tensors(frozen.forward(x)?, x, &a, &b, dropout)
+    }
+
+    /// The tensor expression that GPUs run: `y` plus the adapter's share.
+    fn on_tensors(
+        &self,
+        y: Tensor,
+        x: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor> {
+        let x = match dropout {
+            Some(dropout) => (x * dropout.factors(self.salt, x.dim(1)?, x.device())?.to_dtype(x.dtype())?)?,
+            None => x.clone(),
+        };
+        y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale)?
+    }
+}
+
+/// The layer and its adapter in one, which keeps nothing for the backward pass but its operands.
+struct LoraLinear {
+    frozen: Arc<Frozen>,
+    scale: f32,
+    salt: u64,
+    dropout: Option<Dropout>,
+}
+
+impl LoraLinear {
+    fn drop(&self, x: &mut [f32]) -> Result<()> {
+        match &self.dropout {
+            Some(dropout) => dropout.apply(self.salt, x),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CustomOp3 for LoraLinear {
+    fn name(&self) -> &'static str {
+        "lora-linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, inputs) = x_layout.shape().dims2()?;
+        let (outputs, rank) = b_layout.shape().dims2()?;
+        let x = View::new(x, x_layout).f32()?;
+        let a = MatrixRef::new(View::new(a, a_layout).f32()?, rank, inputs).map_err(kernel)?;
+        let b = MatrixRef::new(View::new(b, b_layout).f32()?, outputs, rank).map_err(kernel)?;
+        let mut y = vec![0.0; rows * outputs];
+        self.frozen.apply(x, rows, &mut y)?;
+        let hidden = match &self.dropout {
+            None => hidden(x, a, rows, inputs, rank)?,
+            Some(_) => {
+                let mut x = x.to_vec();
+                self.drop(&mut x)?;
+                hidden(&x, a, rows, inputs, rank)?
+            }
+        };
+        let hidden = MatrixRef::new(&hidden, rows, rank).map_err(kernel)?;
+        kernels::matmul(hidden, b.t(), self.scale, true, &mut y).map_err(kernel)?;
+        Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let ((rows, inputs), (outputs, rank)) = (x.dims2()?, b.dims2()?);
+        let mut dropped = hold(x).f32()?.to_vec();
+        self.drop(&mut dropped)?;
+        let (held_a, held_b, held_grad) = (hold(a), hold(b), hold(&grad));
+        let matrix = |values, rows, columns| MatrixRef::new(values, rows, columns).map_err(kernel);
+        let a = matrix(held_a.f32()?, rank, inputs)?;
+        let b = matrix(held_b.f32()?, outputs, rank)?;
+        let grad_y = matrix(held_grad.f32()?, rows, outputs)?;
+        let product = |x, y, scale, len| -> Result<Vec<f32>> {
+            let mut out = vec![0.0; len];
+            kernels::matmul(x, y, scale, false, &mut out).map_err(kernel)?;
+            Ok(out)
+        };
+
+        let hidden = hidden(&dropped, a, rows, inputs, rank)?;
+        let hidden = matrix(&hidden, rows, rank)?;
+        let grad_b = product(grad_y.t(), hidden, self.scale, outputs * rank)?;
+        let grad_hidden = product(grad_y, b, self.scale, rows * rank)?;
+        let grad_hidden = matrix(&grad_hidden, rows, rank)?;
+        let grad_a = product(grad_hidden.t(), matrix(&dropped, rows, inputs)?, 1.0, rank * inputs)?;
+        // The mask scales the gradient as it scaled the input.
+        let mut through = product(grad_hidden, a, 1.0, rows * inputs)?;
+        self.drop(&mut through)?;
+
+        let on_cpu = |values, shape: (usize, usize)| Tensor::from_vec(values, shape, &Device::Cpu);
+        let grad_x = (self.frozen.backward(&grad)? + on_cpu(through, (rows, inputs))?)?;
+        Ok((Some(grad_x), Some(on_cpu(grad_a, (rank, inputs))?), Some(on_cpu(grad_b, (outputs, rank))?)))
+    }
+}
+
+/// `x A^T`, (rows, rank).
+fn hidden(x: &[f32], a: MatrixRef<'_>, rows: usize, inputs: usize, rank: usize) -> Result<Vec<f32>> {
+    let mut hidden = vec![0.0; rows * rank];
+    let x = MatrixRef::new(x, rows, inputs).map_err(kernel)?;
+    kernels::matmul(x, a.t(), 1.0, false, &mut hidden).map_err(kernel)?;
+    Ok(hidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Var};
+
+    use super::*;
+    use crate::model::ops::Linear;
+
+    const ROWS: usize = 9;
+    const INPUTS: usize = 40;
+    const OUTPUTS: usize = 24;
+
+    fn random(shape: (usize, usize)) -> Tensor {
+        Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
+    }
+
+    fn difference(a: &Tensor, b: &Tensor) -> f32 {
+        assert_eq!(a.dims(), b.dims());
+        (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn both_bodies_agree_in_value_and_gradient_with_and_without_dropout() {
+        let (weight, bias) =
+            (random((OUTPUTS, INPUTS)), Tensor::randn(0f32, 1.0, OUTPUTS, &Device::Cpu).unwrap());
+        let frozen = Arc::new(Frozen::new(weight.clone(), Some(bias.clone())).unwrap());
+        let var = |shape| Var::from_tensor(&random(shape)).unwrap();
+        let (x, a, b) = (var((ROWS, INPUTS)), var((3, INPUTS)), var((OUTPUTS, 3)));
+        let direction = random((ROWS, OUTPUTS));
+        let lora = Lora::new(a.as_tensor().clone(), b.as_tensor().clone(), 0.7, 11);
+        for dropout in [None, Some(Dropout::new(0.4, 5, [(0, 4), (1, 5)]))] {
+            let outcome = |y: Tensor| {
+                let grads = (&y * &direction).unwrap().sum_all().unwrap().backward().unwrap();
+                let gradient = |var: &Var| grads.get(var).unwrap().clone();
+                [y.detach(), gradient(&x), gradient(&a), gradient(&b)]
+            };
+            let kernel = outcome(lora.forward(&frozen, &x, dropout.as_ref()).unwrap());
+            let y = x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(&bias).unwrap();
+            let tensors = outcome(lora.on_tensors(y, &x, &a, &b, dropout.as_ref()).unwrap());
+            for (kernel, tensors) in kernel.iter().zip(&tensors) {
+                assert!(difference(kernel, tensors) < 1e-4);
+            }
+        }
+    }
+
+    /// What candle's own matmul leaves behind, and the frozen layer does not.
+    #[test]
+    fn frozen_weights_get_no_gradient() {
+        let weight = random((OUTPUTS, INPUTS));
+        let x = Var::from_tensor(&random((ROWS, INPUTS))).unwrap();
+        let of_weights_size = |y: Tensor| {
+            let grads = y.sum_all().unwrap().backward().unwrap();
+            grads.get_ids().filter(|id| grads.get_id(**id).unwrap().elem_count() == OUTPUTS * INPUTS).count()
+        };
+        assert_eq!(of_weights_size(x.matmul(&weight.t().unwrap()).unwrap()), 1);
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let layer = Linear::new(weight.to_dtype(dtype).unwrap(), None).unwrap();
+            assert_eq!(of_weights_size(layer.forward(&x).unwrap()), 0);
+        }
+    }
+
+    #[test]
+    fn an_input_without_a_graph_records_none() {
+        let frozen = Arc::new(Frozen::new(random((OUTPUTS, INPUTS)), None).unwrap());
+        let [a, b] = [(3, INPUTS), (OUTPUTS, 3)].map(|shape| Var::from_tensor(&random(shape)).unwrap());
+        let lora = Lora::new(a.as_tensor().clone(), b.as_tensor().clone(), 1.0, 0);
+        let x = random((ROWS, INPUTS));
+        let plain = lora.forward(&frozen, &x, None).unwrap();
+        assert!(!plain.track_op());
+        let recorded = lora.forward(&frozen, &Var::from_tensor(&x).unwrap(), None).unwrap();
+        assert!(recorded.track_op());
+        assert_eq!(difference(&plain, &recorded), 0.0);
+    }
+}

@@ -1,0 +1,287 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::grad_cache::pieces;
+use super::{Gradients, LoraConfig, Mode, Parameters, Prepared, TrainError, Trainable};
+use crate::embedder::{EmbedderBuilder, Input, Preparer};
+use crate::model::{
+    AdapterLayout, Config, Dropout, GradientSink, LoraAdapter, LoraSettings, PackedBatch, Qwen25Vl,
+    TrainableParts, Training, write_checkpoint,
+};
+
+/// A model of which something is trained.
+///
+/// ```
+/// use gve::train::{LoraConfig, Memory, Trainable, TrainableModel};
+/// use gve::{Embedder, Input};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+/// let model = TrainableModel::load(Embedder::builder(model_dir), Trainable::Lora(LoraConfig::default()))?;
+/// let items = [model.prepare(&Input::text("a dog runs"))?, model.prepare(&Input::text("a cat sleeps"))?];
+/// // Pull the two apart: the gradients of their cosine.
+/// let (cosine, gradients) = model.gradients(&[&items[0], &items[1]], 0, Memory::default(), |embeddings| {
+///     Ok((embeddings.get(0)? * embeddings.get(1)?)?.sum_all()?)
+/// })?;
+/// assert!(cosine <= 1.0 && gradients.norm()? > 0.0);
+/// for (name, var) in model.parameters() {
+///     if let Some(gradient) = gradients.get(name) {
+///         var.set(&(var.as_tensor() - (gradient * 1e-3)?)?)?;
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+pub struct TrainableModel {
+    model: Qwen25Vl,
+    preparer: Preparer,
+    trainable: Trainable,
+    parameters: Parameters,
+    sink: Arc<GradientSink>,
+    model_dir: PathBuf,
+    /// Tokens that go through the model together where there is no graph.
+    batch_tokens: usize,
+}
+
+/// Items packed for the model, and what does not change from one pass over them to the next.
+pub(super) struct Batch<'a> {
+    packed: PackedBatch<'a>,
+    /// Rows of the visuals, unless the vision tower is trained.
+    visual_rows: Option<Tensor>,
+    /// Places of the items in the whole batch.
+    places: Range<usize>,
+}
+
+impl TrainableModel {
+    /// Loads the model in the directory of `settings`, onto its device and in its precision; inputs are sampled and resized by `settings` as well.
+    /// What is trained is kept in f32. On the CPU only f32 makes sense for [`Trainable::Full`], and activations are always f32.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`], a device that is not there, a checkpoint that cannot be loaded. An adapter set in `settings` is an error: start
+    /// from it with [`load_state`](Self::load_state), or merge it first.
+    pub fn load(settings: EmbedderBuilder, trainable: Trainable) -> Result<Self, TrainError> {
+        if let Some(adapter) = settings.adapter_dir() {
+            return Err(TrainError::Setting {
+                setting: "adapter",
+                expected: "none (merge it into the model first)".to_owned(),
+                got: adapter.display().to_string(),
+            });
+        }
+        let parts = match &trainable {
+            Trainable::Lora(lora) => {
+                lora.check()?;
+                TrainableParts::Lora {
+                    r: lora.r,
+                    scale: settings_of(lora, None).scale(),
+                    target_modules: lora.target_modules.clone(),
+                    seed: lora.seed,
+                }
+            }
+            Trainable::Full { vision } => TrainableParts::Full { vision: *vision },
+        };
+        let (device, dtype) = settings.place()?;
+        let model_dir = settings.model_dir().to_owned();
+        let (model, parameters) = Qwen25Vl::load_trainable(&model_dir, dtype, &device, parts)?;
+        let sink = Arc::new(GradientSink::new(parameters.values().cloned().collect()));
+        let batch_tokens = settings.batch_tokens_on(&device);
+        Ok(Self {
+            model,
+            preparer: settings.preparer()?,
+            trainable,
+            parameters,
+            sink,
+            model_dir,
+            batch_tokens,
+        })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &Config {
+        self.model.config()
+    }
+
+    /// Values in an embedding.
+    pub fn dim(&self) -> usize {
+        self.config().text.hidden_size
+    }
+
+    /// What is trained, in f32. A name is that of `adapter_model.safetensors` (flat layout), or that of the checkpoint where the weights
+    /// themselves are trained. Setting the values changes the model.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Decodes, resizes and tokenises an input. Needs no weights: other threads may prepare while the model runs.
+    ///
+    /// # Errors
+    /// [`TrainError::Embed`] naming the file at fault.
+    pub fn prepare(&self, input: &Input) -> Result<Prepared, TrainError> {
+        Ok(self.preparer.prepare(input)?)
+    }
+
+    /// Embeddings of `items`, (items, dim), each of length 1, in f32 on the CPU. In [`Mode::Train`] they are part of a graph, whose gradients
+    /// [`backward`](Self::backward) collects; [`gradients`](Self::gradients) does both with less memory.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub fn embed(&self, items: &[&Prepared], mode: Mode) -> Result<Tensor, TrainError> {
+        if items.is_empty() {
+            return Ok(Tensor::zeros((0, self.dim()), DType::F32, &Device::Cpu)?);
+        }
+        let max_tokens = match mode {
+            Mode::Train { .. } => usize::MAX,
+            Mode::Evaluate => self.batch_tokens,
+        };
+        let embeddings = pieces(items, max_tokens)
+            .into_iter()
+            .map(|piece| self.embed_batch(&self.batch(items, piece)?, mode, false))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::cat(&embeddings, 0)?)
+    }
+
+    /// Gradients of `loss`, a scalar made of embeddings of this model, with respect to the parameters.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub fn backward(&self, loss: &Tensor) -> Result<Gradients, TrainError> {
+        // What a pass that failed may have left.
+        drop(self.sink.take());
+        let graph = loss.backward()?;
+        Ok(Gradients::collect(&self.parameters, &graph, &self.sink.take())?)
+    }
+
+    /// The values of all parameters by name, copied, on the CPU.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>, TrainError> {
+        let copies = self
+            .parameters
+            .iter()
+            .map(|(name, var)| Ok((name.clone(), var.as_detached_tensor().copy()?.to_device(&Device::Cpu)?)));
+        copies.collect()
+    }
+
+    /// Sets all parameters to the values of an earlier [`state`](Self::state), or to those of an adapter in the flat layout
+    /// ([`LoraAdapter::tensors`]).
+    ///
+    /// # Errors
+    /// [`TrainError::State`] when a parameter is missing, unknown or of another shape; nothing is changed then.
+    pub fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+        let wrong = |reason| TrainError::State { reason };
+        for (name, var) in &self.parameters {
+            let value = state.get(name).ok_or_else(|| wrong(format!("it has no `{name}`")))?;
+            if value.dims() != var.dims() {
+                let (got, expected) = (value.dims(), var.dims());
+                return Err(wrong(format!("`{name}` has shape {got:?}, expected {expected:?}")));
+            }
+        }
+        if let Some(unknown) = state.keys().find(|name| !self.parameters.contains_key(*name)) {
+            return Err(wrong(format!("`{unknown}` is not trained here")));
+        }
+        for (name, var) in &self.parameters {
+            if let Some(value) = state.get(name) {
+                var.set(&value.to_dtype(var.dtype())?.to_device(var.device())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The adapter as it stands; `None` when the weights themselves are trained. `base_model` names the model for those who read it.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub fn adapter(&self, base_model: Option<&str>) -> Result<Option<LoraAdapter>, TrainError> {
+        match &self.trainable {
+            Trainable::Full { .. } => Ok(None),
+            Trainable::Lora(lora) => {
+                Ok(Some(LoraAdapter::from_tensors(settings_of(lora, base_model), self.state()?)?))
+            }
+        }
+    }
+
+    /// Writes what was trained: an adapter in PEFT's layout, or a whole checkpoint in Hugging Face layout, whose directory must not exist.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn save(&self, directory: &Path, base_model: Option<&str>) -> Result<(), TrainError> {
+        match self.adapter(base_model)? {
+            Some(adapter) => adapter.write(directory, AdapterLayout::default())?,
+            None => {
+                let mut state = self.state()?;
+                write_checkpoint(&self.model_dir, directory, |name| state.remove(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs the items at `places`; frozen vision towers are run here, once for all passes.
+    pub(super) fn batch<'a>(
+        &self,
+        items: &[&'a Prepared],
+        places: Range<usize>,
+    ) -> Result<Batch<'a>, TrainError> {
+        let packed = Prepared::pack(items[places.clone()].iter().copied());
+        let visual_rows = match self.trainable {
+            Trainable::Full { vision: true } => None,
+            _ => self.model.visual_rows(&packed, false)?,
+        };
+        Ok(Batch { packed, visual_rows, places })
+    }
+
+    /// Embeddings by `mode`, with gradient checkpointing where a graph is recorded.
+    pub(super) fn embed_batch(
+        &self,
+        batch: &Batch<'_>,
+        mode: Mode,
+        checkpointing: bool,
+    ) -> Result<Tensor, TrainError> {
+        let record = matches!(mode, Mode::Train { .. });
+        let checkpointing = (checkpointing && record).then(|| self.sink.clone());
+        self.run(batch, record, Training { dropout: self.dropout(batch, mode), checkpointing })
+    }
+
+    /// What [`embed_batch`](Self::embed_batch) gives, dropout included, but without a graph.
+    pub(super) fn embed_without_graph(&self, batch: &Batch<'_>, mode: Mode) -> Result<Tensor, TrainError> {
+        self.run(batch, false, Training { dropout: self.dropout(batch, mode), checkpointing: None })
+    }
+
+    fn run(&self, batch: &Batch<'_>, record: bool, training: Training) -> Result<Tensor, TrainError> {
+        let seen;
+        let visual_rows = match &batch.visual_rows {
+            Some(rows) => Some(rows),
+            None => {
+                seen = self.model.visual_rows(&batch.packed, record)?;
+                seen.as_ref()
+            }
+        };
+        let pooled = self.model.pooled(&batch.packed, visual_rows, record, &training)?;
+        let length = pooled.sqr()?.sum_keepdim(1)?.sqrt()?;
+        Ok(pooled.broadcast_div(&length)?)
+    }
+
+    fn dropout(&self, batch: &Batch<'_>, mode: Mode) -> Option<Dropout> {
+        match (&self.trainable, mode) {
+            (Trainable::Lora(lora), Mode::Train { seed }) if lora.dropout > 0.0 => {
+                let numbers = batch.places.clone().map(|place| place as u64);
+                let sequences = numbers.zip(batch.packed.lengths.iter().copied());
+                Some(Dropout::new(lora.dropout as f32, seed, sequences))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn settings_of(lora: &LoraConfig, base_model: Option<&str>) -> LoraSettings {
+    LoraSettings {
+        r: lora.r,
+        alpha: lora.alpha,
+        dropout: lora.dropout,
+        target_modules: lora.target_modules.clone(),
+        use_rslora: false,
+        base_model: base_model.map(str::to_owned),
+    }
+}
