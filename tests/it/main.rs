@@ -12,6 +12,8 @@ mod hub;
 mod model;
 mod preprocess;
 mod retrieval;
+#[cfg(all(feature = "cli", feature = "video"))]
+mod train_loop;
 mod train_model;
 #[cfg(feature = "video")]
 mod video;

@@ -87,6 +87,14 @@ impl LoraAdapter {
         self.modules.keys().map(String::as_str)
     }
 
+    /// The factors by their names in `layout`, in f32 on the CPU.
+    pub(crate) fn tensors(&self, layout: AdapterLayout) -> impl Iterator<Item = (String, Tensor)> {
+        self.modules.iter().flat_map(move |(module, pair)| {
+            [('A', &pair.a), ('B', &pair.b)]
+                .map(|(factor, tensor)| (tensor_name(module, factor, layout), tensor.clone()))
+        })
+    }
+
     /// `scale * B A` for a module, (out, in) in f32.
     fn delta(&self, pair: &LoraPair, device: &Device) -> Result<Tensor, ModelError> {
         Ok((pair.b.matmul(&pair.a)? * self.settings.scale())?.to_device(device)?)
