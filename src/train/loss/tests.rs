@@ -47,37 +47,40 @@ fn losses_are_the_references() {
 
 #[test]
 fn gradients_are_the_slopes_of_the_loss() {
+    const STEP: f32 = 1e-3;
     let mut random = Random::new(3);
     let rows = [4, 4, 3].map(|rows| unit_rows(&mut random, rows, 6));
-    // A duplicate target, so that a mask is at work.
-    let positives =
-        Tensor::cat(&[&rows[1].narrow(0, 0, 3).unwrap(), &rows[1].narrow(0, 0, 1).unwrap()], 0).unwrap();
-    let vars = [&rows[0], &positives, &rows[2]].map(|rows| Var::from_tensor(rows).unwrap());
-    let loss =
-        InfoNce { temperature: 0.2, direction_weight: 0.3, matryoshka_dims: vec![3], ..InfoNce::default() };
-    let at = |vars: &[Var; 3]| {
-        let batch = Contrast { queries: &vars[0], positives: &vars[1], negatives: Some(&vars[2]) };
-        loss.forward(batch, &SingleProcess).unwrap().loss
-    };
-    let gradients = at(&vars).backward().unwrap();
-    const STEP: f32 = 1e-2;
-    for var in &vars {
-        let analytic: Vec<Vec<f32>> = gradients.get(var).unwrap().to_vec2().unwrap();
-        let start: Vec<Vec<f32>> = var.to_vec2().unwrap();
-        for (i, j) in (0..start.len()).flat_map(|i| (0..6).map(move |j| (i, j))) {
-            let moved = |by: f32| {
-                let mut values = start.clone();
-                values[i][j] += by;
-                var.set(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
-                at(&vars).to_scalar::<f32>().unwrap()
-            };
-            let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-            moved(0.0);
-            assert!(
-                (slope - analytic[i][j]).abs() < 2e-2,
-                "({i}, {j}): slope {slope}, gradient {}",
-                analytic[i][j]
-            );
+    // The last positive is the first again, so that a mask is at work. It would let go of a positive that is moved.
+    let twice = [&rows[1].narrow(0, 0, 3).unwrap(), &rows[1].narrow(0, 0, 1).unwrap()];
+    let twice = Tensor::cat(&twice, 0).unwrap();
+    for (positives, checked) in [(&rows[1], &[0, 1, 2][..]), (&twice, &[0, 2])] {
+        let vars = [&rows[0], positives, &rows[2]].map(|rows| Var::from_tensor(rows).unwrap());
+        let loss = InfoNce {
+            temperature: 0.2,
+            direction_weight: 0.3,
+            matryoshka_dims: vec![3],
+            ..InfoNce::default()
+        };
+        let at = |vars: &[Var; 3]| {
+            let batch = Contrast { queries: &vars[0], positives: &vars[1], negatives: Some(&vars[2]) };
+            loss.forward(batch, &SingleProcess).unwrap().loss
+        };
+        let gradients = at(&vars).backward().unwrap();
+        for var in checked.iter().map(|&i| &vars[i]) {
+            let analytic: Vec<Vec<f32>> = gradients.get(var).unwrap().to_vec2().unwrap();
+            let start: Vec<Vec<f32>> = var.to_vec2().unwrap();
+            for (i, j) in (0..start.len()).flat_map(|i| (0..6).map(move |j| (i, j))) {
+                let moved = |by: f32| {
+                    let mut values = start.clone();
+                    values[i][j] += by;
+                    var.set(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
+                    at(&vars).to_scalar::<f32>().unwrap()
+                };
+                let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                moved(0.0);
+                let got = analytic[i][j];
+                assert!((slope - got).abs() < 5e-3, "({i}, {j}): slope {slope}, gradient {got}");
+            }
         }
     }
 }
