@@ -164,7 +164,6 @@ impl EmbedderBuilder {
                 (Qwen25Vl::load_adapted(&self.model_dir, dtype, &device, &adapter)?, Some(id))
             }
         };
-        let default_batch = if device.is_cpu() { CPU_BATCH_TOKENS } else { GPU_BATCH_TOKENS };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.decode_threads.unwrap_or((cores / 2).clamp(1, MAX_DECODE_THREADS));
         let decode_pool = rayon::ThreadPoolBuilder::new()
@@ -172,7 +171,7 @@ impl EmbedderBuilder {
             .thread_name(|i| format!("gve-decode-{i}"))
             .build()
             .map_err(|e| EmbedError::Job(e.to_string()))?;
-        let batch_tokens = self.batch_tokens.unwrap_or(default_batch);
+        let batch_tokens = self.batch_tokens_on(&device);
         let preparer = self.preparer()?;
         Ok(Embedder { inner: Arc::new(Inner { model, preparer, adapter, decode_pool, batch_tokens }) })
     }
@@ -192,6 +191,12 @@ impl EmbedderBuilder {
         let device = self.device.open()?;
         let dtype = self.dtype.on(&device);
         Ok((device, dtype))
+    }
+
+    /// Tokens that go through the model together on `device`.
+    pub(crate) fn batch_tokens_on(&self, device: &candle_core::Device) -> usize {
+        let default = if device.is_cpu() { CPU_BATCH_TOKENS } else { GPU_BATCH_TOKENS };
+        self.batch_tokens.unwrap_or(default)
     }
 
     /// What turns inputs into tokens and patches, by these settings.

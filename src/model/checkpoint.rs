@@ -191,9 +191,8 @@ impl Shard {
             Dtype::F32 => Ok(DType::F32),
             Dtype::BF16 => Ok(DType::BF16),
             Dtype::F16 => Ok(DType::F16),
-            other => Err(self.damaged(format!(
-                "tensor `{name}` is stored as {other:?}; f32, bf16 and f16 are supported"
-            ))),
+            other => Err(self
+                .damaged(format!("tensor `{name}` is stored as {other:?}; f32, bf16 and f16 are supported"))),
         }
     }
 

@@ -37,7 +37,9 @@ pub(super) fn write_directory(
 ) -> Result<(), ModelError> {
     let write = |source| ModelError::Write { path: path.to_owned(), source };
     match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
-        Ok(true) => return Err(write(io::Error::new(io::ErrorKind::AlreadyExists, "the directory is not empty"))),
+        Ok(true) => {
+            return Err(write(io::Error::new(io::ErrorKind::AlreadyExists, "the directory is not empty")));
+        }
         Ok(false) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(write(e)),

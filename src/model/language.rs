@@ -107,12 +107,11 @@ impl LanguageModel {
     ) -> Result<Tensor> {
         for layer in layers {
             x = match checkpointing {
-                Some(sink) if x.track_op() => {
+                Some(sink) => {
                     let (layer, pass) = (layer.clone(), pass.clone());
-                    // A layer may overwrite what it is given, and a graph needs `x` again.
                     checkpointed(&x, sink, move |x| layer.forward(x.clone(), &pass))?
                 }
-                _ => layer.forward(x, pass)?,
+                None => layer.forward(x, pass)?,
             };
         }
         Ok(x)
@@ -229,8 +228,7 @@ impl DecoderLayer {
             }
         };
         let q = apply_rope(heads(self.q_proj.forward_dropping(&normed, dropout)?)?, rotary)?;
-        let attended =
-            self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan)?, dropout)?;
+        let attended = self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan)?, dropout)?;
         let x = add(x, &attended)?;
         let fed = self.mlp.forward_dropping(&self.post_attention_layernorm.forward(&x)?, dropout)?;
         add(x, &fed)

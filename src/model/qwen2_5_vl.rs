@@ -66,8 +66,12 @@ impl Qwen25Vl {
         adapter: &LoraAdapter,
     ) -> Result<Self, ModelError> {
         let folding = Folding::new(adapter);
-        let model =
-            Self::load_changed(model_dir, dtype, device, Changes { folding: Some(&folding), recorder: None })?;
+        let model = Self::load_changed(
+            model_dir,
+            dtype,
+            device,
+            Changes { folding: Some(&folding), recorder: None },
+        )?;
         folding.require_all_bound()?;
         Ok(model)
     }

@@ -112,7 +112,8 @@ mod tests {
             assert!(recorder.lora("model.layers.0.self_attn.o_proj", 4, 4, &Device::Cpu).unwrap().is_none());
             assert!(recorder.lora("visual.q_proj", 4, 4, &Device::Cpu).unwrap().is_none());
             recorder.lora(prefix, 400, 100, &Device::Cpu).unwrap().unwrap();
-            let [a, b]: [Var; 2] = recorder.into_parameters().into_values().collect::<Vec<_>>().try_into().unwrap();
+            let [a, b]: [Var; 2] =
+                recorder.into_parameters().into_values().collect::<Vec<_>>().try_into().unwrap();
             let b: Vec<f32> = b.flatten_all().unwrap().to_vec1().unwrap();
             assert!(b.iter().all(|&v| v == 0.0));
             a.flatten_all().unwrap().to_vec1().unwrap()

@@ -27,7 +27,7 @@ impl TrainableModel {
     /// [`Mode::Train`].
     ///
     /// # Errors
-    /// What `loss` says, a loss that is no scalar, and tensor operations that fail. A loss that is not finite is no error here.
+    /// What `loss` says, a batch without items, a loss that is no scalar, and tensor operations that fail. A loss that is not finite is no error here.
     pub fn gradients(
         &self,
         items: &[&Prepared],
@@ -35,21 +35,22 @@ impl TrainableModel {
         memory: Memory,
         loss: impl FnOnce(&Tensor) -> Result<Tensor, TrainError>,
     ) -> Result<(f32, Gradients), TrainError> {
+        if items.is_empty() {
+            return Err(TrainError::Shape("a batch without items".to_owned()));
+        }
         let mode = Mode::Train { seed };
-        let lengths: Vec<usize> = items.iter().map(|item| item.num_tokens()).collect();
-        let pieces = pieces(&lengths, memory.max_tokens.unwrap_or(usize::MAX));
-        if pieces.len() <= 1 {
-            let embeddings = self.embed_batch(&self.batch(items, 0..items.len())?, mode, memory.checkpointing)?;
+        let pieces = pieces(items, memory.max_tokens.unwrap_or(usize::MAX));
+        if pieces.len() == 1 {
+            let embeddings =
+                self.embed_batch(&self.batch(items, 0..items.len())?, mode, memory.checkpointing)?;
             let loss = scalar(loss(&embeddings)?)?;
             return Ok((loss.to_scalar()?, self.backward(&loss)?));
         }
 
         let batches: Vec<Batch<'_>> =
             pieces.iter().map(|piece| self.batch(items, piece.clone())).collect::<Result<_, _>>()?;
-        let embeddings: Vec<Tensor> = batches
-            .iter()
-            .map(|batch| self.embed_without_graph(batch, mode))
-            .collect::<Result<_, _>>()?;
+        let embeddings: Vec<Tensor> =
+            batches.iter().map(|batch| self.embed_without_graph(batch, mode)).collect::<Result<_, _>>()?;
         let embeddings = Var::from_tensor(&Tensor::cat(&embeddings, 0)?)?;
         let loss = scalar(loss(&embeddings)?)?;
         let value = loss.to_scalar()?;
@@ -77,8 +78,13 @@ fn scalar(loss: Tensor) -> Result<Tensor, TrainError> {
     }
 }
 
-/// Cuts items of `lengths` into runs of at most `max_tokens`, or of a single item that is longer.
-fn pieces(lengths: &[usize], max_tokens: usize) -> Vec<Range<usize>> {
+/// Cuts a batch into runs of at most `max_tokens`, or of a single item that is longer.
+pub(super) fn pieces(items: &[&Prepared], max_tokens: usize) -> Vec<Range<usize>> {
+    let lengths: Vec<usize> = items.iter().map(|item| item.num_tokens()).collect();
+    runs(&lengths, max_tokens)
+}
+
+fn runs(lengths: &[usize], max_tokens: usize) -> Vec<Range<usize>> {
     let mut pieces: Vec<Range<usize>> = Vec::new();
     let mut room = 0;
     for (item, &length) in lengths.iter().enumerate() {
@@ -111,7 +117,7 @@ mod tests {
             (vec![4, 4], usize::MAX, vec![0..2]),
             (vec![4, 4], 0, vec![0..1, 1..2]),
         ] {
-            assert_eq!(pieces(&lengths, max_tokens), expected, "{lengths:?} by {max_tokens}");
+            assert_eq!(runs(&lengths, max_tokens), expected, "{lengths:?} by {max_tokens}");
         }
     }
 }

@@ -65,10 +65,11 @@ impl TrainableModel {
         (lora.r, lora.alpha) = (settings.r, settings.scale() * settings.r as f64);
         lora.target_modules.clone_from(&settings.target_modules);
         let model = Self::load(reading, Trainable::Lora(lora))?;
-        let tensors = adapter.tensors(AdapterLayout::default()).collect();
-        model.load_state(&tensors).map_err(|error| TrainError::Checkpoint {
-            path: init.clone(),
-            reason: format!("{error}: was it trained for another model?"),
+        model.load_state(&adapter.tensors(AdapterLayout::default())).map_err(|error| {
+            TrainError::Checkpoint {
+                path: init.clone(),
+                reason: format!("{error}: was it trained for another model?"),
+            }
         })?;
         Ok(model)
     }
@@ -124,7 +125,7 @@ impl TrainableModel {
         let path = directory.join(PARAMETERS_FILE);
         let fault = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
         let state = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| fault(e.to_string()))?;
-        self.load_state(&state).map_err(|e| fault(e.to_string()))
+        self.load_state(&state.into_iter().collect()).map_err(|e| fault(e.to_string()))
     }
 }
 

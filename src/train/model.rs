@@ -1,15 +1,16 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::grad_cache::pieces;
 use super::{Gradients, LoraConfig, Mode, Parameters, Prepared, TrainError, Trainable};
 use crate::embedder::{EmbedderBuilder, Input, Preparer};
 use crate::model::{
-    AdapterLayout, Config, Dropout, GradientSink, LoraAdapter, LoraSettings, PackedBatch, Qwen25Vl, TrainableParts,
-    Training, write_checkpoint,
+    AdapterLayout, Config, Dropout, GradientSink, LoraAdapter, LoraSettings, PackedBatch, Qwen25Vl,
+    TrainableParts, Training, write_checkpoint,
 };
 
 /// A model of which something is trained.
@@ -41,6 +42,8 @@ pub struct TrainableModel {
     parameters: Parameters,
     sink: Arc<GradientSink>,
     model_dir: PathBuf,
+    /// Tokens that go through the model together where there is no graph.
+    batch_tokens: usize,
 }
 
 /// Items packed for the model, and what does not change from one pass over them to the next.
@@ -83,7 +86,16 @@ impl TrainableModel {
         let model_dir = settings.model_dir().to_owned();
         let (model, parameters) = Qwen25Vl::load_trainable(&model_dir, dtype, &device, parts)?;
         let sink = Arc::new(GradientSink::new(parameters.values().cloned().collect()));
-        Ok(Self { model, preparer: settings.preparer()?, trainable, parameters, sink, model_dir })
+        let batch_tokens = settings.batch_tokens_on(&device);
+        Ok(Self {
+            model,
+            preparer: settings.preparer()?,
+            trainable,
+            parameters,
+            sink,
+            model_dir,
+            batch_tokens,
+        })
     }
 
     /// The model's configuration.
@@ -119,7 +131,15 @@ impl TrainableModel {
         if items.is_empty() {
             return Ok(Tensor::zeros((0, self.dim()), DType::F32, &Device::Cpu)?);
         }
-        self.embed_batch(&self.batch(items, 0..items.len())?, mode, false)
+        let max_tokens = match mode {
+            Mode::Train { .. } => usize::MAX,
+            Mode::Evaluate => self.batch_tokens,
+        };
+        let embeddings = pieces(items, max_tokens)
+            .into_iter()
+            .map(|piece| self.embed_batch(&self.batch(items, piece)?, mode, false))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::cat(&embeddings, 0)?)
     }
 
     /// Gradients of `loss`, a scalar made of embeddings of this model, with respect to the parameters.
@@ -138,17 +158,19 @@ impl TrainableModel {
     /// # Errors
     /// A tensor operation that failed.
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>, TrainError> {
-        let copies = self.parameters.iter().map(|(name, var)| {
-            Ok((name.clone(), var.as_detached_tensor().copy()?.to_device(&Device::Cpu)?))
-        });
+        let copies = self
+            .parameters
+            .iter()
+            .map(|(name, var)| Ok((name.clone(), var.as_detached_tensor().copy()?.to_device(&Device::Cpu)?)));
         copies.collect()
     }
 
-    /// Sets all parameters to the values of an earlier [`state`](Self::state).
+    /// Sets all parameters to the values of an earlier [`state`](Self::state), or to those of an adapter in the flat layout
+    /// ([`LoraAdapter::tensors`]).
     ///
     /// # Errors
     /// [`TrainError::State`] when a parameter is missing, unknown or of another shape; nothing is changed then.
-    pub fn load_state(&self, state: &HashMap<String, Tensor>) -> Result<(), TrainError> {
+    pub fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
         let wrong = |reason| TrainError::State { reason };
         for (name, var) in &self.parameters {
             let value = state.get(name).ok_or_else(|| wrong(format!("it has no `{name}`")))?;
@@ -197,7 +219,11 @@ impl TrainableModel {
     }
 
     /// Packs the items at `places`; frozen vision towers are run here, once for all passes.
-    pub(super) fn batch<'a>(&self, items: &[&'a Prepared], places: Range<usize>) -> Result<Batch<'a>, TrainError> {
+    pub(super) fn batch<'a>(
+        &self,
+        items: &[&'a Prepared],
+        places: Range<usize>,
+    ) -> Result<Batch<'a>, TrainError> {
         let packed = Prepared::pack(items[places.clone()].iter().copied());
         let visual_rows = match self.trainable {
             Trainable::Full { vision: true } => None,
@@ -207,7 +233,12 @@ impl TrainableModel {
     }
 
     /// Embeddings by `mode`, with gradient checkpointing where a graph is recorded.
-    pub(super) fn embed_batch(&self, batch: &Batch<'_>, mode: Mode, checkpointing: bool) -> Result<Tensor, TrainError> {
+    pub(super) fn embed_batch(
+        &self,
+        batch: &Batch<'_>,
+        mode: Mode,
+        checkpointing: bool,
+    ) -> Result<Tensor, TrainError> {
         let record = matches!(mode, Mode::Train { .. });
         let checkpointing = (checkpointing && record).then(|| self.sink.clone());
         self.run(batch, record, Training { dropout: self.dropout(batch, mode), checkpointing })

@@ -29,8 +29,7 @@ pub struct LoraConfig {
 }
 
 /// The linear layers of a decoder layer.
-const PROJECTIONS: [&str; 7] =
-    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 impl Default for LoraConfig {
     fn default() -> Self {
@@ -60,7 +59,9 @@ impl LoraConfig {
             return wrong("dropout", "a number from 0 to below 1", self.dropout.to_string());
         }
         match self.target_modules.iter().find(|target| !PROJECTIONS.contains(&target.as_str())) {
-            Some(unknown) => wrong("target_modules", &format!("some of {}", PROJECTIONS.join(", ")), unknown.clone()),
+            Some(unknown) => {
+                wrong("target_modules", &format!("some of {}", PROJECTIONS.join(", ")), unknown.clone())
+            }
             None if self.target_modules.is_empty() => {
                 wrong("target_modules", &format!("some of {}", PROJECTIONS.join(", ")), "empty".to_owned())
             }

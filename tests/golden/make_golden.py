@@ -18,8 +18,14 @@ Written to --out:
                               last_hidden_state [n, hidden], embedding [hidden]; the cases of
                               KEEP_PIXELS also have pixel_values or pixel_values_videos, and frames
 
-The numbers depend on the versions above and, in the last bits, on the CPU. The training reference
-(loss, gradients, a LoRA trajectory) is not made here.
+    train/train.json          pairs, settings, and per step learning rate, loss and gradient norm
+    train/adapter_init/       the adapter that training starts from, in PEFT's layout, and
+    train/adapter_final/      the one it ends with
+    train/step0.safetensors   embeddings q, p, n of the first step, and grad.NAME of every factor
+    train/loss.safetensors    random queries and targets with planted duplicates and false negatives, and
+    train/loss.json           their loss by its settings
+
+The numbers depend on the versions above and, in the last bits, on the CPU.
 """
 import argparse
 import json
@@ -307,10 +313,140 @@ def make_case(name, system, content, media, model, processor):
     return record, tensors
 
 
+# ---- training -----------------------------------------------------------------------------------
+
+TRAINED = {"self_attn": ["q_proj", "k_proj", "v_proj"], "mlp": ["gate_proj", "up_proj", "down_proj"]}
+SETTINGS = {"r": 4, "alpha": 8, "lr": 1e-3, "weight_decay": 0.1, "tau": 0.03, "v2t_weight": 0.5}
+STEPS = 6
+
+# Query i belongs to positive i; the negatives are everybody's.
+PAIRS = {
+    "query": [[text("a rabbit in the meadow")], [text("red blue green window zoom")],
+              [image("rabbit.png"), text("then it runs")], [text("person talking in a car")]],
+    "positive": [[video("bunny.mp4", nframes=4)], [video("testsrc.mp4", nframes=4)],
+                 [video("bunny.mp4", nframes=6)], [video("ntsc.mp4", nframes=4)]],
+    "negative": [[video("ntsc.mp4", nframes=4)], [video("bunny.mp4", nframes=2)],
+                 [video("testsrc.mp4", nframes=2)], [text("a dog near the sea")]],
+}
+
+
+class Adapted(torch.nn.Module):
+    """A linear layer with a low-rank adapter. B does not start at zero, so that A has a gradient at once."""
+
+    def __init__(self, layer, generator):
+        super().__init__()
+        self.layer = layer
+        self.scale = SETTINGS["alpha"] / SETTINGS["r"]
+        rank = SETTINGS["r"]
+        a = torch.randn(rank, layer.in_features, generator=generator) / math.sqrt(layer.in_features)
+        b = torch.randn(layer.out_features, rank, generator=generator) * 0.02
+        self.factors = torch.nn.ParameterDict({"lora_A": a, "lora_B": b})
+
+    def forward(self, x):
+        return self.layer(x) + self.scale * (x @ self.factors["lora_A"].T @ self.factors["lora_B"].T)
+
+
+def adapt(model, seed):
+    """Puts adapters on the language layers of a frozen model; returns all factors by PEFT's names."""
+    model.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed + 1)
+    factors = {}
+    for number, layer in enumerate(model.model.layers):
+        for part, names in TRAINED.items():
+            parent = getattr(layer, part)
+            for name in names:
+                adapted = Adapted(getattr(parent, name), generator)
+                setattr(parent, name, adapted)
+                prefix = f"base_model.model.model.layers.{number}.{part}.{name}"
+                factors |= {f"{prefix}.{factor}.weight": value for factor, value in adapted.factors.items()}
+    return factors
+
+
+def save_adapter(directory, factors):
+    directory.mkdir(parents=True)
+    save_file({name: value.detach().clone() for name, value in factors.items()}, directory / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "task_type": "FEATURE_EXTRACTION", "r": SETTINGS["r"],
+              "lora_alpha": SETTINGS["alpha"], "lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": False,
+              "target_modules": sum(TRAINED.values(), []), "base_model_name_or_path": "model", "inference_mode": True}
+    (directory / "adapter_config.json").write_text(json.dumps(config, indent=1))
+
+
+def info_nce(queries, targets, tau, v2t_weight=0.5, mask_duplicates=True, mask_false_negatives=True):
+    """Symmetric InfoNCE. Target i is query i's own; targets beyond the queries are hard negatives."""
+    count = len(queries)
+    own = torch.arange(count)
+    scores = queries @ targets.T
+    hidden = torch.zeros_like(scores, dtype=torch.bool)
+    if mask_duplicates:
+        alike = (targets[:count] @ targets.T).detach()
+        hidden |= torch.isclose(alike, torch.ones_like(alike), atol=1e-5)
+        hidden[own, own] = False
+    if mask_false_negatives:
+        hidden |= (scores > scores[own, own].unsqueeze(1) + 0.1).detach()
+    scores = scores.masked_fill(hidden, -torch.inf) / tau
+    cross_entropy = torch.nn.functional.cross_entropy
+    return (1 - v2t_weight) * cross_entropy(scores, own) + v2t_weight * cross_entropy(scores[:, :count].T, own)
+
+
+def make_trajectory(model, processor, media, seed, out):
+    """A few steps of LoRA on PAIRS, one batch."""
+    factors = adapt(model, seed)
+    save_adapter(out / "adapter_init", factors)
+
+    def encoded(content):
+        paths = [part | {kind: str(media / part[kind]) for kind in ("image", "video") if kind in part} for part in content]
+        return encode(processor, [{"role": "user", "content": paths}])[1]
+
+    inputs = {role: [encoded(content) for content in contents] for role, contents in PAIRS.items()}
+
+    def embed(role):
+        last = [model(**one, output_hidden_states=True).hidden_states[-1][:, -1] for one in inputs[role]]
+        return torch.nn.functional.normalize(torch.cat(last), dim=-1)
+
+    optimizer = torch.optim.AdamW(factors.values(), lr=SETTINGS["lr"], weight_decay=SETTINGS["weight_decay"])
+    log = []
+    for step in range(STEPS):
+        rate = SETTINGS["lr"] * (1 + math.cos(math.pi * step / STEPS)) / 2
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        queries, positives, negatives = (embed(role) for role in PAIRS)
+        loss = info_nce(queries, torch.cat([positives, negatives]), SETTINGS["tau"], SETTINGS["v2t_weight"])
+        loss.backward()
+        if step == 0:
+            first = {"q": queries, "p": positives, "n": negatives}
+            first |= {f"grad.{name}": value.grad for name, value in factors.items()}
+            save_file({name: value.detach().clone() for name, value in first.items()}, out / "step0.safetensors")
+        norm = math.sqrt(sum(float(value.grad.double().square().sum()) for value in factors.values()))
+        log.append({"step": step, "lr": rate, "loss": float(loss), "grad_norm": norm})
+        optimizer.step()
+    save_adapter(out / "adapter_final", factors)
+    record = {"pairs": PAIRS, **SETTINGS, "schedule": "cosine to 0 over steps, no warmup", "log": log}
+    (out / "train.json").write_text(json.dumps(record, indent=1))
+
+
+def make_losses(seed, out):
+    """The loss under all its settings, on vectors with duplicates and near misses planted."""
+    torch.manual_seed(seed + 2)
+    normalize = torch.nn.functional.normalize
+    queries, targets = (normalize(torch.randn(rows, 16), dim=-1) for rows in (6, 12))
+    targets[:6] = normalize(0.6 * queries + 0.8 * targets[:6], dim=-1)
+    targets[4] = targets[1]
+    targets[9] = targets[2]
+    targets[7] = normalize(3 * queries[3] + targets[7], dim=-1)
+    losses = {}
+    for weight in (0.0, 0.5):
+        for duplicates in (False, True):
+            for false_negatives in (False, True):
+                name = f"v2t={weight},conflict={duplicates},false_neg={false_negatives}"
+                losses[name] = float(info_nce(queries, targets, SETTINGS["tau"], weight, duplicates, false_negatives))
+    save_file({"q": queries, "d": targets}, out / "loss.safetensors")
+    (out / "loss.json").write_text(json.dumps({"tau": SETTINGS["tau"], "losses": losses}, indent=1))
+
+
 def main():
     here = Path(__file__).resolve().parent
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--out", type=Path, required=True, help="directory to make; model/, cases/ and cases.json in it are replaced")
+    arguments.add_argument("--out", type=Path, required=True, help="directory to make; model/, cases/, train/ and cases.json in it are replaced")
     arguments.add_argument("--media", type=Path, default=here / "media")
     arguments.add_argument("--preset", choices=PRESETS, default="a")
     arguments.add_argument("--seed", type=int, default=7)
@@ -318,7 +454,7 @@ def main():
 
     torch.set_num_threads(2)
     out = arguments.out
-    for stale in ("model", "cases"):
+    for stale in ("model", "cases", "train"):
         shutil.rmtree(out / stale, ignore_errors=True)
     model, processor = make_checkpoint(PRESETS[arguments.preset], arguments.seed, out / "model")
     (out / "cases").mkdir()
@@ -329,6 +465,8 @@ def main():
         records.append(record)
         print(f"{name}: {record['sequence_length']} tokens")
     (out / "cases.json").write_text(json.dumps(records, indent=1, ensure_ascii=False))
+    make_trajectory(model, processor, arguments.media, arguments.seed, out / "train")
+    make_losses(arguments.seed, out / "train")
 
 
 if __name__ == "__main__":

@@ -20,36 +20,36 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-fn gve(arguments: &[&str]) -> Output {
+pub(crate) fn gve(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn json_lines(output: &Output) -> Vec<Value> {
+pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
     stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn model() -> PathBuf {
+pub(crate) fn model() -> PathBuf {
     golden_dir().join("tiny-a/model")
 }
 
-fn media(name: &str) -> PathBuf {
+pub(crate) fn media(name: &str) -> PathBuf {
     golden_dir().join("media").join(name)
 }
 
 #[track_caller]
-fn assert_status(output: &Output, status: i32) {
+pub(crate) fn assert_status(output: &Output, status: i32) {
     assert_eq!(output.status.code(), Some(status), "{}{}", stdout(output), stderr(output));
     assert!(!stderr(output).contains("panicked"), "{}", stderr(output));
 }

@@ -6,6 +6,8 @@
 
 #[cfg(all(feature = "cli", feature = "video"))]
 mod cli;
+#[cfg(all(feature = "cli", feature = "video"))]
+mod cli_adapter;
 mod embedder;
 mod golden;
 mod hub;
@@ -14,6 +16,7 @@ mod preprocess;
 mod retrieval;
 #[cfg(all(feature = "cli", feature = "video"))]
 mod train_loop;
+mod train_memory;
 mod train_model;
 #[cfg(feature = "video")]
 mod video;

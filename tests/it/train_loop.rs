@@ -1,12 +1,13 @@
 //! `gve train` as a user meets it: a run, a run that is killed, stopped or out of disk, and what is wrong with its input. And the
 //! loop's parts together against the reference's trajectory.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
+use gve::model::{AdapterLayout, LoraAdapter};
 use gve::train::{
     AdamW, AdamWConfig, Contrast, Decay, InfoNce, LoraConfig, Memory, Prepared, Schedule, SingleProcess,
     Trainable, TrainableModel,
@@ -371,9 +372,8 @@ fn the_trajectory_is_the_references() {
         let record: Value =
             serde_json::from_str(&std::fs::read_to_string(folder.join("train.json")).unwrap()).unwrap();
         let number = |key: &str| record[key].as_f64().unwrap();
-        let tensors = |name: &str| -> HashMap<String, Tensor> {
-            candle_core::safetensors::load(folder.join(name).join("adapter_model.safetensors"), &Device::Cpu)
-                .unwrap()
+        let tensors = |name: &str| -> BTreeMap<String, Tensor> {
+            LoraAdapter::read(&folder.join(name)).unwrap().tensors(AdapterLayout::default())
         };
         let lora = LoraConfig {
             r: number("r") as usize,

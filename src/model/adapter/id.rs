@@ -33,4 +33,3 @@ impl AdapterId {
         Ok(Self { directory, fingerprint: format!("{hash:016x}") })
     }
 }
-

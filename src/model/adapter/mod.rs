@@ -87,12 +87,13 @@ impl LoraAdapter {
         self.modules.keys().map(String::as_str)
     }
 
-    /// The factors by their names in `layout`, in f32 on the CPU.
-    pub(crate) fn tensors(&self, layout: AdapterLayout) -> impl Iterator<Item = (String, Tensor)> {
-        self.modules.iter().flat_map(move |(module, pair)| {
-            [('A', &pair.a), ('B', &pair.b)]
-                .map(|(factor, tensor)| (tensor_name(module, factor, layout), tensor.clone()))
-        })
+    /// The factors by their names in an adapter file, in f32 on the CPU.
+    pub fn tensors(&self, layout: AdapterLayout) -> BTreeMap<String, Tensor> {
+        let named = |(module, pair): (&String, &LoraPair)| {
+            [('A', pair.a.clone()), ('B', pair.b.clone())]
+                .map(|(factor, t)| (tensor_name(module, factor, layout), t))
+        };
+        self.modules.iter().flat_map(named).collect()
     }
 
     /// `scale * B A` for a module, (out, in) in f32.

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::{AdapterLayout, LoraAdapter, LoraPair, LoraSettings, module_name, tensor_name};
+use super::{AdapterLayout, LoraAdapter, LoraPair, LoraSettings, module_name};
 use crate::model::ModelError;
 use crate::model::files::write_file;
 
@@ -17,8 +17,7 @@ const TENSORS: &str = "adapter_model.safetensors";
 pub(super) fn read(directory: &Path) -> Result<LoraAdapter, ModelError> {
     let path = directory.join(CONFIG);
     let text = fs::read_to_string(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
-    let settings =
-        LoraSettings::parse(&text).map_err(|reason| ModelError::Adapter { path, reason })?;
+    let settings = LoraSettings::parse(&text).map_err(|reason| ModelError::Adapter { path, reason })?;
     let path = directory.join(TENSORS);
     let bytes = fs::read(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
@@ -38,7 +37,9 @@ pub(super) fn collect(
     let mut factors: BTreeMap<String, [Option<Tensor>; 2]> = BTreeMap::new();
     for (name, tensor) in tensors {
         let Some((module, factor)) = parse_name(&name) else {
-            return Err(wrong(format!("tensor `{name}` is no LoRA factor (expected `...lora_A.weight` or `...lora_B.weight`)")));
+            return Err(wrong(format!(
+                "tensor `{name}` is no LoRA factor (expected `...lora_A.weight` or `...lora_B.weight`)"
+            )));
         };
         let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let dims = tensor.dims();
@@ -78,19 +79,22 @@ fn parse_name(name: &str) -> Option<(&str, usize)> {
     is_name.then_some((module_name(module), factor))
 }
 
-pub(super) fn write(adapter: &LoraAdapter, directory: &Path, layout: AdapterLayout) -> Result<(), ModelError> {
+pub(super) fn write(
+    adapter: &LoraAdapter,
+    directory: &Path,
+    layout: AdapterLayout,
+) -> Result<(), ModelError> {
     fs::create_dir_all(directory)
         .map_err(|source| ModelError::Write { path: directory.to_owned(), source })?;
-    let mut bytes: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-    for (module, pair) in &adapter.modules {
-        for (factor, tensor) in [('A', &pair.a), ('B', &pair.b)] {
-            let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-            let values = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            bytes.insert(tensor_name(module, factor, layout), (tensor.dims().to_vec(), values));
-        }
+    let mut bytes = BTreeMap::new();
+    for (name, tensor) in adapter.tensors(layout) {
+        let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+        let values: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        bytes.insert(name, (tensor.dims().to_vec(), values));
     }
     let path = directory.join(TENSORS);
-    let broken = |e: safetensors::SafeTensorError| ModelError::Adapter { path: path.clone(), reason: e.to_string() };
+    let broken =
+        |e: safetensors::SafeTensorError| ModelError::Adapter { path: path.clone(), reason: e.to_string() };
     let views = bytes
         .iter()
         .map(|(name, (shape, bytes))| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
@@ -111,8 +115,14 @@ mod tests {
     fn names_of_both_libraries_are_taken_apart() {
         for (name, expected) in [
             ("base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", Some(("layers.0.mlp.up_proj", 0))),
-            ("base_model.model.model.layers.0.mlp.up_proj.lora_B.default.weight", Some(("layers.0.mlp.up_proj", 1))),
-            ("base_model.model.model.language_model.layers.0.mlp.up_proj.lora_B.weight", Some(("layers.0.mlp.up_proj", 1))),
+            (
+                "base_model.model.model.layers.0.mlp.up_proj.lora_B.default.weight",
+                Some(("layers.0.mlp.up_proj", 1)),
+            ),
+            (
+                "base_model.model.model.language_model.layers.0.mlp.up_proj.lora_B.weight",
+                Some(("layers.0.mlp.up_proj", 1)),
+            ),
             ("base_model.model.model.layers.0.mlp.up_proj.lora_magnitude_vector", None),
             ("base_model.model.model.embed_tokens.lora_embedding_A", None),
             ("base_model.model.model.layers.0.mlp.up_proj.lora_A.a.b.weight", None),

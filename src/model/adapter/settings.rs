@@ -38,15 +38,26 @@ impl LoraSettings {
             Value::String(text) => text == "none",
             _ => false,
         };
-        let unsupported =
-            ["use_dora", "fan_in_fan_out", "bias", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias"];
+        let unsupported = [
+            "use_dora",
+            "fan_in_fan_out",
+            "bias",
+            "modules_to_save",
+            "rank_pattern",
+            "alpha_pattern",
+            "lora_bias",
+        ];
         for key in unsupported {
             if let Some(value) = config.get(key).filter(|value| !is_unset(value)) {
                 return Err(format!("{key} is {value}, which is not supported"));
             }
         }
         let number = |key: &str| config.get(key).and_then(Value::as_f64).ok_or(format!("{key} is missing"));
-        let r = config.get("r").and_then(Value::as_u64).filter(|r| *r > 0).ok_or("r must be a positive number")?;
+        let r = config
+            .get("r")
+            .and_then(Value::as_u64)
+            .filter(|r| *r > 0)
+            .ok_or("r must be a positive number")?;
         let strings = |value: &Value| match value {
             Value::String(one) => vec![one.clone()],
             Value::Array(many) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),

@@ -100,6 +100,8 @@ mod tests {
         assert_eq!(together[200..], dropped(&[3], 9, 0.3, 100));
         assert_ne!(together[200..], dropped(&[3], 8, 0.3, 100));
         assert_ne!(together[200..], dropped(&[2], 9, 0.3, 100));
-        assert!(dropout(&mut [1.0; 5], DropoutMask { row_keys: &[1, 2], salt: 0, probability: 0.1 }).is_err());
+        assert!(
+            dropout(&mut [1.0; 5], DropoutMask { row_keys: &[1, 2], salt: 0, probability: 0.1 }).is_err()
+        );
     }
 }

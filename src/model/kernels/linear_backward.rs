@@ -93,10 +93,8 @@ mod tests {
             let shape = LinearShape { rows, in_features, out_features };
             let grad = values(rows * out_features, 1);
             // Exact in bf16 and f16.
-            let weight: Vec<f32> = values(in_features * out_features, 2)
-                .iter()
-                .map(|v| (v * 128.0).round() / 128.0)
-                .collect();
+            let weight: Vec<f32> =
+                values(in_features * out_features, 2).iter().map(|v| (v * 128.0).round() / 128.0).collect();
             let want: Vec<f64> = (0..rows * in_features)
                 .map(|i| {
                     let (row, input) = (i / in_features, i % in_features);
@@ -116,7 +114,9 @@ mod tests {
                 linear_backward(&grad, weight, shape, &mut got).unwrap();
                 assert_close(&got, &want, 1e-5);
             }
-            assert!(linear_backward(&grad[1..], WeightRef::F32(&f32), shape, &mut vec![0.0; want.len()]).is_err());
+            assert!(
+                linear_backward(&grad[1..], WeightRef::F32(&f32), shape, &mut vec![0.0; want.len()]).is_err()
+            );
         }
     }
 }

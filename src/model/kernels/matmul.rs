@@ -167,10 +167,8 @@ mod tests {
                         sum * f64::from(scale) + if add { f64::from(c[i]) } else { 0.0 }
                     })
                     .collect();
-                let plain = [
-                    MatrixRef::new(&a, rows, depth).unwrap(),
-                    MatrixRef::new(&at, depth, rows).unwrap().t(),
-                ];
+                let plain =
+                    [MatrixRef::new(&a, rows, depth).unwrap(), MatrixRef::new(&at, depth, rows).unwrap().t()];
                 let other = [
                     MatrixRef::new(&b, depth, columns).unwrap(),
                     MatrixRef::new(&bt, columns, depth).unwrap().t(),

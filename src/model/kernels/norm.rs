@@ -120,7 +120,9 @@ mod tests {
                     let mean = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / width as f64;
                     let factor = 1.0 / (mean + 1e-6).sqrt();
                     let terms = x.iter().zip(weight).zip(grad);
-                    terms.map(|((&x, &w), &g)| f64::from(x) * factor * f64::from(w) * f64::from(g)).sum::<f64>()
+                    terms
+                        .map(|((&x, &w), &g)| f64::from(x) * factor * f64::from(w) * f64::from(g))
+                        .sum::<f64>()
                 })
                 .sum()
             };

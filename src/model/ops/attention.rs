@@ -91,7 +91,8 @@ impl CustomOp3 for Fused {
         let v = View::new(v, v_layout).heads()?;
         let HeadsShape { rows, heads, head_dim, .. } = q.shape;
         let mut out = vec![0.0; rows * heads * head_dim];
-        kernels::attention(q, k, v, &self.segments, self.causal, scale(head_dim), &mut out).map_err(kernel)?;
+        kernels::attention(q, k, v, &self.segments, self.causal, scale(head_dim), &mut out)
+            .map_err(kernel)?;
         Ok((CpuStorage::F32(out), Shape::from((rows, heads * head_dim))))
     }
 

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, DType, Layout, MetalStorage, Result, Shape, Storage, Tensor, TensorId, Var,
+    CpuStorage, CudaStorage, CustomOp1, DType, Layout, MetalStorage, Result, Shape, Storage, Tensor,
+    TensorId, Var,
 };
 
 /// A stretch of the model.
@@ -43,16 +44,17 @@ impl GradientSink {
     }
 }
 
-/// `stretch(x)`. When `x` is part of a graph, the graph gets a single node for the whole stretch.
+/// `stretch(x)`, which may overwrite `x`. When `x` is part of a graph, the graph gets a single node for the whole stretch.
 pub(in crate::model) fn checkpointed(
     x: &Tensor,
     sink: &Arc<GradientSink>,
     stretch: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    let output = stretch(&x.detach())?.contiguous()?;
     if !x.track_op() {
-        return Ok(output);
+        return stretch(x);
     }
+    // Layers may overwrite an input that no graph needs, and this one is needed again.
+    let output = stretch(&x.detach().copy()?)?.contiguous()?;
     x.apply_op1(Checkpointed {
         stretch: Box::new(stretch),
         sink: sink.clone(),

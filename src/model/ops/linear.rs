@@ -85,7 +85,7 @@ pub(in crate::model) struct Frozen {
 }
 
 impl Frozen {
-    fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+    pub(super) fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let weight = if weight.device().is_cpu() && weight.dtype() == DType::F32 {
             let transposed = kernels::transpose(hold(&weight).f32()?, outputs, inputs);

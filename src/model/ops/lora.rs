@@ -51,9 +51,7 @@ impl Lora {
         dropout: Option<&Dropout>,
     ) -> Result<Tensor> {
         let x = match dropout {
-            Some(dropout) => {
-                (x * dropout.factors(self.salt, x.dim(1)?, x.device())?.to_dtype(x.dtype())?)?
-            }
+            Some(dropout) => (x * dropout.factors(self.salt, x.dim(1)?, x.device())?.to_dtype(x.dtype())?)?,
             None => x.clone(),
         };
         y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale)?
@@ -156,4 +154,78 @@ fn hidden(x: &[f32], a: MatrixRef<'_>, rows: usize, inputs: usize, rank: usize) 
     let x = MatrixRef::new(x, rows, inputs).map_err(kernel)?;
     kernels::matmul(x, a.t(), 1.0, false, &mut hidden).map_err(kernel)?;
     Ok(hidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Var};
+
+    use super::*;
+    use crate::model::ops::Linear;
+
+    const ROWS: usize = 9;
+    const INPUTS: usize = 40;
+    const OUTPUTS: usize = 24;
+
+    fn random(shape: (usize, usize)) -> Tensor {
+        Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
+    }
+
+    fn difference(a: &Tensor, b: &Tensor) -> f32 {
+        assert_eq!(a.dims(), b.dims());
+        (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn both_bodies_agree_in_value_and_gradient_with_and_without_dropout() {
+        let (weight, bias) =
+            (random((OUTPUTS, INPUTS)), Tensor::randn(0f32, 1.0, OUTPUTS, &Device::Cpu).unwrap());
+        let frozen = Arc::new(Frozen::new(weight.clone(), Some(bias.clone())).unwrap());
+        let var = |shape| Var::from_tensor(&random(shape)).unwrap();
+        let (x, a, b) = (var((ROWS, INPUTS)), var((3, INPUTS)), var((OUTPUTS, 3)));
+        let direction = random((ROWS, OUTPUTS));
+        let lora = Lora::new(a.as_tensor().clone(), b.as_tensor().clone(), 0.7, 11);
+        for dropout in [None, Some(Dropout::new(0.4, 5, [(0, 4), (1, 5)]))] {
+            let outcome = |y: Tensor| {
+                let grads = (&y * &direction).unwrap().sum_all().unwrap().backward().unwrap();
+                let gradient = |var: &Var| grads.get(var).unwrap().clone();
+                [y.detach(), gradient(&x), gradient(&a), gradient(&b)]
+            };
+            let kernel = outcome(lora.forward(&frozen, &x, dropout.as_ref()).unwrap());
+            let y = x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(&bias).unwrap();
+            let tensors = outcome(lora.on_tensors(y, &x, &a, &b, dropout.as_ref()).unwrap());
+            for (kernel, tensors) in kernel.iter().zip(&tensors) {
+                assert!(difference(kernel, tensors) < 1e-4);
+            }
+        }
+    }
+
+    /// What candle's own matmul leaves behind, and the frozen layer does not.
+    #[test]
+    fn frozen_weights_get_no_gradient() {
+        let weight = random((OUTPUTS, INPUTS));
+        let x = Var::from_tensor(&random((ROWS, INPUTS))).unwrap();
+        let of_weights_size = |y: Tensor| {
+            let grads = y.sum_all().unwrap().backward().unwrap();
+            grads.get_ids().filter(|id| grads.get_id(**id).unwrap().elem_count() == OUTPUTS * INPUTS).count()
+        };
+        assert_eq!(of_weights_size(x.matmul(&weight.t().unwrap()).unwrap()), 1);
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let layer = Linear::new(weight.to_dtype(dtype).unwrap(), None).unwrap();
+            assert_eq!(of_weights_size(layer.forward(&x).unwrap()), 0);
+        }
+    }
+
+    #[test]
+    fn an_input_without_a_graph_records_none() {
+        let frozen = Arc::new(Frozen::new(random((OUTPUTS, INPUTS)), None).unwrap());
+        let [a, b] = [(3, INPUTS), (OUTPUTS, 3)].map(|shape| Var::from_tensor(&random(shape)).unwrap());
+        let lora = Lora::new(a.as_tensor().clone(), b.as_tensor().clone(), 1.0, 0);
+        let x = random((ROWS, INPUTS));
+        let plain = lora.forward(&frozen, &x, None).unwrap();
+        assert!(!plain.track_op());
+        let recorded = lora.forward(&frozen, &Var::from_tensor(&x).unwrap(), None).unwrap();
+        assert!(recorded.track_op());
+        assert_eq!(difference(&plain, &recorded), 0.0);
+    }
 }

@@ -161,7 +161,14 @@ impl Problem<'_> {
             gemm_strided((seen, width, rows), across, down, (grad_v, key_stride), true, 1.0);
             // The gradient of the weights, then of the scores.
             let slopes_out = (slopes.as_mut_ptr(), seen);
-            gemm_strided((rows, seen, width), (grad, query_stride, 1), (v, 1, v_stride), slopes_out, false, 1.0);
+            gemm_strided(
+                (rows, seen, width),
+                (grad, query_stride, 1),
+                (v, 1, v_stride),
+                slopes_out,
+                false,
+                1.0,
+            );
             let weights = std::slice::from_raw_parts(weights, rows * seen);
             softmax_rows_backward(weights, slopes, seen);
             let slopes = slopes.as_ptr();
