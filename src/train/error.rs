@@ -42,21 +42,19 @@ pub enum TrainError {
     /// Queries, targets or other tensors do not fit together.
     #[error("{0}")]
     Shape(String),
-    /// The loss or its gradient is not a number.
+    /// The loss, its gradient or the model behind a step is not a number.
     #[error(
-        "step {step} (task {task}): the {what} is {value}: lower the learning rate, or look at the pairs from {pairs}; {last}"
+        "step {step}, {batch}: the {what} is {value}: lower the learning rate, or look at these pairs; {last}"
     )]
     NotFinite {
         /// The optimiser step.
         step: usize,
-        /// The batch's task.
-        task: String,
-        /// `loss` or `gradient norm`.
+        /// The batch: its task, and its first pair as file and line.
+        batch: String,
+        /// The loss, the gradient norm, or an embedding.
         what: &'static str,
         /// Its value.
         value: f64,
-        /// The first pair of the batch, as file and line.
-        pairs: String,
         /// Where the last good checkpoint is.
         last: String,
     },

@@ -183,6 +183,7 @@ impl Trainer {
             negatives,
             log: &mut self.log,
             watch,
+            sample: None,
         };
         std::thread::scope(|scope| {
             let batches = source.run_ahead(scope, planner, batches);

@@ -13,7 +13,7 @@ use super::super::optimizer::{AdamW, clip};
 use super::super::pairs::PairIndex;
 use super::super::random::Random;
 use super::super::schedule::Schedule;
-use super::super::{Gradients, Prepared, TrainError, TrainableModel};
+use super::super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
 use super::{DROPOUT_STREAM, TrainEvent, by_task};
 
 /// What the steps of an epoch read and move.
@@ -28,6 +28,8 @@ pub(super) struct Progress<'a> {
     pub(super) negatives: &'a [HardNegatives],
     pub(super) log: &'a mut RunLog,
     pub(super) watch: &'a mut dyn FnMut(TrainEvent<'_>),
+    /// A query of the last batch, and what batch that was.
+    pub(super) sample: Option<(Prepared, String)>,
 }
 
 /// Sums over the batches of a step.
@@ -52,7 +54,6 @@ impl Progress<'_> {
         let loss = self.config.info_nce();
         let mut gradients = Gradients::default();
         let mut sums = Sums::default();
-        let mut place = String::new();
         for number in 0..count {
             // The loading thread only ends early with an error.
             let batch = batches.recv().map_err(|e| TrainError::Shape(format!("no batch: {e}")))??;
@@ -60,14 +61,15 @@ impl Progress<'_> {
             let seed =
                 Random::derived(self.config.seed, &[DROPOUT_STREAM, step as u64, number as u64]).next_u64();
             let (result, of_batch) = self.model.learn(&batch, &loss, &SingleProcess, seed, self.config)?;
-            self.require_finite("loss", result.loss, &task, &batch.place)?;
+            let name = format!("a batch of {task} from {}", batch.place);
+            self.require_finite("loss", result.loss, step + 1, &name)?;
             gradients.accumulate(&of_batch)?;
             sums.loss += result.loss;
             sums.positive_score += result.positive_score;
             sums.gaps.extend(result.hardest_negative_gap);
             sums.pairs += batch.queries.len();
             sums.tasks.push(task);
-            place = batch.place;
+            self.sample = batch.queries.into_iter().next().map(|query| (query, name));
             let (curriculum, cursors) = batch.after;
             self.state.curriculum = Some(curriculum);
             self.state.cursors = cursors;
@@ -78,7 +80,8 @@ impl Progress<'_> {
         let clip_norm = self.config.optimizer.clip_norm;
         let gradient_norm =
             if clip_norm > 0.0 { clip(&mut gradients, clip_norm)? } else { gradients.norm()? };
-        self.require_finite("gradient norm", gradient_norm, &sums.tasks.join(", "), &place)?;
+        let name = self.sample.as_ref().map(|(_, name)| name.clone()).unwrap_or_default();
+        self.require_finite("gradient norm", gradient_norm, step + 1, &name)?;
         let learning_rate = self.schedule.at(step);
         self.optimizer.step(&gradients, learning_rate)?;
         self.state.optimizer_steps = self.optimizer.steps();
@@ -103,8 +106,8 @@ impl Progress<'_> {
         &self,
         what: &'static str,
         value: f64,
-        task: &str,
-        place: &str,
+        step: usize,
+        batch: &str,
     ) -> Result<(), TrainError> {
         if value.is_finite() {
             return Ok(());
@@ -113,8 +116,7 @@ impl Progress<'_> {
             Some(last) => format!("the last good checkpoint is {}", last.directory.display()),
             None => "there is no checkpoint yet".to_owned(),
         };
-        let (task, pairs) = (task.to_owned(), place.to_owned());
-        Err(TrainError::NotFinite { step: self.state.step + 1, task, what, value, pairs, last })
+        Err(TrainError::NotFinite { step, batch: batch.to_owned(), what, value, last })
     }
 
     /// Scores the held-out pairs at the steps that are set for it, and behind the last.
@@ -129,8 +131,14 @@ impl Progress<'_> {
         self.record(&Entry::Evaluation { step, recall })
     }
 
-    /// Writes a checkpoint of the present state.
+    /// Writes a checkpoint of the present state, unless the last step has ruined the model: a checkpoint that is there is a
+    /// good one.
     pub(super) fn save(&mut self) -> Result<PathBuf, TrainError> {
+        if let Some((query, batch)) = &self.sample {
+            let embedding = self.model.embed(&[query], Mode::Evaluate)?.flatten_all()?.to_vec1::<f32>()?;
+            let sum = embedding.into_iter().map(f64::from).sum();
+            self.require_finite("embedding after it", sum, self.state.step, batch)?;
+        }
         let (folder, keep) = (self.config.checkpoints(), self.config.checkpoint.keep);
         let base_model = &self.config.model.path;
         let weights = |directory: &Path| self.model.save_for_resumption(directory, base_model);
