@@ -108,15 +108,17 @@ mod tests {
 
     #[test]
     fn pieces_hold_what_they_may_and_no_item_is_lost() {
-        for (lengths, max_tokens, expected) in [
+        for (lengths, max_tokens, ends) in [
             (vec![], 10, vec![]),
-            (vec![4, 4, 4], 10, vec![0..2, 2..3]),
-            (vec![4, 4, 4], 12, vec![0..3]),
-            (vec![40, 4, 4], 10, vec![0..1, 1..3]),
-            (vec![4, 40, 4], 10, vec![0..1, 1..2, 2..3]),
-            (vec![4, 4], usize::MAX, vec![0..2]),
-            (vec![4, 4], 0, vec![0..1, 1..2]),
+            (vec![4, 4, 4], 10, vec![2, 3]),
+            (vec![4, 4, 4], 12, vec![3]),
+            (vec![40, 4, 4], 10, vec![1, 3]),
+            (vec![4, 40, 4], 10, vec![1, 2, 3]),
+            (vec![4, 4], usize::MAX, vec![2]),
+            (vec![4, 4], 0, vec![1, 2]),
         ] {
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let expected: Vec<Range<usize>> = starts.zip(ends.iter().copied()).map(|(a, b)| a..b).collect();
             assert_eq!(runs(&lengths, max_tokens), expected, "{lengths:?} by {max_tokens}");
         }
     }

@@ -417,7 +417,7 @@ def make_trajectory(model, processor, media, seed, out):
             first |= {f"grad.{name}": value.grad for name, value in factors.items()}
             save_file({name: value.detach().clone() for name, value in first.items()}, out / "step0.safetensors")
         norm = math.sqrt(sum(float(value.grad.double().square().sum()) for value in factors.values()))
-        log.append({"step": step, "lr": rate, "loss": float(loss), "grad_norm": norm})
+        log.append({"step": step, "lr": rate, "loss": loss.item(), "grad_norm": norm})
         optimizer.step()
     save_adapter(out / "adapter_final", factors)
     record = {"pairs": PAIRS, **SETTINGS, "schedule": "cosine to 0 over steps, no warmup", "log": log}
