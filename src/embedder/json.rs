@@ -35,9 +35,10 @@ pub enum InputJsonError {
     },
 }
 
+/// An input as it stands in JSON, by itself or inside of something larger.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+pub(crate) struct InputJson {
     #[serde(default)]
     id: Option<Id>,
     #[serde(default)]
@@ -83,11 +84,17 @@ impl Input {
     /// # Errors
     /// [`InputJsonError`]; unknown keys are errors.
     pub fn from_json(line: &str, base: &Path) -> Result<(Option<String>, Self), InputJsonError> {
-        let line: Line = serde_json::from_str(line)?;
-        if line.content.is_empty() {
+        serde_json::from_str::<InputJson>(line)?.into_input(base)
+    }
+}
+
+impl InputJson {
+    /// The line's `id` and the input; relative paths are relative to `base`.
+    pub(crate) fn into_input(self, base: &Path) -> Result<(Option<String>, Input), InputJsonError> {
+        if self.content.is_empty() {
             return Err(InputJsonError::EmptyContent);
         }
-        let parts = line
+        let parts = self
             .content
             .into_iter()
             .enumerate()
@@ -95,11 +102,11 @@ impl Input {
                 content.into_part(base).map_err(|reason| InputJsonError::Part { index, reason })
             })
             .collect::<Result<_, _>>()?;
-        let id = line.id.map(|id| match id {
+        let id = self.id.map(|id| match id {
             Id::Text(text) => text,
             Id::Number(number) => number.to_string(),
         });
-        Ok((id, Self { parts, instruction: line.instruction }))
+        Ok((id, Input { parts, instruction: self.instruction }))
     }
 }
 

@@ -24,6 +24,7 @@ pub use embedding::Embedding;
 pub use error::EmbedError;
 pub use input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
 pub use iter::EmbedIter;
+pub(crate) use json::InputJson;
 pub use json::InputJsonError;
 
 pub use prepare::Prepared;

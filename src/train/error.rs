@@ -1,10 +1,88 @@
+use std::path::{Path, PathBuf};
+
 use crate::embedder::EmbedError;
 use crate::model::ModelError;
+use crate::retrieval::RetrievalError;
 
 /// What can go wrong in training. Each displays as one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
+    /// The configuration file is wrong.
+    #[error("{place}: {reason}")]
+    Config {
+        /// The file, with the line where it is known.
+        place: String,
+        /// What is wrong, and what was expected.
+        reason: String,
+    },
+    /// A training pair cannot be used.
+    #[error("{}:{line}: {reason}", path.display())]
+    Pair {
+        /// The file of pairs.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The files of pairs hold nothing to train on.
+    #[error("no training pairs in {0}")]
+    NoPairs(String),
+    /// A file could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Queries, targets or other tensors do not fit together.
+    #[error("{0}")]
+    Shape(String),
+    /// The loss, its gradient or the model behind a step is not a number.
+    #[error(
+        "step {step}, {batch}: the {what} is {value}: lower the learning rate, or look at these pairs; {last}"
+    )]
+    NotFinite {
+        /// The optimiser step.
+        step: usize,
+        /// The batch: its task, and its first pair as file and line.
+        batch: String,
+        /// The loss, the gradient norm, or an embedding.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// Where the last good checkpoint is.
+        last: String,
+    },
+    /// A checkpoint cannot be written or read.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// Its directory or file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// An input cannot be embedded.
+    #[error("{place}: {source}")]
+    Input {
+        /// The pair it belongs to, as file and line.
+        place: String,
+        /// Why.
+        source: Box<TrainError>,
+    },
+    /// An input cannot be prepared, or the device cannot be used.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// A checkpoint or an adapter cannot be read or written, or a tensor operation failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A search failed.
+    #[error(transparent)]
+    Retrieval(#[from] RetrievalError),
     /// A setting that makes no sense.
     #[error("{setting} is {got}, expected {expected}")]
     Setting {
@@ -15,22 +93,26 @@ pub enum TrainError {
         /// What it is.
         got: String,
     },
-    /// A saved state that is of another model or of other settings.
+    /// A state that is of another model or of other settings.
     #[error("the saved state does not fit: {reason}")]
     State {
         /// What is missing, unknown or misshapen.
         reason: String,
     },
-    /// Tensors that do not fit together.
-    #[error("{0}")]
-    Shape(String),
-    /// A model cannot be loaded, run or written.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// An input cannot be prepared, or the device cannot be used.
-    #[error(transparent)]
-    Embed(#[from] EmbedError),
     /// A tensor operation failed: out of memory, an unsupported device, ...
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+impl TrainError {
+    /// Wraps what is wrong with an input with the place of its pair.
+    pub(super) fn input(place: String) -> impl FnOnce(Self) -> Self {
+        move |source| Self::Input { place, source: Box::new(source) }
+    }
+
+    /// Wraps an I/O error with what was tried on which path.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, action, source }
+    }
 }

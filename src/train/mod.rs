@@ -11,16 +11,50 @@
 //! Nothing here draws random numbers: the start of an adapter and the values that dropout drops are functions of the seed given, so a step that
 //! is run again gives the same gradients.
 
+mod batches;
+mod checkpoint;
+mod config;
+mod curriculum;
 mod error;
+mod evaluation;
+mod gather;
 mod grad_cache;
 mod gradients;
+mod learner;
+mod log;
+mod loss;
 mod model;
+mod negatives;
+mod optimizer;
+mod pairs;
+mod planner;
+mod prober;
+mod random;
+mod schedule;
 mod settings;
+mod trainer;
 
+pub use config::{
+    BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, LogSection,
+    LoraSection, LossSection, ModelSection, NegativesSection, OptimizerSection, SamplerKind, TrainConfig,
+    Trained,
+};
+pub use curriculum::{Curriculum, Sampler, TaskFacts};
 pub use error::TrainError;
+pub use evaluation::{Recall, evaluate};
+pub use gather::{GatherNegatives, SingleProcess};
 pub use grad_cache::Memory;
 pub use gradients::{Gradients, Parameters};
+pub use log::{Entry, RunLog};
+pub use loss::{BatchLoss, Contrast, InfoNce};
 pub use model::TrainableModel;
+pub use negatives::{HardNegatives, mine};
+pub use optimizer::{AdamW, AdamWConfig, clip};
+pub use pairs::{Cursor, Pair, PairIndex, Shuffled, Task, TaskPairs, UnknownTask, content_key};
+pub use prober::{Prober, alignment};
+pub use random::Random;
+pub use schedule::{Decay, Schedule};
 pub use settings::{LoraConfig, Mode, Trainable};
+pub use trainer::{Finish, Start, TrainEvent, Trainer};
 
 pub use crate::embedder::Prepared;

@@ -14,6 +14,8 @@ mod hub;
 mod model;
 mod preprocess;
 mod retrieval;
+#[cfg(all(feature = "cli", feature = "video"))]
+mod train_loop;
 mod train_memory;
 mod train_model;
 #[cfg(feature = "video")]

@@ -12,6 +12,7 @@ mod info;
 mod options;
 mod output;
 mod search;
+mod train;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Command {
     Index(index::Arguments),
     /// Search a library by text, image or video.
     Search(search::Arguments),
+    /// Fine-tune a model on pairs of your own.
+    Train(train::Arguments),
     /// Show a model, or fold an adapter into one.
     #[command(subcommand)]
     Model(info::Command),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
         Command::Search(arguments) => search::run(arguments),
+        Command::Train(arguments) => train::run(arguments),
         Command::Model(command) => info::run(command),
     }))
 }

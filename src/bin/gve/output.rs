@@ -66,7 +66,7 @@ pub(crate) fn warn(message: &dyn Display) {
     note(&format!("warning: {message}"));
 }
 
-fn note(message: &str) {
+pub(crate) fn note(message: &str) {
     // A message must stay one line, whatever a file is called.
     let line = message.replace(['\n', '\r'], " ");
     // Should standard error be closed, the exit status still tells.

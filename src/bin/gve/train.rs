@@ -1,0 +1,106 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use gve::CancelToken;
+use gve::train::{Entry, Finish, Start, TrainConfig, TrainEvent, Trainer};
+use indicatif::ProgressBar;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::hub::resolve;
+use crate::output::{Outcome, note, print, progress_bar, warn};
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  gve train train.toml
+  gve train train.toml --resume auto
+  gve train train.toml --resume runs/holiday/checkpoints/step-00000200
+  gve embed --model Alibaba-NLP/GVE-3B --adapter runs/holiday/final --text \"a dog runs\"
+
+examples/train.toml names every setting; docs/training.md walks through a run. Ctrl-C ends the run at a checkpoint
+after the present step; a second Ctrl-C ends it at once, and the checkpoints that are complete stay good.")]
+pub(crate) struct Arguments {
+    /// The settings.
+    #[arg(value_name = "CONFIG.toml")]
+    config: PathBuf,
+    /// Go on from a checkpoint's directory; auto takes the run's newest, and begins anew if there is none.
+    #[arg(long, value_name = "DIR|auto")]
+    resume: Option<String>,
+    /// No progress bars and no messages about the course of the run.
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+    let start = match arguments.resume.as_deref() {
+        None => Start::Fresh,
+        Some("auto") => Start::Newest,
+        Some(directory) => Start::At(directory.into()),
+    };
+    let config = TrainConfig::load(&arguments.config)?;
+    let model = resolve(&config.model.path, config.model.revision.as_deref(), arguments.quiet)?;
+    let cancel = stop_on_ctrl_c()?;
+    let trainer = Trainer::new(config, &model.directory, &start)?;
+    let bar = progress_bar(0, "steps", arguments.quiet);
+    let finish = trainer.run(&cancel, &mut |event| show(&event, &bar, arguments.quiet));
+    bar.finish_and_clear();
+    match finish? {
+        Finish::Complete(directory) => {
+            print(&directory.display().to_string())?;
+            Ok(Outcome::Complete)
+        }
+        Finish::Stopped(checkpoint) => {
+            warn(&format!("stopped at {}; --resume auto goes on from there", checkpoint.display()));
+            Ok(Outcome::Partial)
+        }
+    }
+}
+
+/// A token that the first Ctrl-C or termination request sets; the second ends the program.
+fn stop_on_ctrl_c() -> Result<CancelToken> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second signal finds it set.
+        flag::register_conditional_shutdown(signal, 1, stop.clone()).context("cannot catch Ctrl-C")?;
+        flag::register(signal, stop.clone()).context("cannot catch Ctrl-C")?;
+    }
+    Ok(CancelToken::from_flag(stop))
+}
+
+fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
+    let tell = |line: &str| {
+        if !quiet {
+            bar.suspend(|| note(line));
+        }
+    };
+    match event {
+        TrainEvent::Started { step, total_steps } => {
+            bar.set_length(*total_steps as u64);
+            bar.set_position(*step as u64);
+        }
+        TrainEvent::Preparing(what) => bar.set_message((*what).to_owned()),
+        TrainEvent::Saved(directory) => tell(&format!("saved {}", directory.display())),
+        TrainEvent::Logged(Entry::Step { step, loss, positive_score, tasks, .. }) => {
+            bar.set_position(*step as u64);
+            bar.set_message(format!("loss {loss:.4}, positives {positive_score:.3}, {}", tasks.join(" ")));
+        }
+        TrainEvent::Logged(Entry::Epoch { epoch, alignment, probabilities, .. }) => {
+            let tasks = probabilities.iter().map(|(task, probability)| {
+                let alignment =
+                    alignment.get(task).map(|a| format!(" (alignment {a:.3})")).unwrap_or_default();
+                format!("{task} {:.0} %{alignment}", 100.0 * probability)
+            });
+            tell(&format!("epoch {}: {}", epoch + 1, tasks.collect::<Vec<_>>().join(", ")));
+        }
+        TrainEvent::Logged(Entry::Evaluation { step, recall }) => {
+            let tasks =
+                recall.iter().map(|(task, r)| format!("{task} R@1 {:.3} R@10 {:.3}", r.at_1, r.at_10));
+            tell(&format!("step {step}: {}", tasks.collect::<Vec<_>>().join(", ")));
+        }
+        _ => {}
+    }
+}

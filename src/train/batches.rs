@@ -1,0 +1,168 @@
+//! Batches made ready ahead of the model: while it computes, the next one is read and decoded.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::Scope;
+
+use rayon::prelude::*;
+
+use super::TrainError;
+use super::curriculum::Curriculum;
+use super::negatives::HardNegatives;
+use super::pairs::{Cursor, Pair, PairIndex};
+use super::planner::{PlannedBatch, Planner};
+use crate::embedder::Input;
+
+/// A batch whose inputs are ready for the model.
+#[derive(Debug)]
+pub(super) struct LoadedBatch<P> {
+    /// Number of its task.
+    pub(super) task: usize,
+    /// File and line of its first pair.
+    pub(super) place: String,
+    pub(super) queries: Vec<P>,
+    /// Row `i` belongs to query `i`.
+    pub(super) positives: Vec<P>,
+    /// Of all queries, as many of each as it has.
+    pub(super) negatives: Vec<P>,
+    /// What a checkpoint behind this batch has to remember.
+    pub(super) after: (Curriculum, Vec<Cursor>),
+}
+
+/// Where batches come from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a, P> {
+    pub(super) index: &'a PairIndex,
+    /// Of each task; empty where none were mined.
+    pub(super) negatives: &'a [HardNegatives],
+    pub(super) prepare: &'a (dyn Fn(&Input) -> Result<P, TrainError> + Sync),
+}
+
+impl<'a, P: Send + 'a> Source<'a, P> {
+    /// The next `count` batches of `planner`, made on a thread of `scope`: one is made while the model works on the one
+    /// before. Ends with the first error, or when the receiver is dropped.
+    pub(super) fn run_ahead<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        mut planner: Planner,
+        count: usize,
+    ) -> Receiver<Result<LoadedBatch<P>, TrainError>>
+    where
+        'a: 'scope,
+    {
+        let (sender, receiver) = sync_channel(0);
+        scope.spawn(move || {
+            for _ in 0..count {
+                let planned = planner.next_batch();
+                let batch = self.load(&planned, (planner.curriculum().clone(), planner.cursors()));
+                let is_last = batch.is_err();
+                if sender.send(batch).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+
+    fn load(
+        &self,
+        planned: &PlannedBatch,
+        after: (Curriculum, Vec<Cursor>),
+    ) -> Result<LoadedBatch<P>, TrainError> {
+        let task = planned.task;
+        let pairs = planned.rows.iter().map(|&row| self.read(task, row)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = |of: fn(&Pair) -> &[Input]| -> Vec<(usize, &Input)> {
+            planned
+                .rows
+                .iter()
+                .zip(&pairs)
+                .flat_map(|(&row, pair)| of(pair).iter().map(move |input| (row, input)))
+                .collect()
+        };
+        let prepare = |inputs: Vec<(usize, &Input)>| -> Result<Vec<P>, TrainError> {
+            let each = inputs.into_par_iter().map(|(row, input)| {
+                (self.prepare)(input).map_err(TrainError::input(self.index.place(task, row)))
+            });
+            // All of them first: which error is told must not depend on the threads.
+            each.collect::<Vec<_>>().into_iter().collect()
+        };
+        Ok(LoadedBatch {
+            task,
+            place: planned.rows.first().map(|&row| self.index.place(task, row)).unwrap_or_default(),
+            queries: prepare(inputs(|pair| std::slice::from_ref(&pair.query)))?,
+            positives: prepare(inputs(|pair| std::slice::from_ref(&pair.positive)))?,
+            negatives: prepare(inputs(|pair| &pair.negatives))?,
+            after,
+        })
+    }
+
+    /// A pair with the negatives that were mined for it.
+    fn read(&self, task: usize, row: usize) -> Result<Pair, TrainError> {
+        let mut pair = self.index.read(task, row)?;
+        for &other in self.negatives.get(task).map_or(&[][..], |mined| mined.of(row)) {
+            pair.negatives.push(self.index.read(task, other)?.positive);
+        }
+        Ok(pair)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::prober::tests::{Table, text_pairs};
+    use super::*;
+    use crate::embedder::{EmbedError, Part};
+
+    fn text(input: &Input) -> Result<String, TrainError> {
+        match &input.parts[..] {
+            [Part::Text(text)] if text != "bad" => Ok(text.clone()),
+            _ => Err(EmbedError::EmptyInput.into()),
+        }
+    }
+
+    fn batches(
+        pairs: &[(&str, &str)],
+        negatives: &[HardNegatives],
+        count: usize,
+    ) -> Vec<Result<LoadedBatch<String>, TrainError>> {
+        let folder = tempfile::tempdir().unwrap();
+        let index = text_pairs(folder.path(), pairs);
+        let source = Source { index: &index, negatives, prepare: &text };
+        let curriculum = Curriculum::new(vec![1.0], 1, 0);
+        let planner = Planner::new(&index, 1, 2, curriculum, &[Cursor::default()]);
+        std::thread::scope(|scope| source.run_ahead(scope, planner, count).into_iter().collect())
+    }
+
+    #[test]
+    fn batches_hold_pairs_of_the_walk_and_their_place_in_it() {
+        let pairs = [("q0", "p0"), ("q1", "p1"), ("q2", "p2"), ("q3", "p3")];
+        let loaded: Vec<_> = batches(&pairs, &[], 2).into_iter().map(Result::unwrap).collect();
+        let mut queries: Vec<String> = loaded.iter().flat_map(|batch| batch.queries.clone()).collect();
+        let partners: Vec<String> = queries.iter().map(|q| q.replace('q', "p")).collect();
+        assert_eq!(loaded.iter().flat_map(|batch| batch.positives.clone()).collect::<Vec<_>>(), partners);
+        queries.sort();
+        assert_eq!(queries, ["q0", "q1", "q2", "q3"]);
+        assert_eq!(loaded[0].after.1, [Cursor { pass: 0, taken: 2 }]);
+        assert_eq!(loaded[1].after.1, [Cursor { pass: 0, taken: 4 }]);
+        assert!(loaded[0].place.contains("pairs.jsonl:"));
+    }
+
+    #[test]
+    fn mined_negatives_join_the_pairs() {
+        let pairs = [("q0", "p0"), ("q1", "p1")];
+        let folder = tempfile::tempdir().unwrap();
+        let index = text_pairs(folder.path(), &pairs);
+        let prober = Table::new(&[("q0", 0.0), ("q1", 90.0), ("p0", 1.0), ("p1", 80.0)]);
+        let mined = super::super::negatives::mine(&prober, &index, 0, vec![0, 1], 1).unwrap();
+        let batch = batches(&pairs, &[mined], 1).remove(0).unwrap();
+        let others: Vec<String> =
+            batch.queries.iter().map(|q| if q == "q0" { "p1" } else { "p0" }.to_owned()).collect();
+        assert_eq!(batch.negatives, others);
+    }
+
+    #[test]
+    fn an_input_that_fails_ends_the_batches_and_is_named() {
+        let loaded = batches(&[("q0", "p0"), ("q1", "bad")], &[], 5);
+        assert_eq!(loaded.len(), 1);
+        let message = loaded[0].as_ref().unwrap_err().to_string();
+        assert!(message.contains("pairs.jsonl:2: "), "{message}");
+    }
+}

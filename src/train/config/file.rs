@@ -1,0 +1,258 @@
+use std::path::{Path, PathBuf};
+
+use super::{SamplerKind, TrainConfig, Trained};
+use crate::device::{DType, Device};
+use crate::train::{AdamWConfig, InfoNce, Sampler, Schedule, TrainError};
+
+/// Pairs of each task that the prober looks at.
+const PROBE_PAIRS: usize = 256;
+
+impl TrainConfig {
+    /// Reads and checks a file. Relative paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, has an unknown key or a value that makes no sense; with the line.
+    pub fn load(path: &Path) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        let mut config = Self::parse(&text, path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        config.each_path(|path| *path = base.join(&*path));
+        let model = base.join(&config.model.path);
+        if model.is_dir() {
+            config.model.path = model.display().to_string();
+        }
+        Ok(config)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, TrainError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let place = match error.span() {
+                Some(span) => format!("{}:{}", path.display(), line_of(text, span.start)),
+                None => path.display().to_string(),
+            };
+            TrainError::Config { place, reason: error.message().replace('\n', ", ") }
+        })?;
+        match config.fault() {
+            None => Ok(config),
+            Some((section, key, reason)) => {
+                let name = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+                let place = match find_key(text, section, key) {
+                    Some(line) => format!("{}:{line}", path.display()),
+                    None => path.display().to_string(),
+                };
+                Err(TrainError::Config { place, reason: format!("`{name}` {reason}") })
+            }
+        }
+    }
+
+    /// The first value that makes no sense: section, key, and why.
+    fn fault(&self) -> Option<(&'static str, &'static str, String)> {
+        let pyramid = self.curriculum.sampler == SamplerKind::Pyramid;
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let unread = |because: &str| format!("has no effect {because}: remove it");
+        let only_pyramid = || unread("without the sampler `pyramid`");
+        let (c, o, b) = (&self.curriculum, &self.optimizer, &self.batch);
+        let lora = self.lora.clone().unwrap_or_default();
+        let evaluation_steps = self.evaluation.as_ref().map_or(1, |e| e.every_steps);
+        let device = self.model.device.parse::<Device>().map_err(|e| e.to_string());
+        let dtype = self.model.dtype.parse::<DType>().map_err(|e| e.to_string());
+        let at_least_1 = || "must be at least 1".to_owned();
+        let positive_number = || "must be a positive number".to_owned();
+        #[rustfmt::skip]
+        let rules = [
+            ("", "epochs", self.epochs == 0, at_least_1()),
+            ("", "steps_per_epoch", self.steps_per_epoch == Some(0), at_least_1()),
+            ("", "lora", self.train == Trained::Full && self.lora.is_some(), unread("with `train = \"full\"`")),
+            ("model", "device", device.is_err(), device.err().unwrap_or_default()),
+            ("model", "dtype", dtype.is_err(), dtype.as_ref().err().cloned().unwrap_or_default()),
+            ("model", "dtype", dtype == Ok(DType::F16), "must be auto, f32 or bf16: f16 overflows in training".to_owned()),
+            ("model", "frames", self.model.frames == 0, at_least_1()),
+            ("model", "tokens_per_frame", self.model.tokens_per_frame == 0, at_least_1()),
+            ("model", "max_length", self.model.max_length < 2, "must be at least 2".to_owned()),
+            ("lora", "r", lora.r == 0, at_least_1()),
+            ("lora", "alpha", !positive(lora.alpha), positive_number()),
+            ("lora", "dropout", !share(lora.dropout), "must be at least 0 and less than 1".to_owned()),
+            ("lora", "target_modules", lora.target_modules.is_empty(), "names no module".to_owned()),
+            ("data", "pairs", self.data.pairs.is_empty(), "names no file".to_owned()),
+            ("batch", "size", b.size < 2, "must be at least 2: a pair alone has nothing to be told from".to_owned()),
+            ("batch", "accumulate", b.accumulate == 0, at_least_1()),
+            ("batch", "chunk_tokens", b.chunk_tokens == 0, at_least_1()),
+            ("loss", "temperature", !positive(self.loss.temperature), positive_number()),
+            ("loss", "direction_weight", !(0.0..=1.0).contains(&self.loss.direction_weight), "must lie between 0 and 1".to_owned()),
+            ("loss", "matryoshka_dims", self.loss.matryoshka_dims.contains(&0), "must not hold 0".to_owned()),
+            ("curriculum", "sigma_start", c.sigma_start.is_some_and(|s| !positive(s)), positive_number()),
+            ("curriculum", "sigma_end", c.sigma_end.is_some_and(|s| !positive(s)), positive_number()),
+            ("curriculum", "probe_pairs", c.probe_pairs == Some(0), at_least_1()),
+            ("curriculum", "sigma_start", !pyramid && c.sigma_start.is_some(), only_pyramid()),
+            ("curriculum", "sigma_end", !pyramid && c.sigma_end.is_some(), only_pyramid()),
+            ("curriculum", "probe_pairs", !pyramid && c.probe_pairs.is_some(), only_pyramid()),
+            ("curriculum", "prober", !pyramid && self.negatives.mined == 0 && c.prober.is_some(), unread("without the sampler `pyramid` or `negatives.mined`")),
+            ("negatives", "pool", self.negatives.mined == 0 && self.negatives.pool.is_some(), unread("without `mined`")),
+            ("negatives", "pool", self.negatives.pool.is_some_and(|pool| pool < 2), "must be at least 2".to_owned()),
+            ("optimizer", "learning_rate", !positive(o.learning_rate), positive_number()),
+            ("optimizer", "weight_decay", !(o.weight_decay.is_finite() && o.weight_decay >= 0.0), "must not be negative".to_owned()),
+            ("optimizer", "betas", !o.betas.iter().all(|&beta| share(beta)), "must both be at least 0 and less than 1".to_owned()),
+            ("optimizer", "eps", !positive(o.eps), positive_number()),
+            ("optimizer", "clip_norm", !(o.clip_norm.is_finite() && o.clip_norm >= 0.0), "must not be negative".to_owned()),
+            ("checkpoint", "every_steps", self.checkpoint.every_steps == 0, at_least_1()),
+            ("checkpoint", "keep", self.checkpoint.keep == 0, at_least_1()),
+            ("evaluation", "pairs", self.evaluation.as_ref().is_some_and(|e| e.pairs.is_empty()), "names no file".to_owned()),
+            ("evaluation", "every_steps", evaluation_steps == 0, at_least_1()),
+        ];
+        let fault = rules.into_iter().find(|(_, _, is_wrong, _)| *is_wrong);
+        fault.map(|(section, key, _, reason)| (section, key, reason))
+    }
+
+    fn each_path(&mut self, mut visit: impl FnMut(&mut PathBuf)) {
+        visit(&mut self.output);
+        self.data.pairs.iter_mut().for_each(&mut visit);
+        self.evaluation.iter_mut().flat_map(|e| &mut e.pairs).for_each(&mut visit);
+        self.curriculum.prober.iter_mut().for_each(&mut visit);
+        self.lora.iter_mut().filter_map(|lora| lora.init.as_mut()).for_each(visit);
+    }
+
+    /// The loss.
+    pub fn info_nce(&self) -> InfoNce {
+        InfoNce {
+            temperature: self.loss.temperature,
+            direction_weight: self.loss.direction_weight,
+            mask_duplicates: self.loss.mask_duplicates,
+            mask_false_negatives: self.loss.mask_false_negatives,
+            matryoshka_dims: self.loss.matryoshka_dims.clone(),
+        }
+    }
+
+    /// The sampler of tasks.
+    pub fn sampler(&self) -> Sampler {
+        match self.curriculum.sampler {
+            SamplerKind::Pyramid => Sampler::Pyramid {
+                sigma_start: self.curriculum.sigma_start.unwrap_or(0.1),
+                sigma_end: self.curriculum.sigma_end.unwrap_or(1.0),
+            },
+            SamplerKind::Uniform => Sampler::Uniform,
+            SamplerKind::Proportional => Sampler::Proportional,
+        }
+    }
+
+    /// Pairs of each task that the prober looks at.
+    pub fn probe_pairs(&self) -> usize {
+        self.curriculum.probe_pairs.unwrap_or(PROBE_PAIRS)
+    }
+
+    /// The optimiser's settings.
+    pub fn adamw(&self) -> AdamWConfig {
+        let [beta1, beta2] = self.optimizer.betas;
+        AdamWConfig { beta1, beta2, eps: self.optimizer.eps, weight_decay: self.optimizer.weight_decay }
+    }
+
+    /// The learning rate over a run of `total_steps`.
+    pub fn schedule(&self, total_steps: usize) -> Schedule {
+        Schedule {
+            learning_rate: self.optimizer.learning_rate,
+            decay: self.optimizer.schedule,
+            warmup_steps: self.optimizer.warmup_steps,
+            total_steps,
+        }
+    }
+}
+
+/// The line, from 1, of a byte of `text`.
+fn line_of(text: &str, byte: usize) -> usize {
+    1 + text.bytes().take(byte).filter(|&b| b == b'\n').count()
+}
+
+/// The line that sets `key` in `section`, or opens a section of that name; for messages, so it may find none.
+fn find_key(text: &str, section: &str, key: &str) -> Option<usize> {
+    let mut current = "";
+    for (line, content) in (1..).zip(text.lines().map(str::trim)) {
+        if let Some(name) = content.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            current = name.trim();
+            if section.is_empty() && current == key {
+                return Some(line);
+            }
+        } else if current == section && content.split('=').next().is_some_and(|name| name.trim() == key) {
+            return Some(line);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p.jsonl\"]\n";
+
+    fn fault(text: &str) -> String {
+        TrainConfig::parse(text, Path::new("c.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_the_published_recipe() {
+        let config = TrainConfig::parse(LEAST, Path::new("c.toml")).unwrap();
+        let lora = config.lora.clone().unwrap_or_default();
+        assert_eq!((lora.r, lora.alpha, lora.dropout, lora.target_modules.len()), (16, 32.0, 0.1, 6));
+        assert_eq!((config.optimizer.learning_rate, config.adamw().weight_decay), (3e-5, 0.1));
+        assert_eq!((config.epochs, config.seed, config.batch.size), (3, 42, 1024));
+        assert_eq!((config.info_nce(), config.sampler()), (InfoNce::default(), Sampler::default()));
+        assert_eq!(
+            (config.model.frames, config.model.tokens_per_frame, config.model.max_length),
+            (8, 200, 8192)
+        );
+    }
+
+    #[test]
+    fn the_example_names_every_key() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/train.toml");
+        let config = TrainConfig::load(&path).unwrap();
+        assert!(config.data.pairs[0].starts_with(path.parent().unwrap()));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let written = serde_json::to_value(&config).unwrap();
+        for (key, value) in written.as_object().unwrap() {
+            assert!(find_key(&text, "", key).is_some() || text.contains(&format!("# {key} =")), "{key}");
+            for name in value.as_object().into_iter().flat_map(|section| section.keys()) {
+                let named = find_key(&text, key, name).is_some() || text.contains(&format!("# {name} ="));
+                assert!(named, "{key}.{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn faults_name_their_line() {
+        let cases = [
+            ("lr = 1\n", "c.toml:6: unknown field `lr`"),
+            ("[loss]\ntau = 1\n", "c.toml:7: unknown field `tau`"),
+            ("[batch]\nsize = \"many\"\n", "c.toml:7: invalid type"),
+            ("[batch]\n\nsize = 1\n", "c.toml:8: `batch.size` must be at least 2"),
+            ("[batch\n", "c.toml:6: "),
+            ("[optimizer]\nlearning_rate = -1.0\n", "c.toml:7: `optimizer.learning_rate` must be a positive"),
+            ("[optimizer]\nlearning_rate = nan\n", "c.toml:7: `optimizer.learning_rate` must be a positive"),
+            ("[optimizer]\nschedule = \"step\"\n", "c.toml:7: unknown variant `step`"),
+            (
+                "[curriculum]\nsampler = \"uniform\"\nsigma_end = 2.0\n",
+                "c.toml:8: `curriculum.sigma_end` has no effect",
+            ),
+            ("[negatives]\npool = 10\n", "c.toml:7: `negatives.pool` has no effect"),
+            ("[evaluation]\nevery_steps = 1\n", "missing field `pairs`"),
+            ("[lora]\ndropout = 1.0\n", "c.toml:7: `lora.dropout`"),
+        ];
+        for (more, expected) in cases {
+            let message = fault(&format!("{LEAST}{more}"));
+            assert!(message.starts_with(expected) || message.contains(expected), "{more}: {message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+        assert!(
+            fault(&LEAST.replace("[model]", "train = \"full\"\n[lora]\nr = 4\n[model]"))
+                .contains("c.toml:3: `lora`")
+        );
+        assert!(
+            fault(&LEAST.replace("\"m\"", "\"m\"\ndtype = \"f16\""))
+                .contains("c.toml:4: `model.dtype` must be auto")
+        );
+        assert!(
+            fault(&LEAST.replace("\"m\"", "\"m\"\ndevice = \"gpu\"")).contains("c.toml:4: `model.device`")
+        );
+        assert!(fault("").contains("missing field `output`"));
+    }
+}

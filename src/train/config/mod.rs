@@ -1,0 +1,294 @@
+//! What a training run is told: the typed form of `CONFIG.toml`.
+//!
+//! Every key has a default but `model.path`, `data.pairs` and `output`. A key that nothing reads is an error that names
+//! its line, be it unknown or without effect next to the others. `examples/train.toml` explains all keys.
+
+mod file;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Decay;
+
+/// A training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Directory of the run: checkpoints, logs, and the result in `final/`.
+    pub output: PathBuf,
+    /// Of the order of pairs, the draws of tasks, the initial adapter and dropout.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Epochs of the curriculum.
+    #[serde(default = "default_epochs")]
+    pub epochs: usize,
+    /// Optimiser steps of an epoch. Default: as many as it takes to see each pair once.
+    #[serde(default)]
+    pub steps_per_epoch: Option<usize>,
+    /// What is trained.
+    #[serde(default)]
+    pub train: Trained,
+    /// The model and how inputs are read.
+    pub model: ModelSection,
+    /// The adapter, if one is trained.
+    #[serde(default)]
+    pub lora: Option<LoraSection>,
+    /// Training pairs.
+    pub data: DataSection,
+    /// Size of batches.
+    #[serde(default)]
+    pub batch: BatchSection,
+    /// The loss.
+    #[serde(default)]
+    pub loss: LossSection,
+    /// Which task a batch is of.
+    #[serde(default)]
+    pub curriculum: CurriculumSection,
+    /// Mining of hard negatives.
+    #[serde(default)]
+    pub negatives: NegativesSection,
+    /// The optimiser and its learning rate.
+    #[serde(default)]
+    pub optimizer: OptimizerSection,
+    /// When the state is saved.
+    #[serde(default)]
+    pub checkpoint: CheckpointSection,
+    /// Scoring on held-out pairs.
+    #[serde(default)]
+    pub evaluation: Option<EvaluationSection>,
+    /// What is written down.
+    #[serde(default)]
+    pub log: LogSection,
+}
+
+/// Which weights move.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trained {
+    /// A low-rank adapter of the language layers.
+    #[default]
+    Lora,
+    /// All weights of the language layers.
+    Full,
+}
+
+/// `[model]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSection {
+    /// A directory in Hugging Face layout, or a hub id.
+    pub path: String,
+    /// Branch, tag or commit of a hub model.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[serde(default = "default_auto")]
+    pub device: String,
+    /// auto, f32 or bf16.
+    #[serde(default = "default_auto")]
+    pub dtype: String,
+    /// Frames per video, where a pair does not say.
+    #[serde(default = "default_frames")]
+    pub frames: usize,
+    /// Most visual tokens per frame or image, where a pair does not say.
+    #[serde(default = "default_tokens_per_frame")]
+    pub tokens_per_frame: u64,
+    /// Longest input in tokens.
+    #[serde(default = "default_max_length")]
+    pub max_length: usize,
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+    };
+}
+
+section!(
+    /// `[lora]`; the defaults are the published recipe.
+    LoraSection {
+        /// Width of the two low-rank factors.
+        r: usize = 16,
+        /// The adapter's output is scaled by `alpha / r`.
+        alpha: f64 = 32.0,
+        /// Share of the adapter's inputs that is dropped in training.
+        dropout: f64 = 0.1,
+        /// Projections of the language layers that get an adapter.
+        target_modules: Vec<String> =
+            ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj"].map(str::to_owned).to_vec(),
+        /// Adapter directory to start from, instead of a random one. Its r, alpha and modules hold.
+        init: Option<PathBuf> = None,
+    }
+);
+
+/// `[data]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// JSONL files of training pairs, any number of tasks in each.
+    pub pairs: Vec<PathBuf>,
+    /// Whether to look for every file the pairs name before the first step.
+    #[serde(default = "default_true")]
+    pub check_files: bool,
+}
+
+section!(
+    /// `[batch]`.
+    BatchSection {
+        /// Pairs that are contrasted with each other.
+        size: usize = 1024,
+        /// Batches whose gradients make up one optimiser step.
+        accumulate: usize = 1,
+        /// Tokens that run through the model together with their gradient (GradCache): bounds memory, changes results by
+        /// rounding alone.
+        chunk_tokens: usize = 8192,
+        /// Whether layers are computed again in the backward pass instead of remembered.
+        gradient_checkpointing: bool = true,
+    }
+);
+
+section!(
+    /// `[loss]`; see [`InfoNce`](super::InfoNce).
+    LossSection {
+        /// Cosines are divided by this.
+        temperature: f64 = 0.03,
+        /// Weight of the direction from target to query.
+        direction_weight: f64 = 0.5,
+        /// Leaves out duplicates of a row's target.
+        mask_duplicates: bool = true,
+        /// Leaves out likely right answers.
+        mask_false_negatives: bool = true,
+        /// Prefixes that shall be embeddings of their own.
+        matryoshka_dims: Vec<usize> = Vec::new(),
+    }
+);
+
+/// The kinds of [`Sampler`](super::Sampler).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SamplerKind {
+    /// Modality Pyramid.
+    #[default]
+    Pyramid,
+    /// Every task as often.
+    Uniform,
+    /// By number of pairs.
+    Proportional,
+}
+
+section!(
+    /// `[curriculum]`.
+    CurriculumSection {
+        /// How batches are spread over tasks.
+        sampler: SamplerKind = SamplerKind::Pyramid,
+        /// Pyramid: sigma of the first epoch; 0.1 if not given.
+        sigma_start: Option<f64> = None,
+        /// Pyramid: sigma of the last epoch; 1.0 if not given.
+        sigma_end: Option<f64> = None,
+        /// Pyramid: pairs of each task the prober looks at; 256 if not given.
+        probe_pairs: Option<usize> = None,
+        /// Directory of the embedder that probes and mines for the first epoch; the base model if not given.
+        prober: Option<PathBuf> = None,
+    }
+);
+
+section!(
+    /// `[negatives]`.
+    NegativesSection {
+        /// Hard negatives mined for each pair at the start of an epoch.
+        mined: usize = 0,
+        /// Most pairs of each task to mine for and among; all if not given.
+        pool: Option<usize> = None,
+    }
+);
+
+section!(
+    /// `[optimizer]`: AdamW.
+    OptimizerSection {
+        /// Rate at the end of the warm-up.
+        learning_rate: f64 = 3e-5,
+        /// Share of the weights, times the rate, taken off in each step.
+        weight_decay: f64 = 0.1,
+        /// Decay rates of the two moments.
+        betas: [f64; 2] = [0.9, 0.999],
+        /// Keeps the division from 0.
+        eps: f64 = 1e-8,
+        /// Longest gradient; longer ones are scaled down. 0: no bound.
+        clip_norm: f64 = 1.0,
+        /// How the rate falls.
+        schedule: Decay = Decay::Cosine,
+        /// Steps in which the rate rises from 0.
+        warmup_steps: usize = 0,
+    }
+);
+
+section!(
+    /// `[checkpoint]`.
+    CheckpointSection {
+        /// Steps from one to the next; there is always one at the end of an epoch.
+        every_steps: usize = 100,
+        /// How many are kept.
+        keep: usize = 3,
+    }
+);
+
+/// `[evaluation]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSection {
+    /// JSONL files of held-out pairs.
+    pub pairs: Vec<PathBuf>,
+    /// Steps from one to the next; there is always one at the end.
+    #[serde(default = "default_evaluation_steps")]
+    pub every_steps: usize,
+}
+
+section!(
+    /// `[log]`.
+    LogSection {
+        /// Whether to write event files for TensorBoard beside `log.jsonl`.
+        tensorboard: bool = true,
+    }
+);
+
+fn default_seed() -> u64 {
+    42
+}
+
+fn default_epochs() -> usize {
+    3
+}
+
+fn default_auto() -> String {
+    "auto".to_owned()
+}
+
+fn default_frames() -> usize {
+    8
+}
+
+fn default_tokens_per_frame() -> u64 {
+    200
+}
+
+fn default_max_length() -> usize {
+    8192
+}
+
+fn default_true() -> bool {
+    true
+}
+
+fn default_evaluation_steps() -> usize {
+    500
+}

@@ -1,0 +1,146 @@
+//! The trainable model as the loop uses it.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use ndarray::Array2;
+
+use super::batches::LoadedBatch;
+use super::config::{TrainConfig, Trained};
+use super::gather::GatherNegatives;
+use super::loss::{Contrast, InfoNce};
+use super::prober::{Prober, matrix};
+use super::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
+use crate::device::{DType, Device as DeviceChoice};
+use crate::embedder::{Embedder, EmbedderBuilder, Input};
+use crate::model::{AdapterLayout, LoraAdapter};
+use crate::video::Sampling;
+
+/// The parameters in f32, exactly as they are in training.
+const PARAMETERS_FILE: &str = "parameters.safetensors";
+/// The same for others to load: an adapter in PEFT's layout, or a checkpoint in Hugging Face's.
+const WEIGHTS_DIR: &str = "weights";
+/// Inputs that are embedded together without a graph, at the most.
+const EMBEDDED_TOGETHER: usize = 32;
+
+/// What a batch says about the model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct BatchNumbers {
+    pub(super) loss: f64,
+    pub(super) positive_score: f64,
+    pub(super) hardest_negative_gap: Option<f64>,
+}
+
+/// How inputs are read and where the model runs.
+pub(super) fn reading(directory: &Path, config: &TrainConfig) -> Result<EmbedderBuilder, TrainError> {
+    let device: DeviceChoice = config.model.device.parse().map_err(crate::embedder::EmbedError::from)?;
+    let dtype: DType = config.model.dtype.parse().map_err(crate::embedder::EmbedError::from)?;
+    Ok(Embedder::builder(directory)
+        .device(device)
+        .dtype(dtype)
+        .sampling(Sampling::Uniform { frames: config.model.frames })
+        .tokens_per_frame(config.model.tokens_per_frame)
+        .max_length(config.model.max_length))
+}
+
+impl TrainableModel {
+    /// The model of a run, at its start.
+    pub(super) fn of_run(directory: &Path, config: &TrainConfig) -> Result<Self, TrainError> {
+        let reading = reading(directory, config)?;
+        if config.train == Trained::Full {
+            return Self::load(reading, Trainable::Full { vision: false });
+        }
+        let section = config.lora.clone().unwrap_or_default();
+        let mut lora = LoraConfig {
+            r: section.r,
+            alpha: section.alpha,
+            dropout: section.dropout,
+            target_modules: section.target_modules,
+            seed: config.seed,
+        };
+        let Some(init) = &section.init else { return Self::load(reading, Trainable::Lora(lora)) };
+        let adapter = LoraAdapter::read(init)?;
+        let settings = adapter.settings();
+        (lora.r, lora.alpha) = (settings.r, settings.scale() * settings.r as f64);
+        lora.target_modules.clone_from(&settings.target_modules);
+        let model = Self::load(reading, Trainable::Lora(lora))?;
+        model.load_state(&adapter.tensors(AdapterLayout::default())).map_err(|error| {
+            TrainError::Checkpoint {
+                path: init.clone(),
+                reason: format!("{error}: was it trained for another model?"),
+            }
+        })?;
+        Ok(model)
+    }
+
+    /// Loss and gradients of a batch; `seed` is that of dropout.
+    pub(super) fn learn(
+        &self,
+        batch: &LoadedBatch<Prepared>,
+        loss: &InfoNce,
+        devices: &dyn GatherNegatives,
+        seed: u64,
+        config: &TrainConfig,
+    ) -> Result<(BatchNumbers, Gradients), TrainError> {
+        let memory = Memory {
+            checkpointing: config.batch.gradient_checkpointing,
+            max_tokens: Some(config.batch.chunk_tokens),
+        };
+        let parts = [&batch.queries, &batch.positives, &batch.negatives];
+        let items: Vec<&Prepared> = parts.into_iter().flatten().collect();
+        let rows = batch.queries.len();
+        let numbers = RefCell::new(None);
+        let (_, gradients) = self.gradients(&items, seed, memory, |embeddings| {
+            let rest = items.len() - 2 * rows;
+            let negatives = (rest > 0).then(|| embeddings.narrow(0, 2 * rows, rest)).transpose()?;
+            let contrast = Contrast {
+                queries: &embeddings.narrow(0, 0, rows)?,
+                positives: &embeddings.narrow(0, rows, rows)?,
+                negatives: negatives.as_ref(),
+            };
+            let result = loss.forward(contrast, devices)?;
+            numbers.replace(Some(BatchNumbers {
+                loss: f64::from(result.loss.to_scalar::<f32>()?),
+                positive_score: result.positive_score,
+                hardest_negative_gap: result.hardest_negative_gap,
+            }));
+            Ok(result.loss)
+        })?;
+        let numbers = numbers.into_inner().ok_or_else(|| TrainError::Shape("no loss".to_owned()))?;
+        Ok((numbers, gradients))
+    }
+
+    /// Writes the parameters twice: as they are, and for others to load.
+    pub(super) fn save_for_resumption(&self, directory: &Path, base_model: &str) -> Result<(), TrainError> {
+        let path = directory.join(PARAMETERS_FILE);
+        let state = self.state()?.into_iter().collect::<std::collections::HashMap<_, _>>();
+        candle_core::safetensors::save(&state, &path)
+            .map_err(|e| TrainError::Checkpoint { path, reason: e.to_string() })?;
+        self.save(&directory.join(WEIGHTS_DIR), Some(base_model))
+    }
+
+    /// Takes over the parameters of a checkpoint.
+    pub(super) fn restore(&self, directory: &Path) -> Result<(), TrainError> {
+        let path = directory.join(PARAMETERS_FILE);
+        let fault = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
+        let state = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| fault(e.to_string()))?;
+        self.load_state(&state.into_iter().collect()).map_err(|e| fault(e.to_string()))
+    }
+}
+
+impl Prober for TrainableModel {
+    fn embed(&self, inputs: &[Input], place: &dyn Fn(usize) -> String) -> Result<Array2<f32>, TrainError> {
+        let mut values = Vec::with_capacity(inputs.len() * self.dim());
+        for (number, chunk) in inputs.chunks(EMBEDDED_TOGETHER).enumerate() {
+            let prepare = |(i, input)| {
+                self.prepare(input).map_err(|e| TrainError::input(place(number * EMBEDDED_TOGETHER + i))(e))
+            };
+            let items = chunk.iter().enumerate().map(prepare).collect::<Result<Vec<_>, _>>()?;
+            let items: Vec<&Prepared> = items.iter().collect();
+            let embeddings: Tensor = Self::embed(self, &items, Mode::Evaluate)?;
+            values.extend(embeddings.flatten_all()?.to_vec1::<f32>()?);
+        }
+        matrix(inputs.len(), self.dim(), values)
+    }
+}

@@ -1,0 +1,197 @@
+//! The contrastive loss and its two masks.
+
+use candle_core::{D, DType, Result, Tensor};
+
+use super::TrainError;
+use super::gather::GatherNegatives;
+
+/// Two targets are duplicates if their cosine is within this of 1: an absolute and a relative tolerance of 1e-5, as
+/// `torch.isclose(.., atol=1e-5)` in the authors' code adds them up.
+const DUPLICATE_TOLERANCE: f64 = 2e-5;
+/// A target that scores above the positive by more than this is taken for a second right answer.
+const FALSE_NEGATIVE_MARGIN: f64 = 0.1;
+
+/// Symmetric InfoNCE with in-batch and hard negatives (arXiv 2510.27571, section 4, and the authors' code):
+/// `(1 - w) CE(query -> target) + w CE(target -> query)`.
+///
+/// Query `i` should find target `i` among all targets and all hard negatives of the batch, its own and the other
+/// queries'. Target `i` should find query `i` among the queries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InfoNce {
+    /// Cosines are divided by this. Default: 0.03.
+    pub temperature: f64,
+    /// The weight `w` of the direction from target to query, from 0 to 1. Default: 0.5.
+    pub direction_weight: f64,
+    /// Leaves targets out that are duplicates of the row's own. Default: on.
+    pub mask_duplicates: bool,
+    /// Leaves targets out that score above the row's own by more than 0.1. Default: on.
+    pub mask_false_negatives: bool,
+    /// Lengths of prefixes of the embedding that shall be embeddings of their own (Matryoshka, arXiv 2205.13147).
+    /// The loss is the mean over the full length and these. Default: none.
+    pub matryoshka_dims: Vec<usize>,
+}
+
+impl Default for InfoNce {
+    fn default() -> Self {
+        Self {
+            temperature: 0.03,
+            direction_weight: 0.5,
+            mask_duplicates: true,
+            mask_false_negatives: true,
+            matryoshka_dims: Vec::new(),
+        }
+    }
+}
+
+/// The embeddings of a batch on one device; rows are L2-normalised.
+#[derive(Debug, Clone, Copy)]
+pub struct Contrast<'a> {
+    /// (batch, dim).
+    pub queries: &'a Tensor,
+    /// (batch, dim): row `i` belongs to query `i`.
+    pub positives: &'a Tensor,
+    /// (negatives, dim): the hard negatives of all queries, as many of each as it has.
+    pub negatives: Option<&'a Tensor>,
+}
+
+/// The loss of a batch, and what it says about the model.
+#[derive(Debug, Clone)]
+pub struct BatchLoss {
+    /// The loss, a scalar of f32 that gradients flow back from.
+    pub loss: Tensor,
+    /// Mean cosine of queries and their positives.
+    pub positive_score: f64,
+    /// Mean distance of the positive's cosine above that of the best-scoring negative that no mask left out;
+    /// `None` without negatives.
+    pub hardest_negative_gap: Option<f64>,
+}
+
+impl InfoNce {
+    /// The loss of `batch`, together with what other devices have.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, an empty batch, a Matryoshka length beyond the dimension, and failing tensor
+    /// operations.
+    pub fn forward(
+        &self,
+        batch: Contrast<'_>,
+        devices: &dyn GatherNegatives,
+    ) -> std::result::Result<BatchLoss, TrainError> {
+        let dim = self.check(&batch)?;
+        let rows = |own: &Tensor| devices.gather(&own.to_dtype(DType::F32)?);
+        let queries = rows(batch.queries)?;
+        let positives = rows(batch.positives)?;
+        let targets = match batch.negatives {
+            Some(negatives) => Tensor::cat(&[&positives, &rows(negatives)?], 0)?,
+            None => positives,
+        };
+        let full = self.scores(&queries, &targets)?;
+        let mut loss = self.cross_entropy(&full)?;
+        for &prefix in &self.matryoshka_dims {
+            if prefix == 0 || prefix > dim {
+                return Err(TrainError::Shape(format!(
+                    "a Matryoshka dimension of {prefix}, but embeddings have {dim} values"
+                )));
+            }
+            let scores = self.scores(&shortened(&queries, prefix)?, &shortened(&targets, prefix)?)?;
+            loss = (loss + self.cross_entropy(&scores)?)?;
+        }
+        let loss = (loss / (1 + self.matryoshka_dims.len()) as f64)?;
+        let (positive_score, hardest_negative_gap) = full.statistics()?;
+        Ok(BatchLoss { loss, positive_score, hardest_negative_gap })
+    }
+
+    fn check(&self, batch: &Contrast<'_>) -> std::result::Result<usize, TrainError> {
+        let (rows, dim) = batch.queries.dims2()?;
+        let negatives = batch.negatives.map_or(Ok((0, dim)), Tensor::dims2)?;
+        if rows == 0 || batch.positives.dims2()? != (rows, dim) || negatives.1 != dim {
+            return Err(TrainError::Shape(format!(
+                "queries {:?}, positives {:?} and negatives {negatives:?} do not make a batch",
+                batch.queries.dims(),
+                batch.positives.dims(),
+            )));
+        }
+        Ok(dim)
+    }
+
+    /// Cosines with the masked ones at minus infinity.
+    fn scores(&self, queries: &Tensor, targets: &Tensor) -> Result<Scores> {
+        let (rows, columns) = (queries.dim(0)?, targets.dim(0)?);
+        let device = queries.device();
+        let cosines = queries.matmul(&targets.t()?)?;
+        let own: Vec<u32> = (0..rows as u32).collect();
+        let positive = cosines.gather(&Tensor::from_vec(own, (rows, 1), device)?, 1)?;
+
+        let others = (0..rows * columns).map(|i| u8::from(i % columns != i / columns)).collect();
+        let others = Tensor::from_vec::<_, u8>(others, (rows, columns), device)?;
+        let nothing = others.zeros_like()?;
+        let detached = cosines.detach();
+        let mut masked = nothing.clone();
+        if self.mask_duplicates {
+            let likeness = targets.narrow(0, 0, rows)?.detach().matmul(&targets.detach().t()?)?;
+            let duplicates = (likeness - 1.0)?.abs()?.le(DUPLICATE_TOLERANCE)?;
+            masked = duplicates.where_cond(&others, &nothing)?;
+        }
+        if self.mask_false_negatives {
+            let above = detached.broadcast_gt(&(positive.detach() + FALSE_NEGATIVE_MARGIN)?)?;
+            masked = above.where_cond(&above, &masked)?;
+        }
+        let never = Tensor::full(f32::NEG_INFINITY, (rows, columns), device)?;
+        let cosines = masked.where_cond(&never, &cosines)?;
+        Ok(Scores { cosines, positive, others })
+    }
+
+    fn cross_entropy(&self, scores: &Scores) -> Result<Tensor> {
+        let rows = scores.positive.dim(0)?;
+        let logits = (&scores.cosines / self.temperature)?;
+        let right = (&scores.positive / self.temperature)?.squeeze(1)?;
+        let forward = (log_sum_exp(&logits)? - &right)?.mean_all()?;
+        let backward = (log_sum_exp(&logits.narrow(1, 0, rows)?.t()?)? - &right)?.mean_all()?;
+        (forward * (1.0 - self.direction_weight))? + (backward * self.direction_weight)?
+    }
+}
+
+/// The cosines of a batch.
+struct Scores {
+    /// (batch, targets), masked.
+    cosines: Tensor,
+    /// (batch, 1): each query's with its own positive.
+    positive: Tensor,
+    /// (batch, targets), u8: 0 where the target is the query's own positive, else 1.
+    others: Tensor,
+}
+
+impl Scores {
+    fn statistics(&self) -> Result<(f64, Option<f64>)> {
+        let positive = self.positive.detach().squeeze(1)?.to_vec1::<f32>()?;
+        let never = Tensor::full(f32::NEG_INFINITY, self.cosines.shape(), self.cosines.device())?;
+        let negatives = self.others.where_cond(&self.cosines.detach(), &never)?;
+        let hardest = negatives.max(D::Minus1)?.to_vec1::<f32>()?;
+        let gaps: Vec<f64> = positive
+            .iter()
+            .zip(&hardest)
+            .filter(|(_, hardest)| **hardest > f32::NEG_INFINITY)
+            .map(|(positive, hardest)| f64::from(*positive) - f64::from(*hardest))
+            .collect();
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let positive: Vec<f64> = positive.into_iter().map(f64::from).collect();
+        Ok((mean(&positive), (!gaps.is_empty()).then(|| mean(&gaps))))
+    }
+}
+
+/// Over the last dimension. The largest value only shifts the sum into range: it takes no part in the gradient,
+/// whose shares for it cancel.
+fn log_sum_exp(logits: &Tensor) -> Result<Tensor> {
+    let largest = logits.detach().max_keepdim(D::Minus1)?;
+    let sum = logits.broadcast_sub(&largest)?.exp()?.sum(D::Minus1)?;
+    sum.log()? + largest.squeeze(D::Minus1)?
+}
+
+/// The first `length` values of each row, L2-normalised.
+fn shortened(rows: &Tensor, length: usize) -> Result<Tensor> {
+    let prefix = rows.narrow(1, 0, length)?;
+    prefix.broadcast_div(&prefix.sqr()?.sum_keepdim(1)?.sqrt()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use candle_core::Device;
+
+use super::*;
+
+const CONFIG: AdamWConfig = AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.2 };
+const GRADIENTS: [[f32; 3]; 3] = [[0.1, -0.2, 0.3], [3.0, 0.0, -0.5], [-1e-4, 1.0, 0.25]];
+const RATES: [f64; 3] = [0.1, 0.05, 0.02];
+
+fn optimizer(values: &[f32]) -> AdamW {
+    let var = Var::new(values, &Device::Cpu).unwrap();
+    AdamW::new(&Parameters::from([("w".to_owned(), var)]), CONFIG).unwrap()
+}
+
+fn gradients(step: usize) -> Gradients {
+    let mut gradients = Gradients::default();
+    gradients.add("w", &Tensor::new(&GRADIENTS[step], &Device::Cpu).unwrap()).unwrap();
+    gradients
+}
+
+fn values(optimizer: &AdamW) -> Vec<f32> {
+    optimizer.slots[0].var.to_vec1().unwrap()
+}
+
+/// `torch.optim.AdamW([p], betas=(0.9, 0.99), weight_decay=0.2)` with `clip_grad_norm_([p], 1.0)` before each step.
+#[test]
+fn steps_are_torchs() {
+    let expected = [
+        [0.39, -0.88, 1.86],
+        [0.345_794_38, -0.837_621_03, 1.829_896_1],
+        [0.331_921_55, -0.844_651_46, 1.812_277_2],
+    ];
+    let norms = [0.374_165_74, 3.041_381_4, 1.030_776_4];
+    let mut optimizer = optimizer(&[0.5, -1.0, 2.0]);
+    for step in 0..3 {
+        let mut gradients = gradients(step);
+        let norm = clip(&mut gradients, 1.0).unwrap();
+        assert!((norm - norms[step]).abs() < 1e-5, "{norm}");
+        optimizer.step(&gradients, RATES[step]).unwrap();
+        for (got, expected) in values(&optimizer).into_iter().zip(expected[step]) {
+            assert!((got - expected).abs() < 1e-6, "step {step}: {got} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_restored_state_goes_on_bit_for_bit() {
+    let mut straight = optimizer(&[0.5, -1.0, 2.0]);
+    straight.step(&gradients(0), RATES[0]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("optimizer.safetensors");
+    candle_core::safetensors::save(&straight.state(), &path).unwrap();
+    let (saved, steps) = (values(&straight), straight.steps());
+    straight.step(&gradients(1), RATES[1]).unwrap();
+
+    let mut resumed = optimizer(&saved);
+    let state = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    resumed.restore(&state, steps).unwrap();
+    resumed.step(&gradients(1), RATES[1]).unwrap();
+    assert_eq!(values(&resumed), values(&straight));
+
+    let mut lacking = state.clone();
+    lacking.remove("exp_avg_sq.w");
+    assert!(resumed.restore(&lacking, steps).unwrap_err().to_string().contains("exp_avg_sq.w"));
+}
+
+#[test]
+fn gradients_accumulate_and_only_long_ones_are_clipped() {
+    let mut sum = gradients(0);
+    sum.accumulate(&gradients(2)).unwrap();
+    sum.scale(0.5).unwrap();
+    let got: Vec<f32> = sum.get("w").unwrap().to_vec1().unwrap();
+    assert!(got.iter().zip([0.04995, 0.4, 0.275]).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?}");
+    let norm = clip(&mut sum, 1.0).unwrap();
+    assert_eq!(sum.norm().unwrap(), norm);
+    clip(&mut sum, 0.1).unwrap();
+    assert!((sum.norm().unwrap() - 0.1).abs() < 1e-5);
+}
+
+#[test]
+fn a_parameter_without_a_gradient_stays() {
+    let mut optimizer = optimizer(&[0.5, -1.0, 2.0]);
+    optimizer.step(&Gradients::default(), 0.1).unwrap();
+    assert_eq!(values(&optimizer), [0.5, -1.0, 2.0]);
+}

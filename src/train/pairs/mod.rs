@@ -1,0 +1,162 @@
+//! Training pairs as JSON lines.
+//!
+//! ```json
+//! {"task": "t2v", "source": "holiday", "query": {"content": [{"type": "text", "text": "a dog runs"}]},
+//!  "positive": {"content": [{"type": "video", "video": "dog.mp4", "nframes": 8}]},
+//!  "negatives": [{"content": [{"type": "video", "video": "cat.mp4"}]}]}
+//! ```
+//!
+//! Query, positive and negatives are inputs as `gve embed --input` takes them, instruction included.
+
+mod index;
+mod shuffle;
+mod task;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::embedder::{ImageSource, Input, InputJson, Part};
+
+pub use index::{Extent, PairIndex, TaskPairs};
+pub use shuffle::{Cursor, Shuffled};
+pub use task::{Task, UnknownTask};
+
+/// A query and what it should find.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// The modalities of query and target.
+    pub task: Task,
+    /// Where the pair came from, for people.
+    pub source: Option<String>,
+    /// What is asked.
+    pub query: Input,
+    /// What should be found.
+    pub positive: Input,
+    /// What is close and wrong; may be empty.
+    pub negatives: Vec<Input>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PairJson {
+    task: String,
+    #[serde(default)]
+    source: Option<String>,
+    query: InputJson,
+    positive: InputJson,
+    #[serde(default)]
+    negatives: Vec<InputJson>,
+}
+
+impl Pair {
+    /// Reads one JSON line, whose relative paths are relative to `base`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong: no JSON, an unknown key, an unknown task, an input that is none or whose
+    /// modalities are not the task's.
+    pub fn from_json(line: &str, base: &Path) -> Result<Self, String> {
+        // The place inside of the line would read as a line of the file.
+        let json: PairJson = serde_json::from_str(line).map_err(|e| {
+            format!("not a training pair: {}", e.to_string().replace("line 1 column", "column"))
+        })?;
+        let read = |name: &str, input: InputJson| match input.into_input(base) {
+            Ok((_, input)) => Ok(input),
+            Err(error) => Err(format!("`{name}`: {error}")),
+        };
+        let task: Task = json.task.parse().map_err(|e: UnknownTask| e.to_string())?;
+        let query = read("query", json.query)?;
+        let positive = read("positive", json.positive)?;
+        let names: Vec<String> = (0..json.negatives.len()).map(|i| format!("negatives[{i}]")).collect();
+        let negatives: Vec<Input> = names
+            .iter()
+            .zip(json.negatives)
+            .map(|(name, input)| read(name, input))
+            .collect::<Result<_, _>>()?;
+        let targets: Vec<(&str, &Input)> = std::iter::once(("positive", &positive))
+            .chain(names.iter().map(String::as_str).zip(&negatives))
+            .collect();
+        task.check(&query, &targets)?;
+        Ok(Self { task, source: json.source, query, positive, negatives })
+    }
+
+    /// All files the pair names.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.query, &self.positive].into_iter().chain(&self.negatives).flat_map(files)
+    }
+}
+
+fn files(input: &Input) -> impl Iterator<Item = &PathBuf> {
+    input.parts.iter().flat_map(|part| {
+        let sources: &[ImageSource] = match part {
+            Part::Image(image) => std::slice::from_ref(&image.source),
+            Part::Frames(frames) => &frames.frames,
+            Part::Text(_) | Part::Video(_) => &[],
+        };
+        let video = if let Part::Video(video) = part { Some(&video.path) } else { None };
+        let images = sources.iter().filter_map(|source| match source {
+            ImageSource::Path(path) => Some(path),
+            ImageSource::Memory(_) => None,
+        });
+        images.chain(video)
+    })
+}
+
+/// A number that is equal for inputs of equal content and instruction. Made for comparing within one run: two
+/// different inputs may share it once in 2^64.
+pub fn content_key(input: &Input) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // The content is nested enums of paths, numbers and pixels; their debug form tells all of them apart.
+    format!("{input:?}").hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{"content": [{"type": "text", "text": "a dog"}]}"#;
+    const VIDEO: &str = r#"{"content": [{"type": "video", "video": "dog.mp4", "nframes": 4}]}"#;
+
+    #[test]
+    fn a_pair_is_read_with_its_paths() {
+        let line = format!(
+            r#"{{"task": "t2v", "source": "s", "query": {TEXT}, "positive": {VIDEO}, "negatives": [{VIDEO},
+            {{"content": [{{"type": "video", "frames": ["a.png", "/b.png"], "fps": 1}}], "instruction": "i"}}]}}"#
+        );
+        let pair = Pair::from_json(&line, Path::new("/data")).unwrap();
+        assert_eq!((pair.task.to_string().as_str(), pair.source.as_deref()), ("t2v", Some("s")));
+        assert_eq!(pair.query, Input::text("a dog"));
+        assert_eq!(pair.negatives[1].instruction.as_deref(), Some("i"));
+        let files: Vec<_> = pair.files().map(|p| p.to_str().unwrap()).collect();
+        assert_eq!(files, ["/data/dog.mp4", "/data/dog.mp4", "/data/a.png", "/b.png"]);
+        assert_eq!(content_key(&pair.positive), content_key(&pair.negatives[0]));
+        assert_ne!(content_key(&pair.positive), content_key(&pair.negatives[1]));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("{".to_owned(), "not a training pair"),
+            (format!(r#"{{"task": "t2v", "query": {TEXT}}}"#), "`positive`"),
+            (format!(r#"{{"task": "t2v", "query": {TEXT}, "positive": {VIDEO}, "extra": 1}}"#), "`extra`"),
+            (format!(r#"{{"task": "t2x", "query": {TEXT}, "positive": {VIDEO}}}"#), "unknown task `t2x`"),
+            (format!(r#"{{"task": "v2v", "query": {TEXT}, "positive": {VIDEO}}}"#), "`query` to hold video"),
+            (
+                format!(r#"{{"task": "t2v", "query": {{"content": []}}, "positive": {VIDEO}}}"#),
+                "`query`: `content`",
+            ),
+            (
+                format!(r#"{{"task": "t2v", "query": {TEXT}, "positive": {VIDEO}, "negatives": [{TEXT}]}}"#),
+                "`negatives[0]` to hold video, it holds text",
+            ),
+            (format!(r#"{{"task": "t2t", "query": {TEXT}, "positive": {{"contents": []}}}}"#), "`contents`"),
+        ];
+        for (line, named) in cases {
+            let message = Pair::from_json(&line, Path::new("")).unwrap_err();
+            assert!(message.contains(named), "{line}: {message}");
+            assert!(!message.contains('\n'));
+        }
+    }
+}

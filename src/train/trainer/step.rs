@@ -1,0 +1,157 @@
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use super::super::batches::LoadedBatch;
+use super::super::checkpoint::{Checkpoint, RunState};
+use super::super::config::TrainConfig;
+use super::super::evaluation::evaluate;
+use super::super::gather::SingleProcess;
+use super::super::log::{Entry, RunLog};
+use super::super::negatives::HardNegatives;
+use super::super::optimizer::{AdamW, clip};
+use super::super::pairs::PairIndex;
+use super::super::random::Random;
+use super::super::schedule::Schedule;
+use super::super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
+use super::{DROPOUT_STREAM, TrainEvent, by_task};
+
+/// What the steps of an epoch read and move.
+pub(super) struct Progress<'a> {
+    pub(super) config: &'a TrainConfig,
+    pub(super) index: &'a PairIndex,
+    pub(super) held_out: Option<&'a PairIndex>,
+    pub(super) model: &'a TrainableModel,
+    pub(super) optimizer: &'a mut AdamW,
+    pub(super) schedule: Schedule,
+    pub(super) state: &'a mut RunState,
+    pub(super) negatives: &'a [HardNegatives],
+    pub(super) log: &'a mut RunLog,
+    pub(super) watch: &'a mut dyn FnMut(TrainEvent<'_>),
+    /// A query of the last batch, and what batch that was.
+    pub(super) sample: Option<(Prepared, String)>,
+}
+
+/// Sums over the batches of a step.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    positive_score: f64,
+    gaps: Vec<f64>,
+    pairs: usize,
+    tasks: Vec<String>,
+}
+
+impl Progress<'_> {
+    /// One step of the optimiser.
+    pub(super) fn step(
+        &mut self,
+        batches: &Receiver<Result<LoadedBatch<Prepared>, TrainError>>,
+    ) -> Result<(), TrainError> {
+        let start = Instant::now();
+        let step = self.state.step;
+        let count = self.config.batch.accumulate;
+        let loss = self.config.info_nce();
+        let mut gradients = Gradients::default();
+        let mut sums = Sums::default();
+        for number in 0..count {
+            // The loading thread only ends early with an error.
+            let batch = batches.recv().map_err(|e| TrainError::Shape(format!("no batch: {e}")))??;
+            let task = self.index.tasks()[batch.task].task().to_string();
+            let seed =
+                Random::derived(self.config.seed, &[DROPOUT_STREAM, step as u64, number as u64]).next_u64();
+            let (result, of_batch) = self.model.learn(&batch, &loss, &SingleProcess, seed, self.config)?;
+            let name = format!("a batch of {task} from {}", batch.place);
+            self.require_finite("loss", result.loss, step + 1, &name)?;
+            gradients.accumulate(&of_batch)?;
+            sums.loss += result.loss;
+            sums.positive_score += result.positive_score;
+            sums.gaps.extend(result.hardest_negative_gap);
+            sums.pairs += batch.queries.len();
+            sums.tasks.push(task);
+            self.sample = batch.queries.into_iter().next().map(|query| (query, name));
+            let (curriculum, cursors) = batch.after;
+            self.state.curriculum = Some(curriculum);
+            self.state.cursors = cursors;
+        }
+        if count > 1 {
+            gradients.scale(1.0 / count as f64)?;
+        }
+        let clip_norm = self.config.optimizer.clip_norm;
+        let gradient_norm =
+            if clip_norm > 0.0 { clip(&mut gradients, clip_norm)? } else { gradients.norm()? };
+        let name = self.sample.as_ref().map(|(_, name)| name.clone()).unwrap_or_default();
+        self.require_finite("gradient norm", gradient_norm, step + 1, &name)?;
+        let learning_rate = self.schedule.at(step);
+        self.optimizer.step(&gradients, learning_rate)?;
+        self.state.optimizer_steps = self.optimizer.steps();
+        self.state.step += 1;
+        let shares = self.state.curriculum.as_ref().map(|c| c.shares()).unwrap_or_default();
+        self.record(&Entry::Step {
+            step: self.state.step,
+            epoch: self.state.epoch,
+            tasks: sums.tasks,
+            loss: sums.loss / count as f64,
+            positive_score: sums.positive_score / count as f64,
+            hardest_negative_gap: (!sums.gaps.is_empty())
+                .then(|| sums.gaps.iter().sum::<f64>() / sums.gaps.len() as f64),
+            learning_rate,
+            gradient_norm,
+            task_shares: by_task(self.index.tasks(), &shares),
+            pairs_per_second: sums.pairs as f64 / start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn require_finite(
+        &self,
+        what: &'static str,
+        value: f64,
+        step: usize,
+        batch: &str,
+    ) -> Result<(), TrainError> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        let last = match Checkpoint::all(&self.config.checkpoints())?.pop() {
+            Some(last) => format!("the last good checkpoint is {}", last.directory.display()),
+            None => "there is no checkpoint yet".to_owned(),
+        };
+        Err(TrainError::NotFinite { step, batch: batch.to_owned(), what, value, last })
+    }
+
+    /// Scores the held-out pairs at the steps that are set for it, and behind the last.
+    pub(super) fn evaluate_if_due(&mut self) -> Result<(), TrainError> {
+        let (Some(section), Some(held_out)) = (&self.config.evaluation, self.held_out) else { return Ok(()) };
+        let step = self.state.step;
+        if !step.is_multiple_of(section.every_steps) && step != self.schedule.total_steps {
+            return Ok(());
+        }
+        (self.watch)(TrainEvent::Preparing("evaluating"));
+        let recall = evaluate(self.model, held_out)?;
+        self.record(&Entry::Evaluation { step, recall })
+    }
+
+    /// Writes a checkpoint of the present state, unless the last step has ruined the model: a checkpoint that is there is a
+    /// good one.
+    pub(super) fn save(&mut self) -> Result<PathBuf, TrainError> {
+        if let Some((query, batch)) = &self.sample {
+            let embedding = self.model.embed(&[query], Mode::Evaluate)?.flatten_all()?.to_vec1::<f32>()?;
+            let sum = embedding.into_iter().map(f64::from).sum();
+            self.require_finite("embedding after it", sum, self.state.step, batch)?;
+        }
+        let (folder, keep) = (self.config.checkpoints(), self.config.checkpoint.keep);
+        let base_model = &self.config.model.path;
+        let weights = |directory: &Path| self.model.save_for_resumption(directory, base_model);
+        let saved =
+            Checkpoint::write(&folder, self.state, &self.optimizer.state(), self.negatives, keep, weights)?;
+        (self.watch)(TrainEvent::Saved(&saved.directory));
+        Ok(saved.directory)
+    }
+
+    fn record(&mut self, entry: &Entry) -> Result<(), TrainError> {
+        self.log.write(entry)?;
+        self.state.log_bytes = self.log.bytes();
+        (self.watch)(TrainEvent::Logged(entry));
+        Ok(())
+    }
+}
