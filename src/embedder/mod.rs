@@ -119,7 +119,7 @@ impl Embedder {
 
     /// Longest input in tokens; text beyond it is cut off.
     pub fn max_length(&self) -> usize {
-        self.inner.preprocessor.prompt_config().max_length
+        self.inner.preparer.preprocessor.prompt_config().max_length
     }
 
     /// Where the model runs.
@@ -134,8 +134,8 @@ impl Embedder {
 
     /// How video files are opened.
     #[cfg(feature = "video")]
-    pub fn video_options(&self) -> VideoOptions {
-        self.inner.video
+    pub fn video_options(&self) -> crate::video::VideoOptions {
+        self.inner.preparer.video
     }
 
     /// Embeds one input.
