@@ -19,10 +19,15 @@ pub struct ModelEncoder {
 }
 
 impl ModelEncoder {
-    /// An encoder around `embedder`, whose weights are `revision` of `name`.
+    /// An encoder around `embedder`, whose weights are `revision` of `name`. An adapter that is folded into them adds its
+    /// fingerprint to the revision, so that results and cached embeddings of the two are kept apart.
     pub fn new(embedder: Embedder, name: impl Into<String>, revision: impl Into<String>) -> Self {
         let settings = settings(&embedder);
-        let info = EncoderInfo { name: name.into(), revision: revision.into(), settings, cacheable: true };
+        let mut revision = revision.into();
+        if let Some(adapter) = embedder.adapter() {
+            revision = format!("{revision}+{}", adapter.fingerprint);
+        }
+        let info = EncoderInfo { name: name.into(), revision, settings, cacheable: true };
         Self { embedder, info, on_warning: None }
     }
 

@@ -115,6 +115,18 @@ fn server(video: VideoTransport) -> ServerEncoder {
 }
 
 #[test]
+fn an_adapter_makes_another_revision() {
+    let adapted = Embedder::builder(golden("tiny-a/model"))
+        .device(Device::Cpu)
+        .adapter(golden("tiny-a/train/adapter_final"))
+        .build()
+        .unwrap();
+    let adapted = ModelEncoder::new(adapted, "acme/tiny", "r1");
+    assert!(adapted.info().revision.starts_with("r1+"), "{:?}", adapted.info());
+    assert_ne!(adapted.info().revision, model().info().revision);
+}
+
+#[test]
 fn the_model() {
     let model = model();
     assert_conforms(&model, "nowhere/missing.png");
