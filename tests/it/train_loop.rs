@@ -312,20 +312,21 @@ fn bad_input_is_one_clear_line() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_ends_the_run_and_names_the_last_checkpoint() {
+fn a_step_that_ruins_the_model_ends_the_run_and_leaves_the_last_good_checkpoint() {
     let bench = Bench::new();
-    let wild = [
-        ("optimizer.learning_rate", "1e30"),
-        ("checkpoint.every_steps", "1"),
-        ("optimizer.weight_decay", "0.0"),
-    ];
-    let output = run(&bench.config("wild", &wild), &[]);
-    assert_refused(
-        &output,
-        &["step ", "pairs.jsonl:", "lower the learning rate", "checkpoints/step-0000000"],
-    );
-    let kept = bench.checkpoints("wild");
-    assert!(stderr(&output).contains(kept.last().unwrap()), "{}", stderr(&output));
+    let wild = [("optimizer.learning_rate", "1e30"), ("optimizer.weight_decay", "0.0")];
+    // The first step has a rate of 0, the second ruins the model, the third sees it, or the checkpoint before.
+    for (name, every, what) in
+        [("loss", "1000", "loss is NaN"), ("checkpoint", "1", "embedding after it is NaN")]
+    {
+        let config = bench.config(name, &[&wild[..], &[("checkpoint.every_steps", every)]].concat());
+        let output = run(&config, &[]);
+        assert_refused(&output, &["a batch of ", "pairs.jsonl:", what, "lower the learning rate"]);
+        let kept = if every == "1" { vec!["step-00000001"] } else { vec![] };
+        assert_eq!(bench.checkpoints(name), kept);
+        let last = kept.last().copied().unwrap_or("there is no checkpoint yet");
+        assert!(stderr(&output).contains(last), "{}", stderr(&output));
+    }
 }
 
 #[test]
