@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use candle_core::{DType, Device, Tensor};
 use gve::model::{AdapterLayout, LoraAdapter, ModelError, Qwen25Vl, merge_adapter};
 use gve::train::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use gve::{Embedder, Input};
@@ -143,6 +141,10 @@ fn first_gradients_equal_the_reference() {
 #[cfg(feature = "video")]
 #[test]
 fn the_trajectory_ends_where_the_reference_ended() {
+    use candle_core::Var;
+    use candle_core::backprop::GradStore;
+    use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+
     for fixture in fixture_dirs() {
         let record = record(&fixture);
         let model = at_the_start(&fixture, lora(&record));
