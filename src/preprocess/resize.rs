@@ -70,7 +70,7 @@ trait Arithmetic {
         + From<u8>;
     /// A value between the passes.
     type Kept: Copy + Default + Send + Sync + Into<Self::Sum>;
-    fn weight(weight: f64) -> Self::Sum;
+    fn taps(from: u32, to: u32) -> Vec<Taps<Self::Sum>>;
     fn keep(sum: Self::Sum) -> Self::Kept;
     fn level(sum: Self::Sum) -> u8;
 }
@@ -84,8 +84,11 @@ impl Arithmetic for Fixed {
     type Sum = i32;
     type Kept = u8;
 
-    fn weight(weight: f64) -> i32 {
-        (weight * f64::from(1 << FRACTION_BITS)).round() as i32
+    fn taps(from: u32, to: u32) -> Vec<Taps<i32>> {
+        let fixed = |weight: &f64| (weight * f64::from(1 << FRACTION_BITS)).round() as i32;
+        exact_taps(from, to)
+            .map(|taps| Taps { first: taps.first, weights: taps.weights.iter().map(fixed).collect() })
+            .collect()
     }
 
     fn keep(sum: i32) -> u8 {
@@ -104,8 +107,8 @@ impl Arithmetic for Float {
     type Sum = f32;
     type Kept = f32;
 
-    fn weight(weight: f64) -> f32 {
-        weight as f32
+    fn taps(from: u32, to: u32) -> Vec<Taps<f32>> {
+        torch_taps(from, to).collect()
     }
 
     fn keep(sum: f32) -> f32 {
@@ -127,8 +130,8 @@ fn passes<A: Arithmetic>(
     target: &mut [u8],
 ) {
     let (source_row, row) = (from.width as usize * CHANNELS, to.width as usize * CHANNELS);
-    let columns = taps::<A>(from.width, to.width);
-    let rows = taps::<A>(from.height, to.height);
+    let columns = A::taps(from.width, to.width);
+    let rows = A::taps(from.height, to.height);
     kept.resize(from.height as usize * row, A::Kept::default());
     kept.par_chunks_mut(row).zip(rgb.par_chunks(source_row)).for_each(|(out, source)| {
         for (pixel, taps) in out.chunks_exact_mut(CHANNELS).zip(&columns) {
@@ -165,22 +168,40 @@ struct Taps<T> {
     weights: Vec<T>,
 }
 
-/// The taps of every target pixel along one side.
-fn taps<A: Arithmetic>(from: u32, to: u32) -> Vec<Taps<A::Sum>> {
+/// The taps of every target pixel along one side, by exact weights.
+fn exact_taps(from: u32, to: u32) -> impl Iterator<Item = Taps<f64>> {
     let scale = f64::from(from) / f64::from(to);
     let stretch = scale.max(1.0);
     let reach = SUPPORT * stretch;
-    (0..to)
-        .map(|target| {
-            let center = (f64::from(target) + 0.5) * scale;
-            let first = (center - reach + 0.5).max(0.0) as u32;
-            let end = ((center + reach + 0.5) as u32).min(from);
-            let weights: Vec<f64> =
-                (first..end).map(|x| cubic((f64::from(x) - center + 0.5) / stretch)).collect();
-            let total: f64 = weights.iter().sum();
-            Taps { first: first as usize, weights: weights.iter().map(|w| A::weight(w / total)).collect() }
-        })
-        .collect()
+    (0..to).map(move |target| {
+        let center = (f64::from(target) + 0.5) * scale;
+        let first = (center - reach + 0.5).max(0.0) as u32;
+        let end = ((center + reach + 0.5) as u32).min(from);
+        let weights: Vec<f64> =
+            (first..end).map(|x| cubic((f64::from(x) - center + 0.5) / stretch)).collect();
+        let total: f64 = weights.iter().sum();
+        Taps { first: first as usize, weights: weights.iter().map(|w| w / total).collect() }
+    })
+}
+
+/// The taps of every target pixel along one side, by weights that are rounded wherever `_upsample_bicubic2d_aa` of PyTorch
+/// rounds them on a processor with fused multiply-add. They lie up to 4e-6 from the exact ones, which changes the level of
+/// one value in ten thousand.
+fn torch_taps(from: u32, to: u32) -> impl Iterator<Item = Taps<f32>> {
+    let scale = from as f32 / to as f32;
+    let (reach, inverse) = if scale >= 1.0 { (2.0 * scale, 1.0 / scale) } else { (2.0, 1.0) };
+    (0..to).map(move |target| {
+        let center = (f64::from(scale) * (f64::from(target) + 0.5)) as f32;
+        let first = (f64::from(center) - f64::from(reach) + 0.5).max(0.0) as u32;
+        let end = ((f64::from(center) + f64::from(reach) + 0.5) as u32).min(from);
+        let offset = first as f32 - center;
+        let mut weights: Vec<f32> = (0..end - first)
+            .map(|x| cubic_fused(((f64::from(x as f32 + offset) + 0.5) * f64::from(inverse)) as f32))
+            .collect();
+        let total: f32 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= total);
+        Taps { first: first as usize, weights }
+    })
 }
 
 /// Cubic convolution with a = -0.5 (Keys, 1981).
@@ -191,6 +212,19 @@ fn cubic(x: f64) -> f64 {
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
     } else if x < 2.0 {
         (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+/// As [`cubic`] in f32, each multiplication fused with the addition behind it.
+fn cubic_fused(x: f32) -> f32 {
+    const A: f32 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0).mul_add(x, -(A + 3.0)) * x).mul_add(x, 1.0)
+    } else if x < 2.0 {
+        A.mul_add(x, -5.0 * A).mul_add(x, 8.0 * A).mul_add(x, -4.0 * A)
     } else {
         0.0
     }

@@ -204,11 +204,11 @@ fn video_pixels_equal_the_reference() {
     }
 }
 
-#[test]
-fn resizing_equals_pillow() {
-    let bytes = std::fs::read(golden_dir().join("resize.safetensors")).unwrap();
+/// Resizes the pictures of a fixture, every value as the fixture has it. Gives their number.
+fn assert_resizes(fixture: &str, rounding: Rounding) -> usize {
+    let bytes = std::fs::read(golden_dir().join(fixture)).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let mut resizer = BicubicResizer::new(Rounding::EachPass);
+    let mut resizer = BicubicResizer::new(rounding);
     let (mut target, mut count) = (Vec::new(), 0);
     while let Ok(source) = file.tensor(&format!("source.{count:02}")) {
         let expected = file.tensor(&format!("resized.{count:02}")).unwrap();
@@ -217,7 +217,17 @@ fn resizing_equals_pillow() {
         assert_eq!(target, expected.data(), "picture {count}");
         count += 1;
     }
-    assert_eq!(count, 24);
+    count
+}
+
+#[test]
+fn images_are_resized_as_pillow_does() {
+    assert_eq!(assert_resizes("resize.safetensors", Rounding::EachPass), 24);
+}
+
+#[test]
+fn frames_are_resized_as_torch_does() {
+    assert_eq!(assert_resizes("resize_frames.safetensors", Rounding::Once), 5);
 }
 
 #[test]

@@ -421,12 +421,10 @@ fn the_trajectory_is_the_references() {
                     Ok(loss.forward(batch, &SingleProcess)?.loss)
                 })
                 .unwrap();
-            // Our resized frames are one level off in a few pixels (see `preprocess`), which six steps make more of.
-            let tolerance = if step + 1 < steps.len() { 1e-3 } else { 1.5e-3 };
             let close = |got: f64, key: &str| {
                 let off = got / expected[key].as_f64().unwrap() - 1.0;
                 println!("step {step}: {key} {got}, relative difference {off:e}");
-                assert!(off.abs() < tolerance, "step {step}: {key} is {got}, expected {}", expected[key]);
+                assert!(off.abs() < 1e-3, "step {step}: {key} is {got}, expected {}", expected[key]);
             };
             close(f64::from(got), "loss");
             close(gradients.norm().unwrap(), "grad_norm");
