@@ -198,7 +198,7 @@ fn video_pixels_equal_the_reference() {
             let expected = numbers(&tensors["pixel_values_videos"].1, f32::from_le_bytes);
             let (largest, mean, levels) = difference(config, &patches.pixel_values, &expected);
             eprintln!("{name}: largest difference {largest} ({levels:.2} levels), mean {mean}");
-            assert!(levels < 2.2 && mean < 5e-3, "{name}: largest {largest}, mean {mean}");
+            assert!(levels < 1.1 && mean < 1e-4, "{name}: largest {largest}, mean {mean}");
         }
         assert!(with_frames > 0);
     }
