@@ -7,6 +7,7 @@
 mod assemble;
 mod beir;
 mod check;
+mod frame_cache;
 mod locate;
 mod media;
 mod records;

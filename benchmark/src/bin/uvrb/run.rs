@@ -136,7 +136,8 @@ impl Job<'_> {
     /// Evaluates one data set and writes its files. Gives the number of inputs that failed.
     fn run(&self, spec: &DatasetSpec) -> Result<usize> {
         let options = LoadOptions { frame_cache_fps: self.arguments.frame_cache_fps };
-        let dataset = dataset::load(spec, &self.arguments.data, &options)?;
+        let mut dataset = dataset::load(spec, &self.arguments.data, &options)?;
+        dataset.sample_cached_frames(&self.arguments.source.sampling()?)?;
         let limit = self.arguments.limit.map(|limit| Subsample { limit, seed: self.arguments.seed });
         let part = limit.and_then(|limit| subsample(&dataset, limit));
         let options = EvaluateOptions {

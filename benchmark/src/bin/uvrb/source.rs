@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use gve::Sampling;
 use uvrb::encoder::{
     CachedEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder,
     ServerEncoder, ServerOptions, VideoTransport, checkpoint_revision,
@@ -86,6 +87,11 @@ impl SourceOptions {
         }
         let directory = self.cache.clone().unwrap_or_else(|| out.join(".cache"));
         Ok(Box::new(CachedEncoder::new(encoder, directory)))
+    }
+
+    /// Which frames of a video are looked at.
+    pub(crate) fn sampling(&self) -> Result<Sampling> {
+        self.sampling.sampling()
     }
 
     pub(crate) fn quiet(&self) -> bool {
