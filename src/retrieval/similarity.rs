@@ -112,11 +112,13 @@ const MAX_QUERIES_WITHOUT_PACKING: usize = 128;
 
 fn gemm_tile(queries: &ArrayView2<'_, f32>, tile: &ArrayView2<'_, f32>, scores: &mut [f32]) {
     let (m, n) = (queries.nrows(), tile.nrows());
-    if m > MAX_QUERIES_WITHOUT_PACKING {
+    let by_column = queries.strides()[0] == 1;
+    if m > MAX_QUERIES_WITHOUT_PACKING && !by_column {
         multiply(queries, tile, scores, (n, 1));
         return;
     }
-    // `gemm` takes as left operand the one along which its output is contiguous.
+    // `gemm` takes as left operand the one along which its output is contiguous, and packs it faster if that is
+    // contiguous along the same side.
     let mut by_row = vec![0.0; m * n];
     multiply(queries, tile, &mut by_row, (1, m));
     for (row, line) in by_row.chunks_exact(m.max(1)).enumerate() {
