@@ -105,20 +105,10 @@ fn dot_views(left: &ArrayView1<'_, f32>, right: &ArrayView1<'_, f32>) -> f32 {
     }
 }
 
-/// Up to this many queries the multiplication reads the corpus in place. The crate `gemm` copies its right
-/// operand into panels only for a wider left one, and copying a row of the corpus costs more than few queries
-/// gain by it.
-const MAX_QUERIES_WITHOUT_PACKING: usize = 128;
-
 fn gemm_tile(queries: &ArrayView2<'_, f32>, tile: &ArrayView2<'_, f32>, scores: &mut [f32]) {
     let (m, n) = (queries.nrows(), tile.nrows());
-    let by_column = queries.strides()[0] == 1;
-    if m > MAX_QUERIES_WITHOUT_PACKING && !by_column {
-        multiply(queries, tile, scores, (n, 1));
-        return;
-    }
-    // `gemm` takes as left operand the one along which its output is contiguous, and packs it faster if that is
-    // contiguous along the same side.
+    // `gemm` takes as left operand the one along which its output is contiguous. It reads the corpus in place for few
+    // queries, and packs queries fastest that are laid out by column.
     let mut by_row = vec![0.0; m * n];
     multiply(queries, tile, &mut by_row, (1, m));
     for (row, line) in by_row.chunks_exact(m.max(1)).enumerate() {
