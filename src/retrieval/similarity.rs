@@ -110,7 +110,7 @@ fn gemm_tile(queries: &ArrayView2<'_, f32>, tile: &ArrayView2<'_, f32>, scores: 
     // `gemm` takes as left operand the one along which its output is contiguous. It reads the corpus in place for few
     // queries, and packs queries fastest that are laid out by column.
     let mut by_row = vec![0.0; m * n];
-    multiply(queries, tile, &mut by_row, (1, m));
+    multiply(queries, tile, &mut by_row);
     for (row, line) in by_row.chunks_exact(m.max(1)).enumerate() {
         for (query, &score) in line.iter().enumerate() {
             scores[query * n + row] = score;
@@ -118,29 +118,21 @@ fn gemm_tile(queries: &ArrayView2<'_, f32>, tile: &ArrayView2<'_, f32>, scores: 
     }
 }
 
-/// `queries x tile^T` into `scores`, at `query * strides.0 + row * strides.1`.
-fn multiply(
-    queries: &ArrayView2<'_, f32>,
-    tile: &ArrayView2<'_, f32>,
-    scores: &mut [f32],
-    strides: (usize, usize),
-) {
+/// `queries x tile^T` into `by_row`, the scores of all queries for one row of the tile after the other.
+fn multiply(queries: &ArrayView2<'_, f32>, tile: &ArrayView2<'_, f32>, by_row: &mut [f32]) {
     let (m, n, depth) = (queries.nrows(), tile.nrows(), queries.ncols());
-    assert!(
-        tile.ncols() == depth && scores.len() == m * n && (strides == (n, 1) || strides == (1, m)),
-        "the tile and its score buffer must agree"
-    );
-    // SAFETY: the shapes were just checked. `scores` is an exclusive slice of m * n elements, and both pairs
-    // of strides address each of them once; the two views are valid for reads with the strides they report,
+    assert!(tile.ncols() == depth && by_row.len() == m * n, "the tile and its score buffer must agree");
+    // SAFETY: the shapes were just checked. `by_row` is an exclusive slice of m * n elements, and the strides 1 and m
+    // address each of them once; the two views are valid for reads with the strides they report,
     // and the corpus is read transposed by swapping its strides. `read_dst` is false, so old scores are not read.
     unsafe {
         gemm::gemm(
             m,
             n,
             depth,
-            scores.as_mut_ptr(),
-            strides.1 as isize,
-            strides.0 as isize,
+            by_row.as_mut_ptr(),
+            m as isize,
+            1,
             false,
             queries.as_ptr(),
             queries.strides()[1],

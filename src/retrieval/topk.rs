@@ -122,7 +122,7 @@ impl TopK {
 const QUERY_BLOCK: usize = 1024;
 /// Queries that a thread takes through the corpus by itself, at most and at least.
 const THREAD_QUERIES: (usize, usize) = (160, 512);
-/// Corpus rows of one unit of work, at most. With [`QUERY_BLOCK`] queries their scores take 2 MiB.
+/// Corpus rows of one unit of work, at most. With [`QUERY_BLOCK`] queries their scores take 2 MiB, twice while they are put in order.
 const MAX_TILE_ROWS: usize = 512;
 /// Corpus rows of one unit of work, at least: thinner tiles waste the matrix multiplication.
 const MIN_TILE_ROWS: usize = 32;
@@ -132,7 +132,8 @@ const MIN_TILE_ROWS: usize = 32;
 /// `queries` is `[queries, dim]`, `corpus` `[rows, dim]`, both f32; with L2-normalised rows the scores are
 /// cosines. Equal scores are ordered by row, the lower first, so the result does not depend on the number
 /// of threads. If `k` exceeds the rows, all rows come back; an empty corpus gives empty rankings. Works on
-/// all threads of the current rayon pool. Holds at most 1024 queries x 512 rows of scores per thread.
+/// all threads of the current rayon pool. Holds at most
+/// twice 1024 queries x 512 rows of scores per thread, and a copy of the queries being scored.
 ///
 /// # Errors
 /// [`RetrievalError::DimensionMismatch`] if the widths differ; [`RetrievalError::NonFiniteScore`] if a vector
