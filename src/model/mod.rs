@@ -16,7 +16,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod files;
-mod hash;
+pub(crate) mod hash;
 mod kernels;
 mod language;
 mod loader;

@@ -9,9 +9,12 @@ mod frames;
 mod hub;
 mod index;
 mod info;
+mod interrupt;
 mod options;
 mod output;
 mod search;
+#[cfg(feature = "synth")]
+mod synth;
 mod train;
 
 use std::process::ExitCode;
@@ -45,6 +48,10 @@ enum Command {
     Index(index::Arguments),
     /// Search a library by text, image or video.
     Search(search::Arguments),
+    /// Make training pairs.
+    #[cfg(feature = "synth")]
+    #[command(subcommand)]
+    Synth(synth::Command),
     /// Fine-tune a model on pairs of your own.
     Train(train::Arguments),
     /// Show a model, or fold an adapter into one.
@@ -59,6 +66,8 @@ fn main() -> ExitCode {
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
         Command::Search(arguments) => search::run(arguments),
+        #[cfg(feature = "synth")]
+        Command::Synth(command) => synth::run(command),
         Command::Train(arguments) => train::run(arguments),
         Command::Model(command) => info::run(command),
     }))
