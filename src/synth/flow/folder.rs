@@ -225,7 +225,7 @@ mod tests {
         let message = open(&root, 9).unwrap_err();
         assert!(message.contains(", and 4 more; give the same settings or another folder"), "{message}");
 
-        std::fs::write(root.join("run.json"), "{").unwrap();
+        fs::write(root.join("run.json"), "{").unwrap();
         assert!(open(&root, 1).unwrap_err().contains("run.json:1: not the settings of a run"));
         let message = open(folder.path(), 1).unwrap_err();
         assert!(message.contains("it holds files and no run.json"), "{message}");
@@ -241,6 +241,6 @@ mod tests {
             Err(io::Error::other("the disk is full"))
         });
         assert!(failed.unwrap_err().to_string().contains("the disk is full"));
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
     }
 }
