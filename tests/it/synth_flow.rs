@@ -199,6 +199,15 @@ fn another_runs_folder_is_refused_and_named() {
     refused(&[], "it holds files and no run.json");
 }
 
+#[test]
+fn a_key_that_is_not_there_is_not_passed_over_in_silence() {
+    let (site, stub) = (Site::new(), good());
+    let output = site.run(&stub.base_url, &["--captioner-key-env", "sk-given-by-mistake"]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("--captioner-key-env names an environment variable that is not set"));
+    assert!(!stderr(&output).contains("sk-given"), "{}", stderr(&output));
+}
+
 /// Starts a run and kills it when `when` says so.
 fn kill(mut child: Child, when: &mpsc::Receiver<()>) {
     when.recv_timeout(Duration::from_secs(120)).unwrap();
