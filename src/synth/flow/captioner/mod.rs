@@ -105,11 +105,12 @@ impl Captioner {
             .with_project_id("");
         // The client's own retries know neither time-outs nor broken answers, and end only when they want to.
         // Instead of them, statuses reach us as they are.
+        let transport = http.clone();
         let send = tower::service_fn(move |request: HttpRequestFactory| {
-            let http = http.clone();
+            let http = transport.clone();
             async move { HttpFailure::check(http.execute(request.build().await?).await?).await }
         });
-        Ok(Self { client: Client::with_config(config).with_http_service(send), settings })
+        Ok(Self { client: Client::build(http, config).with_http_service(send), settings })
     }
 
     pub(super) fn settings(&self) -> &CaptionerSettings {
