@@ -289,11 +289,8 @@ fn show(summary: &FlowSummary, flow: &Flow, until: Stage, json: bool) -> Result<
         let dropped: Vec<String> =
             stage.dropped.iter().map(|(filter, count)| format!("{filter} {count}")).collect();
         let name = stage.stage.to_string();
-        print(
-            &format!("{name:<12} {:>8} {:>8}  {}", stage.items, stage.kept, dropped.join(", "))
-                .trim_end()
-                .to_owned(),
-        )?;
+        let line = format!("{name:<12} {:>8} {:>8}  {}", stage.items, stage.kept, dropped.join(", "));
+        print(line.trim_end())?;
     }
     if until == Stage::Extension {
         let pairs: Vec<String> =
