@@ -51,6 +51,7 @@ pub mod indexer;
 pub mod model;
 pub mod preprocess;
 pub mod retrieval;
+pub mod synth;
 pub mod train;
 pub mod video;
 
