@@ -38,7 +38,7 @@
 //!
 //! | feature | default | gives |
 //! |---|---|---|
-//! | `video` | yes | decoding of video files, with FFmpeg 5.1 or later |
+//! | `video` | yes | reading and writing of video files, with FFmpeg 5.1 or later |
 //! | `cuda` | no | NVIDIA GPUs |
 //! | `metal` | no | Apple GPUs |
 //!
