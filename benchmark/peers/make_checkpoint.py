@@ -33,6 +33,14 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
                    "vocab.json", "merges.txt", "chat_template.json", "preprocessor_config.json")
 
 SHAPES = {
+    # 2.9 million parameters: a model that a laptop trains from random weights.
+    "nano": {
+        "text": {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6,
+                 "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 2048},
+        "vision": {"hidden_size": 128, "intermediate_size": 256, "depth": 4, "num_heads": 4,
+                   "fullatt_block_indexes": [1, 3]},
+        "mrope_section": [4, 6, 6],
+    },
     # About 190 million parameters: large enough that matrix products dominate, small enough for a laptop.
     "small": {
         "text": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 10,
@@ -68,7 +76,7 @@ def config(shape, dtype):
     return {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl", **text,
         "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "attention_dropout": 0.0,
-        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+        "rope_scaling": {"type": "mrope", "mrope_section": shape.get("mrope_section", [16, 24, 24])},
         "max_position_embeddings": 32768, "max_window_layers": text["num_hidden_layers"],
         "use_sliding_window": False, "sliding_window": 32768, "tie_word_embeddings": True, "use_cache": True,
         "initializer_range": 0.02, "torch_dtype": {"f32": "float32", "bf16": "bfloat16"}[dtype],

@@ -49,7 +49,8 @@ impl TrainableModel {
     pub(super) fn of_run(directory: &Path, config: &TrainConfig) -> Result<Self, TrainError> {
         let reading = reading(directory, config)?;
         if config.train == Trained::Full {
-            return Self::load(reading, Trainable::Full { vision: false });
+            let vision = config.full.as_ref().is_some_and(|full| full.vision);
+            return Self::load(reading, Trainable::Full { vision });
         }
         let section = config.lora.clone().unwrap_or_default();
         let mut lora = LoraConfig {

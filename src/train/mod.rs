@@ -35,9 +35,9 @@ mod settings;
 mod trainer;
 
 pub use config::{
-    BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, LogSection,
-    LoraSection, LossSection, ModelSection, NegativesSection, OptimizerSection, SamplerKind, TrainConfig,
-    Trained,
+    BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, FullSection,
+    LogSection, LoraSection, LossSection, ModelSection, NegativesSection, OptimizerSection, SamplerKind,
+    TrainConfig, Trained,
 };
 pub use curriculum::{Curriculum, Sampler, TaskFacts};
 pub use error::TrainError;

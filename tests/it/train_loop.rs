@@ -349,20 +349,40 @@ fn a_checkpoint_is_refused_with_other_settings_or_pairs() {
 #[test]
 fn all_weights_can_be_trained() {
     let bench = Bench::new();
-    let config = bench.config("full", &[("train", "\"full\""), ("epochs", "1"), ("steps_per_epoch", "2")]);
-    let text = std::fs::read_to_string(&config).unwrap().replace("[lora]\nr = 4\nalpha = 8.0\n", "");
-    std::fs::write(&config, text).unwrap();
-    assert_status(&run(&config, &[]), 0);
-    let embed = |model: &Path| {
-        let output = Command::new(env!("CARGO_BIN_EXE_gve"))
-            .args(["embed", "--text", "a red bicycle", "--model"])
-            .arg(model)
-            .output()
-            .unwrap();
-        assert_status(&output, 0);
-        output.stdout
-    };
-    assert_ne!(embed(&bench.path("full").join("final")), embed(&golden_dir().join("tiny-a/model")));
+    let base = golden_dir().join("tiny-a/model");
+    let before = weights(&base);
+    for vision in [false, true] {
+        let name = format!("vision_{vision}");
+        let more = [
+            ("train", "\"full\""),
+            ("full.vision", if vision { "true" } else { "false" }),
+            ("epochs", "1"),
+            ("steps_per_epoch", "3"),
+            // Both tasks are drawn.
+            ("curriculum.sigma_start", "100.0"),
+            // What moves has a gradient.
+            ("optimizer.weight_decay", "0.0"),
+        ];
+        let config = bench.config(&name, &more);
+        let text = std::fs::read_to_string(&config).unwrap().replace("[lora]\nr = 4\nalpha = 8.0\n", "");
+        std::fs::write(&config, text).unwrap();
+        assert_status(&run(&config, &[]), 0);
+        let trained = bench.path(&name).join("final");
+        let after = weights(&trained);
+        assert!(after.keys().eq(before.keys()));
+        for (tensor, start) in &before {
+            let moved = max_difference(&after[tensor], start) > 0.0;
+            assert_eq!(moved, vision || !tensor.starts_with("visual."), "{name}: {tensor}");
+        }
+        Embedder::builder(&trained).device(gve::Device::Cpu).build().unwrap();
+    }
+}
+
+/// All tensors of a checkpoint.
+fn weights(directory: &Path) -> BTreeMap<String, Tensor> {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let shards = files.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    shards.flat_map(|path| candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap()).collect()
 }
 
 /// Loss, optimiser and schedule of this crate on the reference's six steps.

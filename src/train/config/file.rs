@@ -64,6 +64,7 @@ impl TrainConfig {
             ("", "epochs", self.epochs == 0, at_least_1()),
             ("", "steps_per_epoch", self.steps_per_epoch == Some(0), at_least_1()),
             ("", "lora", self.train == Trained::Full && self.lora.is_some(), unread("with `train = \"full\"`")),
+            ("", "full", self.train == Trained::Lora && self.full.is_some(), unread("without `train = \"full\"`")),
             ("model", "device", device.is_err(), device.err().unwrap_or_default()),
             ("model", "dtype", dtype.is_err(), dtype.as_ref().err().cloned().unwrap_or_default()),
             ("model", "dtype", dtype == Ok(DType::F16), "must be auto, f32 or bf16: f16 overflows in training".to_owned()),
@@ -205,12 +206,15 @@ mod tests {
     #[test]
     fn the_example_names_every_key() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/train.toml");
-        let config = TrainConfig::load(&path).unwrap();
+        let mut config = TrainConfig::load(&path).unwrap();
+        config.full = Some(Default::default());
         assert!(config.data.pairs[0].starts_with(path.parent().unwrap()));
         let text = std::fs::read_to_string(&path).unwrap();
         let written = serde_json::to_value(&config).unwrap();
         for (key, value) in written.as_object().unwrap() {
-            assert!(find_key(&text, "", key).is_some() || text.contains(&format!("# {key} =")), "{key}");
+            let commented = [format!("# {key} ="), format!("# [{key}]")];
+            let named = find_key(&text, "", key).is_some() || commented.iter().any(|c| text.contains(c));
+            assert!(named, "{key}");
             for name in value.as_object().into_iter().flat_map(|section| section.keys()) {
                 let named = find_key(&text, key, name).is_some() || text.contains(&format!("# {name} ="));
                 assert!(named, "{key}.{name}");
@@ -236,6 +240,7 @@ mod tests {
             ("[negatives]\npool = 10\n", "c.toml:7: `negatives.pool` has no effect"),
             ("[evaluation]\nevery_steps = 1\n", "missing field `pairs`"),
             ("[lora]\ndropout = 1.0\n", "c.toml:7: `lora.dropout`"),
+            ("[full]\nvision = true\n", "c.toml:6: `full` has no effect without `train = \"full\"`"),
         ];
         for (more, expected) in cases {
             let message = fault(&format!("{LEAST}{more}"));

@@ -34,6 +34,9 @@ pub struct TrainConfig {
     /// The adapter, if one is trained.
     #[serde(default)]
     pub lora: Option<LoraSection>,
+    /// The weights, if they are trained themselves.
+    #[serde(default)]
+    pub full: Option<FullSection>,
     /// Training pairs.
     pub data: DataSection,
     /// Size of batches.
@@ -69,7 +72,7 @@ pub enum Trained {
     /// A low-rank adapter of the language layers.
     #[default]
     Lora,
-    /// All weights of the language layers.
+    /// The weights themselves: token embeddings and language layers, and the vision tower where `full.vision` is set.
     Full,
 }
 
@@ -128,6 +131,14 @@ section!(
             ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj"].map(str::to_owned).to_vec(),
         /// Adapter directory to start from, instead of a random one. Its r, alpha and modules hold.
         init: Option<PathBuf> = None,
+    }
+);
+
+section!(
+    /// `[full]`.
+    FullSection {
+        /// Whether the vision tower is trained as well.
+        vision: bool = false,
     }
 );
 
