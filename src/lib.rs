@@ -61,9 +61,11 @@ pub use embedder::{
     ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, VideoPart,
 };
 pub use error::Error;
+pub use random::Random;
 pub use video::{Sampling, TimeRange};
 
 mod error;
+mod random;
 
 /// Compiles the examples in the README.
 #[cfg(doctest)]

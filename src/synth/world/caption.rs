@@ -1,6 +1,6 @@
 //! Captions of scenes in words, each with the claims it makes.
 
-use crate::train::Random;
+use crate::Random;
 
 use super::claim::{Claim, Relation, Thing, When, cell_of, relation_at};
 use super::director::{Change, pick};
@@ -98,14 +98,22 @@ pub fn describe(scene: &Scene, style: Style, random: &mut Random) -> Option<Capt
 /// What is different in `changed`, in words to go with a picture or clip of `scene`.
 pub fn describe_change(scene: &Scene, change: &Change, changed: &Scene, random: &mut Random) -> Caption {
     // Things of the source are known to who sees it; new ones are named at length.
-    let mentioned = changed.actors.iter().map(|actor| actor.look).filter(|look| scene.actors.iter().any(|a| a.look == *look));
+    let mentioned = changed
+        .actors
+        .iter()
+        .map(|actor| actor.look)
+        .filter(|look| scene.actors.iter().any(|a| a.look == *look));
     let mentioned = mentioned.collect();
-    let mut teller = Teller { scene: changed, random: &mut *random, mentioned, sentences: vec![], claims: vec![] };
+    let mut teller =
+        Teller { scene: changed, random: &mut *random, mentioned, sentences: vec![], claims: vec![] };
     let known = |actor: usize| definite(thing(scene, actor));
     let clause = match change {
         &Change::Swap(a, b) => {
             teller.claims.extend([a, b].map(|actor| Claim::Shows(thing(changed, actor))));
-            let wording = pick(teller.random, &["have changed places", "have swapped places", "are the other way round"]);
+            let wording = pick(
+                teller.random,
+                &["have changed places", "have swapped places", "are the other way round"],
+            );
             format!("{} and {} {wording}", known(a), known(b))
         }
         &Change::Replace(actor, _) => {
@@ -120,8 +128,12 @@ pub fn describe_change(scene: &Scene, change: &Change, changed: &Scene, random: 
         &Change::Count(actor, count) => {
             teller.claims.push(Claim::Shows(thing(changed, actor)));
             let name = name(changed.actors[actor].look, count);
-            let all = if count == 1 { format!("only one {name}") } else { format!("{} {name}", number(count)) };
-            pick(teller.random, &["there are", "it shows"]).replace("are", if count == 1 { "is" } else { "are" }) + " " + &all
+            let all =
+                if count == 1 { format!("only one {name}") } else { format!("{} {name}", number(count)) };
+            pick(teller.random, &["there are", "it shows"])
+                .replace("are", if count == 1 { "is" } else { "are" })
+                + " "
+                + &all
         }
         &Change::Act(event, _) => teller.does(event),
         &Change::Reorder(..) => {
@@ -180,7 +192,13 @@ impl Teller<'_> {
         let things: Vec<String> = order.iter().map(|&actor| self.shows(actor)).collect();
         let one = order.len() == 1 && self.scene.actors[order[0]].count == 1;
         let lead = match self.random.below(3) {
-            0 => if one { "there is" } else { "there are" },
+            0 => {
+                if one {
+                    "there is"
+                } else {
+                    "there are"
+                }
+            }
             1 => "the video shows",
             _ => "one can see",
         };
@@ -259,13 +277,18 @@ impl Teller<'_> {
         match &clauses[..] {
             [] => {
                 self.claims.push(Claim::Quiet);
-                let wording = pick(self.random, &["nothing moves", "everything stays as it is", "nothing happens"]);
+                let wording =
+                    pick(self.random, &["nothing moves", "everything stays as it is", "nothing happens"]);
                 self.say(wording);
             }
             [only] => self.say(only),
             [first, second] if self.random.below(2) == 0 => {
                 let after = self.random.below(2) == 0;
-                self.say(&if after { format!("{second} after {first}") } else { format!("{first} before {second}") });
+                self.say(&if after {
+                    format!("{second} after {first}")
+                } else {
+                    format!("{first} before {second}")
+                });
             }
             [first, rest @ ..] => {
                 let rest: Vec<String> = rest.iter().map(|clause| format!("then {clause}")).collect();
@@ -305,7 +328,8 @@ impl Teller<'_> {
         }
         let mut kinds = Vec::new();
         for (kind, count) in counts {
-            let words = if count == 1 { article(kind) } else { format!("{} {}", number(count), plural(kind)) };
+            let words =
+                if count == 1 { article(kind) } else { format!("{} {}", number(count), plural(kind)) };
             kinds.push(words);
             self.claims.push(Claim::Kind(kind, count));
         }
@@ -445,7 +469,9 @@ impl Action {
             Self::Shrink => [with("shrink", ""), with("become", " smaller")],
             Self::Appear => [with("appear", ""), with("fade", " in")],
             Self::Vanish => [with("disappear", ""), with("fade", " away")],
-            Self::Turn(colour) => [("turn", format!(" {}", colour.word())), ("become", format!(" {}", colour.word()))],
+            Self::Turn(colour) => {
+                [("turn", format!(" {}", colour.word())), ("become", format!(" {}", colour.word()))]
+            }
             Self::Jump => [with("jump", ""), with("hop", " up and down")],
         }
     }
@@ -498,13 +524,15 @@ fn definite(thing: Thing) -> String {
 
 fn article(noun: &str) -> String {
     // The words of the world that begin with u are said with a y: unicorn.
-    let article = if noun.starts_with(['a', 'e', 'i', 'o']) || noun.starts_with("umbrella") { "an" } else { "a" };
+    let article =
+        if noun.starts_with(['a', 'e', 'i', 'o']) || noun.starts_with("umbrella") { "an" } else { "a" };
     format!("{article} {noun}")
 }
 
 fn number(count: usize) -> &'static str {
     const WORDS: [&str; 13] = [
-        "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+        "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+        "twelve",
     ];
     WORDS.get(count).copied().unwrap_or("many")
 }
@@ -523,7 +551,8 @@ fn plural(noun: &str) -> String {
         ("tomato", "tomatoes"),
         ("mango", "mangoes"),
     ];
-    let (rest, last) = noun.rsplit_once(' ').map_or(("", noun), |(rest, last)| (&noun[..rest.len() + 1], last));
+    let (rest, last) =
+        noun.rsplit_once(' ').map_or(("", noun), |(rest, last)| (&noun[..rest.len() + 1], last));
     if let Some((_, irregular)) = IRREGULAR.iter().find(|(singular, _)| *singular == last) {
         return format!("{rest}{irregular}");
     }

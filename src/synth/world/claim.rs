@@ -3,7 +3,7 @@
 //! Claims name things by their looks and are judged by what can be seen: where things are in the picture from frame to frame, and how large
 //! and how visible. They know nothing of the script that moves the things.
 
-use super::scene::{Action, Ground, Look, Pose, Scene, WIDTH, HEIGHT};
+use super::scene::{Action, Ground, HEIGHT, Look, Pose, Scene, WIDTH};
 use super::sprites;
 use super::vocabulary::{CameraMove, Direction};
 
@@ -86,16 +86,12 @@ impl Claim {
             },
             Self::Stands(thing, cell) => find(scene, thing)
                 .is_some_and(|actor| times(scene).all(|time| cell_of(scene.on_screen(actor, time)) == *cell)),
-            Self::Does(thing, action) => {
-                find(scene, thing).is_some_and(|actor| does(scene, actor, *action))
-            }
+            Self::Does(thing, action) => find(scene, thing).is_some_and(|actor| does(scene, actor, *action)),
             Self::Before(first, then) => {
                 let activity = |thing| find(scene, thing).and_then(|actor| activity(scene, actor));
                 matches!((activity(first), activity(then)), (Some((_, end)), Some((start, _))) if end <= start)
             }
-            Self::Rests(thing) => {
-                find(scene, thing).is_some_and(|actor| activity(scene, actor).is_none())
-            }
+            Self::Rests(thing) => find(scene, thing).is_some_and(|actor| activity(scene, actor).is_none()),
             Self::Quiet => active(scene) == 0,
             Self::Active(count) => active(scene) == *count,
             Self::Ground(ground) => scene.ground == *ground,

@@ -1,6 +1,6 @@
 //! Makes up scenes, and scenes that differ from a given one in a single respect.
 
-use crate::train::Random;
+use crate::Random;
 
 use super::scene::{Action, Actor, Event, FPS, Ground, Look, SLOTS, Scene};
 use super::sprites;
@@ -219,9 +219,7 @@ pub(super) fn pick<T: Clone>(random: &mut Random, of: &[T]) -> T {
 /// has something to move past.
 pub(super) fn is_sound(scene: &Scene) -> bool {
     let actors = &scene.actors;
-    let apart = |same: &dyn Fn(usize, usize) -> bool| {
-        (0..actors.len()).all(|a| (0..a).all(|b| !same(a, b)))
-    };
+    let apart = |same: &dyn Fn(usize, usize) -> bool| (0..actors.len()).all(|a| (0..a).all(|b| !same(a, b)));
     let places: Option<Vec<_>> = (0..actors.len()).map(|actor| places(scene, actor)).collect();
     let Some(places) = places else { return false };
     apart(&|a, b| actors[a].look.is_alike(actors[b].look))

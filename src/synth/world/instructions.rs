@@ -3,7 +3,8 @@
 use super::caption::{Aspect, Style};
 
 /// Of a query with a picture and words on what is different.
-pub const TEXT_AND_IMAGE: &str = "Find the video clip that corresponds to the given text and the given image.";
+pub const TEXT_AND_IMAGE: &str =
+    "Find the video clip that corresponds to the given text and the given image.";
 /// Of a query with a clip and words on what is different.
 pub const TEXT_AND_CLIP: &str = "Find the video clip that corresponds to the given text and the given video.";
 /// Of a picture out of a video.

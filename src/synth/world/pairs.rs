@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::Random;
 use crate::embedder::{Input, Part, VideoPart};
-use crate::train::{Pair, Random, Task};
+use crate::train::{Pair, Task};
 use crate::video::TimeRange;
 
 use super::caption::{Aspect, Style, describe_change};
@@ -75,7 +76,8 @@ impl Maker<'_> {
     fn text_to_video(&mut self, video: usize) {
         for (style, caption) in self.captions(video, TEXTS) {
             let negatives = self.others(&caption).map(|other| self.video(other)).collect();
-            let query = self.introduced(Input::text(caption.text), instruction(&self.family.videos[video], style));
+            let query =
+                self.introduced(Input::text(caption.text), instruction(&self.family.videos[video], style));
             self.push("t2v", query, self.video(video), negatives);
         }
     }
@@ -128,7 +130,8 @@ impl Maker<'_> {
         let Some((number, change)) = &self.family.changes[target - 1] else { return };
         let scenes = [0, target].map(|video| &self.family.videos[video].scenes[*number]);
         let text = describe_change(scenes[0], change, scenes[1], self.random).text;
-        let [start, end] = self.family.videos[0].span(*number).map(|seconds| (seconds * f64::from(FPS)) as usize);
+        let [start, end] =
+            self.family.videos[0].span(*number).map(|seconds| (seconds * f64::from(FPS)) as usize);
         let frame = start + self.random.below(end - start);
         let negatives = vec![self.video(0)];
         let query = self.still((0, frame)).and_text(&text);
@@ -155,8 +158,9 @@ impl Maker<'_> {
 
     /// Videos of the family of which a caption does not hold.
     fn others(&self, caption: &VideoCaption) -> impl Iterator<Item = usize> + use<> {
-        let others: Vec<usize> =
-            (0..self.family.videos.len()).filter(|&other| !caption.holds(&self.family.videos[other])).collect();
+        let others: Vec<usize> = (0..self.family.videos.len())
+            .filter(|&other| !caption.holds(&self.family.videos[other]))
+            .collect();
         others.into_iter()
     }
 
@@ -178,7 +182,8 @@ impl Maker<'_> {
     fn clip(&mut self, video: usize, scene: usize) -> Input {
         let [start, end] = clip_span(&self.family.videos[video], scene, self.random);
         let range = TimeRange { start_seconds: Some(start), end_seconds: Some(end) };
-        let part = VideoPart { path: self.files.video(video), sampling: None, range, pixels: Default::default() };
+        let part =
+            VideoPart { path: self.files.video(video), sampling: None, range, pixels: Default::default() };
         Input { parts: vec![Part::Video(part)], instruction: None }
     }
 
@@ -190,7 +195,13 @@ impl Maker<'_> {
     fn push(&mut self, task: &str, query: Input, positive: Input, negatives: Vec<Input>) {
         // The names of tasks are those above, which a test reads back.
         if let Ok(task) = task.parse::<Task>() {
-            self.made.pairs.push(Pair { task, source: Some("procedural world".into()), query, positive, negatives });
+            self.made.pairs.push(Pair {
+                task,
+                source: Some("procedural world".into()),
+                query,
+                positive,
+                negatives,
+            });
         }
     }
 }
@@ -215,9 +226,12 @@ fn instruction(video: &Video, style: Style) -> &'static str {
 impl Scene {
     /// The scene as its first frame shows it, without what happens later; nothing where that is an empty picture.
     pub(super) fn opening(&self) -> Option<Self> {
-        let hidden = |actor: usize| matches!(self.event_of(actor), Some(event) if event.action == Action::Appear);
-        let actors: Vec<_> =
-            (0..self.actors.len()).filter(|&actor| !hidden(actor)).map(|actor| self.actors[actor].clone()).collect();
+        let hidden =
+            |actor: usize| matches!(self.event_of(actor), Some(event) if event.action == Action::Appear);
+        let actors: Vec<_> = (0..self.actors.len())
+            .filter(|&actor| !hidden(actor))
+            .map(|actor| self.actors[actor].clone())
+            .collect();
         (!actors.is_empty()).then(|| Self { actors, events: vec![], camera: vec![], ..self.clone() })
     }
 }

@@ -86,7 +86,11 @@ fn textured(colour: Colour3, own: Colour, texture: Texture, [x, y]: [f32; 2]) ->
         Texture::Checked => ((x * 1.6).floor() + (y * 1.6).floor()).rem_euclid(2.0) < 1.0,
     };
     // Marks are lighter on dark colours and darker on light ones.
-    let towards = if matches!(own, Colour::White | Colour::Yellow | Colour::Pink | Colour::Orange) { 40.0 } else { 255.0 };
+    let towards = if matches!(own, Colour::White | Colour::Yellow | Colour::Pink | Colour::Orange) {
+        40.0
+    } else {
+        255.0
+    };
     if marked { colour.map(|channel| mix(channel, towards, 0.6)) } else { colour }
 }
 
@@ -152,7 +156,9 @@ fn ground(scene: &Scene, [x, y]: [f32; 2]) -> [u8; 3] {
 
 /// Irregular patches, from 0 to 1: waves in three directions, added up.
 fn clouds([x, y]: [f32; 2]) -> f32 {
-    let waves = (x * 0.071 + y * 0.043).sin() + (x * 0.029 - y * 0.083 + 1.7).sin() + (y * 0.037 + x * 0.097 + 4.1).sin();
+    let waves = (x * 0.071 + y * 0.043).sin()
+        + (x * 0.029 - y * 0.083 + 1.7).sin()
+        + (y * 0.037 + x * 0.097 + 4.1).sin();
     (waves * 1.2 + 0.5).clamp(0.0, 1.0)
 }
 
@@ -186,7 +192,8 @@ mod tests {
         let ground = *picture.get_pixel(WIDTH - 1, HEIGHT - 1);
         let pixels: Vec<_> =
             picture.enumerate_pixels().filter(|(_, _, p)| **p != ground).map(|(x, y, _)| [x, y]).collect();
-        let mean = [0, 1].map(|a| pixels.iter().map(|p| p[a] as f32).sum::<f32>() / pixels.len().max(1) as f32);
+        let mean =
+            [0, 1].map(|a| pixels.iter().map(|p| p[a] as f32).sum::<f32>() / pixels.len().max(1) as f32);
         (mean, pixels.len())
     }
 
@@ -196,7 +203,10 @@ mod tests {
             let scene = scene(Look::Shape(shape, Colour::Red, Texture::Plain));
             let (middle, area) = thing(&draw(&scene, 0));
             let expected = scene.on_screen(0, 0.0);
-            assert!((0..2).all(|a| (middle[a] - expected[a]).abs() < 8.0), "{shape:?}: {middle:?} {expected:?}");
+            assert!(
+                (0..2).all(|a| (middle[a] - expected[a]).abs() < 8.0),
+                "{shape:?}: {middle:?} {expected:?}"
+            );
             assert!((450..2400).contains(&area), "{shape:?}: {area}");
         }
     }

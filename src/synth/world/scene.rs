@@ -241,10 +241,7 @@ impl View {
     pub fn to_world(self, screen: [f32; 2]) -> [f32; 2] {
         let (sin, cos) = self.angle.sin_cos();
         let [x, y] = [0, 1].map(|axis| (screen[axis] - CENTRE[axis]) / self.zoom);
-        [
-            CENTRE[0] + self.offset[0] + x * cos - y * sin,
-            CENTRE[1] + self.offset[1] + x * sin + y * cos,
-        ]
+        [CENTRE[0] + self.offset[0] + x * cos - y * sin, CENTRE[1] + self.offset[1] + x * sin + y * cos]
     }
 }
 

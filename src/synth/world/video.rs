@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use crate::train::Random;
+use crate::Random;
 
 use super::caption::{Caption, Style, describe};
 use super::claim::Claim;
@@ -71,7 +71,8 @@ impl Video {
         let text: Vec<String> = captions.iter().map(|caption| caption.text.clone()).collect();
         let joint = if style == Style::Keywords { "; " } else { " Then: " };
         let claims = captions.into_iter().enumerate();
-        let claims = claims.flat_map(|(number, caption)| caption.claims.into_iter().map(move |c| (number, c)));
+        let claims =
+            claims.flat_map(|(number, caption)| caption.claims.into_iter().map(move |c| (number, c)));
         Some(VideoCaption { text: text.join(joint), claims: claims.collect() })
     }
 }
@@ -79,7 +80,9 @@ impl Video {
 impl VideoCaption {
     /// Whether all it says is so of `video`.
     pub fn holds(&self, video: &Video) -> bool {
-        self.claims.iter().all(|(scene, claim)| video.scenes.get(*scene).is_some_and(|scene| claim.holds(scene)))
+        self.claims
+            .iter()
+            .all(|(scene, claim)| video.scenes.get(*scene).is_some_and(|scene| claim.holds(scene)))
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::json;
 
+use crate::Random;
 use crate::embedder::CancelToken;
-use crate::train::Random;
 use crate::video::VideoEncoding;
 
 use super::caption::Style;
@@ -64,7 +64,8 @@ pub fn write_world(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<WorldSummary, WorldError> {
     let WorldSettings { seed, videos, encoding } = settings;
-    let description = json!({"world": 1, "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
+    let description =
+        json!({"world": 1, "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
     folder::open(root, &format!("{description}\n"))?;
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
@@ -88,7 +89,10 @@ pub fn write_world(
     let captions = write_captions(root, &families, settings)?;
     Ok(WorldSummary {
         videos: families.iter().map(|family| family.videos.len()).sum(),
-        images: made.iter().map(|made| made.stills.iter().collect::<std::collections::BTreeSet<_>>().len()).sum(),
+        images: made
+            .iter()
+            .map(|made| made.stills.iter().collect::<std::collections::BTreeSet<_>>().len())
+            .sum(),
         captions,
         pairs: write_pairs(root, &made)?,
     })
@@ -140,7 +144,8 @@ fn write_captions(root: &Path, families: &[Family], settings: WorldSettings) -> 
         for (place, video) in family.videos.iter().enumerate() {
             for style in Style::ALL {
                 if let Some(caption) = video.describe(style, random) {
-                    let line = json!({"video": files.video(place), "style": style.name(), "text": caption.text});
+                    let line =
+                        json!({"video": files.video(place), "style": style.name(), "text": caption.text});
                     lines.push_str(&format!("{line}\n"));
                 }
             }
@@ -156,8 +161,7 @@ fn write_pairs(root: &Path, made: &[Pairs]) -> Result<BTreeMap<String, usize>, W
     let path = |task: &str| root.join(format!("pairs_{task}.jsonl"));
     for pair in made.iter().flat_map(|made| &made.pairs) {
         let task = pair.task.to_string();
-        let line =
-            pair.to_json(root).map_err(|reason| WorldError::Pair { path: path(&task), reason })?;
+        let line = pair.to_json(root).map_err(|reason| WorldError::Pair { path: path(&task), reason })?;
         *counts.entry(task.clone()).or_default() += 1;
         let lines = files.entry(task).or_default();
         lines.push_str(&line);

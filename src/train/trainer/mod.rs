@@ -15,10 +15,10 @@ use super::optimizer::AdamW;
 use super::pairs::{PairIndex, TaskPairs};
 use super::planner::Planner;
 use super::prober::{Prober, alignment};
-use super::random::Random;
 use super::schedule::Schedule;
 use super::{TrainError, TrainableModel};
 use crate::embedder::{CancelToken, Embedder};
+use crate::random::Random;
 
 /// Streams of random numbers beside those of the tasks' walks.
 const PROBE_STREAM: u64 = u64::MAX - 1;

@@ -1,6 +1,6 @@
 //! Videos in groups of near misses, and the queries that tell them apart.
 
-use crate::train::Random;
+use crate::Random;
 
 use super::super::caption::{Style, describe_change};
 use super::super::director::{Change, pick};
@@ -90,7 +90,8 @@ pub(super) fn words(
     let mut best: Option<(VideoCaption, Vec<usize>)> = None;
     for _ in 0..ATTEMPTS {
         let caption = members[own].video.describe(style, random)?;
-        let fitting: Vec<usize> = (0..members.len()).filter(|&other| caption.holds(&members[other].video)).collect();
+        let fitting: Vec<usize> =
+            (0..members.len()).filter(|&other| caption.holds(&members[other].video)).collect();
         let alone = fitting.len() == 1;
         if best.as_ref().is_none_or(|(_, best)| fitting.len() < best.len()) {
             best = Some((caption, fitting));
@@ -136,8 +137,7 @@ pub(super) fn telling_frame(group: &[Member], own: usize, random: &mut Random) -
 fn differs(a: &image::RgbImage, b: &image::RgbImage) -> bool {
     const PIXELS: usize = 100;
     const LEVELS: u8 = 40;
-    let unlike = a.pixels().zip(b.pixels()).filter(|(a, b)| {
-        a.0.iter().zip(b.0).any(|(&a, b)| a.abs_diff(b) > LEVELS)
-    });
+    let unlike =
+        a.pixels().zip(b.pixels()).filter(|(a, b)| a.0.iter().zip(b.0).any(|(&a, b)| a.abs_diff(b) > LEVELS));
     a.dimensions() != b.dimensions() || unlike.take(PIXELS).count() == PIXELS
 }

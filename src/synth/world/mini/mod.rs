@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use crate::Random;
 use crate::embedder::CancelToken;
-use crate::train::Random;
 use crate::video::VideoEncoding;
 
 use super::error::WorldError;
@@ -65,7 +65,8 @@ pub fn write_mini(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Vec<MiniSet>, WorldError> {
     let MiniSettings { seed, videos, encoding } = settings;
-    let description = json!({"uvrb-mini": 1, "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
+    let description =
+        json!({"uvrb-mini": 1, "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
     folder::open(root, &format!("{description}\n"))?;
     let mut made = Vec::new();
     for set in &SETS {
@@ -124,7 +125,12 @@ impl Writer<'_> {
         })
     }
 
-    fn query(&self, members: &[Member], own: usize, random: &mut Random) -> Result<Option<Query>, WorldError> {
+    fn query(
+        &self,
+        members: &[Member],
+        own: usize,
+        random: &mut Random,
+    ) -> Result<Option<Query>, WorldError> {
         let first = own - own % self.set.corpus.group;
         let group = &members[first..members.len().min(first + self.set.corpus.group)];
         let id = format!("q{own:04}");
@@ -200,7 +206,12 @@ impl Writer<'_> {
         let name = format!("videos/{id}.{}", self.settings.encoding.extension());
         let [first, last] = clip_span(&member.video, member.scene, random)
             .map(|seconds| (seconds * f64::from(FPS)).round() as usize);
-        folder::write_video(&self.directory.join(&name), &member.video, first..last + 1, self.settings.encoding)?;
+        folder::write_video(
+            &self.directory.join(&name),
+            &member.video,
+            first..last + 1,
+            self.settings.encoding,
+        )?;
         Ok(name)
     }
 }

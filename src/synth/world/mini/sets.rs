@@ -1,6 +1,6 @@
 //! The 16 data sets: what each asks, and of which videos.
 
-use crate::train::Random;
+use crate::Random;
 
 use super::super::caption::{Aspect, Style};
 use super::super::director::ChangeKind::{self, Act, Camera, Count, Ground, Paint, Reorder, Replace, Swap};
@@ -72,7 +72,8 @@ pub(super) const SETS: [Set; 16] = [
     set("LoVR-C2V", &LONG, Asks::Clip),
 ];
 
-const ANY: &[&[ChangeKind]] = &[&[Swap], &[Replace], &[Paint], &[Count], &[Act], &[Reorder], &[Camera], &[Ground]];
+const ANY: &[&[ChangeKind]] =
+    &[&[Swap], &[Replace], &[Paint], &[Count], &[Act], &[Reorder], &[Camera], &[Ground]];
 
 const PLAIN: Corpus = Corpus {
     number: 1,
