@@ -43,6 +43,7 @@ pub use error::WorldError;
 pub use mini::{MiniSet, MiniSettings, write_mini};
 pub use raster::draw;
 pub use scene::{Action, Actor, Event, FPS, Ground, HEIGHT, Look, Pose, Scene, View, WIDTH};
+pub use sprites::name as sprite_name;
 pub use video::{Family, Video, VideoCaption};
 pub use vocabulary::{CameraMove, Colour, Direction, Pattern, Shape, Texture, Tone};
 #[cfg(feature = "video")]
