@@ -79,8 +79,10 @@ impl VideoEncoding {
 /// Writes pictures of one size to a video file at a constant rate.
 ///
 /// The file gets its name in [`Self::finish`]; until then it is `<name>.tmp` beside it. Dropped before that, the writer
-/// removes it. Encoding takes one thread, and the same pictures give the same bytes with the same build of FFmpeg on the
-/// same kind of processor.
+/// removes it. Nothing is synced to disk: a finished file outlives the program, but maybe not a power failure.
+///
+/// Encoding takes one thread, and the same pictures give the same bytes with the same build of FFmpeg on the same kind of
+/// processor.
 ///
 /// ```no_run
 /// use gve::video::{VideoEncoding, VideoWriter};
