@@ -13,3 +13,5 @@ mod page;
 mod report;
 mod result;
 mod run;
+#[cfg(feature = "video")]
+mod world;

@@ -30,3 +30,9 @@ pub fn of(style: Style) -> &'static str {
         Style::Partial(Aspect::Event) => "Find the video according to the text description.",
     }
 }
+
+/// All there are.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    let fixed = [TEXT_AND_IMAGE, TEXT_AND_CLIP, IMAGE, CLIP, LONG, SCENES];
+    Style::ALL.into_iter().map(of).chain(fixed)
+}

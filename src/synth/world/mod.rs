@@ -13,6 +13,7 @@
 //! Everything is a function of the seed. Captions are the same bytes everywhere; pictures are the same pixels on one kind of machine.
 
 pub mod director;
+pub mod instructions;
 
 mod caption;
 mod claim;
@@ -20,8 +21,6 @@ mod claim;
 mod error;
 #[cfg(feature = "video")]
 mod folder;
-#[cfg(feature = "video")]
-mod instructions;
 #[cfg(feature = "video")]
 mod mini;
 #[cfg(feature = "video")]
@@ -42,7 +41,7 @@ pub use error::WorldError;
 #[cfg(feature = "video")]
 pub use mini::{MiniSet, MiniSettings, write_mini};
 pub use raster::draw;
-pub use scene::{Action, Actor, Event, FPS, Ground, HEIGHT, Look, Pose, Scene, View, WIDTH};
+pub use scene::{Action, Actor, Affine, Event, FPS, Ground, HEIGHT, Look, Pose, Scene, View, WIDTH};
 pub use sprites::name as sprite_name;
 pub use video::{Family, Video, VideoCaption};
 pub use vocabulary::{CameraMove, Colour, Direction, Pattern, Shape, Texture, Tone};

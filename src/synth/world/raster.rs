@@ -15,8 +15,9 @@ type Colour3 = [f32; 3];
 pub fn draw(scene: &Scene, frame: usize) -> RgbImage {
     let time = scene.time(frame);
     let view = scene.view(time);
+    let to_world = view.to_world();
     let mut picture = RgbImage::from_fn(WIDTH, HEIGHT, |x, y| {
-        Rgb(ground(scene, view.to_world([x as f32 + 0.5, y as f32 + 0.5])))
+        Rgb(ground(scene, to_world.apply([x as f32 + 0.5, y as f32 + 0.5])))
     });
     for (number, actor) in scene.actors.iter().enumerate() {
         draw_actor(&mut picture, actor, scene.pose(number, time), view);
@@ -29,15 +30,16 @@ fn draw_actor(picture: &mut RgbImage, actor: &Actor, pose: Pose, view: View) {
         return;
     }
     let radius = actor.pixels() / 2.0 * pose.scale;
+    let (sin, cos) = pose.angle.sin_cos();
     // One pixel of the picture, in the unit of the thing's own coordinates.
     let pixel = 1.0 / (radius * view.zoom);
+    let to_world = view.to_world();
     for place in actor.arrangement() {
         let centre = [0, 1].map(|axis| pose.centre[axis] + place[axis] * pose.scale);
         let [left, right, top, bottom] = bounds(view.to_screen(centre), radius * view.zoom);
-        let (sin, cos) = pose.angle.sin_cos();
         for y in top..bottom {
             for x in left..right {
-                let world = view.to_world([x as f32 + 0.5, y as f32 + 0.5]);
+                let world = to_world.apply([x as f32 + 0.5, y as f32 + 0.5]);
                 let [u, v] = [0, 1].map(|axis| (world[axis] - centre[axis]) / radius);
                 let own = [u * cos + v * sin, v * cos - u * sin];
                 let (colour, cover) = surface(actor.look, pose, own, pixel);

@@ -237,11 +237,29 @@ impl View {
         [CENTRE[0] + x * cos - y * sin, CENTRE[1] + x * sin + y * cos]
     }
 
-    /// The place in the world of a place in the picture.
-    pub fn to_world(self, screen: [f32; 2]) -> [f32; 2] {
+    /// From places in the picture to places in the world.
+    pub fn to_world(self) -> Affine {
         let (sin, cos) = self.angle.sin_cos();
-        let [x, y] = [0, 1].map(|axis| (screen[axis] - CENTRE[axis]) / self.zoom);
-        [CENTRE[0] + self.offset[0] + x * cos - y * sin, CENTRE[1] + self.offset[1] + x * sin + y * cos]
+        let [a, b] = [cos, sin].map(|value| value / self.zoom);
+        let rows = [[a, -b], [b, a]];
+        let shift = [0, 1].map(|axis| {
+            CENTRE[axis] + self.offset[axis] - rows[axis][0] * CENTRE[0] - rows[axis][1] * CENTRE[1]
+        });
+        Affine { rows, shift }
+    }
+}
+
+/// A map of the plane: turned, magnified and shifted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Affine {
+    rows: [[f32; 2]; 2],
+    shift: [f32; 2],
+}
+
+impl Affine {
+    /// Where a place is taken to.
+    pub fn apply(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        [0, 1].map(|axis| self.rows[axis][0] * x + self.rows[axis][1] * y + self.shift[axis])
     }
 }
 
@@ -257,7 +275,7 @@ mod tests {
     #[test]
     fn views_there_and_back_again() {
         let view = View { offset: [12.0, -7.0], zoom: 1.3, angle: 0.4 };
-        let [x, y] = view.to_screen(view.to_world([31.0, 140.0]));
+        let [x, y] = view.to_screen(view.to_world().apply([31.0, 140.0]));
         assert!((x - 31.0).abs() < 1e-3 && (y - 140.0).abs() < 1e-3);
     }
 
