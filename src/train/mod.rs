@@ -55,6 +55,6 @@ pub use prober::{Prober, alignment};
 pub use random::Random;
 pub use schedule::{Decay, Schedule};
 pub use settings::{LoraConfig, Mode, Trainable};
-pub use trainer::{Finish, Start, TrainEvent, Trainer};
+pub use trainer::{Finish, Scorer, Start, TrainEvent, Trainer};
 
 pub use crate::embedder::Prepared;
