@@ -53,6 +53,6 @@ pub use pairs::{Cursor, Pair, PairIndex, Shuffled, Task, TaskPairs, UnknownTask,
 pub use prober::{Prober, alignment};
 pub use schedule::{Decay, Schedule};
 pub use settings::{LoraConfig, Mode, Trainable};
-pub use trainer::{Finish, Start, TrainEvent, Trainer};
+pub use trainer::{Finish, Scorer, Start, TrainEvent, Trainer};
 
 pub use crate::embedder::Prepared;

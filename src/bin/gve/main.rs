@@ -6,6 +6,7 @@
 mod embed;
 #[cfg(feature = "video")]
 mod frames;
+mod harness;
 mod hub;
 mod index;
 mod info;

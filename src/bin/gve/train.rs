@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,6 +11,7 @@ use indicatif::ProgressBar;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::harness::Harness;
 use crate::hub::resolve;
 use crate::output::{Outcome, note, print, progress_bar, warn};
 
@@ -44,8 +46,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let config = TrainConfig::load(&arguments.config)?;
     let model = resolve(&config.model.path, config.model.revision.as_deref(), arguments.quiet)?;
     let cancel = stop_on_ctrl_c()?;
-    let trainer = Trainer::new(config, &model.directory, &start)?;
+    let harness = Harness::new(&config, &model.directory, &cancel)?;
+    let mut trainer = Trainer::new(config, &model.directory, &start)?;
     let bar = progress_bar(0, "steps", arguments.quiet);
+    if let Some(harness) = harness {
+        let bar = bar.clone();
+        trainer = trainer.scored_by(Box::new(move |directory| score(&harness, directory, &bar)));
+    }
     let finish = trainer.run(&cancel, &mut |event| show(&event, &bar, arguments.quiet));
     bar.finish_and_clear();
     match finish? {
@@ -69,6 +76,24 @@ fn stop_on_ctrl_c() -> Result<CancelToken> {
         flag::register(signal, stop.clone()).context("cannot catch Ctrl-C")?;
     }
     Ok(CancelToken::from_flag(stop))
+}
+
+/// The scores of the harness. What goes wrong is told and ends nothing.
+fn score(harness: &Harness, directory: &Path, bar: &ProgressBar) -> BTreeMap<String, f64> {
+    let tell = |complaint: &str| {
+        bar.suspend(|| warn(&format!("UVRB at {}: {complaint}", directory.display())));
+    };
+    match harness.score(directory) {
+        Ok(Some(scored)) => {
+            scored.complaint.iter().for_each(|complaint| tell(complaint));
+            scored.scores
+        }
+        Ok(None) => BTreeMap::new(),
+        Err(error) => {
+            tell(&format!("{error:#}"));
+            BTreeMap::new()
+        }
+    }
 }
 
 fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
@@ -100,6 +125,10 @@ fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
             let tasks =
                 recall.iter().map(|(task, r)| format!("{task} R@1 {:.3} R@10 {:.3}", r.at_1, r.at_10));
             tell(&format!("step {step}: {}", tasks.collect::<Vec<_>>().join(", ")));
+        }
+        TrainEvent::Logged(Entry::Scores { step, scores }) => {
+            let scores = scores.iter().map(|(name, score)| format!("{name} {score:.3}"));
+            tell(&format!("step {step}: {}", scores.collect::<Vec<_>>().join(", ")));
         }
         _ => {}
     }

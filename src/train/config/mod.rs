@@ -57,7 +57,7 @@ pub struct TrainConfig {
     /// When the state is saved.
     #[serde(default)]
     pub checkpoint: CheckpointSection,
-    /// Scoring on held-out pairs.
+    /// Scoring on the way.
     #[serde(default)]
     pub evaluation: Option<EvaluationSection>,
     /// What is written down.
@@ -253,16 +253,23 @@ section!(
     }
 );
 
-/// `[evaluation]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationSection {
-    /// JSONL files of held-out pairs.
-    pub pairs: Vec<PathBuf>,
-    /// Steps from one to the next; there is always one at the end.
-    #[serde(default = "default_evaluation_steps")]
-    pub every_steps: usize,
-}
+section!(
+    /// `[evaluation]`.
+    EvaluationSection {
+        /// JSONL files of held-out pairs.
+        pairs: Vec<PathBuf> = Vec::new(),
+        /// Folder of UVRB data sets, for `gve train` to score with the program `uvrb`.
+        uvrb: Option<PathBuf> = None,
+        /// Which of its data sets, by id; all that are there if empty.
+        uvrb_datasets: Vec<String> = Vec::new(),
+        /// Most queries of each, for a quick look; all if not given.
+        uvrb_limit: Option<usize> = None,
+        /// The program, if it is neither beside `gve` nor on the search path.
+        uvrb_program: Option<PathBuf> = None,
+        /// Steps from one to the next; there is always one at the end.
+        every_steps: usize = 500,
+    }
+);
 
 section!(
     /// `[log]`.
@@ -298,8 +305,4 @@ fn default_max_length() -> usize {
 
 fn default_true() -> bool {
     true
-}
-
-fn default_evaluation_steps() -> usize {
-    500
 }
