@@ -28,7 +28,7 @@ Examples:
         after_help = "\
 Examples:
   gve synth uvrb-mini --seed 7 --out uvrb-mini
-  uvrb run --root uvrb-mini --model ./my-model --out results"
+  uvrb run uvrb-mini --model ./my-model --out results"
     )]
     UvrbMini {
         /// Videos of a corpus; three times as many where the first ten of a ranking count.
