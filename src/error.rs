@@ -5,6 +5,7 @@ use crate::indexer::IndexError;
 use crate::model::ModelError;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::RetrievalError;
+use crate::synth::SynthError;
 use crate::train::TrainError;
 use crate::video::VideoError;
 
@@ -39,6 +40,9 @@ pub enum Error {
     /// A model that cannot be trained.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// Data that cannot be made.
+    #[error(transparent)]
+    Synth(#[from] SynthError),
     /// A folder that cannot be indexed.
     #[error(transparent)]
     Index(#[from] IndexError),

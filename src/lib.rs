@@ -33,12 +33,14 @@
 //! | [`indexer`] | folders | a library |
 //! | [`hub`] | a model id | a model directory |
 //! | [`train`] | pairs of inputs | an adapter, or new weights |
+//! | [`synth`] | videos | pairs to train on |
 //!
 //! # Features
 //!
 //! | feature | default | gives |
 //! |---|---|---|
 //! | `video` | yes | reading and writing of video files, with FFmpeg 5.1 or later |
+//! | `synth` | yes | [`synth::flow`]: pairs made from videos with a multimodal model behind a chat endpoint |
 //! | `cuda` | no | NVIDIA GPUs |
 //! | `metal` | no | Apple GPUs |
 //!

@@ -16,7 +16,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod files;
-mod hash;
+pub(crate) mod hash;
 mod init;
 mod kernels;
 mod language;

@@ -14,6 +14,8 @@ mod hub;
 mod model;
 mod preprocess;
 mod retrieval;
+#[cfg(all(feature = "cli", feature = "synth"))]
+mod synth_flow;
 #[cfg(all(feature = "cli", feature = "video"))]
 mod train_loop;
 mod train_memory;

@@ -4,6 +4,8 @@
 //! output, everything else to standard error.
 
 mod embed;
+#[cfg(feature = "synth")]
+mod flow;
 #[cfg(feature = "video")]
 mod frames;
 mod harness;
@@ -11,9 +13,12 @@ mod hub;
 mod index;
 mod info;
 mod init;
+mod interrupt;
 mod options;
 mod output;
 mod search;
+#[cfg(feature = "video")]
+mod synth;
 mod train;
 #[cfg(feature = "video")]
 mod world;
@@ -52,7 +57,7 @@ enum Command {
     /// Make training data.
     #[cfg(feature = "video")]
     #[command(subcommand)]
-    Synth(world::Command),
+    Synth(synth::Command),
     /// Fine-tune a model on pairs of your own.
     Train(train::Arguments),
     /// Show a model, or fold an adapter into one.
@@ -68,7 +73,7 @@ fn main() -> ExitCode {
         Command::Index(arguments) => index::run(arguments),
         Command::Search(arguments) => search::run(arguments),
         #[cfg(feature = "video")]
-        Command::Synth(command) => world::run(command),
+        Command::Synth(command) => synth::run(command),
         Command::Train(arguments) => train::run(arguments),
         Command::Model(command) => info::run(command),
     }))

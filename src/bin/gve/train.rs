@@ -1,18 +1,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use gve::CancelToken;
 use gve::train::{Entry, Finish, Start, TrainConfig, TrainEvent, Trainer};
 use indicatif::ProgressBar;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use crate::harness::Harness;
 use crate::hub::resolve;
+use crate::interrupt::stop_on_ctrl_c;
 use crate::output::{Outcome, note, print, progress_bar, warn};
 
 #[derive(Args)]
@@ -65,17 +61,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             Ok(Outcome::Partial)
         }
     }
-}
-
-/// A token that the first Ctrl-C or termination request sets; the second ends the program.
-fn stop_on_ctrl_c() -> Result<CancelToken> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the second signal finds it set.
-        flag::register_conditional_shutdown(signal, 1, stop.clone()).context("cannot catch Ctrl-C")?;
-        flag::register(signal, stop.clone()).context("cannot catch Ctrl-C")?;
-    }
-    Ok(CancelToken::from_flag(stop))
 }
 
 /// The scores of the harness. What goes wrong is told and ends nothing.

@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use gve::CancelToken;
 use gve::synth::world::{MiniSettings, WorldSettings, write_mini, write_world};
 use gve::video::VideoEncoding;
 
+use crate::interrupt::stop_on_ctrl_c;
 use crate::output::{Outcome, print, progress_bar};
 
 #[derive(Subcommand)]
@@ -72,12 +72,13 @@ impl From<Encoding> for VideoEncoding {
     }
 }
 
-pub(crate) fn run(command: Command) -> Result<Outcome> {
-    let cancel = CancelToken::new();
+pub(crate) fn run(command: &Command) -> Result<Outcome> {
+    let cancel = stop_on_ctrl_c()?;
     match command {
         Command::World { videos, shared } => {
-            let settings = WorldSettings { seed: shared.seed, videos, encoding: shared.encoding.into() };
-            let bar = progress_bar(videos, "videos", shared.quiet);
+            let settings =
+                WorldSettings { seed: shared.seed, videos: *videos, encoding: shared.encoding.into() };
+            let bar = progress_bar(*videos, "videos", shared.quiet);
             let made = write_world(&shared.out, settings, &cancel, &|videos| bar.inc(videos as u64))?;
             bar.finish_and_clear();
             let out = shared.out.display();
@@ -90,7 +91,8 @@ pub(crate) fn run(command: Command) -> Result<Outcome> {
             }
         }
         Command::UvrbMini { videos, shared } => {
-            let settings = MiniSettings { seed: shared.seed, videos, encoding: shared.encoding.into() };
+            let settings =
+                MiniSettings { seed: shared.seed, videos: *videos, encoding: shared.encoding.into() };
             let bar = progress_bar(16, "data sets", shared.quiet);
             let made = write_mini(&shared.out, settings, &cancel, &|sets| bar.inc(sets as u64))?;
             bar.finish_and_clear();

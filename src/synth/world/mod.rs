@@ -18,8 +18,6 @@ pub mod instructions;
 mod caption;
 mod claim;
 #[cfg(feature = "video")]
-mod error;
-#[cfg(feature = "video")]
 mod folder;
 #[cfg(feature = "video")]
 mod mini;
@@ -36,8 +34,6 @@ mod write;
 pub use caption::{Aspect, Caption, Style, describe, describe_change};
 pub use claim::{Claim, Relation, Thing, When};
 pub use director::{Change, ChangeKind};
-#[cfg(feature = "video")]
-pub use error::WorldError;
 #[cfg(feature = "video")]
 pub use mini::{MiniSet, MiniSettings, write_mini};
 pub use raster::draw;

@@ -8,11 +8,12 @@ use serde_json::json;
 
 use crate::Random;
 use crate::embedder::CancelToken;
+use crate::synth::SynthError;
+use crate::synth::output_folder::OutputFolder;
 use crate::video::VideoEncoding;
 
 use super::caption::Style;
 use super::director::{ChangeKind, any_scene, pick};
-use super::error::WorldError;
 use super::folder;
 use super::pairs::{Files, Pairs, pairs};
 use super::video::{Family, Video};
@@ -51,22 +52,23 @@ const BLOCK: usize = 16;
 /// - `videos/` and `images/`, the latter frames out of the former,
 /// - `captions.jsonl`: one caption of each video in each of the styles, `{"video", "style", "text"}`,
 /// - `pairs_<task>.jsonl`: pairs for [`Trainer`](crate::train::Trainer), of the seven kinds,
-/// - `world.json`: what was asked for.
+/// - `run.json`: what was asked for.
 ///
 /// Files that are there are not made again, so that a run that was stopped goes on. `progress` is told how many more videos are there.
 ///
 /// # Errors
-/// [`WorldError`]; finished files are kept.
+/// [`SynthError`]; finished files are kept.
 pub fn write_world(
     root: &Path,
     settings: WorldSettings,
     cancel: &CancelToken,
     progress: &(dyn Fn(usize) + Sync),
-) -> Result<WorldSummary, WorldError> {
+) -> Result<WorldSummary, SynthError> {
     let WorldSettings { seed, videos, encoding } = settings;
     let description =
-        json!({"world": 1, "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
-    folder::open(root, &format!("{description}\n"))?;
+        json!({"kind": "world", "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
+    let folder = OutputFolder::open(root, &description)?;
+    let root = folder.root();
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
     }
@@ -74,7 +76,7 @@ pub fn write_world(
     let mut made: Vec<Pairs> = Vec::with_capacity(families.len());
     for (block, families) in families.chunks(BLOCK).enumerate() {
         if cancel.is_cancelled() {
-            return Err(WorldError::Cancelled);
+            return Err(SynthError::Cancelled);
         }
         let drawn = families.par_iter().enumerate().map(|(place, family)| {
             let number = block * BLOCK + place;
@@ -84,7 +86,7 @@ pub fn write_world(
             progress(family.videos.len());
             Ok(made)
         });
-        made.extend(drawn.collect::<Result<Vec<_>, WorldError>>()?);
+        made.extend(drawn.collect::<Result<Vec<_>, SynthError>>()?);
     }
     let captions = write_captions(root, &families, settings)?;
     Ok(WorldSummary {
@@ -124,7 +126,7 @@ fn family(random: &mut Random) -> Family {
     family
 }
 
-fn draw(family: &Family, files: &Files, made: &Pairs, encoding: VideoEncoding) -> Result<(), WorldError> {
+fn draw(family: &Family, files: &Files, made: &Pairs, encoding: VideoEncoding) -> Result<(), SynthError> {
     for (number, video) in family.videos.iter().enumerate() {
         folder::write_video(&files.video(number), video, 0..video.frames(), encoding)?;
     }
@@ -136,7 +138,7 @@ fn draw(family: &Family, files: &Files, made: &Pairs, encoding: VideoEncoding) -
     Ok(())
 }
 
-fn write_captions(root: &Path, families: &[Family], settings: WorldSettings) -> Result<usize, WorldError> {
+fn write_captions(root: &Path, families: &[Family], settings: WorldSettings) -> Result<usize, SynthError> {
     let mut lines = String::new();
     for (number, family) in families.iter().enumerate() {
         let files = Files { root: Path::new(""), family: number, extension: settings.encoding.extension() };
@@ -151,24 +153,26 @@ fn write_captions(root: &Path, families: &[Family], settings: WorldSettings) -> 
             }
         }
     }
-    folder::write(&root.join("captions.jsonl"), lines.as_bytes())?;
+    folder::write_text(&root.join("captions.jsonl"), &lines)?;
     Ok(lines.lines().count())
 }
 
-fn write_pairs(root: &Path, made: &[Pairs]) -> Result<BTreeMap<String, usize>, WorldError> {
+fn write_pairs(root: &Path, made: &[Pairs]) -> Result<BTreeMap<String, usize>, SynthError> {
     let mut files = BTreeMap::<String, String>::new();
     let mut counts = BTreeMap::new();
     let path = |task: &str| root.join(format!("pairs_{task}.jsonl"));
     for pair in made.iter().flat_map(|made| &made.pairs) {
         let task = pair.task.to_string();
-        let line = pair.to_json(root).map_err(|reason| WorldError::Pair { path: path(&task), reason })?;
-        *counts.entry(task.clone()).or_default() += 1;
+        let count: &mut usize = counts.entry(task.clone()).or_default();
+        *count += 1;
+        let fault = |reason| SynthError::Content { path: path(&task), line: *count, reason };
+        let line = pair.to_json(root).map_err(fault)?;
         let lines = files.entry(task).or_default();
         lines.push_str(&line);
         lines.push('\n');
     }
     for (task, lines) in files {
-        folder::write(&path(&task), lines.as_bytes())?;
+        folder::write_text(&path(&task), &lines)?;
     }
     Ok(counts)
 }

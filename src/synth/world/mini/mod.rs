@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 use crate::Random;
 use crate::embedder::CancelToken;
+use crate::synth::SynthError;
+use crate::synth::output_folder::OutputFolder;
 use crate::video::VideoEncoding;
 
-use super::error::WorldError;
 use super::folder;
 use super::pairs::clip_span;
 use super::scene::FPS;
@@ -57,17 +58,18 @@ const CANDIDATES: usize = 50;
 /// not made again. `progress` is told how many more data sets are there.
 ///
 /// # Errors
-/// [`WorldError`]; finished files are kept.
+/// [`SynthError`]; finished files are kept.
 pub fn write_mini(
     root: &Path,
     settings: MiniSettings,
     cancel: &CancelToken,
     progress: &(dyn Fn(usize) + Sync),
-) -> Result<Vec<MiniSet>, WorldError> {
+) -> Result<Vec<MiniSet>, SynthError> {
     let MiniSettings { seed, videos, encoding } = settings;
     let description =
-        json!({"uvrb-mini": 1, "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
-    folder::open(root, &format!("{description}\n"))?;
+        json!({"kind": "uvrb-mini", "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
+    let folder = OutputFolder::open(root, &description)?;
+    let root = folder.root();
     let mut made = Vec::new();
     for set in &SETS {
         let writer = Writer { set, directory: root.join(set.id), settings, cancel };
@@ -92,7 +94,7 @@ struct Query {
 }
 
 impl Writer<'_> {
-    fn write(&self) -> Result<MiniSet, WorldError> {
+    fn write(&self) -> Result<MiniSet, SynthError> {
         for folder in ["jsonl", "videos", "images"] {
             folder::make_directory(&self.directory.join(folder))?;
         }
@@ -101,7 +103,7 @@ impl Writer<'_> {
         let members = members(corpus, corpus.times * self.settings.videos, seed);
         let each = (0..members.len()).into_par_iter().map(|own| {
             if self.cancel.is_cancelled() {
-                return Err(WorldError::Cancelled);
+                return Err(SynthError::Cancelled);
             }
             let video = &members[own].video;
             let path = self.directory.join(self.document(own));
@@ -130,7 +132,7 @@ impl Writer<'_> {
         members: &[Member],
         own: usize,
         random: &mut Random,
-    ) -> Result<Option<Query>, WorldError> {
+    ) -> Result<Option<Query>, SynthError> {
         let first = own - own % self.set.corpus.group;
         let group = &members[first..members.len().min(first + self.set.corpus.group)];
         let id = format!("q{own:04}");
@@ -166,7 +168,7 @@ impl Writer<'_> {
         Ok(Some(Query { line, relevant, candidates }))
     }
 
-    fn write_index(&self, videos: usize, queries: &[(usize, Query)]) -> Result<(), WorldError> {
+    fn write_index(&self, videos: usize, queries: &[(usize, Query)]) -> Result<(), SynthError> {
         let ids = |documents: &[usize]| documents.iter().map(|&own| document_id(own)).collect::<Vec<_>>();
         let corpus = (0..videos).map(|own| json!({"id": document_id(own), "video": self.document(own)}));
         let instances = queries.iter().map(|(_, query)| {
@@ -183,7 +185,7 @@ impl Writer<'_> {
         ];
         for (name, lines) in files {
             let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            folder::write(&self.directory.join(format!("jsonl/{name}.jsonl")), text.as_bytes())?;
+            folder::write_text(&self.directory.join(format!("jsonl/{name}.jsonl")), &text)?;
         }
         Ok(())
     }
@@ -193,7 +195,7 @@ impl Writer<'_> {
         format!("videos/{}.{}", document_id(own), self.settings.encoding.extension())
     }
 
-    fn frame(&self, member: &Member, id: &str, frame: usize) -> Result<String, WorldError> {
+    fn frame(&self, member: &Member, id: &str, frame: usize) -> Result<String, SynthError> {
         let name = format!("images/{id}.png");
         if let Some(picture) = member.video.draw(frame) {
             folder::write_image(&self.directory.join(&name), &picture)?;
@@ -202,7 +204,7 @@ impl Writer<'_> {
     }
 
     /// A part of the scene that tells the video from its near misses, as a file of its own.
-    fn clip(&self, member: &Member, id: &str, random: &mut Random) -> Result<String, WorldError> {
+    fn clip(&self, member: &Member, id: &str, random: &mut Random) -> Result<String, SynthError> {
         let name = format!("videos/{id}.{}", self.settings.encoding.extension());
         let [first, last] = clip_span(&member.video, member.scene, random)
             .map(|seconds| (seconds * f64::from(FPS)).round() as usize);

@@ -1,0 +1,18 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use gve::CancelToken;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// A token that the first Ctrl-C or termination request sets; the second ends the program.
+pub(crate) fn stop_on_ctrl_c() -> Result<CancelToken> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second signal finds it set.
+        flag::register_conditional_shutdown(signal, 1, stop.clone()).context("cannot catch Ctrl-C")?;
+        flag::register(signal, stop.clone()).context("cannot catch Ctrl-C")?;
+    }
+    Ok(CancelToken::from_flag(stop))
+}

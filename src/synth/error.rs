@@ -1,0 +1,94 @@
+use std::path::{Path, PathBuf};
+
+use crate::embedder::EmbedError;
+use crate::retrieval::RetrievalError;
+use crate::video::VideoError;
+
+/// What can go wrong in making data. Each displays as one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SynthError {
+    /// A setting that makes no sense.
+    #[error("{setting} is {got}, expected {expected}")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file holds something else than it should.
+    #[error("{}:{line}: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, and what was expected.
+        reason: String,
+    },
+    /// The output folder belongs to a run with other settings or other videos.
+    #[error(
+        "{} belongs to another run: {}; give the same settings or another folder",
+        path.display(), differences.join(", ")
+    )]
+    OtherRun {
+        /// The folder.
+        path: PathBuf,
+        /// Each setting that differs, with both values.
+        differences: Vec<String>,
+    },
+    /// Another process works in the output folder.
+    #[error("another process works in {}: wait for it to end", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The chat endpoint is of no use: not there, not willing, or without sense.
+    #[error("captioner {url}: {reason}")]
+    Captioner {
+        /// Its base URL.
+        url: String,
+        /// What it does instead of answering.
+        reason: String,
+    },
+    /// A picture cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: image::ImageError,
+    },
+    /// A video cannot be written.
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    /// Somebody asked to stop.
+    #[error("stopped before the end")]
+    Cancelled,
+    /// Nothing can be embedded.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// The library of clips cannot be written or searched.
+    #[error(transparent)]
+    Retrieval(#[from] RetrievalError),
+}
+
+impl SynthError {
+    /// Wraps an I/O error with what was tried on which path.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, action, source }
+    }
+}

@@ -1,0 +1,227 @@
+//! A multimodal model behind an OpenAI-compatible chat endpoint.
+
+mod failure;
+mod retry;
+
+use std::time::{Duration, Instant};
+
+use async_openai::Client;
+use async_openai::config::OpenAIConfig;
+use async_openai::middleware::HttpRequestFactory;
+use async_openai::types::chat::CreateChatCompletionRequest;
+use reqwest::Url;
+use reqwest::redirect::Policy;
+use serde::Deserialize;
+
+use crate::embedder::CancelToken;
+use crate::synth::SynthError;
+
+use failure::{Failure, HttpFailure, one_line};
+pub use retry::RetrySettings;
+
+/// Longest time to make a connection. Shorter than that of a whole request, so that the two are told apart.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a wait looks whether it is to end.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where the captioner is, and how it is spoken to. Of these only the model decides what comes out.
+#[derive(Clone)]
+pub struct CaptionerSettings {
+    /// What `/chat/completions` is appended to, such as `http://localhost:8000/v1`.
+    pub base_url: String,
+    /// The model's name at the endpoint.
+    pub model: String,
+    /// Sent as a bearer token.
+    pub api_key: Option<String>,
+    /// Requests under way at a time.
+    pub concurrency: usize,
+    /// Longest time for a request and its answer.
+    pub timeout: Duration,
+    /// How often and how soon a request is tried again.
+    pub retry: RetrySettings,
+    /// Whether the schema is sent as `response_format`, which most servers hold the model to. The answer is
+    /// checked either way.
+    pub send_schema: bool,
+}
+
+impl CaptionerSettings {
+    /// The settings for `model` at `base_url`: 4 requests at a time, 5 minutes each, no key.
+    pub fn new(base_url: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            model: model.into(),
+            api_key: None,
+            concurrency: 4,
+            timeout: Duration::from_secs(300),
+            retry: RetrySettings::default(),
+            send_schema: true,
+        }
+    }
+}
+
+/// A client of the endpoint, which is not spoken to before the first question.
+pub struct Captioner {
+    client: Client<OpenAIConfig>,
+    settings: CaptionerSettings,
+}
+
+/// Why a request has no answer.
+pub(super) enum NoAnswer {
+    /// This one has none; others may.
+    Request(String),
+    /// None will have any.
+    Endpoint(SynthError),
+}
+
+/// What is read of an answer: servers differ in all the rest.
+#[derive(Deserialize)]
+struct Completion {
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    content: Option<String>,
+}
+
+impl Captioner {
+    /// # Errors
+    /// [`SynthError::Setting`] for what is no base URL, no key, or no number of requests.
+    pub fn new(settings: CaptionerSettings) -> Result<Self, SynthError> {
+        check(&settings)?;
+        // Should another part of the program have chosen already, its choice is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT))
+            // A request with pictures and a key is not sent elsewhere.
+            .redirect(Policy::none())
+            // Taken from the environment otherwise, which libraries here do not read.
+            .no_proxy()
+            .build()
+            .map_err(|error| SynthError::Captioner {
+                url: settings.base_url.clone(),
+                reason: one_line(&error),
+            })?;
+        // Organisation and project, too, come from the environment otherwise.
+        let config = OpenAIConfig::new()
+            .with_api_base(settings.base_url.trim_end_matches('/'))
+            .with_api_key(settings.api_key.clone().unwrap_or_default())
+            .with_org_id("")
+            .with_project_id("");
+        // The client's own retries know neither time-outs nor broken answers, and end only when they want to.
+        // Instead of them, statuses reach us as they are.
+        let send = tower::service_fn(move |request: HttpRequestFactory| {
+            let http = http.clone();
+            async move { HttpFailure::check(http.execute(request.build().await?).await?).await }
+        });
+        Ok(Self { client: Client::with_config(config).with_http_service(send), settings })
+    }
+
+    pub(super) fn settings(&self) -> &CaptionerSettings {
+        &self.settings
+    }
+
+    /// The text of the answer to `request`, tried as often as the settings grant.
+    pub(super) async fn complete(
+        &self,
+        request: &CreateChatCompletionRequest,
+        cancel: &CancelToken,
+    ) -> Result<String, NoAnswer> {
+        let mut retry = 0;
+        loop {
+            if cancel.is_cancelled() {
+                return Err(NoAnswer::Endpoint(SynthError::Cancelled));
+            }
+            let failure = match self.client.chat().create_byot(request).await {
+                Ok(Completion { choices }) => {
+                    let first = choices.into_iter().next().and_then(|choice| choice.message.content);
+                    return Ok(first.unwrap_or_default());
+                }
+                Err(error) => Failure::of(error),
+            };
+            if failure.is_transient && retry < self.settings.retry.retries {
+                let delay = self.settings.retry.delay(retry, failure.retry_after, retry::jitter());
+                wait(delay, cancel).await;
+                retry += 1;
+                continue;
+            }
+            let tries = if retry > 0 { format!(" ({} tries)", retry + 1) } else { String::new() };
+            let reason = failure.reason + &tries;
+            return Err(if failure.is_fatal {
+                NoAnswer::Endpoint(SynthError::Captioner { url: self.settings.base_url.clone(), reason })
+            } else {
+                NoAnswer::Request(reason)
+            });
+        }
+    }
+}
+
+/// Waits for `delay`, or until somebody asks to stop.
+async fn wait(delay: Duration, cancel: &CancelToken) {
+    let end = Instant::now() + delay;
+    while !cancel.is_cancelled() && Instant::now() < end {
+        tokio::time::sleep(CANCEL_INTERVAL.min(end.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+fn check(settings: &CaptionerSettings) -> Result<(), SynthError> {
+    let fault =
+        |setting, expected, got: &str| Err(SynthError::Setting { setting, expected, got: got.to_owned() });
+    let url = Url::parse(&settings.base_url).ok();
+    if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        let expected = "a base URL such as http://localhost:8000/v1";
+        return fault("the captioner's address", expected, &format!("`{}`", settings.base_url));
+    }
+    if settings.model.is_empty() {
+        return fault("the captioner's model", "its name at the endpoint", "empty");
+    }
+    // The key itself is nobody's business.
+    if settings
+        .api_key
+        .as_ref()
+        .is_some_and(|key| key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()))
+    {
+        return fault("the captioner's key", "visible ASCII characters", "empty or has others");
+    }
+    if settings.concurrency == 0 {
+        return fault("requests at a time", "at least 1", "0");
+    }
+    if settings.timeout.is_zero() {
+        return fault("the time for a request", "more than 0 seconds", "0");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senseless_settings_are_refused_before_anything_is_sent() {
+        let refused = |change: fn(&mut CaptionerSettings)| {
+            let mut settings = CaptionerSettings::new("https://example.org/v1/", "m");
+            change(&mut settings);
+            Captioner::new(settings).err().unwrap().to_string()
+        };
+        let mut good = CaptionerSettings::new("https://example.org/v1/", "m");
+        good.api_key = Some("sk-1".to_owned());
+        assert!(Captioner::new(good).is_ok());
+        assert_eq!(
+            refused(|s| s.base_url = "localhost:8000".to_owned()),
+            "the captioner's address is `localhost:8000`, expected a base URL such as http://localhost:8000/v1"
+        );
+        assert!(refused(|s| s.base_url = "file:///v1".to_owned()).contains("expected a base URL"));
+        assert!(refused(|s| s.model.clear()).contains("the captioner's model"));
+        let message = refused(|s| s.api_key = Some("secret\n".to_owned()));
+        assert!(message.contains("the captioner's key") && !message.contains("secret"), "{message}");
+        assert!(refused(|s| s.concurrency = 0).contains("requests at a time is 0"));
+        assert!(refused(|s| s.timeout = Duration::ZERO).contains("the time for a request"));
+    }
+}

@@ -1,0 +1,214 @@
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use ndarray::{Array2, ArrayView1};
+
+use super::caption_rules::{broken_rule, tells_all};
+use super::clip::{Clip, Draw};
+use super::enrichment::DescribedClip;
+use super::interview::{Interview, Question, Unanswered};
+use super::pictures::{PictureSource, Pictures};
+use super::quality::Quality;
+use super::reply::Composed;
+use super::report::{Filter, Judgement};
+use super::{Flow, OnEvent, telling};
+use crate::embedder::Input;
+use crate::retrieval::rank;
+use crate::synth::SynthError;
+use crate::synth::output_folder::write_atomically;
+use crate::train::Pair;
+
+/// A clip's partner is one of so many clips that are most like it.
+const PARTNERS: usize = 5;
+
+/// What a composed query leads from: a picture or a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reference {
+    Frame,
+    Clip,
+}
+
+impl Reference {
+    fn task(self) -> &'static str {
+        match self {
+            Self::Frame => "ti2v",
+            Self::Clip => "tv2v",
+        }
+    }
+}
+
+/// A clip that a composed query is to lead to, and the one that it leads from.
+struct Composition<'a> {
+    reference: Reference,
+    from: &'a DescribedClip<'a>,
+    to: &'a DescribedClip<'a>,
+}
+
+impl Flow {
+    /// Has queries composed of related clips, and makes pairs of seven kinds. Gives the number of pairs of each
+    /// kind, and the verdict on every composed query.
+    pub(super) fn extend(
+        &self,
+        quality: &Quality,
+        clips: &[DescribedClip<'_>],
+        interview: &Interview<'_>,
+        on_event: OnEvent<'_>,
+    ) -> Result<(BTreeMap<String, usize>, Vec<Judgement>), SynthError> {
+        let (compositions, mut judgements) = self.compositions(quality, clips)?;
+        let questions: Vec<Question> =
+            compositions.iter().map(|composition| self.ask_for_query(composition)).collect();
+        let replies =
+            interview.ask_all::<Composed>(&questions, telling(on_event, "asking for composed queries"))?;
+        let mut composed = Vec::new();
+        for (composition, reply) in compositions.iter().zip(replies) {
+            let judgement = self.judge_query(composition, reply);
+            if let Some(query) = judgement.text.clone().filter(|_| judgement.is_kept()) {
+                composed.push((composition, query));
+            }
+            judgements.push(judgement);
+        }
+        let pairs = self.write_pairs(clips, &composed)?;
+        Ok((pairs, judgements))
+    }
+
+    /// Two compositions for every clip, each from a partner drawn among the clips most like it; verdicts on clips
+    /// that have none.
+    fn compositions<'a>(
+        &self,
+        quality: &Quality,
+        clips: &'a [DescribedClip<'a>],
+    ) -> Result<(Vec<Composition<'a>>, Vec<Judgement>), SynthError> {
+        let embedded: Vec<(&DescribedClip<'a>, &[f32])> = clips
+            .iter()
+            .filter(|clip| clip.about().is_some())
+            .filter_map(|clip| Some((clip, quality.embeddings.of_clip(clip.clip).ok()?)))
+            .collect();
+        let mut vectors = Array2::zeros((embedded.len(), self.plan.library_manifest.dim));
+        for (mut row, (_, embedding)) in vectors.rows_mut().into_iter().zip(&embedded) {
+            row.assign(&ArrayView1::from(*embedding));
+        }
+        let rankings = rank(vectors.view(), vectors.view(), PARTNERS + 1)?;
+        let (mut compositions, mut judgements) = (Vec::new(), Vec::new());
+        for (row, ranking) in rankings.iter().enumerate() {
+            let to = embedded[row].0;
+            let others: Vec<usize> =
+                ranking.iter().map(|m| m.row).filter(|other| *other != row).take(PARTNERS).collect();
+            let mut random = Draw::Partners.random(self.plan.settings.seed, to.clip.place);
+            for reference in [Reference::Frame, Reference::Clip] {
+                match others.get(random.below(others.len())) {
+                    Some(from) => compositions.push(Composition { reference, from: embedded[*from].0, to }),
+                    None => judgements.push(
+                        Judgement { style: Some(reference.task()), ..Judgement::of(Clip::id(to.clip.place)) }
+                            .dropped(Filter::NoPartner, "there is no other clip with a caption"),
+                    ),
+                }
+            }
+        }
+        Ok((compositions, judgements))
+    }
+
+    fn ask_for_query(&self, Composition { reference, from, to }: &Composition<'_>) -> Question {
+        let about = |clip: &'_ DescribedClip<'_>| clip.about().unwrap_or_default().to_owned();
+        let (name, shows, source) = match reference {
+            Reference::Frame => (
+                "a picture",
+                from.frame_caption.clone().unwrap_or_else(|| about(from)),
+                PictureSource::File(from.clip.frame.clone()),
+            ),
+            Reference::Clip => ("another clip", about(from), PictureSource::Clip(from.clip.clone())),
+        };
+        let duration = format!("{:.1}", to.clip.seconds);
+        let prompt = self.plan.prompts.compose.render([name, &shows, &duration, &about(to)]);
+        let target = PictureSource::Clip(to.clip.clone());
+        Question {
+            item: format!("{} {}", reference.task(), Clip::id(to.clip.place)),
+            prompt,
+            pictures: vec![
+                Pictures { title: "The reference:", source },
+                Pictures { title: "The target:", source: target },
+            ],
+        }
+    }
+
+    fn judge_query(
+        &self,
+        Composition { reference, from, to }: &Composition<'_>,
+        reply: Result<Composed, Unanswered>,
+    ) -> Judgement {
+        let item = format!("{} from {}", Clip::id(to.clip.place), Clip::id(from.clip.place));
+        let query = match reply {
+            Err(unanswered) => return unanswered.judgement(item, reference.task()),
+            Ok(Composed { usable: false, .. }) => {
+                return Judgement { style: Some(reference.task()), ..Judgement::of(item) }
+                    .dropped(Filter::Declined, "the captioner finds the two unrelated, or the same");
+            }
+            Ok(Composed { query, .. }) => query,
+        };
+        let judgement = Judgement::of_text(&item, reference.task(), &query);
+        if let Some((filter, reason)) = broken_rule(&query, self.plan.settings.min_words) {
+            return judgement.dropped(filter, reason);
+        }
+        if to.about().is_some_and(|about| tells_all(&query, about)) {
+            return judgement.dropped(Filter::TellsAll, "it names all that the target's caption does");
+        }
+        judgement
+    }
+
+    fn write_pairs(
+        &self,
+        clips: &[DescribedClip<'_>],
+        composed: &[(&Composition<'_>, String)],
+    ) -> Result<BTreeMap<String, usize>, SynthError> {
+        let path = self.folder.pairs();
+        let mut lines = Vec::new();
+        let mut counts = BTreeMap::new();
+        let pairs = clips.iter().flat_map(|clip| self.pairs_of(clip));
+        let composed = composed.iter().map(|(Composition { reference, from, to }, query)| {
+            let input = match reference {
+                Reference::Frame => Input::image(&from.clip.frame),
+                Reference::Clip => from.clip.input(),
+            };
+            (reference.task(), Clip::id(to.clip.place), input.and_text(query), to.clip.input())
+        });
+        for (number, (task, source, query, positive)) in (1..).zip(pairs.chain(composed)) {
+            let line = pair(task, source, query, positive).and_then(|pair| pair.to_json(self.folder.root()));
+            lines.push(line.map_err(|reason| SynthError::Content {
+                path: path.clone(),
+                line: number,
+                reason,
+            })?);
+            *counts.entry(task.to_owned()).or_default() += 1;
+        }
+        write_atomically(&path, |file| lines.iter().try_for_each(|line| writeln!(file, "{line}")))?;
+        Ok(counts)
+    }
+
+    /// The pairs of a clip that need no second one: task, source, query and target.
+    fn pairs_of(&self, described: &DescribedClip<'_>) -> Vec<(&'static str, String, Input, Input)> {
+        let DescribedClip { clip, captions, frame_caption } = described;
+        let seed = self.plan.settings.seed;
+        let (target, frame) = (clip.input(), Input::image(&clip.frame));
+        let id = Clip::id(clip.place);
+        let mut pairs: Vec<_> = captions
+            .iter()
+            .map(|(style, text)| ("t2v", format!("{id} {style}"), Input::text(text), target.clone()))
+            .collect();
+        if captions.len() > 1 {
+            let order = Draw::Captions.random(seed, clip.place).permutation(captions.len());
+            let ((from, query), (to, text)) = (&captions[order[0]], &captions[order[1]]);
+            pairs.push(("t2t", format!("{id} {from} to {to}"), Input::text(query), Input::text(text)));
+        }
+        if let Some(caption) = frame_caption {
+            pairs.push(("t2i", id.clone(), Input::text(caption), frame.clone()));
+        }
+        let crop = clip.crop(&mut Draw::Crop.random(seed, clip.place));
+        pairs.push(("i2v", id.clone(), frame, target.clone()));
+        pairs.push(("v2v", id, crop, target));
+        pairs
+    }
+}
+
+fn pair(task: &str, source: String, query: Input, positive: Input) -> Result<Pair, String> {
+    let task = task.parse().map_err(|error: crate::train::UnknownTask| error.to_string())?;
+    Ok(Pair { task, source: Some(source), query, positive, negatives: Vec::new() })
+}

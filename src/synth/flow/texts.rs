@@ -1,0 +1,108 @@
+use std::collections::HashSet;
+
+use super::caption_rules::{broken_rule, duplicate_key};
+use super::journal::Journal;
+use super::report::{Filter, Judgement};
+use super::settings::FlowSettings;
+use crate::embedder::{CancelToken, Embedder, Input, Progress};
+use crate::model::hash::{FNV_OFFSET, fnv};
+use crate::retrieval::dot;
+use crate::synth::SynthError;
+
+/// Judges texts about clips and frames: by the rules for captions, by whether they were there before, and by the
+/// embedder.
+pub(super) struct TextJudge<'a> {
+    embedder: &'a Embedder,
+    settings: &'a FlowSettings,
+    cosines: Journal<f32>,
+    seen: HashSet<String>,
+}
+
+/// A text, and the embedding of what it is about.
+pub(super) struct Candidate<'a> {
+    pub(super) item: String,
+    pub(super) style: &'static str,
+    pub(super) text: String,
+    pub(super) target: &'a [f32],
+}
+
+impl<'a> TextJudge<'a> {
+    pub(super) fn new(embedder: &'a Embedder, settings: &'a FlowSettings, cosines: Journal<f32>) -> Self {
+        Self { embedder, settings, cosines, seen: HashSet::new() }
+    }
+
+    /// One judgement for each candidate, in their order. `on_progress` hears of the texts that have to be
+    /// embedded.
+    ///
+    /// # Errors
+    /// [`SynthError::Embed`] where the embedder fails at a text; [`SynthError::Cancelled`]; [`SynthError::Io`].
+    pub(super) fn judge(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        cancel: &CancelToken,
+        on_progress: impl FnMut(Progress),
+    ) -> Result<Vec<Judgement>, SynthError> {
+        let mut judgements: Vec<Judgement> =
+            candidates.iter().map(|candidate| self.judge_by_reading(candidate)).collect();
+        self.measure(candidates, &judgements, cancel, on_progress)?;
+        for (judgement, candidate) in judgements.iter_mut().zip(candidates) {
+            if let Some(&cosine) = self.cosines.get(&key(candidate)).filter(|_| judgement.is_kept()) {
+                *judgement = self.judge_by_cosine(judgement.clone(), f64::from(cosine));
+            }
+        }
+        Ok(judgements)
+    }
+
+    fn judge_by_reading(&mut self, candidate: &Candidate<'_>) -> Judgement {
+        let judgement = Judgement::of_text(&candidate.item, candidate.style, &candidate.text);
+        if let Some((filter, reason)) = broken_rule(&candidate.text, self.settings.min_words) {
+            return judgement.dropped(filter, reason);
+        }
+        if !self.seen.insert(duplicate_key(&candidate.text)) {
+            return judgement.dropped(Filter::Duplicate, "the same words stood before");
+        }
+        judgement
+    }
+
+    fn judge_by_cosine(&self, judgement: Judgement, cosine: f64) -> Judgement {
+        let judgement = judgement.measured("cosine", cosine);
+        if cosine >= self.settings.min_cosine {
+            return judgement;
+        }
+        let reason = format!("its cosine is {cosine:.3}, at least {} is asked for", self.settings.min_cosine);
+        judgement.dropped(Filter::Inconsistent, reason)
+    }
+
+    /// Measures what is kept so far and was not measured before.
+    fn measure(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        judgements: &[Judgement],
+        cancel: &CancelToken,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<(), SynthError> {
+        let unknown: Vec<&Candidate<'_>> = candidates
+            .iter()
+            .zip(judgements)
+            .filter(|(candidate, judgement)| {
+                judgement.is_kept() && self.cosines.get(&key(candidate)).is_none()
+            })
+            .map(|(candidate, _)| candidate)
+            .collect();
+        let inputs: Vec<Input> = unknown.iter().map(|candidate| Input::text(&candidate.text)).collect();
+        let embeddings = self.embedder.embed_iter(inputs);
+        for (done, (candidate, embedding)) in (1..).zip(unknown.iter().zip(embeddings)) {
+            if cancel.is_cancelled() {
+                return Err(SynthError::Cancelled);
+            }
+            let cosine = dot(embedding?.as_slice(), candidate.target);
+            self.cosines.insert(key(candidate), cosine)?;
+            on_progress(Progress { done, total: unknown.len() });
+        }
+        Ok(())
+    }
+}
+
+fn key(candidate: &Candidate<'_>) -> String {
+    format!("{} {:016x}", candidate.item, fnv(FNV_OFFSET, candidate.text.as_bytes()))
+}

@@ -1,0 +1,474 @@
+//! `gve synth flow` against a captioner on a loopback address, which misbehaves when told to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use gve::train::PairIndex;
+use serde_json::{Value, json};
+
+use crate::cli::{assert_status, json_lines, media, model, stderr, stdout, text};
+use stub::{Answer, Received, Stub};
+
+// That of the tests of `uvrb`, which asks a server for embeddings.
+#[allow(dead_code)]
+#[path = "../../benchmark/tests/it/encoder/stub.rs"]
+mod stub;
+
+/// Clips of the bundled videos with [`OPTIONS`].
+const CLIPS: usize = 4;
+/// Questions about them: captions, a caption of the frame, and two composed queries each.
+const QUESTIONS: usize = 4 * CLIPS;
+const TASKS: [&str; 7] = ["i2v", "t2i", "t2t", "t2v", "ti2v", "tv2v", "v2v"];
+
+/// Small clips and pictures. The random weights of the fixture have no opinion on what belongs together.
+const OPTIONS: [[&str; 2]; 10] = [
+    ["--device", "cpu"],
+    ["--frames", "2"],
+    ["--tokens-per-frame", "16"],
+    ["--min-cosine", "-1"],
+    ["--clip-seconds", "1"],
+    ["--clips-per-video", "2"],
+    ["--min-motion", "0.0001"],
+    ["--captioner-frames", "2"],
+    ["--captioner-side", "64"],
+    ["--concurrency", "2"],
+];
+
+/// A folder with two videos, and room for a run.
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let videos = folder.path().join("videos");
+        std::fs::create_dir(&videos).unwrap();
+        for name in ["testsrc.mp4", "bunny.mp4"] {
+            std::fs::copy(media(name), videos.join(name)).unwrap();
+        }
+        Self { folder }
+    }
+
+    fn videos(&self) -> PathBuf {
+        self.folder.path().join("videos")
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    fn pairs(&self) -> String {
+        std::fs::read_to_string(self.out().join("pairs.jsonl")).unwrap()
+    }
+
+    /// What a stage's filters did, line by line.
+    fn report(&self, stage: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.out().join("report").join(format!("{stage}.jsonl"))).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn command(&self, base_url: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gve"));
+        command.args(["synth", "flow"]).arg(self.videos()).arg("--out").arg(self.out());
+        command.arg("--model").arg(model()).args(["--captioner", base_url, "--captioner-model", "stub"]);
+        for option in OPTIONS.iter().filter(|option| !more.contains(&option[0])) {
+            command.args(option);
+        }
+        command.args(more).stdin(Stdio::null()).env("GVE_CAPTIONER_KEY", "secret");
+        command
+    }
+
+    fn run(&self, base_url: &str, more: &[&str]) -> Output {
+        self.command(base_url, more).output().unwrap()
+    }
+}
+
+/// A captioner that works: what it says is a function of what it is asked.
+fn reply(request: &Received) -> String {
+    let mut hash = DefaultHasher::new();
+    request.body["messages"].to_string().hash(&mut hash);
+    let word: String = (0..8).map(|i| char::from(b'a' + (hash.finish() >> (8 * i)) as u8 % 26)).collect();
+    match name(request) {
+        "captions" => json!({
+            "summary": format!("a {word} walks by"),
+            "detailed": format!("first a {word} walks, then it sits down"),
+            "abstract": format!("the calm of a {word}"), "keywords": [word, "walking", "outdoors"],
+            "partial": format!("the tail of a {word}"),
+        }),
+        "frame" => json!({"caption": format!("a {word} on the lawn")}),
+        "composed" => json!({
+            "usable": true, "query": format!("the same but with a {word}"),
+            "from_reference": "the place", "from_text": word,
+        }),
+        other => panic!("a schema nobody knows: {other}"),
+    }
+    .to_string()
+}
+
+/// Which kind of question it is.
+fn name(request: &Received) -> &str {
+    request.body["response_format"]["json_schema"]["name"].as_str().unwrap()
+}
+
+/// A chat completion that says `content`.
+fn says(content: &str) -> Answer {
+    let message = json!({"role": "assistant", "content": content});
+    Answer::ok(json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).to_string())
+}
+
+fn good() -> Stub {
+    Stub::start(|_, request| says(&reply(request)))
+}
+
+/// The parts of the last message.
+fn parts(request: &Received) -> &Vec<Value> {
+    request.body["messages"].as_array().unwrap().last().unwrap()["content"].as_array().unwrap()
+}
+
+#[test]
+fn videos_become_pairs_of_seven_kinds_that_train_takes() {
+    let (site, stub) = (Site::new(), good());
+    let output = site.run(&stub.base_url, &["--json"]);
+    assert_status(&output, 0);
+    let summary = &json_lines(&output)[0];
+    assert_eq!(summary["replies"], QUESTIONS);
+    assert_eq!(
+        summary["stages"][0],
+        json!({"stage": "quality", "items": CLIPS, "kept": CLIPS, "dropped": {}})
+    );
+
+    let index = PairIndex::open(&[site.out().join("pairs.jsonl")], true).unwrap();
+    let counts: BTreeMap<String, usize> =
+        index.tasks().iter().map(|task| (task.task().to_string(), task.len())).collect();
+    assert_eq!(counts.keys().collect::<Vec<_>>(), TASKS);
+    assert_eq!(summary["pairs"], json!(counts));
+    assert_eq!((counts["t2v"], counts["t2t"], counts["ti2v"]), (5 * CLIPS, CLIPS, CLIPS));
+
+    let requests = stub.requests();
+    assert_eq!(requests.len(), QUESTIONS);
+    for request in &requests {
+        assert_eq!(request.path, "/v1/chat/completions");
+        assert_eq!(request.authorization.as_deref(), Some("Bearer secret"));
+        let pictures = parts(request).iter().filter(|part| part["type"] == "image_url");
+        let pictures: Vec<&str> = pictures.map(|part| part["image_url"]["url"].as_str().unwrap()).collect();
+        assert!(pictures.iter().all(|url| url.starts_with("data:image/jpeg;base64,")));
+        let expected: &[usize] = match name(request) {
+            "captions" => &[2],
+            "frame" => &[1],
+            _ => &[3, 4],
+        };
+        assert!(expected.contains(&pictures.len()), "{}: {}", name(request), pictures.len());
+        assert_eq!(request.body["response_format"]["json_schema"]["schema"]["additionalProperties"], false);
+    }
+    let verdicts = site.report("enrichment");
+    assert_eq!(verdicts.len(), 6 * CLIPS);
+    assert!(verdicts.iter().all(|verdict| verdict["cosine"].is_f64() && verdict.get("dropped_by").is_none()));
+
+    let pairs = site.pairs();
+    let again = site.run(&stub.base_url, &[]);
+    assert_status(&again, 0);
+    assert!(stdout(&again).contains("pairs: i2v 4, t2i 4, t2t 4, t2v 20, ti2v 4, tv2v 4, v2v 4"));
+    assert_eq!(stub.requests().len(), QUESTIONS, "nothing is asked twice");
+    assert_eq!(site.pairs(), pairs);
+}
+
+#[test]
+fn another_runs_folder_is_refused_and_named() {
+    let (site, stub) = (Site::new(), good());
+    assert_status(&site.run(&stub.base_url, &["--until", "quality"]), 0);
+    assert!(stub.requests().is_empty());
+    let refused = |more: &[&str], expected: &str| {
+        let output = site.run(&stub.base_url, more);
+        assert_status(&output, 1);
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    };
+    refused(&["--seed", "7"], "belongs to another run: settings.seed is 42 there and 7 here");
+    refused(&["--min-words", "5"], "settings.min_words is 3 there and 5 here");
+    std::fs::copy(media("ntsc.mp4"), site.videos().join("ntsc.mp4")).unwrap();
+    refused(&[], "ntsc.mp4 is missing there and");
+    std::fs::remove_file(site.videos().join("ntsc.mp4")).unwrap();
+    assert_status(&site.run(&stub.base_url, &["--until", "quality", "--concurrency", "9"]), 0);
+
+    std::fs::remove_file(site.out().join("run.json")).unwrap();
+    refused(&[], "it holds files and no run.json");
+}
+
+/// Starts a run and kills it when `when` says so.
+fn kill(mut child: Child, when: &mpsc::Receiver<()>) {
+    when.recv_timeout(Duration::from_secs(120)).unwrap();
+    // SIGKILL: no handler sees it.
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_and_asks_nothing_twice() {
+    let undisturbed = Site::new();
+    assert_status(&undisturbed.run(&good().base_url, &[]), 0);
+    // In the first question, between questions of each kind, and in the last.
+    for fatal in [0, 3, CLIPS + 1, 2 * CLIPS + 2, QUESTIONS - 1] {
+        let site = Site::new();
+        let (sender, killed) = mpsc::channel();
+        let stub = Stub::start(move |number, request| {
+            if number == fatal {
+                sender.send(()).unwrap();
+                return Answer::Silence(Duration::from_secs(1));
+            }
+            says(&reply(request))
+        });
+        let mut command = site.command(&stub.base_url, &["--concurrency", "1"]);
+        kill(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), &killed);
+        assert!(!site.out().join("pairs.jsonl").exists());
+        assert_status(&site.run(&stub.base_url, &[]), 0);
+
+        let mut asked = HashMap::new();
+        for (number, request) in stub.requests().iter().enumerate() {
+            let answered = number != fatal;
+            *asked.entry(request.body.to_string()).or_insert(0) += usize::from(answered);
+        }
+        assert_eq!(asked.len(), QUESTIONS, "killed at {fatal}");
+        assert!(asked.values().all(|answers| *answers == 1), "killed at {fatal}: {:?}", asked.values());
+        let of_here = |site: &Site| site.pairs().replace(text(&site.videos().canonicalize().unwrap()), "");
+        assert_eq!(of_here(&site), of_here(&undisturbed), "killed at {fatal}");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_before_the_first_question_goes_on() {
+    let (site, stub) = (Site::new(), good());
+    for wait_for in ["run.json", "journal/videos.jsonl", "clips/library.json"] {
+        let mut command = site.command(&stub.base_url, &["--until", "quality"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !site.out().join(wait_for).exists() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(stub.requests().len(), QUESTIONS);
+}
+
+#[test]
+fn a_captioner_that_misbehaves_is_borne_with() {
+    let site = Site::new();
+    let stub = Stub::start(|number, request| match number {
+        0 => Answer::Status(429, vec![("retry-after", "0".to_owned())], "slow down".to_owned()),
+        2 => Answer::status(500),
+        4 => Answer::HalfClosed,
+        6 => Answer::Closed,
+        8 => Answer::Silence(Duration::from_secs(4)),
+        10 => Answer::ok("<html>starting up</html>"),
+        12 => says("Here you are: {}"),
+        13 => says(r#"{"summary": "a dog"}"#),
+        _ => says(&reply(request)),
+    });
+    let output = site.run(&stub.base_url, &["--concurrency", "1", "--timeout", "2", "--retries", "1"]);
+    assert_status(&output, 2);
+    let requests = stub.requests();
+    for number in [0, 2, 4, 6, 8, 10] {
+        assert_eq!(requests[number].body, requests[number + 1].body, "{number} is tried again");
+    }
+    // What cannot be used is asked again once, in the same conversation, with what is wrong.
+    let turns = requests[13].body["messages"].as_array().unwrap();
+    assert_eq!((turns.len(), &turns[2]["content"]), (4, &json!("Here you are: {}")));
+    let complaint = turns[3]["content"].as_str().unwrap();
+    assert!(complaint.contains("it is not JSON") && complaint.contains("Answer again"), "{complaint}");
+
+    let dropped: Vec<Value> =
+        site.report("enrichment").into_iter().filter(|verdict| verdict.get("dropped_by").is_some()).collect();
+    assert_eq!(dropped.len(), 1);
+    assert_eq!(
+        (&dropped[0]["dropped_by"], &dropped[0]["style"]),
+        (&json!("unusable_reply"), &json!("frame"))
+    );
+    assert!(dropped[0]["reason"].as_str().unwrap().contains("unknown field `summary`"), "{}", dropped[0]);
+    let named = format!("{}, frame: it does not fit the schema", dropped[0]["item"].as_str().unwrap());
+    assert!(stderr(&output).contains(&named), "{}", stderr(&output));
+
+    assert_status(&site.run(&stub.base_url, &[]), 2);
+    assert_eq!(stub.requests().len(), requests.len(), "answers of no use are answers, too");
+}
+
+#[test]
+fn an_answer_that_is_mended_when_asked_again_counts() {
+    let site = Site::new();
+    let stub = Stub::start(|_, request| {
+        let asked_again = request.body["messages"].as_array().unwrap().len() > 2;
+        says(&if asked_again { reply(request) } else { "```json\n{}\n```".to_owned() })
+    });
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(stub.requests().len(), 2 * QUESTIONS);
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(stub.requests().len(), 2 * QUESTIONS);
+}
+
+#[test]
+fn a_captioner_of_no_use_is_a_clear_error_and_finished_work_is_kept() {
+    let site = Site::new();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let down = site.run(&format!("http://{closed}/v1"), &["--retries", "1", "--quiet"]);
+    assert_status(&down, 1);
+    let message = stderr(&down);
+    assert!(message.contains(&format!("captioner http://{closed}/v1: ")), "{message}");
+    assert!(message.contains("refused") && message.contains("(2 tries)"), "{message}");
+    assert!(message.contains("0 answers are kept") && message.lines().count() == 1, "{message}");
+
+    // Answers some questions, then refuses all.
+    let tired =
+        Stub::start(|number, request| if number < 3 { says(&reply(request)) } else { Answer::status(401) });
+    let output = site.run(&tired.base_url, &["--concurrency", "1", "--quiet"]);
+    assert_status(&output, 2);
+    assert!(stderr(&output).contains("401"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("check the key; 3 answers are kept"), "{}", stderr(&output));
+    assert!(!site.out().join("pairs.jsonl").exists());
+
+    let stub = good();
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(stub.requests().len(), QUESTIONS - 3);
+
+    // Refuses single questions: each is named, and what needs no answer is made.
+    let site = Site::new();
+    let stub = Stub::start(|_, _| Answer::status(400));
+    let output = site.run(&stub.base_url, &[]);
+    assert_status(&output, 2);
+    assert_eq!(stderr(&output).matches("HTTP 400 Bad Request: sent 400").count(), 2 * CLIPS);
+    let tasks: Vec<String> = site
+        .pairs()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["task"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(tasks.len() == 2 * CLIPS && tasks.iter().all(|task| task == "i2v" || task == "v2v"));
+}
+
+#[test]
+fn videos_that_do_not_decode_are_named_and_the_others_done() {
+    let (site, stub) = (Site::new(), good());
+    std::fs::write(site.videos().join("text.mp4"), "just some text\n").unwrap();
+    std::fs::write(site.videos().join("empty.mp4"), "").unwrap();
+    let output = site.run(&stub.base_url, &["--quiet"]);
+    assert_status(&output, 2);
+    assert_eq!(stderr(&output).lines().count(), 2, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("text.mp4: not a video file") && stderr(&output).contains("empty.mp4: ")
+    );
+    let quality = site.report("quality");
+    let unreadable = quality.iter().filter(|verdict| verdict["dropped_by"] == "unreadable");
+    assert_eq!(unreadable.count(), 2);
+    assert_eq!(PairIndex::open(&[site.out().join("pairs.jsonl")], true).unwrap().tasks().len(), 7);
+}
+
+#[test]
+fn wrong_templates_are_told_before_anything_is_done() {
+    let (site, stub) = (Site::new(), good());
+    let prompts = site.folder.path().join("prompts");
+    let written =
+        Command::new(env!("CARGO_BIN_EXE_gve")).args(["synth", "prompts"]).arg(&prompts).output().unwrap();
+    assert_status(&written, 0);
+    assert_eq!(stdout(&written).lines().count(), 5);
+    let run = || site.run(&stub.base_url, &["--prompts", text(&prompts)]);
+    std::fs::write(prompts.join("captions.txt"), "Describe it.\nIt lasts {length} seconds.\n").unwrap();
+    let output = run();
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("captions.txt:2: unknown slot `{length}`"), "{}", stderr(&output));
+    assert!(stub.requests().is_empty() && !site.out().exists());
+
+    std::fs::write(prompts.join("captions.txt"), "It lasts {duration} seconds.\n").unwrap();
+    assert_status(&run(), 0);
+    let asked = stub.requests();
+    let asked = asked.iter().find(|request| name(request) == "captions").unwrap();
+    assert!(parts(asked)[0]["text"].as_str().unwrap().starts_with("It lasts "));
+    let output = site.run(&stub.base_url, &[]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("another run: prompts.captions.txt is"), "{}", stderr(&output));
+}
+
+#[test]
+fn filters_say_what_they_dropped_and_why() {
+    let (site, stub) = (Site::new(), good());
+    let captions = site.folder.path().join("captions.jsonl");
+    let caption = |video: &str, text: &str, more: Value| {
+        let mut line = json!({"video": format!("videos/{video}"), "caption": text});
+        line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        line.to_string()
+    };
+    let lines = [
+        caption("bunny.mp4", "a rabbit in the grass", json!({"start": 0, "end": 1})),
+        caption("bunny.mp4", "A rabbit, in the grass!", json!({"start": 0, "end": 1})),
+        caption("bunny.mp4", "IMG_20210304.mp4", json!({"start": 0, "end": 1})),
+        caption("bunny.mp4", "a fox in the snow", json!({"start": 900, "end": 901})),
+        caption("testsrc.mp4", "coloured bars and a clock", json!({})),
+    ];
+    std::fs::write(&captions, lines.join("\n")).unwrap();
+    let more = ["--captions", text(&captions), "--min-cosine", "0.99"];
+    assert_status(&site.run(&stub.base_url, &more), 0);
+    let verdicts: Vec<(String, String)> = site
+        .report("quality")
+        .iter()
+        .filter_map(|verdict| {
+            let by = verdict.get("dropped_by").map_or("kept", |by| by.as_str().unwrap());
+            assert_eq!(verdict.get("reason").is_some(), by != "kept", "{verdict}");
+            Some((verdict.get("text")?.as_str()?.to_owned(), by.to_owned()))
+        })
+        .collect();
+    let by: HashMap<_, _> = verdicts.into_iter().collect();
+    assert_eq!(by["A rabbit, in the grass!"], "duplicate");
+    assert_eq!(by["IMG_20210304.mp4"], "file_name");
+    assert_eq!(by["a fox in the snow"], "out_of_range");
+    assert!(
+        ["a rabbit in the grass", "coloured bars and a clock"].iter().all(|text| by[*text] == "inconsistent")
+    );
+    assert!(site.report("enrichment").iter().all(|verdict| verdict["dropped_by"] == "inconsistent"));
+    assert!(site.report("extension").iter().all(|verdict| verdict["dropped_by"] == "no_partner"));
+
+    let site = Site::new();
+    assert_status(&site.run(&stub.base_url, &["--min-motion", "0.9"]), 0);
+    let quality = site.report("quality");
+    assert!(quality.len() == CLIPS && quality.iter().all(|verdict| verdict["dropped_by"] == "static"));
+    assert!(quality[0]["reason"].as_str().unwrap().contains("at least 0.9 is asked for"));
+    assert_eq!(site.pairs(), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_run_with_the_answers_under_way() {
+    let site = Site::new();
+    let (sender, asked) = mpsc::channel();
+    let stub = Stub::start(move |number, request| {
+        if number == 2 {
+            sender.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        says(&reply(request))
+    });
+    let mut command = site.command(&stub.base_url, &["--concurrency", "1", "--quiet"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    asked.recv_timeout(Duration::from_secs(120)).unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_status(&output, 2);
+    assert!(stderr(&output).contains("stopped before the end; 3 answers are kept"), "{}", stderr(&output));
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(stub.requests().len(), QUESTIONS);
+}
+
+#[test]
+fn prompts_that_are_there_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept: &Path = &folder.path().join("frame.txt");
+    std::fs::write(kept, "mine").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_gve"))
+        .args(["synth", "prompts"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_status(&output, 2);
+    assert!(stderr(&output).contains("frame.txt") && stdout(&output).lines().count() == 4);
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "mine");
+}
