@@ -199,6 +199,15 @@ fn another_runs_folder_is_refused_and_named() {
     refused(&[], "it holds files and no run.json");
 }
 
+#[test]
+fn a_key_that_is_not_there_is_not_passed_over_in_silence() {
+    let (site, stub) = (Site::new(), good());
+    let output = site.run(&stub.base_url, &["--captioner-key-env", "sk-given-by-mistake"]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("--captioner-key-env names an environment variable that is not set"));
+    assert!(!stderr(&output).contains("sk-given"), "{}", stderr(&output));
+}
+
 /// Starts a run and kills it when `when` says so.
 fn kill(mut child: Child, when: &mpsc::Receiver<()>) {
     when.recv_timeout(Duration::from_secs(120)).unwrap();
@@ -348,6 +357,22 @@ fn a_captioner_of_no_use_is_a_clear_error_and_finished_work_is_kept() {
 }
 
 #[test]
+fn a_captioner_that_talks_nonsense_is_given_up() {
+    let site = Site::new();
+    let stub = Stub::start(|_, _| says("I'd rather talk about the weather."));
+    let many = ["--clip-seconds", "0.3", "--clips-per-video", "12", "--concurrency", "1", "--quiet"];
+    let output = site.run(&stub.base_url, &many);
+    assert_status(&output, 2);
+    let message = stderr(&output);
+    assert!(
+        message.contains("20 questions in a row came to nothing, the last because it is not JSON"),
+        "{message}"
+    );
+    assert!(message.contains("40 answers are kept") && message.lines().count() == 1, "{message}");
+    assert_eq!(stub.requests().len(), 40, "each is asked again once");
+}
+
+#[test]
 fn videos_that_do_not_decode_are_named_and_the_others_done() {
     let (site, stub) = (Site::new(), good());
     std::fs::write(site.videos().join("text.mp4"), "just some text\n").unwrap();
@@ -425,7 +450,7 @@ fn filters_say_what_they_dropped_and_why() {
         ["a rabbit in the grass", "coloured bars and a clock"].iter().all(|text| by[*text] == "inconsistent")
     );
     assert!(site.report("enrichment").iter().all(|verdict| verdict["dropped_by"] == "inconsistent"));
-    assert!(site.report("extension").iter().all(|verdict| verdict["dropped_by"] == "no_partner"));
+    assert!(site.report("extension").is_empty(), "there is nothing to compose queries of");
 
     let site = Site::new();
     assert_status(&site.run(&stub.base_url, &["--min-motion", "0.9"]), 0);

@@ -90,9 +90,9 @@ struct CaptionerOptions {
     /// Name of the model there.
     #[arg(long, value_name = "NAME")]
     captioner_model: String,
-    /// Environment variable that holds the key; no key is sent if it is not set.
-    #[arg(long, value_name = "VARIABLE", default_value = "GVE_CAPTIONER_KEY")]
-    captioner_key: String,
+    /// Environment variable that holds the key [default: GVE_CAPTIONER_KEY, and no key if that is not set].
+    #[arg(long, value_name = "VARIABLE")]
+    captioner_key_env: Option<String>,
     /// Requests under way at a time.
     #[arg(long, value_name = "N", default_value_t = 4)]
     concurrency: usize,
@@ -245,7 +245,13 @@ impl CaptionerOptions {
         let timeout = Duration::try_from_secs_f64(self.timeout)
             .map_err(|_| anyhow!("--timeout must be a positive number of seconds, got {}", self.timeout))?;
         let mut settings = CaptionerSettings::new(&self.captioner, &self.captioner_model);
-        settings.api_key = env::var(&self.captioner_key).ok().filter(|key| !key.is_empty());
+        let variable = self.captioner_key_env.as_deref();
+        settings.api_key =
+            env::var(variable.unwrap_or("GVE_CAPTIONER_KEY")).ok().filter(|key| !key.is_empty());
+        if variable.is_some() && settings.api_key.is_none() {
+            // Its name is left out: it may be a key, given by mistake.
+            bail!("--captioner-key-env names an environment variable that is not set");
+        }
         settings.concurrency = self.concurrency;
         settings.timeout = timeout;
         settings.retry.retries = self.retries;

@@ -149,7 +149,10 @@ impl Interview<'_> {
         let Err(Unanswered::NoAnswer(last) | Unanswered::Unusable(last)) = last else { return None };
         (in_a_row >= MAX_FAILURES_IN_A_ROW).then(|| SynthError::Captioner {
             url: self.captioner.settings().base_url.clone(),
-            reason: format!("{in_a_row} questions in a row came to nothing, the last because {last}"),
+            reason: format!(
+                "{in_a_row} questions in a row came to nothing, the last because {last}: mend it, and take answers \
+                 of no use out of journal/replies.jsonl"
+            ),
         })
     }
 }

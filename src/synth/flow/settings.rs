@@ -29,7 +29,7 @@ impl Default for FlowSettings {
             seed: 42,
             clip_seconds: 10.0,
             clips_per_video: 4,
-            min_motion: 0.01,
+            min_motion: 0.005,
             min_cosine: 0.2,
             min_words: 3,
             frames: 8,

@@ -3,6 +3,7 @@
 mod failure;
 mod retry;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_openai::Client;
@@ -95,20 +96,7 @@ impl Captioner {
     /// [`SynthError::Setting`] for what is no base URL, no key, or no number of requests.
     pub fn new(settings: CaptionerSettings) -> Result<Self, SynthError> {
         check(&settings)?;
-        // Should another part of the program have chosen already, its choice is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder()
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT))
-            // A request with pictures and a key is not sent elsewhere.
-            .redirect(Policy::none())
-            // Taken from the environment otherwise, which libraries here do not read.
-            .no_proxy()
-            .build()
-            .map_err(|error| SynthError::Captioner {
-                url: settings.base_url.clone(),
-                reason: one_line(&error),
-            })?;
+        let http = http_client(&settings)?;
         // Organisation and project, too, come from the environment otherwise.
         let config = OpenAIConfig::new()
             .with_api_base(settings.base_url.trim_end_matches('/'))
@@ -117,11 +105,12 @@ impl Captioner {
             .with_project_id("");
         // The client's own retries know neither time-outs nor broken answers, and end only when they want to.
         // Instead of them, statuses reach us as they are.
+        let transport = http.clone();
         let send = tower::service_fn(move |request: HttpRequestFactory| {
-            let http = http.clone();
+            let http = transport.clone();
             async move { HttpFailure::check(http.execute(request.build().await?).await?).await }
         });
-        Ok(Self { client: Client::with_config(config).with_http_service(send), settings })
+        Ok(Self { client: Client::build(http, config).with_http_service(send), settings })
     }
 
     pub(super) fn settings(&self) -> &CaptionerSettings {
@@ -169,6 +158,30 @@ async fn wait(delay: Duration, cancel: &CancelToken) {
     while !cancel.is_cancelled() && Instant::now() < end {
         tokio::time::sleep(CANCEL_INTERVAL.min(end.saturating_duration_since(Instant::now()))).await;
     }
+}
+
+fn http_client(settings: &CaptionerSettings) -> Result<reqwest::Client, SynthError> {
+    let failed = |error: &dyn std::error::Error| SynthError::Captioner {
+        url: settings.base_url.clone(),
+        reason: one_line(error),
+    };
+    // Certificates that are built in, as for downloads: a machine without any must still reach a server in the house.
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .timeout(settings.timeout)
+        .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT))
+        // A request with pictures and a key is not sent elsewhere.
+        .redirect(Policy::none())
+        // Taken from the environment otherwise, which libraries here do not read.
+        .no_proxy()
+        .build()
+        .map_err(|error| failed(&error))
 }
 
 fn check(settings: &CaptionerSettings) -> Result<(), SynthError> {
