@@ -13,3 +13,4 @@ mod page;
 mod report;
 mod result;
 mod run;
+mod train;

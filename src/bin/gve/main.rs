@@ -12,6 +12,7 @@ mod index;
 mod info;
 mod options;
 mod output;
+mod process;
 mod search;
 mod train;
 

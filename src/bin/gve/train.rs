@@ -14,6 +14,7 @@ use signal_hook::flag;
 use crate::harness::Harness;
 use crate::hub::resolve;
 use crate::output::{Outcome, note, print, progress_bar, warn};
+use crate::process::tune_for_training;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -38,6 +39,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+    tune_for_training();
     let start = match arguments.resume.as_deref() {
         None => Start::Fresh,
         Some("auto") => Start::Newest,

@@ -1,0 +1,18 @@
+//! Settings of the process that training on the CPU is faster with. They are made before the first thread starts.
+
+/// Makes them, where the user's environment does not say otherwise.
+pub(crate) fn tune_for_training() {
+    // candle hands operations on single values to a pool of its own, whose threads wait by spinning. That takes the cores from the
+    // kernels' threads: a step of a small model took 1.0 s with it and 0.8 s without, and 2.1 s and 1.2 s beside a busy process.
+    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
+        // SAFETY: no other thread is there yet to read the environment.
+        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    }
+    // A step allocates what the one before has freed. By default glibc hands it back in between, and the system clears it anew: a
+    // tenth to a fifth of a step.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for (setting, bytes) in [(libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, i32::MAX)] {
+        // SAFETY: `mallopt` takes any value; a setting that it refuses stays as it is.
+        unsafe { libc::mallopt(setting, bytes) };
+    }
+}
