@@ -1,6 +1,6 @@
 //! Settings of the process that training on the CPU is faster with. They are made before the first thread starts.
 
-/// Makes them, where the user's environment does not say otherwise.
+/// Makes them; a number of threads that the user has set stays.
 pub(crate) fn tune_for_training() {
     // candle hands operations on single values to a pool of its own, whose threads wait by spinning, which takes the cores from the
     // kernels' threads. A step of a small model took 0.75 s either way on two free cores; beside a busy process 1.2 s instead of 2.1 s.
