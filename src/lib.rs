@@ -38,7 +38,7 @@
 //!
 //! | feature | default | gives |
 //! |---|---|---|
-//! | `video` | yes | decoding of video files, with FFmpeg 5.1 or later |
+//! | `video` | yes | reading and writing of video files, with FFmpeg 5.1 or later |
 //! | `cuda` | no | NVIDIA GPUs |
 //! | `metal` | no | Apple GPUs |
 //!
@@ -51,6 +51,7 @@ pub mod indexer;
 pub mod model;
 pub mod preprocess;
 pub mod retrieval;
+pub mod synth;
 pub mod train;
 pub mod video;
 
@@ -60,9 +61,11 @@ pub use embedder::{
     ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, VideoPart,
 };
 pub use error::Error;
+pub use random::Random;
 pub use video::{Sampling, TimeRange};
 
 mod error;
+mod random;
 
 /// Compiles the examples in the README.
 #[cfg(doctest)]

@@ -10,12 +10,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
 use crate::video::{Sampling, TimeRange};
 
-/// A line of JSON that is not an input.
+/// A line of JSON that is not an input, or an input that no line of JSON could say.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputJsonError {
@@ -36,44 +36,62 @@ pub enum InputJsonError {
 }
 
 /// An input as it stands in JSON, by itself or inside of something larger.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InputJson {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<Id>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     instruction: Option<String>,
     content: Vec<Content>,
 }
 
 /// Many data sets number their items.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(untagged)]
 enum Id {
     Text(String),
     Number(serde_json::Number),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 enum Content {
-    Text { text: String },
-    Image { image: PathBuf, min_pixels: Option<u64>, max_pixels: Option<u64> },
+    Text {
+        text: String,
+    },
+    Image {
+        image: PathBuf,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        min_pixels: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_pixels: Option<u64>,
+    },
     Video(Video),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Video {
+    #[serde(skip_serializing_if = "Option::is_none")]
     video: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     frames: Option<Vec<PathBuf>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     nframes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     fps: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     min_frames: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_frames: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     min_pixels: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_pixels: Option<u64>,
 }
 
@@ -86,9 +104,36 @@ impl Input {
     pub fn from_json(line: &str, base: &Path) -> Result<(Option<String>, Self), InputJsonError> {
         serde_json::from_str::<InputJson>(line)?.into_input(base)
     }
+
+    /// The line of JSON that [`from_json`](Self::from_json) reads as this `id` and this input. Paths beneath `base` are
+    /// written relative to it, all others as absolute paths.
+    ///
+    /// # Errors
+    /// [`InputJsonError`] where there is no such line: images in memory, [`Sampling::Timestamps`], paths that are not
+    /// UTF-8, and whatever `from_json` refuses.
+    pub fn to_json(&self, id: Option<&str>, base: &Path) -> Result<String, InputJsonError> {
+        Ok(serde_json::to_string(&InputJson::of(self, id, base)?)?)
+    }
 }
 
 impl InputJson {
+    /// The inverse of [`into_input`](Self::into_input).
+    pub(crate) fn of(input: &Input, id: Option<&str>, base: &Path) -> Result<Self, InputJsonError> {
+        let content = input
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| {
+                Content::of(part, base).map_err(|reason| InputJsonError::Part { index, reason })
+            })
+            .collect::<Result<_, _>>()?;
+        let id = id.map(|id| Id::Text(id.to_owned()));
+        let json = Self { id, instruction: input.instruction.clone(), content };
+        // The rules for what makes sense are written down once, where lines are read.
+        json.clone().into_input(base)?;
+        Ok(json)
+    }
+
     /// The line's `id` and the input; relative paths are relative to `base`.
     pub(crate) fn into_input(self, base: &Path) -> Result<(Option<String>, Input), InputJsonError> {
         if self.content.is_empty() {
@@ -111,6 +156,27 @@ impl InputJson {
 }
 
 impl Content {
+    fn of(part: &Part, base: &Path) -> Result<Self, &'static str> {
+        match part {
+            Part::Text(text) => Ok(Self::Text { text: text.clone() }),
+            Part::Image(ImagePart { source, pixels: PixelLimits { min_pixels, max_pixels } }) => {
+                Ok(Self::Image {
+                    image: source_path(source, base)?,
+                    min_pixels: *min_pixels,
+                    max_pixels: *max_pixels,
+                })
+            }
+            Part::Video(video) => Ok(Self::Video(Video::of(video, base)?)),
+            Part::Frames(FramesPart { frames, fps, pixels }) => Ok(Self::Video(Video {
+                frames: Some(frames.iter().map(|frame| source_path(frame, base)).collect::<Result<_, _>>()?),
+                fps: Some(*fps),
+                min_pixels: pixels.min_pixels,
+                max_pixels: pixels.max_pixels,
+                ..Video::default()
+            })),
+        }
+    }
+
     fn into_part(self, base: &Path) -> Result<Part, &'static str> {
         match self {
             Self::Text { text } => Ok(Part::Text(text)),
@@ -124,6 +190,21 @@ impl Content {
 }
 
 impl Video {
+    fn of(part: &VideoPart, base: &Path) -> Result<Self, &'static str> {
+        let TimeRange { start_seconds: start, end_seconds: end } = part.range;
+        let PixelLimits { min_pixels, max_pixels } = part.pixels;
+        let video = Some(relative(&part.path, base)?);
+        let plain = Self { video, start, end, min_pixels, max_pixels, ..Self::default() };
+        match part.sampling {
+            None => Ok(plain),
+            Some(Sampling::Uniform { frames }) => Ok(Self { nframes: Some(frames), ..plain }),
+            Some(Sampling::Fps { fps, min_frames, max_frames }) => {
+                Ok(Self { fps: Some(fps), min_frames, max_frames, ..plain })
+            }
+            Some(Sampling::Timestamps(_)) => Err("time stamps of single frames have no form in JSON"),
+        }
+    }
+
     fn into_part(mut self, base: &Path) -> Result<Part, &'static str> {
         let pixels = limits(self.min_pixels, self.max_pixels)?;
         if self.fps.is_some_and(|fps| !(fps.is_finite() && fps > 0.0)) {
@@ -188,6 +269,21 @@ impl Video {
     }
 }
 
+fn source_path(source: &ImageSource, base: &Path) -> Result<PathBuf, &'static str> {
+    match source {
+        ImageSource::Path(path) => relative(path, base),
+        ImageSource::Memory(_) => Err("an image in memory has no form in JSON: write it to a file"),
+    }
+}
+
+/// A path that, joined to `base`, leads to the file at `path`.
+fn relative(path: &Path, base: &Path) -> Result<PathBuf, &'static str> {
+    if let Ok(beneath) = path.strip_prefix(base) {
+        return Ok(beneath.to_owned());
+    }
+    std::path::absolute(path).map_err(|_| "its path is empty, or relative to no directory")
+}
+
 fn limits(min_pixels: Option<u64>, max_pixels: Option<u64>) -> Result<PixelLimits, &'static str> {
     if let (Some(min), Some(max)) = (min_pixels, max_pixels)
         && min > max
@@ -240,6 +336,69 @@ mod tests {
             }),
         ];
         assert_eq!(input.parts, expected);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let image =
+            |path: &str, pixels| Part::Image(ImagePart { source: ImageSource::Path(path.into()), pixels });
+        let video = |sampling, start_seconds, end_seconds| {
+            let range = TimeRange { start_seconds, end_seconds };
+            Part::Video(VideoPart {
+                path: "/data/b.mp4".into(),
+                sampling,
+                range,
+                pixels: PixelLimits::default(),
+            })
+        };
+        let pixels = PixelLimits { min_pixels: Some(784), max_pixels: Some(37632) };
+        let input = Input::text("a \"dog\"\n<|im_end|>")
+            .and_part(image("/data/deep/a.png", pixels))
+            .and_part(image("/elsewhere/a.png", PixelLimits::default()))
+            .and_part(video(None, None, Some(2.5)))
+            .and_part(video(Some(Sampling::Uniform { frames: 8 }), Some(0.1), None))
+            .and_part(video(
+                Some(Sampling::Fps { fps: 0.5, min_frames: Some(4), max_frames: None }),
+                None,
+                None,
+            ))
+            .and_part(Part::Frames(FramesPart {
+                frames: vec![ImageSource::Path("/data/f0.png".into())],
+                fps: 1.0,
+                pixels,
+            }))
+            .with_instruction("Find it.");
+        let line = input.to_json(Some("q1"), Path::new("/data")).unwrap();
+        assert!(line.contains(r#""deep/a.png""#) && line.contains(r#""/elsewhere/a.png""#), "{line}");
+        assert!(!line.contains('\n') && !line.contains("null"), "{line}");
+        assert_eq!(parse(&line).unwrap(), (Some("q1".to_owned()), input));
+
+        let line = Input::image("a.png").to_json(None, Path::new("out")).unwrap();
+        let absolute = std::path::absolute("a.png").unwrap();
+        assert_eq!(Input::from_json(&line, Path::new("out")).unwrap(), (None, Input::image(absolute)));
+    }
+
+    #[test]
+    fn what_no_line_could_say_is_not_written() {
+        let sampled = |sampling| {
+            let mut input = Input::video("a.mp4");
+            if let Part::Video(video) = &mut input.parts[0] {
+                video.sampling = Some(sampling);
+            }
+            input
+        };
+        let cases = [
+            (Input::default(), "empty"),
+            (Input::frames(vec![image::RgbImage::new(1, 1)], 1.0), "content[0]: an image in memory"),
+            (sampled(Sampling::Timestamps(vec![1.0])), "time stamps"),
+            (sampled(Sampling::Uniform { frames: 0 }), "at least 1"),
+            (sampled(Sampling::Fps { fps: f64::NAN, min_frames: None, max_frames: None }), "positive"),
+            (Input::video(""), "path is empty"),
+        ];
+        for (input, named) in cases {
+            let message = input.to_json(None, Path::new("/data")).unwrap_err().to_string();
+            assert!(message.contains(named), "{input:?}: {message}");
+        }
     }
 
     #[test]

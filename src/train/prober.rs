@@ -2,8 +2,8 @@ use ndarray::Array2;
 
 use super::TrainError;
 use super::pairs::PairIndex;
-use super::random::Random;
 use crate::embedder::{CancelToken, EmbedError, Embedder, Input};
+use crate::random::Random;
 
 /// Whatever embeds inputs outside of the gradient: an off-the-shelf embedder in the first epoch, the model in
 /// training later on.

@@ -20,3 +20,5 @@ mod train_memory;
 mod train_model;
 #[cfg(feature = "video")]
 mod video;
+#[cfg(feature = "video")]
+mod world;

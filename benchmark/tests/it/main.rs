@@ -14,3 +14,5 @@ mod report;
 mod result;
 mod run;
 mod train;
+#[cfg(feature = "video")]
+mod world;

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 use gve::model::{Checkpoint, Config, LoraAdapter, merge_adapter};
 
+use crate::init;
 use crate::options::ModelOptions;
 use crate::output::{Outcome, print};
 
@@ -20,6 +21,30 @@ Examples:
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Make a model that has learned nothing yet, to train from nothing.
+    #[command(after_help = "\
+Examples:
+  gve model init --config recipes/nano/config.json --texts world/captions.jsonl --texts world/pairs_t2v.jsonl --out nano-0")]
+    Init {
+        /// Its shape: a config.json in Hugging Face layout. Ids and number of tokens are filled in.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// JSON lines whose `text` and `instruction` values the tokenizer learns from.
+        #[arg(long, value_name = "FILE", required = true)]
+        texts: Vec<PathBuf>,
+        /// Tokens the tokenizer may have.
+        #[arg(long, value_name = "N", default_value_t = 2048)]
+        vocab: usize,
+        /// Area of a picture that the model is made for, at most.
+        #[arg(long, value_name = "P", default_value_t = 112 * 84)]
+        max_pixels: u64,
+        /// Where random weights come from.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// Directory to make.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
     },
     /// Fold an adapter into a model: a checkpoint in Hugging Face layout, in the precision of the model.
     #[command(after_help = "\
@@ -41,6 +66,9 @@ Examples:
 pub(crate) fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Info { model, json } => info(&model, json),
+        Command::Init { config, texts, vocab, max_pixels, seed, out } => {
+            init::run(&init::Settings { config, texts, vocab, max_pixels, seed, out })
+        }
         Command::Merge { model, out, json } => merge(&model, &out, json),
     }
 }

@@ -10,11 +10,14 @@ mod harness;
 mod hub;
 mod index;
 mod info;
+mod init;
 mod options;
 mod output;
 mod process;
 mod search;
 mod train;
+#[cfg(feature = "video")]
+mod world;
 
 use std::process::ExitCode;
 
@@ -47,6 +50,10 @@ enum Command {
     Index(index::Arguments),
     /// Search a library by text, image or video.
     Search(search::Arguments),
+    /// Make training data.
+    #[cfg(feature = "video")]
+    #[command(subcommand)]
+    Synth(world::Command),
     /// Fine-tune a model on pairs of your own.
     Train(train::Arguments),
     /// Show a model, or fold an adapter into one.
@@ -61,6 +68,8 @@ fn main() -> ExitCode {
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
         Command::Search(arguments) => search::run(arguments),
+        #[cfg(feature = "video")]
+        Command::Synth(command) => world::run(command),
         Command::Train(arguments) => train::run(arguments),
         Command::Model(command) => info::run(command),
     }))

@@ -15,7 +15,7 @@ mod task;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::embedder::{ImageSource, Input, InputJson, Part};
 
@@ -38,15 +38,15 @@ pub struct Pair {
     pub negatives: Vec<Input>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct PairJson {
     task: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     query: InputJson,
     positive: InputJson,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     negatives: Vec<InputJson>,
 }
 
@@ -68,23 +68,53 @@ impl Pair {
         let task: Task = json.task.parse().map_err(|e: UnknownTask| e.to_string())?;
         let query = read("query", json.query)?;
         let positive = read("positive", json.positive)?;
-        let names: Vec<String> = (0..json.negatives.len()).map(|i| format!("negatives[{i}]")).collect();
-        let negatives: Vec<Input> = names
-            .iter()
-            .zip(json.negatives)
-            .map(|(name, input)| read(name, input))
-            .collect::<Result<_, _>>()?;
-        let targets: Vec<(&str, &Input)> = std::iter::once(("positive", &positive))
-            .chain(names.iter().map(String::as_str).zip(&negatives))
+        let negatives = (0..).zip(json.negatives).map(|(i, input)| read(&negative(i), input));
+        let negatives = negatives.collect::<Result<_, _>>()?;
+        let pair = Self { task, source: json.source, query, positive, negatives };
+        pair.check()?;
+        Ok(pair)
+    }
+
+    /// The line of JSON that [`from_json`](Self::from_json) reads as this pair. Paths beneath `base` are written relative
+    /// to it, all others as absolute paths.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no such line: an input that has none, as [`Input::to_json`] has it, or whose
+    /// modalities are not the task's.
+    pub fn to_json(&self, base: &Path) -> Result<String, String> {
+        self.check()?;
+        let write = |name: &str, input: &Input| {
+            InputJson::of(input, None, base).map_err(|error| format!("`{name}`: {error}"))
+        };
+        let negatives = self.negatives.iter().enumerate().map(|(i, input)| write(&negative(i), input));
+        let json = PairJson {
+            task: self.task.to_string(),
+            source: self.source.clone(),
+            query: write("query", &self.query)?,
+            positive: write("positive", &self.positive)?,
+            negatives: negatives.collect::<Result<_, _>>()?,
+        };
+        serde_json::to_string(&json).map_err(|error| format!("not to be written as JSON: {error}"))
+    }
+
+    /// Whether all inputs are of the task's modalities.
+    fn check(&self) -> Result<(), String> {
+        let names: Vec<String> = (0..self.negatives.len()).map(negative).collect();
+        let targets: Vec<(&str, &Input)> = std::iter::once(("positive", &self.positive))
+            .chain(names.iter().map(String::as_str).zip(&self.negatives))
             .collect();
-        task.check(&query, &targets)?;
-        Ok(Self { task, source: json.source, query, positive, negatives })
+        self.task.check(&self.query, &targets)
     }
 
     /// All files the pair names.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.query, &self.positive].into_iter().chain(&self.negatives).flat_map(files)
     }
+}
+
+/// What errors call a negative.
+fn negative(index: usize) -> String {
+    format!("negatives[{index}]")
 }
 
 fn files(input: &Input) -> impl Iterator<Item = &PathBuf> {
@@ -133,6 +163,28 @@ mod tests {
         assert_eq!(files, ["/data/dog.mp4", "/data/dog.mp4", "/data/a.png", "/b.png"]);
         assert_eq!(content_key(&pair.positive), content_key(&pair.negatives[0]));
         assert_ne!(content_key(&pair.positive), content_key(&pair.negatives[1]));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let base = Path::new("/data");
+        let mut pair = Pair {
+            task: "tv2v".parse().unwrap(),
+            source: Some("holiday".to_owned()),
+            query: Input::video("/data/cat.mp4").and_text("in the snow").with_instruction("i"),
+            positive: Input::video("/data/deep/dog.mp4"),
+            negatives: vec![Input::video("/elsewhere/a.mp4"), Input::video("/data/b.mp4")],
+        };
+        let line = pair.to_json(base).unwrap();
+        assert!(line.contains(r#""deep/dog.mp4""#) && !line.contains('\n'), "{line}");
+        assert_eq!(Pair::from_json(&line, base).unwrap(), pair);
+
+        pair.negatives = vec![Input::frames(vec![image::RgbImage::new(1, 1)], 1.0)];
+        let message = pair.to_json(base).unwrap_err();
+        assert!(message.starts_with("`negatives[0]`: content[0]: an image in memory"), "{message}");
+        pair.negatives = vec![Input::text("a dog")];
+        let message = pair.to_json(base).unwrap_err();
+        assert!(message.contains("wants `negatives[0]` to hold video"), "{message}");
     }
 
     #[test]

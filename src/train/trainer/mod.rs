@@ -16,10 +16,10 @@ use super::optimizer::AdamW;
 use super::pairs::{PairIndex, TaskPairs};
 use super::planner::Planner;
 use super::prober::{Prober, alignment};
-use super::random::Random;
 use super::schedule::Schedule;
 use super::{TrainError, TrainableModel};
 use crate::embedder::{CancelToken, Embedder, Input};
+use crate::random::Random;
 use step::Progress;
 
 /// Streams of random numbers beside those of the tasks' walks.

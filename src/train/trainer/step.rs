@@ -12,11 +12,11 @@ use super::super::log::{Entry, RunLog};
 use super::super::negatives::HardNegatives;
 use super::super::optimizer::{AdamW, clip};
 use super::super::pairs::PairIndex;
-use super::super::random::Random;
 use super::super::schedule::Schedule;
 use super::super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
 use super::{DROPOUT_STREAM, Scorer, TrainEvent, by_task, write_weights};
 use crate::embedder::CancelToken;
+use crate::random::Random;
 
 /// What the steps of an epoch read and move.
 pub(super) struct Progress<'a> {

@@ -1,0 +1,3 @@
+//! Training data of one's own.
+
+pub mod world;
