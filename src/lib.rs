@@ -33,7 +33,7 @@
 //! | [`indexer`] | folders | a library |
 //! | [`hub`] | a model id | a model directory |
 //! | [`train`] | pairs of inputs | an adapter, or new weights |
-//! | [`synth`] | videos | pairs to train on |
+//! | [`synth`] | videos, or a seed | pairs to train on |
 //!
 //! # Features
 //!

@@ -5,11 +5,12 @@ The comparison in `forward.py` is about speed, so the weights need the right sha
 values. They are drawn with a scale of 1/sqrt(fan_in), which keeps activations finite in bf16.
 
     python make_checkpoint.py --shape small --out target/peers/small
+    python make_checkpoint.py --shape nano --out target/peers/nano
     python make_checkpoint.py --shape 3b --dtype bf16 --out target/peers/3b
 
 Needs torch, numpy and safetensors; transformers is not imported. The tokenizer and the image
 processor settings are those of the golden checkpoint in `tests/golden/tiny-a/model`, so token ids
-are small numbers in either shape. Tensor names are those of the released checkpoints
+are small numbers in every shape. Tensor names are those of the released checkpoints
 (`visual.*`, `model.*`), which every transformers release reads.
 
 The input file holds one video of 8 frames at the evaluation size (under 200 tokens a frame):
@@ -33,7 +34,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
                    "vocab.json", "merges.txt", "chat_template.json", "preprocessor_config.json")
 
 SHAPES = {
-    # 2.9 million parameters: a model that a laptop trains from random weights.
+    # 3.9 million parameters: a model that a laptop trains from random weights.
     "nano": {
         "text": {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6,
                  "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 2048},

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use gve::model::{AdapterLayout, LoraAdapter};
 use gve::train::{
-    AdamW, AdamWConfig, Contrast, Decay, InfoNce, LoraConfig, Memory, Prepared, Schedule, SingleProcess,
-    Trainable, TrainableModel,
+    AdamW, AdamWConfig, Contrast, Decay, Finish, InfoNce, LoraConfig, Memory, Prepared, Schedule,
+    SingleProcess, Start, TrainConfig, TrainEvent, Trainable, TrainableModel, Trainer,
 };
-use gve::{Embedder, Input};
+use gve::{CancelToken, Embedder, Input};
 use serde_json::{Value, json};
 
 use crate::golden::{fixture_dirs, golden_dir, max_difference};
@@ -245,6 +245,39 @@ fn ctrl_c_ends_at_a_checkpoint() {
     let directory = bench.path("stopped").join("checkpoints").join(&saved[0]);
     assert_status(&run(&config, &["--resume", directory.to_str().unwrap()]), 0);
     assert!(bench.final_adapter("stopped") == bench.final_adapter("straight"), "the weights differ");
+}
+
+/// Asked to stop while it probes or mines, a run does so before the next input, and begins with that again.
+#[test]
+fn probing_and_mining_stop_on_request() {
+    let bench = Bench::new();
+    assert_status(&run(&bench.config("straight", &[]), &["--quiet"]), 0);
+    let config = TrainConfig::load(&bench.config("stopped", &[])).unwrap();
+    // Runs until `what` comes up for the `number`th time.
+    let run_until = |what: &str, number: usize| {
+        let trainer =
+            Trainer::new(config.clone(), &golden_dir().join("tiny-a/model"), &Start::Newest).unwrap();
+        let (cancel, mut seen) = (CancelToken::new(), 0);
+        let finish = trainer.run(&cancel, &mut |event| match event {
+            TrainEvent::Preparing(phase) if phase == what => {
+                seen += 1;
+                if seen == number {
+                    cancel.cancel();
+                }
+            }
+            _ => {}
+        });
+        finish.unwrap()
+    };
+    let checkpoint = |name: &str| Finish::Stopped(config.output.join("checkpoints").join(name));
+    assert_eq!(run_until("probing the tasks", 1), checkpoint("step-00000000"));
+    assert_eq!(run_until("mining hard negatives", 1), checkpoint("step-00000000"));
+    assert_eq!(bench.log("stopped").len(), 0, "nothing has begun");
+    assert_eq!(run_until("mining hard negatives", 2), checkpoint("step-00000012"));
+    assert_eq!(run_until("probing the tasks", 1), checkpoint("step-00000012"));
+    assert_eq!(run_until("nothing", 1), Finish::Complete(config.output.join("final")));
+    assert!(bench.final_adapter("stopped") == bench.final_adapter("straight"), "the weights differ");
+    assert_eq!(bench.log("stopped"), bench.log("straight"));
 }
 
 #[cfg(unix)]

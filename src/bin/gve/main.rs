@@ -16,6 +16,7 @@ mod init;
 mod interrupt;
 mod options;
 mod output;
+mod process;
 mod search;
 #[cfg(feature = "video")]
 mod synth;

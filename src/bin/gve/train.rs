@@ -10,6 +10,7 @@ use crate::harness::Harness;
 use crate::hub::resolve;
 use crate::interrupt::stop_on_ctrl_c;
 use crate::output::{Outcome, note, print, progress_bar, warn};
+use crate::process::tune_for_training;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -34,6 +35,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+    tune_for_training();
     let start = match arguments.resume.as_deref() {
         None => Start::Fresh,
         Some("auto") => Start::Newest,
