@@ -31,6 +31,7 @@
 //! | [`embedder`] | inputs | embeddings |
 //! | [`retrieval`] | embeddings | rankings, library files |
 //! | [`indexer`] | folders | a library |
+//! | [`new_model`] | a shape and texts | a model to train from nothing |
 //! | [`hub`] | a model id | a model directory |
 //! | [`train`] | pairs of inputs | an adapter, or new weights |
 //! | [`synth`] | videos, or a seed | pairs to train on |
@@ -51,6 +52,7 @@ pub mod embedder;
 pub mod hub;
 pub mod indexer;
 pub mod model;
+pub mod new_model;
 pub mod preprocess;
 pub mod retrieval;
 pub mod synth;

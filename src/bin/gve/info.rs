@@ -3,10 +3,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use gve::model::{Checkpoint, Config, LoraAdapter, merge_adapter};
+use gve::new_model::{NewModel, create};
+use gve::preprocess::PixelBounds;
 
-use crate::init;
 use crate::options::ModelOptions;
 use crate::output::{Outcome, print};
+
+/// The least area of a picture, as Qwen2.5-VL has it: four visual tokens.
+const MIN_PIXELS: u64 = 56 * 56;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -45,6 +49,9 @@ Examples:
         /// Directory to make.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Fold an adapter into a model: a checkpoint in Hugging Face layout, in the precision of the model.
     #[command(after_help = "\
@@ -66,11 +73,23 @@ Examples:
 pub(crate) fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Info { model, json } => info(&model, json),
-        Command::Init { config, texts, vocab, max_pixels, seed, out } => {
-            init::run(&init::Settings { config, texts, vocab, max_pixels, seed, out })
+        Command::Init { config, texts, vocab, max_pixels, seed, out, json } => {
+            let pixels = PixelBounds::new(MIN_PIXELS, max_pixels)?;
+            init(&out, &NewModel { config, texts, vocab_size: vocab, pixels, seed }, json)
         }
         Command::Merge { model, out, json } => merge(&model, &out, json),
     }
+}
+
+fn init(out: &Path, settings: &NewModel, json: bool) -> Result<Outcome> {
+    let made = create(out, settings)?;
+    let (millions, tokens) = (made.parameters as f64 / 1e6, made.tokens);
+    print(&if json {
+        serde_json::json!({ "out": out, "parameters": made.parameters, "tokens": tokens }).to_string()
+    } else {
+        format!("{}: {millions:.2} M parameters, {tokens} tokens", out.display())
+    })?;
+    Ok(Outcome::Complete)
 }
 
 fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {

@@ -12,7 +12,6 @@ mod harness;
 mod hub;
 mod index;
 mod info;
-mod init;
 mod interrupt;
 mod options;
 mod output;
