@@ -42,7 +42,7 @@ demo: setup ## index the bundled clips and search them by text, image and clip
 bench: setup ## run the benchmarks
 	$(CARGO) bench --locked --workspace
 
-peers: setup ## measure beside transformers, torchcodec, PyAV and FAISS (makes a Python environment)
+peers: setup ## measure beside transformers, PEFT, torchcodec, PyAV and FAISS (makes a Python environment)
 	benchmark/peers/run.sh
 
 doc: setup ## build the documentation

@@ -31,15 +31,16 @@
 //! | [`embedder`] | inputs | embeddings |
 //! | [`retrieval`] | embeddings | rankings, library files |
 //! | [`indexer`] | folders | a library |
+//! | [`new_model`] | a shape and texts | a model to train from nothing |
 //! | [`hub`] | a model id | a model directory |
 //! | [`train`] | pairs of inputs | an adapter, or new weights |
-//! | [`synth`] | videos | pairs to train on |
+//! | [`synth`] | videos, or a seed | pairs to train on |
 //!
 //! # Features
 //!
 //! | feature | default | gives |
 //! |---|---|---|
-//! | `video` | yes | decoding of video files, with FFmpeg 5.1 or later |
+//! | `video` | yes | reading and writing of video files, with FFmpeg 5.1 or later |
 //! | `synth` | yes | [`synth::flow`]: pairs made from videos with a multimodal model behind a chat endpoint |
 //! | `cuda` | no | NVIDIA GPUs |
 //! | `metal` | no | Apple GPUs |
@@ -51,6 +52,7 @@ pub mod embedder;
 pub mod hub;
 pub mod indexer;
 pub mod model;
+pub mod new_model;
 pub mod preprocess;
 pub mod retrieval;
 pub mod synth;
@@ -63,9 +65,11 @@ pub use embedder::{
     ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, VideoPart,
 };
 pub use error::Error;
+pub use random::Random;
 pub use video::{Sampling, TimeRange};
 
 mod error;
+mod random;
 
 /// Compiles the examples in the README.
 #[cfg(doctest)]

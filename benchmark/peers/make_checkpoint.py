@@ -5,11 +5,12 @@ The comparison in `forward.py` is about speed, so the weights need the right sha
 values. They are drawn with a scale of 1/sqrt(fan_in), which keeps activations finite in bf16.
 
     python make_checkpoint.py --shape small --out target/peers/small
+    python make_checkpoint.py --shape nano --out target/peers/nano
     python make_checkpoint.py --shape 3b --dtype bf16 --out target/peers/3b
 
 Needs torch, numpy and safetensors; transformers is not imported. The tokenizer and the image
 processor settings are those of the golden checkpoint in `tests/golden/tiny-a/model`, so token ids
-are small numbers in either shape. Tensor names are those of the released checkpoints
+are small numbers in every shape. Tensor names are those of the released checkpoints
 (`visual.*`, `model.*`), which every transformers release reads.
 
 The input file holds one video of 8 frames at the evaluation size (under 200 tokens a frame):
@@ -33,6 +34,14 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
                    "vocab.json", "merges.txt", "chat_template.json", "preprocessor_config.json")
 
 SHAPES = {
+    # 3.9 million parameters: a model that a laptop trains from random weights.
+    "nano": {
+        "text": {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6,
+                 "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 2048},
+        "vision": {"hidden_size": 128, "intermediate_size": 256, "depth": 4, "num_heads": 4,
+                   "fullatt_block_indexes": [1, 3]},
+        "mrope_section": [4, 6, 6],
+    },
     # About 190 million parameters: large enough that matrix products dominate, small enough for a laptop.
     "small": {
         "text": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 10,
@@ -68,7 +77,7 @@ def config(shape, dtype):
     return {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl", **text,
         "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "attention_dropout": 0.0,
-        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+        "rope_scaling": {"type": "mrope", "mrope_section": shape.get("mrope_section", [16, 24, 24])},
         "max_position_embeddings": 32768, "max_window_layers": text["num_hidden_layers"],
         "use_sliding_window": False, "sliding_window": 32768, "tie_word_embeddings": True, "use_cache": True,
         "initializer_range": 0.02, "torch_dtype": {"f32": "float32", "bf16": "bfloat16"}[dtype],

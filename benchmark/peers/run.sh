@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measure gve beside its peers: the forward pass against transformers, then, unless arguments ask for something else
-# of the forward pass, decoding against torchcodec and PyAV and search against FAISS.
+# of the forward pass, training against PyTorch with PEFT, decoding against torchcodec and PyAV and search against FAISS.
 #
 #   benchmark/peers/run.sh                          everything, on the CPU
 #   benchmark/peers/run.sh --rounds 5               the forward pass alone; arguments go to forward.py
@@ -27,6 +27,7 @@ if [ ! -e "$checkpoint/inputs.safetensors" ]; then   # written last
 fi
 "$python" benchmark/peers/forward.py --checkpoint "$checkpoint" "$@"
 if [ $# -eq 0 ]; then
+  "$python" benchmark/peers/train.py --work "$work/train"
   "$python" benchmark/peers/decode.py tests/golden/media/bunny.mp4
   "$python" benchmark/peers/decode.py
   "$python" benchmark/peers/topk.py

@@ -14,9 +14,9 @@ use crate::video::VideoOptions;
 /// Frames per video in the published evaluation.
 const FRAMES: usize = 8;
 /// Pixels of one visual token: the square of patch size x merge size.
-const PIXELS_PER_TOKEN: u64 = 28 * 28;
+pub const PIXELS_PER_TOKEN: u64 = 28 * 28;
 /// Visual tokens per frame in the published evaluation.
-const TOKENS_PER_FRAME: u64 = 200;
+pub const TOKENS_PER_FRAME: u64 = 200;
 /// Tokens of a batch: a processor is busy with few, a GPU wants many.
 const CPU_BATCH_TOKENS: usize = 2048;
 const GPU_BATCH_TOKENS: usize = 16_384;
@@ -64,7 +64,7 @@ impl EmbedderBuilder {
             device: Device::default(),
             dtype: DType::default(),
             sampling: Sampling::Uniform { frames: FRAMES },
-            pixels: PixelLimits { min_pixels: None, max_pixels: Some(TOKENS_PER_FRAME * PIXELS_PER_TOKEN) },
+            pixels: PixelLimits::default(),
             instruction: None,
             max_length: PromptConfig::DEFAULT_MAX_LENGTH,
             batch_tokens: None,
@@ -100,13 +100,15 @@ impl EmbedderBuilder {
         self
     }
 
-    /// Bounds on the area of pictures, where the input does not say.
+    /// Bounds on the area of pictures, where the input does not say. Default: 200 visual tokens at most, or what the checkpoint's
+    /// `preprocessor_config.json` allows if that is less.
     pub fn pixels(mut self, pixels: PixelLimits) -> Self {
         self.pixels = pixels;
         self
     }
 
-    /// Most visual tokens per frame or image, 28 x 28 pixels each. Default: 200.
+    /// Most visual tokens per frame or image, 28 x 28 pixels each. Default: 200, or what the checkpoint allows if that
+    /// is less.
     pub fn tokens_per_frame(mut self, tokens: u64) -> Self {
         self.pixels.max_pixels = Some(tokens.saturating_mul(PIXELS_PER_TOKEN));
         self
@@ -214,10 +216,14 @@ impl EmbedderBuilder {
                 max_length: self.max_length,
             },
         )?;
+        // A checkpoint made for small pictures has never seen larger ones.
+        let allowed = preprocessor.image_processor().pixel_bounds().max_pixels();
+        let default = allowed.min(TOKENS_PER_FRAME * PIXELS_PER_TOKEN);
+        let max_pixels = Some(self.pixels.max_pixels.unwrap_or(default));
         Ok(Preparer {
             preprocessor,
             sampling: self.sampling,
-            pixels: self.pixels,
+            pixels: PixelLimits { max_pixels, ..self.pixels },
             instruction: self.instruction,
             #[cfg(feature = "video")]
             video: self.video,

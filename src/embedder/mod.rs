@@ -18,7 +18,7 @@ mod prepare;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use builder::EmbedderBuilder;
+pub use builder::{EmbedderBuilder, PIXELS_PER_TOKEN, TOKENS_PER_FRAME};
 pub use cancel::CancelToken;
 pub use embedding::Embedding;
 pub use error::EmbedError;

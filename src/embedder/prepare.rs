@@ -47,8 +47,8 @@ impl Prepared {
         &self.warnings
     }
 
-    /// Inputs packed one behind the other.
-    pub(crate) fn pack<'a>(items: impl IntoIterator<Item = &'a Self>) -> PackedBatch<'a> {
+    /// Inputs packed one behind the other, as [`Qwen25Vl`](crate::model::Qwen25Vl) reads them.
+    pub fn pack<'a>(items: impl IntoIterator<Item = &'a Self>) -> PackedBatch<'a> {
         let mut packed = PackedBatch::default();
         for item in items {
             packed.lengths.push(item.num_tokens());

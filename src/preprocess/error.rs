@@ -178,6 +178,14 @@ pub enum PreprocessError {
         /// The tokenizer library's reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// No tokenizer could be learned from the texts given, or it could not be written.
+    #[error("cannot learn a tokenizer for {}: {source}", path.display())]
+    LearnTokenizer {
+        /// The file it was for.
+        path: PathBuf,
+        /// The tokenizer library's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A setting of the prompt that no prompt can be made with.
     #[error("{field} must be {expected}, got {got}")]
     InvalidPromptConfig {

@@ -16,6 +16,7 @@
 mod config;
 mod error;
 mod image;
+mod learn;
 mod patchify;
 mod positions;
 mod preprocessor;
@@ -27,6 +28,7 @@ mod tokenize;
 pub use config::ImageProcessorConfig;
 pub use error::PreprocessError;
 pub use image::{ImageLimits, decode_image, load_image};
+pub use learn::learn_tokenizer;
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
 pub use positions::{PositionSpan, mrope_positions};
 pub use preprocessor::{Encoding, Preprocessor, PromptConfig, VisualSpan};

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use crate::embedder::EmbedError;
 use crate::retrieval::RetrievalError;
+use crate::video::VideoError;
 
 /// What can go wrong in making data. Each displays as one line.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,17 @@ pub enum SynthError {
         /// What it does instead of answering.
         reason: String,
     },
+    /// A picture cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: image::ImageError,
+    },
+    /// A video cannot be written.
+    #[error(transparent)]
+    Video(#[from] VideoError),
     /// Somebody asked to stop.
     #[error("stopped before the end")]
     Cancelled,

@@ -151,7 +151,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let index = text_pairs(folder.path(), &pairs);
         let prober = Table::new(&[("q0", 0.0), ("q1", 90.0), ("p0", 1.0), ("p1", 80.0)]);
-        let mined = super::super::negatives::mine(&prober, &index, 0, vec![0, 1], 1).unwrap();
+        let mined =
+            super::super::negatives::mine(&prober, &index, 0, vec![0, 1], 1, &crate::CancelToken::new())
+                .unwrap();
         let batch = batches(&pairs, &[mined], 1).remove(0).unwrap();
         let others: Vec<String> =
             batch.queries.iter().map(|q| if q == "q0" { "p1" } else { "p0" }.to_owned()).collect();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// How batches are spread over tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

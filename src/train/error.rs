@@ -99,6 +99,9 @@ pub enum TrainError {
         /// What is missing, unknown or misshapen.
         reason: String,
     },
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
     /// A tensor operation failed: out of memory, an unsupported device, ...
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

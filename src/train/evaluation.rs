@@ -6,6 +6,7 @@ use super::TrainError;
 use super::negatives::Positives;
 use super::pairs::PairIndex;
 use super::prober::{EmbeddedPairs, Prober};
+use crate::embedder::CancelToken;
 use crate::retrieval::rank;
 
 /// Where a ranking is cut off.
@@ -26,11 +27,15 @@ pub struct Recall {
 /// query's positives is a right answer.
 ///
 /// # Errors
-/// A pair that cannot be read or embedded.
-pub fn evaluate(prober: &dyn Prober, index: &PairIndex) -> Result<BTreeMap<String, Recall>, TrainError> {
+/// A pair that cannot be read or embedded; [`TrainError::Cancelled`].
+pub fn evaluate(
+    prober: &dyn Prober,
+    index: &PairIndex,
+    cancel: &CancelToken,
+) -> Result<BTreeMap<String, Recall>, TrainError> {
     let mut recalls = BTreeMap::new();
     for (task, pairs) in index.tasks().iter().enumerate() {
-        let embedded = EmbeddedPairs::new(prober, index, task, (0..pairs.len()).collect())?;
+        let embedded = EmbeddedPairs::new(prober, index, task, (0..pairs.len()).collect(), cancel)?;
         let positives = Positives::new(&embedded);
         let rankings = rank(embedded.query_embeddings.view(), positives.embeddings.view(), CUTOFFS[1])?;
         let [at_1, at_10] = CUTOFFS.map(|k| {
@@ -60,7 +65,7 @@ mod tests {
             names.iter().map(|(name, angle)| (name.as_str(), *angle)).collect();
         angles.extend([("q", -1.0), ("r", 56.0), ("s", -1.0), ("u", 300.0)]);
         let index = text_pairs(folder.path(), &pairs);
-        let recall = evaluate(&Table::new(&angles), &index).unwrap()["t2t"];
+        let recall = evaluate(&Table::new(&angles), &index, &CancelToken::new()).unwrap()["t2t"];
         // q twice, and u, whose positives are all there are.
         assert_eq!((recall.at_1, recall.at_10), (14.0 / 16.0, 15.0 / 16.0));
     }

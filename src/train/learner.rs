@@ -13,7 +13,7 @@ use super::loss::{Contrast, InfoNce};
 use super::prober::{Prober, matrix};
 use super::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use crate::device::{DType, Device as DeviceChoice};
-use crate::embedder::{Embedder, EmbedderBuilder, Input};
+use crate::embedder::{CancelToken, Embedder, EmbedderBuilder, Input};
 use crate::model::{AdapterLayout, LoraAdapter};
 use crate::video::Sampling;
 
@@ -49,7 +49,8 @@ impl TrainableModel {
     pub(super) fn of_run(directory: &Path, config: &TrainConfig) -> Result<Self, TrainError> {
         let reading = reading(directory, config)?;
         if config.train == Trained::Full {
-            return Self::load(reading, Trainable::Full { vision: false });
+            let vision = config.full.as_ref().is_some_and(|full| full.vision);
+            return Self::load(reading, Trainable::Full { vision });
         }
         let section = config.lora.clone().unwrap_or_default();
         let mut lora = LoraConfig {
@@ -130,9 +131,17 @@ impl TrainableModel {
 }
 
 impl Prober for TrainableModel {
-    fn embed(&self, inputs: &[Input], place: &dyn Fn(usize) -> String) -> Result<Array2<f32>, TrainError> {
+    fn embed(
+        &self,
+        inputs: &[Input],
+        place: &dyn Fn(usize) -> String,
+        cancel: &CancelToken,
+    ) -> Result<Array2<f32>, TrainError> {
         let mut values = Vec::with_capacity(inputs.len() * self.dim());
         for (number, chunk) in inputs.chunks(EMBEDDED_TOGETHER).enumerate() {
+            if cancel.is_cancelled() {
+                return Err(TrainError::Cancelled);
+            }
             let prepare = |(i, input)| {
                 self.prepare(input).map_err(|e| TrainError::input(place(number * EMBEDDED_TOGETHER + i))(e))
             };

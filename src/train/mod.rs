@@ -29,15 +29,14 @@ mod optimizer;
 mod pairs;
 mod planner;
 mod prober;
-mod random;
 mod schedule;
 mod settings;
 mod trainer;
 
 pub use config::{
-    BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, LogSection,
-    LoraSection, LossSection, ModelSection, NegativesSection, OptimizerSection, SamplerKind, TrainConfig,
-    Trained,
+    BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, FullSection,
+    LogSection, LoraSection, LossSection, ModelSection, NegativesSection, OptimizerSection, SamplerKind,
+    TrainConfig, Trained,
 };
 pub use curriculum::{Curriculum, Sampler, TaskFacts};
 pub use error::TrainError;
@@ -52,9 +51,8 @@ pub use negatives::{HardNegatives, mine};
 pub use optimizer::{AdamW, AdamWConfig, clip};
 pub use pairs::{Cursor, Pair, PairIndex, Shuffled, Task, TaskPairs, UnknownTask, content_key};
 pub use prober::{Prober, alignment};
-pub use random::Random;
 pub use schedule::{Decay, Schedule};
 pub use settings::{LoraConfig, Mode, Trainable};
-pub use trainer::{Finish, Start, TrainEvent, Trainer};
+pub use trainer::{Finish, Scorer, Start, TrainEvent, Trainer};
 
 pub use crate::embedder::Prepared;

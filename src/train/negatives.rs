@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::pairs::{PairIndex, content_key};
 use super::prober::{EmbeddedPairs, Prober};
+use crate::embedder::CancelToken;
 use crate::retrieval::{dot, rank};
 
 /// A target whose cosine with the positive is this close to 1 is the positive again.
@@ -34,15 +35,16 @@ impl HardNegatives {
 /// content, or a cosine with it within 1e-5 of 1.
 ///
 /// # Errors
-/// A pair that cannot be read or embedded.
+/// A pair that cannot be read or embedded; [`TrainError::Cancelled`].
 pub fn mine(
     prober: &dyn Prober,
     index: &PairIndex,
     task: usize,
     rows: Vec<usize>,
     count: usize,
+    cancel: &CancelToken,
 ) -> Result<HardNegatives, TrainError> {
-    let pairs = EmbeddedPairs::new(prober, index, task, rows)?;
+    let pairs = EmbeddedPairs::new(prober, index, task, rows, cancel)?;
     let positives = Positives::new(&pairs);
     let mut mined = HashMap::new();
     // A ranking holds the positives too, and nobody knows how many. Those who found too few ask again for twice as many.
@@ -130,7 +132,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let index = text_pairs(folder.path(), pairs);
         let rows: Vec<usize> = (0..pairs.len()).collect();
-        let negatives = mine(&Table::new(angles), &index, 0, rows.clone(), count).unwrap();
+        let negatives =
+            mine(&Table::new(angles), &index, 0, rows.clone(), count, &CancelToken::new()).unwrap();
         rows.into_iter().map(|row| negatives.of(row).to_vec()).collect()
     }
 

@@ -2,8 +2,8 @@ use ndarray::Array2;
 
 use super::TrainError;
 use super::pairs::PairIndex;
-use super::random::Random;
-use crate::embedder::{Embedder, Input};
+use crate::embedder::{CancelToken, EmbedError, Embedder, Input};
+use crate::random::Random;
 
 /// Whatever embeds inputs outside of the gradient: an off-the-shelf embedder in the first epoch, the model in
 /// training later on.
@@ -11,15 +11,28 @@ pub trait Prober {
     /// L2-normalised embeddings, (inputs, dim). `place` says where an input came from, should it fail.
     ///
     /// # Errors
-    /// The first input that cannot be embedded.
-    fn embed(&self, inputs: &[Input], place: &dyn Fn(usize) -> String) -> Result<Array2<f32>, TrainError>;
+    /// The first input that cannot be embedded; [`TrainError::Cancelled`] when `cancel` is set, before the next batch.
+    fn embed(
+        &self,
+        inputs: &[Input],
+        place: &dyn Fn(usize) -> String,
+        cancel: &CancelToken,
+    ) -> Result<Array2<f32>, TrainError>;
 }
 
 impl Prober for Embedder {
-    fn embed(&self, inputs: &[Input], place: &dyn Fn(usize) -> String) -> Result<Array2<f32>, TrainError> {
+    fn embed(
+        &self,
+        inputs: &[Input],
+        place: &dyn Fn(usize) -> String,
+        cancel: &CancelToken,
+    ) -> Result<Array2<f32>, TrainError> {
         let mut values = Vec::with_capacity(inputs.len() * self.dim());
-        for (i, embedding) in Embedder::embed(self, inputs).into_iter().enumerate() {
-            let embedding = embedding.map_err(|error| TrainError::input(place(i))(error.into()))?;
+        for (i, embedding) in self.embed_with(inputs, cancel, |_| {}).into_iter().enumerate() {
+            let embedding = embedding.map_err(|error| match error {
+                EmbedError::Cancelled => TrainError::Cancelled,
+                error => TrainError::input(place(i))(error.into()),
+            })?;
             values.extend(embedding.into_vec());
         }
         matrix(inputs.len(), self.dim(), values)
@@ -48,13 +61,14 @@ impl EmbeddedPairs {
         index: &PairIndex,
         task: usize,
         rows: Vec<usize>,
+        cancel: &CancelToken,
     ) -> Result<Self, TrainError> {
         let pairs = rows.iter().map(|&row| index.read(task, row)).collect::<Result<Vec<_>, _>>()?;
         let (queries, positives): (Vec<_>, Vec<_>) =
             pairs.into_iter().map(|pair| (pair.query, pair.positive)).unzip();
         let place = |i: usize| index.place(task, rows[i]);
-        let query_embeddings = prober.embed(&queries, &place)?;
-        let positive_embeddings = prober.embed(&positives, &place)?;
+        let query_embeddings = prober.embed(&queries, &place, cancel)?;
+        let positive_embeddings = prober.embed(&positives, &place, cancel)?;
         Ok(Self { queries, positives, query_embeddings, positive_embeddings, rows })
     }
 }
@@ -63,16 +77,17 @@ impl EmbeddedPairs {
 /// pairs, as `prober` sees them.
 ///
 /// # Errors
-/// A pair that cannot be read or embedded.
+/// A pair that cannot be read or embedded; [`TrainError::Cancelled`].
 pub fn alignment(
     prober: &dyn Prober,
     index: &PairIndex,
     task: usize,
     count: usize,
     random: &mut Random,
+    cancel: &CancelToken,
 ) -> Result<f64, TrainError> {
     let pairs = index.tasks().get(task).map_or(0, super::pairs::TaskPairs::len);
-    let embedded = EmbeddedPairs::new(prober, index, task, random.sample(pairs, count.max(1)))?;
+    let embedded = EmbeddedPairs::new(prober, index, task, random.sample(pairs, count.max(1)), cancel)?;
     let cosines = embedded.query_embeddings.rows().into_iter().zip(embedded.positive_embeddings.rows());
     let total: f64 = cosines.map(|(query, positive)| f64::from(query.dot(&positive))).sum();
     Ok(total / embedded.rows.len() as f64)
@@ -102,6 +117,7 @@ pub(super) mod tests {
             &self,
             inputs: &[Input],
             place: &dyn Fn(usize) -> String,
+            _: &CancelToken,
         ) -> Result<Array2<f32>, TrainError> {
             let mut values = Vec::new();
             for (i, input) in inputs.iter().enumerate() {
@@ -130,13 +146,15 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let index = text_pairs(folder.path(), &[("a", "b"), ("a", "c"), ("b", "c")]);
         let prober = Table::new(&[("a", 0.0), ("b", 60.0), ("c", 90.0)]);
-        let got = alignment(&prober, &index, 0, 99, &mut Random::new(1)).unwrap();
+        let measure = |prober: &Table, count, seed| {
+            alignment(prober, &index, 0, count, &mut Random::new(seed), &CancelToken::new())
+        };
+        let got = measure(&prober, 99, 1).unwrap();
         assert!((got - (0.5 + 0.0 + 0.75_f64.sqrt()) / 3.0).abs() < 1e-6);
-        let few: Vec<f64> =
-            (0..20).map(|seed| alignment(&prober, &index, 0, 1, &mut Random::new(seed)).unwrap()).collect();
+        let few: Vec<f64> = (0..20).map(|seed| measure(&prober, 1, seed).unwrap()).collect();
         assert!(few.iter().any(|r| (r - 0.5).abs() < 1e-6) && few.iter().any(|r| r.abs() < 1e-6), "{few:?}");
         let unknown = Table::new(&[("a", 0.0), ("b", 0.0)]);
-        let error = alignment(&unknown, &index, 0, 99, &mut Random::new(1)).unwrap_err();
+        let error = measure(&unknown, 99, 1).unwrap_err();
         assert!(error.to_string().ends_with("pairs.jsonl:2"), "{error}");
     }
 }

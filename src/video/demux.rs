@@ -205,10 +205,14 @@ impl Demuxer {
     }
 }
 
-/// Makes FFmpeg quiet, once: its log goes to standard error, which is not a library's to write to.
-fn initialise() {
+/// Makes FFmpeg quiet, once: its log goes to standard error, which is not a library's to write to. And has its errors
+/// looked up, which print as nothing before.
+pub(super) fn initialise() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet));
+    ONCE.call_once(|| {
+        ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
+        ffmpeg_next::util::error::register_all();
+    });
 }
 
 /// `avformat_open_input` on exactly this file: no other protocol, no name patterns, any bytes in the name.

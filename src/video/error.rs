@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Why a video could not be opened, sampled or decoded. Every message is one line and opens with the path.
+/// Why a video could not be opened, sampled, decoded or written. Every message is one line and opens with the path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
@@ -128,6 +128,39 @@ pub enum VideoError {
         limit: u64,
         /// What the file has.
         got: u64,
+    },
+    /// A video that cannot be written as asked for.
+    #[error("{}: {what} must be {expected}, got {got}", path.display())]
+    InvalidEncoding {
+        /// The path as given.
+        path: PathBuf,
+        /// The parameter or frame at fault.
+        what: String,
+        /// What it has to be.
+        expected: String,
+        /// What it was.
+        got: String,
+    },
+    /// The FFmpeg that this program runs with cannot encode the video.
+    #[error(
+        "{}: cannot encode with {encoder}: {reason}; install an FFmpeg built with it or choose another encoding",
+        path.display()
+    )]
+    Encoder {
+        /// The path as given.
+        path: PathBuf,
+        /// FFmpeg's name of the encoder.
+        encoder: &'static str,
+        /// FFmpeg's reason.
+        reason: String,
+    },
+    /// A file could not be made, written or named.
+    #[error("{}: cannot write the video: {reason}", path.display())]
+    Write {
+        /// The path as given.
+        path: PathBuf,
+        /// The reason of the system or of FFmpeg.
+        reason: String,
     },
     /// A sampling request that no video could satisfy.
     #[error("invalid sampling: {what} must be {expected}, got {got}")]

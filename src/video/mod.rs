@@ -15,8 +15,10 @@
 //! of the file; where a stream has no time stamps, decoded pictures are; where a key frame turns out not to be one, an
 //! earlier one is taken. Damage is tolerated as far as there is a picture to stand in, and told as [`Warning`]s.
 //!
-//! Frame types and samplers are always there. The reader needs the cargo feature `video` and FFmpeg 5.1 or later, which
-//! no other module names.
+//! The way back is short: [`VideoWriter`] encodes pictures into a file that appears once it is complete.
+//!
+//! Frame types and samplers are always there. Reader and writer need the cargo feature `video` and FFmpeg 5.1 or later,
+//! which no other module names.
 
 mod error;
 mod frame;
@@ -52,8 +54,12 @@ mod reader;
 mod scan;
 #[cfg(feature = "video")]
 mod sniff;
+#[cfg(feature = "video")]
+mod writer;
 
 #[cfg(feature = "video")]
 pub use metadata::VideoMetadata;
 #[cfg(feature = "video")]
 pub use reader::{Frames, Seeking, VideoOptions, VideoReader};
+#[cfg(feature = "video")]
+pub use writer::{VideoEncoding, VideoWriter};

@@ -22,3 +22,5 @@ mod train_memory;
 mod train_model;
 #[cfg(feature = "video")]
 mod video;
+#[cfg(feature = "video")]
+mod world;

@@ -205,3 +205,38 @@ fn tensors_that_are_missing_or_misshapen_are_named() {
     let message = Qwen25Vl::load(copy.path(), DType::F32, &Device::Cpu).err().unwrap().to_string();
     assert!(message.contains("model.safetensors"), "{message}");
 }
+
+#[test]
+fn a_new_model_has_learned_the_words_and_embeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = folder.path().join("texts.jsonl");
+    let line = r#"{"query": {"instruction": "find it", "content": [{"type": "text", "text": "the red circle moves left"}]}}"#;
+    std::fs::write(&texts, format!("{line}\n").repeat(50)).unwrap();
+    let settings = gve::new_model::NewModel {
+        config: Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/nano/config.json"),
+        texts: vec![texts.clone()],
+        vocab_size: 400,
+        pixels: gve::preprocess::PixelBounds::new(56 * 56, 112 * 84).unwrap(),
+        seed: 1,
+    };
+    let out = folder.path().join("deep/model");
+    let made = gve::new_model::create(&out, &settings).unwrap();
+    assert!(made.tokens <= 400 && made.parameters > 2_000_000, "{made:?}");
+    let embedder = gve::Embedder::load(&out).unwrap();
+    let embed = |text: &str| embedder.embed_one(&gve::Input::text(text)).unwrap();
+    let (left, right) = (embed("the red circle moves left"), embed("the blue star jumps"));
+    assert!(left.cosine(&right).unwrap() < 0.999);
+    // A checkpoint made for small pictures sees no larger ones unless it is told to.
+    assert_eq!(embedder.pixels().max_pixels, Some(112 * 84));
+
+    // The same seed gives the same weights; what is there is not written over; faults are named with their place.
+    let again = folder.path().join("again");
+    gve::new_model::create(&again, &settings).unwrap();
+    let weights = |model: &Path| std::fs::read(model.join("model.safetensors")).unwrap();
+    assert!(weights(&out) == weights(&again));
+    let message = gve::new_model::create(&again, &settings).unwrap_err().to_string();
+    assert!(message.contains("again") && message.contains("exists"), "{message}");
+    std::fs::write(&texts, format!("{line}\nno json\n")).unwrap();
+    let message = gve::new_model::create(&folder.path().join("third"), &settings).unwrap_err().to_string();
+    assert!(message.contains("texts.jsonl") && message.contains("line 2"), "{message}");
+}

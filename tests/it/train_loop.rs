@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use gve::model::{AdapterLayout, LoraAdapter};
 use gve::train::{
-    AdamW, AdamWConfig, Contrast, Decay, InfoNce, LoraConfig, Memory, Prepared, Schedule, SingleProcess,
-    Trainable, TrainableModel,
+    AdamW, AdamWConfig, Contrast, Decay, Finish, InfoNce, LoraConfig, Memory, Prepared, Schedule,
+    SingleProcess, Start, TrainConfig, TrainEvent, Trainable, TrainableModel, Trainer,
 };
-use gve::{Embedder, Input};
+use gve::{CancelToken, Embedder, Input};
 use serde_json::{Value, json};
 
 use crate::golden::{fixture_dirs, golden_dir, max_difference};
@@ -247,6 +247,39 @@ fn ctrl_c_ends_at_a_checkpoint() {
     assert!(bench.final_adapter("stopped") == bench.final_adapter("straight"), "the weights differ");
 }
 
+/// Asked to stop while it probes or mines, a run does so before the next input, and begins with that again.
+#[test]
+fn probing_and_mining_stop_on_request() {
+    let bench = Bench::new();
+    assert_status(&run(&bench.config("straight", &[]), &["--quiet"]), 0);
+    let config = TrainConfig::load(&bench.config("stopped", &[])).unwrap();
+    // Runs until `what` comes up for the `number`th time.
+    let run_until = |what: &str, number: usize| {
+        let trainer =
+            Trainer::new(config.clone(), &golden_dir().join("tiny-a/model"), &Start::Newest).unwrap();
+        let (cancel, mut seen) = (CancelToken::new(), 0);
+        let finish = trainer.run(&cancel, &mut |event| match event {
+            TrainEvent::Preparing(phase) if phase == what => {
+                seen += 1;
+                if seen == number {
+                    cancel.cancel();
+                }
+            }
+            _ => {}
+        });
+        finish.unwrap()
+    };
+    let checkpoint = |name: &str| Finish::Stopped(config.output.join("checkpoints").join(name));
+    assert_eq!(run_until("probing the tasks", 1), checkpoint("step-00000000"));
+    assert_eq!(run_until("mining hard negatives", 1), checkpoint("step-00000000"));
+    assert_eq!(bench.log("stopped").len(), 0, "nothing has begun");
+    assert_eq!(run_until("mining hard negatives", 2), checkpoint("step-00000012"));
+    assert_eq!(run_until("probing the tasks", 1), checkpoint("step-00000012"));
+    assert_eq!(run_until("nothing", 1), Finish::Complete(config.output.join("final")));
+    assert!(bench.final_adapter("stopped") == bench.final_adapter("straight"), "the weights differ");
+    assert_eq!(bench.log("stopped"), bench.log("straight"));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_the_last_checkpoint_intact() {
@@ -349,20 +382,40 @@ fn a_checkpoint_is_refused_with_other_settings_or_pairs() {
 #[test]
 fn all_weights_can_be_trained() {
     let bench = Bench::new();
-    let config = bench.config("full", &[("train", "\"full\""), ("epochs", "1"), ("steps_per_epoch", "2")]);
-    let text = std::fs::read_to_string(&config).unwrap().replace("[lora]\nr = 4\nalpha = 8.0\n", "");
-    std::fs::write(&config, text).unwrap();
-    assert_status(&run(&config, &[]), 0);
-    let embed = |model: &Path| {
-        let output = Command::new(env!("CARGO_BIN_EXE_gve"))
-            .args(["embed", "--text", "a red bicycle", "--model"])
-            .arg(model)
-            .output()
-            .unwrap();
-        assert_status(&output, 0);
-        output.stdout
-    };
-    assert_ne!(embed(&bench.path("full").join("final")), embed(&golden_dir().join("tiny-a/model")));
+    let base = golden_dir().join("tiny-a/model");
+    let before = weights(&base);
+    for vision in [false, true] {
+        let name = format!("vision_{vision}");
+        let more = [
+            ("train", "\"full\""),
+            ("full.vision", if vision { "true" } else { "false" }),
+            ("epochs", "1"),
+            ("steps_per_epoch", "3"),
+            // Both tasks are drawn.
+            ("curriculum.sigma_start", "100.0"),
+            // What moves has a gradient.
+            ("optimizer.weight_decay", "0.0"),
+        ];
+        let config = bench.config(&name, &more);
+        let text = std::fs::read_to_string(&config).unwrap().replace("[lora]\nr = 4\nalpha = 8.0\n", "");
+        std::fs::write(&config, text).unwrap();
+        assert_status(&run(&config, &[]), 0);
+        let trained = bench.path(&name).join("final");
+        let after = weights(&trained);
+        assert!(after.keys().eq(before.keys()));
+        for (tensor, start) in &before {
+            let moved = max_difference(&after[tensor], start) > 0.0;
+            assert_eq!(moved, vision || !tensor.starts_with("visual."), "{name}: {tensor}");
+        }
+        Embedder::builder(&trained).device(gve::Device::Cpu).build().unwrap();
+    }
+}
+
+/// All tensors of a checkpoint.
+fn weights(directory: &Path) -> BTreeMap<String, Tensor> {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let shards = files.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    shards.flat_map(|path| candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap()).collect()
 }
 
 /// Loss, optimiser and schedule of this crate on the reference's six steps.

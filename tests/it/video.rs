@@ -6,3 +6,4 @@ mod damage;
 mod decode;
 mod memory;
 mod sample;
+mod write;

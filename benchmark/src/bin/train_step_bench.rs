@@ -1,15 +1,23 @@
-//! Times training steps on inputs from a file: our side of a comparison with PyTorch and PEFT.
+//! Times training steps on inputs from a file: our side of `benchmark/peers/train.py`.
 //!
 //! The batch is the whole file: its first half are queries, its second half their targets. Prints one JSON line: seconds and loss of every
 //! step, tokens of the batch, the peak memory of the process, and how much of that was there before the first step.
 
+#[path = "../../../src/bin/gve/process.rs"]
+mod process;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use candle_core::{D, Tensor};
-use clap::Parser;
-use gve::train::{LoraConfig, Memory, TrainError, Trainable, TrainableModel};
+use candle_core::{Device as TensorDevice, Tensor};
+use clap::{Parser, ValueEnum};
+use gve::model::AdapterLayout;
+use gve::train::{
+    AdamW, AdamWConfig, Contrast, InfoNce, LoraConfig, Memory, Prepared, SingleProcess, Trainable,
+    TrainableModel,
+};
 use gve::{DType, Device, Embedder, Input};
 
 /// Times training steps of a model on given inputs.
@@ -21,15 +29,18 @@ struct Arguments {
     /// JSON lines of inputs, as `gve embed` reads them.
     #[arg(long)]
     inputs: PathBuf,
+    /// Write the batch as tensors, and the adapter's start, into this directory, and stop.
+    #[arg(long)]
+    export: Option<PathBuf>,
     /// auto, f32, bf16 or f16: of what is frozen.
     #[arg(long, default_value = "f32")]
     dtype: DType,
     /// auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// Train all weights of the language model instead of an adapter.
-    #[arg(long)]
-    full: bool,
+    /// What is trained.
+    #[arg(long, value_enum, default_value = "lora")]
+    train: Trained,
     /// Rank of the adapter.
     #[arg(long, default_value_t = 16)]
     rank: usize,
@@ -45,21 +56,35 @@ struct Arguments {
     /// Timed steps, after one to warm up.
     #[arg(long, default_value_t = 5)]
     steps: usize,
-    /// Step size along the gradient.
+    /// Of AdamW, the same in every step.
     #[arg(long, default_value_t = 1e-4)]
     learning_rate: f64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Trained {
+    /// An adapter of the language layers.
+    Lora,
+    /// Token embeddings and language layers.
+    Language,
+    /// The vision tower as well.
+    Everything,
 }
 
 #[allow(clippy::print_stdout)]
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let lora = LoraConfig {
-        r: arguments.rank,
-        alpha: 2.0 * arguments.rank as f64,
-        dropout: arguments.dropout,
-        ..LoraConfig::default()
+    process::tune_for_training();
+    let trainable = match arguments.train {
+        Trained::Lora => Trainable::Lora(LoraConfig {
+            r: arguments.rank,
+            alpha: 2.0 * arguments.rank as f64,
+            dropout: arguments.dropout,
+            ..LoraConfig::default()
+        }),
+        Trained::Language => Trainable::Full { vision: false },
+        Trained::Everything => Trainable::Full { vision: true },
     };
-    let trainable = if arguments.full { Trainable::Full { vision: false } } else { Trainable::Lora(lora) };
     let settings = Embedder::builder(&arguments.model).device(arguments.device).dtype(arguments.dtype);
     let model = TrainableModel::load(settings, trainable)?;
     let items = read_inputs(&arguments.inputs)?
@@ -69,25 +94,33 @@ fn main() -> Result<()> {
     if items.is_empty() || !items.len().is_multiple_of(2) {
         bail!("{} holds {} inputs, expected an even number", arguments.inputs.display(), items.len());
     }
+    if let Some(directory) = &arguments.export {
+        return export(&model, &items, directory);
+    }
     let batch: Vec<_> = items.iter().collect();
     let memory = Memory { checkpointing: arguments.checkpointing, max_tokens: arguments.max_tokens };
+    // Masks are left out: what they drop hangs on rounding, and the other side computes the same without.
+    let loss = InfoNce { mask_duplicates: false, mask_false_negatives: false, ..InfoNce::default() };
+    let pairs = items.len() / 2;
+    let mut optimizer = AdamW::new(model.parameters(), AdamWConfig::default())?;
     let loaded = status_bytes("VmRSS:")?;
 
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for step in 0..=arguments.steps {
         let start = Instant::now();
-        let (loss, gradients) = model.gradients(&batch, step as u64, memory, info_nce)?;
-        for (name, var) in model.parameters() {
-            if let Some(gradient) = gradients.get(name) {
-                var.set(&(var.as_detached_tensor() - (gradient * arguments.learning_rate)?)?)?;
-            }
-        }
+        let (value, gradients) = model.gradients(&batch, step as u64, memory, |embeddings| {
+            let part = |first| embeddings.narrow(0, first, pairs);
+            let (queries, positives) = (part(0)?, part(pairs)?);
+            let batch = Contrast { queries: &queries, positives: &positives, negatives: None };
+            Ok(loss.forward(batch, &SingleProcess)?.loss)
+        })?;
+        optimizer.step(&gradients, arguments.learning_rate)?;
         if step > 0 {
             seconds.push(start.elapsed().as_secs_f64());
         }
-        losses.push(loss);
+        losses.push(value);
     }
-    let tokens: usize = items.iter().map(|item| item.num_tokens()).sum();
+    let tokens: usize = items.iter().map(Prepared::num_tokens).sum();
     let line = serde_json::json!({
         "seconds": seconds, "losses": losses, "tokens": tokens, "items": items.len(),
         "loaded_rss_bytes": loaded, "peak_rss_bytes": status_bytes("VmHWM:")?,
@@ -96,13 +129,35 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Cross entropy of the cosines over a temperature of 0.03, from queries to targets.
-fn info_nce(embeddings: &Tensor) -> Result<Tensor, TrainError> {
-    let n = embeddings.dim(0)? / 2;
-    let (queries, targets) = (embeddings.narrow(0, 0, n)?, embeddings.narrow(0, n, n)?);
-    let scores = (queries.matmul(&targets.t()?)? / 0.03)?;
-    let own = (queries * targets)?.sum(D::Minus1)?.affine(1.0 / 0.03, 0.0)?;
-    Ok((scores.log_sum_exp(D::Minus1)? - own)?.mean_all()?)
+/// Writes what another program needs to do the same steps: `batch.safetensors`, the inputs one behind the other, and an adapter that
+/// starts as ours does.
+fn export(model: &TrainableModel, items: &[Prepared], directory: &Path) -> Result<()> {
+    let packed = Prepared::pack(items);
+    let integers = |values: &[u32]| {
+        let values: Vec<i64> = values.iter().map(|&v| i64::from(v)).collect();
+        Tensor::new(values, &TensorDevice::Cpu)
+    };
+    let lengths: Vec<u32> = packed.lengths.iter().map(|&length| length as u32).collect();
+    let grids: Vec<u32> = packed.visuals.iter().flat_map(|v| v.grid_thw.map(|side| side as u32)).collect();
+    let patch_len = model.config().vision.patch_len();
+    let pixels = packed.visuals.iter().map(|v| {
+        let rows = v.pixel_values.len() / patch_len;
+        Tensor::from_slice(&v.pixel_values, (rows, patch_len), &TensorDevice::Cpu)
+    });
+    let positions = packed.position_ids.iter().map(|ids| integers(ids)).collect::<Result<Vec<_>, _>>()?;
+    let tensors = HashMap::from([
+        ("input_ids", integers(&packed.input_ids)?),
+        ("position_ids", Tensor::stack(&positions, 0)?),
+        ("lengths", integers(&lengths)?),
+        ("grid_thw", integers(&grids)?.reshape(((), 3))?),
+        ("pixel_values", Tensor::cat(&pixels.collect::<Result<Vec<_>, _>>()?, 0)?),
+    ]);
+    std::fs::create_dir_all(directory)?;
+    candle_core::safetensors::save(&tensors, directory.join("batch.safetensors"))?;
+    if let Some(adapter) = model.adapter(None)? {
+        adapter.write(&directory.join("adapter"), AdapterLayout::Nested)?;
+    }
+    Ok(())
 }
 
 fn read_inputs(path: &Path) -> Result<Vec<Input>> {

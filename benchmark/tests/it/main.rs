@@ -13,3 +13,6 @@ mod page;
 mod report;
 mod result;
 mod run;
+mod train;
+#[cfg(feature = "video")]
+mod world;

@@ -3,9 +3,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use gve::model::{Checkpoint, Config, LoraAdapter, merge_adapter};
+use gve::new_model::{NewModel, create};
+use gve::preprocess::PixelBounds;
 
 use crate::options::ModelOptions;
 use crate::output::{Outcome, print};
+
+/// The least area of a picture, as Qwen2.5-VL has it: four visual tokens.
+const MIN_PIXELS: u64 = 56 * 56;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -17,6 +22,33 @@ Examples:
     Info {
         #[command(flatten)]
         model: ModelOptions,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a model that has learned nothing yet, to train from nothing.
+    #[command(after_help = "\
+Examples:
+  gve model init --config recipes/nano/config.json --texts world/captions.jsonl --texts world/pairs_t2v.jsonl --out nano-0")]
+    Init {
+        /// Its shape: a config.json in Hugging Face layout. Ids and number of tokens are filled in.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// JSON lines whose `text` and `instruction` values the tokenizer learns from.
+        #[arg(long, value_name = "FILE", required = true)]
+        texts: Vec<PathBuf>,
+        /// Tokens the tokenizer may have.
+        #[arg(long, value_name = "N", default_value_t = 2048)]
+        vocab: usize,
+        /// Area of a picture that the model is made for, at most.
+        #[arg(long, value_name = "P", default_value_t = 112 * 84)]
+        max_pixels: u64,
+        /// Where random weights come from.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// Directory to make.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -41,8 +73,23 @@ Examples:
 pub(crate) fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Info { model, json } => info(&model, json),
+        Command::Init { config, texts, vocab, max_pixels, seed, out, json } => {
+            let pixels = PixelBounds::new(MIN_PIXELS, max_pixels)?;
+            init(&out, &NewModel { config, texts, vocab_size: vocab, pixels, seed }, json)
+        }
         Command::Merge { model, out, json } => merge(&model, &out, json),
     }
+}
+
+fn init(out: &Path, settings: &NewModel, json: bool) -> Result<Outcome> {
+    let made = create(out, settings)?;
+    let (millions, tokens) = (made.parameters as f64 / 1e6, made.tokens);
+    print(&if json {
+        serde_json::json!({ "out": out, "parameters": made.parameters, "tokens": tokens }).to_string()
+    } else {
+        format!("{}: {millions:.2} M parameters, {tokens} tokens", out.display())
+    })?;
+    Ok(Outcome::Complete)
 }
 
 fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {

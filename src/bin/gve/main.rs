@@ -4,18 +4,24 @@
 //! output, everything else to standard error.
 
 mod embed;
+#[cfg(feature = "synth")]
+mod flow;
 #[cfg(feature = "video")]
 mod frames;
+mod harness;
 mod hub;
 mod index;
 mod info;
 mod interrupt;
 mod options;
 mod output;
+mod process;
 mod search;
-#[cfg(feature = "synth")]
+#[cfg(feature = "video")]
 mod synth;
 mod train;
+#[cfg(feature = "video")]
+mod world;
 
 use std::process::ExitCode;
 
@@ -48,8 +54,8 @@ enum Command {
     Index(index::Arguments),
     /// Search a library by text, image or video.
     Search(search::Arguments),
-    /// Make training pairs.
-    #[cfg(feature = "synth")]
+    /// Make training data.
+    #[cfg(feature = "video")]
     #[command(subcommand)]
     Synth(synth::Command),
     /// Fine-tune a model on pairs of your own.
@@ -66,7 +72,7 @@ fn main() -> ExitCode {
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
         Command::Search(arguments) => search::run(arguments),
-        #[cfg(feature = "synth")]
+        #[cfg(feature = "video")]
         Command::Synth(command) => synth::run(command),
         Command::Train(arguments) => train::run(arguments),
         Command::Model(command) => info::run(command),

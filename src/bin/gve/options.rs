@@ -4,13 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use gve::embedder::PIXELS_PER_TOKEN;
 use gve::hub::ResolvedModel;
 use gve::{DType, Device, Embedder, PixelLimits, Sampling};
 
 use crate::hub::resolve;
-
-/// Pixels of one visual token.
-const PIXELS_PER_TOKEN: u64 = 28 * 28;
 
 /// Which model, where and how it runs.
 #[derive(Args)]
@@ -64,13 +62,10 @@ pub(crate) struct PixelOptions {
     /// Most pixels per frame or image.
     #[arg(long, value_name = "P", conflicts_with = "tokens_per_frame")]
     max_pixels: Option<u64>,
-    /// Most visual tokens of 28 x 28 pixels per frame or image [default: 200].
+    /// Most visual tokens of 28 x 28 pixels per frame or image [default: 200, or what the model allows].
     #[arg(long, value_name = "T")]
     tokens_per_frame: Option<u64>,
 }
-
-/// Visual tokens per frame in the published evaluation.
-const TOKENS_PER_FRAME: u64 = 200;
 
 impl SamplingOptions {
     pub(crate) fn sampling(&self) -> Result<Sampling> {
@@ -89,12 +84,12 @@ impl SamplingOptions {
 
 impl PixelOptions {
     pub(crate) fn pixels(&self) -> Result<PixelLimits> {
-        let tokens = self.tokens_per_frame.unwrap_or(TOKENS_PER_FRAME);
-        let max_pixels = self.max_pixels.unwrap_or(tokens.saturating_mul(PIXELS_PER_TOKEN));
-        if max_pixels < PIXELS_PER_TOKEN {
-            bail!("--max-pixels must be at least {PIXELS_PER_TOKEN}, one visual token; got {max_pixels}");
+        let area = |tokens: u64| tokens.saturating_mul(PIXELS_PER_TOKEN);
+        let max_pixels = self.max_pixels.or(self.tokens_per_frame.map(area));
+        if let Some(pixels) = max_pixels.filter(|&pixels| pixels < PIXELS_PER_TOKEN) {
+            bail!("--max-pixels must be at least {PIXELS_PER_TOKEN}, one visual token; got {pixels}");
         }
-        Ok(PixelLimits { min_pixels: None, max_pixels: Some(max_pixels) })
+        Ok(PixelLimits { min_pixels: None, max_pixels })
     }
 }
 

@@ -1,13 +1,16 @@
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use gve::train::{Entry, Finish, Start, TrainConfig, TrainEvent, Trainer};
 use indicatif::ProgressBar;
 
+use crate::harness::Harness;
 use crate::hub::resolve;
 use crate::interrupt::stop_on_ctrl_c;
 use crate::output::{Outcome, note, print, progress_bar, warn};
+use crate::process::tune_for_training;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -32,6 +35,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+    tune_for_training();
     let start = match arguments.resume.as_deref() {
         None => Start::Fresh,
         Some("auto") => Start::Newest,
@@ -40,8 +44,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let config = TrainConfig::load(&arguments.config)?;
     let model = resolve(&config.model.path, config.model.revision.as_deref(), arguments.quiet)?;
     let cancel = stop_on_ctrl_c()?;
-    let trainer = Trainer::new(config, &model.directory, &start)?;
+    let harness = Harness::new(&config, &model.directory, &cancel)?;
+    let mut trainer = Trainer::new(config, &model.directory, &start)?;
     let bar = progress_bar(0, "steps", arguments.quiet);
+    if let Some(harness) = harness {
+        let bar = bar.clone();
+        trainer = trainer.scored_by(Box::new(move |directory| score(&harness, directory, &bar)));
+    }
     let finish = trainer.run(&cancel, &mut |event| show(&event, &bar, arguments.quiet));
     bar.finish_and_clear();
     match finish? {
@@ -52,6 +61,24 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         Finish::Stopped(checkpoint) => {
             warn(&format!("stopped at {}; --resume auto goes on from there", checkpoint.display()));
             Ok(Outcome::Partial)
+        }
+    }
+}
+
+/// The scores of the harness. What goes wrong is told and ends nothing.
+fn score(harness: &Harness, directory: &Path, bar: &ProgressBar) -> BTreeMap<String, f64> {
+    let tell = |complaint: &str| {
+        bar.suspend(|| warn(&format!("UVRB at {}: {complaint}", directory.display())));
+    };
+    match harness.score(directory) {
+        Ok(Some(scored)) => {
+            scored.complaint.iter().for_each(|complaint| tell(complaint));
+            scored.scores
+        }
+        Ok(None) => BTreeMap::new(),
+        Err(error) => {
+            tell(&format!("{error:#}"));
+            BTreeMap::new()
         }
     }
 }
@@ -85,6 +112,10 @@ fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
             let tasks =
                 recall.iter().map(|(task, r)| format!("{task} R@1 {:.3} R@10 {:.3}", r.at_1, r.at_10));
             tell(&format!("step {step}: {}", tasks.collect::<Vec<_>>().join(", ")));
+        }
+        TrainEvent::Logged(Entry::Scores { step, scores }) => {
+            let scores = scores.iter().map(|(name, score)| format!("{name} {score:.3}"));
+            tell(&format!("step {step}: {}", scores.collect::<Vec<_>>().join(", ")));
         }
         _ => {}
     }

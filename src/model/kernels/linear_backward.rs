@@ -4,6 +4,7 @@ use super::error::{KernelError, check_length};
 use super::linear::{LinearShape, WeightRef};
 use super::matmul::{MatrixRef, gemm_strided, matmul};
 use super::parallel::SharedMut;
+use super::simd::vectorised;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -38,6 +39,26 @@ pub fn linear_backward(
         WeightRef::F16(values) => widened(grad, values, shape, grad_x),
         WeightRef::Bf16(values) => widened(grad, values, shape, grad_x),
     }
+    Ok(())
+}
+
+/// Writes the sum of each column of `values`, which has as many as `sums`: the gradient of a bias.
+///
+/// # Errors
+/// [`KernelError::Length`] when `values` is no whole number of rows.
+pub fn column_sums(values: &[f32], sums: &mut [f32]) -> Result<(), KernelError> {
+    let width = sums.len();
+    let rows = values.len().checked_div(width).unwrap_or(0);
+    check_length("column_sums", "values", rows * width, values.len())?;
+    sums.fill(0.0);
+    vectorised(
+        #[inline(always)]
+        || {
+            for row in values.chunks_exact(width.max(1)) {
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+        },
+    );
     Ok(())
 }
 
@@ -86,6 +107,16 @@ mod tests {
     use super::super::test_data::{assert_close, values};
     use super::*;
     use half::{bf16, f16};
+
+    #[test]
+    fn columns_are_summed() {
+        let mut sums = [f32::NAN; 2];
+        column_sums(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &mut sums).unwrap();
+        assert_eq!(sums, [9.0, 12.0]);
+        column_sums(&[], &mut sums).unwrap();
+        assert_eq!(sums, [0.0; 2]);
+        assert!(column_sums(&[1.0; 3], &mut sums).is_err());
+    }
 
     #[test]
     fn input_gradients_match_the_definition_for_every_type_of_weight() {

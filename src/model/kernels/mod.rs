@@ -29,7 +29,7 @@ pub use attention::{AttentionGradients, AttentionSegment, Heads, attention, atte
 pub use dropout::{DropoutMask, dropout, mix64};
 pub use error::KernelError;
 pub use linear::{LinearShape, WeightRef, linear, transpose};
-pub use linear_backward::linear_backward;
+pub use linear_backward::{column_sums, linear_backward};
 pub use matmul::{MatrixRef, matmul};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rope::{HeadsShape, apply_rope};

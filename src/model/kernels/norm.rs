@@ -77,12 +77,17 @@ pub fn rms_norm_backward(
     if let Some(grad_weight) = grad_weight {
         check_length("rms_norm_backward", "grad_weight", width, grad_weight.len())?;
         grad_weight.fill(0.0);
-        for (x, grad) in x.chunks_exact(width).zip(grad.chunks_exact(width)) {
-            let factor = 1.0 / (sum_of(x, |v| v * v) / width as f32 + eps).sqrt();
-            for ((out, &v), &g) in grad_weight.iter_mut().zip(x).zip(grad) {
-                *out += v * factor * g;
-            }
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for (x, grad) in x.chunks_exact(width).zip(grad.chunks_exact(width)) {
+                    let factor = 1.0 / (sum_of(x, |v| v * v) / width as f32 + eps).sqrt();
+                    for ((out, &v), &g) in grad_weight.iter_mut().zip(x).zip(grad) {
+                        *out += v * factor * g;
+                    }
+                }
+            },
+        );
     }
     Ok(())
 }

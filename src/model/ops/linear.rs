@@ -6,6 +6,7 @@ use candle_core::{
 };
 
 use super::cpu::{View, hold, kernel};
+use super::trained_linear::trained_linear;
 use super::{Dropout, Lora, parameter};
 use crate::model::ModelError;
 use crate::model::kernels::{self, LinearShape};
@@ -56,9 +57,14 @@ impl Linear {
             (Weight::Frozen(frozen), None) => frozen.forward(x),
             (Weight::Frozen(frozen), Some(lora)) => lora.forward(frozen, x, dropout),
             (Weight::Trained(weight, bias), _) => {
-                let y = x.matmul(&parameter(weight, x)?.t()?)?;
+                let weight = parameter(weight, x)?;
+                let bias = bias.as_ref().map(|bias| parameter(bias, x)).transpose()?;
+                if x.device().is_cpu() {
+                    return trained_linear(x, &weight, bias.as_ref());
+                }
+                let y = x.matmul(&weight.t()?)?;
                 match bias {
-                    Some(bias) => y.broadcast_add(&parameter(bias, x)?),
+                    Some(bias) => y.broadcast_add(&bias),
                     None => Ok(y),
                 }
             }

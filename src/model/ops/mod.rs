@@ -16,6 +16,7 @@ mod norm;
 mod parameter;
 mod residual;
 mod rope;
+mod trained_linear;
 
 pub(super) use attention::{AttentionPlan, attention};
 pub(crate) use checkpoint::GradientSink;

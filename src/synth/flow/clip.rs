@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Random;
 use crate::embedder::{Input, Part, PixelLimits, VideoPart};
-use crate::train::Random;
 use crate::video::TimeRange;
 
 /// A stretch of a video: what captions are about and queries lead to.

@@ -6,7 +6,6 @@ use ndarray::{Array2, ArrayView1};
 use super::caption_rules::{broken_rule, tells_all};
 use super::clip::{Clip, Draw};
 use super::enrichment::DescribedClip;
-use super::folder::write_atomically;
 use super::interview::{Interview, Question, Unanswered};
 use super::pictures::{PictureSource, Pictures};
 use super::quality::Quality;
@@ -16,6 +15,7 @@ use super::{Flow, OnEvent, telling};
 use crate::embedder::Input;
 use crate::retrieval::rank;
 use crate::synth::SynthError;
+use crate::synth::output_folder::write_atomically;
 use crate::train::Pair;
 
 /// A clip's partner is one of so many clips that are most like it.

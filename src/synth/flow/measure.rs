@@ -6,9 +6,9 @@ use image::imageops::{grayscale, thumbnail};
 use serde::{Deserialize, Serialize};
 
 use super::clip::{Clip, Draw, cut, length};
-use super::folder::write_atomically;
 use super::settings::FlowSettings;
 use crate::synth::SynthError;
+use crate::synth::output_folder::write_atomically;
 use crate::video::{FrameCount, Sampling, TimeRange, VideoError, VideoOptions, VideoReader, select};
 
 /// Frames that motion is measured on, per clip.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::folder::write_atomically;
 use crate::synth::SynthError;
+use crate::synth::output_folder::write_atomically;
 
 /// A part of the work. Each has a report of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -54,7 +54,9 @@ impl TrainConfig {
         let only_pyramid = || unread("without the sampler `pyramid`");
         let (c, o, b) = (&self.curriculum, &self.optimizer, &self.batch);
         let lora = self.lora.clone().unwrap_or_default();
-        let evaluation_steps = self.evaluation.as_ref().map_or(1, |e| e.every_steps);
+        let evaluates = self.evaluation.is_some();
+        let evaluation = self.evaluation.clone().unwrap_or_default();
+        let no_uvrb = evaluation.uvrb.is_none();
         let device = self.model.device.parse::<Device>().map_err(|e| e.to_string());
         let dtype = self.model.dtype.parse::<DType>().map_err(|e| e.to_string());
         let at_least_1 = || "must be at least 1".to_owned();
@@ -64,6 +66,7 @@ impl TrainConfig {
             ("", "epochs", self.epochs == 0, at_least_1()),
             ("", "steps_per_epoch", self.steps_per_epoch == Some(0), at_least_1()),
             ("", "lora", self.train == Trained::Full && self.lora.is_some(), unread("with `train = \"full\"`")),
+            ("", "full", self.train == Trained::Lora && self.full.is_some(), unread("without `train = \"full\"`")),
             ("model", "device", device.is_err(), device.err().unwrap_or_default()),
             ("model", "dtype", dtype.is_err(), dtype.as_ref().err().cloned().unwrap_or_default()),
             ("model", "dtype", dtype == Ok(DType::F16), "must be auto, f32 or bf16: f16 overflows in training".to_owned()),
@@ -97,8 +100,12 @@ impl TrainConfig {
             ("optimizer", "clip_norm", !(o.clip_norm.is_finite() && o.clip_norm >= 0.0), "must not be negative".to_owned()),
             ("checkpoint", "every_steps", self.checkpoint.every_steps == 0, at_least_1()),
             ("checkpoint", "keep", self.checkpoint.keep == 0, at_least_1()),
-            ("evaluation", "pairs", self.evaluation.as_ref().is_some_and(|e| e.pairs.is_empty()), "names no file".to_owned()),
-            ("evaluation", "every_steps", evaluation_steps == 0, at_least_1()),
+            ("", "evaluation", evaluates && evaluation.pairs.is_empty() && no_uvrb, "has neither `pairs` nor `uvrb` to score on".to_owned()),
+            ("evaluation", "every_steps", evaluation.every_steps == 0, at_least_1()),
+            ("evaluation", "uvrb_datasets", no_uvrb && !evaluation.uvrb_datasets.is_empty(), unread("without `uvrb`")),
+            ("evaluation", "uvrb_limit", no_uvrb && evaluation.uvrb_limit.is_some(), unread("without `uvrb`")),
+            ("evaluation", "uvrb_limit", evaluation.uvrb_limit == Some(0), at_least_1()),
+            ("evaluation", "uvrb_program", no_uvrb && evaluation.uvrb_program.is_some(), unread("without `uvrb`")),
         ];
         let fault = rules.into_iter().find(|(_, _, is_wrong, _)| *is_wrong);
         fault.map(|(section, key, _, reason)| (section, key, reason))
@@ -107,7 +114,10 @@ impl TrainConfig {
     fn each_path(&mut self, mut visit: impl FnMut(&mut PathBuf)) {
         visit(&mut self.output);
         self.data.pairs.iter_mut().for_each(&mut visit);
-        self.evaluation.iter_mut().flat_map(|e| &mut e.pairs).for_each(&mut visit);
+        if let Some(evaluation) = &mut self.evaluation {
+            let uvrb = evaluation.uvrb.iter_mut().chain(&mut evaluation.uvrb_program);
+            evaluation.pairs.iter_mut().chain(uvrb).for_each(&mut visit);
+        }
         self.curriculum.prober.iter_mut().for_each(&mut visit);
         self.lora.iter_mut().filter_map(|lora| lora.init.as_mut()).for_each(visit);
     }
@@ -205,12 +215,15 @@ mod tests {
     #[test]
     fn the_example_names_every_key() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/train.toml");
-        let config = TrainConfig::load(&path).unwrap();
+        let mut config = TrainConfig::load(&path).unwrap();
+        config.full = Some(Default::default());
         assert!(config.data.pairs[0].starts_with(path.parent().unwrap()));
         let text = std::fs::read_to_string(&path).unwrap();
         let written = serde_json::to_value(&config).unwrap();
         for (key, value) in written.as_object().unwrap() {
-            assert!(find_key(&text, "", key).is_some() || text.contains(&format!("# {key} =")), "{key}");
+            let commented = [format!("# {key} ="), format!("# [{key}]")];
+            let named = find_key(&text, "", key).is_some() || commented.iter().any(|c| text.contains(c));
+            assert!(named, "{key}");
             for name in value.as_object().into_iter().flat_map(|section| section.keys()) {
                 let named = find_key(&text, key, name).is_some() || text.contains(&format!("# {name} ="));
                 assert!(named, "{key}.{name}");
@@ -234,8 +247,13 @@ mod tests {
                 "c.toml:8: `curriculum.sigma_end` has no effect",
             ),
             ("[negatives]\npool = 10\n", "c.toml:7: `negatives.pool` has no effect"),
-            ("[evaluation]\nevery_steps = 1\n", "missing field `pairs`"),
+            ("[evaluation]\nevery_steps = 1\n", "c.toml:6: `evaluation` has neither `pairs` nor `uvrb`"),
+            (
+                "[evaluation]\npairs = [\"p\"]\nuvrb_limit = 9\n",
+                "c.toml:8: `evaluation.uvrb_limit` has no effect",
+            ),
             ("[lora]\ndropout = 1.0\n", "c.toml:7: `lora.dropout`"),
+            ("[full]\nvision = true\n", "c.toml:6: `full` has no effect without `train = \"full\"`"),
         ];
         for (more, expected) in cases {
             let message = fault(&format!("{LEAST}{more}"));

@@ -34,6 +34,9 @@ pub struct TrainConfig {
     /// The adapter, if one is trained.
     #[serde(default)]
     pub lora: Option<LoraSection>,
+    /// The weights, if they are trained themselves.
+    #[serde(default)]
+    pub full: Option<FullSection>,
     /// Training pairs.
     pub data: DataSection,
     /// Size of batches.
@@ -54,7 +57,7 @@ pub struct TrainConfig {
     /// When the state is saved.
     #[serde(default)]
     pub checkpoint: CheckpointSection,
-    /// Scoring on held-out pairs.
+    /// Scoring on the way.
     #[serde(default)]
     pub evaluation: Option<EvaluationSection>,
     /// What is written down.
@@ -69,7 +72,7 @@ pub enum Trained {
     /// A low-rank adapter of the language layers.
     #[default]
     Lora,
-    /// All weights of the language layers.
+    /// The weights themselves: token embeddings and language layers, and the vision tower where `full.vision` is set.
     Full,
 }
 
@@ -128,6 +131,14 @@ section!(
             ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj"].map(str::to_owned).to_vec(),
         /// Adapter directory to start from, instead of a random one. Its r, alpha and modules hold.
         init: Option<PathBuf> = None,
+    }
+);
+
+section!(
+    /// `[full]`.
+    FullSection {
+        /// Whether the vision tower is trained as well.
+        vision: bool = false,
     }
 );
 
@@ -242,16 +253,23 @@ section!(
     }
 );
 
-/// `[evaluation]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationSection {
-    /// JSONL files of held-out pairs.
-    pub pairs: Vec<PathBuf>,
-    /// Steps from one to the next; there is always one at the end.
-    #[serde(default = "default_evaluation_steps")]
-    pub every_steps: usize,
-}
+section!(
+    /// `[evaluation]`.
+    EvaluationSection {
+        /// JSONL files of held-out pairs.
+        pairs: Vec<PathBuf> = Vec::new(),
+        /// Folder of UVRB data sets, for `gve train` to score with the program `uvrb`.
+        uvrb: Option<PathBuf> = None,
+        /// Which of its data sets, by id; all that are there if empty.
+        uvrb_datasets: Vec<String> = Vec::new(),
+        /// Most queries of each, for a quick look; all if not given.
+        uvrb_limit: Option<usize> = None,
+        /// The program, if it is neither beside `gve` nor on the search path.
+        uvrb_program: Option<PathBuf> = None,
+        /// Steps from one to the next; there is always one at the end.
+        every_steps: usize = 500,
+    }
+);
 
 section!(
     /// `[log]`.
@@ -287,8 +305,4 @@ fn default_max_length() -> usize {
 
 fn default_true() -> bool {
     true
-}
-
-fn default_evaluation_steps() -> usize {
-    500
 }

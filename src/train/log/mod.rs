@@ -60,6 +60,13 @@ pub enum Entry {
         /// By task.
         recall: BTreeMap<String, Recall>,
     },
+    /// What a [`Scorer`](super::Scorer) says.
+    Scores {
+        /// Steps done.
+        step: usize,
+        /// By name.
+        scores: BTreeMap<String, f64>,
+    },
 }
 
 impl Entry {
@@ -102,6 +109,9 @@ impl Entry {
                     [(format!("recall@1/{task}"), recall.at_1), (format!("recall@10/{task}"), recall.at_10)]
                 });
                 (*step, curves.collect())
+            }
+            Self::Scores { step, scores } => {
+                (*step, scores.iter().map(|(name, score)| (name.clone(), *score)).collect())
             }
         }
     }
@@ -233,5 +243,7 @@ mod tests {
         };
         assert_eq!(names(&epoch), ["alignment/t2v", "probability/t2v"]);
         assert_eq!(names(&evaluation(1)), ["recall@1/t2v", "recall@10/t2v"]);
+        let scores = BTreeMap::from([("uvrb/MSRVTT".to_owned(), 0.4)]);
+        assert_eq!(names(&Entry::Scores { step: 1, scores }), ["uvrb/MSRVTT"]);
     }
 }

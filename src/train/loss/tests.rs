@@ -3,8 +3,8 @@ use std::path::Path;
 use candle_core::{Device, Var};
 
 use super::*;
+use crate::random::Random;
 use crate::train::gather::SingleProcess;
-use crate::train::random::Random;
 
 fn unit_rows(random: &mut Random, rows: usize, dim: usize) -> Tensor {
     let values: Vec<f32> = (0..rows * dim).map(|_| random.unit() as f32 - 0.5).collect();

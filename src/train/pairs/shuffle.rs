@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::train::random::Random;
+use crate::random::Random;
 
 /// A place in an endless shuffled walk over the pairs of a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

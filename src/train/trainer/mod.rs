@@ -3,6 +3,7 @@
 mod setup;
 mod step;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::batches::Source;
@@ -15,10 +16,11 @@ use super::optimizer::AdamW;
 use super::pairs::{PairIndex, TaskPairs};
 use super::planner::Planner;
 use super::prober::{Prober, alignment};
-use super::random::Random;
 use super::schedule::Schedule;
 use super::{TrainError, TrainableModel};
-use crate::embedder::{CancelToken, Embedder};
+use crate::embedder::{CancelToken, Embedder, Input};
+use crate::random::Random;
+use step::Progress;
 
 /// Streams of random numbers beside those of the tasks' walks.
 const PROBE_STREAM: u64 = u64::MAX - 1;
@@ -64,11 +66,18 @@ pub enum Finish {
     Stopped(PathBuf),
 }
 
+/// Scores the weights of a run on the way by other means than the run's own, such as a program that is run on them.
+///
+/// Is given the directory of an evaluation. The weights lie in its `weights/`, as in `final/` at the end; what else is left in the
+/// directory stays. Gives scores by name, or none where there are none to tell.
+pub type Scorer = dyn FnMut(&Path) -> BTreeMap<String, f64>;
+
 /// A training run.
 pub struct Trainer {
     config: TrainConfig,
     index: PairIndex,
     held_out: Option<PairIndex>,
+    scorer: Option<Box<Scorer>>,
     /// Embeds for the first epoch.
     first_prober: Option<Embedder>,
     model: TrainableModel,
@@ -83,37 +92,51 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Trains until the last step, or until `cancel` is set.
+    /// Has `scorer` score the weights at every evaluation.
+    #[must_use]
+    pub fn scored_by(self, scorer: Box<Scorer>) -> Self {
+        Self { scorer: Some(scorer), ..self }
+    }
+
+    /// Trains until the last step, or until `cancel` is set. What probes, mines or evaluates then ends before its next batch of inputs, and
+    /// is begun anew when the run goes on, but an evaluation is left out.
     ///
     /// # Errors
     /// A pair that cannot be used, a loss or gradient that is not finite, a file that cannot be written. The last
-    /// checkpoint is intact then, and the error of a loss names it.
+    /// checkpoint is intact then, and the error of a loss names it. `evaluation.uvrb` without a [`Scorer`].
     pub fn run(
         mut self,
         cancel: &CancelToken,
         watch: &mut dyn FnMut(TrainEvent<'_>),
     ) -> Result<Finish, TrainError> {
+        if self.scorer.is_none() && self.config.evaluation.as_ref().is_some_and(|e| e.uvrb.is_some()) {
+            let reason = "nobody scores: see `Trainer::scored_by`, or use the program `gve train`".to_owned();
+            return Err(TrainError::Config { place: "evaluation.uvrb".to_owned(), reason });
+        }
         let total_steps = self.schedule.total_steps;
         watch(TrainEvent::Started { step: self.state.step, total_steps });
         while self.state.step < total_steps {
             if self.state.curriculum.is_none() {
-                self.begin_epoch(watch)?;
+                match self.begin_epoch(cancel, watch) {
+                    Err(TrainError::Cancelled) => return self.progress(watch).save().map(Finish::Stopped),
+                    begun => begun?,
+                }
             }
             if let Some(checkpoint) = self.train_epoch(cancel, watch)? {
                 return Ok(Finish::Stopped(checkpoint));
             }
         }
         let result = self.config.output.join("final");
-        write_directory(&result, |directory| {
-            // The model makes the directory itself.
-            std::fs::remove_dir(directory).map_err(TrainError::io("remove", directory))?;
-            self.model.save(directory, Some(&self.config.model.path))
-        })?;
+        write_weights(&self.model, &result, &self.config)?;
         Ok(Finish::Complete(result))
     }
 
     /// Probes the tasks, mines negatives, and settles how likely each task is.
-    fn begin_epoch(&mut self, watch: &mut dyn FnMut(TrainEvent<'_>)) -> Result<(), TrainError> {
+    fn begin_epoch(
+        &mut self,
+        cancel: &CancelToken,
+        watch: &mut dyn FnMut(TrainEvent<'_>),
+    ) -> Result<(), TrainError> {
         let (epoch, seed) = (self.state.epoch, self.config.seed);
         let random = |stream| Random::derived(seed, &[stream, epoch as u64]);
         // From the second epoch on the model is its own prober: it is the checkpoint of the epoch before.
@@ -129,16 +152,17 @@ impl Trainer {
             let mut random = random(PROBE_STREAM);
             for task in 0..tasks.len() {
                 let count = self.config.probe_pairs();
-                alignments.push(alignment(prober, &self.index, task, count, &mut random)?);
+                alignments.push(alignment(prober, &self.index, task, count, &mut random, cancel)?);
             }
         }
-        self.negatives.clear();
+        let mut negatives = Vec::new();
         if self.config.negatives.mined > 0 {
             watch(TrainEvent::Preparing("mining hard negatives"));
             let mut random = random(POOL_STREAM);
             for (task, pairs) in tasks.iter().enumerate() {
                 let pool = random.sample(pairs.len(), self.config.negatives.pool.unwrap_or(usize::MAX));
-                self.negatives.push(mine(prober, &self.index, task, pool, self.config.negatives.mined)?);
+                let count = self.config.negatives.mined;
+                negatives.push(mine(prober, &self.index, task, pool, count, cancel)?);
             }
         }
         let facts: Vec<TaskFacts> = (0..tasks.len())
@@ -153,10 +177,11 @@ impl Trainer {
             epoch,
             alignment: by_task(tasks, &alignments),
             probabilities: by_task(tasks, &probabilities),
-            mined_pairs: self.negatives.iter().map(HardNegatives::num_pairs).sum(),
+            mined_pairs: negatives.iter().map(HardNegatives::num_pairs).sum(),
         };
+        self.negatives = negatives;
         self.state.curriculum = Some(Curriculum::new(probabilities, seed, epoch));
-        self.record(&entry, watch)
+        self.progress(watch).record(&entry)
     }
 
     /// The rest of the present epoch; gives the checkpoint it stopped at when asked to stop.
@@ -169,22 +194,11 @@ impl Trainer {
         let end = (self.state.epoch + 1) * self.steps_per_epoch;
         let batches = (end - self.state.step) * self.config.batch.accumulate;
         let (seed, size) = (self.config.seed, self.config.batch.size);
-        let planner = Planner::new(&self.index, seed, size, curriculum, &self.state.cursors);
-        let (index, model, negatives) = (&self.index, &self.model, &self.negatives);
-        let source = Source { index, negatives, prepare: &|input| model.prepare(input) };
-        let mut progress = step::Progress {
-            config: &self.config,
-            index,
-            held_out: self.held_out.as_ref(),
-            model,
-            optimizer: &mut self.optimizer,
-            schedule: self.schedule,
-            state: &mut self.state,
-            negatives,
-            log: &mut self.log,
-            watch,
-            sample: None,
-        };
+        let mut progress = self.progress(watch);
+        let planner = Planner::new(progress.index, seed, size, curriculum, &progress.state.cursors);
+        let model = progress.model;
+        let prepare = |input: &Input| model.prepare(input);
+        let source = Source { index: progress.index, negatives: progress.negatives, prepare: &prepare };
         std::thread::scope(|scope| {
             let batches = source.run_ahead(scope, planner, batches);
             while progress.state.step < end {
@@ -193,7 +207,7 @@ impl Trainer {
                     progress.state.epoch += 1;
                     progress.state.curriculum = None;
                 }
-                progress.evaluate_if_due()?;
+                progress.evaluate_if_due(cancel)?;
                 let stop = cancel.is_cancelled();
                 let due = progress.state.step.is_multiple_of(progress.config.checkpoint.every_steps);
                 if stop || due || progress.state.step == end {
@@ -207,14 +221,33 @@ impl Trainer {
         })
     }
 
-    fn record(&mut self, entry: &Entry, watch: &mut dyn FnMut(TrainEvent<'_>)) -> Result<(), TrainError> {
-        self.log.write(entry)?;
-        self.state.log_bytes = self.log.bytes();
-        watch(TrainEvent::Logged(entry));
-        Ok(())
+    fn progress<'a>(&'a mut self, watch: &'a mut dyn FnMut(TrainEvent<'_>)) -> Progress<'a> {
+        Progress {
+            config: &self.config,
+            index: &self.index,
+            held_out: self.held_out.as_ref(),
+            scorer: self.scorer.as_deref_mut(),
+            model: &self.model,
+            optimizer: &mut self.optimizer,
+            schedule: self.schedule,
+            state: &mut self.state,
+            negatives: &self.negatives,
+            log: &mut self.log,
+            watch,
+            sample: None,
+        }
     }
 }
 
-fn by_task(tasks: &[TaskPairs], values: &[f64]) -> std::collections::BTreeMap<String, f64> {
+/// Writes what is trained for others to load, as a whole or not at all.
+fn write_weights(model: &TrainableModel, directory: &Path, config: &TrainConfig) -> Result<(), TrainError> {
+    write_directory(directory, |directory| {
+        // The model makes the directory itself.
+        std::fs::remove_dir(directory).map_err(TrainError::io("remove", directory))?;
+        model.save(directory, Some(&config.model.path))
+    })
+}
+
+fn by_task(tasks: &[TaskPairs], values: &[f64]) -> BTreeMap<String, f64> {
     tasks.iter().zip(values).map(|(task, value)| (task.task().to_string(), *value)).collect()
 }

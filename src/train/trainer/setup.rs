@@ -31,8 +31,9 @@ impl Trainer {
             );
             return Err(TrainError::Config { place: index.place(lonely, 0), reason });
         }
-        let held_out = config.evaluation.as_ref().map(|evaluation| PairIndex::open(&evaluation.pairs, true));
-        let held_out = held_out.transpose()?;
+        let held_out = config.evaluation.as_ref().map(|evaluation| &evaluation.pairs);
+        let held_out = held_out.filter(|pairs| !pairs.is_empty());
+        let held_out = held_out.map(|pairs| PairIndex::open(pairs, true)).transpose()?;
 
         let folder = config.checkpoints();
         fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
@@ -73,6 +74,7 @@ impl Trainer {
             config,
             index,
             held_out,
+            scorer: None,
             first_prober,
             model,
             optimizer,

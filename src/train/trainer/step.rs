@@ -1,3 +1,4 @@
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -11,16 +12,18 @@ use super::super::log::{Entry, RunLog};
 use super::super::negatives::HardNegatives;
 use super::super::optimizer::{AdamW, clip};
 use super::super::pairs::PairIndex;
-use super::super::random::Random;
 use super::super::schedule::Schedule;
 use super::super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
-use super::{DROPOUT_STREAM, TrainEvent, by_task};
+use super::{DROPOUT_STREAM, Scorer, TrainEvent, by_task, write_weights};
+use crate::embedder::CancelToken;
+use crate::random::Random;
 
 /// What the steps of an epoch read and move.
 pub(super) struct Progress<'a> {
     pub(super) config: &'a TrainConfig,
     pub(super) index: &'a PairIndex,
     pub(super) held_out: Option<&'a PairIndex>,
+    pub(super) scorer: Option<&'a mut Scorer>,
     pub(super) model: &'a TrainableModel,
     pub(super) optimizer: &'a mut AdamW,
     pub(super) schedule: Schedule,
@@ -119,16 +122,28 @@ impl Progress<'_> {
         Err(TrainError::NotFinite { step, batch: batch.to_owned(), what, value, last })
     }
 
-    /// Scores the held-out pairs at the steps that are set for it, and behind the last.
-    pub(super) fn evaluate_if_due(&mut self) -> Result<(), TrainError> {
-        let (Some(section), Some(held_out)) = (&self.config.evaluation, self.held_out) else { return Ok(()) };
+    /// Scores the model at the steps that are set for it, and behind the last.
+    pub(super) fn evaluate_if_due(&mut self, cancel: &CancelToken) -> Result<(), TrainError> {
+        let Some(section) = &self.config.evaluation else { return Ok(()) };
         let step = self.state.step;
         if !step.is_multiple_of(section.every_steps) && step != self.schedule.total_steps {
             return Ok(());
         }
         (self.watch)(TrainEvent::Preparing("evaluating"));
-        let recall = evaluate(self.model, held_out)?;
-        self.record(&Entry::Evaluation { step, recall })
+        if let Some(held_out) = self.held_out {
+            match evaluate(self.model, held_out, cancel) {
+                // The checkpoint that is asked for needs no score.
+                Err(TrainError::Cancelled) => return Ok(()),
+                recall => self.record(&Entry::Evaluation { step, recall: recall? })?,
+            }
+        }
+        let Some(scorer) = &mut self.scorer else { return Ok(()) };
+        let directory = self.config.output.join("evaluations").join(format!("step-{step:08}"));
+        let weights = directory.join("weights");
+        write_weights(self.model, &weights, self.config)?;
+        let scores = scorer(&directory);
+        fs::remove_dir_all(&weights).map_err(TrainError::io("remove", &weights))?;
+        if scores.is_empty() { Ok(()) } else { self.record(&Entry::Scores { step, scores }) }
     }
 
     /// Writes a checkpoint of the present state, unless the last step has ruined the model: a checkpoint that is there is a
@@ -148,7 +163,7 @@ impl Progress<'_> {
         Ok(saved.directory)
     }
 
-    fn record(&mut self, entry: &Entry) -> Result<(), TrainError> {
+    pub(super) fn record(&mut self, entry: &Entry) -> Result<(), TrainError> {
         self.log.write(entry)?;
         self.state.log_bytes = self.log.bytes();
         (self.watch)(TrainEvent::Logged(entry));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use gve::Sampling;
+use gve::embedder::{PIXELS_PER_TOKEN, TOKENS_PER_FRAME};
 use uvrb::encoder::{
     CachedEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder,
     ServerEncoder, ServerOptions, VideoTransport, checkpoint_revision,
@@ -141,7 +142,7 @@ impl SourceOptions {
                 ServerVideo::File => VideoTransport::File,
                 ServerVideo::Frames => VideoTransport::Frames(self.sampling.sampling()?),
             },
-            max_pixels: pixels.max_pixels,
+            max_pixels: pixels.max_pixels.or(Some(TOKENS_PER_FRAME * PIXELS_PER_TOKEN)),
             ..ServerOptions::new(url, name.as_str())
         };
         Ok(Box::new(ServerEncoder::new(options, name, self.revision())?))

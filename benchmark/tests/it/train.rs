@@ -1,0 +1,192 @@
+//! `gve train` with this harness on the way: both programs together.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::mini::{self, MINI};
+
+/// The program `gve` beside this one. It is built with the tests of both packages (`cargo test --workspace`); without it a test skips.
+fn gve() -> Option<PathBuf> {
+    let program =
+        Path::new(env!("CARGO_BIN_EXE_uvrb")).with_file_name(format!("gve{}", std::env::consts::EXE_SUFFIX));
+    if program.is_file() {
+        return Some(program);
+    }
+    assert!(std::env::var_os("GVE_REQUIRE_ALL").is_none(), "no {}", program.display());
+    eprintln!("skipped: there is no {}; test with `cargo test --workspace`", program.display());
+    None
+}
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny-a/model")
+}
+
+/// Two data sets of the miniature, and pairs to train with.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        for mini in MINI.iter().filter(|mini| ["MSRVTT", "CRB-G"].contains(&mini.id)) {
+            mini::make_one(&bench.path("data"), mini);
+        }
+        let text = |text: String| json!({"content": [{"type": "text", "text": text}]});
+        let pair = |i| json!({"task": "t2t", "query": text(format!("a red cat {i}")), "positive": text(format!("a street {i}"))});
+        mini::write_lines(&bench.path("pairs.jsonl"), &(0..8).map(pair).collect::<Vec<Value>>());
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Four steps with two evaluations, by a configuration of which `head` is the beginning and `evaluation` the end.
+    fn train(&self, gve: &Path, output: &str, head: &str, evaluation: &str) -> Command {
+        let config = self.path(&format!("{output}.toml"));
+        let text = format!(
+            "output = {output:?}\nepochs = 1\nsteps_per_epoch = 4\n{head}\n[model]\npath = {:?}\ndevice = \"cpu\"\nframes = 2\n\
+             [data]\npairs = [\"pairs.jsonl\"]\n[batch]\nsize = 4\n[optimizer]\nlearning_rate = 1e-3\n[curriculum]\nsampler = \"uniform\"\n\
+             [evaluation]\nuvrb = \"data\"\nevery_steps = 2\n{evaluation}\n",
+            model().display().to_string()
+        );
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(gve);
+        command.arg("train").arg(config).args(["--resume", "auto"]).stdin(Stdio::null());
+        command
+    }
+
+    /// The scores in the log, by step.
+    fn scores(&self, output: &str) -> Vec<(u64, BTreeMap<String, f64>)> {
+        let text = fs::read_to_string(self.path(output).join("log.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let scores = lines.filter(|line| line["event"] == "scores");
+        scores
+            .map(|line| {
+                (line["step"].as_u64().unwrap(), serde_json::from_value(line["scores"].clone()).unwrap())
+            })
+            .collect()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn assert_status(output: &Output, status: i32) {
+    assert_eq!(output.status.code(), Some(status), "{}", stderr(output));
+    assert!(!stderr(output).contains("panicked"), "{}", stderr(output));
+}
+
+#[test]
+fn the_scores_of_a_run_are_those_of_the_harness() {
+    let Some(gve) = gve() else { return };
+    let bench = Bench::new();
+    let base = model();
+    for (name, head) in [("lora", ""), ("full", "train = \"full\"")] {
+        let output = bench.train(&gve, name, head, "").output().unwrap();
+        assert_status(&output, 0);
+        assert!(stderr(&output).contains("step 4: uvrb/CRB-G "), "{}", stderr(&output));
+        let scores = bench.scores(name);
+        assert_eq!(scores.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [2, 4]);
+        let evaluation = bench.path(name).join("evaluations/step-00000004");
+        assert!(evaluation.join("scores.jsonl").is_file() && !evaluation.join("weights").exists());
+
+        let trained = bench.path(name).join("final");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uvrb"));
+        command
+            .arg("run")
+            .arg(bench.path("data"))
+            .args(["--json", "--frames", "2", "--device", "cpu", "--out"]);
+        command.arg(bench.path("results")).arg("--model");
+        match head {
+            "" => command.arg(&base).arg("--adapter").arg(&trained),
+            _ => command.arg(&trained),
+        };
+        let output = command.output().unwrap();
+        assert_status(&output, 0);
+        let mut expected: BTreeMap<String, f64> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .map(|line| {
+                (format!("uvrb/{}", line["dataset"].as_str().unwrap()), line["score"].as_f64().unwrap())
+            })
+            .collect();
+        assert_eq!(expected.len(), 2);
+        let mean = expected.values().sum::<f64>() / 2.0;
+        expected.insert("uvrb/mean".to_owned(), mean);
+        assert_eq!(scores[1].1, expected);
+    }
+}
+
+#[test]
+fn a_data_set_that_cannot_be_scored_costs_its_own_score_alone() {
+    let Some(gve) = gve() else { return };
+    let bench = Bench::new();
+    fs::remove_file(bench.path("data/CRB-G/jsonl/corpus.jsonl")).unwrap();
+    let output = bench.train(&gve, "run", "", "uvrb_datasets = [\"MSRVTT\", \"CRB-G\"]").output().unwrap();
+    assert_status(&output, 0);
+    let message = stderr(&output);
+    assert_eq!(message.matches("warning: UVRB at ").count(), 2, "{message}");
+    assert!(message.contains("CRB-G") && message.contains("uvrb.log"), "{message}");
+    let names = bench.scores("run").into_iter().map(|(_, scores)| scores.into_keys().collect::<Vec<_>>());
+    assert_eq!(names.collect::<Vec<_>>(), [["uvrb/MSRVTT", "uvrb/mean"]; 2]);
+
+    let output = bench.train(&gve, "none", "", "uvrb_datasets = [\"CRB-G\"]").output().unwrap();
+    assert_status(&output, 0);
+    assert!(stderr(&output).contains("evaluations/step-00000002: "), "{}", stderr(&output));
+    assert_eq!(bench.scores("none"), []);
+}
+
+#[test]
+fn a_harness_or_data_that_are_not_there_are_told_before_the_first_step() {
+    let Some(gve) = gve() else { return };
+    let bench = Bench::new();
+    let refused = |evaluation: &str| {
+        let output = bench.train(&gve, "run", "", evaluation).output().unwrap();
+        assert_status(&output, 1);
+        assert!(!bench.path("run").exists());
+        stderr(&output)
+    };
+    let message = refused("uvrb_program = \"nowhere/uvrb\"");
+    assert!(message.contains("nowhere/uvrb") && message.contains("cargo build"), "{message}");
+    let message = refused("uvrb_program = \"data\"");
+    assert!(message.contains("cannot run"), "{message}");
+    fs::remove_dir_all(bench.path("data")).unwrap();
+    assert!(refused("").contains("`evaluation.uvrb`: there is no directory"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_request_to_stop_ends_the_harness_too() {
+    let Some(gve) = gve() else { return };
+    let bench = Bench::new();
+    // A harness that knows its version and otherwise never ends.
+    let script = bench.path("slow.sh");
+    fs::write(&script, "#!/bin/sh\n[ \"$1\" = --version ] && exit\nexec sleep 1000\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = bench.train(&gve, "run", "", "uvrb_program = \"slow.sh\"");
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !bench.path("run/evaluations/step-00000002/uvrb.log").exists() {
+        assert!(Instant::now() < deadline, "no evaluation has begun");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    assert_status(&output, 2);
+    assert!(stderr(&output).contains("step-00000002"), "{}", stderr(&output));
+    assert_eq!(bench.scores("run"), []);
+    // Without the harness in the way it ends.
+    assert_status(&bench.train(&gve, "run", "", "uvrb_datasets = [\"MSRVTT\"]").output().unwrap(), 0);
+    assert_eq!(bench.scores("run").len(), 1);
+}

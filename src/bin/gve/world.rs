@@ -1,0 +1,106 @@
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use gve::synth::world::{MiniSettings, WorldSettings, write_mini, write_world};
+use gve::video::VideoEncoding;
+
+use crate::interrupt::stop_on_ctrl_c;
+use crate::output::{Outcome, print, progress_bar};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make videos of a procedural world, with captions and training pairs that are true by construction.
+    #[command(after_help = "\
+Examples:
+  gve synth world --seed 1 --videos 3000 --out world
+  gve synth world --seed 2 --videos 12 --encoding ffv1 --out look")]
+    World {
+        /// Videos to make.
+        #[arg(long, value_name = "N")]
+        videos: usize,
+        #[command(flatten)]
+        shared: Shared,
+    },
+    /// Make a held-out benchmark of 16 small data sets in the layout of UVRB, out of the procedural world.
+    #[command(
+        name = "uvrb-mini",
+        after_help = "\
+Examples:
+  gve synth uvrb-mini --seed 7 --out uvrb-mini
+  uvrb run uvrb-mini --model ./my-model --out results"
+    )]
+    UvrbMini {
+        /// Videos of a corpus; three times as many where the first ten of a ranking count.
+        #[arg(long, value_name = "N", default_value_t = 102)]
+        videos: usize,
+        #[command(flatten)]
+        shared: Shared,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Shared {
+    /// Where all randomness comes from: equal seeds give equal worlds.
+    #[arg(long, value_name = "S")]
+    seed: u64,
+    /// Directory to write to; a run that was stopped goes on there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How videos are stored.
+    #[arg(long, value_enum, default_value_t = Encoding::H264)]
+    encoding: Encoding,
+    /// No progress bar.
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Encoding {
+    /// H.264 in MP4: small.
+    H264,
+    /// FFV1 in Matroska: without loss.
+    Ffv1,
+}
+
+impl From<Encoding> for VideoEncoding {
+    fn from(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::H264 => Self::H264 { crf: 20 },
+            Encoding::Ffv1 => Self::Ffv1,
+        }
+    }
+}
+
+pub(crate) fn run(command: &Command) -> Result<Outcome> {
+    let cancel = stop_on_ctrl_c()?;
+    match command {
+        Command::World { videos, shared } => {
+            let settings =
+                WorldSettings { seed: shared.seed, videos: *videos, encoding: shared.encoding.into() };
+            let bar = progress_bar(*videos, "videos", shared.quiet);
+            let made = write_world(&shared.out, settings, &cancel, &|videos| bar.inc(videos as u64))?;
+            bar.finish_and_clear();
+            let out = shared.out.display();
+            print(&format!(
+                "{out}: {} videos, {} images, {} captions",
+                made.videos, made.images, made.captions
+            ))?;
+            for (task, pairs) in made.pairs {
+                print(&format!("{task:<5}{pairs:>8} pairs"))?;
+            }
+        }
+        Command::UvrbMini { videos, shared } => {
+            let settings =
+                MiniSettings { seed: shared.seed, videos: *videos, encoding: shared.encoding.into() };
+            let bar = progress_bar(16, "data sets", shared.quiet);
+            let made = write_mini(&shared.out, settings, &cancel, &|sets| bar.inc(sets as u64))?;
+            bar.finish_and_clear();
+            for set in made {
+                let (id, queries, videos) = (set.id, set.queries, set.videos);
+                print(&format!("{id:<12}{queries:>6} queries{videos:>6} videos   chance {:.4}", set.chance))?;
+            }
+        }
+    }
+    Ok(Outcome::Complete)
+}

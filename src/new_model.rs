@@ -1,0 +1,140 @@
+//! Models that have learned nothing yet, to train small ones from nothing.
+//!
+//! [`create`] joins the two halves of a checkpoint: [`init_weights`] makes random weights for a shape, and [`learn_tokenizer`] a vocabulary for the texts that
+//! it will be trained on. The result is a directory in Hugging Face layout that everything else takes for a model.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::model::{ModelError, init_weights};
+use crate::preprocess::{PixelBounds, learn_tokenizer};
+
+/// What [`create`] makes.
+#[derive(Debug, Clone)]
+pub struct NewModel {
+    /// The shape: a `config.json` of Qwen2.5-VL. Ids and number of tokens in it are replaced.
+    pub config: PathBuf,
+    /// JSON lines, such as captions and training pairs, whose `text` and `instruction` values the tokenizer learns from.
+    pub texts: Vec<PathBuf>,
+    /// Tokens the tokenizer has, at most.
+    pub vocab_size: usize,
+    /// Bounds on the area of the pictures that the model is made for.
+    pub pixels: PixelBounds,
+    /// Where the random weights come from.
+    pub seed: u64,
+}
+
+/// Sizes of what [`create`] made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created {
+    /// Number of parameters.
+    pub parameters: usize,
+    /// Number of tokens in the vocabulary.
+    pub tokens: usize,
+}
+
+/// Keys of `config.json` that hold the id of a special token.
+const TOKEN_IDS: [(&str, &str); 7] = [
+    ("bos_token_id", "<|endoftext|>"),
+    ("eos_token_id", "<|im_end|>"),
+    ("vision_start_token_id", "<|vision_start|>"),
+    ("vision_end_token_id", "<|vision_end|>"),
+    ("vision_token_id", "<|vision_pad|>"),
+    ("image_token_id", "<|image_pad|>"),
+    ("video_token_id", "<|video_pad|>"),
+];
+
+/// The layout of prompts, for transformers; gve has it built in.
+const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}\
+<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n\
+{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}\
+{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% elif part['type'] == 'video' %}\
+<|vision_start|><|video_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}\
+<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+/// Makes a checkpoint in `out`, which may not be there yet. Equal settings and texts give equal weights.
+///
+/// # Errors
+/// [`ModelError::Read`] and [`ModelError::Config`] for a shape or texts that cannot be read, [`ModelError::Write`], and
+/// [`PreprocessError::LearnTokenizer`](crate::preprocess::PreprocessError::LearnTokenizer).
+pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
+    let mut config: Value = parse(&settings.config, 1, &read(&settings.config)?)?;
+    let mut texts = Vec::new();
+    for path in &settings.texts {
+        for (number, line) in (1..).zip(read(path)?.lines()) {
+            collect(&parse(path, number, line)?, &mut texts);
+        }
+    }
+    let write = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ModelError::Write { path, source }
+    };
+    if let Some(parent) = out.parent() {
+        fs::create_dir_all(parent).map_err(write(parent))?;
+    }
+    fs::create_dir(out).map_err(write(out))?;
+    let special = learn_tokenizer(texts.into_iter(), settings.vocab_size, &out.join("tokenizer.json"))?;
+    let special: BTreeMap<_, _> = special.into_iter().collect();
+    for (key, token) in TOKEN_IDS {
+        config[key] = json!(special.get(token));
+    }
+    let tokens = special.values().max().map_or(0, |&id| id as usize + 1);
+    config["vocab_size"] = json!(tokens);
+    let files = [
+        ("config.json", config),
+        ("preprocessor_config.json", preprocessor_config(settings.pixels)),
+        ("tokenizer_config.json", tokenizer_config()),
+        ("chat_template.json", json!({ "chat_template": CHAT_TEMPLATE })),
+    ];
+    for (name, value) in files {
+        let path = out.join(name);
+        fs::write(&path, format!("{value:#}\n")).map_err(write(&path))?;
+    }
+    Ok(Created { parameters: init_weights(out, settings.seed)?, tokens })
+}
+
+fn preprocessor_config(pixels: PixelBounds) -> Value {
+    json!({
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2_5_VLProcessor",
+        "image_mean": [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        "image_std": [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2,
+        "min_pixels": pixels.min_pixels(), "max_pixels": pixels.max_pixels(),
+    })
+}
+
+fn tokenizer_config() -> Value {
+    json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": false,
+    })
+}
+
+fn read(path: &Path) -> Result<String, ModelError> {
+    fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })
+}
+
+fn parse(path: &Path, first_line: usize, text: &str) -> Result<Value, ModelError> {
+    serde_json::from_str(text).map_err(|error| ModelError::Config {
+        path: path.to_owned(),
+        reason: format!("line {}: not JSON: {error}", first_line + error.line().saturating_sub(1)),
+    })
+}
+
+/// All values of the keys `text` and `instruction`, however deep.
+fn collect(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| match value {
+            Value::String(text) if matches!(key.as_str(), "text" | "instruction") => texts.push(text.clone()),
+            _ => collect(value, texts),
+        }),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+        _ => {}
+    }
+}

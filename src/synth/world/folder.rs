@@ -1,0 +1,52 @@
+//! Pictures and videos as files that are made once.
+
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use image::RgbImage;
+
+use super::scene::{FPS, HEIGHT, WIDTH};
+use super::video::Video;
+use crate::synth::SynthError;
+use crate::synth::output_folder::write_atomically;
+use crate::video::{VideoEncoding, VideoWriter};
+
+/// A directory with all above it.
+pub(super) fn make_directory(path: &Path) -> Result<(), SynthError> {
+    std::fs::create_dir_all(path).map_err(SynthError::io("create the folder", path))
+}
+
+/// A text file, whether it is there or not.
+pub(super) fn write_text(path: &Path, text: &str) -> Result<(), SynthError> {
+    write_atomically(path, |file| file.write_all(text.as_bytes()))
+}
+
+/// A picture, unless it is there.
+pub(super) fn write_image(path: &Path, picture: &RgbImage) -> Result<(), SynthError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .map_err(|source| SynthError::Image { path: path.to_owned(), source })?;
+    write_atomically(path, |file| file.write_all(bytes.get_ref()))
+}
+
+/// Some frames of a video, unless the file is there.
+pub(super) fn write_video(
+    path: &Path,
+    video: &Video,
+    frames: Range<usize>,
+    encoding: VideoEncoding,
+) -> Result<(), SynthError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut writer = VideoWriter::create(path, encoding, (WIDTH, HEIGHT), FPS)?;
+    for picture in frames.map_while(|frame| video.draw(frame)) {
+        writer.write(&picture)?;
+    }
+    Ok(writer.finish()?)
+}

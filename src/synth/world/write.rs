@@ -1,0 +1,178 @@
+//! A world in a directory: videos, captions and training pairs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::Random;
+use crate::embedder::CancelToken;
+use crate::synth::SynthError;
+use crate::synth::output_folder::OutputFolder;
+use crate::video::VideoEncoding;
+
+use super::caption::Style;
+use super::director::{ChangeKind, any_scene, pick};
+use super::folder;
+use super::pairs::{Files, Pairs, pairs};
+use super::video::{Family, Video};
+
+/// What [`write_world`] makes.
+#[derive(Debug, Clone, Copy)]
+pub struct WorldSettings {
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// How many videos; a few more where the last family has them.
+    pub videos: usize,
+    /// How videos are stored.
+    pub encoding: VideoEncoding,
+}
+
+/// What [`write_world`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorldSummary {
+    /// Videos.
+    pub videos: usize,
+    /// Pictures out of videos.
+    pub images: usize,
+    /// Captions, in all styles.
+    pub captions: usize,
+    /// Pairs of each task.
+    pub pairs: BTreeMap<String, usize>,
+}
+
+/// Seeds of families are apart from those of anything else.
+const FAMILIES: u64 = 0x776F_726C_6400;
+/// Families of which pictures are drawn before anybody is asked again.
+const BLOCK: usize = 16;
+
+/// Writes videos and what is said of them under `root`:
+///
+/// - `videos/` and `images/`, the latter frames out of the former,
+/// - `captions.jsonl`: one caption of each video in each of the styles, `{"video", "style", "text"}`,
+/// - `pairs_<task>.jsonl`: pairs for [`Trainer`](crate::train::Trainer), of the seven kinds,
+/// - `run.json`: what was asked for.
+///
+/// Files that are there are not made again, so that a run that was stopped goes on. `progress` is told how many more videos are there.
+///
+/// # Errors
+/// [`SynthError`]; finished files are kept.
+pub fn write_world(
+    root: &Path,
+    settings: WorldSettings,
+    cancel: &CancelToken,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<WorldSummary, SynthError> {
+    let WorldSettings { seed, videos, encoding } = settings;
+    let description =
+        json!({"kind": "world", "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
+    let folder = OutputFolder::open(root, &description)?;
+    let root = folder.root();
+    for directory in ["videos", "images"] {
+        folder::make_directory(&root.join(directory))?;
+    }
+    let families = families(seed, videos);
+    let mut made: Vec<Pairs> = Vec::with_capacity(families.len());
+    for (block, families) in families.chunks(BLOCK).enumerate() {
+        if cancel.is_cancelled() {
+            return Err(SynthError::Cancelled);
+        }
+        let drawn = families.par_iter().enumerate().map(|(place, family)| {
+            let number = block * BLOCK + place;
+            let files = Files { root, family: number, extension: encoding.extension() };
+            let made = pairs(family, &files, &mut Random::derived(seed, &[FAMILIES, number as u64, 1]));
+            draw(family, &files, &made, encoding)?;
+            progress(family.videos.len());
+            Ok(made)
+        });
+        made.extend(drawn.collect::<Result<Vec<_>, SynthError>>()?);
+    }
+    let captions = write_captions(root, &families, settings)?;
+    Ok(WorldSummary {
+        videos: families.iter().map(|family| family.videos.len()).sum(),
+        images: made
+            .iter()
+            .map(|made| made.stills.iter().collect::<std::collections::BTreeSet<_>>().len())
+            .sum(),
+        captions,
+        pairs: write_pairs(root, &made)?,
+    })
+}
+
+fn families(seed: u64, videos: usize) -> Vec<Family> {
+    let mut families = Vec::new();
+    let mut count = 0;
+    while count < videos {
+        let family = family(&mut Random::derived(seed, &[FAMILIES, families.len() as u64, 0]));
+        count += family.videos.len();
+        families.push(family);
+    }
+    families
+}
+
+/// A video of one scene, in one of six cases of several, and two others close to it.
+fn family(random: &mut Random) -> Family {
+    if random.below(6) == 0 {
+        let scenes = (0..2 + random.below(3)).map(|_| any_scene(random)).collect();
+        let kind = pick(random, &ChangeKind::ALL);
+        return Family::of(Video { scenes }, &[kind], random).reordered(random);
+    }
+    let kinds = random.permutation(ChangeKind::ALL.len());
+    let kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();
+    let mut family = Family::of(Video::of(any_scene(random)), &kinds, random);
+    family.videos.truncate(3);
+    family.changes.truncate(2);
+    family
+}
+
+fn draw(family: &Family, files: &Files, made: &Pairs, encoding: VideoEncoding) -> Result<(), SynthError> {
+    for (number, video) in family.videos.iter().enumerate() {
+        folder::write_video(&files.video(number), video, 0..video.frames(), encoding)?;
+    }
+    for &(number, frame) in &made.stills {
+        if let Some(picture) = family.videos[number].draw(frame) {
+            folder::write_image(&files.still((number, frame)), &picture)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_captions(root: &Path, families: &[Family], settings: WorldSettings) -> Result<usize, SynthError> {
+    let mut lines = String::new();
+    for (number, family) in families.iter().enumerate() {
+        let files = Files { root: Path::new(""), family: number, extension: settings.encoding.extension() };
+        let random = &mut Random::derived(settings.seed, &[FAMILIES, number as u64, 2]);
+        for (place, video) in family.videos.iter().enumerate() {
+            for style in Style::ALL {
+                if let Some(caption) = video.describe(style, random) {
+                    let line =
+                        json!({"video": files.video(place), "style": style.name(), "text": caption.text});
+                    lines.push_str(&format!("{line}\n"));
+                }
+            }
+        }
+    }
+    folder::write_text(&root.join("captions.jsonl"), &lines)?;
+    Ok(lines.lines().count())
+}
+
+fn write_pairs(root: &Path, made: &[Pairs]) -> Result<BTreeMap<String, usize>, SynthError> {
+    let mut files = BTreeMap::<String, String>::new();
+    let mut counts = BTreeMap::new();
+    let path = |task: &str| root.join(format!("pairs_{task}.jsonl"));
+    for pair in made.iter().flat_map(|made| &made.pairs) {
+        let task = pair.task.to_string();
+        let count: &mut usize = counts.entry(task.clone()).or_default();
+        *count += 1;
+        let fault = |reason| SynthError::Content { path: path(&task), line: *count, reason };
+        let line = pair.to_json(root).map_err(fault)?;
+        let lines = files.entry(task).or_default();
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    for (task, lines) in files {
+        folder::write_text(&path(&task), &lines)?;
+    }
+    Ok(counts)
+}

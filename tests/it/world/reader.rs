@@ -1,0 +1,338 @@
+//! Reads captions of the world as a person would, and looks whether they are so.
+//!
+//! It knows the words and the grammar of captions, and of scenes nothing but what can be seen: where things are in the picture over time, how large, how
+//! visible and how turned. It shares no code with the captions or their claims.
+
+use gve::synth::world::{Look, Scene, Style, WIDTH};
+
+/// Everything that is wrong with what `caption` says of `scene`.
+pub(crate) fn faults(scene: &Scene, style: Style, caption: &str) -> Vec<String> {
+    let reader = Reader { scene };
+    match style {
+        Style::Keywords => caption.split(", ").filter_map(|word| reader.keyword(word).err()).collect(),
+        Style::Abstract => reader.kinds(caption).err().into_iter().collect(),
+        _ => caption.split(". ").filter_map(|sentence| reader.sentence(sentence).err()).collect(),
+    }
+}
+
+struct Reader<'a> {
+    scene: &'a Scene,
+}
+
+type Said = Result<(), String>;
+
+impl Reader<'_> {
+    fn sentence(&self, sentence: &str) -> Said {
+        let text = sentence.trim_end_matches('.').to_lowercase();
+        self.numbers(&text)?;
+        if ["nothing moves", "everything stays as it is", "nothing happens"].contains(&text.as_str()) {
+            return check(self.movers().is_empty(), &text);
+        }
+        if let Some(moves) = text.strip_prefix("the camera ").or_else(|| text.strip_prefix("the view ")) {
+            return self.camera(moves);
+        }
+        if let Some(order) = text.strip_prefix("first ") {
+            return self.in_order(&order.split(", then ").collect::<Vec<_>>());
+        }
+        if let Some((first, second)) = text.split_once(" before ") {
+            return self.in_order(&[first, second]);
+        }
+        if let Some((second, first)) = text.split_once(" after ") {
+            return self.in_order(&[first, second]);
+        }
+        if self.relation(&text)? || self.place(&text)? {
+            return Ok(());
+        }
+        // A sentence with one event, or with none at all; the ground and other things may follow.
+        let head = text.split(" in front of ").next().unwrap_or(&text);
+        let head = [" together with ", " near ", " with "]
+            .iter()
+            .fold(head, |head, with| head.split(with).next().unwrap_or(head));
+        if is_event(head) { self.event(head).map(drop) } else { Ok(()) }
+    }
+
+    /// Every "three red circles" and "an elephant" is about things that are there in that number.
+    fn numbers(&self, text: &str) -> Said {
+        let words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+        for (at, word) in words.iter().enumerate() {
+            let Some(count) =
+                ["two", "three", "four"].iter().position(|number| number == word).map(|n| n + 2)
+            else {
+                continue;
+            };
+            let rest = words[at + 1..].join(" ");
+            let there =
+                self.scene.actors.iter().any(|actor| actor.count == count && names(actor.look, &rest, true));
+            check(there, &format!("{word} {rest}"))?;
+        }
+        Ok(())
+    }
+
+    fn relation(&self, text: &str) -> Result<bool, String> {
+        const WORDS: [(&str, usize, bool); 8] = [
+            ("to the left of", 0, true),
+            ("to the right of", 0, false),
+            ("left of", 0, true),
+            ("right of", 0, false),
+            ("above", 1, true),
+            ("over", 1, true),
+            ("below", 1, false),
+            ("under", 1, false),
+        ];
+        let (times, text) = match (text.strip_prefix("at first "), text.strip_prefix("in the end ")) {
+            (Some(rest), _) => (vec![0.0], rest),
+            (_, Some(rest)) => (vec![1.0], rest),
+            _ => ((0..=20).map(|i| i as f32 / 20.0).collect(), text),
+        };
+        for (words, axis, before) in WORDS {
+            let sides = if let Some(rest) = text.strip_prefix(&format!("{words} ")) {
+                [" is ", " are "].iter().find_map(|verb| rest.split_once(verb)).map(|(b, a)| (a, b))
+            } else {
+                [" is ", " are "].iter().find_map(|verb| text.split_once(&format!("{verb}{words} ")))
+            };
+            let Some((a, b)) = sides else { continue };
+            let (a, b) = (self.find(a)?, self.find(b)?);
+            let so = times.iter().all(|&time| {
+                let gap = self.scene.on_screen(a, time)[axis] - self.scene.on_screen(b, time)[axis];
+                (gap < 0.0) == before && gap.abs() > 15.0
+            });
+            return check(so, text).map(|()| true);
+        }
+        Ok(false)
+    }
+
+    fn place(&self, text: &str) -> Result<bool, String> {
+        for (row, top) in [("top", true), ("bottom", false)] {
+            for (column, word) in ["left", "centre", "right"].iter().enumerate() {
+                for lead in ["at the", "in the"] {
+                    let end = format!("{lead} {row} {word}");
+                    let name = text.strip_suffix(&end).map(str::trim);
+                    let Some(name) =
+                        name.and_then(|n| n.strip_suffix(" is").or_else(|| n.strip_suffix(" are")))
+                    else {
+                        continue;
+                    };
+                    let actor = self.find(name)?;
+                    let third = WIDTH as f32 / 3.0;
+                    let so = (0..=10).all(|i| {
+                        let [x, y] = self.scene.on_screen(actor, i as f32 / 10.0);
+                        (y < 84.0) == top && (x / third).clamp(0.0, 2.9) as usize == column
+                    });
+                    return check(so, text).map(|()| true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn in_order(&self, clauses: &[&str]) -> Said {
+        let mut end = -1.0;
+        for clause in clauses {
+            let (from, to) = self.event(clause)?;
+            check(from >= end - 1e-3, &clauses.join(", then "))?;
+            end = to;
+        }
+        Ok(())
+    }
+
+    /// When what a clause tells begins and ends.
+    fn event(&self, clause: &str) -> Result<(f32, f32), String> {
+        const WORDS: [(&str, Seen); 16] = [
+            ("move left", |s, a| way(s, a)[0] < -30.0),
+            ("go left", |s, a| way(s, a)[0] < -30.0),
+            ("move right", |s, a| way(s, a)[0] > 30.0),
+            ("go right", |s, a| way(s, a)[0] > 30.0),
+            ("move up", |s, a| way(s, a)[1] < -30.0),
+            ("go up", |s, a| way(s, a)[1] < -30.0),
+            ("move down", |s, a| way(s, a)[1] > 30.0),
+            ("go down", |s, a| way(s, a)[1] > 30.0),
+            ("spin", |s, a| s.pose(a, 1.0).angle.abs() > 6.0),
+            ("rotate", |s, a| s.pose(a, 1.0).angle.abs() > 6.0),
+            ("fade in", |s, a| s.pose(a, 0.0).opacity < 0.1 && s.pose(a, 1.0).opacity > 0.9),
+            ("fade away", |s, a| s.pose(a, 1.0).opacity < 0.1 && s.pose(a, 0.0).opacity > 0.9),
+            ("disappear", |s, a| s.pose(a, 1.0).opacity < 0.1 && s.pose(a, 0.0).opacity > 0.9),
+            ("appear", |s, a| s.pose(a, 0.0).opacity < 0.1 && s.pose(a, 1.0).opacity > 0.9),
+            ("become larger", |s, a| s.pose(a, 1.0).scale > 1.2),
+            ("become smaller", |s, a| s.pose(a, 1.0).scale < 0.8),
+        ];
+        const MORE: [(&str, Seen); 5] = [
+            ("grow", |s, a| s.pose(a, 1.0).scale > 1.2),
+            ("shrink", |s, a| s.pose(a, 1.0).scale < 0.8),
+            ("hop up and down", |s, a| way(s, a)[1].abs() < 1.0 && rises(s, a)),
+            ("jump", |s, a| way(s, a)[1].abs() < 1.0 && rises(s, a)),
+            ("turn", |_, _| true),
+        ];
+        for (words, seen) in WORDS.iter().chain(&MORE) {
+            let (verb, rest) = words.split_once(' ').map_or((*words, ""), |(verb, rest)| (verb, rest));
+            for verb in [verb.to_owned(), format!("{verb}s"), format!("{verb}es")] {
+                let phrase = format!(" {verb} {rest}").trim_end().to_owned();
+                let end = if *words == "turn" { None } else { clause.strip_suffix(&phrase) };
+                if let Some(name) = end {
+                    let actor = self.find(name)?;
+                    check(seen(self.scene, actor), clause)?;
+                    return Ok(self.activity(actor));
+                }
+            }
+        }
+        // "the circle turns blue", "the circle becomes blue"
+        for verb in [" turns ", " turn ", " becomes ", " become "] {
+            if let Some((name, colour)) = clause.split_once(verb) {
+                let actor = self.find(name)?;
+                let turned = self.scene.pose(actor, 1.0).colour;
+                let so = turned.is_some_and(|(to, progress)| to.word() == colour && progress > 0.99);
+                check(so, clause)?;
+                return Ok(self.activity(actor));
+            }
+        }
+        Err(format!("unread: {clause}"))
+    }
+
+    fn camera(&self, text: &str) -> Said {
+        let text = ["over", "across", "on"]
+            .iter()
+            .fold(text, |text, word| text.split(&format!(" {word} a")).next().unwrap_or(text));
+        if ["stays still", "does not move", "is steady"].contains(&text) {
+            return check(self.scene.view(0.5) == self.scene.view(1.0), text);
+        }
+        let moves: Vec<&str> = text.split(" then ").map(|part| part.trim_end_matches(" and")).collect();
+        let share = 1.0 / moves.len() as f32;
+        for (number, words) in moves.iter().enumerate() {
+            let [from, to] = [0.1, 0.9].map(|part| self.scene.view((number as f32 + part) * share));
+            let so = match *words {
+                "pans left" => to.offset[0] < from.offset[0],
+                "pans right" => to.offset[0] > from.offset[0],
+                "tilts up" => to.offset[1] < from.offset[1],
+                "tilts down" => to.offset[1] > from.offset[1],
+                "zooms in" => to.zoom > from.zoom,
+                "zooms out" => to.zoom < from.zoom,
+                "rolls clockwise" => to.angle > from.angle,
+                "rolls counterclockwise" => to.angle < from.angle,
+                _ => return Err(format!("unread: {words}")),
+            };
+            check(so, text)?;
+        }
+        Ok(())
+    }
+
+    fn keyword(&self, word: &str) -> Said {
+        let still = self.scene.view(0.0) == self.scene.view(1.0);
+        match word {
+            "still camera" => check(still, word),
+            _ if word.ends_with(" background") => self.ground(word),
+            _ => self.numbers(word),
+        }
+    }
+
+    fn ground(&self, words: &str) -> Said {
+        let ground = self.scene.ground;
+        check(words.contains(ground.tone.word()) && words.contains(ground.pattern.word()), words)
+    }
+
+    fn kinds(&self, text: &str) -> Said {
+        let dark = self.scene.ground.tone.rgb()[0].iter().all(|&channel| channel < 128);
+        check(text.contains("in the dark") == dark, text)?;
+        let lively = text.contains("lively") || text.contains("much going on");
+        check(lively == (self.movers().len() > 1), text)
+    }
+
+    fn movers(&self) -> Vec<usize> {
+        (0..self.scene.actors.len())
+            .filter(|&actor| self.activity(actor).0 < self.activity(actor).1)
+            .collect()
+    }
+
+    /// When an actor begins and ends to change; the same time twice where it does not.
+    fn activity(&self, actor: usize) -> (f32, f32) {
+        let pose = |step: usize| self.scene.pose(actor, step as f32 / 100.0);
+        let changes: Vec<usize> = (0..100).filter(|&step| pose(step) != pose(step + 1)).collect();
+        match (changes.first(), changes.last()) {
+            (Some(&first), Some(&last)) => (first as f32 / 100.0, (last + 1) as f32 / 100.0 - 0.02),
+            _ => (0.0, 0.0),
+        }
+    }
+
+    /// The actor that a phrase names.
+    fn find(&self, phrase: &str) -> Result<usize, String> {
+        let phrase = phrase.trim();
+        let phrase = ["the ", "a large ", "a ", "an ", "two ", "three ", "four "]
+            .iter()
+            .find_map(|article| phrase.strip_prefix(article))
+            .unwrap_or(phrase);
+        let found: Vec<usize> = (0..self.scene.actors.len())
+            .filter(|&actor| names(self.scene.actors[actor].look, phrase, self.scene.actors[actor].count > 1))
+            .collect();
+        match found[..] {
+            [actor] => Ok(actor),
+            _ => Err(format!("`{phrase}` is {} of the things there", found.len())),
+        }
+    }
+}
+
+/// Whether something can be seen of an actor.
+type Seen = fn(&Scene, usize) -> bool;
+
+fn way(scene: &Scene, actor: usize) -> [f32; 2] {
+    let [from, to] = [0.0, 1.0].map(|time| scene.pose(actor, time).centre);
+    [to[0] - from[0], to[1] - from[1]]
+}
+
+fn rises(scene: &Scene, actor: usize) -> bool {
+    (0..100).any(|step| {
+        scene.pose(actor, step as f32 / 100.0).centre[1] < scene.pose(actor, 0.0).centre[1] - 10.0
+    })
+}
+
+fn is_event(text: &str) -> bool {
+    const VERBS: [&str; 14] = [
+        " move",
+        " go",
+        " spin",
+        " rotate",
+        " grow",
+        " shrink",
+        " become",
+        " appear",
+        " disappear",
+        " fade",
+        " turn",
+        " jump",
+        " hop",
+        " rotates",
+    ];
+    let ends = text.split(' ').count() >= 2;
+    ends && VERBS.iter().any(|verb| {
+        let stem = verb.trim();
+        text.split(' ').any(|word| word == stem || word == format!("{stem}s") || word == format!("{stem}es"))
+    })
+}
+
+/// Whether a phrase begins with the name of a thing. Plurals share their beginning with the singular, but for a few.
+fn names(look: Look, phrase: &str, plural: bool) -> bool {
+    match look {
+        Look::Shape(shape, colour, texture) => {
+            let words: Vec<&str> = phrase.split(' ').collect();
+            let plain = texture.word() == "plain";
+            let at = if plain { 1 } else { 2 };
+            words.first() == Some(&colour.word())
+                && (plain || words.get(1) == Some(&texture.word()))
+                && words
+                    .get(at)
+                    .is_some_and(|word| word.trim_end_matches(',').starts_with(&shape.word()[..3]))
+        }
+        Look::Sprite(number) => {
+            let name = gve::synth::world::sprite_name(number);
+            let forms = [format!("{name}s"), format!("{name}es"), format!("{}ies", &name[..name.len() - 1])];
+            let begins = |form: &str| phrase == form || phrase.starts_with(&format!("{form} "));
+            // Fish are fish, however many.
+            if plural {
+                forms.iter().any(|form| begins(form)) || (name.ends_with("fish") && begins(name))
+            } else {
+                begins(name)
+            }
+        }
+    }
+}
+
+fn check(so: bool, text: &str) -> Said {
+    if so { Ok(()) } else { Err(format!("not so: {text}")) }
+}
