@@ -1,4 +1,6 @@
-use std::path::{Path, PathBuf};
+#[cfg(feature = "video")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use crate::embedder::EmbedError;
 use crate::retrieval::RetrievalError;
@@ -85,6 +87,8 @@ pub enum SynthError {
     Retrieval(#[from] RetrievalError),
 }
 
+// Without it nothing is written.
+#[cfg(feature = "video")]
 impl SynthError {
     /// Wraps an I/O error with what was tried on which path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
