@@ -108,7 +108,11 @@ fn distance(shape: Shape, [x, y]: [f32; 2]) -> f32 {
             (long - 0.92).max(short - 0.3)
         }
         Shape::Diamond => (x.abs() * 1.25 + y.abs() * 0.9) / 1.54 - 0.56,
-        Shape::Crescent => (round - 0.92).max(0.74 - (x - 0.42).hypot(y)),
+        Shape::Crescent => {
+            // Most of it lies to the left of its circle's middle.
+            let x = x - 0.32;
+            (x.hypot(y) - 0.88).max(0.7 - (x - 0.42).hypot(y))
+        }
         Shape::Hexagon => regular(6, [x, y], 0.82),
         Shape::Triangle => regular(3, [x, y - 0.2], 0.52),
         Shape::Star => {
@@ -116,7 +120,7 @@ fn distance(shape: Shape, [x, y]: [f32; 2]) -> f32 {
             let sector = std::f32::consts::TAU / 5.0;
             let angle = ((x.atan2(-y) + sector / 2.0).rem_euclid(sector) - sector / 2.0).abs();
             let (along, across) = (round * angle.cos(), round * angle.sin());
-            across * 0.948 + along * 0.318 - 0.31
+            across * 0.95 + along * 0.312 - 0.306
         }
         Shape::Heart => {
             let (x, y) = (x.abs(), y + 0.1);
