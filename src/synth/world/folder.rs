@@ -17,6 +17,14 @@ pub(super) fn make_directory(path: &Path) -> Result<(), SynthError> {
     std::fs::create_dir_all(path).map_err(SynthError::io("create the folder", path))
 }
 
+/// Refuses to make nothing.
+pub(super) fn require_some(videos: usize) -> Result<(), SynthError> {
+    if videos == 0 {
+        return Err(SynthError::Setting { setting: "videos", expected: "at least 1", got: "0".to_owned() });
+    }
+    Ok(())
+}
+
 /// A text file, whether it is there or not.
 pub(super) fn write_text(path: &Path, text: &str) -> Result<(), SynthError> {
     write_atomically(path, |file| file.write_all(text.as_bytes()))

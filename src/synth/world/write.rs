@@ -65,10 +65,11 @@ pub fn write_world(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<WorldSummary, SynthError> {
     let WorldSettings { seed, videos, encoding } = settings;
+    folder::require_some(videos)?;
     let description =
         json!({"kind": "world", "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
-    let folder = OutputFolder::open(root, &description)?;
-    let root = folder.root();
+    let output = OutputFolder::open(root, &description)?;
+    let root = output.root();
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
     }

@@ -100,6 +100,13 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
     let message = other.unwrap_err().to_string();
     assert!(message.contains("seed is 5 there and 6 here") && !message.contains('\n'), "{message}");
     assert!(all == files(&second));
+    let none = write_world(
+        &parent.path().join("d"),
+        WorldSettings { videos: 0, ..settings },
+        &CancelToken::new(),
+        &|_| {},
+    );
+    assert_eq!(none.unwrap_err().to_string(), "videos is 0, expected at least 1");
     let cancelled = CancelToken::new();
     cancelled.cancel();
     assert!(matches!(

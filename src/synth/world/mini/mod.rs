@@ -66,10 +66,11 @@ pub fn write_mini(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Vec<MiniSet>, SynthError> {
     let MiniSettings { seed, videos, encoding } = settings;
+    folder::require_some(videos)?;
     let description =
         json!({"kind": "uvrb-mini", "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
-    let folder = OutputFolder::open(root, &description)?;
-    let root = folder.root();
+    let output = OutputFolder::open(root, &description)?;
+    let root = output.root();
     let mut made = Vec::new();
     for set in &SETS {
         let writer = Writer { set, directory: root.join(set.id), settings, cancel };
