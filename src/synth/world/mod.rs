@@ -28,6 +28,7 @@ mod scene;
 mod sprites;
 mod video;
 mod vocabulary;
+mod words;
 #[cfg(feature = "video")]
 mod write;
 
