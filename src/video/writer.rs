@@ -268,7 +268,8 @@ fn open_encoder(
     let rate = frame_rate(fps);
     video.set_time_base(rate.invert());
     video.set_frame_rate(Some(rate));
-    video.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::BITEXACT);
+    // Without references across key frames, any of them is a place to begin at.
+    video.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::BITEXACT | codec::Flags::CLOSED_GOP);
     video.set_threading(threading::Config::count(1));
     match encoding {
         VideoEncoding::H264 { .. } => {
