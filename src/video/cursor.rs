@@ -116,10 +116,11 @@ impl Cursor {
                     // A picture left out may be the best stand-in there is, and decoders may end draining at a picture
                     // they cannot give.
                     self.thorough = true;
-                } else if self.held.is_none()
+                } else if (self.held.is_none() || self.plan.is_close(start, target))
                     && let Some(earlier) = self.plan.earlier(start, steps_back)
                 {
-                    // The key frame was not one: nothing up to the target came out of it.
+                    // The key frame was not one: nothing up to the target came out of it. Or it opens the last group of pictures and that is open:
+                    // FFmpeg 5.1 ends draining at the first picture behind it, unless an earlier key frame came out before the drain.
                     start = earlier;
                     steps_back *= 2;
                 } else {

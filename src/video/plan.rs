@@ -10,6 +10,8 @@ use ffmpeg_next::{Packet, ffi, frame};
 const FRAMES_DECODED_TOWARDS: f64 = 64.0;
 /// How far before a missed time the next try starts, in frames.
 const FRAMES_BACK: i64 = 48;
+/// Pictures that H.264 decoders hold back, at the most.
+const MAX_REORDERED: usize = 16;
 
 /// Where decoding starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +183,17 @@ impl Plan {
             Self::Counted { .. } => Start::Beginning,
             Self::Approximate { .. } if target == 0 => Start::Beginning,
             Self::Approximate { .. } => Start::Time(self.ticks(target)),
+        }
+    }
+
+    /// Whether a decoder may hold all from `start` to the target in its reordering, so that none of it comes out before it is drained.
+    pub(super) fn is_close(&self, start: Start, target: usize) -> bool {
+        match (self, start) {
+            (Self::Indexed(index), Start::Keyframe(number)) => index
+                .keyframe(number)
+                .zip(index.packet_of(target))
+                .is_some_and(|(key, packet)| packet.saturating_sub(key.packet as usize) <= MAX_REORDERED),
+            _ => false,
         }
     }
 

@@ -68,6 +68,8 @@ clip_tests! {
     h264_in_mp4: "a.mp4", "320x180", "25", 2.0, "-c:v libx264 -g 12 -bf 3 -pix_fmt yuv420p", Some(50);
     h264_of_one_long_gop: "a.mp4", "320x180", "25", 4.0, "-c:v libx264 -g 999 -bf 3 -pix_fmt yuv420p", Some(100);
     h264_of_open_gops: "a.mp4", "320x180", "25", 4.0, "-c:v libx264 -x264-params open-gop=1:keyint=15:bframes=3 -pix_fmt yuv420p", Some(100);
+    h264_that_ends_in_a_short_open_gop: "a.mp4", "320x180", "8", 5.0, "-c:v libx264 -x264-params open-gop=1:keyint=9:min-keyint=1:scenecut=0:bframes=2 -pix_fmt yuv420p", Some(40);
+    h264_of_short_open_gops: "a.mp4", "320x180", "8", 5.0, "-c:v libx264 -x264-params open-gop=1:keyint=5:min-keyint=1:scenecut=0:bframes=2 -pix_fmt yuv420p", Some(40);
     h264_of_open_gops_in_ts: "a.ts", "320x180", "25", 4.0, "-c:v libx264 -x264-params open-gop=1:keyint=15:bframes=3 -pix_fmt yuv420p", Some(100);
     h264_of_intra_refresh: "a.mkv", "320x180", "25", 4.0, "-c:v libx264 -x264-params intra-refresh=1:keyint=15:bframes=0 -pix_fmt yuv420p", Some(100);
     h264_of_b_pyramids: "a.mkv", "320x180", "25", 3.0, "-c:v libx264 -x264-params keyint=20:bframes=7:b-pyramid=normal:ref=5 -pix_fmt yuv420p", Some(75);
