@@ -1,5 +1,6 @@
 //! Batches made ready ahead of the model: while it computes, the next one is read and decoded.
 
+use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
@@ -8,7 +9,7 @@ use rayon::prelude::*;
 use super::TrainError;
 use super::curriculum::Curriculum;
 use super::negatives::HardNegatives;
-use super::pairs::{Cursor, Pair, PairIndex};
+use super::pairs::{Cursor, Pair, PairIndex, content_key};
 use super::planner::{PlannedBatch, Planner};
 use crate::embedder::Input;
 
@@ -19,11 +20,14 @@ pub(super) struct LoadedBatch<P> {
     pub(super) task: usize,
     /// File and line of its first pair.
     pub(super) place: String,
-    pub(super) queries: Vec<P>,
-    /// Row `i` belongs to query `i`.
-    pub(super) positives: Vec<P>,
-    /// Of all queries, as many of each as it has.
-    pub(super) negatives: Vec<P>,
+    /// What is to be embedded: inputs that several pairs share are there once.
+    pub(super) items: Vec<P>,
+    /// Numbers of items.
+    pub(super) queries: Vec<usize>,
+    /// Numbers of items; row `i` belongs to query `i`.
+    pub(super) positives: Vec<usize>,
+    /// Numbers of items: of all queries, as many of each as it has.
+    pub(super) negatives: Vec<usize>,
     /// What a checkpoint behind this batch has to remember.
     pub(super) after: (Curriculum, Vec<Cursor>),
 }
@@ -70,27 +74,34 @@ impl<'a, P: Send + 'a> Source<'a, P> {
     ) -> Result<LoadedBatch<P>, TrainError> {
         let task = planned.task;
         let pairs = planned.rows.iter().map(|&row| self.read(task, row)).collect::<Result<Vec<_>, _>>()?;
-        let inputs = |of: fn(&Pair) -> &[Input]| -> Vec<(usize, &Input)> {
-            planned
-                .rows
-                .iter()
-                .zip(&pairs)
-                .flat_map(|(&row, pair)| of(pair).iter().map(move |input| (row, input)))
-                .collect()
+        let mut distinct: Vec<(usize, &Input)> = Vec::new();
+        let mut known = HashMap::new();
+        let mut numbers = |of: fn(&Pair) -> &[Input]| -> Vec<usize> {
+            let inputs = planned.rows.iter().zip(&pairs);
+            let inputs = inputs.flat_map(|(&row, pair)| of(pair).iter().map(move |input| (row, input)));
+            let number = |(row, input)| {
+                *known.entry(content_key(input)).or_insert_with(|| {
+                    distinct.push((row, input));
+                    distinct.len() - 1
+                })
+            };
+            inputs.map(number).collect()
         };
-        let prepare = |inputs: Vec<(usize, &Input)>| -> Result<Vec<P>, TrainError> {
-            let each = inputs.into_par_iter().map(|(row, input)| {
-                (self.prepare)(input).map_err(TrainError::input(self.index.place(task, row)))
-            });
-            // All of them first: which error is told must not depend on the threads.
-            each.collect::<Vec<_>>().into_iter().collect()
-        };
+        let queries = numbers(|pair| std::slice::from_ref(&pair.query));
+        let positives = numbers(|pair| std::slice::from_ref(&pair.positive));
+        let negatives = numbers(|pair| &pair.negatives);
+        let each = distinct.into_par_iter().map(|(row, input)| {
+            (self.prepare)(input).map_err(TrainError::input(self.index.place(task, row)))
+        });
+        // All of them first: which error is told must not depend on the threads.
+        let items = each.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;
         Ok(LoadedBatch {
             task,
             place: planned.rows.first().map(|&row| self.index.place(task, row)).unwrap_or_default(),
-            queries: prepare(inputs(|pair| std::slice::from_ref(&pair.query)))?,
-            positives: prepare(inputs(|pair| std::slice::from_ref(&pair.positive)))?,
-            negatives: prepare(inputs(|pair| &pair.negatives))?,
+            items,
+            queries,
+            positives,
+            negatives,
             after,
         })
     }
@@ -118,6 +129,10 @@ mod tests {
         }
     }
 
+    fn texts(batch: &LoadedBatch<String>, numbers: &[usize]) -> Vec<String> {
+        numbers.iter().map(|&number| batch.items[number].clone()).collect()
+    }
+
     fn batches(
         pairs: &[(&str, &str)],
         negatives: &[HardNegatives],
@@ -135,9 +150,10 @@ mod tests {
     fn batches_hold_pairs_of_the_walk_and_their_place_in_it() {
         let pairs = [("q0", "p0"), ("q1", "p1"), ("q2", "p2"), ("q3", "p3")];
         let loaded: Vec<_> = batches(&pairs, &[], 2).into_iter().map(Result::unwrap).collect();
-        let mut queries: Vec<String> = loaded.iter().flat_map(|batch| batch.queries.clone()).collect();
+        let mut queries: Vec<String> = loaded.iter().flat_map(|batch| texts(batch, &batch.queries)).collect();
         let partners: Vec<String> = queries.iter().map(|q| q.replace('q', "p")).collect();
-        assert_eq!(loaded.iter().flat_map(|batch| batch.positives.clone()).collect::<Vec<_>>(), partners);
+        let positives: Vec<_> = loaded.iter().flat_map(|batch| texts(batch, &batch.positives)).collect();
+        assert_eq!(positives, partners);
         queries.sort();
         assert_eq!(queries, ["q0", "q1", "q2", "q3"]);
         assert_eq!(loaded[0].after.1, [Cursor { pass: 0, taken: 2 }]);
@@ -155,9 +171,21 @@ mod tests {
             super::super::negatives::mine(&prober, &index, 0, vec![0, 1], 1, &crate::CancelToken::new())
                 .unwrap();
         let batch = batches(&pairs, &[mined], 1).remove(0).unwrap();
-        let others: Vec<String> =
-            batch.queries.iter().map(|q| if q == "q0" { "p1" } else { "p0" }.to_owned()).collect();
-        assert_eq!(batch.negatives, others);
+        let others: Vec<String> = texts(&batch, &batch.queries)
+            .iter()
+            .map(|q| if q == "q0" { "p1" } else { "p0" }.to_owned())
+            .collect();
+        assert_eq!(texts(&batch, &batch.negatives), others);
+        // Each one's negative is the other's positive.
+        assert_eq!(batch.items.len(), 4);
+    }
+
+    #[test]
+    fn what_pairs_share_is_made_ready_once() {
+        let pairs = [("q0", "p0"), ("q1", "p0")];
+        let batch = batches(&pairs, &[], 1).remove(0).unwrap();
+        assert_eq!(texts(&batch, &batch.positives), ["p0", "p0"]);
+        assert_eq!((batch.items.len(), batch.queries, batch.positives), (3, vec![0, 1], vec![2, 2]));
     }
 
     #[test]

@@ -88,16 +88,17 @@ impl TrainableModel {
             checkpointing: config.batch.gradient_checkpointing,
             max_tokens: Some(config.batch.chunk_tokens),
         };
-        let parts = [&batch.queries, &batch.positives, &batch.negatives];
-        let items: Vec<&Prepared> = parts.into_iter().flatten().collect();
-        let rows = batch.queries.len();
+        let items: Vec<&Prepared> = batch.items.iter().collect();
         let numbers = RefCell::new(None);
         let (_, gradients) = self.gradients(&items, seed, memory, |embeddings| {
-            let rest = items.len() - 2 * rows;
-            let negatives = (rest > 0).then(|| embeddings.narrow(0, 2 * rows, rest)).transpose()?;
+            let rows = |numbers: &[usize]| {
+                let numbers: Vec<u32> = numbers.iter().map(|&number| number as u32).collect();
+                embeddings.index_select(&Tensor::new(numbers, embeddings.device())?, 0)
+            };
+            let negatives = (!batch.negatives.is_empty()).then(|| rows(&batch.negatives)).transpose()?;
             let contrast = Contrast {
-                queries: &embeddings.narrow(0, 0, rows)?,
-                positives: &embeddings.narrow(0, rows, rows)?,
+                queries: &rows(&batch.queries)?,
+                positives: &rows(&batch.positives)?,
                 negatives: negatives.as_ref(),
             };
             let result = loss.forward(contrast, devices)?;

@@ -28,8 +28,10 @@ impl Planner {
         cursors: &[Cursor],
     ) -> Self {
         let tasks = index.tasks().iter().zip(cursors);
-        let walks =
-            (0..).zip(tasks).map(|(i, (task, &cursor))| Shuffled::new(task.len(), seed, i, cursor)).collect();
+        let walks = (0..)
+            .zip(tasks)
+            .map(|(i, (task, &cursor))| Shuffled::new(task.groups().clone(), seed, i, cursor))
+            .collect();
         Self { curriculum, walks, batch_size }
     }
 

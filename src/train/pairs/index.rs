@@ -2,13 +2,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Pair, Task};
 use crate::train::TrainError;
 
-/// Where every pair of some files lies. The pairs themselves stay on disk, so that millions of them cost 16 bytes
+/// Where every pair of some files lies. The pairs themselves stay on disk, so that millions of them cost 24 bytes
 /// each.
 #[derive(Debug)]
 pub struct PairIndex {
@@ -21,6 +22,7 @@ pub struct PairIndex {
 pub struct TaskPairs {
     task: Task,
     rows: Vec<Row>,
+    groups: Arc<[usize]>,
 }
 
 /// A line of a file.
@@ -48,13 +50,14 @@ impl PairIndex {
     /// The first line that is no pair or names a missing file, by file and line; a file that cannot be read; no
     /// pairs at all.
     pub fn open(files: &[PathBuf], check_media: bool) -> Result<Self, TrainError> {
-        let mut rows: BTreeMap<Task, Vec<Row>> = BTreeMap::new();
+        let mut tasks: BTreeMap<Task, Grouped> = BTreeMap::new();
         let mut seen = HashSet::new();
         for (file, path) in (0..).zip(files) {
             for_each_line(path, |line, offset, text| {
                 let fault = |reason| TrainError::Pair { path: path.clone(), line: line as usize, reason };
                 let pair = Pair::from_json(text, base(path)).map_err(fault)?;
-                rows.entry(pair.task).or_default().push(Row { file, line, offset });
+                let row = Row { file, line, offset };
+                tasks.entry(pair.task).or_default().push(row, pair.group.as_deref());
                 if check_media {
                     for media in pair.files() {
                         if seen.insert(media.clone()) {
@@ -65,11 +68,11 @@ impl PairIndex {
                 Ok(())
             })?;
         }
-        if rows.is_empty() {
+        if tasks.is_empty() {
             let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
             return Err(TrainError::NoPairs(names.join(", ")));
         }
-        let tasks = rows.into_iter().map(|(task, rows)| TaskPairs { task, rows }).collect();
+        let tasks = tasks.into_iter().map(|(task, pairs)| pairs.finish(task)).collect();
         Ok(Self { files: files.to_vec(), tasks })
     }
 
@@ -142,6 +145,34 @@ impl TaskPairs {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// The number of the first pair of each group, and at last the number of pairs. A pair without a group is one of its own.
+    pub fn groups(&self) -> &Arc<[usize]> {
+        &self.groups
+    }
+}
+
+/// The pairs of a task as they are read.
+#[derive(Default)]
+struct Grouped {
+    rows: Vec<Row>,
+    starts: Vec<usize>,
+    group: Option<String>,
+}
+
+impl Grouped {
+    fn push(&mut self, row: Row, group: Option<&str>) {
+        if group.is_none() || group != self.group.as_deref() {
+            self.starts.push(self.rows.len());
+            self.group = group.map(str::to_owned);
+        }
+        self.rows.push(row);
+    }
+
+    fn finish(mut self, task: Task) -> TaskPairs {
+        self.starts.push(self.rows.len());
+        TaskPairs { task, rows: self.rows, groups: self.starts.into() }
     }
 }
 
@@ -230,6 +261,18 @@ mod tests {
         let more = write(folder.path(), "2.jsonl", &[line("t2v", "other", "a.mp4")]);
         assert_ne!(PairIndex::open(&[files[0].clone(), more], true).unwrap().extent().unwrap(), extent);
         assert!(index.read(0, 2).unwrap_err().to_string().contains("2.jsonl:2"), "the file was cut");
+    }
+
+    #[test]
+    fn lines_of_a_group_are_counted_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let grouped = |group: Option<&str>| match group {
+            Some(name) => line("t2v", "q", "a.mp4").replacen('{', &format!(r#"{{"group": "{name}","#), 1),
+            None => line("t2v", "q", "a.mp4"),
+        };
+        let lines = [Some("x"), Some("x"), None, None, Some("y"), Some("x")].map(grouped);
+        let index = PairIndex::open(&[write(folder.path(), "1.jsonl", &lines)], false).unwrap();
+        assert_eq!(index.tasks()[0].groups()[..], [0, 2, 3, 4, 5, 6]);
     }
 
     #[test]

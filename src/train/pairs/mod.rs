@@ -6,7 +6,8 @@
 //!  "negatives": [{"content": [{"type": "video", "video": "cat.mp4"}]}]}
 //! ```
 //!
-//! Query, positive and negatives are inputs as `gve embed --input` takes them, instruction included.
+//! Query, positive and negatives are inputs as `gve embed --input` takes them, instruction included. Lines of one task that stand one behind the
+//! other with the same `"group"` come into one batch, so that near misses of each other are told apart at no cost.
 
 mod index;
 mod shuffle;
@@ -30,6 +31,8 @@ pub struct Pair {
     pub task: Task,
     /// Where the pair came from, for people.
     pub source: Option<String>,
+    /// What the pairs that shall meet in a batch share. Each one's target has to be wrong for the queries of the others, unless it is the same.
+    pub group: Option<String>,
     /// What is asked.
     pub query: Input,
     /// What should be found.
@@ -44,6 +47,8 @@ struct PairJson {
     task: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
     query: InputJson,
     positive: InputJson,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +75,7 @@ impl Pair {
         let positive = read("positive", json.positive)?;
         let negatives = (0..).zip(json.negatives).map(|(i, input)| read(&negative(i), input));
         let negatives = negatives.collect::<Result<_, _>>()?;
-        let pair = Self { task, source: json.source, query, positive, negatives };
+        let pair = Self { task, source: json.source, group: json.group, query, positive, negatives };
         pair.check()?;
         Ok(pair)
     }
@@ -90,6 +95,7 @@ impl Pair {
         let json = PairJson {
             task: self.task.to_string(),
             source: self.source.clone(),
+            group: self.group.clone(),
             query: write("query", &self.query)?,
             positive: write("positive", &self.positive)?,
             negatives: negatives.collect::<Result<_, _>>()?,
@@ -171,6 +177,7 @@ mod tests {
         let mut pair = Pair {
             task: "tv2v".parse().unwrap(),
             source: Some("holiday".to_owned()),
+            group: Some("beach".to_owned()),
             query: Input::video("/data/cat.mp4").and_text("in the snow").with_instruction("i"),
             positive: Input::video("/data/deep/dog.mp4"),
             negatives: vec![Input::video("/elsewhere/a.mp4"), Input::video("/data/b.mp4")],

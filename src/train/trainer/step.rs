@@ -72,7 +72,8 @@ impl Progress<'_> {
             sums.gaps.extend(result.hardest_negative_gap);
             sums.pairs += batch.queries.len();
             sums.tasks.push(task);
-            self.sample = batch.queries.into_iter().next().map(|query| (query, name));
+            // The first item is the first query.
+            self.sample = batch.items.into_iter().next().map(|query| (query, name));
             let (curriculum, cursors) = batch.after;
             self.state.curriculum = Some(curriculum);
             self.state.cursors = cursors;
