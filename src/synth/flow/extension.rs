@@ -210,5 +210,5 @@ impl Flow {
 
 fn pair(task: &str, source: String, query: Input, positive: Input) -> Result<Pair, String> {
     let task = task.parse().map_err(|error: crate::train::UnknownTask| error.to_string())?;
-    Ok(Pair { task, source: Some(source), query, positive, negatives: Vec::new() })
+    Ok(Pair { task, source: Some(source), group: None, query, positive, negatives: Vec::new() })
 }

@@ -1,5 +1,6 @@
 //! The seven kinds of training pairs of a family of videos.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::Random;
@@ -34,9 +35,6 @@ pub(super) struct Pairs {
     pub(super) stills: Vec<Still>,
 }
 
-/// Queries in words per video.
-const TEXTS: usize = 3;
-
 impl Files<'_> {
     pub(super) fn video(&self, video: usize) -> PathBuf {
         self.root.join(format!("videos/{:06}-{video}.{}", self.family, self.extension))
@@ -50,12 +48,15 @@ impl Files<'_> {
 /// All pairs of `family`.
 pub(super) fn pairs(family: &Family, files: &Files, random: &mut Random) -> Pairs {
     let mut maker = Maker { family, files, random, made: Pairs::default() };
+    maker.text_to_video();
+    maker.text_to_image();
     for video in 0..family.videos.len() {
-        maker.text_to_video(video);
         maker.text_to_text(video);
-        maker.text_to_image(video);
-        maker.image_to_video(video);
-        maker.clip_to_video(video);
+    }
+    // One of each is enough: a picture is easily found in its video, and embedding two videos is dear.
+    for pairs in [Maker::image_to_video, Maker::clip_to_video] {
+        let video = maker.random.below(family.videos.len());
+        pairs(&mut maker, video);
     }
     for (number, change) in family.changes.iter().enumerate() {
         if change.is_some() {
@@ -73,17 +74,63 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn text_to_video(&mut self, video: usize) {
-        for (style, caption) in self.captions(video, TEXTS) {
-            let negatives = self.others(&caption).map(|other| self.video(other)).collect();
-            let query =
-                self.introduced(Input::text(caption.text), instruction(&self.family.videos[video], style));
-            self.push("t2v", query, self.video(video), negatives);
+    fn text_to_video(&mut self) {
+        let videos: Vec<Option<Video>> = self.family.videos.iter().cloned().map(Some).collect();
+        for (group, video, style, text) in self.told_apart(&videos, &Style::ALL) {
+            let query = self.introduced(Input::text(text), instruction(&self.family.videos[video], style));
+            self.push("t2v", Some(group), query, self.video(video), vec![]);
         }
     }
 
+    fn text_to_image(&mut self) {
+        let openings = self.family.videos.iter().map(|video| video.scenes[0].opening().map(Video::of));
+        let styles = [Aspect::Objects, Aspect::Spatial].map(Style::Partial);
+        for (group, video, _, text) in self.told_apart(&openings.collect::<Vec<_>>(), &styles) {
+            let positive = self.still((video, 0));
+            self.push("t2i", Some(group), Input::text(text), positive, vec![]);
+        }
+    }
+
+    /// Captions of `views` in each of `styles`: in every style of as many of them as it tells apart, each caption being wrong of the other views of its
+    /// group. With the name of the group, and the group's captions one behind the other.
+    fn told_apart(
+        &mut self,
+        views: &[Option<Video>],
+        styles: &[Style],
+    ) -> Vec<(String, usize, Style, String)> {
+        let mut groups = BTreeMap::<Vec<usize>, Vec<_>>::new();
+        for &style in styles {
+            let mut apart: Vec<(usize, VideoCaption)> = Vec::new();
+            for number in self.random.permutation(views.len()) {
+                let Some(view) = &views[number] else { continue };
+                // A part of each of several scenes is no part one would ask for.
+                let asked = view.scenes.len() == 1 || !matches!(style, Style::Partial(_));
+                let caption = asked.then(|| view.describe(style, self.random)).flatten();
+                let is_apart = |caption: &VideoCaption| {
+                    apart.iter().all(|(other, theirs)| {
+                        !theirs.holds(view)
+                            && views[*other].as_ref().is_none_or(|other| !caption.holds(other))
+                    })
+                };
+                if let Some(caption) = caption.filter(is_apart) {
+                    apart.push((number, caption));
+                }
+            }
+            let mut members: Vec<usize> = apart.iter().map(|(number, _)| *number).collect();
+            members.sort_unstable();
+            let captions = apart.into_iter().map(|(number, caption)| (number, style, caption.text));
+            groups.entry(members).or_default().extend(captions);
+        }
+        let named = groups.into_iter().flat_map(|(members, captions)| {
+            let members: String = members.iter().map(usize::to_string).collect();
+            let name = format!("{:06}-{members}", self.files.family);
+            captions.into_iter().map(move |(number, style, text)| (name.clone(), number, style, text))
+        });
+        named.collect()
+    }
+
     fn text_to_text(&mut self, video: usize) {
-        let captions = self.captions(video, 2);
+        let captions = self.captions(video);
         let [(_, query), (style, positive)] = &captions[..] else { return };
         let own = &self.family.videos[video];
         let mut negatives = Vec::new();
@@ -92,27 +139,14 @@ impl Maker<'_> {
             negatives.extend(near.filter(|near| !near.holds(own)).map(|near| Input::text(near.text)));
         }
         let (query, positive) = (Input::text(&query.text), Input::text(&positive.text));
-        self.push("t2t", query, positive, negatives);
-    }
-
-    fn text_to_image(&mut self, video: usize) {
-        let openings: Vec<Option<Video>> =
-            self.family.videos.iter().map(|video| video.scenes[0].opening().map(Video::of)).collect();
-        let Some(opening) = &openings[video] else { return };
-        let aspect = if self.random.below(2) == 0 { Aspect::Objects } else { Aspect::Spatial };
-        let Some(caption) = opening.describe(Style::Partial(aspect), self.random) else { return };
-        let other = |opening: &Option<Video>| opening.as_ref().is_some_and(|opening| !caption.holds(opening));
-        let negatives: Vec<usize> = (0..openings.len()).filter(|&number| other(&openings[number])).collect();
-        let negatives = negatives.into_iter().map(|number| self.still((number, 0))).collect();
-        let positive = self.still((video, 0));
-        self.push("t2i", Input::text(caption.text), positive, negatives);
+        self.push("t2t", None, query, positive, negatives);
     }
 
     fn image_to_video(&mut self, video: usize) {
         let frame = self.random.below(self.family.videos[video].frames());
         let query = self.still((video, frame));
         let query = self.introduced(query, instructions::IMAGE);
-        self.push("i2v", query, self.video(video), vec![]);
+        self.push("i2v", None, query, self.video(video), vec![]);
     }
 
     fn clip_to_video(&mut self, video: usize) {
@@ -122,7 +156,7 @@ impl Maker<'_> {
         let query = self.introduced(clip, instructions::CLIP);
         let lacks = |other: &Video| !other.scenes.contains(&of.scenes[scene]);
         let negatives = if of.scenes.len() > 1 { self.videos(lacks) } else { vec![] };
-        self.push("v2v", query, self.video(video), negatives);
+        self.push("v2v", None, query, self.video(video), negatives);
     }
 
     /// Queries of the first video and words on what is different.
@@ -134,22 +168,23 @@ impl Maker<'_> {
             self.family.videos[0].span(*number).map(|seconds| (seconds * f64::from(FPS)) as usize);
         let frame = start + self.random.below(end - start);
         let negatives = vec![self.video(0)];
+        let group = Some(format!("{:06}", self.files.family));
         let query = self.still((0, frame)).and_text(&text);
         let query = self.introduced(query, instructions::TEXT_AND_IMAGE);
-        self.push("ti2v", query, self.video(target), negatives.clone());
+        self.push("ti2v", group.clone(), query, self.video(target), negatives.clone());
         let query = self.clip(0, *number).and_text(&text);
         let query = self.introduced(query, instructions::TEXT_AND_CLIP);
-        self.push("tv2v", query, self.video(target), negatives);
+        self.push("tv2v", group, query, self.video(target), negatives);
     }
 
-    /// Captions of a video in up to `count` styles.
-    fn captions(&mut self, video: usize, count: usize) -> Vec<(Style, VideoCaption)> {
+    /// Captions of a video in two styles, if there are as many.
+    fn captions(&mut self, video: usize) -> Vec<(Style, VideoCaption)> {
         let video = &self.family.videos[video];
         let mut captions = Vec::new();
         for style in self.random.permutation(Style::ALL.len()).into_iter().map(|number| Style::ALL[number]) {
             // A part of each of several scenes is no part one would ask for.
             let asked = video.scenes.len() == 1 || !matches!(style, Style::Partial(_));
-            if captions.len() < count && asked {
+            if captions.len() < 2 && asked {
                 captions.extend(video.describe(style, self.random).map(|caption| (style, caption)));
             }
         }
@@ -192,12 +227,20 @@ impl Maker<'_> {
         if pick(self.random, &[true, false]) { input.with_instruction(instruction) } else { input }
     }
 
-    fn push(&mut self, task: &str, query: Input, positive: Input, negatives: Vec<Input>) {
+    fn push(
+        &mut self,
+        task: &str,
+        group: Option<String>,
+        query: Input,
+        positive: Input,
+        negatives: Vec<Input>,
+    ) {
         // The names of tasks are those above, which a test reads back.
         if let Ok(task) = task.parse::<Task>() {
             self.made.pairs.push(Pair {
                 task,
                 source: Some("procedural world".into()),
+                group,
                 query,
                 positive,
                 negatives,

@@ -115,7 +115,7 @@ fn families(seed: u64, videos: usize) -> Vec<Family> {
 /// A video of one scene, in one of six cases of several, and two others close to it.
 fn family(random: &mut Random) -> Family {
     if random.below(6) == 0 {
-        let scenes = (0..2 + random.below(3)).map(|_| any_scene(random)).collect();
+        let scenes = (0..2 + random.below(4)).map(|_| any_scene(random)).collect();
         let kind = pick(random, &ChangeKind::ALL);
         return Family::of(Video { scenes }, &[kind], random).reordered(random);
     }
