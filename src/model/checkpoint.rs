@@ -166,6 +166,28 @@ impl Shard {
         &self.bytes[..self.data_start]
     }
 
+    /// What would stand there if all values were stored as `dtype`.
+    pub(super) fn header_as(&self, dtype: DType) -> Result<Vec<u8>, ModelError> {
+        let stored = match dtype {
+            DType::BF16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            _ => Dtype::F32,
+        };
+        let mut end = 0;
+        let tensors = self.tensors_in_order()?.into_iter().map(|tensor| {
+            let begin = end;
+            end += tensor.shape.iter().product::<usize>() * dtype.size_in_bytes();
+            (tensor.name, TensorInfo { dtype: stored, shape: tensor.shape, data_offsets: (begin, end) })
+        });
+        let tensors = tensors.collect();
+        let metadata = Metadata::new(self.metadata.metadata().clone(), tensors)
+            .map_err(|error| self.damaged(error.to_string()))?;
+        let mut json = serde_json::to_string(&metadata).map_err(|error| self.damaged(error.to_string()))?;
+        // Values begin at a multiple of 8.
+        json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));
+        Ok([&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat())
+    }
+
     /// The tensors in the order of their values in the file.
     pub(super) fn tensors_in_order(&self) -> Result<Vec<StoredTensor<'_>>, ModelError> {
         let mut tensors: Vec<_> = self.metadata.tensors().into_iter().collect();

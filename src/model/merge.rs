@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::adapter::{Folding, LoraAdapter};
-use super::files::write_directory;
+use super::files::{write_directory, write_file};
 use super::{Checkpoint, Config, ModelError};
 
 /// Extensions of files that belong to a model beside its weights.
@@ -25,7 +25,7 @@ pub fn merge_adapter(model_dir: &Path, adapter: &LoraAdapter, out: &Path) -> Res
     let folding = Folding::new(adapter);
     let mut changed = 0;
     write_directory(out, |inside| {
-        fill(model_dir, inside, |name, shape, load| {
+        fill(model_dir, inside, None, |name, shape, load| {
             let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
             let Some(delta) = folding.delta(module, shape, &Device::Cpu)? else { return Ok(None) };
             changed += 1;
@@ -47,16 +47,62 @@ pub fn write_checkpoint(
     out: &Path,
     mut replace: impl FnMut(&str) -> Option<Tensor>,
 ) -> Result<(), ModelError> {
-    write_directory(out, |inside| fill(model_dir, inside, |name, _, _| Ok(replace(name))))
+    write_directory(out, |inside| fill(model_dir, inside, None, |name, _, _| Ok(replace(name))))
+}
+
+/// Writes a copy of the checkpoint in `model_dir` to `out` that is stored as `dtype`; `Auto` is f32. Like [`merge_adapter`] otherwise.
+///
+/// # Errors
+/// [`ModelError::Write`] when `out` is not empty or cannot be written, and the errors of [`Checkpoint::open`].
+pub fn convert_checkpoint(model_dir: &Path, dtype: crate::DType, out: &Path) -> Result<(), ModelError> {
+    let dtype = dtype.on(&Device::Cpu);
+    write_directory(out, |inside| {
+        fill(model_dir, inside, Some(dtype), |_, _, load| Ok(Some(load(dtype)?)))?;
+        edit_json(&inside.join("config.json"), |config| {
+            // The key's name changed with transformers 4.56.
+            let key = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
+            config[key] = dtype_name(dtype).into();
+        })?;
+        let checkpoint = Checkpoint::open(inside)?;
+        let index = inside.join("model.safetensors.index.json");
+        if !index.is_file() {
+            return Ok(());
+        }
+        edit_json(&index, |index| {
+            index["metadata"]["total_size"] = (checkpoint.num_parameters() * dtype.size_in_bytes()).into();
+        })
+    })
+}
+
+/// The name of a type in `config.json`.
+fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        _ => "float32",
+    }
+}
+
+fn edit_json(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) -> Result<(), ModelError> {
+    let text =
+        fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+    let invalid = |error: serde_json::Error| ModelError::Checkpoint {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let mut value = serde_json::from_str(&text).map_err(invalid)?;
+    edit(&mut value);
+    write_file(path, serde_json::to_string_pretty(&value).map_err(invalid)?.as_bytes())
 }
 
 /// Loads the tensor at hand in a given precision.
 type Load<'a> = dyn Fn(DType) -> Result<Tensor, ModelError> + 'a;
 
-/// Writes all files of a model to `out`. `change` is asked for new values by name and shape.
+/// Writes all files of a model to `out`, stored as `dtype` or else as they are. `change` is asked for new values by name and shape.
 fn fill(
     model_dir: &Path,
     out: &Path,
+    dtype: Option<DType>,
     mut change: impl FnMut(&str, &[usize], &Load<'_>) -> Result<Option<Tensor>, ModelError>,
 ) -> Result<(), ModelError> {
     // Not a model: no reason to write anything.
@@ -67,8 +113,12 @@ fn fill(
         let path = out.join(shard.file_name());
         let write = |source| ModelError::Write { path: path.clone(), source };
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(write)?);
-        // Names, shapes and types stay, so the header does as well.
-        file.write_all(shard.header()).map_err(write)?;
+        match dtype {
+            // Names, shapes and types stay, so the header does as well.
+            None => file.write_all(shard.header()),
+            Some(dtype) => file.write_all(&shard.header_as(dtype)?),
+        }
+        .map_err(write)?;
         for stored in shard.tensors_in_order()? {
             let load = |dtype| checkpoint.tensor(&stored.name, &stored.shape, dtype, &Device::Cpu);
             let Some(tensor) = change(&stored.name, &stored.shape, &load)? else {
@@ -83,8 +133,8 @@ fn fill(
                     got: tensor.dims().to_vec(),
                 });
             }
-            write_tensor(&tensor.to_device(&Device::Cpu)?.to_dtype(stored.dtype()?)?, &mut file)?
-                .map_err(write)?;
+            let dtype = dtype.map_or_else(|| stored.dtype(), Ok)?;
+            write_tensor(&tensor.to_device(&Device::Cpu)?.to_dtype(dtype)?, &mut file)?.map_err(write)?;
         }
         file.flush().and_then(|()| file.get_ref().sync_all()).map_err(write)?;
     }

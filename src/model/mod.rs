@@ -35,7 +35,7 @@ pub use config::{Config, TextConfig, VisionConfig};
 pub use error::ModelError;
 pub use init::init_weights;
 pub(crate) use language::Training;
-pub use merge::{merge_adapter, write_checkpoint};
+pub use merge::{convert_checkpoint, merge_adapter, write_checkpoint};
 pub(crate) use ops::{Dropout, GradientSink};
 pub use qwen2_5_vl::{PackedBatch, Qwen25Vl, Visual};
 pub(crate) use trainable::TrainableParts;

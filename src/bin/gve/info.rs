@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use gve::model::{Checkpoint, Config, LoraAdapter, merge_adapter};
+use gve::DType;
+use gve::model::{Checkpoint, Config, LoraAdapter, convert_checkpoint, merge_adapter};
 use gve::new_model::{NewModel, create};
 use gve::preprocess::PixelBounds;
 
@@ -53,6 +54,20 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Store a model in another precision, given as --dtype.
+    #[command(after_help = "\
+Examples:
+  gve model convert --model runs/mine/final --dtype bf16 --out mine-bf16")]
+    Convert {
+        #[command(flatten)]
+        model: ModelOptions,
+        /// Directory to make; it may not hold anything yet.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Fold an adapter into a model: a checkpoint in Hugging Face layout, in the precision of the model.
     #[command(after_help = "\
 Examples:
@@ -77,6 +92,7 @@ pub(crate) fn run(command: Command) -> Result<Outcome> {
             let pixels = PixelBounds::new(MIN_PIXELS, max_pixels)?;
             init(&out, &NewModel { config, texts, vocab_size: vocab, pixels, seed }, json)
         }
+        Command::Convert { model, out, json } => convert(&model, &out, json),
         Command::Merge { model, out, json } => merge(&model, &out, json),
     }
 }
@@ -89,6 +105,26 @@ fn init(out: &Path, settings: &NewModel, json: bool) -> Result<Outcome> {
     } else {
         format!("{}: {millions:.2} M parameters, {tokens} tokens", out.display())
     })?;
+    Ok(Outcome::Complete)
+}
+
+fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
+    if model.adapter.is_some() {
+        bail!("--adapter has no effect here: fold it in with `gve model merge`");
+    }
+    let dtype = model.dtype;
+    if dtype == DType::Auto {
+        bail!("no precision given: use --dtype with f32, bf16 or f16");
+    }
+    let resolved = model.resolve()?;
+    convert_checkpoint(&resolved.directory, dtype, out)?;
+    if json {
+        print(
+            &serde_json::json!({ "out": out, "model": resolved.id, "dtype": dtype.to_string() }).to_string(),
+        )?;
+    } else {
+        print(&format!("{}: {} stored as {dtype}", out.display(), resolved.id))?;
+    }
     Ok(Outcome::Complete)
 }
 

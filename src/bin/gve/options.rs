@@ -28,7 +28,7 @@ pub(crate) struct ModelOptions {
     device: Device,
     /// auto, f32, bf16 or f16.
     #[arg(long, default_value = "auto")]
-    dtype: DType,
+    pub(crate) dtype: DType,
     /// Tokens run through the model together [default: 2048 on the CPU, 16384 on a GPU].
     #[arg(long, value_name = "N")]
     batch_tokens: Option<usize>,
