@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen2;
-use gve::model::{ModelError, PackedBatch, Qwen25Vl, Visual};
+use gve::model::{Checkpoint, ModelError, PackedBatch, Qwen25Vl, Visual, convert_checkpoint};
 
 use crate::golden::{Case, cosine, fixture_dirs, max_difference};
 
@@ -181,6 +181,41 @@ fn other_layouts_load_alike() {
         let model = load_single(&directory, tensors).unwrap();
         assert_eq!(max_difference(&model.last_hidden_states(&sample.batch()).unwrap(), &expected), 0.0);
     }
+}
+
+#[test]
+fn a_converted_checkpoint_is_the_same_model_rounded() {
+    for fixture in fixture_dirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (half, back) = (folder.path().join("half"), folder.path().join("back"));
+        let model = fixture.join("model");
+        convert_checkpoint(&model, gve::DType::Bf16, &half).unwrap();
+        convert_checkpoint(&half, gve::DType::F32, &back).unwrap();
+        let original = Checkpoint::open(&model).unwrap();
+        for (directory, dtype, named) in [(&half, "bf16", "bfloat16"), (&back, "f32", "float32")] {
+            let converted = Checkpoint::open(directory).unwrap();
+            assert_eq!(converted.dtypes(), [dtype]);
+            assert_eq!(converted.tensor_names(), original.tensor_names());
+            assert_eq!(converted.num_parameters(), original.num_parameters());
+            let config = std::fs::read_to_string(directory.join("config.json")).unwrap();
+            assert!(config.contains(named), "{config}");
+        }
+        // Read by an implementation that is not ours.
+        let (before, half, back) = (tensors_of(&model), tensors_of(&half), tensors_of(&back));
+        for (name, tensor) in before {
+            let rounded = tensor.to_dtype(DType::BF16).unwrap();
+            let bits = |tensor: &Tensor| {
+                tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            assert_eq!((half[&name].dtype(), back[&name].dtype()), (DType::BF16, DType::F32));
+            assert_eq!(bits(&half[&name]), bits(&rounded), "{name}");
+            assert_eq!(bits(&back[&name]), bits(&rounded), "{name}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mine"), "").unwrap();
+    let refused = convert_checkpoint(&fixture_dirs()[0].join("model"), gve::DType::Bf16, folder.path());
+    assert!(refused.unwrap_err().to_string().contains("not empty"));
 }
 
 #[test]

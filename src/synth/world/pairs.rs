@@ -76,8 +76,9 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn text_to_video(&mut self) {
         let videos: Vec<Option<Video>> = self.family.videos.iter().cloned().map(Some).collect();
-        for (group, video, style, text) in self.told_apart(&videos, &Style::ALL) {
-            let query = self.introduced(Input::text(text), instruction(&self.family.videos[video], style));
+        for (group, video, style, caption) in self.told_apart(&videos, &Style::ALL) {
+            let query =
+                self.introduced(Input::text(caption.text), instruction(&self.family.videos[video], style));
             self.push("t2v", Some(group), query, self.video(video), vec![]);
         }
     }
@@ -85,9 +86,9 @@ impl Maker<'_> {
     fn text_to_image(&mut self) {
         let openings = self.family.videos.iter().map(|video| video.scenes[0].opening().map(Video::of));
         let styles = [Aspect::Objects, Aspect::Spatial].map(Style::Partial);
-        for (group, video, _, text) in self.told_apart(&openings.collect::<Vec<_>>(), &styles) {
+        for (group, video, _, caption) in self.told_apart(&openings.collect::<Vec<_>>(), &styles) {
             let positive = self.still((video, 0));
-            self.push("t2i", Some(group), Input::text(text), positive, vec![]);
+            self.push("t2i", Some(group), Input::text(caption.text), positive, vec![]);
         }
     }
 
@@ -97,7 +98,7 @@ impl Maker<'_> {
         &mut self,
         views: &[Option<Video>],
         styles: &[Style],
-    ) -> Vec<(String, usize, Style, String)> {
+    ) -> Vec<(String, usize, Style, VideoCaption)> {
         let mut groups = BTreeMap::<Vec<usize>, Vec<_>>::new();
         for &style in styles {
             let mut apart: Vec<(usize, VideoCaption)> = Vec::new();
@@ -118,13 +119,13 @@ impl Maker<'_> {
             }
             let mut members: Vec<usize> = apart.iter().map(|(number, _)| *number).collect();
             members.sort_unstable();
-            let captions = apart.into_iter().map(|(number, caption)| (number, style, caption.text));
+            let captions = apart.into_iter().map(|(number, caption)| (number, style, caption));
             groups.entry(members).or_default().extend(captions);
         }
         let named = groups.into_iter().flat_map(|(members, captions)| {
             let members: String = members.iter().map(usize::to_string).collect();
             let name = format!("{:06}-{members}", self.files.family);
-            captions.into_iter().map(move |(number, style, text)| (name.clone(), number, style, text))
+            captions.into_iter().map(move |(number, style, caption)| (name.clone(), number, style, caption))
         });
         named.collect()
     }
@@ -276,5 +277,42 @@ impl Scene {
             .map(|actor| self.actors[actor].clone())
             .collect();
         (!actors.is_empty()).then(|| Self { actors, events: vec![], camera: vec![], ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::director::{ChangeKind, any_scene};
+    use super::*;
+
+    #[test]
+    fn captions_of_a_group_fit_one_video_each() {
+        let (mut captions, mut of_several) = (0, 0);
+        for seed in 0..60 {
+            let random = &mut Random::new(seed);
+            let family = Family::of(Video::of(any_scene(random)), &ChangeKind::ALL, random);
+            let files = Files { root: Path::new(""), family: 0, extension: "mp4" };
+            let mut maker = Maker { family: &family, files: &files, random, made: Pairs::default() };
+            let views: Vec<_> = family.videos.iter().cloned().map(Some).collect();
+            let mut groups = BTreeMap::<String, Vec<(usize, VideoCaption)>>::new();
+            for (group, video, _, caption) in maker.told_apart(&views, &Style::ALL) {
+                groups.entry(group).or_default().push((video, caption));
+            }
+            for members in groups.values() {
+                let videos: std::collections::BTreeSet<usize> =
+                    members.iter().map(|(video, _)| *video).collect();
+                of_several += usize::from(videos.len() > 1);
+                for (own, caption) in members {
+                    captions += 1;
+                    for &video in &videos {
+                        assert_eq!(caption.holds(&family.videos[video]), video == *own, "{}", caption.text);
+                    }
+                }
+            }
+        }
+        assert!(
+            captions > 1000 && of_several > 60,
+            "{captions} captions, {of_several} groups of several videos"
+        );
     }
 }

@@ -151,6 +151,9 @@ pub struct DataSection {
     /// Whether to look for every file the pairs name before the first step.
     #[serde(default = "default_true")]
     pub check_files: bool,
+    /// Whether pairs of a group come into one batch. A model that has learned nothing yet learns faster from pairs that are less alike.
+    #[serde(default = "default_true")]
+    pub groups: bool,
 }
 
 section!(

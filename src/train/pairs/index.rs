@@ -86,6 +86,13 @@ impl PairIndex {
         self.tasks.iter().map(TaskPairs::len).sum()
     }
 
+    /// Makes every pair a group of its own.
+    pub fn ungroup(&mut self) {
+        for task in &mut self.tasks {
+            task.groups = (0..=task.len()).collect();
+        }
+    }
+
     /// Reads one pair.
     ///
     /// # Errors
@@ -271,8 +278,10 @@ mod tests {
             None => line("t2v", "q", "a.mp4"),
         };
         let lines = [Some("x"), Some("x"), None, None, Some("y"), Some("x")].map(grouped);
-        let index = PairIndex::open(&[write(folder.path(), "1.jsonl", &lines)], false).unwrap();
+        let mut index = PairIndex::open(&[write(folder.path(), "1.jsonl", &lines)], false).unwrap();
         assert_eq!(index.tasks()[0].groups()[..], [0, 2, 3, 4, 5, 6]);
+        index.ungroup();
+        assert_eq!(index.tasks()[0].groups()[..], [0, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -23,7 +23,10 @@ impl Trainer {
     /// Pairs, model, prober or checkpoint cannot be used; the checkpoint was made with other settings or pairs; the
     /// run's directory holds a run already, or another process works in it.
     pub fn new(config: TrainConfig, model_dir: &Path, start: &Start) -> Result<Self, TrainError> {
-        let index = PairIndex::open(&config.data.pairs, config.data.check_files)?;
+        let mut index = PairIndex::open(&config.data.pairs, config.data.check_files)?;
+        if !config.data.groups {
+            index.ungroup();
+        }
         if let Some(lonely) = index.tasks().iter().position(|task| task.len() < 2) {
             let task = index.tasks()[lonely].task();
             let reason = format!(
