@@ -2,10 +2,6 @@
 
 CARGO      ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-MEDIA      := tests/golden/media
-MODEL      := tests/golden/tiny-a/model
-LIBRARY    := $(TARGET_DIR)/demo/library
-GVE        := $(CARGO) run --quiet --locked --bin gve --
 
 .DEFAULT_GOAL := help
 .PHONY: help setup browser build test demo bench peers doc lint clean
@@ -25,19 +21,8 @@ build: setup ## build the library and both binaries
 test: setup ## run all tests, doc tests included
 	$(CARGO) test --locked --workspace
 
-demo: setup ## index the bundled clips and search them by text, image and clip
-	@echo "building gve"
-	@$(CARGO) build --quiet --locked --bin gve
-	@rm -rf $(LIBRARY) && mkdir -p $(dir $(LIBRARY))
-	@echo "The bundled checkpoint is random (untrained): text ranks mean nothing; the image and the clip should find themselves."
-	@echo; echo "== index $(MEDIA)"
-	@$(GVE) index $(MEDIA) --library $(LIBRARY) --model $(MODEL)
-	@echo; echo '== search by text: "a rabbit in the meadow"'
-	@$(GVE) search "a rabbit in the meadow" --library $(LIBRARY) --model $(MODEL) -k 3
-	@echo; echo "== search by image: rabbit.png"
-	@$(GVE) search --image $(MEDIA)/rabbit.png --library $(LIBRARY) --model $(MODEL) -k 3
-	@echo; echo "== search by clip: bunny.mp4"
-	@$(GVE) search --video $(MEDIA)/bunny.mp4 --library $(LIBRARY) --model $(MODEL) -k 3
+demo: setup ## generate a few videos, index them, and search them by text and picture
+	@scripts/demo.sh $(TARGET_DIR)/demo
 
 bench: setup ## run the benchmarks
 	$(CARGO) bench --locked --workspace

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Modality Pyramid against uniform sampling, three seeds each, at a tenth of the budget of the built-in model; needs what make.sh has made up to its first
-# stage, and uvrb-mini. About an hour on two cores.
+# Modality Pyramid against uniform sampling, three seeds each, at a small part of the budget of the built-in model; needs what make.sh has made up to its first
+# stage, and uvrb-mini. About half an hour on two cores.
 #
 #   recipes/nano/ablation.sh
 set -euo pipefail

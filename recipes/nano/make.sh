@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the built-in model again from nothing, and scores it on scenes it has never seen: about two and a half hours on two cores. A run that was
+# Makes the built-in model again from nothing, and scores it on scenes it has never seen: about an hour and a half on two cores. A run that was
 # stopped goes on when the same command is given again. Everything lies in target/nano; nothing of the repository is changed.
 #
 #   recipes/nano/make.sh
@@ -11,7 +11,7 @@ cargo build --locked --release --workspace --bin gve --bin uvrb
 bin=${CARGO_TARGET_DIR:-target}/release
 mkdir -p "$out"
 
-"$bin/gve" synth world --seed 1 --videos 9000 --out "$out/world"
+"$bin/gve" synth world --seed 1 --videos 9000 --pictures 30000 --out "$out/world"
 if [ ! -d "$out/start" ]; then
   "$bin/gve" model init --config recipes/nano/config.json --texts "$out/world/captions.jsonl" --out "$out/start"
 fi

@@ -76,6 +76,16 @@ pub enum HubError {
         /// The address asked.
         url: String,
     },
+    /// The built-in model is another one than was asked for.
+    #[error(
+        "the built-in model is nano {built_in}, not nano {revision}: make the embeddings again, or use the version of gve they were made with"
+    )]
+    OtherNano {
+        /// The number asked for.
+        revision: String,
+        /// The number of the one that is there.
+        built_in: &'static str,
+    },
     /// The repository is not a model this crate can load.
     #[error("{id} at revision {revision} on the hub has no {}: it is not a checkpoint in Hugging Face layout", missing.join(", no "))]
     NotACheckpoint {

@@ -12,6 +12,8 @@
 mod client;
 mod error;
 mod layout;
+#[cfg(feature = "nano")]
+mod nano;
 mod reference;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Cache, Repo, RepoType};
 
 pub use error::HubError;
+#[cfg(feature = "nano")]
+pub use nano::NANO;
 pub use reference::ModelReference;
 
 /// Where and how to look for models on the hub.
@@ -35,6 +39,8 @@ pub struct HubOptions {
     pub offline: bool,
     /// Branch, tag or commit; `None` is `main`.
     pub revision: Option<String>,
+    /// Where the built-in model is unpacked; `None` is `~/.cache/gve`.
+    pub nano_dir: Option<PathBuf>,
 }
 
 /// A model that is complete on this machine.
@@ -44,7 +50,7 @@ pub struct ResolvedModel {
     pub directory: PathBuf,
     /// The id on the hub, or the directory as given.
     pub id: String,
-    /// Commit hash; `None` for a directory.
+    /// Commit hash, or the built-in model's number; `None` for a directory.
     pub revision: Option<String>,
 }
 
@@ -61,7 +67,7 @@ pub struct DownloadProgress<'a> {
 
 /// Finds the model `reference` names, downloading it if need be.
 ///
-/// An existing directory is used as it is. Otherwise `reference` must be an id such as
+/// An existing directory is used as it is, and `nano` is the built-in model (feature `nano`). Otherwise `reference` must be an id such as
 /// `Alibaba-NLP/GVE-3B`. A revision that is a full commit hash and is complete in the cache needs no request;
 /// any other revision is looked up first. `progress` is called often while files arrive.
 ///
@@ -73,6 +79,8 @@ pub fn resolve(
     progress: &mut dyn FnMut(DownloadProgress<'_>),
 ) -> Result<ResolvedModel, HubError> {
     match ModelReference::parse(reference)? {
+        #[cfg(feature = "nano")]
+        ModelReference::Nano => nano::unpack(options),
         ModelReference::Directory(directory) => {
             let missing = layout::missing_files(&directory)?;
             if !missing.is_empty() {

@@ -9,12 +9,15 @@ use super::HubError;
 pub enum ModelReference {
     /// An existing directory.
     Directory(PathBuf),
+    /// The built-in model.
+    #[cfg(feature = "nano")]
+    Nano,
     /// `owner/name` on the hub.
     HubId(String),
 }
 
 impl ModelReference {
-    /// An existing directory wins; otherwise the text must have the form of a hub id.
+    /// An existing directory wins; otherwise the text must name the built-in model or have the form of a hub id.
     ///
     /// # Errors
     /// [`HubError::NotADirectory`] for a file, [`HubError::NotAReference`] for anything else.
@@ -25,6 +28,10 @@ impl ModelReference {
         }
         if path.exists() {
             return Err(HubError::NotADirectory { path: path.to_owned() });
+        }
+        #[cfg(feature = "nano")]
+        if reference == super::NANO {
+            return Ok(Self::Nano);
         }
         if is_hub_id(reference) {
             return Ok(Self::HubId(reference.to_owned()));

@@ -222,7 +222,6 @@ fn mistaken_arguments_do_nothing() {
     let model = text(&model);
     for (arguments, says) in [
         (vec!["embed", "--model", model], "nothing to embed"),
-        (vec!["embed", "--text", "a"], "no model given"),
         (vec!["embed", "--model", "./nowhere", "--text", "a"], "nowhere"),
         (vec!["embed", "--model", model, "--text", "a", "--frames", "0"], "--frames"),
         (vec!["embed", "--model", model, "--text", "a", "--fps", "1", "--frames", "2"], "--fps"),
@@ -242,6 +241,26 @@ fn mistaken_arguments_do_nothing() {
         assert_status(&help, 0);
         assert!(stdout(&help).contains("Examples:"), "{subcommand}");
     }
+}
+
+#[test]
+fn without_a_model_nano_is_used_and_says_so() {
+    let cache = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| command(arguments).env("XDG_CACHE_HOME", cache.path()).output().unwrap();
+    let output = run(&["embed", "--text", "a red star", "--image", text(&media("rabbit.png"))]);
+    assert_status(&output, 0);
+    assert_eq!(json_lines(&output).len(), 2);
+    let message = stderr(&output);
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.contains("nano") && message.contains("Alibaba-NLP/GVE-3B"), "{message}");
+    assert!(cache.path().join("gve").is_dir());
+
+    let library = cache.path().join("library");
+    assert_status(&run(&["index", text(&media("rabbit.png")), "--library", text(&library)]), 0);
+    let output = run(&["search", "--library", text(&library), "a red star", "--json"]);
+    assert_status(&output, 0);
+    assert_eq!(json_lines(&output).len(), 1);
+    assert!(stderr(&output).contains("nano"));
 }
 
 #[test]

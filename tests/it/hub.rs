@@ -359,3 +359,27 @@ fn what_is_neither_directory_nor_id_says_so() {
     let error = error(directory.path().to_str().unwrap()).to_string();
     assert!(error.ends_with("lacks preprocessor_config.json, tokenizer.json, model.safetensors"), "{error}");
 }
+
+#[cfg(feature = "nano")]
+#[test]
+fn the_built_in_model_is_unpacked_once_and_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = |revision: Option<&str>| HubOptions {
+        nano_dir: Some(folder.path().to_owned()),
+        revision: revision.map(str::to_owned),
+        offline: true,
+        ..HubOptions::default()
+    };
+    let unpack = |revision| resolve(gve::hub::NANO, &options(revision), &mut |_| ());
+    let model = unpack(None).unwrap();
+    assert_eq!(model.id, "nano");
+    let weights = model.directory.join("model.safetensors");
+    let (bytes, time) = (std::fs::read(&weights).unwrap(), weights.metadata().unwrap().modified().unwrap());
+    assert_eq!(unpack(model.revision.as_deref()).unwrap(), model);
+    assert_eq!(weights.metadata().unwrap().modified().unwrap(), time, "what is there is not written again");
+    std::fs::write(&weights, &bytes[..1000]).unwrap();
+    assert_eq!(unpack(None).unwrap(), model);
+    assert!(std::fs::read(&weights).unwrap() == bytes, "a damaged file is replaced");
+    let message = unpack(Some("0")).unwrap_err().to_string();
+    assert!(message.contains("not nano 0"), "{message}");
+}

@@ -27,12 +27,13 @@ pub(crate) fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Resul
     Ok(resolved)
 }
 
-/// The variables that `huggingface_hub` knows, with its meaning.
+/// The variables that `huggingface_hub` knows, with its meaning, and where a user's caches are.
 fn from_environment() -> HubOptions {
     let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let is_on = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
     HubOptions {
         endpoint: text("HF_ENDPOINT"),
+        nano_dir: text("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("gve")),
         cache_dir: text("HF_HOME").map(|home| PathBuf::from(home).join("hub")),
         token: text("HF_TOKEN"),
         offline: text("HF_HUB_OFFLINE").is_some_and(is_on),

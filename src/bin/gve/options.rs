@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use gve::embedder::PIXELS_PER_TOKEN;
-use gve::hub::ResolvedModel;
+use gve::hub::{NANO, ResolvedModel};
 use gve::{DType, Device, Embedder, PixelLimits, Sampling};
 
 use crate::hub::resolve;
+use crate::output::note;
 
 /// Which model, where and how it runs.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelOptions {
-    /// A directory in Hugging Face layout, or a hub id such as Alibaba-NLP/GVE-3B.
+    /// A directory in Hugging Face layout, or a hub id such as Alibaba-NLP/GVE-3B [default: nano, the small built-in one].
     #[arg(long, value_name = "PATH_OR_HUB_ID")]
     pub(crate) model: Option<String>,
     /// Branch, tag or commit of a hub model [default: main].
@@ -94,11 +95,14 @@ impl PixelOptions {
 }
 
 impl ModelOptions {
-    /// The model's directory, downloaded where it has to be.
+    /// The model's directory, unpacked or downloaded where it has to be.
     pub(crate) fn resolve(&self) -> Result<ResolvedModel> {
-        let Some(model) = &self.model else {
-            bail!("no model given: use --model with a directory or a hub id such as Alibaba-NLP/GVE-3B");
-        };
+        let model = self.model.as_deref().unwrap_or(NANO);
+        if model == NANO {
+            note(
+                "using the built-in model nano, which knows its procedural world only; for real use: --model Alibaba-NLP/GVE-3B",
+            );
+        }
         resolve(model, self.revision.as_deref(), self.quiet)
     }
 

@@ -14,11 +14,15 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Examples:
   gve synth world --seed 1 --videos 3000 --out world
+  gve synth world --seed 1 --videos 3000 --pictures 10000 --out world
   gve synth world --seed 2 --videos 12 --encoding ffv1 --out look")]
     World {
         /// Videos to make.
         #[arg(long, value_name = "N")]
         videos: usize,
+        /// Further scenes to draw one picture of each, for pairs of text and image.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        pictures: usize,
         #[command(flatten)]
         shared: Shared,
     },
@@ -75,11 +79,11 @@ impl From<Encoding> for VideoEncoding {
 pub(crate) fn run(command: &Command) -> Result<Outcome> {
     let cancel = stop_on_ctrl_c()?;
     match command {
-        Command::World { videos, shared } => {
+        &Command::World { videos, pictures, ref shared } => {
             let settings =
-                WorldSettings { seed: shared.seed, videos: *videos, encoding: shared.encoding.into() };
-            let bar = progress_bar(*videos, "videos", shared.quiet);
-            let made = write_world(&shared.out, settings, &cancel, &|videos| bar.inc(videos as u64))?;
+                WorldSettings { seed: shared.seed, videos, pictures, encoding: shared.encoding.into() };
+            let bar = progress_bar(videos + pictures, "scenes", shared.quiet);
+            let made = write_world(&shared.out, settings, &cancel, &|scenes| bar.inc(scenes as u64))?;
             bar.finish_and_clear();
             let out = shared.out.display();
             print(&format!(

@@ -66,6 +66,13 @@ pub(super) fn pairs(family: &Family, files: &Files, random: &mut Random) -> Pair
     maker.made
 }
 
+/// The pairs of a family of which there are pictures alone.
+pub(super) fn picture_pairs(family: &Family, files: &Files, random: &mut Random) -> Pairs {
+    let mut maker = Maker { family, files, random, made: Pairs::default() };
+    maker.text_to_image();
+    maker.made
+}
+
 struct Maker<'a> {
     family: &'a Family,
     files: &'a Files<'a>,
@@ -85,7 +92,7 @@ impl Maker<'_> {
 
     fn text_to_image(&mut self) {
         let openings = self.family.videos.iter().map(|video| video.scenes[0].opening().map(Video::of));
-        let styles = [Aspect::Objects, Aspect::Spatial].map(Style::Partial);
+        let styles = [Style::Summary, Style::Partial(Aspect::Objects), Style::Partial(Aspect::Spatial)];
         for (group, video, _, caption) in self.told_apart(&openings.collect::<Vec<_>>(), &styles) {
             let positive = self.still((video, 0));
             self.push("t2i", Some(group), Input::text(caption.text), positive, vec![]);

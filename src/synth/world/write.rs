@@ -15,7 +15,7 @@ use crate::video::VideoEncoding;
 use super::caption::Style;
 use super::director::{ChangeKind, any_scene, pick};
 use super::folder;
-use super::pairs::{Files, Pairs, pairs};
+use super::pairs::{Files, Pairs, pairs, picture_pairs};
 use super::video::{Family, Video};
 
 /// What [`write_world`] makes.
@@ -25,6 +25,8 @@ pub struct WorldSettings {
     pub seed: u64,
     /// How many videos; a few more where the last family has them.
     pub videos: usize,
+    /// How many scenes beyond those of the videos there are a picture and words of; a few more where the last family has them.
+    pub pictures: usize,
     /// How videos are stored.
     pub encoding: VideoEncoding,
 }
@@ -44,6 +46,8 @@ pub struct WorldSummary {
 
 /// Seeds of families are apart from those of anything else.
 const FAMILIES: u64 = 0x776F_726C_6400;
+/// Families of which there are pictures alone are apart from the others.
+const PICTURES: u64 = 0x7069_6374_7572_6573;
 /// Families of which pictures are drawn before anybody is asked again.
 const BLOCK: usize = 16;
 
@@ -54,7 +58,8 @@ const BLOCK: usize = 16;
 /// - `pairs_<task>.jsonl`: pairs for [`Trainer`](crate::train::Trainer), of the seven kinds,
 /// - `run.json`: what was asked for.
 ///
-/// Files that are there are not made again, so that a run that was stopped goes on. `progress` is told how many more videos are there.
+/// Files that are there are not made again, so that a run that was stopped goes on. `progress` is told how many more videos and scenes of pictures are
+/// there.
 ///
 /// # Errors
 /// [`SynthError`]; finished files are kept.
@@ -64,26 +69,35 @@ pub fn write_world(
     cancel: &CancelToken,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<WorldSummary, SynthError> {
-    let WorldSettings { seed, videos, encoding } = settings;
+    let WorldSettings { seed, videos, pictures, encoding } = settings;
     folder::require_some(videos)?;
+    let encoded = format!("{encoding:?}");
     let description =
-        json!({"kind": "world", "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
+        json!({"kind": "world", "seed": seed, "videos": videos, "pictures": pictures, "encoding": encoded});
     let output = OutputFolder::open(root, &description)?;
     let root = output.root();
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
     }
-    let families = families(seed, videos);
-    let mut made: Vec<Pairs> = Vec::with_capacity(families.len());
-    for (block, families) in families.chunks(BLOCK).enumerate() {
+    let of_pictures = families(seed ^ PICTURES, pictures, single);
+    let families = families(seed, videos, family);
+    let mut made: Vec<Pairs> = Vec::with_capacity(families.len() + of_pictures.len());
+    let all: Vec<&Family> = families.iter().chain(&of_pictures).collect();
+    for (block, members) in all.chunks(BLOCK).enumerate() {
         if cancel.is_cancelled() {
             return Err(SynthError::Cancelled);
         }
-        let drawn = families.par_iter().enumerate().map(|(place, family)| {
+        let drawn = members.par_iter().enumerate().map(|(place, family)| {
             let number = block * BLOCK + place;
             let files = Files { root, family: number, extension: encoding.extension() };
-            let made = pairs(family, &files, &mut Random::derived(seed, &[FAMILIES, number as u64, 1]));
-            draw(family, &files, &made, encoding)?;
+            let random = &mut Random::derived(seed, &[FAMILIES, number as u64, 1]);
+            let made = if number < families.len() {
+                draw_videos(family, &files, encoding)?;
+                pairs(family, &files, random)
+            } else {
+                picture_pairs(family, &files, random)
+            };
+            draw_pictures(family, &files, &made)?;
             progress(family.videos.len());
             Ok(made)
         });
@@ -101,7 +115,7 @@ pub fn write_world(
     })
 }
 
-fn families(seed: u64, videos: usize) -> Vec<Family> {
+fn families(seed: u64, videos: usize, family: fn(&mut Random) -> Family) -> Vec<Family> {
     let mut families = Vec::new();
     let mut count = 0;
     while count < videos {
@@ -112,13 +126,18 @@ fn families(seed: u64, videos: usize) -> Vec<Family> {
     families
 }
 
-/// A video of one scene, in one of six cases of several, and two others close to it.
+/// A video of one scene, in one of three cases of several, and two others close to it.
 fn family(random: &mut Random) -> Family {
-    if random.below(6) == 0 {
+    if random.below(3) == 0 {
         let scenes = (0..2 + random.below(4)).map(|_| any_scene(random)).collect();
         let kind = pick(random, &ChangeKind::ALL);
         return Family::of(Video { scenes }, &[kind], random).reordered(random);
     }
+    single(random)
+}
+
+/// A video of one scene, and two others close to it.
+fn single(random: &mut Random) -> Family {
     let kinds = random.permutation(ChangeKind::ALL.len());
     let kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();
     let mut family = Family::of(Video::of(any_scene(random)), &kinds, random);
@@ -127,10 +146,14 @@ fn family(random: &mut Random) -> Family {
     family
 }
 
-fn draw(family: &Family, files: &Files, made: &Pairs, encoding: VideoEncoding) -> Result<(), SynthError> {
+fn draw_videos(family: &Family, files: &Files, encoding: VideoEncoding) -> Result<(), SynthError> {
     for (number, video) in family.videos.iter().enumerate() {
         folder::write_video(&files.video(number), video, 0..video.frames(), encoding)?;
     }
+    Ok(())
+}
+
+fn draw_pictures(family: &Family, files: &Files, made: &Pairs) -> Result<(), SynthError> {
     for &(number, frame) in &made.stills {
         if let Some(picture) = family.videos[number].draw(frame) {
             folder::write_image(&files.still((number, frame)), &picture)?;

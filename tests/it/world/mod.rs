@@ -5,6 +5,8 @@ mod reader;
 use std::fs;
 use std::path::Path;
 
+#[cfg(feature = "nano")]
+use gve::hub::{HubOptions, NANO, resolve};
 use gve::synth::SynthError;
 use gve::synth::world::{
     ChangeKind, MiniSettings, Scene, Style, WorldSettings, describe, director, draw, write_mini, write_world,
@@ -12,6 +14,8 @@ use gve::synth::world::{
 use gve::train::PairIndex;
 use gve::video::{VideoEncoding, VideoReader};
 use gve::{CancelToken, Random};
+#[cfg(feature = "nano")]
+use gve::{Embedder, Input};
 
 fn scenes(count: u64) -> impl Iterator<Item = Scene> {
     (0..count).map(|seed| director::any_scene(&mut Random::new(seed)))
@@ -66,7 +70,7 @@ fn the_reader_and_the_claims_notice_what_is_not_so() {
 fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
     let parent = tempfile::tempdir().unwrap();
     let [first, second] = ["a", "b"].map(|name| parent.path().join(name));
-    let settings = WorldSettings { seed: 5, videos: 9, encoding: VideoEncoding::Ffv1 };
+    let settings = WorldSettings { seed: 5, videos: 9, pictures: 6, encoding: VideoEncoding::Ffv1 };
     let make = |root: &Path| write_world(root, settings, &CancelToken::new(), &|_| {});
     let summary = make(&first).unwrap();
     assert!(summary.videos >= 9 && summary.captions > 40);
@@ -128,7 +132,7 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
 fn videos_show_what_is_drawn() {
     let parent = tempfile::tempdir().unwrap();
     let root = parent.path().join("world");
-    let settings = WorldSettings { seed: 11, videos: 3, encoding: VideoEncoding::Ffv1 };
+    let settings = WorldSettings { seed: 11, videos: 3, pictures: 0, encoding: VideoEncoding::Ffv1 };
     write_world(&root, settings, &CancelToken::new(), &|_| {}).unwrap();
     let path = fs::read_dir(root.join("videos")).unwrap().next().unwrap().unwrap().path();
     let mut reader = VideoReader::open(&path).unwrap();
@@ -170,4 +174,31 @@ fn the_benchmark_tells_near_misses_apart_by_truth() {
         );
         assert!(set.queries > 0 && set.chance > 0.0, "{set:?}");
     }
+}
+
+/// The built-in model on scenes that no training world holds: it finds which of 24 videos a summary is of.
+#[cfg(feature = "nano")]
+#[test]
+fn nano_finds_what_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = HubOptions { nano_dir: Some(folder.path().to_owned()), ..HubOptions::default() };
+    let model = resolve(NANO, &options, &mut |_| ()).unwrap();
+    let embedder = Embedder::load(model.directory).unwrap();
+    let scenes: Vec<Scene> = scenes(24).collect();
+    let clips = scenes.iter().map(|scene| {
+        let frames = (0..8).map(|frame| draw(scene, frame * (scene.frames - 1) / 7)).collect();
+        Input::frames(frames, 8.0 / scene.frames as f64 * 8.0)
+    });
+    let texts = scenes
+        .iter()
+        .map(|scene| Input::text(describe(scene, Style::Summary, &mut Random::new(1)).unwrap().text));
+    let inputs: Vec<Input> = clips.chain(texts).collect();
+    let embeddings: Vec<_> = embedder.embed(&inputs).into_iter().map(Result::unwrap).collect();
+    let (clips, texts) = embeddings.split_at(24);
+    let found = |number: &usize| {
+        let cosine = |clip: &gve::Embedding| texts[*number].cosine(clip).unwrap();
+        clips.iter().all(|clip| cosine(clip) <= cosine(&clips[*number]))
+    };
+    let found = (0..24).filter(found).count();
+    assert!(found >= 18, "{found} of 24");
 }

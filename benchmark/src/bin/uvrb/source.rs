@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gve::Sampling;
 use gve::embedder::{PIXELS_PER_TOKEN, TOKENS_PER_FRAME};
@@ -115,15 +115,12 @@ impl SourceOptions {
     }
 
     fn model(&self) -> Result<Box<dyn Encoder>> {
-        let Some(given) = &self.model.model else {
-            bail!("nothing to score: give --model, --precomputed, --server or --baseline");
-        };
         let (sampling, pixels) = (self.sampling.sampling()?, self.pixels.pixels()?);
         let resolved = self.model.resolve()?;
         // A local directory has no commit: what is in it tells it from others of its name.
         let (name, revision) = match resolved.revision {
             Some(revision) => (resolved.id, revision),
-            None => (name_of(Path::new(given)), checkpoint_revision(&resolved.directory)?),
+            None => (name_of(&resolved.directory), checkpoint_revision(&resolved.directory)?),
         };
         let name = self.name.clone().unwrap_or(name);
         let embedder = self.model.load(resolved.directory, sampling, pixels)?;

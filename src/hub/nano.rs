@@ -1,0 +1,55 @@
+//! The model that comes with the crate: small enough to be part of the program, so that everything works without a download.
+
+use std::fs;
+use std::path::Path;
+
+use super::{HubError, HubOptions, ResolvedModel};
+
+/// The name of the built-in model, for [`resolve`](super::resolve). It knows its procedural world only
+/// ([`synth::world`](crate::synth::world)): for footage there are models such as `Alibaba-NLP/GVE-3B`.
+pub const NANO: &str = "nano";
+
+/// Grows with every change of the weights, so that embeddings of two of them are never taken for those of one.
+const REVISION: &str = "1";
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => { [$(($name, include_bytes!(concat!("../../assets/nano/", $name)))),*] };
+}
+
+const FILES: [(&str, &[u8]); 7] = files![
+    "README.md",
+    "chat_template.json",
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
+/// Unpacks the model where that has not been done yet.
+pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
+    if let Some(revision) = options.revision.as_ref().filter(|revision| *revision != REVISION) {
+        return Err(HubError::OtherNano { revision: revision.clone(), built_in: REVISION });
+    }
+    let parent = match &options.nano_dir {
+        Some(parent) => parent.clone(),
+        None => std::env::home_dir().ok_or(HubError::NoHome)?.join(".cache/gve"),
+    };
+    let directory = parent.join(format!("{NANO}-{REVISION}"));
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        |source| HubError::Io { path, source }
+    };
+    fs::create_dir_all(&directory).map_err(io(&directory))?;
+    for (name, bytes) in FILES {
+        let path = directory.join(name);
+        if fs::read(&path).is_ok_and(|there| there == bytes) {
+            continue;
+        }
+        // Another process may be doing the same: each file appears whole, and it does not matter whose.
+        let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+        let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
+        written.map_err(io(&path))?;
+    }
+    Ok(ResolvedModel { directory, id: NANO.to_owned(), revision: Some(REVISION.to_owned()) })
+}
