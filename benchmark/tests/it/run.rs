@@ -298,8 +298,6 @@ fn mistakes_are_named() {
     fs::write(&prompts, "CRB-G = \"Find it.\"\nCRB_S = \"Find it.\"\n").unwrap();
     let message = run(&["--prompts", text(&prompts)]);
     assert!(message.contains("prompts.toml:2") && message.contains("CRB_S"), "{message}");
-    let nothing = refusal(&["run", text(&data), "--out", text(&out)]);
-    assert!(nothing.contains("--model"), "{nothing}");
 
     let instances = directory.join("jsonl/instances.jsonl");
     let lines = fs::read_to_string(&instances).unwrap();
