@@ -22,7 +22,8 @@ search() { # TITLE ARGUMENTS...
   printf '\n== search by %s\n' "$1"
   shift
   local results first
-  results=$(gve search --library "$demo/library" -k 3 "$@" 2>/dev/null)
+  # The line about nano has been seen; anything else on standard error is a fault to show.
+  results=$(gve search --library "$demo/library" -k 3 "$@" 2> >(grep -v "using the built-in model nano" >&2))
   echo "$results"
   first=$(sed -n '1s|.*/\(videos/[^ ]*\) .*|\1|p' <<< "$results")
   sed -n "s|.*\"summary\",\"text\":\"\(.*\)\",\"video\":\"$first\".*|     the first shows: \1|p" "$demo/world/captions.jsonl"

@@ -284,6 +284,23 @@ fn parts_are_marked() {
 }
 
 #[test]
+fn without_a_model_nano_is_scored_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    mini::make_one(&data, &MINI[2]);
+    let out = folder.path().join("out");
+    let mut command = command(&["run", text(&data), "--out", text(&out)]);
+    let output = command.env("XDG_CACHE_HOME", folder.path().join("cache")).output().unwrap();
+    assert_status(&output, 0);
+    assert!(
+        stderr(&output).contains("nano") && stderr(&output).contains("Alibaba-NLP/GVE-3B"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(out.join("nano").is_dir(), "the results are under the model's name");
+}
+
+#[test]
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
