@@ -31,7 +31,7 @@ search() { # TITLE ARGUMENTS...
 
 search 'text: "a gorilla rotates near a large microscope"' "a gorilla rotates near a large microscope"
 search 'text: "two trucks"' "two trucks"
-search 'text: "the camera zooms in, four purple rings"' "the camera zooms in, four purple rings"
+search 'text: "a parachute fades away near four purple rings"' "a parachute fades away near four purple rings"
 image=$(ls "$demo"/world/images/000006-0-* | head -n 1)
 search "picture: $(basename "$image"), a frame of 000006-0.mp4" --image "$image"
 printf '\nThe videos are in %s. The built-in model knows scenes like these only; --model Alibaba-NLP/GVE-3B is for real footage.\n' "$demo/world/videos"

@@ -8,8 +8,9 @@ pub(crate) fn tune_for_training() {
         // SAFETY: no other thread is there yet to read the environment.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
-    // A step allocates what the one before has freed. By default glibc hands it back in between, and the system clears it anew: a fifth of
-    // the time of a small model on large batches. So everything comes from the heap, however large, and the heap does not shrink.
+    // A step allocates what the one before has freed. By default glibc hands it back in between, and the system clears it anew. So everything
+    // comes from the heap, however large, and the heap does not shrink: a step of the built-in model's second stage took 2.4 s instead of the
+    // 3.0 s with thresholds of 32 MiB to map and 2 GiB to trim, one of clip and text to video 8.6 s instead of 15 s.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (setting, value) in [(libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, -1)] {
         // SAFETY: `mallopt` takes any value; a setting that it refuses stays as it is.
