@@ -36,6 +36,8 @@ pub struct TaskFacts {
     pub alignment: f64,
     /// Number of pairs.
     pub pairs: usize,
+    /// Factor on what the sampler would give it; 1 leaves that alone.
+    pub weight: f64,
 }
 
 impl Sampler {
@@ -46,7 +48,7 @@ impl Sampler {
 
     /// The probability of each task in `epoch`, from 0, of `epochs`.
     pub fn probabilities(&self, epoch: usize, epochs: usize, tasks: &[TaskFacts]) -> Vec<f64> {
-        let weights: Vec<f64> = match *self {
+        let shares: Vec<f64> = match *self {
             Self::Pyramid { sigma_start, sigma_end } => {
                 let sigma = sigma(sigma_start, sigma_end, epoch, epochs);
                 let largest = tasks.iter().map(|t| t.alignment).fold(f64::NEG_INFINITY, f64::max);
@@ -55,8 +57,9 @@ impl Sampler {
             Self::Uniform => vec![1.0; tasks.len()],
             Self::Proportional => tasks.iter().map(|t| t.pairs as f64).collect(),
         };
-        let total: f64 = weights.iter().sum();
-        weights.into_iter().map(|weight| weight / total).collect()
+        let weighted: Vec<f64> = shares.iter().zip(tasks).map(|(share, task)| share * task.weight).collect();
+        let total: f64 = weighted.iter().sum();
+        weighted.into_iter().map(|share| share / total).collect()
     }
 }
 
@@ -116,7 +119,7 @@ mod tests {
     use super::*;
 
     fn facts(tasks: &[(f64, usize)]) -> Vec<TaskFacts> {
-        tasks.iter().map(|&(alignment, pairs)| TaskFacts { alignment, pairs }).collect()
+        tasks.iter().map(|&(alignment, pairs)| TaskFacts { alignment, pairs, weight: 1.0 }).collect()
     }
 
     fn assert_close(got: &[f64], expected: &[f64]) {
@@ -153,6 +156,17 @@ mod tests {
         }
         let extreme = Sampler::Pyramid { sigma_start: 1e-6, sigma_end: 1.0 };
         assert_close(&extreme.probabilities(0, 2, &tasks), &[1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn weights_multiply_what_the_sampler_gives() {
+        let mut tasks = facts(&[(0.8, 100), (0.6, 300), (0.5, 600)]);
+        tasks[2].weight = 0.5;
+        assert_close(&Sampler::Proportional.probabilities(0, 3, &tasks), &[1.0 / 7.0, 3.0 / 7.0, 3.0 / 7.0]);
+        assert_close(&Sampler::Uniform.probabilities(0, 3, &tasks), &[0.4, 0.4, 0.2]);
+        // exp(0), exp(-2) and half of exp(-3) over their sum.
+        let pyramid = Sampler::default().probabilities(0, 3, &tasks);
+        assert_close(&pyramid, &[0.861_898_950_435_682, 0.116_645_338_578_552, 0.021_455_710_985_766]);
     }
 
     #[test]

@@ -315,11 +315,12 @@ fn a_full_disk_leaves_the_last_checkpoint_intact() {
 #[test]
 fn bad_input_is_one_clear_line() {
     let bench = Bench::new();
-    let cases: [(&str, &[(&str, &str)], &[&str]); 5] = [
+    let cases: [(&str, &[(&str, &str)], &[&str]); 6] = [
         ("typo", &[("optimizer.lr", "1.0")], &["typo.toml:", "unknown field `lr`"]),
         ("missing", &[("data.pairs", "[\"nowhere.jsonl\"]")], &["cannot open", "nowhere.jsonl"]),
         ("model", &[("model.path", "\"./no/such/model\"")], &["no/such/model"]),
         ("device", &[("model.device", "\"gpu\"")], &["`model.device`", "unknown device `gpu`"]),
+        ("weights", &[("curriculum.weights", "{ tv2v = 2.0 }")], &["curriculum.weights", "tv2v", "no pairs"]),
         ("init", &[("lora.init", "\"nowhere\"")], &["nowhere"]),
     ];
     for (name, more, says) in cases {

@@ -84,6 +84,7 @@ impl TrainConfig {
             ("loss", "temperature", !positive(self.loss.temperature), positive_number()),
             ("loss", "direction_weight", !(0.0..=1.0).contains(&self.loss.direction_weight), "must lie between 0 and 1".to_owned()),
             ("loss", "matryoshka_dims", self.loss.matryoshka_dims.contains(&0), "must not hold 0".to_owned()),
+            ("curriculum", "weights", !c.weights.iter().flatten().all(|(_, &w)| positive(w)), "must all be positive numbers".to_owned()),
             ("curriculum", "sigma_start", c.sigma_start.is_some_and(|s| !positive(s)), positive_number()),
             ("curriculum", "sigma_end", c.sigma_end.is_some_and(|s| !positive(s)), positive_number()),
             ("curriculum", "probe_pairs", c.probe_pairs == Some(0), at_least_1()),
@@ -246,6 +247,8 @@ mod tests {
                 "[curriculum]\nsampler = \"uniform\"\nsigma_end = 2.0\n",
                 "c.toml:8: `curriculum.sigma_end` has no effect",
             ),
+            ("[curriculum]\nweights = { t2i = 0.0 }\n", "c.toml:7: `curriculum.weights` must all be positive"),
+            ("[curriculum]\nweights = { t2x = 1.0 }\n", "c.toml:7: "),
             ("[negatives]\npool = 10\n", "c.toml:7: `negatives.pool` has no effect"),
             ("[evaluation]\nevery_steps = 1\n", "c.toml:6: `evaluation` has neither `pairs` nor `uvrb`"),
             (

@@ -5,10 +5,12 @@
 
 mod file;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::pairs::Task;
 use super::schedule::Decay;
 
 /// A training run.
@@ -205,6 +207,8 @@ section!(
     CurriculumSection {
         /// How batches are spread over tasks.
         sampler: SamplerKind = SamplerKind::Pyramid,
+        /// Factors on the sampler's probability of a task, such as `{ t2i = 0.5 }`; 1 for a task that is not named.
+        weights: Option<BTreeMap<Task, f64>> = None,
         /// Pyramid: sigma of the first epoch; 0.1 if not given.
         sigma_start: Option<f64> = None,
         /// Pyramid: sigma of the last epoch; 1.0 if not given.

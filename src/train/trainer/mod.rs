@@ -165,10 +165,12 @@ impl Trainer {
                 negatives.push(mine(prober, &self.index, task, pool, count, cancel)?);
             }
         }
+        let weights = self.config.curriculum.weights.as_ref();
         let facts: Vec<TaskFacts> = (0..tasks.len())
             .map(|i| TaskFacts {
                 alignment: alignments.get(i).copied().unwrap_or(0.0),
                 pairs: tasks[i].len(),
+                weight: weights.and_then(|weights| weights.get(&tasks[i].task())).copied().unwrap_or(1.0),
             })
             .collect();
         let probabilities = sampler.probabilities(epoch, self.config.epochs, &facts);

@@ -9,7 +9,7 @@ use super::super::config::TrainConfig;
 use super::super::learner::reading;
 use super::super::log::RunLog;
 use super::super::optimizer::AdamW;
-use super::super::pairs::{Cursor, PairIndex};
+use super::super::pairs::{Cursor, PairIndex, Task};
 use super::super::{TrainError, TrainableModel};
 use super::{Start, Trainer};
 
@@ -33,6 +33,12 @@ impl Trainer {
                 "the only pair of task {task} has nothing to be told from: add more, or leave it out"
             );
             return Err(TrainError::Config { place: index.place(lonely, 0), reason });
+        }
+        let has_pairs = |task: &Task| index.tasks().iter().any(|with| with.task() == *task);
+        let weights = config.curriculum.weights.iter().flatten();
+        if let Some((task, _)) = weights.into_iter().find(|(task, _)| !has_pairs(task)) {
+            let reason = format!("weighs {task}, which has no pairs: remove it, or add its file to `data.pairs`");
+            return Err(TrainError::Config { place: "curriculum.weights".to_owned(), reason });
         }
         let held_out = config.evaluation.as_ref().map(|evaluation| &evaluation.pairs);
         let held_out = held_out.filter(|pairs| !pairs.is_empty());
