@@ -35,6 +35,7 @@
 //! | [`hub`] | a model id | a model directory |
 //! | [`train`] | pairs of inputs | an adapter, or new weights |
 //! | [`synth`] | videos, or a seed | pairs to train on |
+//! | [`http`] | a failed request | the wait before the next, and what the server said |
 //!
 //! # Features
 //!
@@ -50,6 +51,7 @@
 
 pub mod device;
 pub mod embedder;
+pub mod http;
 pub mod hub;
 pub mod indexer;
 pub mod model;

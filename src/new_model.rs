@@ -110,7 +110,7 @@ fn preprocessor_config(pixels: PixelBounds) -> Value {
 
 fn tokenizer_config() -> Value {
     json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        "tokenizer_class": "Qwen2Tokenizer",
         "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
         "clean_up_tokenization_spaces": false,
     })

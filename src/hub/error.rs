@@ -81,9 +81,9 @@ pub enum HubError {
         "the built-in model is nano {built_in}, not nano {revision}: make the embeddings again, or use the version of gve they were made with"
     )]
     OtherNano {
-        /// The number asked for.
+        /// The revision asked for.
         revision: String,
-        /// The number of the one that is there.
+        /// The revision of the one that is there.
         built_in: &'static str,
     },
     /// The repository is not a model this crate can load.

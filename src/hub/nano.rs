@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::{HubError, HubOptions, ResolvedModel};
+use crate::model::hash::{FNV_OFFSET, fnv};
 
 /// The name of the built-in model, for [`resolve`](super::resolve). It knows its procedural world only
 /// ([`synth::world`](crate::synth::world)): for footage there are models such as `Alibaba-NLP/GVE-3B`.
 pub const NANO: &str = "nano";
-
-/// Grows with every change of the weights, so that embeddings of two of them are never taken for those of one.
-const REVISION: &str = "1";
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => { [$(($name, include_bytes!(concat!("../../assets/nano/", $name)))),*] };
@@ -26,16 +25,22 @@ const FILES: [(&str, &[u8]); 7] = files![
     "tokenizer_config.json",
 ];
 
+/// The hash of the files that shape embeddings, so that those of two built-in models are never taken for those of one.
+static REVISION: LazyLock<String> = LazyLock::new(|| {
+    let files = FILES.iter().filter(|(name, _)| *name != "README.md");
+    format!("{:016x}", files.fold(FNV_OFFSET, |hash, (_, bytes)| fnv(hash, bytes)))
+});
+
 /// Unpacks the model where that has not been done yet.
 pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
-    if let Some(revision) = options.revision.as_ref().filter(|revision| *revision != REVISION) {
-        return Err(HubError::OtherNano { revision: revision.clone(), built_in: REVISION });
+    if let Some(revision) = options.revision.as_ref().filter(|revision| **revision != *REVISION) {
+        return Err(HubError::OtherNano { revision: revision.clone(), built_in: REVISION.as_str() });
     }
     let parent = match &options.nano_dir {
         Some(parent) => parent.clone(),
         None => std::env::home_dir().ok_or(HubError::NoHome)?.join(".cache/gve"),
     };
-    let directory = parent.join(format!("{NANO}-{REVISION}"));
+    let directory = parent.join(format!("{NANO}-{}", *REVISION));
     let io = |path: &Path| {
         let path = path.to_owned();
         |source| HubError::Io { path, source }
@@ -51,5 +56,5 @@ pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
         let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
         written.map_err(io(&path))?;
     }
-    Ok(ResolvedModel { directory, id: NANO.to_owned(), revision: Some(REVISION.to_owned()) })
+    Ok(ResolvedModel { directory, id: NANO.to_owned(), revision: Some(REVISION.clone()) })
 }

@@ -25,7 +25,7 @@ pub use content::{ContentError, ContentHasher, ContentKey};
 pub use model::{ModelEncoder, OnWarning};
 pub use precomputed::PrecomputedEncoder;
 pub use prompt::{PromptStyle, UnknownPromptStyle};
-pub use server::{RetryOptions, ServerEncoder, ServerOptions, VideoTransport};
+pub use server::{ServerEncoder, ServerOptions, VideoTransport};
 
 /// What a result is labelled with.
 #[derive(Debug, Clone, PartialEq)]

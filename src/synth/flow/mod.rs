@@ -41,7 +41,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use captioner::{Captioner, CaptionerSettings, RetrySettings};
+pub use captioner::{Captioner, CaptionerSettings};
 pub use prompts::{BUILT_IN_PROMPTS, Prompts};
 pub use report::{Filter, Judgement, Stage, StageReport};
 pub use settings::FlowSettings;

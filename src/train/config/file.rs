@@ -247,7 +247,10 @@ mod tests {
                 "[curriculum]\nsampler = \"uniform\"\nsigma_end = 2.0\n",
                 "c.toml:8: `curriculum.sigma_end` has no effect",
             ),
-            ("[curriculum]\nweights = { t2i = 0.0 }\n", "c.toml:7: `curriculum.weights` must all be positive"),
+            (
+                "[curriculum]\nweights = { t2i = 0.0 }\n",
+                "c.toml:7: `curriculum.weights` must all be positive",
+            ),
             ("[curriculum]\nweights = { t2x = 1.0 }\n", "c.toml:7: "),
             ("[negatives]\npool = 10\n", "c.toml:7: `negatives.pool` has no effect"),
             ("[evaluation]\nevery_steps = 1\n", "c.toml:6: `evaluation` has neither `pairs` nor `uvrb`"),

@@ -37,7 +37,8 @@ impl Trainer {
         let has_pairs = |task: &Task| index.tasks().iter().any(|with| with.task() == *task);
         let weights = config.curriculum.weights.iter().flatten();
         if let Some((task, _)) = weights.into_iter().find(|(task, _)| !has_pairs(task)) {
-            let reason = format!("weighs {task}, which has no pairs: remove it, or add its file to `data.pairs`");
+            let reason =
+                format!("weighs {task}, which has no pairs: remove it, or add its file to `data.pairs`");
             return Err(TrainError::Config { place: "curriculum.weights".to_owned(), reason });
         }
         let held_out = config.evaluation.as_ref().map(|evaluation| &evaluation.pairs);

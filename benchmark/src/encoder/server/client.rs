@@ -1,14 +1,13 @@
 //! One request, as often as it takes.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::time::Duration;
 
+use gve::http::{RetrySettings, Verdict, error_message, retry_after};
 use ureq::http::Uri;
 use ureq::{Agent, Body};
 
-use super::retry::{RetryOptions, Verdict, retry_after, verdict};
-use super::{ServerOptions, reply};
+use super::ServerOptions;
 use crate::Error;
 use crate::encoder::EncodeError;
 use crate::encoder::parallel::Stop;
@@ -22,7 +21,7 @@ pub(super) struct Client {
     agent: Agent,
     url: String,
     authorization: Option<String>,
-    retry: RetryOptions,
+    retry: RetrySettings,
 }
 
 /// Why a try gave no answer.
@@ -66,7 +65,7 @@ impl Client {
             let (reason, fatal) = match self.try_once(body) {
                 Ok(text) => return Ok(Ok(text)),
                 Err(Failure::Transient { retry_after, .. }) if retry < self.retry.retries => {
-                    if stop.wait(self.retry.delay(retry, retry_after, jitter())) {
+                    if stop.wait(self.retry.delay(retry, retry_after)) {
                         return Err("the job was ended".into());
                     }
                     retry += 1;
@@ -93,11 +92,11 @@ impl Client {
             response.headers().get("retry-after").and_then(|value| retry_after(value.to_str().ok()?));
         let text = read(response.body_mut());
         let said = || {
-            let said = text.as_deref().map(reply::error_message).unwrap_or_default();
+            let said = text.as_deref().map(error_message).unwrap_or_default();
             let pause = if said.is_empty() { "" } else { ": " };
             format!("HTTP {status}{pause}{said}")
         };
-        match verdict(status.as_u16()) {
+        match Verdict::of(status.as_u16()) {
             Verdict::Accepted => text.map_err(transport_failure),
             Verdict::Refused => Err(Failure::Final { reason: said(), fatal: false }),
             Verdict::Hopeless => Err(Failure::Final { reason: said() + hint(status.as_u16()), fatal: true }),
@@ -114,6 +113,7 @@ fn read(body: &mut Body) -> Result<String, ureq::Error> {
 fn hint(status: u16) -> &'static str {
     match status {
         401 | 403 => "; check the API key",
+        402 => "; the account has nothing left to spend",
         404 => "; check the base URL and the name of the model",
         _ => "; use the address it leads to as base URL",
     }
@@ -135,9 +135,4 @@ fn transport_failure(error: ureq::Error) -> Failure {
         // What is left is about addresses and certificates.
         _ => Failure::Final { reason, fatal: true },
     }
-}
-
-/// A number in [0, 1) that differs between threads, calls and processes.
-fn jitter() -> f64 {
-    f64::from((RandomState::new().build_hasher().finish() >> 32) as u32) / (1_u64 << 32) as f64
 }

@@ -3,20 +3,19 @@
 mod client;
 mod message;
 mod reply;
-mod retry;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use gve::Sampling;
+use gve::http::RetrySettings;
 use serde_json::{Map, Value, json};
 
 use super::parallel::{Stop, encode_each};
 use super::{Emit, EncodeError, Encoder, EncoderInfo, Item, Request};
 use crate::Error;
 use client::Client;
-pub use retry::RetryOptions;
 
 /// How to reach a server, and what to send it.
 #[derive(Debug, Clone)]
@@ -32,7 +31,7 @@ pub struct ServerOptions {
     /// Longest time for one try, from connecting to the last byte of the answer.
     pub timeout: Duration,
     /// What to do when a try fails.
-    pub retry: RetryOptions,
+    pub retry: RetrySettings,
     /// How video files are sent.
     pub video: VideoTransport,
     /// Pictures larger than this area are reduced before they are sent; `None`: image files are sent as they are.
@@ -62,7 +61,7 @@ impl ServerOptions {
             api_key: None,
             concurrency: 8,
             timeout: Duration::from_secs(120),
-            retry: RetryOptions::default(),
+            retry: RetrySettings::default(),
             video: VideoTransport::File,
             max_pixels: None,
             max_file_bytes: 256 << 20,
@@ -134,7 +133,7 @@ impl Encoder for ServerEncoder {
     ///
     /// # Errors
     /// [`Error::Encoder`] where the server cannot be reached, is not what the base URL promised, does not accept
-    /// the key or has no room for us, after the tries that [`RetryOptions`] grants; what `emit` fails with.
+    /// the key or has no room for us, after the tries that [`RetrySettings`] grants; what `emit` fails with.
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
         let items = request.items;
         encode_each(items.len(), self.options.concurrency, |i, stop| self.encode_one(&items[i], stop), emit)

@@ -3,12 +3,8 @@
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::encoder::{EncodeError, check};
-
-/// Longest message of a server that is passed on, in characters.
-const MAX_MESSAGE: usize = 300;
 
 /// Servers add fields of their own.
 #[derive(Deserialize)]
@@ -34,19 +30,6 @@ pub(super) fn embedding(text: &str, dim: &OnceLock<usize>) -> Result<Vec<f32>, E
         return Err(fault(format!("it has dimension {}, those before have {expected}", embedding.len())));
     }
     Ok(embedding)
-}
-
-/// What a server says in an error: the message of OpenAI's or FastAPI's error body, else the body itself, as one
-/// line of bounded length.
-pub(super) fn error_message(body: &str) -> String {
-    let json: Value = serde_json::from_str(body).unwrap_or_default();
-    let places = ["/error/message", "/message", "/detail", "/error"];
-    let message = places.iter().find_map(|place| json.pointer(place)?.as_str()).unwrap_or(body);
-    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(MAX_MESSAGE) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
-    }
 }
 
 #[cfg(test)]
@@ -76,19 +59,5 @@ mod tests {
             let error = embedding(bad, &dim).unwrap_err().to_string();
             assert!(error.contains(named), "{bad}: {error}");
         }
-    }
-
-    #[test]
-    fn the_message_of_an_error_is_found() {
-        for (body, expected) in [
-            (r#"{"error": {"message": "too\nlong", "type": "BadRequest"}}"#, "too long"),
-            (r#"{"object": "error", "message": "no such model"}"#, "no such model"),
-            (r#"{"detail": "Not Found"}"#, "Not Found"),
-            ("<h1>Bad\n gateway</h1>", "<h1>Bad gateway</h1>"),
-            ("", ""),
-        ] {
-            assert_eq!(error_message(body), expected);
-        }
-        assert_eq!(error_message(&"ä".repeat(400)).chars().count(), MAX_MESSAGE + 3);
     }
 }

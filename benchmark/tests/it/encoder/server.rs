@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gve::Input;
+use gve::http::RetrySettings;
 use serde_json::json;
-use uvrb::encoder::{RetryOptions, ServerEncoder, ServerOptions};
+use uvrb::encoder::{ServerEncoder, ServerOptions};
 
 use super::stub::{Answer, DIM, Received, Stub};
 use super::{encode, try_encode};
@@ -17,7 +18,7 @@ fn options(base_url: &str) -> ServerOptions {
     ServerOptions {
         concurrency: 1,
         timeout: Duration::from_millis(700),
-        retry: RetryOptions {
+        retry: RetrySettings {
             retries: RETRIES as u32,
             first_delay: Duration::from_millis(1),
             max_delay: Duration::from_millis(5),

@@ -5,10 +5,8 @@ use std::time::Duration;
 use async_openai::error::OpenAIError;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
-use serde_json::Value;
 
-/// Longest message of a server that is passed on, in characters.
-const MAX_MESSAGE: usize = 300;
+use crate::http::{Verdict, error_message, retry_after};
 
 /// Why a try gave no answer, and what that means.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +64,7 @@ impl HttpFailure {
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(retry_after);
         // A status says enough even where its body does not arrive.
-        let message = message(&response.text().await.unwrap_or_default());
+        let message = error_message(&response.text().await.unwrap_or_default());
         Err(OpenAIError::Boxed(Box::new(Self { status, message, retry_after })))
     }
 
@@ -77,13 +75,9 @@ impl HttpFailure {
             300..=399 => "; use the address it leads to as base URL",
             _ => "",
         };
-        let (is_transient, is_fatal) = match self.status.as_u16() {
-            // No room for us, whatever the request.
-            429 | 503 => (true, true),
-            408 | 500..=599 => (true, false),
-            300..=399 | 401 | 402 | 403 | 404 => (false, true),
-            _ => (false, false),
-        };
+        let verdict = Verdict::of(self.status.as_u16());
+        let is_transient = matches!(verdict, Verdict::Fails | Verdict::Busy);
+        let is_fatal = matches!(verdict, Verdict::Hopeless | Verdict::Busy);
         Failure { reason: format!("{self}{hint}"), is_transient, is_fatal, retry_after: self.retry_after }
     }
 }
@@ -96,24 +90,6 @@ impl fmt::Display for HttpFailure {
 }
 
 impl Error for HttpFailure {}
-
-/// The wait in a `Retry-After` header, if it is given in seconds. A date is rare and leaves the wait to us.
-fn retry_after(header: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(header.trim().parse().ok()?).ok()
-}
-
-/// What a server says in the body of an error, as one line of bounded length.
-fn message(body: &str) -> String {
-    let json: Value = serde_json::from_str(body).unwrap_or_default();
-    let places = ["/error/message", "/message", "/detail", "/error"];
-    let message = places.iter().find_map(|place| json.pointer(place)?.as_str()).unwrap_or(body);
-    let mut line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(MAX_MESSAGE) {
-        line.truncate(end);
-        line.push_str("...");
-    }
-    line
-}
 
 /// An error with its causes.
 pub(super) fn one_line(error: &dyn Error) -> String {
@@ -144,27 +120,5 @@ mod tests {
                 assert_eq!(meaning(status), expected, "{status}");
             }
         }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_nothing() {
-        for (header, expected) in [("2", Some(2.0)), (" 0.5 ", Some(0.5)), ("-1", None), ("soon", None)] {
-            assert_eq!(retry_after(header).map(|wait| wait.as_secs_f64()), expected, "{header}");
-        }
-    }
-
-    #[test]
-    fn the_message_of_an_error_is_found() {
-        for (body, expected) in [
-            (r#"{"error": {"message": "too\nlong", "type": "BadRequest"}}"#, "too long"),
-            (r#"{"object": "error", "message": "no such model"}"#, "no such model"),
-            (r#"{"detail": "Not Found"}"#, "Not Found"),
-            (r#"{"error": "model not loaded"}"#, "model not loaded"),
-            ("<h1>Bad\n gateway</h1>", "<h1>Bad gateway</h1>"),
-            ("", ""),
-        ] {
-            assert_eq!(message(body), expected);
-        }
-        assert_eq!(message(&"ä".repeat(400)).chars().count(), MAX_MESSAGE + 3);
     }
 }

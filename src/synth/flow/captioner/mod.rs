@@ -1,7 +1,6 @@
 //! A multimodal model behind an OpenAI-compatible chat endpoint.
 
 mod failure;
-mod retry;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +14,10 @@ use reqwest::redirect::Policy;
 use serde::Deserialize;
 
 use crate::embedder::CancelToken;
+use crate::http::RetrySettings;
 use crate::synth::SynthError;
 
 use failure::{Failure, HttpFailure, one_line};
-pub use retry::RetrySettings;
 
 /// Longest time to make a connection. Shorter than that of a whole request, so that the two are told apart.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -136,7 +135,7 @@ impl Captioner {
                 Err(error) => Failure::of(error),
             };
             if failure.is_transient && retry < self.settings.retry.retries {
-                let delay = self.settings.retry.delay(retry, failure.retry_after, retry::jitter());
+                let delay = self.settings.retry.delay(retry, failure.retry_after);
                 wait(delay, cancel).await;
                 retry += 1;
                 continue;
