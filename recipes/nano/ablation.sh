@@ -12,10 +12,13 @@ mkdir -p "$out/ablation"
 for seed in 1 2 3; do
   for sampler in pyramid uniform; do
     run=$out/ablation/$sampler-$seed
-    config=recipes/nano/ablation-$sampler-$seed.toml   # relative paths in it are those of ablation.toml
-    sed -e "s/SAMPLER/$sampler/; s/SEED/$seed/" recipes/nano/ablation.toml > "$config"
-    [ -d "$run/final" ] || "$bin/gve" train "$config"
-    rm "$config"
+    config=$out/ablation/$sampler-$seed.toml   # relative paths in it are relative to its own directory
+    sed -e "s#\.\./\.\./$out#..#; s/SAMPLER/$sampler/; s/SEED/$seed/" recipes/nano/ablation.toml > "$config"
+    if [ ! -d "$run/final" ]; then
+      resume=()
+      if compgen -G "$run/checkpoints/step-*" > /dev/null; then resume=(--resume auto); fi
+      "$bin/gve" train "$config" "${resume[@]}"
+    fi
     "$bin/uvrb" run "$out/uvrb-mini" --model "$run/final" --name "ablation/$sampler-$seed" --out "$out/ablation/results"
   done
 done
