@@ -22,5 +22,5 @@ mod train_memory;
 mod train_model;
 #[cfg(feature = "video")]
 mod video;
-#[cfg(feature = "video")]
+#[cfg(all(feature = "cli", feature = "video"))]
 mod world;

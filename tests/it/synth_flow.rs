@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use gve::train::PairIndex;
 use serde_json::{Value, json};
@@ -370,6 +371,74 @@ fn a_captioner_that_talks_nonsense_is_given_up() {
     );
     assert!(message.contains("40 answers are kept") && message.lines().count() == 1, "{message}");
     assert_eq!(stub.requests().len(), 40, "each is asked again once");
+
+    // Mended, it goes on after what it said before; once that is deleted, with everything.
+    let mended = good();
+    let output = site.run(&mended.base_url, &many);
+    assert_status(&output, 2);
+    let unusable = site.report("enrichment").iter().filter(|v| v["dropped_by"] == "unusable_reply").count();
+    assert_eq!(unusable, 20, "{}", stderr(&output));
+    std::fs::remove_file(site.out().join("journal/replies.jsonl")).unwrap();
+    assert_status(&site.run(&mended.base_url, &many), 0);
+}
+
+#[test]
+fn what_a_captioner_will_not_say_costs_that_item_alone() {
+    let site = Site::new();
+    let says_nothing = |message: Value, finish_reason: &str| {
+        Answer::ok(json!({"choices": [{"message": message, "finish_reason": finish_reason}]}).to_string())
+    };
+    let stub = Stub::start(move |number, request| match number {
+        1 => Answer::status(403),
+        2 => Answer::ok(json!({"error": {"message": "overloaded", "code": 529}}).to_string()),
+        4 => says_nothing(json!({"content": null, "refusal": "I would rather not"}), "stop"),
+        5 => says_nothing(json!({"content": ""}), "length"),
+        6 | 7 => Answer::ok(json!({"error": {"message": "no room"}}).to_string()),
+        _ => says(&reply(request)),
+    });
+    let output = site.run(&stub.base_url, &["--concurrency", "1", "--retries", "1"]);
+    assert_status(&output, 2);
+    let requests = stub.requests();
+    assert!(requests[2].body == requests[3].body && requests[6].body == requests[7].body);
+    let report = site.report("enrichment");
+    let mut reasons: Vec<&str> = report.iter().filter_map(|verdict| verdict["reason"].as_str()).collect();
+    reasons.sort_unstable();
+    let expected = [
+        "HTTP 403 Forbidden: sent 403; check the key, or it objects to what is shown",
+        "it refused: I would rather not",
+        "its answer has no text (finish_reason: length)",
+        "its answer is an error: no room (2 tries)",
+    ];
+    assert_eq!(reasons, expected);
+
+    // Nothing of it was taken for an answer: it is asked again.
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(site.report("enrichment").len(), 6 * CLIPS);
+}
+
+#[test]
+fn the_captioner_is_asked_as_often_and_as_soon_as_it_may_be() {
+    let site = Site::new();
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let (counter, maximum, log) = (under_way.clone(), most.clone(), times.clone());
+    let stub = Stub::start(move |number, request| {
+        log.lock().unwrap().push((request.body.to_string(), Instant::now()));
+        maximum.fetch_max(1 + counter.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(300));
+        counter.fetch_sub(1, Ordering::SeqCst);
+        match number {
+            0 => Answer::Status(503, vec![("retry-after", "2".to_owned())], String::new()),
+            _ => says(&reply(request)),
+        }
+    });
+    assert_status(&site.run(&stub.base_url, &["--concurrency", "3"]), 0);
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    // Without the header it would have been half a second to a second.
+    let times = times.lock().unwrap();
+    let mut tries = times.iter().filter(|(body, _)| *body == times[0].0).map(|(_, time)| *time);
+    let (first, second) = (tries.next().unwrap(), tries.next().unwrap());
+    assert!(second - first >= Duration::from_secs(2), "{:?}", second - first);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::synth::SynthError;
 pub(super) struct Embeddings {
     library: Library,
     rows: HashMap<Key, usize>,
-    failures: HashMap<PathBuf, String>,
+    failures: HashMap<Key, String>,
 }
 
 /// A file, and the bits of the time range in it.
@@ -25,7 +25,7 @@ struct Group {
     path: PathBuf,
     fingerprint: FileFingerprint,
     kind: MediaKind,
-    ranges: Vec<Option<TimeRange>>,
+    parts: Vec<(Option<TimeRange>, Input)>,
 }
 
 impl Embeddings {
@@ -34,7 +34,7 @@ impl Embeddings {
     ///
     /// # Errors
     /// [`SynthError::Retrieval`]; [`SynthError::Cancelled`], with what is embedded safe on disk. A clip that
-    /// cannot be embedded is missing afterwards.
+    /// cannot be embedded is missing afterwards, and tried again by the next run.
     pub(super) fn make(
         embedder: &Embedder,
         directory: &Path,
@@ -44,19 +44,21 @@ impl Embeddings {
         mut on_progress: impl FnMut(Progress),
     ) -> Result<Self, SynthError> {
         let mut writer = LibraryWriter::create_or_open(directory, manifest.clone())?;
-        let (mut groups, mut inputs) = (Vec::new(), Vec::new());
-        for (group, group_inputs) in groups_of(clips)? {
-            if !writer.is_current(&group.path, group.fingerprint) {
-                groups.push(group);
-                inputs.extend(group_inputs);
-            }
+        let there = rows_of(&Library::open(directory)?);
+        let mut groups = groups_of(clips)?;
+        for group in &mut groups {
+            let is_current = writer.is_current(&group.path, group.fingerprint);
+            group.parts.retain(|(range, _)| !is_current || !there.contains_key(&key(&group.path, *range)));
         }
+        groups.retain(|group| !group.parts.is_empty());
         let total = groups.len();
         let mut failures = HashMap::new();
+        let inputs: Vec<Input> =
+            groups.iter().flat_map(|group| &group.parts).map(|(_, input)| input.clone()).collect();
         let mut embeddings = embedder.embed_iter(inputs);
         for (done, group) in (1..).zip(groups) {
             let mut rows = Vec::new();
-            for time_range in group.ranges {
+            for (time_range, _) in group.parts {
                 match embeddings.next() {
                     Some(Ok(embedding)) => rows.push(LibraryRow {
                         entry: LibraryEntry {
@@ -67,7 +69,9 @@ impl Embeddings {
                         },
                         embedding: embedding.into_vec(),
                     }),
-                    Some(Err(error)) => drop(failures.insert(group.path.clone(), error.to_string())),
+                    Some(Err(error)) => {
+                        drop(failures.insert(key(&group.path, time_range), error.to_string()))
+                    }
                     None => {}
                 }
             }
@@ -80,9 +84,7 @@ impl Embeddings {
         }
         writer.finish()?;
         let library = Library::open(directory)?;
-        let rows = library.entries().iter().enumerate();
-        let rows = rows.map(|(row, entry)| (key(&entry.path, entry.time_range), row)).collect();
-        Ok(Self { library, rows, failures })
+        Ok(Self { rows: rows_of(&library), library, failures })
     }
 
     /// The embedding of a clip, or why there is none.
@@ -96,34 +98,40 @@ impl Embeddings {
     }
 
     fn find(&self, path: &Path, range: Option<TimeRange>) -> Result<&[f32], String> {
-        let row = self.rows.get(&key(path, range));
+        let key = key(path, range);
+        let row = self.rows.get(&key);
         let row = row.and_then(|row| self.library.embeddings().index_axis_move(Axis(0), *row).to_slice());
-        row.ok_or_else(|| match self.failures.get(path) {
+        row.ok_or_else(|| match self.failures.get(&key) {
             Some(reason) => reason.clone(),
-            None => format!("{} could not be embedded in an earlier run", path.display()),
+            None => format!("{} was not embedded", path.display()),
         })
     }
 }
 
-/// Files in order, each video before the frames of its clips, with the inputs of each.
-fn groups_of(clips: &[&Clip]) -> Result<Vec<(Group, Vec<Input>)>, SynthError> {
+/// Where in the library the embedding of a file's range is.
+fn rows_of(library: &Library) -> HashMap<Key, usize> {
+    let rows = library.entries().iter().enumerate();
+    rows.map(|(row, entry)| (key(&entry.path, entry.time_range), row)).collect()
+}
+
+/// Files in order, each video before the frames of its clips.
+fn groups_of(clips: &[&Clip]) -> Result<Vec<Group>, SynthError> {
     let mut groups = Vec::new();
     for clips in clips.chunk_by(|a, b| a.place.0 == b.place.0) {
         let Some(first) = clips.first() else { continue };
-        let ranges = clips.iter().map(|clip| time_range(clip)).collect();
-        let video = Group::new(&first.path, MediaKind::Video, ranges)?;
-        groups.push((video, clips.iter().map(|clip| clip.input()).collect()));
+        let parts = clips.iter().map(|clip| (time_range(clip), clip.input())).collect();
+        groups.push(Group::new(&first.path, MediaKind::Video, parts)?);
         for clip in clips {
-            let frame = Group::new(&clip.frame, MediaKind::Image, vec![None])?;
-            groups.push((frame, vec![Input::image(&clip.frame)]));
+            let frame = vec![(None, Input::image(&clip.frame))];
+            groups.push(Group::new(&clip.frame, MediaKind::Image, frame)?);
         }
     }
     Ok(groups)
 }
 
 impl Group {
-    fn new(path: &Path, kind: MediaKind, ranges: Vec<Option<TimeRange>>) -> Result<Self, SynthError> {
-        Ok(Self { path: path.to_owned(), fingerprint: FileFingerprint::of_file(path)?, kind, ranges })
+    fn new(path: &Path, kind: MediaKind, parts: Vec<(Option<TimeRange>, Input)>) -> Result<Self, SynthError> {
+        Ok(Self { path: path.to_owned(), fingerprint: FileFingerprint::of_file(path)?, kind, parts })
     }
 }
 

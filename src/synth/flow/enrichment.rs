@@ -139,7 +139,7 @@ impl Unanswered {
     pub(super) fn judgement(self, item: String, what: &'static str) -> Judgement {
         let judgement = Judgement { style: Some(what), ..Judgement::of(item) };
         match self {
-            Self::NoAnswer(reason) => judgement.dropped(Filter::Unanswered, reason),
+            Self::NotAsked(reason) | Self::NoAnswer(reason) => judgement.dropped(Filter::Unanswered, reason),
             Self::Unusable(reason) => judgement.dropped(Filter::UnusableReply, reason),
         }
     }

@@ -22,7 +22,7 @@ use crate::model::hash::{FNV_OFFSET, fnv};
 use crate::synth::SynthError;
 use crate::video::VideoOptions;
 
-/// After so many questions in a row that came to nothing, the captioner is taken to be of no use.
+/// After so many questions in a row that the captioner was asked in vain, it is taken to be of no use.
 const MAX_FAILURES_IN_A_ROW: usize = 20;
 
 /// A question about some pictures.
@@ -37,10 +37,19 @@ pub(super) struct Question {
 /// Why a question has no reply.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Unanswered {
-    /// Nothing came back, or nothing could be sent.
+    /// Its pictures cannot be had, so it was not asked.
+    NotAsked(String),
+    /// Nothing came back.
     NoAnswer(String),
     /// What came back is not what was asked for, nor was it when asked again.
     Unusable(String),
+}
+
+/// What became of a question.
+struct Outcome<R> {
+    reply: Result<R, Unanswered>,
+    /// Whether the captioner said something in this run; otherwise it stood in the journal, or nothing was asked.
+    is_new: bool,
 }
 
 /// Asks questions, many at a time, and keeps what was answered: a question that was answered once, well or not, is
@@ -83,10 +92,12 @@ impl Interview<'_> {
                 done += 1;
                 on_progress(Progress { done, total: questions.len() });
                 let fatal = match answer {
-                    Ok(answer) => {
-                        in_a_row = if answer.is_ok() { 0 } else { in_a_row + 1 };
-                        let hopeless = self.hopeless(in_a_row, &answer);
-                        answers[i] = Some(answer);
+                    Ok(Outcome { reply, is_new }) => {
+                        if is_new {
+                            in_a_row = if reply.is_ok() { 0 } else { in_a_row + 1 };
+                        }
+                        let hopeless = self.hopeless(in_a_row, &reply);
+                        answers[i] = Some(reply);
                         hopeless
                     }
                     Err(error) => Some(error),
@@ -103,21 +114,23 @@ impl Interview<'_> {
     }
 
     /// Asks a question and, where the answer does not fit, once again with what is wrong with it.
-    async fn ask<R: Reply>(&self, question: &Question) -> Result<Result<R, Unanswered>, SynthError> {
+    async fn ask<R: Reply>(&self, question: &Question) -> Result<Outcome<R>, SynthError> {
         let schema = schema::<R>();
         let mut turns = vec![self.prompts.system.render([&schema.to_string()]), question.prompt.clone()];
         let mut request = Request { question, name: R::NAME, schema, pictures: Vec::new() };
-        let first = match self.reply(&mut request, &turns).await? {
+        let Outcome { reply: first, is_new } = self.reply(&mut request, &turns).await?;
+        let first = match first {
             Ok(text) => text,
-            Err(unanswered) => return Ok(Err(unanswered)),
+            Err(unanswered) => return Ok(Outcome { reply: Err(unanswered), is_new }),
         };
         let fault = match parse::<R>(&first) {
-            Ok(reply) => return Ok(Ok(reply)),
+            Ok(reply) => return Ok(Outcome { reply: Ok(reply), is_new }),
             Err(fault) => fault,
         };
         turns.extend([first, self.prompts.again.render([&fault])]);
-        let second = self.reply(&mut request, &turns).await?;
-        Ok(second.and_then(|text| parse(&text).map_err(Unanswered::Unusable)))
+        let Outcome { reply: second, is_new } = self.reply(&mut request, &turns).await?;
+        let reply = second.and_then(|text| parse(&text).map_err(Unanswered::Unusable));
+        Ok(Outcome { reply, is_new })
     }
 
     /// The journal's or else the captioner's answer to a conversation: system, question, and perhaps answer and
@@ -126,32 +139,40 @@ impl Interview<'_> {
         &self,
         request: &mut Request<'_>,
         turns: &[String],
-    ) -> Result<Result<String, Unanswered>, SynthError> {
+    ) -> Result<Outcome<String>, SynthError> {
         let key = request.key(&self.captioner.settings().model, turns);
         if let Some(stored) = self.replies.borrow().get(&key) {
-            return Ok(Ok(stored.clone()));
+            return Ok(Outcome { reply: Ok(stored.clone()), is_new: false });
         }
         if let Err(reason) = request.load_pictures(self.settings, self.video).await {
-            return Ok(Err(Unanswered::NoAnswer(reason)));
+            return Ok(Outcome { reply: Err(Unanswered::NotAsked(reason)), is_new: false });
         }
         let message = request.message(turns, self.captioner);
-        match self.captioner.complete(&message, self.cancel).await {
+        let has_answered = self.replies.borrow().len() > 0;
+        let reply = match self.captioner.complete(&message, has_answered, self.cancel).await {
             Ok(text) => {
                 self.replies.borrow_mut().insert(key, text.clone())?;
-                Ok(Ok(text))
+                Ok(text)
             }
-            Err(NoAnswer::Request(reason)) => Ok(Err(Unanswered::NoAnswer(reason))),
-            Err(NoAnswer::Endpoint(error)) => Err(error),
-        }
+            Err(NoAnswer::Request(reason)) => Err(Unanswered::NoAnswer(reason)),
+            Err(NoAnswer::Endpoint(error)) => return Err(error),
+        };
+        Ok(Outcome { reply, is_new: true })
     }
 
     fn hopeless<R>(&self, in_a_row: usize, last: &Result<R, Unanswered>) -> Option<SynthError> {
-        let Err(Unanswered::NoAnswer(last) | Unanswered::Unusable(last)) = last else { return None };
+        let (last, kept) = match last {
+            Err(Unanswered::NoAnswer(last)) => (last, ""),
+            Err(Unanswered::Unusable(last)) => {
+                (last, "; delete answers of no use from journal/replies.jsonl to have them asked again")
+            }
+            Ok(_) | Err(Unanswered::NotAsked(_)) => return None,
+        };
         (in_a_row >= MAX_FAILURES_IN_A_ROW).then(|| SynthError::Captioner {
             url: self.captioner.settings().base_url.clone(),
             reason: format!(
-                "{in_a_row} questions in a row came to nothing, the last because {last}: mend it, and take answers \
-                 of no use out of journal/replies.jsonl"
+                "{in_a_row} questions in a row came to nothing, the last because {last}: mend that and go on with the \
+                 same command{kept}"
             ),
         })
     }

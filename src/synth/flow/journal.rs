@@ -108,6 +108,18 @@ mod tests {
     }
 
     #[test]
+    fn numbers_come_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("facts.jsonl");
+        let mut journal = Journal::open(&path).unwrap();
+        // A reader in a hurry takes it for 14.4.
+        let seconds = 14.399_999_999_999_999_f64;
+        journal.insert("seconds".to_owned(), seconds).unwrap();
+        let again = Journal::<f64>::open(&path).unwrap();
+        assert_eq!(again.get("seconds").map(|value| value.to_bits()), Some(seconds.to_bits()));
+    }
+
+    #[test]
     fn damage_within_is_told_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("facts.jsonl");

@@ -64,7 +64,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Whether something went wrong, which another run may do better; otherwise the item was judged.
+    /// Whether something went wrong; otherwise the item was judged.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Unreadable | Self::NotEmbedded | Self::Unanswered | Self::UnusableReply)
     }

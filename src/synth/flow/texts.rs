@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::caption_rules::{broken_rule, duplicate_key};
 use super::journal::Journal;
@@ -35,7 +35,7 @@ impl<'a> TextJudge<'a> {
     /// embedded.
     ///
     /// # Errors
-    /// [`SynthError::Embed`] where the embedder fails at a text; [`SynthError::Cancelled`]; [`SynthError::Io`].
+    /// [`SynthError::Cancelled`]; [`SynthError::Io`]. A text that cannot be embedded is dropped.
     pub(super) fn judge(
         &mut self,
         candidates: &[Candidate<'_>],
@@ -44,10 +44,13 @@ impl<'a> TextJudge<'a> {
     ) -> Result<Vec<Judgement>, SynthError> {
         let mut judgements: Vec<Judgement> =
             candidates.iter().map(|candidate| self.judge_by_reading(candidate)).collect();
-        self.measure(candidates, &judgements, cancel, on_progress)?;
-        for (judgement, candidate) in judgements.iter_mut().zip(candidates) {
-            if let Some(&cosine) = self.cosines.get(&key(candidate)).filter(|_| judgement.is_kept()) {
+        let failures = self.measure(candidates, &judgements, cancel, on_progress)?;
+        for (judgement, candidate) in judgements.iter_mut().zip(candidates).filter(|(j, _)| j.is_kept()) {
+            let key = key(candidate);
+            if let Some(&cosine) = self.cosines.get(&key) {
                 *judgement = self.judge_by_cosine(judgement.clone(), f64::from(cosine));
+            } else if let Some(reason) = failures.get(&key) {
+                *judgement = judgement.clone().dropped(Filter::NotEmbedded, reason.clone());
             }
         }
         Ok(judgements)
@@ -73,14 +76,14 @@ impl<'a> TextJudge<'a> {
         judgement.dropped(Filter::Inconsistent, reason)
     }
 
-    /// Measures what is kept so far and was not measured before.
+    /// Measures what is kept so far and was not measured before. Gives why a text could not be, by its key.
     fn measure(
         &mut self,
         candidates: &[Candidate<'_>],
         judgements: &[Judgement],
         cancel: &CancelToken,
         mut on_progress: impl FnMut(Progress),
-    ) -> Result<(), SynthError> {
+    ) -> Result<HashMap<String, String>, SynthError> {
         let unknown: Vec<&Candidate<'_>> = candidates
             .iter()
             .zip(judgements)
@@ -91,15 +94,20 @@ impl<'a> TextJudge<'a> {
             .collect();
         let inputs: Vec<Input> = unknown.iter().map(|candidate| Input::text(&candidate.text)).collect();
         let embeddings = self.embedder.embed_iter(inputs);
+        let mut failures = HashMap::new();
         for (done, (candidate, embedding)) in (1..).zip(unknown.iter().zip(embeddings)) {
             if cancel.is_cancelled() {
                 return Err(SynthError::Cancelled);
             }
-            let cosine = dot(embedding?.as_slice(), candidate.target);
-            self.cosines.insert(key(candidate), cosine)?;
+            match embedding {
+                Ok(embedding) => {
+                    self.cosines.insert(key(candidate), dot(embedding.as_slice(), candidate.target))?;
+                }
+                Err(error) => drop(failures.insert(key(candidate), error.to_string())),
+            }
             on_progress(Progress { done, total: unknown.len() });
         }
-        Ok(())
+        Ok(failures)
     }
 }
 

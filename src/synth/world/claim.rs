@@ -73,6 +73,8 @@ pub enum Claim {
 
 /// Distance in pixels from which on one says left or right, above or below.
 const APART_PIXELS: f32 = 24.0;
+/// How far outside of the picture the middle of a thing may lie and still be seen.
+const EDGE_PIXELS: f32 = 12.0;
 
 impl Claim {
     /// Whether it is so.
@@ -84,8 +86,10 @@ impl Claim {
                 (Some(a), Some(b)) => related(scene, a, *relation, b, *when),
                 _ => false,
             },
-            Self::Stands(thing, cell) => find(scene, thing)
-                .is_some_and(|actor| times(scene).all(|time| cell_of(scene.on_screen(actor, time)) == *cell)),
+            Self::Stands(thing, cell) => find(scene, thing).is_some_and(|actor| {
+                let mut places = times(scene).map(|time| scene.on_screen(actor, time));
+                places.all(|place| is_in_picture(place) && cell_of(place) == *cell)
+            }),
             Self::Does(thing, action) => find(scene, thing).is_some_and(|actor| does(scene, actor, *action)),
             Self::Before(first, then) => {
                 let activity = |thing| find(scene, thing).and_then(|actor| activity(scene, actor));
@@ -120,7 +124,8 @@ impl Look {
 
 /// The relation of a to b that is plain to see in the picture at `time`, if one is.
 pub(super) fn relation_at(scene: &Scene, a: usize, b: usize, time: f32) -> Option<Relation> {
-    let visible = [a, b].iter().all(|&actor| scene.pose(actor, time).opacity > 0.3);
+    let is_seen =
+        |actor| scene.pose(actor, time).opacity > 0.3 && is_in_picture(scene.on_screen(actor, time));
     let [x, y] = {
         let (a, b) = (scene.on_screen(a, time), scene.on_screen(b, time));
         [a[0] - b[0], a[1] - b[1]]
@@ -133,7 +138,13 @@ pub(super) fn relation_at(scene: &Scene, a: usize, b: usize, time: f32) -> Optio
     } else {
         return None;
     };
-    visible.then_some(relation)
+    (is_seen(a) && is_seen(b)).then_some(relation)
+}
+
+/// Whether a thing whose middle lies there is to be seen: a moving camera leaves some behind.
+pub(super) fn is_in_picture([x, y]: [f32; 2]) -> bool {
+    let within = |at: f32, size: u32| (-EDGE_PIXELS..size as f32 + EDGE_PIXELS).contains(&at);
+    within(x, WIDTH) && within(y, HEIGHT)
 }
 
 fn related(scene: &Scene, a: usize, relation: Relation, b: usize, when: When) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::Random;
 
+use super::claim::is_in_picture;
 use super::scene::{Action, Actor, Event, FPS, Ground, Look, SLOTS, Scene};
 use super::sprites;
 use super::vocabulary::{CameraMove, Colour, Direction, Pattern, Shape, Texture, Tone};
@@ -246,6 +247,10 @@ fn places(scene: &Scene, actor: usize) -> Option<Vec<[usize; 2]>> {
 
 fn is_visible(scene: &Scene, event: &Event) -> bool {
     let actor = &scene.actors[event.actor];
+    // The camera may have moved on.
+    if !event.span.iter().all(|&time| is_in_picture(scene.on_screen(event.actor, time))) {
+        return false;
+    }
     match (event.action, actor.look) {
         (Action::Turn(to), Look::Shape(_, from, _)) => to != from && to.stands_out(scene.ground.tone),
         (Action::Turn(_), Look::Sprite(_)) => false,

@@ -58,3 +58,27 @@ pub(super) fn write_video(
     }
     Ok(writer.finish()?)
 }
+
+#[cfg(all(test, feature = "video"))]
+mod tests {
+    use super::super::director::any_scene;
+    use super::*;
+    use crate::Random;
+    use crate::video::VideoReader;
+
+    #[test]
+    fn a_file_shows_what_is_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mkv");
+        let video = Video { scenes: (0..2).map(|seed| any_scene(&mut Random::new(seed))).collect() };
+        let shown = 5..video.frames() - 3;
+        write_video(&path, &video, shown.clone(), VideoEncoding::Ffv1).unwrap();
+        let mut reader = VideoReader::open(&path).unwrap();
+        let indices: Vec<usize> = (0..reader.timing().total_frames()).collect();
+        assert_eq!(indices.len(), shown.len());
+        for (frame, picture) in reader.frames(&indices).zip(shown.map(|frame| video.draw(frame))) {
+            let frame = frame.unwrap();
+            assert!(Some(&frame.image) == picture.as_ref(), "frame {}", frame.index);
+        }
+    }
+}

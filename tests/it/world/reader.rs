@@ -15,6 +15,9 @@ pub(crate) fn faults(scene: &Scene, style: Style, caption: &str) -> Vec<String> 
     }
 }
 
+const NUMBERS: [&str; 13] =
+    ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+
 struct Reader<'a> {
     scene: &'a Scene,
 }
@@ -25,6 +28,9 @@ impl Reader<'_> {
     fn sentence(&self, sentence: &str) -> Said {
         let text = sentence.trim_end_matches('.').to_lowercase();
         self.numbers(&text)?;
+        if let Some(ground) = text.strip_prefix("the background is ") {
+            return self.ground(ground);
+        }
         if ["nothing moves", "everything stays as it is", "nothing happens"].contains(&text.as_str()) {
             return check(self.movers().is_empty(), &text);
         }
@@ -51,19 +57,24 @@ impl Reader<'_> {
         if is_event(head) { self.event(head).map(drop) } else { Ok(()) }
     }
 
-    /// Every "three red circles" and "an elephant" is about things that are there in that number.
+    /// Every "three red circles", "a large star" and "an elephant" is about things that are there, in that number, and every background is
+    /// as it is said to be.
     fn numbers(&self, text: &str) -> Said {
+        const ARTICLES: [(&str, usize); 5] = [("a", 1), ("an", 1), ("two", 2), ("three", 3), ("four", 4)];
         let words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
         for (at, word) in words.iter().enumerate() {
-            let Some(count) =
-                ["two", "three", "four"].iter().position(|number| number == word).map(|n| n + 2)
-            else {
+            let Some((_, count)) = ARTICLES.iter().find(|(article, _)| article == word) else { continue };
+            let rest = &words[at + 1..];
+            if let Some(end) = rest.iter().take(4).position(|word| *word == "background") {
+                self.ground(&rest[..end].join(" "))?;
                 continue;
-            };
-            let rest = words[at + 1..].join(" ");
-            let there =
-                self.scene.actors.iter().any(|actor| actor.count == count && names(actor.look, &rest, true));
-            check(there, &format!("{word} {rest}"))?;
+            }
+            let large = rest.first() == Some(&"large");
+            let name = rest[usize::from(large)..].join(" ");
+            let there = self.scene.actors.iter().any(|actor| {
+                actor.count == *count && (actor.large || !large) && names(actor.look, &name, *count > 1)
+            });
+            check(there, &format!("{word} {}", rest.join(" ")))?;
         }
         Ok(())
     }
@@ -94,7 +105,8 @@ impl Reader<'_> {
             let (a, b) = (self.find(a)?, self.find(b)?);
             let so = times.iter().all(|&time| {
                 let gap = self.scene.on_screen(a, time)[axis] - self.scene.on_screen(b, time)[axis];
-                (gap < 0.0) == before && gap.abs() > 15.0
+                let seen = self.is_in_view(a, time) && self.is_in_view(b, time);
+                seen && (gap < 0.0) == before && gap.abs() > 15.0
             });
             return check(so, text).map(|()| true);
         }
@@ -115,14 +127,22 @@ impl Reader<'_> {
                     let actor = self.find(name)?;
                     let third = WIDTH as f32 / 3.0;
                     let so = (0..=10).all(|i| {
-                        let [x, y] = self.scene.on_screen(actor, i as f32 / 10.0);
-                        (y < 84.0) == top && (x / third).clamp(0.0, 2.9) as usize == column
+                        let time = i as f32 / 10.0;
+                        let [x, y] = self.scene.on_screen(actor, time);
+                        let there = (y < 84.0) == top && (x / third).clamp(0.0, 2.9) as usize == column;
+                        there && self.is_in_view(actor, time)
                     });
                     return check(so, text).map(|()| true);
                 }
             }
         }
         Ok(false)
+    }
+
+    /// Whether a good part of an actor lies within the picture.
+    fn is_in_view(&self, actor: usize, time: f32) -> bool {
+        let [x, y] = self.scene.on_screen(actor, time);
+        x.clamp(-13.0, WIDTH as f32 + 13.0) == x && y.clamp(-13.0, 168.0 + 13.0) == y
     }
 
     fn in_order(&self, clauses: &[&str]) -> Said {
@@ -170,7 +190,9 @@ impl Reader<'_> {
                 if let Some(name) = end {
                     let actor = self.find(name)?;
                     check(seen(self.scene, actor), clause)?;
-                    return Ok(self.activity(actor));
+                    let (from, to) = self.activity(actor);
+                    check(self.is_in_view(actor, from) && self.is_in_view(actor, to), clause)?;
+                    return Ok((from, to));
                 }
             }
         }
@@ -197,30 +219,65 @@ impl Reader<'_> {
         let moves: Vec<&str> = text.split(" then ").map(|part| part.trim_end_matches(" and")).collect();
         let share = 1.0 / moves.len() as f32;
         for (number, words) in moves.iter().enumerate() {
-            let [from, to] = [0.1, 0.9].map(|part| self.scene.view((number as f32 + part) * share));
-            let so = match *words {
-                "pans left" => to.offset[0] < from.offset[0],
-                "pans right" => to.offset[0] > from.offset[0],
-                "tilts up" => to.offset[1] < from.offset[1],
-                "tilts down" => to.offset[1] > from.offset[1],
-                "zooms in" => to.zoom > from.zoom,
-                "zooms out" => to.zoom < from.zoom,
-                "rolls clockwise" => to.angle > from.angle,
-                "rolls counterclockwise" => to.angle < from.angle,
-                _ => return Err(format!("unread: {words}")),
-            };
+            let span = [0.1, 0.9].map(|part| (number as f32 + part) * share);
+            let so = self.camera_moves(words, span).ok_or_else(|| format!("unread: {words}"))?;
             check(so, text)?;
         }
         Ok(())
     }
 
+    /// Whether the camera moves so from one time to another; nothing for words it does not know.
+    fn camera_moves(&self, words: &str, span: [f32; 2]) -> Option<bool> {
+        let [from, to] = span.map(|time| self.scene.view(time));
+        Some(match words {
+            "pans left" => to.offset[0] < from.offset[0],
+            "pans right" => to.offset[0] > from.offset[0],
+            "tilts up" => to.offset[1] < from.offset[1],
+            "tilts down" => to.offset[1] > from.offset[1],
+            "zooms in" => to.zoom > from.zoom,
+            "zooms out" => to.zoom < from.zoom,
+            "rolls clockwise" => to.angle > from.angle,
+            "rolls counterclockwise" => to.angle < from.angle,
+            _ => return None,
+        })
+    }
+
     fn keyword(&self, word: &str) -> Said {
         let still = self.scene.view(0.0) == self.scene.view(1.0);
         match word {
-            "still camera" => check(still, word),
-            _ if word.ends_with(" background") => self.ground(word),
-            _ => self.numbers(word),
+            "still camera" => return check(still, word),
+            _ if word.ends_with(" background") => return self.ground(word),
+            _ => {}
         }
+        // "pan left" is said of a camera that "pans left", "two red stars" and "star" of things, "spinning" of one that "spins".
+        if let Some((noun, way)) = ["pan ", "tilt ", "zoom ", "roll "]
+            .iter()
+            .find_map(|noun| Some((noun.trim_end(), word.strip_prefix(noun)?)))
+        {
+            return self.camera_does(&format!("{noun}s {way}"));
+        }
+        let many = ["two ", "three ", "four "].iter().any(|number| word.starts_with(number));
+        if many {
+            return self.numbers(word);
+        }
+        if self.scene.actors.iter().any(|actor| actor.count == 1 && names(actor.look, word, false)) {
+            return Ok(());
+        }
+        let does = |actor: usize| {
+            let (gerund, rest) = word.split_once(' ').unwrap_or((word, ""));
+            let stem = gerund.trim_end_matches("ing");
+            let verbs = [stem.to_owned(), format!("{stem}e"), stem[..stem.len().max(1) - 1].to_owned()];
+            self.spellings(actor).iter().any(|name| {
+                verbs.iter().any(|verb| self.event(format!("the {name} {verb} {rest}").trim_end()).is_ok())
+            })
+        };
+        check((0..self.scene.actors.len()).any(does), word)
+    }
+
+    /// Whether the camera makes a movement at some time.
+    fn camera_does(&self, movement: &str) -> Said {
+        let halves = [[0.0, 0.5], [0.5, 1.0], [0.0, 1.0]];
+        check(halves.iter().any(|span| self.camera_moves(movement, *span) == Some(true)), movement)
     }
 
     fn ground(&self, words: &str) -> Said {
@@ -231,8 +288,45 @@ impl Reader<'_> {
     fn kinds(&self, text: &str) -> Said {
         let dark = self.scene.ground.tone.rgb()[0].iter().all(|&channel| channel < 128);
         check(text.contains("in the dark") == dark, text)?;
-        let lively = text.contains("lively") || text.contains("much going on");
-        check(lively == (self.movers().len() > 1), text)
+        const MOODS: [(&str, usize); 7] = [
+            ("at rest", 0),
+            ("calm", 0),
+            ("doing nothing", 0),
+            ("one change", 1),
+            ("one thing happens", 1),
+            ("lively", 2),
+            ("much going on", 2),
+        ];
+        let said = MOODS.iter().find(|(mood, _)| text.contains(mood)).map(|(_, movers)| *movers);
+        check(said == Some(self.movers().len().min(2)), text)?;
+        // "two animals and a shape": everything there is counted.
+        let words: Vec<String> = text.to_lowercase().split([' ', ',']).map(str::to_owned).collect();
+        let number = |word: &str| NUMBERS.iter().position(|number| *number == word);
+        let said: usize = words
+            .iter()
+            .map(|word| if word == "a" || word == "an" { 1 } else { number(word).unwrap_or(0) })
+            .sum();
+        // "in a calm scene" and "in a bright place" have an article each, and "one thing" and "one change" a number.
+        let besides =
+            ["in a ", "one "].iter().map(|phrase| text.to_lowercase().matches(phrase).count()).sum::<usize>();
+        let there: usize = self.scene.actors.iter().map(|actor| actor.count).sum();
+        check(said - besides == there, text)
+    }
+
+    /// What an actor may be called, such as "red striped circles", rightly spelled or not.
+    fn spellings(&self, actor: usize) -> Vec<String> {
+        let actor = &self.scene.actors[actor];
+        let name = match actor.look {
+            Look::Shape(shape, colour, texture) if texture.word() == "plain" => {
+                format!("{} {}", colour.word(), shape.word())
+            }
+            Look::Shape(shape, colour, texture) => {
+                format!("{} {} {}", colour.word(), texture.word(), shape.word())
+            }
+            Look::Sprite(number) => gve::synth::world::sprite_name(number).to_owned(),
+        };
+        let plural = [format!("{name}s"), format!("{name}es"), format!("{}ies", &name[..name.len() - 1])];
+        if actor.count == 1 { vec![name] } else { plural.into() }
     }
 
     fn movers(&self) -> Vec<usize> {

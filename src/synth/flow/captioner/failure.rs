@@ -16,17 +16,23 @@ pub(super) struct Failure {
     pub(super) is_transient: bool,
     /// Whether no other request will do better, should this one never succeed.
     pub(super) is_fatal: bool,
+    /// Whether it is forbidden, be it for the key or for what the request shows: some servers say so of single pictures.
+    pub(super) is_forbidden: bool,
     /// The wait that the server asks for.
     pub(super) retry_after: Option<Duration>,
 }
 
 impl Failure {
+    /// Of one request, and no matter for others.
+    pub(super) fn of_request(reason: impl Into<String>, is_transient: bool) -> Self {
+        let reason = reason.into();
+        Self { reason, is_transient, is_fatal: false, is_forbidden: false, retry_after: None }
+    }
+
     pub(super) fn of(error: OpenAIError) -> Self {
         let failure = |reason: String, is_transient, is_fatal| Self {
-            reason,
-            is_transient,
             is_fatal,
-            retry_after: None,
+            ..Self::of_request(reason, is_transient)
         };
         match error {
             OpenAIError::Boxed(error) => match error.downcast::<HttpFailure>() {
@@ -70,7 +76,8 @@ impl HttpFailure {
 
     fn meaning(&self) -> Failure {
         let hint = match self.status.as_u16() {
-            401 | 403 => "; check the key",
+            401 => "; check the key",
+            403 => "; check the key, or it objects to what is shown",
             404 => "; check the base URL and the model's name",
             300..=399 => "; use the address it leads to as base URL",
             _ => "",
@@ -78,7 +85,13 @@ impl HttpFailure {
         let verdict = Verdict::of(self.status.as_u16());
         let is_transient = matches!(verdict, Verdict::Fails | Verdict::Busy);
         let is_fatal = matches!(verdict, Verdict::Hopeless | Verdict::Busy);
-        Failure { reason: format!("{self}{hint}"), is_transient, is_fatal, retry_after: self.retry_after }
+        Failure {
+            reason: format!("{self}{hint}"),
+            is_transient,
+            is_fatal,
+            is_forbidden: self.status == StatusCode::FORBIDDEN,
+            retry_after: self.retry_after,
+        }
     }
 }
 

@@ -12,9 +12,10 @@ use async_openai::types::chat::CreateChatCompletionRequest;
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::embedder::CancelToken;
-use crate::http::RetrySettings;
+use crate::http::{RetrySettings, error_message};
 use crate::synth::SynthError;
 
 use failure::{Failure, HttpFailure, one_line};
@@ -76,18 +77,43 @@ pub(super) enum NoAnswer {
 /// What is read of an answer: servers differ in all the rest.
 #[derive(Deserialize)]
 struct Completion {
+    #[serde(default)]
     choices: Vec<Choice>,
+    /// Some gateways send errors under a status of success.
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Choice {
     message: Message,
+    finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Message {
-    #[serde(default)]
     content: Option<String>,
+    refusal: Option<String>,
+}
+
+impl Completion {
+    fn into_text(self) -> Result<String, Failure> {
+        if let Some(error) = self.error {
+            let said = error_message(&json!({ "error": error }).to_string());
+            return Err(Failure::of_request(format!("its answer is an error: {said}"), true));
+        }
+        let Some(Choice { message, finish_reason }) = self.choices.into_iter().next() else {
+            return Err(Failure::of_request("its answer is no chat completion: it has no choices", true));
+        };
+        match (message.content, message.refusal) {
+            (Some(text), _) if !text.trim().is_empty() => Ok(text),
+            (_, Some(refusal)) => Err(Failure::of_request(format!("it refused: {refusal}"), false)),
+            _ => {
+                let ended = finish_reason.map(|reason| format!(" (finish_reason: {reason})"));
+                let reason = format!("its answer has no text{}", ended.unwrap_or_default());
+                Err(Failure::of_request(reason, false))
+            }
+        }
+    }
 }
 
 impl Captioner {
@@ -116,10 +142,12 @@ impl Captioner {
         &self.settings
     }
 
-    /// The text of the answer to `request`, tried as often as the settings grant.
+    /// The text of the answer to `request`, tried as often as the settings grant. `has_answered`: whether the endpoint
+    /// ever answered with this key, so that what it forbids must be this request.
     pub(super) async fn complete(
         &self,
         request: &CreateChatCompletionRequest,
+        has_answered: bool,
         cancel: &CancelToken,
     ) -> Result<String, NoAnswer> {
         let mut retry = 0;
@@ -127,12 +155,10 @@ impl Captioner {
             if cancel.is_cancelled() {
                 return Err(NoAnswer::Endpoint(SynthError::Cancelled));
             }
-            let failure = match self.client.chat().create_byot(request).await {
-                Ok(Completion { choices }) => {
-                    let first = choices.into_iter().next().and_then(|choice| choice.message.content);
-                    return Ok(first.unwrap_or_default());
-                }
-                Err(error) => Failure::of(error),
+            let answer = self.client.chat().create_byot(request).await;
+            let failure = match answer.map_err(Failure::of).and_then(Completion::into_text) {
+                Ok(text) => return Ok(text),
+                Err(failure) => failure,
             };
             if failure.is_transient && retry < self.settings.retry.retries {
                 let delay = self.settings.retry.delay(retry, failure.retry_after);
@@ -142,7 +168,7 @@ impl Captioner {
             }
             let tries = if retry > 0 { format!(" ({} tries)", retry + 1) } else { String::new() };
             let reason = failure.reason + &tries;
-            return Err(if failure.is_fatal {
+            return Err(if failure.is_fatal && !(failure.is_forbidden && has_answered) {
                 NoAnswer::Endpoint(SynthError::Captioner { url: self.settings.base_url.clone(), reason })
             } else {
                 NoAnswer::Request(reason)
@@ -174,7 +200,7 @@ fn http_client(settings: &CaptionerSettings) -> Result<reqwest::Client, SynthErr
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .timeout(settings.timeout)
-        .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT))
+        .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / 2))
         // A request with pictures and a key is not sent elsewhere.
         .redirect(Policy::none())
         // Taken from the environment otherwise, which libraries here do not read.

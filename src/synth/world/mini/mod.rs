@@ -1,8 +1,9 @@
 //! A held-out benchmark of 16 small data sets in the layout of UVRB, each asking for what its namesake asks for.
 //!
 //! A corpus is made of groups of videos that differ in just what is asked about: the same things in other places, the same events in
-//! another order, the same scene under another camera. What a query is relevant to is not taken from how the videos were made but judged
-//! against all of them, so that every relevant video counts and no other one does.
+//! another order, the same scene under another camera. What words or a clip are relevant to is not taken from how the videos were made but judged
+//! against all of them, so that every relevant video counts and no other one does. A frame or a composed query has one relevant video, which it
+//! tells from the others of its group.
 
 mod corpus;
 mod sets;
