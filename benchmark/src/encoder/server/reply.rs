@@ -51,7 +51,7 @@ mod tests {
             (r#"{"data": [{"embedding": [0, 0, 0]}]}"#, "zero"),
             (r#"{"data": [{"embedding": [1, null, 3]}]}"#, "null"),
             (r#"{"data": [{"embedding": [1, NaN, 3]}]}"#, "expected value"),
-            (r#"{"data": [{"embedding": [1, 1e39, 3]}]}"#, "not finite"),
+            (r#"{"data": [{"embedding": [1, 1e39, 3]}]}"#, "out of range"),
             (r#"{"data": [{"embedding": [[1, 2, 3]]}]}"#, "sequence"),
             (r#"{"data": [{"embedding": "AACAPw=="}]}"#, "string"),
             (r#"{"data": [{"embedding": [1, 2]}]}"#, "dimension 2"),
