@@ -1,0 +1,179 @@
+//! A captioner that misbehaves, refuses, or is of no use.
+
+use super::*;
+
+#[test]
+fn a_captioner_that_misbehaves_is_borne_with() {
+    let site = Site::new();
+    let stub = Stub::start(|number, request| match number {
+        0 => Answer::Status(429, vec![("retry-after", "0".to_owned())], "slow down".to_owned()),
+        2 => Answer::status(500),
+        4 => Answer::HalfClosed,
+        6 => Answer::Closed,
+        8 => Answer::Silence(Duration::from_secs(4)),
+        10 => Answer::ok("<html>starting up</html>"),
+        12 => says("Here you are: {}"),
+        13 => says(r#"{"summary": "a dog"}"#),
+        _ => says(&reply(request)),
+    });
+    let output = site.run(&stub.base_url, &["--concurrency", "1", "--timeout", "2", "--retries", "1"]);
+    assert_status(&output, 2);
+    let requests = stub.requests();
+    for number in [0, 2, 4, 6, 8, 10] {
+        assert_eq!(requests[number].body, requests[number + 1].body, "{number} is tried again");
+    }
+    // What cannot be used is asked again once, in the same conversation, with what is wrong.
+    let turns = requests[13].body["messages"].as_array().unwrap();
+    assert_eq!((turns.len(), &turns[2]["content"]), (4, &json!("Here you are: {}")));
+    let complaint = turns[3]["content"].as_str().unwrap();
+    assert!(complaint.contains("it is not JSON") && complaint.contains("Answer again"), "{complaint}");
+
+    let dropped: Vec<Value> =
+        site.report("enrichment").into_iter().filter(|verdict| verdict.get("dropped_by").is_some()).collect();
+    assert_eq!(dropped.len(), 1);
+    assert_eq!(
+        (&dropped[0]["dropped_by"], &dropped[0]["style"]),
+        (&json!("unusable_reply"), &json!("frame"))
+    );
+    assert!(dropped[0]["reason"].as_str().unwrap().contains("unknown field `summary`"), "{}", dropped[0]);
+    let named = format!("{}, frame: it does not fit the schema", dropped[0]["item"].as_str().unwrap());
+    assert!(stderr(&output).contains(&named), "{}", stderr(&output));
+
+    assert_status(&site.run(&stub.base_url, &[]), 2);
+    assert_eq!(stub.requests().len(), requests.len(), "answers of no use are answers, too");
+}
+
+#[test]
+fn an_answer_that_is_mended_when_asked_again_counts() {
+    let site = Site::new();
+    let stub = Stub::start(|_, request| {
+        let asked_again = request.body["messages"].as_array().unwrap().len() > 2;
+        says(&if asked_again { reply(request) } else { "```json\n{}\n```".to_owned() })
+    });
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(stub.requests().len(), 2 * QUESTIONS);
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(stub.requests().len(), 2 * QUESTIONS);
+}
+
+#[test]
+fn a_captioner_of_no_use_is_a_clear_error_and_finished_work_is_kept() {
+    let site = Site::new();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let down = site.run(&format!("http://{closed}/v1"), &["--retries", "1", "--quiet"]);
+    assert_status(&down, 1);
+    let message = stderr(&down);
+    assert!(message.contains(&format!("captioner http://{closed}/v1: ")), "{message}");
+    assert!(message.contains("refused") && message.contains("(2 tries)"), "{message}");
+    assert!(message.contains("0 answers are kept") && message.lines().count() == 1, "{message}");
+
+    // Answers some questions, then refuses all.
+    let tired =
+        Stub::start(|number, request| if number < 3 { says(&reply(request)) } else { Answer::status(401) });
+    let output = site.run(&tired.base_url, &["--concurrency", "1", "--quiet"]);
+    assert_status(&output, 2);
+    assert!(stderr(&output).contains("401"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("check the key; 3 answers are kept"), "{}", stderr(&output));
+    assert!(!site.out().join("pairs.jsonl").exists());
+
+    let stub = good();
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(stub.requests().len(), QUESTIONS - 3);
+
+    // Refuses single questions: each is named, and what needs no answer is made.
+    let site = Site::new();
+    let stub = Stub::start(|_, _| Answer::status(400));
+    let output = site.run(&stub.base_url, &[]);
+    assert_status(&output, 2);
+    assert_eq!(stderr(&output).matches("HTTP 400 Bad Request: sent 400").count(), 2 * CLIPS);
+    let tasks: Vec<String> = site
+        .pairs()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["task"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(tasks.len() == 2 * CLIPS && tasks.iter().all(|task| task == "i2v" || task == "v2v"));
+}
+
+#[test]
+fn a_captioner_that_talks_nonsense_is_given_up() {
+    let site = Site::new();
+    let stub = Stub::start(|_, _| says("I'd rather talk about the weather."));
+    let many = ["--clip-seconds", "0.3", "--clips-per-video", "12", "--concurrency", "1", "--quiet"];
+    let output = site.run(&stub.base_url, &many);
+    assert_status(&output, 2);
+    let message = stderr(&output);
+    assert!(
+        message.contains("20 questions in a row came to nothing, the last because it is not JSON"),
+        "{message}"
+    );
+    assert!(message.contains("40 answers are kept") && message.lines().count() == 1, "{message}");
+    assert_eq!(stub.requests().len(), 40, "each is asked again once");
+
+    // Mended, it goes on after what it said before; once that is deleted, with everything.
+    let mended = good();
+    let output = site.run(&mended.base_url, &many);
+    assert_status(&output, 2);
+    let unusable = site.report("enrichment").iter().filter(|v| v["dropped_by"] == "unusable_reply").count();
+    assert_eq!(unusable, 20, "{}", stderr(&output));
+    std::fs::remove_file(site.out().join("journal/replies.jsonl")).unwrap();
+    assert_status(&site.run(&mended.base_url, &many), 0);
+}
+
+#[test]
+fn what_a_captioner_will_not_say_costs_that_item_alone() {
+    let site = Site::new();
+    let says_nothing = |message: Value, finish_reason: &str| {
+        Answer::ok(json!({"choices": [{"message": message, "finish_reason": finish_reason}]}).to_string())
+    };
+    let stub = Stub::start(move |number, request| match number {
+        1 => Answer::status(403),
+        2 => Answer::ok(json!({"error": {"message": "overloaded", "code": 529}}).to_string()),
+        4 => says_nothing(json!({"content": null, "refusal": "I would rather not"}), "stop"),
+        5 => says_nothing(json!({"content": ""}), "length"),
+        6 | 7 => Answer::ok(json!({"error": {"message": "no room"}}).to_string()),
+        _ => says(&reply(request)),
+    });
+    let output = site.run(&stub.base_url, &["--concurrency", "1", "--retries", "1"]);
+    assert_status(&output, 2);
+    let requests = stub.requests();
+    assert!(requests[2].body == requests[3].body && requests[6].body == requests[7].body);
+    let report = site.report("enrichment");
+    let mut reasons: Vec<&str> = report.iter().filter_map(|verdict| verdict["reason"].as_str()).collect();
+    reasons.sort_unstable();
+    let expected = [
+        "HTTP 403 Forbidden: sent 403; check the key, or it objects to what is shown",
+        "it refused: I would rather not",
+        "its answer has no text (finish_reason: length)",
+        "its answer is an error: no room (2 tries)",
+    ];
+    assert_eq!(reasons, expected);
+
+    // Nothing of it was taken for an answer: it is asked again.
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    assert_eq!(site.report("enrichment").len(), 6 * CLIPS);
+}
+
+#[test]
+fn the_captioner_is_asked_as_often_and_as_soon_as_it_may_be() {
+    let site = Site::new();
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let (counter, maximum, log) = (under_way.clone(), most.clone(), times.clone());
+    let stub = Stub::start(move |number, request| {
+        log.lock().unwrap().push((request.body.to_string(), Instant::now()));
+        maximum.fetch_max(1 + counter.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(300));
+        counter.fetch_sub(1, Ordering::SeqCst);
+        match number {
+            0 => Answer::Status(503, vec![("retry-after", "2".to_owned())], String::new()),
+            _ => says(&reply(request)),
+        }
+    });
+    assert_status(&site.run(&stub.base_url, &["--concurrency", "3"]), 0);
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    // Without the header it would have been half a second to a second.
+    let times = times.lock().unwrap();
+    let mut tries = times.iter().filter(|(body, _)| *body == times[0].0).map(|(_, time)| *time);
+    let (first, second) = (tries.next().unwrap(), tries.next().unwrap());
+    assert!(second - first >= Duration::from_secs(2), "{:?}", second - first);
+}
