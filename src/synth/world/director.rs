@@ -83,7 +83,11 @@ impl ChangeKind {
             },
             Self::Replace => Change::Replace(random.below(actors), look(random)),
             Self::Paint => Change::Paint(random.below(actors), pick(random, Colour::ALL)),
-            Self::Count => Change::Count(random.below(actors), 1 + random.below(4)),
+            Self::Count => match (random.below(actors), 1 + random.below(4)) {
+                // As many as there are would make a large thing small, and nothing else.
+                (actor, count) if count == scene.actors[actor].count => return None,
+                (actor, count) => Change::Count(actor, count),
+            },
             Self::Act if scene.events.is_empty() => return None,
             Self::Act => Change::Act(random.below(scene.events.len()), action(random)),
             Self::Reorder => match random.sample(scene.events.len(), 2)[..] {

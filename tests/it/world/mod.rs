@@ -9,7 +9,9 @@ use std::process::Command;
 #[cfg(feature = "nano")]
 use gve::hub::{HubOptions, NANO, resolve};
 use gve::synth::SynthError;
-use gve::synth::world::{ChangeKind, Scene, Style, WorldSettings, describe, director, draw, write_world};
+use gve::synth::world::{
+    ChangeKind, Scene, Style, Video, WorldSettings, describe, describe_change, director, draw, write_world,
+};
 use gve::train::PairIndex;
 use gve::video::VideoEncoding;
 use gve::{CancelToken, Random};
@@ -36,6 +38,50 @@ fn a_reader_who_sees_the_scene_finds_every_caption_true() {
         }
     }
     assert!(read > 2500, "{read}");
+}
+
+#[test]
+fn a_reader_who_sees_all_scenes_finds_the_captions_of_a_long_video_true() {
+    let mut read = 0;
+    for number in 0..100 {
+        let random = &mut Random::new(number);
+        let scenes = (0..2 + number % 3).map(|_| director::any_scene(random)).collect();
+        let mut video = Video { scenes };
+        for style in Style::ALL {
+            let Some(caption) = video.describe(style, random) else { continue };
+            let faults = reader::faults_of_scenes(&video.scenes, style, &caption.text);
+            assert!(caption.holds(&video) && faults.is_empty(), "{faults:?} in {}: {video:#?}", caption.text);
+            video.scenes.rotate_left(1);
+            let faults = reader::faults_of_scenes(&video.scenes, style, &caption.text);
+            // Where a caption names all there is, the scenes cannot be told of in another order.
+            let names_all = matches!(style, Style::Summary | Style::Detailed | Style::Keywords);
+            assert!(!faults.is_empty() || !names_all, "{}: {video:#?}", caption.text);
+            video.scenes.rotate_right(1);
+            read += 1;
+        }
+    }
+    assert!(read > 400, "{read}");
+}
+
+#[test]
+fn a_reader_who_sees_both_scenes_finds_what_is_said_of_their_difference_true() {
+    for kind in ChangeKind::ALL {
+        let mut read = 0;
+        for (number, scene) in scenes(400).enumerate() {
+            let random = &mut Random::new(number as u64);
+            let Some((change, changed)) = kind.draw(&scene, random) else { continue };
+            let told = describe_change(&scene, &change, &changed, random);
+            let fault = reader::fault_of_change(&scene, &changed, &told.text);
+            assert_eq!(fault, None, "{}: {scene:#?} to {changed:#?}", told.text);
+            assert!(told.claims.iter().all(|claim| claim.holds(&changed)), "{}: {changed:#?}", told.text);
+            for wrong in [&scene, &changed] {
+                let fault = reader::fault_of_change(wrong, wrong, &told.text);
+                assert!(fault.is_some(), "nothing has changed: {}", told.text);
+            }
+            read += 1;
+        }
+        assert!(read > 40, "{kind:?}: {read}");
+    }
 }
 
 #[test]

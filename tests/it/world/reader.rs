@@ -15,6 +15,27 @@ pub(crate) fn faults(scene: &Scene, style: Style, caption: &str) -> Vec<String> 
     }
 }
 
+/// Everything that is wrong with what `caption` says of `scenes`, one behind the other.
+pub(crate) fn faults_of_scenes(scenes: &[Scene], style: Style, caption: &str) -> Vec<String> {
+    let joint = if style == Style::Keywords { "; " } else { " Then: " };
+    let parts: Vec<&str> = caption.split(joint).collect();
+    if parts.len() != scenes.len() {
+        return vec![format!("{} scenes are told of, there are {}", parts.len(), scenes.len())];
+    }
+    scenes.iter().zip(parts).flat_map(|(scene, part)| faults(scene, style, part)).collect()
+}
+
+/// What is wrong with `text` as what makes `changed` out of `scene`.
+pub(crate) fn fault_of_change(scene: &Scene, changed: &Scene, text: &str) -> Option<String> {
+    let leads = ["the same, but ", "like this, but ", "now ", "but "];
+    let clause = leads.iter().find_map(|lead| text.strip_prefix(lead));
+    let [before, after] = [scene, changed].map(|scene| Reader { scene });
+    match clause {
+        Some(clause) => after.differs(&before, clause).err(),
+        None => Some(format!("unread: {text}")),
+    }
+}
+
 const NUMBERS: [&str; 13] =
     ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
 
@@ -57,6 +78,56 @@ impl Reader<'_> {
         if is_event(head) { self.event(head).map(drop) } else { Ok(()) }
     }
 
+    /// Whether `clause` is so here, and was not so `before`.
+    fn differs(&self, before: &Self, clause: &str) -> Said {
+        const SWAPS: [&str; 3] = [" have changed places", " have swapped places", " are the other way round"];
+        if let Some(pair) = SWAPS.iter().find_map(|words| clause.strip_suffix(words)) {
+            let (a, b) = pair.split_once(" and the ").ok_or_else(|| format!("unread: {pair}"))?;
+            let (a, b) = (before.find(a)?, before.find(b)?);
+            let near = |a: usize, b: usize| {
+                let [here, there] =
+                    [(self, a), (before, b)].map(|(at, actor)| at.scene.pose(actor, 0.0).centre);
+                (0..2).all(|axis| (here[axis] - there[axis]).abs() < 20.0)
+            };
+            return check(near(a, b) && near(b, a), clause);
+        }
+        if let Some((new, old)) = clause.split_once(" instead of ") {
+            let gone = before.find(old).is_ok() && self.find(old).is_err();
+            check(gone && before.numbers(new).is_err(), clause)?;
+            return self.numbers(new);
+        }
+        for lead in ["there is only ", "there are ", "it shows only ", "it shows "] {
+            if let Some(things) = clause.strip_prefix(lead) {
+                let things =
+                    things.strip_prefix("one ").map_or(things.to_owned(), |thing| format!("a {thing}"));
+                check(before.numbers(&things).is_err(), clause)?;
+                return self.numbers(&things);
+            }
+        }
+        if clause.starts_with("behind is ") || clause.starts_with("the background is ") {
+            check(before.sentence(clause).is_err(), clause)?;
+            return self.sentence(clause);
+        }
+        if let Some((thing, colour)) = [" is ", " are "].iter().find_map(|verb| clause.split_once(verb)) {
+            // Not "the view is steady".
+            if let Ok(actor) = before.find(thing) {
+                let [old, new] = [before, self].map(|reader| reader.scene.actors[actor].look);
+                let so = match (old, new) {
+                    (Look::Shape(shape, was, texture), Look::Shape(same, now, alike)) => {
+                        shape == same && texture == alike && was != now && now.word() == colour
+                    }
+                    _ => false,
+                };
+                return check(so, clause);
+            }
+        }
+        // An event, an order of events or a movement of the camera: sentences of captions.
+        let is_told = is_event(clause) || clause.starts_with("first ") || clause.starts_with("the camera ");
+        check(is_told || clause.starts_with("the view "), clause)?;
+        check(before.sentence(clause).is_err(), clause)?;
+        self.sentence(clause)
+    }
+
     /// Every "three red circles", "a large star" and "an elephant" is about things that are there, in that number, and every background is
     /// as it is said to be.
     fn numbers(&self, text: &str) -> Said {
@@ -93,7 +164,7 @@ impl Reader<'_> {
         let (times, text) = match (text.strip_prefix("at first "), text.strip_prefix("in the end ")) {
             (Some(rest), _) => (vec![0.0], rest),
             (_, Some(rest)) => (vec![1.0], rest),
-            _ => ((0..=20).map(|i| i as f32 / 20.0).collect(), text),
+            _ => (self.times().collect(), text),
         };
         for (words, axis, before) in WORDS {
             let sides = if let Some(rest) = text.strip_prefix(&format!("{words} ")) {
@@ -126,8 +197,7 @@ impl Reader<'_> {
                     };
                     let actor = self.find(name)?;
                     let third = WIDTH as f32 / 3.0;
-                    let so = (0..=10).all(|i| {
-                        let time = i as f32 / 10.0;
+                    let so = self.times().all(|time| {
                         let [x, y] = self.scene.on_screen(actor, time);
                         let there = (y < 84.0) == top && (x / third).clamp(0.0, 2.9) as usize == column;
                         there && self.is_in_view(actor, time)
@@ -137,6 +207,12 @@ impl Reader<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// The times at which there is a picture.
+    fn times(&self) -> impl Iterator<Item = f32> + use<> {
+        let last = self.scene.frames - 1;
+        (0..=last).map(move |frame| frame as f32 / last as f32)
     }
 
     /// Whether a good part of an actor lies within the picture.
@@ -226,20 +302,28 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Whether the camera moves so from one time to another; nothing for words it does not know.
+    /// Whether the camera moves so, and not otherwise, from one time to another; nothing for words it does not know.
     fn camera_moves(&self, words: &str, span: [f32; 2]) -> Option<bool> {
-        let [from, to] = span.map(|time| self.scene.view(time));
-        Some(match words {
-            "pans left" => to.offset[0] < from.offset[0],
-            "pans right" => to.offset[0] > from.offset[0],
-            "tilts up" => to.offset[1] < from.offset[1],
-            "tilts down" => to.offset[1] > from.offset[1],
-            "zooms in" => to.zoom > from.zoom,
-            "zooms out" => to.zoom < from.zoom,
-            "rolls clockwise" => to.angle > from.angle,
-            "rolls counterclockwise" => to.angle < from.angle,
-            _ => return None,
-        })
+        const MOVES: [(&str, usize, bool); 8] = [
+            ("pans left", 0, false),
+            ("pans right", 0, true),
+            ("tilts up", 1, false),
+            ("tilts down", 1, true),
+            ("zooms out", 2, false),
+            ("zooms in", 2, true),
+            ("rolls counterclockwise", 3, false),
+            ("rolls clockwise", 3, true),
+        ];
+        let &(_, axis, rises) = MOVES.iter().find(|(known, ..)| *known == words)?;
+        let [from, to] = span.map(|time| {
+            let view = self.scene.view(time);
+            [view.offset[0], view.offset[1], view.zoom, view.angle]
+        });
+        let so = |number: usize| match number == axis {
+            true => from[number] != to[number] && (from[number] < to[number]) == rises,
+            false => from[number] == to[number],
+        };
+        Some((0..4).all(so))
     }
 
     fn keyword(&self, word: &str) -> Said {
