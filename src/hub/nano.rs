@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{HubError, HubOptions, ResolvedModel};
 use crate::model::hash::{FNV_OFFSET, fnv};
@@ -31,6 +32,9 @@ static REVISION: LazyLock<String> = LazyLock::new(|| {
     format!("{:016x}", files.fold(FNV_OFFSET, |hash, (_, bytes)| fnv(hash, bytes)))
 });
 
+/// Files written so far, which keeps their temporary names apart.
+static UNPACKED: AtomicU64 = AtomicU64::new(0);
+
 /// Unpacks the model where that has not been done yet.
 pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
     if let Some(revision) = options.revision.as_ref().filter(|revision| **revision != *REVISION) {
@@ -51,8 +55,9 @@ pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
         if fs::read(&path).is_ok_and(|there| there == bytes) {
             continue;
         }
-        // Another process may be doing the same: each file appears whole, and it does not matter whose.
-        let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+        // Another process or thread may be doing the same: each file appears whole, and it does not matter whose.
+        let number = UNPACKED.fetch_add(1, Ordering::Relaxed);
+        let temporary = directory.join(format!(".{name}.{}.{number}", std::process::id()));
         let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
         written.map_err(io(&path))?;
     }

@@ -312,7 +312,6 @@ fn wrong_templates_are_told_before_anything_is_done() {
 #[test]
 fn filters_say_what_they_dropped_and_why() {
     let (site, stub) = (Site::new(), good());
-    let captions = site.folder.path().join("captions.jsonl");
     let caption = |video: &str, text: &str, more: Value| {
         let mut line = json!({"video": format!("videos/{video}"), "caption": text});
         line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -325,25 +324,37 @@ fn filters_say_what_they_dropped_and_why() {
         caption("bunny.mp4", "a fox in the snow", json!({"start": 900, "end": 901})),
         caption("testsrc.mp4", "coloured bars and a clock", json!({})),
     ];
-    std::fs::write(&captions, lines.join("\n")).unwrap();
-    let more = ["--captions", text(&captions), "--min-cosine", "0.99"];
-    assert_status(&site.run(&stub.base_url, &more), 0);
-    let verdicts: Vec<(String, String)> = site
-        .report("quality")
-        .iter()
-        .filter_map(|verdict| {
+    let captions = |site: &Site| {
+        let path = site.folder.path().join("captions.jsonl");
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        path
+    };
+    let verdicts = |site: &Site| -> HashMap<String, String> {
+        let verdicts = site.report("quality");
+        let of_text = |verdict: &Value| {
             let by = verdict.get("dropped_by").map_or("kept", |by| by.as_str().unwrap());
             assert_eq!(verdict.get("reason").is_some(), by != "kept", "{verdict}");
             Some((verdict.get("text")?.as_str()?.to_owned(), by.to_owned()))
-        })
-        .collect();
-    let by: HashMap<_, _> = verdicts.into_iter().collect();
+        };
+        verdicts.iter().filter_map(of_text).collect()
+    };
+    let file = captions(&site);
+    let more = ["--captions", text(&file), "--min-cosine=-1", "--until", "quality"];
+    assert_status(&site.run(&stub.base_url, &more), 0);
+    let by = verdicts(&site);
+    assert_eq!(by["a rabbit in the grass"], "kept");
     assert_eq!(by["A rabbit, in the grass!"], "duplicate");
     assert_eq!(by["IMG_20210304.mp4"], "file_name");
     assert_eq!(by["a fox in the snow"], "out_of_range");
-    assert!(
-        ["a rabbit in the grass", "coloured bars and a clock"].iter().all(|text| by[*text] == "inconsistent")
-    );
+
+    // What was dropped where it stood first does not stand before.
+    let site = Site::new();
+    let file = captions(&site);
+    let more = ["--captions", text(&file), "--min-cosine", "0.99"];
+    assert_status(&site.run(&stub.base_url, &more), 0);
+    let by = verdicts(&site);
+    let told = ["a rabbit in the grass", "A rabbit, in the grass!", "coloured bars and a clock"];
+    assert!(told.iter().all(|text| by[*text] == "inconsistent"), "{by:?}");
     assert!(site.report("enrichment").iter().all(|verdict| verdict["dropped_by"] == "inconsistent"));
     assert!(site.report("extension").is_empty(), "there is nothing to compose queries of");
 

@@ -3,7 +3,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use gve::indexer::{find_media, library_manifest};
 use gve::retrieval::MediaKind;
@@ -226,7 +226,13 @@ fn find_videos(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, usize)> {
     let (mut videos, mut failed) = (Vec::new(), 0);
     for found in paths.iter().flat_map(|path| find_media(path)) {
         match found {
-            Ok(file) if file.kind == MediaKind::Video => videos.push(file.path),
+            Ok(file) if file.kind == MediaKind::Video => match usable(&file.path) {
+                Ok(()) => videos.push(file.path),
+                Err(error) => {
+                    report(&error);
+                    failed += 1;
+                }
+            },
             Ok(_) => {}
             Err(error) => {
                 report(&error.into());
@@ -238,6 +244,13 @@ fn find_videos(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, usize)> {
         bail!("there are no videos in the paths given");
     }
     Ok((videos, failed))
+}
+
+/// Whether a file is there, which a link's may not be, and has a name that can stand in files of text.
+fn usable(video: &Path) -> Result<()> {
+    fs::metadata(video).with_context(|| format!("cannot use {}", video.display()))?;
+    ensure!(video.to_str().is_some(), "cannot use {}: its path is not UTF-8", video.display());
+    Ok(())
 }
 
 impl CaptionerOptions {

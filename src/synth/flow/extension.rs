@@ -80,7 +80,6 @@ impl Flow {
     ) -> Result<(Vec<Composition<'a>>, Vec<Judgement>), SynthError> {
         let embedded: Vec<(&DescribedClip<'a>, &[f32])> = clips
             .iter()
-            .filter(|clip| clip.about().is_some())
             .filter_map(|clip| Some((clip, quality.embeddings.of_clip(clip.clip).ok()?)))
             .collect();
         let mut vectors = Array2::zeros((embedded.len(), self.plan.library_manifest.dim));
@@ -91,15 +90,23 @@ impl Flow {
         let (mut compositions, mut judgements) = (Vec::new(), Vec::new());
         for (row, ranking) in rankings.iter().enumerate() {
             let to = embedded[row].0;
+            if to.about().is_none() {
+                continue;
+            }
             let others: Vec<usize> =
                 ranking.iter().map(|m| m.row).filter(|other| *other != row).take(PARTNERS).collect();
             let mut random = Draw::Partners.random(self.plan.settings.seed, to.clip.place);
             for reference in [Reference::Frame, Reference::Clip] {
-                match others.get(random.below(others.len())) {
-                    Some(from) => compositions.push(Composition { reference, from: embedded[*from].0, to }),
+                // Whom a clip is given must not hang on what else has a caption by now: a query that was composed
+                // would be asked for anew.
+                let first = random.below(others.len());
+                let mut from =
+                    others.iter().cycle().skip(first).take(others.len()).map(|&other| embedded[other].0);
+                match from.find(|from| from.about().is_some()) {
+                    Some(from) => compositions.push(Composition { reference, from, to }),
                     None => judgements.push(
                         Judgement { style: Some(reference.task()), ..Judgement::of(Clip::id(to.clip.place)) }
-                            .dropped(Filter::NoPartner, "there is no other clip with a caption"),
+                            .dropped(Filter::NoPartner, "none of the clips most like it has a caption"),
                     ),
                 }
             }

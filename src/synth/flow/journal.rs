@@ -74,10 +74,12 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
             .map_err(std::io::Error::from)
             .map_err(SynthError::io("write", &self.path))?;
         bytes.push(b'\n');
-        self.file
-            .write_all(&bytes)
-            .and_then(|()| self.file.sync_data())
-            .map_err(SynthError::io("write", &self.path))?;
+        let end = self.file.metadata().map_err(SynthError::io("read the length of", &self.path))?.len();
+        if let Err(error) = self.file.write_all(&bytes).and_then(|()| self.file.sync_data()) {
+            // A full disk may have room again for the next fact, which must not go on in the middle of a line.
+            let cut = self.file.set_len(end);
+            return Err(SynthError::io("write", &self.path)(cut.err().unwrap_or(error)));
+        }
         self.entries.insert(line.key, line.value);
         Ok(())
     }

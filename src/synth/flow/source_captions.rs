@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,9 +47,12 @@ impl SourceCaptions {
     pub fn read(path: &Path, videos: &[PathBuf]) -> Result<Self, SynthError> {
         let text = fs::read_to_string(path).map_err(SynthError::io("read", path))?;
         let base = path.parent().unwrap_or(Path::new(""));
+        // A video may be a link, and then has another name in full.
+        let in_full = |video: &PathBuf| video.canonicalize().unwrap_or_else(|_| video.clone());
+        let videos: HashMap<PathBuf, &PathBuf> = videos.iter().map(|video| (in_full(video), video)).collect();
         let mut by_video: BTreeMap<PathBuf, Vec<SourceCaption>> = BTreeMap::new();
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-            let (video, caption) = parse(line, base, videos).map_err(|reason| SynthError::Content {
+            let (video, caption) = parse(line, base, &videos).map_err(|reason| SynthError::Content {
                 path: path.to_owned(),
                 line: number,
                 reason,
@@ -81,21 +84,23 @@ impl SourceCaptions {
     }
 }
 
-fn parse(line: &str, base: &Path, videos: &[PathBuf]) -> Result<(PathBuf, SourceCaption), String> {
+fn parse(
+    line: &str,
+    base: &Path,
+    videos: &HashMap<PathBuf, &PathBuf>,
+) -> Result<(PathBuf, SourceCaption), String> {
     let line: Line = serde_json::from_str(line).map_err(|error| {
         format!("not a caption: {}", error.to_string().replace("line 1 column", "column"))
     })?;
     let path = base.join(&line.video);
-    let video = path.canonicalize().map_err(|error| format!("cannot use {}: {error}", path.display()))?;
-    if !videos.contains(&video) {
-        return Err(format!("{} is not among the videos", path.display()));
-    }
+    let in_full = path.canonicalize().map_err(|error| format!("cannot use {}: {error}", path.display()))?;
+    let video = videos.get(&in_full).ok_or_else(|| format!("{} is not among the videos", path.display()))?;
     let start = line.start.unwrap_or(0.0);
     if !(start >= 0.0 && start < line.end.unwrap_or(f64::INFINITY)) {
         return Err("`start` must be at least 0 and lie before `end`".to_owned());
     }
     let range = TimeRange { start_seconds: line.start, end_seconds: line.end };
-    Ok((video, SourceCaption { text: line.caption, range }))
+    Ok((video.to_path_buf(), SourceCaption { text: line.caption, range }))
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use crate::model::hash::{FNV_OFFSET, fnv};
 use crate::retrieval::dot;
 use crate::synth::SynthError;
 
-/// Judges texts about clips and frames: by the rules for captions, by whether they were there before, and by the
-/// embedder.
+/// Judges texts about clips and frames: by the rules for captions, by the embedder, and by whether they were kept
+/// before.
 pub(super) struct TextJudge<'a> {
     embedder: &'a Embedder,
     settings: &'a FlowSettings,
     cosines: Journal<f32>,
-    seen: HashSet<String>,
+    kept: HashSet<String>,
 }
 
 /// A text, and the embedding of what it is about.
@@ -28,7 +28,7 @@ pub(super) struct Candidate<'a> {
 
 impl<'a> TextJudge<'a> {
     pub(super) fn new(embedder: &'a Embedder, settings: &'a FlowSettings, cosines: Journal<f32>) -> Self {
-        Self { embedder, settings, cosines, seen: HashSet::new() }
+        Self { embedder, settings, cosines, kept: HashSet::new() }
     }
 
     /// One judgement for each candidate, in their order. `on_progress` hears of the texts that have to be
@@ -47,22 +47,28 @@ impl<'a> TextJudge<'a> {
         let failures = self.measure(candidates, &judgements, cancel, on_progress)?;
         for (judgement, candidate) in judgements.iter_mut().zip(candidates).filter(|(j, _)| j.is_kept()) {
             let key = key(candidate);
-            if let Some(&cosine) = self.cosines.get(&key) {
-                *judgement = self.judge_by_cosine(judgement.clone(), f64::from(cosine));
-            } else if let Some(reason) = failures.get(&key) {
-                *judgement = judgement.clone().dropped(Filter::NotEmbedded, reason.clone());
+            *judgement = match self.cosines.get(&key) {
+                Some(&cosine) => self.judge_by_cosine(judgement.clone(), f64::from(cosine)),
+                None => {
+                    // Embedding ends for all where it breaks for one.
+                    let reason = failures.get(&key).map_or("it was not embedded", String::as_str);
+                    judgement.clone().dropped(Filter::NotEmbedded, reason)
+                }
+            };
+        }
+        // Of the same words, the first that are kept stay: words about another clip may have been dropped there.
+        for (judgement, candidate) in judgements.iter_mut().zip(candidates).filter(|(j, _)| j.is_kept()) {
+            if !self.kept.insert(duplicate_key(&candidate.text)) {
+                *judgement = judgement.clone().dropped(Filter::Duplicate, "the same words stood before");
             }
         }
         Ok(judgements)
     }
 
-    fn judge_by_reading(&mut self, candidate: &Candidate<'_>) -> Judgement {
+    fn judge_by_reading(&self, candidate: &Candidate<'_>) -> Judgement {
         let judgement = Judgement::of_text(&candidate.item, candidate.style, &candidate.text);
         if let Some((filter, reason)) = broken_rule(&candidate.text, self.settings.min_words) {
             return judgement.dropped(filter, reason);
-        }
-        if !self.seen.insert(duplicate_key(&candidate.text)) {
-            return judgement.dropped(Filter::Duplicate, "the same words stood before");
         }
         judgement
     }

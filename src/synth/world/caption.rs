@@ -81,6 +81,9 @@ impl Style {
 
 /// Describes `scene` in a style; nothing where there is nothing of the kind to say.
 pub fn describe(scene: &Scene, style: Style, random: &mut Random) -> Option<Caption> {
+    if scene.actors.is_empty() {
+        return None;
+    }
     let mut teller = Teller { scene, random, mentioned: vec![], sentences: vec![], claims: vec![] };
     match style {
         Style::Summary => teller.summary(),

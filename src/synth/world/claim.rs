@@ -55,8 +55,6 @@ pub enum Claim {
     Does(Thing, Action),
     /// What one thing does is over when what the other does begins.
     Before(Thing, Thing),
-    /// A thing does nothing.
-    Rests(Thing),
     /// Nothing does anything.
     Quiet,
     /// So many things do something.
@@ -95,7 +93,6 @@ impl Claim {
                 let activity = |thing| find(scene, thing).and_then(|actor| activity(scene, actor));
                 matches!((activity(first), activity(then)), (Some((_, end)), Some((start, _))) if end <= start)
             }
-            Self::Rests(thing) => find(scene, thing).is_some_and(|actor| activity(scene, actor).is_none()),
             Self::Quiet => active(scene) == 0,
             Self::Active(count) => active(scene) == *count,
             Self::Ground(ground) => scene.ground == *ground,

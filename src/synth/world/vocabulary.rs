@@ -161,16 +161,6 @@ impl Direction {
             Self::Down => [0.0, 1.0],
         }
     }
-
-    /// The other way.
-    pub fn opposite(self) -> Self {
-        match self {
-            Self::Left => Self::Right,
-            Self::Right => Self::Left,
-            Self::Up => Self::Down,
-            Self::Down => Self::Up,
-        }
-    }
 }
 
 fn distance(a: [u8; 3], b: [u8; 3]) -> f32 {

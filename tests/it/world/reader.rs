@@ -3,6 +3,8 @@
 //! It knows the words and the grammar of captions, and of scenes nothing but what can be seen: where things are in the picture over time, how large, how
 //! visible and how turned. It shares no code with the captions or their claims.
 
+use std::collections::BTreeMap;
+
 use gve::synth::world::{Look, Scene, Style, WIDTH};
 
 /// Everything that is wrong with what `caption` says of `scene`.
@@ -75,7 +77,15 @@ impl Reader<'_> {
         let head = [" together with ", " near ", " with "]
             .iter()
             .fold(head, |head, with| head.split(with).next().unwrap_or(head));
-        if is_event(head) { self.event(head).map(drop) } else { Ok(()) }
+        if is_event(head) {
+            return self.event(head).map(drop);
+        }
+        // What is there, and no more; `numbers` has judged it.
+        let leads = ["there is ", "there are ", "the video shows ", "one can see ", "behind is "];
+        let things = leads.iter().find_map(|lead| text.strip_prefix(lead)).unwrap_or(&text);
+        let counted =
+            ["a ", "an ", "two ", "three ", "four "].iter().any(|number| things.starts_with(number));
+        if counted { Ok(()) } else { Err(format!("unread: {text}")) }
     }
 
     /// Whether `clause` is so here, and was not so `before`.
@@ -383,18 +393,24 @@ impl Reader<'_> {
         ];
         let said = MOODS.iter().find(|(mood, _)| text.contains(mood)).map(|(_, movers)| *movers);
         check(said == Some(self.movers().len().min(2)), text)?;
-        // "two animals and a shape": everything there is counted.
-        let words: Vec<String> = text.to_lowercase().split([' ', ',']).map(str::to_owned).collect();
-        let number = |word: &str| NUMBERS.iter().position(|number| *number == word);
-        let said: usize = words
-            .iter()
-            .map(|word| if word == "a" || word == "an" { 1 } else { number(word).unwrap_or(0) })
-            .sum();
-        // "in a calm scene" and "in a bright place" have an article each, and "one thing" and "one change" a number.
-        let besides =
-            ["in a ", "one "].iter().map(|phrase| text.to_lowercase().matches(phrase).count()).sum::<usize>();
-        let there: usize = self.scene.actors.iter().map(|actor| actor.count).sum();
-        check(said - besides == there, text)
+        // "two animals and a shape": so many of each kind, and nothing else.
+        let (things, _) = text.split_once(" in ").ok_or_else(|| format!("unread: {text}"))?;
+        let things = things.to_lowercase().replace(" and ", ", ");
+        let mut said = BTreeMap::new();
+        for thing in things.split(", ") {
+            let (number, kind) = thing.split_once(' ').ok_or_else(|| format!("unread: {thing}"))?;
+            let number = NUMBERS.iter().position(|known| *known == number).unwrap_or(1);
+            said.insert(kind.to_owned(), number);
+        }
+        let mut there = BTreeMap::new();
+        for actor in &self.scene.actors {
+            *there.entry(actor.look.kind()).or_insert(0) += actor.count;
+        }
+        let alike = said.len() == there.len()
+            && there.iter().all(|(kind, number)| {
+                said.iter().any(|(word, told)| word.starts_with(&kind[..kind.len() - 1]) && told == number)
+            });
+        check(alike, text)
     }
 
     /// What an actor may be called, such as "red striped circles", rightly spelled or not.
