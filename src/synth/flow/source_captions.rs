@@ -141,4 +141,17 @@ mod tests {
             assert!(message.contains(expected), "{message}");
         }
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_video_that_is_a_link_is_known_by_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, video) = (folder.path().join("blob"), folder.path().join("a.mp4"));
+        fs::write(&kept, "").unwrap();
+        std::os::unix::fs::symlink(&kept, &video).unwrap();
+        let file = folder.path().join("captions.jsonl");
+        fs::write(&file, r#"{"video": "a.mp4", "caption": "one"}"#).unwrap();
+        let captions = SourceCaptions::read(&file, &[video.clone()]).unwrap();
+        assert_eq!(captions.of(&video).len(), 1);
+    }
 }
