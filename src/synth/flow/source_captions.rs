@@ -151,7 +151,7 @@ mod tests {
         std::os::unix::fs::symlink(&kept, &video).unwrap();
         let file = folder.path().join("captions.jsonl");
         fs::write(&file, r#"{"video": "a.mp4", "caption": "one"}"#).unwrap();
-        let captions = SourceCaptions::read(&file, &[video.clone()]).unwrap();
+        let captions = SourceCaptions::read(&file, std::slice::from_ref(&video)).unwrap();
         assert_eq!(captions.of(&video).len(), 1);
     }
 }
