@@ -339,7 +339,7 @@ fn filters_say_what_they_dropped_and_why() {
         verdicts.iter().filter_map(of_text).collect()
     };
     let file = captions(&site);
-    let more = ["--captions", text(&file), "--min-cosine=-1", "--until", "quality"];
+    let more = ["--captions", text(&file), "--until", "quality"];
     assert_status(&site.run(&stub.base_url, &more), 0);
     let by = verdicts(&site);
     assert_eq!(by["a rabbit in the grass"], "kept");
