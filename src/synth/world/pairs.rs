@@ -298,6 +298,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_scene_of_a_long_video_is_asked_for_by_a_clip() {
+        let random = &mut Random::new(3);
+        let scenes = (0..4).map(|_| any_scene(random)).collect();
+        let family = Family::of(Video { scenes }, &[], random);
+        let files = Files { root: Path::new(""), family: 0, extension: "mp4" };
+        let made = pairs(&family, &files, random);
+        let clips = made.pairs.iter().filter(|pair| pair.task.to_string() == "v2v");
+        let starts = clips.map(|pair| match &pair.query.parts[..] {
+            [Part::Video(clip)] => clip.range.start_seconds.unwrap(),
+            other => unreachable!("{other:?}"),
+        });
+        let of = |start: f64| (0..4).find(|&scene| start < family.videos[0].span(scene)[1]);
+        assert_eq!(starts.map(of).collect::<Vec<_>>(), [0, 1, 2, 3].map(Some));
+    }
+
+    #[test]
     fn captions_of_a_group_fit_one_video_each() {
         let (mut captions, mut of_several) = (0, 0);
         for seed in 0..60 {
@@ -314,6 +330,7 @@ mod tests {
                 let videos: std::collections::BTreeSet<usize> =
                     members.iter().map(|(video, _)| *video).collect();
                 of_several += usize::from(videos.len() > 1);
+                assert!(members.len() <= CAPTIONS_IN_GROUP * videos.len());
                 for (own, caption) in members {
                     captions += 1;
                     for &video in &videos {
