@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+use gve::synth::world::director::MOST_THINGS;
 use gve::synth::world::{MiniSettings, WorldSettings, write_mini, write_world};
 use gve::video::VideoEncoding;
 
@@ -15,14 +16,18 @@ pub(crate) enum Command {
 Examples:
   gve synth world --seed 1 --videos 3000 --out world
   gve synth world --seed 1 --videos 3000 --pictures 10000 --out world
+  gve synth world --seed 1 --pictures 10000 --things 1 --out things
   gve synth world --seed 2 --videos 12 --encoding ffv1 --out look")]
     World {
         /// Videos to make.
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", default_value_t = 0, required_unless_present = "pictures")]
         videos: usize,
         /// Further scenes to draw one picture of each, for pairs of text and image.
         #[arg(long, value_name = "N", default_value_t = 0)]
         pictures: usize,
+        /// Most things in a scene, 1 to 3.
+        #[arg(long, value_name = "N", default_value_t = MOST_THINGS)]
+        things: usize,
         #[command(flatten)]
         shared: Shared,
     },
@@ -79,9 +84,9 @@ impl From<Encoding> for VideoEncoding {
 pub(crate) fn run(command: &Command) -> Result<Outcome> {
     let cancel = stop_on_ctrl_c()?;
     match command {
-        &Command::World { videos, pictures, ref shared } => {
-            let settings =
-                WorldSettings { seed: shared.seed, videos, pictures, encoding: shared.encoding.into() };
+        &Command::World { videos, pictures, things, ref shared } => {
+            let encoding = shared.encoding.into();
+            let settings = WorldSettings { seed: shared.seed, videos, pictures, things, encoding };
             let bar = progress_bar(videos + pictures, "scenes", shared.quiet);
             let made = write_world(&shared.out, settings, &cancel, &|scenes| bar.inc(scenes as u64))?;
             bar.finish_and_clear();

@@ -113,6 +113,14 @@ pub fn describe_change(scene: &Scene, change: &Change, changed: &Scene, random: 
         Teller { scene: changed, random: &mut *random, mentioned, sentences: vec![], claims: vec![] };
     let known = |actor: usize| definite(thing(scene, actor));
     let clause = match change {
+        &Change::Move(actor, _) => {
+            teller.claims.push(Claim::Shows(thing(changed, actor)));
+            let is = teller.stands(actor).unwrap_or_else(|| {
+                let verb = if changed.actors[actor].count == 1 { "is" } else { "are" };
+                format!("{verb} {}", pick(teller.random, &["elsewhere", "in another place"]))
+            });
+            format!("{} {is}", known(actor))
+        }
         &Change::Swap(a, b) => {
             teller.claims.extend([a, b].map(|actor| Claim::Shows(thing(changed, actor))));
             let wording = pick(
@@ -260,19 +268,25 @@ impl Teller<'_> {
     }
 
     fn place(&mut self, actor: usize) -> bool {
+        let stands = self.stands(actor);
+        if let Some(stands) = &stands {
+            let name = self.refer(actor);
+            self.say(&format!("{name} {stands}"));
+        }
+        stands.is_some()
+    }
+
+    /// That an actor is in its part of the picture, without its name; nothing where it does not stay there.
+    fn stands(&mut self, actor: usize) -> Option<String> {
         let cell = cell_of(self.scene.on_screen(actor, 0.0));
         let claim = Claim::Stands(thing(self.scene, actor), cell);
-        let holds = claim.holds(self.scene);
-        if holds {
+        claim.holds(self.scene).then(|| {
+            self.claims.push(claim);
             let row = ["top", "bottom"][cell[1]];
             let column = ["left", "centre", "right"][cell[0]];
-            let name = self.refer(actor);
             let verb = if self.scene.actors[actor].count == 1 { "is" } else { "are" };
-            let lead = pick(self.random, &["at the", "in the"]);
-            self.say(&format!("{name} {verb} {lead} {row} {column}"));
-            self.claims.push(claim);
-        }
-        holds
+            format!("{verb} {} {row} {column}", pick(self.random, &["at the", "in the"]))
+        })
     }
 
     fn events(&mut self) {

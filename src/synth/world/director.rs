@@ -10,6 +10,8 @@ use super::vocabulary::{CameraMove, Colour, Direction, Pattern, Shape, Texture, 
 /// The one respect in which a scene differs from another.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
+    /// An actor, by number, stands in another column and row.
+    Move(usize, [usize; 2]),
     /// Two actors, by number, stand in each other's places.
     Swap(usize, usize),
     /// An actor is something else.
@@ -31,6 +33,8 @@ pub enum Change {
 /// The kinds of [`Change`], to ask for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
+    /// [`Change::Move`]
+    Move,
     /// [`Change::Swap`]
     Swap,
     /// [`Change::Replace`]
@@ -54,7 +58,8 @@ const ATTEMPTS: usize = 64;
 
 impl ChangeKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Move,
         Self::Swap,
         Self::Replace,
         Self::Paint,
@@ -77,6 +82,7 @@ impl ChangeKind {
     fn propose(self, scene: &Scene, random: &mut Random) -> Option<Change> {
         let actors = scene.actors.len();
         Some(match self {
+            Self::Move => Change::Move(random.below(actors), [0, 1].map(|axis| random.below(SLOTS[axis]))),
             Self::Swap => match random.sample(actors, 2)[..] {
                 [a, b] => Change::Swap(a, b),
                 _ => return None,
@@ -105,6 +111,7 @@ impl Change {
     pub fn apply(&self, scene: &Scene) -> Scene {
         let mut changed = scene.clone();
         match self {
+            &Self::Move(actor, slot) => changed.actors[actor].slot = slot,
             &Self::Swap(a, b) => {
                 changed.actors[a].slot = scene.actors[b].slot;
                 changed.actors[b].slot = scene.actors[a].slot;
@@ -142,9 +149,17 @@ pub fn scene(actors: usize, events: usize, random: &mut Random) -> Scene {
     }
 }
 
+/// Most things that [`any_scene`] puts in a scene.
+pub const MOST_THINGS: usize = 3;
+
 /// A scene of one to three things, of which none to all do something.
 pub fn any_scene(random: &mut Random) -> Scene {
-    let actors = [1, 2, 2, 2, 3, 3][random.below(6)];
+    scene_of_at_most(MOST_THINGS, random)
+}
+
+/// Such a scene as [`any_scene`] makes up, but of no more than so many things.
+pub(super) fn scene_of_at_most(things: usize, random: &mut Random) -> Scene {
+    let actors = [1, 2, 2, 2, 3, MOST_THINGS][random.below(6)].min(things);
     let events = random.below(actors + 1).max(random.below(2));
     scene(actors, events, random)
 }

@@ -87,22 +87,31 @@ impl VideoCaption {
 }
 
 impl Family {
-    /// The family of a video: for each of `kinds` one that differs so, in one of its scenes, where that is possible.
-    pub fn of(video: Video, kinds: &[ChangeKind], random: &mut Random) -> Self {
-        let mut family = Self { videos: vec![video], changes: vec![] };
+    /// A video that nothing is close to.
+    pub fn of(video: Video) -> Self {
+        Self { videos: vec![video], changes: vec![] }
+    }
+
+    /// Adds up to `most` videos that differ from the first in one of its scenes: one in the first of `kinds` that is possible, one in the
+    /// next, and so on.
+    pub fn varied(mut self, kinds: &[ChangeKind], most: usize, random: &mut Random) -> Self {
+        let full = self.videos.len() + most;
         for &kind in kinds {
-            let base = &family.videos[0];
+            if self.videos.len() == full {
+                break;
+            }
+            let base = &self.videos[0];
             let number = random.below(base.scenes.len());
             if let Some((change, scene)) = kind.draw(&base.scenes[number], random) {
                 let mut video = base.clone();
                 video.scenes[number] = scene;
-                if !family.videos.contains(&video) {
-                    family.videos.push(video);
-                    family.changes.push(Some((number, change)));
+                if !self.videos.contains(&video) {
+                    self.videos.push(video);
+                    self.changes.push(Some((number, change)));
                 }
             }
         }
-        family
+        self
     }
 
     /// Adds a video with the scenes of the first in another order, where it has several.

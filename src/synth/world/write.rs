@@ -13,9 +13,10 @@ use crate::synth::output_folder::OutputFolder;
 use crate::video::VideoEncoding;
 
 use super::caption::Style;
-use super::director::{ChangeKind, any_scene, pick};
+use super::director::{ChangeKind, MOST_THINGS, pick, scene_of_at_most};
 use super::folder;
 use super::pairs::{Files, Pairs, pairs, picture_pairs};
+use super::scene::Scene;
 use super::video::{Family, Video};
 
 /// What [`write_world`] makes.
@@ -23,10 +24,12 @@ use super::video::{Family, Video};
 pub struct WorldSettings {
     /// Where all randomness comes from.
     pub seed: u64,
-    /// How many videos; a few more where the last family has them.
+    /// How many videos; a few more where the last family has them. None where pictures are enough.
     pub videos: usize,
     /// How many scenes beyond those of the videos there are a picture and words of; a few more where the last family has them.
     pub pictures: usize,
+    /// Most things in a scene, from one to [`MOST_THINGS`].
+    pub things: usize,
     /// How videos are stored.
     pub encoding: VideoEncoding,
 }
@@ -69,18 +72,25 @@ pub fn write_world(
     cancel: &CancelToken,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<WorldSummary, SynthError> {
-    let WorldSettings { seed, videos, pictures, encoding } = settings;
-    folder::require_some(videos)?;
+    let WorldSettings { seed, videos, pictures, things, encoding } = settings;
+    folder::require_some(videos + pictures)?;
+    if !(1..=MOST_THINGS).contains(&things) {
+        let got = things.to_string();
+        return Err(SynthError::Setting { setting: "things", expected: "1 to 3", got });
+    }
     let encoded = format!("{encoding:?}");
-    let description =
-        json!({"kind": "world", "seed": seed, "videos": videos, "pictures": pictures, "encoding": encoded});
+    let description = json!({
+        "kind": "world", "seed": seed, "videos": videos, "pictures": pictures, "things": things, "encoding": encoded
+    });
     let output = OutputFolder::open(root, &description)?;
     let root = output.root();
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
     }
-    let of_pictures = families(seed ^ PICTURES, pictures, single);
-    let families = families(seed, videos, family);
+    let of_pictures = families(seed ^ PICTURES, pictures, |random| {
+        close_to(scene_of_at_most(things, random), &ARRANGEMENTS[..2], &LOOKS, random)
+    });
+    let families = families(seed, videos, |random| family(things, random));
     let mut made: Vec<Pairs> = Vec::with_capacity(families.len() + of_pictures.len());
     let all: Vec<&Family> = families.iter().chain(&of_pictures).collect();
     for (block, members) in all.chunks(BLOCK).enumerate() {
@@ -115,7 +125,7 @@ pub fn write_world(
     })
 }
 
-fn families(seed: u64, videos: usize, family: fn(&mut Random) -> Family) -> Vec<Family> {
+fn families(seed: u64, videos: usize, family: impl Fn(&mut Random) -> Family) -> Vec<Family> {
     let mut families = Vec::new();
     let mut count = 0;
     while count < videos {
@@ -126,23 +136,32 @@ fn families(seed: u64, videos: usize, family: fn(&mut Random) -> Family) -> Vec<
     families
 }
 
+/// What leaves a scene with the same things, arranged otherwise: in place, which a picture shows, and in time.
+const ARRANGEMENTS: [ChangeKind; 5] =
+    [ChangeKind::Move, ChangeKind::Swap, ChangeKind::Act, ChangeKind::Reorder, ChangeKind::Camera];
+/// What a single look tells.
+const LOOKS: [ChangeKind; 4] =
+    [ChangeKind::Replace, ChangeKind::Paint, ChangeKind::Count, ChangeKind::Ground];
+
 /// A video of one scene, in one of three cases of several, and two others close to it.
-fn family(random: &mut Random) -> Family {
+fn family(things: usize, random: &mut Random) -> Family {
     if random.below(3) == 0 {
-        let scenes = (0..2 + random.below(4)).map(|_| any_scene(random)).collect();
+        let scenes = (0..2 + random.below(4)).map(|_| scene_of_at_most(things, random)).collect();
         let kind = pick(random, &ChangeKind::ALL);
-        return Family::of(Video { scenes }, &[kind], random).reordered(random);
+        return Family::of(Video { scenes }).varied(&[kind], 1, random).reordered(random);
     }
-    single(random)
+    close_to(scene_of_at_most(things, random), &ARRANGEMENTS, &ChangeKind::ALL, random)
 }
 
-/// A video of one scene, and two others close to it.
-fn single(random: &mut Random) -> Family {
-    let kinds = random.permutation(ChangeKind::ALL.len());
-    let kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();
-    let mut family = Family::of(Video::of(any_scene(random)), &kinds, random);
-    family.videos.truncate(3);
-    family.changes.truncate(2);
+/// A scene and two others close to it, one by a kind of `first` and one by a kind of `second`. Were the kinds left to chance, many a family would
+/// be told apart by what things are, and a model had little need to learn where they are and when they act.
+fn close_to(scene: Scene, first: &[ChangeKind], second: &[ChangeKind], random: &mut Random) -> Family {
+    let mut family = Family::of(Video::of(scene));
+    for kinds in [first, second] {
+        let order = random.permutation(kinds.len());
+        let kinds: Vec<ChangeKind> = order.into_iter().map(|number| kinds[number]).collect();
+        family = family.varied(&kinds, 1, random);
+    }
     family
 }
 

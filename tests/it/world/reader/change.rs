@@ -29,6 +29,18 @@ impl Reader<'_> {
             };
             return check(near(a, b) && near(b, a), clause);
         }
+        if let Some((thing, _)) = [" elsewhere", " in another place"]
+            .iter()
+            .find_map(|words| clause.strip_suffix(words)?.rsplit_once(' '))
+        {
+            let actor = before.find(thing)?;
+            let [here, there] = [self, before].map(|reader| reader.scene.pose(actor, 0.0).centre);
+            return check((0..2).any(|axis| (here[axis] - there[axis]).abs() > 30.0), clause);
+        }
+        if clause.contains(" at the ") || clause.contains(" in the ") {
+            check(before.sentence(clause).is_err(), clause)?;
+            return self.sentence(clause);
+        }
         if let Some((new, old)) = clause.split_once(" instead of ") {
             let gone = before.find(old).is_ok() && self.find(old).is_err();
             check(gone && before.numbers(new).is_err(), clause)?;
