@@ -16,7 +16,6 @@ use super::caption::Style;
 use super::director::{ChangeKind, MOST_THINGS, pick, scene_of_at_most};
 use super::folder;
 use super::pairs::{Files, Pairs, pairs, picture_pairs};
-use super::scene::Scene;
 use super::video::{Family, Video};
 
 /// What [`write_world`] makes.
@@ -87,9 +86,7 @@ pub fn write_world(
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
     }
-    let of_pictures = families(seed ^ PICTURES, pictures, |random| {
-        close_to(scene_of_at_most(things, random), &ARRANGEMENTS[..2], &LOOKS, random)
-    });
+    let of_pictures = families(seed ^ PICTURES, pictures, |random| pictured(things, random));
     let families = families(seed, videos, |random| family(things, random));
     let mut made: Vec<Pairs> = Vec::with_capacity(families.len() + of_pictures.len());
     let all: Vec<&Family> = families.iter().chain(&of_pictures).collect();
@@ -136,33 +133,37 @@ fn families(seed: u64, videos: usize, family: impl Fn(&mut Random) -> Family) ->
     families
 }
 
-/// What leaves a scene with the same things, arranged otherwise: in place, which a picture shows, and in time.
+/// What leaves a scene with the same things, arranged otherwise in place or in time.
 const ARRANGEMENTS: [ChangeKind; 5] =
     [ChangeKind::Move, ChangeKind::Swap, ChangeKind::Act, ChangeKind::Reorder, ChangeKind::Camera];
-/// What a single look tells.
+/// Those that a picture shows. A lone thing has nothing to swap with: it is put elsewhere twice.
+const PLACES: [ChangeKind; 3] = [ChangeKind::Move, ChangeKind::Swap, ChangeKind::Move];
+/// What makes other things of it, which a picture shows, too.
 const LOOKS: [ChangeKind; 4] =
     [ChangeKind::Replace, ChangeKind::Paint, ChangeKind::Count, ChangeKind::Ground];
 
-/// A video of one scene, in one of three cases of several, and two others close to it.
+/// A video of one scene, in one of three cases of several, and two others close to it: of one scene, one with the same things arranged otherwise.
 fn family(things: usize, random: &mut Random) -> Family {
     if random.below(3) == 0 {
         let scenes = (0..2 + random.below(4)).map(|_| scene_of_at_most(things, random)).collect();
         let kind = pick(random, &ChangeKind::ALL);
         return Family::of(Video { scenes }).varied(&[kind], 1, random).reordered(random);
     }
-    close_to(scene_of_at_most(things, random), &ARRANGEMENTS, &ChangeKind::ALL, random)
+    let family = Family::of(Video::of(scene_of_at_most(things, random)));
+    let family = family.varied(&shuffled(&ARRANGEMENTS, random), 1, random);
+    family.varied(&shuffled(&ChangeKind::ALL, random), 1, random)
 }
 
-/// A scene and two others close to it, one by a kind of `first` and one by a kind of `second`. Were the kinds left to chance, many a family would
-/// be told apart by what things are, and a model had little need to learn where they are and when they act.
-fn close_to(scene: Scene, first: &[ChangeKind], second: &[ChangeKind], random: &mut Random) -> Family {
-    let mut family = Family::of(Video::of(scene));
-    for kinds in [first, second] {
-        let order = random.permutation(kinds.len());
-        let kinds: Vec<ChangeKind> = order.into_iter().map(|number| kinds[number]).collect();
-        family = family.varied(&kinds, 1, random);
-    }
-    family
+/// A scene to be shown as a picture, and three others close to it: two with the same things in other places. Were the kinds of changes left to
+/// chance, most families would be told apart by what things are, and a model would have little need to learn where they are.
+fn pictured(things: usize, random: &mut Random) -> Family {
+    let family = Family::of(Video::of(scene_of_at_most(things, random)));
+    let family = family.varied(&shuffled(&PLACES, random), 2, random);
+    family.varied(&shuffled(&LOOKS, random), 1, random)
+}
+
+fn shuffled(kinds: &[ChangeKind], random: &mut Random) -> Vec<ChangeKind> {
+    random.permutation(kinds.len()).into_iter().map(|number| kinds[number]).collect()
 }
 
 fn draw_videos(family: &Family, files: &Files, encoding: VideoEncoding) -> Result<(), SynthError> {

@@ -207,8 +207,8 @@ fn pictures_of_lone_things_have_near_misses_elsewhere() {
         let relations = [" left of ", " right of ", " above ", " below "];
         assert!(!relations.iter().any(|relation| caption.contains(relation)), "{caption}");
     }
-    let told = places.values().filter(|places| places.len() == 2).count();
-    assert!(told >= 15, "{told} of 20 families");
+    let told = places.values().filter(|places| places.len() >= 2).count();
+    assert!(told >= 12, "{told} of 15 families");
 }
 
 #[test]
