@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the losses of training runs, one behind the other, as SVG on standard output.
 
-    recipes/nano/curve.py target/nano/{text-to-image,one-thing,all-tasks}/log.jsonl > curve.svg
+    recipes/nano/curve.py target/nano/text-to-image/log.jsonl target/nano/all-tasks/log.jsonl > curve.svg
 """
 
 import json

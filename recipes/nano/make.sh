@@ -11,8 +11,7 @@ cargo build --locked --release --workspace --bin gve --bin uvrb
 bin=${CARGO_TARGET_DIR:-target}/release
 mkdir -p "$out"
 
-"$bin/gve" synth world --seed 3 --videos 3000 --pictures 20000 --things 1 --out "$out/things"
-"$bin/gve" synth world --seed 1 --videos 7500 --pictures 30000 --out "$out/world"
+"$bin/gve" synth world --seed 1 --videos 9000 --pictures 30000 --out "$out/world"
 if [ ! -d "$out/start" ]; then
   "$bin/gve" model init --config recipes/nano/config.json --texts "$out/world/captions.jsonl" --out "$out/start"
 fi
@@ -24,8 +23,7 @@ train() { # STAGE OUTPUT
   "$bin/gve" train "$1" "${resume[@]}"
 }
 train recipes/nano/1-text-to-image.toml "$out/text-to-image"
-train recipes/nano/2-one-thing.toml "$out/one-thing"
-train recipes/nano/3-all-tasks.toml "$out/all-tasks"
+train recipes/nano/2-all-tasks.toml "$out/all-tasks"
 
 if [ ! -d "$out/nano" ]; then
   "$bin/gve" model convert --model "$out/all-tasks/final" --dtype bf16 --out "$out/nano"
@@ -33,4 +31,4 @@ fi
 "$bin/gve" synth uvrb-mini --seed 7 --out "$out/uvrb-mini"
 "$bin/uvrb" run "$out/uvrb-mini" --model "$out/nano" --name gve/nano --out "$out/results"
 "$bin/uvrb" report "$out/results"
-python3 recipes/nano/curve.py "$out"/{text-to-image,one-thing,all-tasks}/log.jsonl > "$out/curve.svg"
+python3 recipes/nano/curve.py "$out"/text-to-image/log.jsonl "$out"/all-tasks/log.jsonl > "$out/curve.svg"
