@@ -11,7 +11,7 @@ cargo build --locked --release --workspace --bin gve --bin uvrb
 bin=${CARGO_TARGET_DIR:-target}/release
 mkdir -p "$out"
 
-"$bin/gve" synth world --seed 1 --videos 9000 --pictures 30000 --out "$out/world"
+"$bin/gve" synth world --seed 1 --videos 6500 --pictures 30000 --out "$out/world"
 if [ ! -d "$out/start" ]; then
   "$bin/gve" model init --config recipes/nano/config.json --texts "$out/world/captions.jsonl" --out "$out/start"
 fi

@@ -35,8 +35,8 @@ mod trainer;
 
 pub use config::{
     BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, FullSection,
-    LogSection, LoraSection, LossSection, ModelSection, NegativesSection, OptimizerSection, SamplerKind,
-    TrainConfig, Trained,
+    LogSection, LoraSection, LossSection, ModelSection, NegativesSection, OptimizerKind, OptimizerSection,
+    SamplerKind, TrainConfig, Trained,
 };
 pub use curriculum::{Curriculum, Sampler, TaskFacts};
 pub use error::TrainError;
@@ -48,7 +48,7 @@ pub use log::{Entry, RunLog};
 pub use loss::{BatchLoss, Contrast, InfoNce};
 pub use model::TrainableModel;
 pub use negatives::{HardNegatives, mine};
-pub use optimizer::{AdamW, AdamWConfig, clip};
+pub use optimizer::{AdamW, AdamWConfig, Muon, MuonConfig, Optimizer, clip};
 pub use pairs::{Cursor, Pair, PairIndex, Shuffled, Task, TaskPairs, UnknownTask, content_key};
 pub use prober::{Prober, alignment};
 pub use schedule::{Decay, Schedule};

@@ -1,57 +1,37 @@
+//! What moves the parameters along their gradients.
+
+mod adamw;
+mod muon;
+
 use std::collections::HashMap;
 
 use candle_core::{DType, Result, Tensor, Var};
 
 use super::{Gradients, Parameters, TrainError};
 
-/// Settings of [`AdamW`]; the defaults are `torch.optim.AdamW`'s, with the published weight decay.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamWConfig {
-    /// Decay of the mean of gradients.
-    pub beta1: f64,
-    /// Decay of the mean of squared gradients.
-    pub beta2: f64,
-    /// Keeps the division from 0.
-    pub eps: f64,
-    /// Share of a weight, times the learning rate, that each step takes off it.
-    pub weight_decay: f64,
-}
+pub use adamw::{AdamW, AdamWConfig};
+pub use muon::{Muon, MuonConfig};
 
-impl Default for AdamWConfig {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 }
-    }
-}
-
-/// AdamW with decoupled weight decay (arXiv 1711.05101), as `torch.optim.AdamW` computes it, on parameters in f32.
+/// The optimiser of a run: AdamW, or Muon for the matrices of the layers and AdamW for what is left.
 #[derive(Debug)]
-pub struct AdamW {
-    config: AdamWConfig,
-    slots: Vec<Slot>,
-    steps: u64,
+pub struct Optimizer {
+    muon: Muon,
+    adamw: AdamW,
 }
 
-/// A parameter and its moments.
-#[derive(Debug)]
-struct Slot {
-    name: String,
-    var: Var,
-    mean: Tensor,
-    square: Tensor,
-}
-
-impl AdamW {
-    /// An optimiser at step 0.
+impl Optimizer {
+    /// An optimiser at step 0; AdamW alone where `muon` is not given.
     ///
     /// # Errors
     /// A failing tensor operation.
-    pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
-        let slot = |(name, var): (&String, &Var)| {
-            let zeros = Tensor::zeros(var.shape(), DType::F32, var.device())?;
-            Ok(Slot { name: name.clone(), var: var.clone(), mean: zeros.clone(), square: zeros })
-        };
-        let slots = parameters.iter().map(slot).collect::<Result<_>>()?;
-        Ok(Self { config, slots, steps: 0 })
+    pub fn new(parameters: &Parameters, adamw: AdamWConfig, muon: Option<MuonConfig>) -> Result<Self> {
+        // What reads the input is AdamW's, as Muon's author advises: pixels, and tokens, whose rows are looked up one by one.
+        let is_muons = |name: &str, var: &Var| var.rank() == 2 && !name.contains("embed");
+        let (matrices, rest): (Parameters, Parameters) = parameters
+            .iter()
+            .map(|(name, var)| (name.clone(), var.clone()))
+            .partition(|(name, var)| muon.is_some() && is_muons(name, var));
+        Ok(Self { muon: Muon::new(&matrices, muon.unwrap_or_default())?, adamw: AdamW::new(&rest, adamw)? })
     }
 
     /// Moves every parameter that has a gradient.
@@ -59,34 +39,20 @@ impl AdamW {
     /// # Errors
     /// A failing tensor operation, such as a gradient of another shape than its parameter.
     pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
-        let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
-        self.steps += 1;
-        let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        let (mean_correction, square_correction) = (correction(beta1), correction(beta2));
-        for slot in &mut self.slots {
-            let Some(gradient) = gradients.get(&slot.name) else { continue };
-            slot.mean = ((&slot.mean * beta1)? + (gradient * (1.0 - beta1))?)?;
-            slot.square = ((&slot.square * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-            let scale = ((slot.square.sqrt()? / square_correction.sqrt())? + eps)?;
-            let update = (slot.mean.div(&scale)? * (learning_rate / mean_correction))?;
-            let kept = (slot.var.as_detached_tensor() * (1.0 - learning_rate * weight_decay))?;
-            slot.var.set(&(kept - update)?)?;
-        }
-        Ok(())
+        self.muon.step(gradients, learning_rate)?;
+        self.adamw.step(gradients, learning_rate)
     }
 
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
-        self.steps
+        self.adamw.steps()
     }
 
     /// All tensors of the optimiser's state; with [`steps`](Self::steps) that is all of it.
     pub fn state(&self) -> HashMap<String, Tensor> {
-        let moments = |slot: &Slot| {
-            [("exp_avg", &slot.mean), ("exp_avg_sq", &slot.square)]
-                .map(|(kind, tensor)| (format!("{kind}.{}", slot.name), tensor.clone()))
-        };
-        self.slots.iter().flat_map(moments).collect()
+        let mut state = self.adamw.state();
+        state.extend(self.muon.state());
+        state
     }
 
     /// Takes over a state that [`state`](Self::state) gave; the parameters are not touched.
@@ -98,21 +64,22 @@ impl AdamW {
         state: &HashMap<String, Tensor>,
         steps: u64,
     ) -> std::result::Result<(), TrainError> {
-        for slot in &mut self.slots {
-            for (kind, tensor) in [("exp_avg", &mut slot.mean), ("exp_avg_sq", &mut slot.square)] {
-                let name = format!("{kind}.{}", slot.name);
-                let found = state.get(&name);
-                let found =
-                    found.filter(|found| found.dims() == tensor.dims() && found.dtype() == DType::F32);
-                let found = found.ok_or_else(|| TrainError::State {
-                    reason: format!("no f32 `{name}` of shape {:?}", tensor.dims()),
-                })?;
-                *tensor = found.to_device(tensor.device())?;
-            }
-        }
-        self.steps = steps;
-        Ok(())
+        self.muon.restore(state)?;
+        self.adamw.restore(state, steps)
     }
+}
+
+/// The tensor of a saved state that takes the place of `tensor`.
+fn saved(
+    state: &HashMap<String, Tensor>,
+    name: &str,
+    tensor: &Tensor,
+) -> std::result::Result<Tensor, TrainError> {
+    let fits = |found: &&Tensor| found.dims() == tensor.dims() && found.dtype() == DType::F32;
+    let found = state.get(name).filter(fits).ok_or_else(|| TrainError::State {
+        reason: format!("no f32 `{name}` of shape {:?}", tensor.dims()),
+    })?;
+    Ok(found.to_device(tensor.device())?)
 }
 
 /// Scales all gradients so that their norm is at most `max_norm`, as `torch.nn.utils.clip_grad_norm_`; gives the

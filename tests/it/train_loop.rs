@@ -315,8 +315,9 @@ fn a_full_disk_leaves_the_last_checkpoint_intact() {
 #[test]
 fn bad_input_is_one_clear_line() {
     let bench = Bench::new();
-    let cases: [(&str, &[(&str, &str)], &[&str]); 6] = [
+    let cases: [(&str, &[(&str, &str)], &[&str]); 7] = [
         ("typo", &[("optimizer.lr", "1.0")], &["typo.toml:", "unknown field `lr`"]),
+        ("momentum", &[("optimizer.momentum", "0.9")], &["momentum.toml:", "`optimizer.momentum`", "muon"]),
         ("missing", &[("data.pairs", "[\"nowhere.jsonl\"]")], &["cannot open", "nowhere.jsonl"]),
         ("model", &[("model.path", "\"./no/such/model\"")], &["no/such/model"]),
         ("device", &[("model.device", "\"gpu\"")], &["`model.device`", "unknown device `gpu`"]),

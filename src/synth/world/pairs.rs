@@ -297,7 +297,11 @@ mod tests {
         let (mut captions, mut of_several) = (0, 0);
         for seed in 0..60 {
             let random = &mut Random::new(seed);
-            let family = Family::of(Video::of(any_scene(random))).varied(&ChangeKind::ALL, 9, random);
+            let family = Family::of(Video::of(any_scene(random))).varied(
+                &ChangeKind::ALL,
+                ChangeKind::ALL.len(),
+                random,
+            );
             let files = Files { root: Path::new(""), family: 0, extension: "mp4" };
             let mut maker = Maker { family: &family, files: &files, random, made: Pairs::default() };
             let views: Vec<_> = family.videos.iter().cloned().map(Some).collect();

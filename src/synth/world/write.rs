@@ -86,7 +86,7 @@ pub fn write_world(
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
     }
-    let of_pictures = families(seed ^ PICTURES, pictures, |random| pictured(things, random));
+    let of_pictures = families(seed ^ PICTURES, pictures, |random| of_one_scene(things, random));
     let families = families(seed, videos, |random| family(things, random));
     let mut made: Vec<Pairs> = Vec::with_capacity(families.len() + of_pictures.len());
     let all: Vec<&Family> = families.iter().chain(&of_pictures).collect();
@@ -133,37 +133,21 @@ fn families(seed: u64, videos: usize, family: impl Fn(&mut Random) -> Family) ->
     families
 }
 
-/// What leaves a scene with the same things, arranged otherwise in place or in time.
-const ARRANGEMENTS: [ChangeKind; 5] =
-    [ChangeKind::Move, ChangeKind::Swap, ChangeKind::Act, ChangeKind::Reorder, ChangeKind::Camera];
-/// Those that a picture shows. A lone thing has nothing to swap with: it is put elsewhere twice.
-const PLACES: [ChangeKind; 3] = [ChangeKind::Move, ChangeKind::Swap, ChangeKind::Move];
-/// What makes other things of it, which a picture shows, too.
-const LOOKS: [ChangeKind; 4] =
-    [ChangeKind::Replace, ChangeKind::Paint, ChangeKind::Count, ChangeKind::Ground];
-
-/// A video of one scene, in one of three cases of several, and two others close to it: of one scene, one with the same things arranged otherwise.
+/// A video of one scene, in one of three cases of several, and two others close to it.
 fn family(things: usize, random: &mut Random) -> Family {
     if random.below(3) == 0 {
         let scenes = (0..2 + random.below(4)).map(|_| scene_of_at_most(things, random)).collect();
         let kind = pick(random, &ChangeKind::ALL);
         return Family::of(Video { scenes }).varied(&[kind], 1, random).reordered(random);
     }
-    let family = Family::of(Video::of(scene_of_at_most(things, random)));
-    let family = family.varied(&shuffled(&ARRANGEMENTS, random), 1, random);
-    family.varied(&shuffled(&ChangeKind::ALL, random), 1, random)
+    of_one_scene(things, random)
 }
 
-/// A scene to be shown as a picture, and three others close to it: two with the same things in other places. Were the kinds of changes left to
-/// chance, most families would be told apart by what things are, and a model would have little need to learn where they are.
-fn pictured(things: usize, random: &mut Random) -> Family {
-    let family = Family::of(Video::of(scene_of_at_most(things, random)));
-    let family = family.varied(&shuffled(&PLACES, random), 2, random);
-    family.varied(&shuffled(&LOOKS, random), 1, random)
-}
-
-fn shuffled(kinds: &[ChangeKind], random: &mut Random) -> Vec<ChangeKind> {
-    random.permutation(kinds.len()).into_iter().map(|number| kinds[number]).collect()
+/// A video of one scene, and two others close to it.
+fn of_one_scene(things: usize, random: &mut Random) -> Family {
+    let kinds = random.permutation(ChangeKind::ALL.len());
+    let kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();
+    Family::of(Video::of(scene_of_at_most(things, random))).varied(&kinds, 2, random)
 }
 
 fn draw_videos(family: &Family, files: &Files, encoding: VideoEncoding) -> Result<(), SynthError> {

@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 
-use super::{SamplerKind, TrainConfig, Trained};
+use super::{OptimizerKind, SamplerKind, TrainConfig, Trained};
 use crate::device::{DType, Device};
-use crate::train::{AdamWConfig, InfoNce, Sampler, Schedule, TrainError};
+use crate::train::{AdamWConfig, InfoNce, MuonConfig, Sampler, Schedule, TrainError};
 
 /// Pairs of each task that the prober looks at.
 const PROBE_PAIRS: usize = 256;
@@ -96,6 +96,8 @@ impl TrainConfig {
             ("negatives", "pool", self.negatives.pool.is_some_and(|pool| pool < 2), "must be at least 2".to_owned()),
             ("optimizer", "learning_rate", !positive(o.learning_rate), positive_number()),
             ("optimizer", "weight_decay", !(o.weight_decay.is_finite() && o.weight_decay >= 0.0), "must not be negative".to_owned()),
+            ("optimizer", "momentum", !o.momentum.is_none_or(share), "must be at least 0 and less than 1".to_owned()),
+            ("optimizer", "momentum", o.kind != OptimizerKind::Muon && o.momentum.is_some(), unread("without `kind = \"muon\"`")),
             ("optimizer", "betas", !o.betas.iter().all(|&beta| share(beta)), "must both be at least 0 and less than 1".to_owned()),
             ("optimizer", "eps", !positive(o.eps), positive_number()),
             ("optimizer", "clip_norm", !(o.clip_norm.is_finite() && o.clip_norm >= 0.0), "must not be negative".to_owned()),
@@ -151,10 +153,19 @@ impl TrainConfig {
         self.curriculum.probe_pairs.unwrap_or(PROBE_PAIRS)
     }
 
-    /// The optimiser's settings.
+    /// Settings of AdamW.
     pub fn adamw(&self) -> AdamWConfig {
         let [beta1, beta2] = self.optimizer.betas;
         AdamWConfig { beta1, beta2, eps: self.optimizer.eps, weight_decay: self.optimizer.weight_decay }
+    }
+
+    /// Settings of Muon, where it moves the matrices.
+    pub fn muon(&self) -> Option<MuonConfig> {
+        let MuonConfig { momentum, .. } = MuonConfig::default();
+        (self.optimizer.kind == OptimizerKind::Muon).then(|| MuonConfig {
+            momentum: self.optimizer.momentum.unwrap_or(momentum),
+            weight_decay: self.optimizer.weight_decay,
+        })
     }
 
     /// The learning rate over a run of `total_steps`.

@@ -230,16 +230,31 @@ section!(
     }
 );
 
+/// The kinds of [`Optimizer`](super::Optimizer).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// AdamW for all parameters.
+    #[default]
+    AdamW,
+    /// Muon for the matrices of the layers, AdamW for the rest.
+    Muon,
+}
+
 section!(
-    /// `[optimizer]`: AdamW.
+    /// `[optimizer]`.
     OptimizerSection {
+        /// What moves the weights.
+        kind: OptimizerKind = OptimizerKind::AdamW,
         /// Rate at the end of the warm-up.
         learning_rate: f64 = 3e-5,
         /// Share of the weights, times the rate, taken off in each step.
         weight_decay: f64 = 0.1,
-        /// Decay rates of the two moments.
+        /// Muon: decay rate of the mean of gradients; 0.95 if not given.
+        momentum: Option<f64> = None,
+        /// AdamW: decay rates of the two moments.
         betas: [f64; 2] = [0.9, 0.999],
-        /// Keeps the division from 0.
+        /// AdamW: keeps the division from 0.
         eps: f64 = 1e-8,
         /// Longest gradient; longer ones are scaled down. 0: no bound.
         clip_norm: f64 = 1.0,

@@ -82,3 +82,56 @@ fn a_parameter_without_a_gradient_stays() {
     optimizer.step(&Gradients::default(), 0.1).unwrap();
     assert_eq!(values(&optimizer), [0.5, -1.0, 2.0]);
 }
+
+#[test]
+fn muon_moves_the_matrices_of_layers_alone() {
+    let names = ["model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "model.norm.weight"];
+    let start = || -> Parameters {
+        let ones = |dims: &[usize]| {
+            Var::from_tensor(&Tensor::ones(dims, DType::F32, &Device::Cpu).unwrap()).unwrap()
+        };
+        let vars = [ones(&[4, 3]), ones(&[2, 3]), ones(&[3])];
+        names.map(str::to_owned).into_iter().zip(vars).collect()
+    };
+    let gradients = |step: f32| {
+        let mut gradients = Gradients::default();
+        for (name, var) in &start() {
+            let slope = Tensor::arange(0f32, var.elem_count() as f32, &Device::Cpu).unwrap();
+            gradients
+                .add(name, &(slope.sin().unwrap() * f64::from(step)).unwrap().reshape(var.shape()).unwrap())
+                .unwrap();
+        }
+        gradients
+    };
+    let values = |parameters: &Parameters| -> Vec<Vec<f32>> {
+        parameters.values().map(|var| var.flatten_all().unwrap().to_vec1().unwrap()).collect()
+    };
+    let make =
+        |parameters: &Parameters| Optimizer::new(parameters, CONFIG, Some(MuonConfig::default())).unwrap();
+
+    let straight = start();
+    let mut optimizer = make(&straight);
+    optimizer.step(&gradients(1.0), 0.1).unwrap();
+    let state = optimizer.state();
+    let mut kept: Vec<&str> = state.keys().map(String::as_str).collect();
+    kept.sort_unstable();
+    let [table, matrix, norm] = names;
+    let adamw = |kind: &str| [table, norm].map(|name| format!("{kind}.{name}"));
+    let expected =
+        [adamw("exp_avg").to_vec(), adamw("exp_avg_sq").to_vec(), vec![format!("momentum.{matrix}")]];
+    assert_eq!(kept, expected.concat());
+
+    let resumed: Parameters = straight
+        .iter()
+        .map(|(name, var)| (name.clone(), Var::from_tensor(&var.copy().unwrap()).unwrap()))
+        .collect();
+    let mut again = make(&resumed);
+    again.restore(&state, optimizer.steps()).unwrap();
+    optimizer.step(&gradients(0.5), 0.1).unwrap();
+    again.step(&gradients(0.5), 0.1).unwrap();
+    assert_eq!(values(&resumed), values(&straight));
+
+    let mut without = Optimizer::new(&start(), CONFIG, None).unwrap();
+    let error = without.restore(&state, 1).unwrap_err().to_string();
+    assert!(error.contains("exp_avg.model.layers.0.mlp.up_proj.weight"), "{error}");
+}

@@ -12,7 +12,7 @@ use super::config::TrainConfig;
 use super::curriculum::{Curriculum, TaskFacts};
 use super::log::{Entry, RunLog};
 use super::negatives::{HardNegatives, mine};
-use super::optimizer::AdamW;
+use super::optimizer::Optimizer;
 use super::pairs::{PairIndex, TaskPairs};
 use super::planner::Planner;
 use super::prober::{Prober, alignment};
@@ -81,7 +81,7 @@ pub struct Trainer {
     /// Embeds for the first epoch.
     first_prober: Option<Embedder>,
     model: TrainableModel,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     schedule: Schedule,
     steps_per_epoch: usize,
     state: RunState,

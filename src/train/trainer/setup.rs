@@ -8,7 +8,7 @@ use super::super::checkpoint::{Checkpoint, RunState};
 use super::super::config::TrainConfig;
 use super::super::learner::reading;
 use super::super::log::RunLog;
-use super::super::optimizer::AdamW;
+use super::super::optimizer::Optimizer;
 use super::super::pairs::{Cursor, PairIndex, Task};
 use super::super::{TrainError, TrainableModel};
 use super::{Start, Trainer};
@@ -59,7 +59,7 @@ impl Trainer {
         }
 
         let model = TrainableModel::of_run(model_dir, &config)?;
-        let mut optimizer = AdamW::new(model.parameters(), config.adamw())?;
+        let mut optimizer = Optimizer::new(model.parameters(), config.adamw(), config.muon())?;
         let mut negatives = Vec::new();
         if let Some(checkpoint) = &checkpoint {
             model.restore(checkpoint)?;

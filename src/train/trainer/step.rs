@@ -10,7 +10,7 @@ use super::super::evaluation::evaluate;
 use super::super::gather::SingleProcess;
 use super::super::log::{Entry, RunLog};
 use super::super::negatives::HardNegatives;
-use super::super::optimizer::{AdamW, clip};
+use super::super::optimizer::{Optimizer, clip};
 use super::super::pairs::PairIndex;
 use super::super::schedule::Schedule;
 use super::super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
@@ -25,7 +25,7 @@ pub(super) struct Progress<'a> {
     pub(super) held_out: Option<&'a PairIndex>,
     pub(super) scorer: Option<&'a mut Scorer>,
     pub(super) model: &'a TrainableModel,
-    pub(super) optimizer: &'a mut AdamW,
+    pub(super) optimizer: &'a mut Optimizer,
     pub(super) schedule: Schedule,
     pub(super) state: &'a mut RunState,
     pub(super) negatives: &'a [HardNegatives],
