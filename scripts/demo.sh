@@ -29,9 +29,9 @@ search() { # TITLE ARGUMENTS...
   sed -n "s|.*\"summary\",\"text\":\"\(.*\)\",\"video\":\"$first\".*|     the first shows: \1|p" "$demo/world/captions.jsonl"
 }
 
-search 'text: "a gorilla rotates near a large microscope"' "a gorilla rotates near a large microscope"
-search 'text: "two trucks"' "two trucks"
-search 'text: "a parachute fades away near four purple rings"' "a parachute fades away near four purple rings"
+search 'text: "a cactus moves right near four yarn balls"' "a cactus moves right near four yarn balls"
+search 'text: "an orange crescent"' "an orange crescent"
+search 'text: "a pink ring gets smaller beside four guitars"' "a pink ring gets smaller beside four guitars"
 image=$(ls "$demo"/world/images/000006-0-* | head -n 1)
 search "picture: $(basename "$image"), a frame of 000006-0.mp4" --image "$image"
 printf '\nThe videos are in %s. The built-in model knows scenes like these only; --model Alibaba-NLP/GVE-3B is for real footage.\n' "$demo/world/videos"
