@@ -17,21 +17,30 @@ gve synth world --seed 20 --videos 60 --out "$demo/world" > /dev/null
 printf '\n== index them\n'
 gve index "$demo/world/videos" --library "$demo/library"
 
-# Searches, and says what is to be seen in the first hit.
-search() { # TITLE ARGUMENTS...
-  printf '\n== search by %s\n' "$1"
-  shift
-  local results first
+# Searches, and says what is to be seen in the first hit, which has to be the thing that was asked for.
+search() { # TITLE THING ARGUMENTS...
+  local title=$1 thing=$2 results first summary
+  printf '\n== search by %s\n' "$title"
+  shift 2
   # The line about nano has been seen; anything else on standard error is a fault to show.
   results=$(gve search --library "$demo/library" -k 3 "$@" 2> >(grep -v "using the built-in model nano" >&2))
   echo "$results"
   first=$(sed -n '1s|.*/\(videos/[^ ]*\) .*|\1|p' <<< "$results")
-  sed -n "s|.*\"summary\",\"text\":\"\(.*\)\",\"video\":\"$first\".*|     the first shows: \1|p" "$demo/world/captions.jsonl"
+  summary=$(sed -n "s|.*\"summary\",\"text\":\"\(.*\)\",\"video\":\"$first\".*|\1|p" "$demo/world/captions.jsonl")
+  echo "     the first shows: $summary"
+  if [[ "$summary" != *"$thing"* ]]; then
+    echo "demo: no $thing in the first hit" >&2
+    return 1
+  fi
 }
 
-search 'text: "a cactus moves right near four yarn balls"' "a cactus moves right near four yarn balls"
-search 'text: "an orange crescent"' "an orange crescent"
-search 'text: "a pink ring gets smaller beside four guitars"' "a pink ring gets smaller beside four guitars"
+search_text() { # THING TEXT
+  search "text: \"$2\"" "$1" "$2"
+}
+
+search_text "cactus" "a cactus moves right near four yarn balls"
+search_text "orange crescent" "an orange crescent"
+search_text "pink ring" "a pink ring gets smaller beside four guitars"
 image=$(ls "$demo"/world/images/000006-0-* | head -n 1)
-search "picture: $(basename "$image"), a frame of 000006-0.mp4" --image "$image"
+search "picture: $(basename "$image"), a frame of 000006-0.mp4" "joystick" --image "$image"
 printf '\nThe videos are in %s. The built-in model knows scenes like these only; --model Alibaba-NLP/GVE-3B is for real footage.\n' "$demo/world/videos"

@@ -20,6 +20,8 @@ use stub::{Answer, Received, Stub};
 mod stub;
 
 mod captioner;
+mod going_on;
+mod pairs;
 
 /// Clips of the bundled videos with [`OPTIONS`].
 const CLIPS: usize = 4;
@@ -67,6 +69,11 @@ impl Site {
 
     fn pairs(&self) -> String {
         std::fs::read_to_string(self.out().join("pairs.jsonl")).unwrap()
+    }
+
+    /// The pairs as those of any other site with the same videos.
+    fn pairs_anywhere(&self) -> String {
+        self.pairs().replace(text(&self.videos().canonicalize().unwrap()), "")
     }
 
     /// What a stage's filters did, line by line.
@@ -192,7 +199,7 @@ fn another_runs_folder_is_refused_and_named() {
         assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
     };
     refused(&["--seed", "7"], "belongs to another run: settings.seed is 42 there and 7 here");
-    refused(&["--min-words", "5"], "settings.min_words is 3 there and 5 here");
+    refused(&["--captioner-frames", "3"], "settings.frames is 2 there and 3 here");
     std::fs::copy(media("ntsc.mp4"), site.videos().join("ntsc.mp4")).unwrap();
     refused(&[], "ntsc.mp4 is missing there and");
     std::fs::remove_file(site.videos().join("ntsc.mp4")).unwrap();
@@ -209,62 +216,6 @@ fn a_key_that_is_not_there_is_not_passed_over_in_silence() {
     assert_status(&output, 1);
     assert!(stderr(&output).contains("--captioner-key-env names an environment variable that is not set"));
     assert!(!stderr(&output).contains("sk-given"), "{}", stderr(&output));
-}
-
-/// Starts a run and kills it when `when` says so.
-fn kill(mut child: Child, when: &mpsc::Receiver<()>) {
-    when.recv_timeout(Duration::from_secs(120)).unwrap();
-    // SIGKILL: no handler sees it.
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-#[test]
-fn a_run_that_is_killed_goes_on_and_asks_nothing_twice() {
-    let undisturbed = Site::new();
-    assert_status(&undisturbed.run(&good().base_url, &[]), 0);
-    // In the first question, between questions of each kind, and in the last.
-    for fatal in [0, 3, CLIPS + 1, 2 * CLIPS + 2, QUESTIONS - 1] {
-        let site = Site::new();
-        let (sender, killed) = mpsc::channel();
-        let stub = Stub::start(move |number, request| {
-            if number == fatal {
-                sender.send(()).unwrap();
-                return Answer::Silence(Duration::from_secs(1));
-            }
-            says(&reply(request))
-        });
-        let mut command = site.command(&stub.base_url, &["--concurrency", "1"]);
-        kill(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), &killed);
-        assert!(!site.out().join("pairs.jsonl").exists());
-        assert_status(&site.run(&stub.base_url, &[]), 0);
-
-        let mut asked = HashMap::new();
-        for (number, request) in stub.requests().iter().enumerate() {
-            let answered = number != fatal;
-            *asked.entry(request.body.to_string()).or_insert(0) += usize::from(answered);
-        }
-        assert_eq!(asked.len(), QUESTIONS, "killed at {fatal}");
-        assert!(asked.values().all(|answers| *answers == 1), "killed at {fatal}: {:?}", asked.values());
-        let of_here = |site: &Site| site.pairs().replace(text(&site.videos().canonicalize().unwrap()), "");
-        assert_eq!(of_here(&site), of_here(&undisturbed), "killed at {fatal}");
-    }
-}
-
-#[test]
-fn a_run_that_is_killed_before_the_first_question_goes_on() {
-    let (site, stub) = (Site::new(), good());
-    for wait_for in ["run.json", "journal/videos.jsonl", "clips/library.json"] {
-        let mut command = site.command(&stub.base_url, &["--until", "quality"]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while !site.out().join(wait_for).exists() && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert_status(&site.run(&stub.base_url, &[]), 0);
-    assert_eq!(stub.requests().len(), QUESTIONS);
 }
 
 #[test]
@@ -364,29 +315,6 @@ fn filters_say_what_they_dropped_and_why() {
     assert!(quality.len() == CLIPS && quality.iter().all(|verdict| verdict["dropped_by"] == "static"));
     assert!(quality[0]["reason"].as_str().unwrap().contains("at least 0.9 is asked for"));
     assert_eq!(site.pairs(), "");
-}
-
-#[cfg(unix)]
-#[test]
-fn ctrl_c_ends_the_run_with_the_answers_under_way() {
-    let site = Site::new();
-    let (sender, asked) = mpsc::channel();
-    let stub = Stub::start(move |number, request| {
-        if number == 2 {
-            sender.send(()).unwrap();
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        says(&reply(request))
-    });
-    let mut command = site.command(&stub.base_url, &["--concurrency", "1", "--quiet"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    asked.recv_timeout(Duration::from_secs(120)).unwrap();
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    assert_status(&output, 2);
-    assert!(stderr(&output).contains("stopped before the end; 3 answers are kept"), "{}", stderr(&output));
-    assert_status(&site.run(&stub.base_url, &[]), 0);
-    assert_eq!(stub.requests().len(), QUESTIONS);
 }
 
 #[test]

@@ -44,8 +44,9 @@ Examples:
       --captioner https://api.openai.com/v1 --captioner-model gpt-4o-mini --concurrency 16
 
 The pairs are in DIR/pairs.jsonl, ready for gve train; what was dropped, and why, in DIR/report. A run that was
-stopped goes on when the same command is given again, and asks nothing twice. Ctrl-C waits for the answers that are
-under way; a second one does not. docs/synthesis.md walks through a run.")]
+stopped, or left something without a usable answer, goes on when the same command is given again, and asks nothing
+twice that was answered. Ctrl-C waits for the answers that are under way; a second one does not.
+docs/synthesis.md walks through a run.")]
 pub(crate) struct FlowArguments {
     /// Videos, and folders that are searched for videos.
     #[arg(value_name = "PATH", required = true)]
@@ -127,11 +128,11 @@ struct FilterOptions {
     #[arg(long, value_name = "M", default_value_t = FlowSettings::default().min_motion)]
     min_motion: f64,
     /// Drop texts whose embedding has a lower cosine with that of their clip or frame. What is low depends on the
-    /// model: report/ has the cosine of every text.
+    /// model: report/ has the cosine of every text, and another run into the same folder may have another threshold.
     #[arg(long, value_name = "C", allow_negative_numbers = true)]
     #[arg(default_value_t = FlowSettings::default().min_cosine)]
     min_cosine: f64,
-    /// Drop texts with fewer words.
+    /// Drop texts with fewer words. Another run into the same folder may have another number.
     #[arg(long, value_name = "N", default_value_t = FlowSettings::default().min_words)]
     min_words: usize,
 }

@@ -1,13 +1,14 @@
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
+use gve::synth::SynthError;
 use gve::synth::world::director::MOST_THINGS;
 use gve::synth::world::{MiniSettings, WorldSettings, write_mini, write_world};
 use gve::video::VideoEncoding;
 
 use crate::interrupt::stop_on_ctrl_c;
-use crate::output::{Outcome, print, progress_bar};
+use crate::output::{Outcome, print, progress_bar, report};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -53,7 +54,7 @@ pub(crate) struct Shared {
     /// Where all randomness comes from: equal seeds give equal worlds.
     #[arg(long, value_name = "S")]
     seed: u64,
-    /// Directory to write to; a run that was stopped goes on there.
+    /// Directory to write to; a run that was stopped, by Ctrl-C say, goes on there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// How videos are stored.
@@ -82,34 +83,48 @@ impl From<Encoding> for VideoEncoding {
 }
 
 pub(crate) fn run(command: &Command) -> Result<Outcome> {
-    let cancel = stop_on_ctrl_c()?;
-    match command {
+    let made = match command {
         &Command::World { videos, pictures, things, ref shared } => {
             let encoding = shared.encoding.into();
-            let settings = WorldSettings { seed: shared.seed, videos, pictures, things, encoding };
-            let bar = progress_bar(videos + pictures, "scenes", shared.quiet);
-            let made = write_world(&shared.out, settings, &cancel, &|scenes| bar.inc(scenes as u64))?;
-            bar.finish_and_clear();
-            let out = shared.out.display();
-            print(&format!(
-                "{out}: {} videos, {} images, {} captions",
-                made.videos, made.images, made.captions
-            ))?;
-            for (task, pairs) in made.pairs {
-                print(&format!("{task:<5}{pairs:>8} pairs"))?;
-            }
+            world(shared, WorldSettings { seed: shared.seed, videos, pictures, things, encoding })
         }
-        Command::UvrbMini { videos, shared } => {
-            let settings =
-                MiniSettings { seed: shared.seed, videos: *videos, encoding: shared.encoding.into() };
-            let bar = progress_bar(16, "data sets", shared.quiet);
-            let made = write_mini(&shared.out, settings, &cancel, &|sets| bar.inc(sets as u64))?;
-            bar.finish_and_clear();
-            for set in made {
-                let (id, queries, videos) = (set.id, set.queries, set.videos);
-                print(&format!("{id:<12}{queries:>6} queries{videos:>6} videos   chance {:.4}", set.chance))?;
-            }
+        &Command::UvrbMini { videos, ref shared } => {
+            let encoding = shared.encoding.into();
+            uvrb_mini(shared, MiniSettings { seed: shared.seed, videos, encoding })
         }
+    };
+    match made {
+        Ok(()) => Ok(Outcome::Complete),
+        Err(error) if matches!(error.downcast_ref::<SynthError>(), Some(SynthError::Cancelled)) => {
+            report(&anyhow!("{error}; finished files are kept, and the same command goes on from there"));
+            Ok(Outcome::Partial)
+        }
+        Err(error) => Err(error),
     }
-    Ok(Outcome::Complete)
+}
+
+fn world(shared: &Shared, settings: WorldSettings) -> Result<()> {
+    let cancel = stop_on_ctrl_c()?;
+    let bar = progress_bar(settings.videos + settings.pictures, "scenes", shared.quiet);
+    let made = write_world(&shared.out, settings, &cancel, &|scenes| bar.inc(scenes as u64));
+    bar.finish_and_clear();
+    let made = made?;
+    let out = shared.out.display();
+    print(&format!("{out}: {} videos, {} images, {} captions", made.videos, made.images, made.captions))?;
+    for (task, pairs) in made.pairs {
+        print(&format!("{task:<5}{pairs:>8} pairs"))?;
+    }
+    Ok(())
+}
+
+fn uvrb_mini(shared: &Shared, settings: MiniSettings) -> Result<()> {
+    let cancel = stop_on_ctrl_c()?;
+    let bar = progress_bar(16, "data sets", shared.quiet);
+    let made = write_mini(&shared.out, settings, &cancel, &|sets| bar.inc(sets as u64));
+    bar.finish_and_clear();
+    for set in made? {
+        let (id, queries, videos) = (set.id, set.queries, set.videos);
+        print(&format!("{id:<12}{queries:>6} queries{videos:>6} videos   chance {:.4}", set.chance))?;
+    }
+    Ok(())
 }

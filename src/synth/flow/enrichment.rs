@@ -2,7 +2,7 @@ use super::clip::{Clip, Draw};
 use super::interview::{Interview, Question, Unanswered};
 use super::pictures::{PictureSource, Pictures};
 use super::profile::Profile;
-use super::quality::{GoodClip, Quality};
+use super::quality::GoodClip;
 use super::reply::{Captions, FrameCaption, Reply};
 use super::report::{Filter, Judgement};
 use super::texts::{Candidate, TextJudge};
@@ -12,20 +12,28 @@ use crate::synth::SynthError;
 /// A clip and what is said of it.
 pub(super) struct DescribedClip<'a> {
     pub(super) clip: &'a Clip,
-    /// Captions that came with it and those that were written, each with its style.
+    pub(super) embedding: &'a [f32],
+    /// Captions that are kept, those that were written and those that came with it, each with its style.
     pub(super) captions: Vec<(&'static str, String)>,
-    /// A caption of its frame.
+    /// A caption of its frame, if it is kept.
     pub(super) frame_caption: Option<String>,
+    /// What the captioner wrote first about the clip and about its frame, kept or not. Prompts hold these and nothing in
+    /// their place: what is kept changes with thresholds and with what is answered later, and other words would be
+    /// another question.
+    pub(super) summary: Option<String>,
+    pub(super) frame_summary: Option<String>,
 }
 
 impl<'a> DescribedClip<'a> {
     fn new(good: &'a GoodClip) -> Self {
-        Self { clip: &good.clip, captions: Vec::new(), frame_caption: None }
-    }
-
-    /// What tells somebody else best what the clip shows: the captions are in that order.
-    pub(super) fn about(&self) -> Option<&str> {
-        self.captions.first().map(|(_, text)| text.as_str())
+        Self {
+            clip: &good.clip,
+            embedding: &good.embedding,
+            captions: Vec::new(),
+            frame_caption: None,
+            summary: None,
+            frame_summary: None,
+        }
     }
 }
 
@@ -34,31 +42,27 @@ impl Flow {
     /// the verdict on every text.
     pub(super) fn enrich<'a>(
         &self,
-        quality: &'a Quality,
+        clips: &'a [GoodClip],
         interview: &Interview<'_>,
         judge: &mut TextJudge<'_>,
         on_event: OnEvent<'_>,
     ) -> Result<(Vec<DescribedClip<'a>>, Vec<Judgement>), SynthError> {
-        let clips = &quality.clips;
         let questions: Vec<Question> = clips.iter().map(|clip| self.ask_for_captions(clip)).collect();
         let captions = interview.ask_all::<Captions>(&questions, telling(on_event, "asking for captions"))?;
         let questions: Vec<Question> = clips.iter().map(|clip| self.ask_for_frame_caption(clip)).collect();
         let frames = interview
             .ask_all::<FrameCaption>(&questions, telling(on_event, "asking for captions of frames"))?;
 
+        let mut described: Vec<DescribedClip<'a>> = clips.iter().map(DescribedClip::new).collect();
         let (mut texts, mut owners, mut judgements) = (Vec::new(), Vec::new(), Vec::new());
         for (i, (captions, frame)) in captions.into_iter().zip(frames).enumerate() {
-            let clip = &clips[i].clip;
+            let GoodClip { clip, embedding, frame_embedding, .. } = &clips[i];
             let (id, frame_id) = (Clip::id(clip.place), frame_id(clip));
-            let (Ok(target), Ok(frame_target)) =
-                (quality.embeddings.of_clip(clip), quality.embeddings.of_frame(clip))
-            else {
-                continue;
-            };
             match captions {
                 Ok(captions) => {
+                    described[i].summary = Some(captions.summary.clone());
                     for (style, text) in captions.into_styles() {
-                        texts.push(Candidate { item: id.clone(), style, text, target });
+                        texts.push(Candidate { item: id.clone(), style, text, target: embedding });
                         owners.push(i);
                     }
                 }
@@ -66,12 +70,9 @@ impl Flow {
             }
             match frame {
                 Ok(FrameCaption { caption: text }) => {
-                    texts.push(Candidate {
-                        item: frame_id,
-                        style: FrameCaption::NAME,
-                        text,
-                        target: frame_target,
-                    });
+                    described[i].frame_summary = Some(text.clone());
+                    let (item, style) = (frame_id, FrameCaption::NAME);
+                    texts.push(Candidate { item, style, text, target: frame_embedding });
                     owners.push(i);
                 }
                 Err(unanswered) => judgements.push(unanswered.judgement(frame_id, FrameCaption::NAME)),
@@ -79,7 +80,6 @@ impl Flow {
         }
         let verdicts = judge.judge(&texts, interview.cancel, telling(on_event, "judging captions"))?;
 
-        let mut described: Vec<DescribedClip<'a>> = clips.iter().map(DescribedClip::new).collect();
         for (verdict, i) in verdicts.iter().zip(owners).filter(|(verdict, _)| verdict.is_kept()) {
             match (verdict.style, verdict.text.clone()) {
                 (Some(FrameCaption::NAME), caption) => described[i].frame_caption = caption,

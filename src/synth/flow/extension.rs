@@ -8,7 +8,6 @@ use super::clip::{Clip, Draw};
 use super::enrichment::DescribedClip;
 use super::interview::{Interview, Question, Unanswered};
 use super::pictures::{PictureSource, Pictures};
-use super::quality::Quality;
 use super::reply::Composed;
 use super::report::{Filter, Judgement};
 use super::{Flow, OnEvent, telling};
@@ -35,13 +34,24 @@ impl Reference {
             Self::Clip => "tv2v",
         }
     }
+
+    /// What the captioner said of it, unless nothing that was said of the clip is kept.
+    fn told<'a>(self, from: &'a DescribedClip<'_>) -> Option<&'a str> {
+        let told = match self {
+            Self::Frame => &from.frame_summary,
+            Self::Clip => &from.summary,
+        };
+        told.as_deref().filter(|_| !from.captions.is_empty())
+    }
 }
 
-/// A clip that a composed query is to lead to, and the one that it leads from.
+/// A clip that a composed query is to lead to, and the one that it leads from, each with what was said of it.
 struct Composition<'a> {
     reference: Reference,
     from: &'a DescribedClip<'a>,
+    from_told: &'a str,
     to: &'a DescribedClip<'a>,
+    to_told: &'a str,
 }
 
 impl Flow {
@@ -49,12 +59,11 @@ impl Flow {
     /// kind, and the verdict on every composed query.
     pub(super) fn extend(
         &self,
-        quality: &Quality,
         clips: &[DescribedClip<'_>],
         interview: &Interview<'_>,
         on_event: OnEvent<'_>,
     ) -> Result<(BTreeMap<String, usize>, Vec<Judgement>), SynthError> {
-        let (compositions, mut judgements) = self.compositions(quality, clips)?;
+        let (compositions, mut judgements) = self.compositions(clips)?;
         let questions: Vec<Question> =
             compositions.iter().map(|composition| self.ask_for_query(composition)).collect();
         let replies =
@@ -75,57 +84,49 @@ impl Flow {
     /// that have none.
     fn compositions<'a>(
         &self,
-        quality: &Quality,
         clips: &'a [DescribedClip<'a>],
     ) -> Result<(Vec<Composition<'a>>, Vec<Judgement>), SynthError> {
-        let embedded: Vec<(&DescribedClip<'a>, &[f32])> = clips
-            .iter()
-            .filter_map(|clip| Some((clip, quality.embeddings.of_clip(clip.clip).ok()?)))
-            .collect();
-        let mut vectors = Array2::zeros((embedded.len(), self.plan.library_manifest.dim));
-        for (mut row, (_, embedding)) in vectors.rows_mut().into_iter().zip(&embedded) {
-            row.assign(&ArrayView1::from(*embedding));
+        let mut vectors = Array2::zeros((clips.len(), self.plan.library_manifest.dim));
+        for (mut row, clip) in vectors.rows_mut().into_iter().zip(clips) {
+            row.assign(&ArrayView1::from(clip.embedding));
         }
         let rankings = rank(vectors.view(), vectors.view(), PARTNERS + 1)?;
         let (mut compositions, mut judgements) = (Vec::new(), Vec::new());
-        for (row, ranking) in rankings.iter().enumerate() {
-            let to = embedded[row].0;
-            if to.about().is_none() {
-                continue;
-            }
-            let others: Vec<usize> =
-                ranking.iter().map(|m| m.row).filter(|other| *other != row).take(PARTNERS).collect();
+        for (row, (to, ranking)) in clips.iter().zip(rankings).enumerate() {
+            let Some(to_told) = Reference::Clip.told(to) else { continue };
+            let others: Vec<&DescribedClip<'a>> =
+                ranking.iter().filter(|m| m.row != row).take(PARTNERS).map(|m| &clips[m.row]).collect();
             let mut random = Draw::Partners.random(self.plan.settings.seed, to.clip.place);
             for reference in [Reference::Frame, Reference::Clip] {
-                // Whom a clip is given must not hang on what else has a caption by now: a query that was composed
-                // would be asked for anew.
-                let first = random.below(others.len());
-                let mut from =
-                    others.iter().cycle().skip(first).take(others.len()).map(|&other| embedded[other].0);
-                match from.find(|from| from.about().is_some()) {
-                    Some(from) => compositions.push(Composition { reference, from, to }),
-                    None => judgements.push(
-                        Judgement { style: Some(reference.task()), ..Judgement::of(Clip::id(to.clip.place)) }
-                            .dropped(Filter::NoPartner, "none of the clips most like it has a caption"),
-                    ),
+                // Whom a clip is given must not hang on what is said of the others by now: with another partner later, a
+                // query that was composed would be lost.
+                let from = others.get(random.below(others.len())).copied();
+                let told = from.and_then(|from| Some((from, reference.told(from)?)));
+                if let Some((from, from_told)) = told {
+                    compositions.push(Composition { reference, from, from_told, to, to_told });
+                    continue;
                 }
+                let reason = match from {
+                    Some(from) => format!("its partner {} has no caption", Clip::id(from.clip.place)),
+                    None => "there is no other clip".to_owned(),
+                };
+                judgements.push(
+                    Judgement { style: Some(reference.task()), ..Judgement::of(Clip::id(to.clip.place)) }
+                        .dropped(Filter::NoPartner, reason),
+                );
             }
         }
         Ok((compositions, judgements))
     }
 
-    fn ask_for_query(&self, Composition { reference, from, to }: &Composition<'_>) -> Question {
-        let about = |clip: &'_ DescribedClip<'_>| clip.about().unwrap_or_default().to_owned();
-        let (name, shows, source) = match reference {
-            Reference::Frame => (
-                "a picture",
-                from.frame_caption.clone().unwrap_or_else(|| about(from)),
-                PictureSource::File(from.clip.frame.clone()),
-            ),
-            Reference::Clip => ("another clip", about(from), PictureSource::Clip(from.clip.clone())),
+    fn ask_for_query(&self, composition: &Composition<'_>) -> Question {
+        let Composition { reference, from, from_told, to, to_told } = composition;
+        let (name, source) = match reference {
+            Reference::Frame => ("a picture", PictureSource::File(from.clip.frame.clone())),
+            Reference::Clip => ("another clip", PictureSource::Clip(from.clip.clone())),
         };
         let duration = format!("{:.1}", to.clip.seconds);
-        let prompt = self.plan.prompts.compose.render([name, &shows, &duration, &about(to)]);
+        let prompt = self.plan.prompts.compose.render([name, from_told, &duration, to_told]);
         let target = PictureSource::Clip(to.clip.clone());
         Question {
             item: format!("{} {}", reference.task(), Clip::id(to.clip.place)),
@@ -137,11 +138,8 @@ impl Flow {
         }
     }
 
-    fn judge_query(
-        &self,
-        Composition { reference, from, to }: &Composition<'_>,
-        reply: Result<Composed, Unanswered>,
-    ) -> Judgement {
+    fn judge_query(&self, composition: &Composition<'_>, reply: Result<Composed, Unanswered>) -> Judgement {
+        let Composition { reference, from, to, to_told, .. } = composition;
         let item = format!("{} from {}", Clip::id(to.clip.place), Clip::id(from.clip.place));
         let query = match reply {
             Err(unanswered) => return unanswered.judgement(item, reference.task()),
@@ -155,7 +153,7 @@ impl Flow {
         if let Some((filter, reason)) = broken_rule(&query, self.plan.settings.min_words) {
             return judgement.dropped(filter, reason);
         }
-        if to.about().is_some_and(|about| tells_all(&query, about)) {
+        if tells_all(&query, to_told) {
             return judgement.dropped(Filter::TellsAll, "it names all that the target's caption does");
         }
         judgement
@@ -170,7 +168,7 @@ impl Flow {
         let mut lines = Vec::new();
         let mut counts = BTreeMap::new();
         let pairs = clips.iter().flat_map(|clip| self.pairs_of(clip));
-        let composed = composed.iter().map(|(Composition { reference, from, to }, query)| {
+        let composed = composed.iter().map(|(Composition { reference, from, to, .. }, query)| {
             let input = match reference {
                 Reference::Frame => Input::image(&from.clip.frame),
                 Reference::Clip => from.clip.input(),
@@ -192,7 +190,7 @@ impl Flow {
 
     /// The pairs of a clip that need no second one: task, source, query and target.
     fn pairs_of(&self, described: &DescribedClip<'_>) -> Vec<(&'static str, String, Input, Input)> {
-        let DescribedClip { clip, captions, frame_caption } = described;
+        let DescribedClip { clip, captions, frame_caption, .. } = described;
         let seed = self.plan.settings.seed;
         let (target, frame) = (clip.input(), Input::image(&clip.frame));
         let id = Clip::id(clip.place);

@@ -10,7 +10,7 @@ use crate::retrieval::LibraryManifest;
 use crate::synth::SynthError;
 use crate::synth::output_folder::OutputFolder;
 
-/// Everything that decides what a run makes. Kept as `run.json`, and the same as long as the folder lives.
+/// What decides what a run asks and makes. Kept as `run.json`, and the same as long as the folder lives.
 #[derive(Debug, Serialize)]
 pub(super) struct RunManifest<'a> {
     pub(super) settings: &'a FlowSettings,
@@ -82,7 +82,7 @@ mod tests {
     use crate::video::Sampling;
 
     fn open(root: &Path, seed: u64) -> Result<RunFolder, String> {
-        let settings = FlowSettings { seed, min_cosine: 0.1 + 0.2, ..FlowSettings::default() };
+        let settings = FlowSettings { seed, min_motion: 0.1 + 0.2, ..FlowSettings::default() };
         let embedder = LibraryManifest {
             format_version: 1,
             model: "m".to_owned(),

@@ -48,12 +48,12 @@ pub(super) enum Unanswered {
 /// What became of a question.
 struct Outcome<R> {
     reply: Result<R, Unanswered>,
-    /// Whether the captioner said something in this run; otherwise it stood in the journal, or nothing was asked.
+    /// Whether the captioner was asked in this run; otherwise the reply stood in the journal, or there are no pictures.
     is_new: bool,
 }
 
-/// Asks questions, many at a time, and keeps what was answered: a question that was answered once, well or not, is
-/// not put to the captioner again.
+/// Asks questions, many at a time, and keeps the answers that fit: a question with such an answer is not put to the
+/// captioner again. Any other is, by the next run: who repeats a command wants what is missing.
 pub(super) struct Interview<'a> {
     pub(super) captioner: &'a Captioner,
     pub(super) prompts: &'a Prompts,
@@ -61,6 +61,13 @@ pub(super) struct Interview<'a> {
     pub(super) video: VideoOptions,
     pub(super) cancel: &'a CancelToken,
     pub(super) replies: &'a RefCell<Journal<String>>,
+}
+
+impl Unanswered {
+    fn reason(&self) -> &str {
+        let (Self::NotAsked(reason) | Self::NoAnswer(reason) | Self::Unusable(reason)) = self;
+        reason
+    }
 }
 
 impl Interview<'_> {
@@ -80,25 +87,33 @@ impl Interview<'_> {
             .map_err(|source| SynthError::Io { path: "the network".into(), action: "use", source })?;
         let failure = Cell::new(None);
         let stopped = Cell::new(false);
+        let is_over: &dyn Fn() -> bool = &|| stopped.get() || self.cancel.is_cancelled();
         let mut answers: Vec<Option<Result<R, Unanswered>>> = questions.iter().map(|_| None).collect();
         runtime.block_on(async {
             let asking = stream::iter(questions.iter().enumerate())
-                .take_while(|_| ready(!stopped.get() && !self.cancel.is_cancelled()))
-                .map(|(i, question)| async move { (i, self.ask::<R>(question).await) })
+                .take_while(|_| ready(!is_over()))
+                .map(|(i, question)| async move { (i, self.ask::<R>(question, is_over).await) })
                 .buffer_unordered(self.captioner.settings().concurrency);
             let mut asking = Box::pin(asking);
-            let (mut done, mut in_a_row) = (0, 0);
+            let (mut done, mut any_answered, mut in_vain) = (0, false, 0);
             while let Some((i, answer)) = asking.next().await {
                 done += 1;
                 on_progress(Progress { done, total: questions.len() });
                 let fatal = match answer {
                     Ok(Outcome { reply, is_new }) => {
+                        any_answered |= reply.is_ok();
                         if is_new {
-                            in_a_row = if reply.is_ok() { 0 } else { in_a_row + 1 };
+                            in_vain = if reply.is_ok() { 0 } else { in_vain + 1 };
                         }
-                        let hopeless = self.hopeless(in_a_row, &reply);
+                        // A few questions do not make a long row, but if none of them has an answer by now, none will.
+                        let is_hopeless =
+                            in_vain >= MAX_FAILURES_IN_A_ROW || (done == questions.len() && !any_answered);
+                        let fatal = match &reply {
+                            Err(last) if is_hopeless && in_vain > 0 => Some(self.of_no_use(in_vain, last)),
+                            _ => None,
+                        };
                         answers[i] = Some(reply);
-                        hopeless
+                        fatal
                     }
                     Err(error) => Some(error),
                 };
@@ -113,68 +128,94 @@ impl Interview<'_> {
         answers.into_iter().collect::<Option<_>>().ok_or(SynthError::Cancelled)
     }
 
-    /// Asks a question and, where the answer does not fit, once again with what is wrong with it.
-    async fn ask<R: Reply>(&self, question: &Question) -> Result<Outcome<R>, SynthError> {
-        let schema = schema::<R>();
-        let mut turns = vec![self.prompts.system.render([&schema.to_string()]), question.prompt.clone()];
-        let mut request = Request { question, name: R::NAME, schema, pictures: Vec::new() };
-        let Outcome { reply: first, is_new } = self.reply(&mut request, &turns).await?;
-        let first = match first {
-            Ok(text) => text,
-            Err(unanswered) => return Ok(Outcome { reply: Err(unanswered), is_new }),
-        };
-        let fault = match parse::<R>(&first) {
-            Ok(reply) => return Ok(Outcome { reply: Ok(reply), is_new }),
-            Err(fault) => fault,
-        };
-        turns.extend([first, self.prompts.again.render([&fault])]);
-        let Outcome { reply: second, is_new } = self.reply(&mut request, &turns).await?;
-        let reply = second.and_then(|text| parse(&text).map_err(Unanswered::Unusable));
-        Ok(Outcome { reply, is_new })
-    }
-
-    /// The journal's or else the captioner's answer to a conversation: system, question, and perhaps answer and
-    /// complaint.
-    async fn reply(
+    /// The journal's or else the captioner's reply to a question.
+    async fn ask<R: Reply>(
         &self,
-        request: &mut Request<'_>,
-        turns: &[String],
-    ) -> Result<Outcome<String>, SynthError> {
-        let key = request.key(&self.captioner.settings().model, turns);
-        if let Some(stored) = self.replies.borrow().get(&key) {
-            return Ok(Outcome { reply: Ok(stored.clone()), is_new: false });
+        question: &Question,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Outcome<R>, SynthError> {
+        let schema = schema::<R>();
+        let turns = vec![self.prompts.system.render([&schema.to_string()]), question.prompt.clone()];
+        let key = question.key(R::NAME, &self.captioner.settings().model, &turns);
+        let stored = self.replies.borrow().get(&key).and_then(|stored| parse::<R>(stored).ok());
+        if let Some(reply) = stored {
+            return Ok(Outcome { reply: Ok(reply), is_new: false });
         }
-        if let Err(reason) = request.load_pictures(self.settings, self.video).await {
-            return Ok(Outcome { reply: Err(Unanswered::NotAsked(reason)), is_new: false });
-        }
-        let message = request.message(turns, self.captioner);
-        let has_answered = self.replies.borrow().len() > 0;
-        let reply = match self.captioner.complete(&message, has_answered, self.cancel).await {
-            Ok(text) => {
-                self.replies.borrow_mut().insert(key, text.clone())?;
-                Ok(text)
-            }
-            Err(NoAnswer::Request(reason)) => Err(Unanswered::NoAnswer(reason)),
-            Err(NoAnswer::Endpoint(error)) => return Err(error),
+        let pictures = match question.load_pictures(self.settings, self.video).await {
+            Ok(pictures) => pictures,
+            Err(reason) => return Ok(Outcome { reply: Err(Unanswered::NotAsked(reason)), is_new: false }),
         };
+        let request = Request { question, name: R::NAME, schema, pictures };
+        let reply = self.converse(&request, turns, key, is_over).await?;
         Ok(Outcome { reply, is_new: true })
     }
 
-    fn hopeless<R>(&self, in_a_row: usize, last: &Result<R, Unanswered>) -> Option<SynthError> {
-        let (last, kept) = match last {
-            Err(Unanswered::NoAnswer(last)) => (last, ""),
-            Err(Unanswered::Unusable(last)) => {
-                (last, "; delete answers of no use from journal/replies.jsonl to have them asked again")
+    /// Has the captioner answer after `turns`, system and question, and keeps the answer under `key` if it fits. One that
+    /// does not is asked for once more, in the same conversation and with what is wrong with it.
+    async fn converse<R: Reply>(
+        &self,
+        request: &Request<'_>,
+        mut turns: Vec<String>,
+        key: String,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Result<R, Unanswered>, SynthError> {
+        loop {
+            let message = request.message(&turns, self.captioner);
+            let has_answered = self.replies.borrow().len() > 0;
+            let text = match self.captioner.complete(&message, has_answered, is_over).await {
+                Ok(text) => text,
+                Err(NoAnswer::Request(reason)) => return Ok(Err(Unanswered::NoAnswer(reason))),
+                Err(NoAnswer::Endpoint(error)) => return Err(error),
+            };
+            let fault = match parse::<R>(&text) {
+                Ok(reply) => {
+                    self.replies.borrow_mut().insert(key, text)?;
+                    return Ok(Ok(reply));
+                }
+                Err(fault) => fault,
+            };
+            if turns.len() > 2 {
+                return Ok(Err(Unanswered::Unusable(fault)));
             }
-            Ok(_) | Err(Unanswered::NotAsked(_)) => return None,
+            turns.extend([text, self.prompts.again.render([&fault])]);
+        }
+    }
+
+    fn of_no_use(&self, in_vain: usize, last: &Unanswered) -> SynthError {
+        let last = last.reason();
+        let reason =
+            format!("{in_vain} questions in a row came to nothing, the last because {last}: mend that");
+        SynthError::Captioner { url: self.captioner.settings().base_url.clone(), reason }
+    }
+}
+
+impl Question {
+    /// A name for the question under which its reply is kept, the same whenever the run is started.
+    fn key(&self, name: &str, model: &str, turns: &[String]) -> String {
+        let groups = self.pictures.iter();
+        let pictures = groups.flat_map(|group| [group.title.to_owned(), group.source.name()]);
+        let parts = [model.to_owned()].into_iter().chain(pictures).chain(turns.iter().cloned());
+        // Lengths in front, so that no two lists of parts read the same.
+        let hash = parts.fold(FNV_OFFSET, |hash, part| {
+            fnv(fnv(hash, &(part.len() as u64).to_le_bytes()), part.as_bytes())
+        });
+        format!("{name} {} {hash:016x}", self.item)
+    }
+
+    /// The pictures as data URLs, by group. They are decoded and encoded on another thread than the one that waits for
+    /// answers.
+    async fn load_pictures(
+        &self,
+        settings: &FlowSettings,
+        video: VideoOptions,
+    ) -> Result<Vec<Vec<String>>, String> {
+        let (groups, settings) = (self.pictures.clone(), settings.clone());
+        let load = move || {
+            let urls = groups.iter().map(|group| group.source.data_urls(&settings, video));
+            urls.collect::<Result<Vec<_>, String>>()
         };
-        (in_a_row >= MAX_FAILURES_IN_A_ROW).then(|| SynthError::Captioner {
-            url: self.captioner.settings().base_url.clone(),
-            reason: format!(
-                "{in_a_row} questions in a row came to nothing, the last because {last}: mend that and go on with the \
-                 same command{kept}"
-            ),
-        })
+        let loaded = tokio::task::spawn_blocking(load).await;
+        loaded.map_err(|error| format!("decoding ended early: {error}"))?
     }
 }
 
@@ -183,38 +224,11 @@ struct Request<'a> {
     question: &'a Question,
     name: &'static str,
     schema: serde_json::Value,
-    /// Data URLs by group; empty until they are needed.
+    /// Data URLs by group.
     pictures: Vec<Vec<String>>,
 }
 
 impl Request<'_> {
-    /// A name for the conversation that is the same whenever the run is started.
-    fn key(&self, model: &str, turns: &[String]) -> String {
-        let groups = self.question.pictures.iter();
-        let pictures = groups.flat_map(|group| [group.title.to_owned(), group.source.name()]);
-        let parts = [model.to_owned()].into_iter().chain(pictures).chain(turns.iter().cloned());
-        // Lengths in front, so that no two lists of parts read the same.
-        let hash = parts.fold(FNV_OFFSET, |hash, part| {
-            fnv(fnv(hash, &(part.len() as u64).to_le_bytes()), part.as_bytes())
-        });
-        let again = if turns.len() > 2 { " again" } else { "" };
-        format!("{} {}{again} {hash:016x}", self.name, self.question.item)
-    }
-
-    /// Decodes and encodes the pictures, on another thread than the one that waits for answers.
-    async fn load_pictures(&mut self, settings: &FlowSettings, video: VideoOptions) -> Result<(), String> {
-        if !self.pictures.is_empty() {
-            return Ok(());
-        }
-        let (groups, settings) = (self.question.pictures.clone(), settings.clone());
-        let load = move || {
-            groups.iter().map(|group| group.source.data_urls(&settings, video)).collect::<Result<_, _>>()
-        };
-        let loaded = tokio::task::spawn_blocking(load).await;
-        self.pictures = loaded.map_err(|error| format!("decoding ended early: {error}"))??;
-        Ok(())
-    }
-
     fn message(&self, turns: &[String], captioner: &Captioner) -> CreateChatCompletionRequest {
         let messages = turns.iter().enumerate().map(|(i, turn)| match i {
             0 => ChatCompletionRequestSystemMessage::from(turn.as_str()).into(),

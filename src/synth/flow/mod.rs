@@ -139,8 +139,7 @@ impl Flow {
     /// # Errors
     /// [`SynthError::Captioner`] where the endpoint is of no use; [`SynthError::Cancelled`]; errors of the disk.
     /// What was finished is kept, and another run goes on from there. What goes wrong with a single item is no
-    /// error but an
-    /// [`FlowEvent::Failed`] and a line of the stage's report.
+    /// error but an [`FlowEvent::Failed`] and a line of the stage's report; another run tries it again.
     pub fn run(
         &self,
         until: Stage,
@@ -158,7 +157,7 @@ impl Flow {
         };
         let cosines = Journal::open(&self.folder.journal("cosines"))?;
         let mut judge = TextJudge::new(&self.plan.embedder, &self.plan.settings, cosines);
-        let (quality, judgements) = self.control_quality(&mut judge, cancel, on_event)?;
+        let (clips, judgements) = self.control_quality(&mut judge, cancel, on_event)?;
         report(Stage::Quality, &judgements, on_event)?;
         if until == Stage::Quality {
             return Ok(summary);
@@ -171,18 +170,18 @@ impl Flow {
             cancel,
             replies: &self.replies,
         };
-        let (described, judgements) = self.enrich(&quality, &interview, &mut judge, on_event)?;
+        let (described, judgements) = self.enrich(&clips, &interview, &mut judge, on_event)?;
         report(Stage::Enrichment, &judgements, on_event)?;
         if until == Stage::Enrichment {
             return Ok(summary);
         }
-        let (pairs, judgements) = self.extend(&quality, &described, &interview, on_event)?;
+        let (pairs, judgements) = self.extend(&described, &interview, on_event)?;
         report(Stage::Extension, &judgements, on_event)?;
         summary.pairs = pairs;
         Ok(summary)
     }
 
-    /// Answers of the captioner that are on disk.
+    /// Usable answers of the captioner that are on disk.
     pub fn num_replies(&self) -> usize {
         self.replies.borrow().len()
     }

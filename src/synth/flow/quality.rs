@@ -15,16 +15,22 @@ use crate::embedder::{CancelToken, Progress};
 use crate::synth::SynthError;
 use crate::video::{VideoError, VideoOptions};
 
-/// What quality control lets through.
-pub(super) struct Quality {
-    pub(super) clips: Vec<GoodClip>,
-    pub(super) embeddings: Embeddings,
-}
-
-/// A clip that moves and has an embedding, with the captions that came with it.
+/// A clip that moves and has an embedding.
 pub(super) struct GoodClip {
     pub(super) clip: Clip,
+    pub(super) embedding: Vec<f32>,
+    pub(super) frame_embedding: Vec<f32>,
+    /// Captions that came with it, as far as they are kept.
     pub(super) captions: Vec<String>,
+}
+
+impl GoodClip {
+    /// `clip` with its embeddings, or why it has none.
+    fn new(clip: Clip, embeddings: &Embeddings) -> Result<Self, String> {
+        let embedding = embeddings.of_clip(&clip)?.to_vec();
+        let frame_embedding = embeddings.of_frame(&clip)?.to_vec();
+        Ok(Self { clip, embedding, frame_embedding, captions: Vec::new() })
+    }
 }
 
 /// A video that was measured, or why it could not be.
@@ -38,7 +44,7 @@ impl Flow {
         judge: &mut TextJudge<'_>,
         cancel: &CancelToken,
         on_event: OnEvent<'_>,
-    ) -> Result<(Quality, Vec<Judgement>), SynthError> {
+    ) -> Result<(Vec<GoodClip>, Vec<Judgement>), SynthError> {
         let measured = self.measure_videos(cancel, telling(on_event, "measuring videos"))?;
         let (cut, mut judgements) = self.judge_clips(&measured);
         let moving: Vec<&Clip> = cut.iter().filter(|(_, j)| j.is_kept()).map(|(clip, _)| clip).collect();
@@ -52,17 +58,15 @@ impl Flow {
         )?;
         let mut clips = Vec::new();
         for (clip, mut judgement) in cut {
-            if judgement.is_kept()
-                && let Err(reason) = embeddings.of_clip(&clip).and(embeddings.of_frame(&clip))
-            {
-                judgement = judgement.dropped(Filter::NotEmbedded, reason);
-            }
             if judgement.is_kept() {
-                clips.push(GoodClip { clip, captions: Vec::new() });
+                match GoodClip::new(clip, &embeddings) {
+                    Ok(good) => clips.push(good),
+                    Err(reason) => judgement = judgement.dropped(Filter::NotEmbedded, reason),
+                }
             }
             judgements.push(judgement);
         }
-        let (texts, places, dropped) = self.source_captions(&measured, &clips, &embeddings);
+        let (texts, places, dropped) = self.source_captions(&measured, &clips);
         let verdicts = judge.judge(&texts, cancel, telling(on_event, "judging captions"))?;
         for (verdict, place) in verdicts.iter().zip(places) {
             if let Some(text) = verdict.text.as_ref().filter(|_| verdict.is_kept()) {
@@ -71,7 +75,7 @@ impl Flow {
         }
         judgements.extend(dropped);
         judgements.extend(verdicts);
-        Ok((Quality { clips, embeddings }, judgements))
+        Ok((clips, judgements))
     }
 
     /// Decodes all videos that were not decoded before, on all cores.
@@ -163,8 +167,7 @@ impl Flow {
     fn source_captions<'a>(
         &self,
         measured: &[Measured],
-        clips: &[GoodClip],
-        embeddings: &'a Embeddings,
+        clips: &'a [GoodClip],
     ) -> (Vec<Candidate<'a>>, Vec<usize>, Vec<Judgement>) {
         let by_place: HashMap<_, usize> = clips.iter().enumerate().map(|(i, c)| (c.clip.place, i)).collect();
         let (mut candidates, mut places, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
@@ -184,10 +187,9 @@ impl Flow {
                     continue;
                 };
                 let item = Clip::id((number, clip));
-                let good = by_place.get(&(number, clip));
-                match good.and_then(|i| Some((*i, embeddings.of_clip(&clips[*i].clip).ok()?))) {
-                    Some((place, target)) => {
-                        let text = caption.text.clone();
+                match by_place.get(&(number, clip)) {
+                    Some(&place) => {
+                        let (text, target) = (caption.text.clone(), &clips[place].embedding);
                         candidates.push(Candidate { item, style: "source", text, target });
                         places.push(place);
                     }

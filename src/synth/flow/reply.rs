@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::http::error_message;
+
 /// What the captioner is to answer. The type is the schema: [`schema`] derives what is sent from it, and [`parse`]
 /// reads replies into it, where missing, mistyped and unknown keys are errors.
 pub(super) trait Reply: DeserializeOwned + JsonSchema {
@@ -102,8 +104,13 @@ pub(super) fn schema<R: Reply>() -> Value {
     settings.into_generator().into_root_schema_for::<R>().to_value()
 }
 
-/// Reads a reply, or says what is wrong with it in a way that helps to do better.
+/// Reads a reply, or says what is wrong with it in a way that helps to do better, on one line.
 pub(super) fn parse<R: Reply>(text: &str) -> Result<R, String> {
+    // What is wrong may be quoted, at any length.
+    read(text).map_err(|fault| error_message(&fault))
+}
+
+fn read<R: Reply>(text: &str) -> Result<R, String> {
     let json: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
     if !json.is_object() {
         return Err("it is not a JSON object".to_owned());
@@ -157,6 +164,8 @@ mod tests {
             let fault = parse::<Captions>(&text).unwrap_err();
             assert!(fault.contains(expected), "{text}: {fault}");
         }
+        let fault = parse::<Captions>(&with("keywords", json!("d".repeat(9000)))).unwrap_err();
+        assert!(fault.starts_with("it does not fit the schema") && fault.len() < 320, "{fault}");
     }
 
     #[test]

@@ -53,9 +53,9 @@ pub enum Filter {
     Inconsistent,
     /// The captioner gave no answer.
     Unanswered,
-    /// The captioner's answer did not fit the schema, twice.
+    /// The captioner's answer did not fit the schema, nor did the next.
     UnusableReply,
-    /// There is no other clip to compose a query with.
+    /// There is no other clip to compose a query with, or the one that was drawn has no caption.
     NoPartner,
     /// The captioner finds that two clips do not make a composed query.
     Declined,

@@ -3,6 +3,9 @@ use serde::Serialize;
 use crate::synth::SynthError;
 
 /// What decides, beside videos, models and prompts, which pairs come out.
+///
+/// Stands in `run.json` but for what may change from run to run: thresholds that do no more than sort what is written
+/// down, so that a better one costs no answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FlowSettings {
     /// What profiles, clips, frames, styles and partners are drawn from.
@@ -14,8 +17,10 @@ pub struct FlowSettings {
     /// Clips that move less are dropped: mean difference of luma between sampled frames, from 0 to 1.
     pub min_motion: f64,
     /// Texts whose embedding has a lower cosine with that of their clip or frame are dropped.
+    #[serde(skip)]
     pub min_cosine: f64,
     /// Texts with fewer words are dropped.
+    #[serde(skip)]
     pub min_words: usize,
     /// Frames of a clip that the captioner is shown.
     pub frames: usize,

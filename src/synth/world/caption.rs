@@ -354,7 +354,7 @@ impl Teller<'_> {
         }
         let dark = Claim::Dark(true).holds(self.scene);
         let place = if dark { "in the dark" } else { "in a bright place" };
-        let active = self.scene.events.len();
+        let active = self.scene.events.len().min(2);
         let mood: &[&str] = match active {
             0 => &["at rest", "in a calm scene", "doing nothing"],
             1 => &["with one change", "where one thing happens"],

@@ -57,7 +57,7 @@ pub enum Claim {
     Before(Thing, Thing),
     /// Nothing does anything.
     Quiet,
-    /// So many things do something.
+    /// So many things do something: none, one, or two and more.
     Active(usize),
     /// What lies behind.
     Ground(Ground),
@@ -94,7 +94,7 @@ impl Claim {
                 matches!((activity(first), activity(then)), (Some((_, end)), Some((start, _))) if end <= start)
             }
             Self::Quiet => active(scene) == 0,
-            Self::Active(count) => active(scene) == *count,
+            Self::Active(count) => active(scene).min(2) == *count,
             Self::Ground(ground) => scene.ground == *ground,
             Self::Dark(dark) => {
                 let [light, _] = scene.ground.tone.rgb();

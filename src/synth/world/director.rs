@@ -82,6 +82,7 @@ impl ChangeKind {
     fn propose(self, scene: &Scene, random: &mut Random) -> Option<Change> {
         let actors = scene.actors.len();
         Some(match self {
+            Self::Move | Self::Replace | Self::Paint | Self::Count if actors == 0 => return None,
             Self::Move => Change::Move(random.below(actors), [0, 1].map(|axis| random.below(SLOTS[axis]))),
             Self::Swap => match random.sample(actors, 2)[..] {
                 [a, b] => Change::Swap(a, b),
@@ -159,7 +160,7 @@ pub fn any_scene(random: &mut Random) -> Scene {
 
 /// Such a scene as [`any_scene`] makes up, but of no more than so many things.
 pub(super) fn scene_of_at_most(things: usize, random: &mut Random) -> Scene {
-    let actors = [1, 2, 2, 2, 3, MOST_THINGS][random.below(6)].min(things);
+    let actors = [1, 2, 2, 2, MOST_THINGS, MOST_THINGS][random.below(6)].min(things);
     let events = random.below(actors + 1).max(random.below(2));
     scene(actors, events, random)
 }
@@ -336,6 +337,17 @@ mod tests {
             }
         }
         assert!(ChangeKind::ALL.iter().all(|kind| drawn[kind] > 30), "{drawn:?}");
+    }
+
+    #[test]
+    fn where_nothing_is_only_camera_and_ground_can_change() {
+        let empty = scene(0, 0, &mut Random::new(1));
+        assert!(empty.actors.is_empty() && empty.events.is_empty());
+        for kind in ChangeKind::ALL {
+            let drawn = kind.draw(&empty, &mut Random::new(1)).is_some();
+            assert!(!drawn || matches!(kind, ChangeKind::Camera | ChangeKind::Ground), "{kind:?}");
+        }
+        assert!(ChangeKind::Ground.draw(&empty, &mut Random::new(1)).is_some());
     }
 
     #[test]

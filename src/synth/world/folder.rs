@@ -59,7 +59,7 @@ pub(super) fn write_video(
     Ok(writer.finish()?)
 }
 
-#[cfg(all(test, feature = "video"))]
+#[cfg(test)]
 mod tests {
     use super::super::director::any_scene;
     use super::*;

@@ -111,9 +111,7 @@ impl Maker<'_> {
             let mut apart: Vec<(usize, VideoCaption)> = Vec::new();
             for number in self.random.permutation(views.len()) {
                 let Some(view) = &views[number] else { continue };
-                // A part of each of several scenes is no part one would ask for.
-                let asked = view.scenes.len() == 1 || !matches!(style, Style::Partial(_));
-                let caption = asked.then(|| view.describe(style, self.random)).flatten();
+                let caption = is_asked(view, style).then(|| view.describe(style, self.random)).flatten();
                 let is_apart = |caption: &VideoCaption| {
                     apart.iter().all(|(other, theirs)| {
                         !theirs.holds(view)
@@ -190,9 +188,7 @@ impl Maker<'_> {
         let video = &self.family.videos[video];
         let mut captions = Vec::new();
         for style in self.random.permutation(Style::ALL.len()).into_iter().map(|number| Style::ALL[number]) {
-            // A part of each of several scenes is no part one would ask for.
-            let asked = video.scenes.len() == 1 || !matches!(style, Style::Partial(_));
-            if captions.len() < 2 && asked {
+            if captions.len() < 2 && is_asked(video, style) {
                 captions.extend(video.describe(style, self.random).map(|caption| (style, caption)));
             }
         }
@@ -264,6 +260,11 @@ pub(super) fn clip_span(video: &Video, scene: usize, random: &mut Random) -> [f6
     let start = random.below(frames - length + 1);
     let [begin, _] = video.span(scene);
     [start, start + length - 1].map(|frame| begin + frame as f64 / f64::from(FPS))
+}
+
+/// Whether one would ask for a video in this style: a part of each of several scenes is no part.
+fn is_asked(video: &Video, style: Style) -> bool {
+    video.scenes.len() == 1 || !matches!(style, Style::Partial(_))
 }
 
 fn instruction(video: &Video, style: Style) -> &'static str {

@@ -57,7 +57,7 @@ pub struct Actor {
 pub enum Look {
     /// A figure in a colour.
     Shape(Shape, Colour, Texture),
-    /// A picture of the sheet, by number.
+    /// A picture of the sheet, by number; nothing to be seen where the sheet has none of this number.
     Sprite(usize),
 }
 

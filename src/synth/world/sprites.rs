@@ -40,19 +40,19 @@ pub fn len() -> usize {
     SHEET.sprites.len()
 }
 
-/// What number `sprite` shows, in one or two words.
+/// What number `sprite` shows, in one or two words. Numbers behind the last show nothing, which is called a thing.
 pub fn name(sprite: usize) -> &'static str {
-    SHEET.sprites[sprite].name
+    SHEET.sprites.get(sprite).map_or("thing", |sprite| sprite.name)
 }
 
 /// What kind of thing number `sprite` shows, such as animal.
 pub fn category(sprite: usize) -> &'static str {
-    SHEET.sprites[sprite].category
+    SHEET.sprites.get(sprite).map_or("thing", |sprite| sprite.category)
 }
 
 /// Colour and opacity at a place of a sprite, which reaches from -1 to 1: the four pixels around it, weighed.
 pub(super) fn sample(sprite: usize, at: [f32; 2]) -> ([f32; 3], f32) {
-    let Sprite { row, column, .. } = SHEET.sprites[sprite];
+    let Some(&Sprite { row, column, .. }) = SHEET.sprites.get(sprite) else { return ([0.0; 3], 0.0) };
     let [x, y] = at.map(|coordinate| (coordinate + 1.0) / 2.0 * SIDE as f32 - 0.5);
     let (left, top) = (x.floor(), y.floor());
     let (mut colour, mut opacity) = ([0.0; 3], 0.0);
@@ -87,6 +87,14 @@ mod tests {
                 sample(sprite, at).1 > 0.5
             });
             assert!(drawn.count() > 10, "{}", name(sprite));
+        }
+    }
+
+    #[test]
+    fn behind_the_last_sprite_is_nothing() {
+        for sprite in [len(), usize::MAX] {
+            assert_eq!((name(sprite), category(sprite)), ("thing", "thing"));
+            assert_eq!(sample(sprite, [0.0; 2]).1, 0.0);
         }
     }
 }

@@ -86,8 +86,8 @@ pub fn write_world(
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
     }
-    let of_pictures = families(seed ^ PICTURES, pictures, |random| of_one_scene(things, random));
-    let families = families(seed, videos, |random| family(things, random));
+    let of_pictures = families(seed ^ PICTURES, pictures, cancel, |random| of_one_scene(things, random))?;
+    let families = families(seed, videos, cancel, |random| family(things, random))?;
     let mut made: Vec<Pairs> = Vec::with_capacity(families.len() + of_pictures.len());
     let all: Vec<&Family> = families.iter().chain(&of_pictures).collect();
     for (block, members) in all.chunks(BLOCK).enumerate() {
@@ -122,15 +122,23 @@ pub fn write_world(
     })
 }
 
-fn families(seed: u64, videos: usize, family: impl Fn(&mut Random) -> Family) -> Vec<Family> {
+fn families(
+    seed: u64,
+    videos: usize,
+    cancel: &CancelToken,
+    family: impl Fn(&mut Random) -> Family,
+) -> Result<Vec<Family>, SynthError> {
     let mut families = Vec::new();
     let mut count = 0;
     while count < videos {
+        if cancel.is_cancelled() {
+            return Err(SynthError::Cancelled);
+        }
         let family = family(&mut Random::derived(seed, &[FAMILIES, families.len() as u64, 0]));
         count += family.videos.len();
         families.push(family);
     }
-    families
+    Ok(families)
 }
 
 /// A video of one scene, in one of three cases of several, and two others close to it.
@@ -143,10 +151,11 @@ fn family(things: usize, random: &mut Random) -> Family {
     of_one_scene(things, random)
 }
 
-/// A video of one scene, and two others close to it.
+/// A video of one scene, and two others close to it. A thing alone stands elsewhere in the first of them: such worlds are there to teach places.
 fn of_one_scene(things: usize, random: &mut Random) -> Family {
     let kinds = random.permutation(ChangeKind::ALL.len());
-    let kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();
+    let mut kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();
+    kinds.sort_by_key(|&kind| things > 1 || kind != ChangeKind::Move);
     Family::of(Video::of(scene_of_at_most(things, random))).varied(&kinds, 2, random)
 }
 

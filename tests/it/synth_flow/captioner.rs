@@ -39,8 +39,11 @@ fn a_captioner_that_misbehaves_is_borne_with() {
     let named = format!("{}, frame: it does not fit the schema", dropped[0]["item"].as_str().unwrap());
     assert!(stderr(&output).contains(&named), "{}", stderr(&output));
 
-    assert_status(&site.run(&stub.base_url, &[]), 2);
-    assert_eq!(stub.requests().len(), requests.len(), "answers of no use are answers, too");
+    // What has no answer of use is asked for again, and what could not be asked without it; nothing else.
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    let again = &stub.requests()[requests.len()..];
+    assert_eq!(again[0].body, requests[12].body);
+    assert!(again[1..].iter().all(|request| requests.iter().all(|before| before.body != request.body)));
 }
 
 #[test]
@@ -80,43 +83,78 @@ fn a_captioner_of_no_use_is_a_clear_error_and_finished_work_is_kept() {
     assert_status(&site.run(&stub.base_url, &[]), 0);
     assert_eq!(stub.requests().len(), QUESTIONS - 3);
 
-    // Refuses single questions: each is named, and what needs no answer is made.
+    // Refuses all.
     let site = Site::new();
     let stub = Stub::start(|_, _| Answer::status(400));
-    let output = site.run(&stub.base_url, &[]);
+    let output = site.run(&stub.base_url, &["--quiet"]);
+    assert_status(&output, 1);
+    let message =
+        "4 questions in a row came to nothing, the last because HTTP 400 Bad Request: sent 400: mend that";
+    assert!(stderr(&output).contains(message), "{}", stderr(&output));
+
+    // Refuses all but what it is asked of the first clip: each is named, and what needs no answer is made. A run that is
+    // given again does not stumble over the same refusals.
+    let site = Site::new();
+    let stub = Stub::start(|number, request| match number {
+        0 | CLIPS => says(&reply(request)),
+        _ => Answer::status(400),
+    });
+    for _ in 0..2 {
+        let output = site.run(&stub.base_url, &["--concurrency", "1"]);
+        assert_status(&output, 2);
+        let refusals = stderr(&output).matches("HTTP 400 Bad Request: sent 400").count();
+        assert_eq!(refusals, 2 * (CLIPS - 1));
+        let tasks = PairIndex::open(&[site.out().join("pairs.jsonl")], true).unwrap();
+        let counts = tasks.tasks().iter().map(|task| (task.task().to_string(), task.len()));
+        let expected = [("i2v", CLIPS), ("t2i", 1), ("t2t", 1), ("t2v", 5), ("v2v", CLIPS)];
+        assert_eq!(
+            counts.collect::<BTreeMap<_, _>>(),
+            BTreeMap::from(expected.map(|(task, n)| (task.to_owned(), n)))
+        );
+        let extension = site.report("extension");
+        assert!(
+            extension.len() == 2 && extension.iter().all(|verdict| verdict["dropped_by"] == "no_partner")
+        );
+    }
+}
+
+#[test]
+fn an_error_for_all_does_not_wait_for_others_to_be_tried_again() {
+    let site = Site::new();
+    let stub = Stub::start(|number, request| match number {
+        0 | 1 => Answer::Status(429, vec![("retry-after", "600".to_owned())], "slow down".to_owned()),
+        // Is under way when the next one fails.
+        2 => {
+            std::thread::sleep(Duration::from_millis(500));
+            says(&reply(request))
+        }
+        _ => Answer::status(401),
+    });
+    let started = Instant::now();
+    let output = site.run(&stub.base_url, &["--concurrency", "4", "--quiet"]);
     assert_status(&output, 2);
-    assert_eq!(stderr(&output).matches("HTTP 400 Bad Request: sent 400").count(), 2 * CLIPS);
-    let tasks: Vec<String> = site
-        .pairs()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["task"].as_str().unwrap().to_owned())
-        .collect();
-    assert!(tasks.len() == 2 * CLIPS && tasks.iter().all(|task| task == "i2v" || task == "v2v"));
+    assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());
+    assert!(stderr(&output).contains("check the key; 1 answers are kept"), "{}", stderr(&output));
+    assert_eq!(stub.requests().len(), 4);
 }
 
 #[test]
 fn a_captioner_that_talks_nonsense_is_given_up() {
-    let site = Site::new();
-    let stub = Stub::start(|_, _| says("I'd rather talk about the weather."));
     let many = ["--clip-seconds", "0.3", "--clips-per-video", "12", "--concurrency", "1", "--quiet"];
-    let output = site.run(&stub.base_url, &many);
-    assert_status(&output, 2);
-    let message = stderr(&output);
-    assert!(
-        message.contains("20 questions in a row came to nothing, the last because it is not JSON"),
-        "{message}"
-    );
-    assert!(message.contains("40 answers are kept") && message.lines().count() == 1, "{message}");
-    assert_eq!(stub.requests().len(), 40, "each is asked again once");
-
-    // Mended, it goes on after what it said before; once that is deleted, with everything.
-    let mended = good();
-    let output = site.run(&mended.base_url, &many);
-    assert_status(&output, 2);
-    let unusable = site.report("enrichment").iter().filter(|v| v["dropped_by"] == "unusable_reply").count();
-    assert_eq!(unusable, 20, "{}", stderr(&output));
-    std::fs::remove_file(site.out().join("journal/replies.jsonl")).unwrap();
-    assert_status(&site.run(&mended.base_url, &many), 0);
+    let (few, mended) = (["--quiet"], good());
+    for (more, failures) in [(&many[..], 20), (&few[..], CLIPS)] {
+        let (site, stub) = (Site::new(), Stub::start(|_, _| says("I'd rather talk about the weather.")));
+        let output = site.run(&stub.base_url, more);
+        assert_status(&output, 1);
+        let message = stderr(&output);
+        let expected =
+            format!("{failures} questions in a row came to nothing, the last because it is not JSON");
+        assert!(message.contains(&expected), "{message}");
+        assert!(message.contains("0 answers are kept") && message.lines().count() == 1, "{message}");
+        assert_eq!(stub.requests().len(), 2 * failures, "each is asked again once");
+        // Nothing of it stands in the way once it is mended.
+        assert_status(&site.run(&mended.base_url, more), 0);
+    }
 }
 
 #[test]
@@ -128,9 +166,10 @@ fn what_a_captioner_will_not_say_costs_that_item_alone() {
     let stub = Stub::start(move |number, request| match number {
         1 => Answer::status(403),
         2 => Answer::ok(json!({"error": {"message": "overloaded", "code": 529}}).to_string()),
-        4 => says_nothing(json!({"content": null, "refusal": "I would rather not"}), "stop"),
+        4 => says_nothing(json!({"content": null, "refusal": "I would rather not".repeat(99)}), "stop"),
         5 => says_nothing(json!({"content": ""}), "length"),
         6 | 7 => Answer::ok(json!({"error": {"message": "no room"}}).to_string()),
+        8 => says(&"a dog ".repeat(1 << 20)),
         _ => says(&reply(request)),
     });
     let output = site.run(&stub.base_url, &["--concurrency", "1", "--retries", "1"]);
@@ -140,17 +179,27 @@ fn what_a_captioner_will_not_say_costs_that_item_alone() {
     let report = site.report("enrichment");
     let mut reasons: Vec<&str> = report.iter().filter_map(|verdict| verdict["reason"].as_str()).collect();
     reasons.sort_unstable();
+    let refused = format!("it refused: {}...", &"I would rather not".repeat(99)[..300]);
     let expected = [
         "HTTP 403 Forbidden: sent 403; check the key, or it objects to what is shown",
-        "it refused: I would rather not",
+        refused.as_str(),
         "its answer has no text (finish_reason: length)",
         "its answer is an error: no room (2 tries)",
+        "its answer is longer than 4 MiB",
     ];
     assert_eq!(reasons, expected);
 
-    // Nothing of it was taken for an answer: it is asked again.
+    // Nothing of it was taken for an answer: it is asked again. What was answered is not, nor is anything else in place of
+    // what could not be asked.
     assert_status(&site.run(&stub.base_url, &[]), 0);
     assert_eq!(site.report("enrichment").len(), 6 * CLIPS);
+    let mut answers = HashMap::new();
+    for (number, request) in stub.requests().iter().enumerate() {
+        let is_answered = ![1, 2, 4, 5, 6, 7, 8].contains(&number);
+        *answers.entry(request.body.to_string()).or_insert(0) += usize::from(is_answered);
+    }
+    assert_eq!(answers.len(), QUESTIONS);
+    assert!(answers.values().all(|answers| *answers == 1), "{:?}", answers.values());
 }
 
 #[test]

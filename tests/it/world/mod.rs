@@ -125,6 +125,38 @@ fn the_reader_and_the_claims_notice_what_is_not_so() {
     assert!(by_reader * 100 > told * 95 && by_claims * 100 > told * 95, "{told} {by_reader} {by_claims}");
 }
 
+/// What decides which videos are negatives, and which answers of the benchmark are right.
+#[test]
+fn the_reader_and_the_claims_agree_on_near_misses() {
+    let (mut moods, mut lively, mut keywords) = (0, 0, 0);
+    for (number, scene) in scenes(400).enumerate() {
+        let random = &mut Random::new(number as u64);
+        let changed = ChangeKind::ALL.map(|kind| kind.draw(&scene, random).map(|(_, changed)| changed));
+        let mut others: Vec<Scene> = changed.into_iter().flatten().collect();
+        // With fewer and fewer events.
+        let mut calmer = scene.clone();
+        while calmer.events.pop().is_some() {
+            others.push(calmer.clone());
+        }
+        for (told, seen) in others.iter().flat_map(|other| [(&scene, other), (other, &scene)]) {
+            let caption = describe(told, Style::Abstract, random).unwrap();
+            let holds = caption.claims.iter().all(|claim| claim.holds(seen));
+            let faults = reader::faults(seen, Style::Abstract, &caption.text);
+            assert_eq!(holds, faults.is_empty(), "{faults:?} in {}: {seen:#?}", caption.text);
+            moods += 1;
+            lively += usize::from(holds && told.events.len() != seen.events.len());
+
+            let caption = describe(told, Style::Keywords, random).unwrap();
+            if caption.claims.iter().all(|claim| claim.holds(seen)) {
+                let faults = reader::faults(seen, Style::Keywords, &caption.text);
+                assert!(faults.is_empty(), "{faults:?} in {}: {seen:#?}", caption.text);
+                keywords += 1;
+            }
+        }
+    }
+    assert!(moods > 1000 && lively > 20 && keywords > 300, "{moods} {lively} {keywords}");
+}
+
 #[test]
 fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
     let parent = tempfile::tempdir().unwrap();
@@ -176,6 +208,47 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
     );
 }
 
+/// Starts a command, interrupts it when there is something in `folder`, and waits for its end.
+#[cfg(unix)]
+fn interrupted(mut command: Command, folder: &Path) -> std::process::Output {
+    use std::process::Stdio;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be interrupted");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    child.wait_with_output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on() {
+    let parent = tempfile::tempdir().unwrap();
+    let synth = |arguments: &[&str], out: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gve"));
+        command.arg("synth").args(arguments).args(["--seed", "5", "--quiet", "--out"]).arg(out);
+        command
+    };
+    let told = "stopped before the end; finished files are kept, and the same command goes on from there";
+    let [world, mini] = ["world", "mini"].map(|name| parent.path().join(name));
+
+    let arguments = ["world", "--pictures", "400"];
+    let stopped = interrupted(synth(&arguments, &world), &world.join("images"));
+    assert_status(&stopped, 2);
+    assert!(stderr(&stopped).contains(told), "{}", stderr(&stopped));
+    let kept = files(&world.join("images"));
+    assert!(!kept.is_empty() && !world.join("pairs_t2i.jsonl").exists());
+    assert_status(&synth(&arguments, &world).output().unwrap(), 0);
+    let all = files(&world.join("images"));
+    assert!(kept.len() < all.len() && kept.iter().all(|file| all.contains(file)));
+    assert!(world.join("pairs_t2i.jsonl").exists());
+
+    let stopped = interrupted(synth(&["uvrb-mini", "--videos", "60"], &mini), &mini.join("MSRVTT/videos"));
+    assert_status(&stopped, 2);
+    assert!(stderr(&stopped).contains(told), "{}", stderr(&stopped));
+}
+
 /// What a model learns where things are from: captions that differ in nothing but the place of the one thing they name.
 #[test]
 fn pictures_of_lone_things_have_near_misses_elsewhere() {
@@ -208,7 +281,7 @@ fn pictures_of_lone_things_have_near_misses_elsewhere() {
         assert!(!relations.iter().any(|relation| caption.contains(relation)), "{caption}");
     }
     let told = places.values().filter(|places| places.len() >= 2).count();
-    assert!(told >= 5, "{told} of 20 families");
+    assert!(told >= 15, "{told} of 20 families");
 }
 
 #[test]

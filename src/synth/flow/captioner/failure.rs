@@ -8,6 +8,9 @@ use reqwest::{Response, StatusCode};
 
 use crate::http::{Verdict, error_message, retry_after};
 
+/// Longest answer that is read, in bytes: a thousand times what is asked for.
+const MAX_BODY: usize = 4 << 20;
+
 /// Why a try gave no answer, and what that means.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Failure {
@@ -29,14 +32,34 @@ impl Failure {
         Self { reason, is_transient, is_fatal: false, is_forbidden: false, retry_after: None }
     }
 
+    /// Of a status that is no success.
+    fn of_status(status: StatusCode, message: &str, retry_after: Option<Duration>) -> Self {
+        let hint = match status.as_u16() {
+            401 => "; check the key",
+            403 => "; check the key, or it objects to what is shown",
+            404 => "; check the base URL and the model's name",
+            300..=399 => "; use the address it leads to as base URL",
+            _ => "",
+        };
+        let pause = if message.is_empty() { "" } else { ": " };
+        let verdict = Verdict::of(status.as_u16());
+        Self {
+            reason: format!("HTTP {status}{pause}{message}{hint}"),
+            is_transient: matches!(verdict, Verdict::Fails | Verdict::Busy),
+            is_fatal: matches!(verdict, Verdict::Hopeless | Verdict::Busy),
+            is_forbidden: status == StatusCode::FORBIDDEN,
+            retry_after,
+        }
+    }
+
     pub(super) fn of(error: OpenAIError) -> Self {
         let failure = |reason: String, is_transient, is_fatal| Self {
             is_fatal,
             ..Self::of_request(reason, is_transient)
         };
         match error {
-            OpenAIError::Boxed(error) => match error.downcast::<HttpFailure>() {
-                Ok(http) => http.meaning(),
+            OpenAIError::Boxed(error) => match error.downcast::<Self>() {
+                Ok(failure) => *failure,
                 Err(error) => failure(one_line(&*error), false, true),
             },
             // A connection that is never made is no fault of the request; one that breaks, or an answer that does
@@ -45,64 +68,55 @@ impl Failure {
                 failure(one_line(&error), !error.is_builder(), error.is_connect() || error.is_builder())
             }
             OpenAIError::JSONDeserialize(error, _) => {
-                failure(format!("its answer is no chat completion: {error}"), true, false)
+                // The reason may quote the answer at any length.
+                failure(error_message(&format!("its answer is no chat completion: {error}")), true, false)
             }
             error => failure(one_line(&error), false, true),
         }
     }
 }
 
-/// An answer with a status that is no success.
-#[derive(Debug)]
-pub(super) struct HttpFailure {
-    status: StatusCode,
-    message: String,
-    retry_after: Option<Duration>,
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
 }
 
-impl HttpFailure {
-    /// Lets a success through.
-    pub(super) async fn check(response: Response) -> Result<Response, OpenAIError> {
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
+impl Error for Failure {}
+
+/// The answer, if it is a success and of a length that makes sense.
+///
+/// # Errors
+/// A [`Failure`], boxed.
+pub(super) async fn checked(mut response: Response) -> Result<Response, OpenAIError> {
+    let status = response.status();
+    if !status.is_success() {
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(retry_after);
         // A status says enough even where its body does not arrive.
-        let message = error_message(&response.text().await.unwrap_or_default());
-        Err(OpenAIError::Boxed(Box::new(Self { status, message, retry_after })))
+        let body = read(&mut response).await.unwrap_or_default();
+        let message = error_message(&String::from_utf8_lossy(&body));
+        return Err(OpenAIError::Boxed(Box::new(Failure::of_status(status, &message, retry_after))));
     }
-
-    fn meaning(&self) -> Failure {
-        let hint = match self.status.as_u16() {
-            401 => "; check the key",
-            403 => "; check the key, or it objects to what is shown",
-            404 => "; check the base URL and the model's name",
-            300..=399 => "; use the address it leads to as base URL",
-            _ => "",
-        };
-        let verdict = Verdict::of(self.status.as_u16());
-        let is_transient = matches!(verdict, Verdict::Fails | Verdict::Busy);
-        let is_fatal = matches!(verdict, Verdict::Hopeless | Verdict::Busy);
-        Failure {
-            reason: format!("{self}{hint}"),
-            is_transient,
-            is_fatal,
-            is_forbidden: self.status == StatusCode::FORBIDDEN,
-            retry_after: self.retry_after,
-        }
+    let body = read(&mut response).await?;
+    if body.len() > MAX_BODY {
+        let reason = format!("its answer is longer than {} MiB", MAX_BODY >> 20);
+        return Err(OpenAIError::Boxed(Box::new(Failure::of_request(reason, false))));
     }
+    // The types of `http` are the same for both clients, and only this one hands them on.
+    Ok(ureq::http::Response::new(body).into())
 }
 
-impl fmt::Display for HttpFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pause = if self.message.is_empty() { "" } else { ": " };
-        write!(f, "HTTP {}{pause}{}", self.status, self.message)
+/// The body of `response`; of one that is too long, so much that this can be seen.
+async fn read(response: &mut Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while body.len() <= MAX_BODY
+        && let Some(chunk) = response.chunk().await?
+    {
+        body.extend_from_slice(&chunk);
     }
+    Ok(body)
 }
-
-impl Error for HttpFailure {}
 
 /// An error with its causes.
 pub(super) fn one_line(error: &dyn Error) -> String {
@@ -118,8 +132,8 @@ mod tests {
     fn statuses_mean_what_they_say() {
         let meaning = |status| {
             let status = StatusCode::from_u16(status).unwrap();
-            let http = HttpFailure { status, message: "why".to_owned(), retry_after: None };
-            let failure = Failure::of(OpenAIError::Boxed(Box::new(http)));
+            let failure = Failure::of_status(status, "why", None);
+            assert_eq!(Failure::of(OpenAIError::Boxed(Box::new(failure.clone()))), failure);
             assert!(failure.reason.contains("why") && failure.reason.contains(status.as_str()));
             (failure.is_transient, failure.is_fatal)
         };

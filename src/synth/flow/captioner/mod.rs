@@ -14,16 +14,15 @@ use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::embedder::CancelToken;
 use crate::http::{RetrySettings, error_message};
 use crate::synth::SynthError;
 
-use failure::{Failure, HttpFailure, one_line};
+use failure::{Failure, checked, one_line};
 
 /// Longest time to make a connection. Shorter than that of a whole request, so that the two are told apart.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a wait looks whether it is to end.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
+const STOP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where the captioner is, and how it is spoken to. Of these only the model decides what comes out.
 #[derive(Clone)]
@@ -106,11 +105,13 @@ impl Completion {
         };
         match (message.content, message.refusal) {
             (Some(text), _) if !text.trim().is_empty() => Ok(text),
-            (_, Some(refusal)) => Err(Failure::of_request(format!("it refused: {refusal}"), false)),
+            (_, Some(refusal)) => {
+                Err(Failure::of_request(format!("it refused: {}", error_message(&refusal)), false))
+            }
             _ => {
                 let ended = finish_reason.map(|reason| format!(" (finish_reason: {reason})"));
                 let reason = format!("its answer has no text{}", ended.unwrap_or_default());
-                Err(Failure::of_request(reason, false))
+                Err(Failure::of_request(error_message(&reason), false))
             }
         }
     }
@@ -133,7 +134,7 @@ impl Captioner {
         let transport = http.clone();
         let send = tower::service_fn(move |request: HttpRequestFactory| {
             let http = transport.clone();
-            async move { HttpFailure::check(http.execute(request.build().await?).await?).await }
+            async move { checked(http.execute(request.build().await?).await?).await }
         });
         Ok(Self { client: Client::build(http, config).with_http_service(send), settings })
     }
@@ -143,16 +144,17 @@ impl Captioner {
     }
 
     /// The text of the answer to `request`, tried as often as the settings grant. `has_answered`: whether the endpoint
-    /// ever answered with this key, so that what it forbids must be this request.
+    /// ever answered with this key, so that what it forbids must be this request. Once `is_over`, an answer under way
+    /// is waited for, and nothing else.
     pub(super) async fn complete(
         &self,
         request: &CreateChatCompletionRequest,
         has_answered: bool,
-        cancel: &CancelToken,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<String, NoAnswer> {
         let mut retry = 0;
         loop {
-            if cancel.is_cancelled() {
+            if is_over() {
                 return Err(NoAnswer::Endpoint(SynthError::Cancelled));
             }
             let answer = self.client.chat().create_byot(request).await;
@@ -162,7 +164,7 @@ impl Captioner {
             };
             if failure.is_transient && retry < self.settings.retry.retries {
                 let delay = self.settings.retry.delay(retry, failure.retry_after);
-                wait(delay, cancel).await;
+                wait(delay, is_over).await;
                 retry += 1;
                 continue;
             }
@@ -177,11 +179,11 @@ impl Captioner {
     }
 }
 
-/// Waits for `delay`, or until somebody asks to stop.
-async fn wait(delay: Duration, cancel: &CancelToken) {
+/// Waits for `delay`, or until all `is_over`.
+async fn wait(delay: Duration, is_over: &dyn Fn() -> bool) {
     let end = Instant::now() + delay;
-    while !cancel.is_cancelled() && Instant::now() < end {
-        tokio::time::sleep(CANCEL_INTERVAL.min(end.saturating_duration_since(Instant::now()))).await;
+    while !is_over() && Instant::now() < end {
+        tokio::time::sleep(STOP_INTERVAL.min(end.saturating_duration_since(Instant::now()))).await;
     }
 }
 

@@ -1,6 +1,8 @@
 //! Videos in groups of near misses, and the queries that tell them apart.
 
 use crate::Random;
+use crate::embedder::CancelToken;
+use crate::synth::SynthError;
 
 use super::super::caption::{Style, describe_change};
 use super::super::director::{Change, pick};
@@ -20,10 +22,21 @@ pub(super) struct Member {
 const ATTEMPTS: usize = 60;
 
 /// `videos` videos, group behind group.
-pub(super) fn members(corpus: &Corpus, videos: usize, seed: u64) -> Vec<Member> {
+///
+/// # Errors
+/// [`SynthError::Cancelled`].
+pub(super) fn members(
+    corpus: &Corpus,
+    videos: usize,
+    seed: u64,
+    cancel: &CancelToken,
+) -> Result<Vec<Member>, SynthError> {
     let mut members = Vec::new();
     let mut draw = 0;
     while members.len() < videos {
+        if cancel.is_cancelled() {
+            return Err(SynthError::Cancelled);
+        }
         let random = &mut Random::derived(seed, &[corpus.number, draw]);
         // Groups of full size only: near misses are the point.
         if let Some(group) = group(corpus, random) {
@@ -32,7 +45,7 @@ pub(super) fn members(corpus: &Corpus, videos: usize, seed: u64) -> Vec<Member> 
         draw += 1;
     }
     members.truncate(videos);
-    members
+    Ok(members)
 }
 
 fn group(corpus: &Corpus, random: &mut Random) -> Option<Vec<Member>> {
@@ -114,9 +127,8 @@ pub(super) fn difference(group: &[Member], own: usize, random: &mut Random) -> O
             let scene = &member.video.scenes[member.scene];
             caption.claims.iter().all(|claim| claim.holds(scene))
         };
-        // A swap is told by what was where before, and an order of events by itself.
         let alone = group.iter().enumerate().all(|(number, member)| number == own || !fits(member));
-        (alone || matches!(change, Change::Swap(..))).then_some(caption.text)
+        alone.then_some(caption.text)
     })
 }
 
@@ -140,4 +152,51 @@ fn differs(a: &image::RgbImage, b: &image::RgbImage) -> bool {
     let unlike =
         a.pixels().zip(b.pixels()).filter(|(a, b)| a.0.iter().zip(b.0).any(|(&a, b)| a.abs_diff(b) > LEVELS));
     a.dimensions() != b.dimensions() || unlike.take(PIXELS).count() == PIXELS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sets::{Asks, SETS};
+    use super::*;
+
+    #[test]
+    fn videos_of_a_group_differ_from_its_first_in_what_is_asked() {
+        for set in &SETS {
+            let corpus = set.corpus;
+            // One of the large groups is enough.
+            let groups = if corpus.group > 4 { 1 } else { 4 };
+            let members = members(corpus, groups * corpus.group, 7, &CancelToken::new()).unwrap();
+            let random = &mut Random::new(1);
+            for group in members.chunks(corpus.group) {
+                let first = &group[0];
+                let first_scene = &first.video.scenes[first.scene];
+                for own in &group[1..] {
+                    let scene = &own.video.scenes[own.scene];
+                    let differs = match set.asks {
+                        Asks::Words(style) => (0..ATTEMPTS).any(|_| {
+                            let caption = own.video.describe(style, random);
+                            caption.is_some_and(|caption| !caption.holds(&first.video))
+                        }),
+                        Asks::Frame => (0..own.video.frames())
+                            .any(|frame| own.video.draw(frame) != first.video.draw(frame)),
+                        Asks::Clip => !first.video.scenes.contains(scene),
+                        Asks::FrameAndWords | Asks::ClipAndWords => {
+                            own.change.as_ref().is_some_and(|change| {
+                                let told = describe_change(first_scene, change, scene, random);
+                                told.claims.iter().any(|claim| !claim.holds(first_scene))
+                            })
+                        }
+                    };
+                    assert!(differs && own.video != first.video, "{}: {:#?}", set.id, own.video);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn making_videos_up_ends_when_somebody_asks_to_stop() {
+        let cancel = CancelToken::new();
+        cancel.cancel();
+        assert!(matches!(members(SETS[0].corpus, 3, 7, &cancel), Err(SynthError::Cancelled)));
+    }
 }

@@ -102,7 +102,7 @@ impl Writer<'_> {
         }
         let corpus = self.set.corpus;
         let seed = self.settings.seed ^ BENCHMARK;
-        let members = members(corpus, corpus.times * self.settings.videos, seed);
+        let members = members(corpus, corpus.times * self.settings.videos, seed, self.cancel)?;
         let each = (0..members.len()).into_par_iter().map(|own| {
             if self.cancel.is_cancelled() {
                 return Err(SynthError::Cancelled);
@@ -232,4 +232,23 @@ fn candidates_of(group: std::ops::Range<usize>, documents: usize, random: &mut R
     candidates.extend(random.sample(others.len(), wanted).into_iter().map(|place| others[place]));
     candidates.sort_unstable();
     candidates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_hold_the_group_and_are_as_many_as_there_are_up_to_50() {
+        for (documents, expected) in [(6, 6), (50, 50), (51, 50), (306, 50)] {
+            for first in (0..documents - 4).step_by(7) {
+                let group = first..first + 4;
+                let candidates = candidates_of(group.clone(), documents, &mut Random::new(first as u64));
+                assert_eq!(candidates.len(), expected, "of {documents}");
+                assert!(candidates.windows(2).all(|pair| pair[0] < pair[1]), "each once: {candidates:?}");
+                assert!(candidates.iter().all(|&own| own < documents));
+                assert!(group.clone().all(|own| candidates.contains(&own)), "{group:?} of {documents}");
+            }
+        }
+    }
 }

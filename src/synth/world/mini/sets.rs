@@ -72,8 +72,8 @@ pub(super) const SETS: [Set; 16] = [
     set("LoVR-C2V", &LONG, Asks::Clip),
 ];
 
-const ANY: &[&[ChangeKind]] =
-    &[&[Swap], &[Replace], &[Paint], &[Count], &[Act], &[Reorder], &[Camera], &[Ground]];
+/// All that keywords can tell: places and order they cannot.
+const NAMED: &[&[ChangeKind]] = &[&[Replace], &[Paint], &[Count], &[Act], &[Camera], &[Ground]];
 
 const PLAIN: Corpus = Corpus {
     number: 1,
@@ -136,7 +136,7 @@ const THEMES: Corpus = Corpus {
 };
 
 const KEYWORDS: Corpus =
-    Corpus { number: 8, base: MIXED.base, changes: ANY, tells_apart: &[Style::Keywords], ..PLAIN };
+    Corpus { number: 8, base: MIXED.base, changes: NAMED, tells_apart: &[Style::Keywords], ..PLAIN };
 
 const LONG: Corpus = Corpus {
     number: 9,
@@ -147,5 +147,11 @@ const LONG: Corpus = Corpus {
     ..PLAIN
 };
 
-const COMPOSED: Corpus =
-    Corpus { number: 10, group: 4, base: MIXED.base, changes: ANY, tells_apart: &[Style::Keywords], ..PLAIN };
+const COMPOSED: Corpus = Corpus {
+    number: 10,
+    group: 4,
+    base: MIXED.base,
+    changes: NAMED,
+    tells_apart: &[Style::Keywords],
+    ..PLAIN
+};
