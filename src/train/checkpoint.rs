@@ -117,12 +117,27 @@ impl Checkpoint {
             write_json(&temporary.join(NEGATIVES_FILE), negatives)?;
             write_json(&temporary.join(STATE_FILE), state)
         })?;
-        let written = Self { directory, step: state.step };
         let all = Self::all(folder)?;
-        for expired in expired(&all, keep, state.step) {
+        for expired in &all[..all.len().saturating_sub(keep.max(1))] {
             fs::remove_dir_all(&expired.directory).map_err(TrainError::io("remove", &expired.directory))?;
         }
-        Ok(written)
+        Ok(Self { directory, step: state.step })
+    }
+
+    /// Removes the checkpoints in `folder` that came after `step`, the newest first: a run that is killed meanwhile has come back part of the
+    /// way.
+    ///
+    /// # Errors
+    /// One of them cannot be removed.
+    pub fn remove_after(folder: &Path, step: usize) -> Result<(), TrainError> {
+        for newer in Self::all(folder)?.iter().rev().take_while(|checkpoint| checkpoint.step > step) {
+            // Half of a checkpoint must not pass for one.
+            let hidden = hidden(&newer.directory, "old");
+            remove_left_over(&hidden)?;
+            fs::rename(&newer.directory, &hidden).map_err(TrainError::io("rename", &newer.directory))?;
+            remove_left_over(&hidden)?;
+        }
+        Ok(())
     }
 
     /// Reads the state.
@@ -150,47 +165,56 @@ impl Checkpoint {
     }
 }
 
-/// All but the newest `keep`; a run that was set back to `step` also loses what came after.
-fn expired(all: &[Checkpoint], keep: usize, step: usize) -> impl Iterator<Item = &Checkpoint> {
-    let current = all.iter().filter(|checkpoint| checkpoint.step <= step).count();
-    let old = &all[..current.saturating_sub(keep.max(1))];
-    old.iter().chain(&all[current..])
-}
-
 /// Makes `directory` appear with all that `fill` writes, or not at all. What was there before is replaced.
 ///
 /// # Errors
-/// Those of `fill`, and whatever keeps the files from being brought to disk.
+/// Those of `fill`, and whatever keeps the files from being brought to disk. What was there before is there again then.
 pub fn write_directory(
     directory: &Path,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
     let parent = directory.parent().unwrap_or(Path::new("."));
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let (temporary, replaced) = (parent.join(format!(".{name}.tmp")), parent.join(format!(".{name}.old")));
-    for left_over in [&temporary, &replaced] {
-        if left_over.exists() {
-            fs::remove_dir_all(left_over).map_err(TrainError::io("remove", left_over))?;
-        }
-    }
+    let (temporary, replaced) = (hidden(directory, "tmp"), hidden(directory, "old"));
+    remove_left_over(&temporary)?;
+    remove_left_over(&replaced)?;
     fs::create_dir_all(&temporary).map_err(TrainError::io("create", &temporary))?;
+    let written = fill(&temporary)
+        .and_then(|()| sync(&temporary))
+        .and_then(|()| replace(directory, &temporary, &replaced))
+        .and_then(|()| sync_directory(parent));
+    // The error that matters is the one at hand, and the next run removes what is left.
+    drop(remove_left_over(&temporary));
+    if directory.exists() {
+        drop(remove_left_over(&replaced));
+    }
+    written
+}
+
+/// Puts `new` in the place of `directory`, and what was there into `replaced`; puts that back if it cannot.
+fn replace(directory: &Path, new: &Path, replaced: &Path) -> Result<(), TrainError> {
     let rename = |from: &Path, to: &Path| {
         fs::rename(from, to).map_err(TrainError::io("rename a finished directory to", to))
     };
-    let written = fill(&temporary).and_then(|()| sync(&temporary)).and_then(|()| {
-        if directory.exists() {
-            rename(directory, &replaced)?;
-        }
-        rename(&temporary, directory)?;
-        sync_directory(parent)
-    });
-    for left_over in [&temporary, &replaced] {
-        if left_over.exists() {
-            // The error that matters is the one at hand, and the next run removes what is left.
-            drop(fs::remove_dir_all(left_over));
-        }
+    if !directory.exists() {
+        return rename(new, directory);
     }
-    written
+    rename(directory, replaced)?;
+    rename(new, directory).inspect_err(|_| drop(rename(replaced, directory)))
+}
+
+/// A neighbour of `directory` that nobody takes for a finished one.
+fn hidden(directory: &Path, kind: &str) -> PathBuf {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    directory.with_file_name(format!(".{name}.{kind}"))
+}
+
+fn remove_left_over(directory: &Path) -> Result<(), TrainError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(TrainError::io("remove", directory)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Brings every file below `directory`, and their names, to disk.
@@ -275,13 +299,34 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_set_back_replaces_what_came_after() {
+    fn a_run_that_is_set_back_loses_what_came_after() {
         let folder = tempfile::tempdir().unwrap();
         for step in [1, 2, 3, 4] {
             write(folder.path(), step, 9).unwrap();
         }
-        write(folder.path(), 3, 2).unwrap();
-        assert_eq!(steps(folder.path()), [2, 3]);
+        // One that was killed while it removed the last.
+        let hidden = folder.path().join(".step-00000004.old");
+        fs::create_dir(&hidden).unwrap();
+        fs::write(hidden.join(STATE_FILE), "{").unwrap();
+        Checkpoint::remove_after(folder.path(), 4).unwrap();
+        assert_eq!(steps(folder.path()), [1, 2, 3, 4]);
+        Checkpoint::remove_after(folder.path(), 2).unwrap();
+        assert_eq!(steps(folder.path()), [1, 2]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let [directory, new, replaced] = ["final", "new", "replaced"].map(|name| folder.path().join(name));
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("w"), "old").unwrap();
+        let error = replace(&directory, &new, &replaced).unwrap_err();
+        assert!(error.to_string().contains("final"), "{error}");
+        assert_eq!(fs::read(directory.join("w")).unwrap(), b"old");
+        fs::create_dir(&new).unwrap();
+        replace(&directory, &new, &replaced).unwrap();
+        assert!(!directory.join("w").exists() && replaced.join("w").exists());
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub enum TrainError {
         step: usize,
         /// The batch: its task, and its first pair as file and line.
         batch: String,
-        /// The loss, the gradient norm, or an embedding.
+        /// The loss, the gradient norm, an embedding, or the norm of what is trained.
         what: &'static str,
         /// Its value.
         value: f64,

@@ -69,10 +69,15 @@ impl Gradients {
     /// # Errors
     /// A failing tensor operation.
     pub fn norm(&self) -> Result<f64> {
-        let mut squares = 0.0;
-        for gradient in self.0.values() {
-            squares += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
-        }
-        Ok(squares.sqrt())
+        norm(self.0.values().cloned())
     }
+}
+
+/// The Euclidean norm of all values of some tensors in f32.
+pub(super) fn norm(tensors: impl Iterator<Item = Tensor>) -> Result<f64> {
+    let mut squares = 0.0;
+    for tensor in tensors {
+        squares += f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?);
+    }
+    Ok(squares.sqrt())
 }

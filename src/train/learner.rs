@@ -154,3 +154,42 @@ impl Prober for TrainableModel {
         matrix(inputs.len(), self.dim(), values)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::curriculum::Curriculum;
+    use super::super::gather::SingleProcess;
+    use super::*;
+
+    const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+
+    /// Two answers to one question are no negatives of each other, in one piece or in several.
+    #[test]
+    fn a_query_that_comes_twice_is_known_as_one() {
+        let reading = Embedder::builder(MODEL).device(DeviceChoice::Cpu);
+        let model = TrainableModel::load(reading, Trainable::Lora(LoraConfig::default())).unwrap();
+        let loss = InfoNce { mask_false_negatives: false, ..InfoNce::default() };
+        let settings = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p\"]\n";
+        let mut config: TrainConfig = toml::from_str(settings).unwrap();
+        let items = ["a dog", "it runs", "a cat sleeps there", "a red street"];
+        let mut batch = LoadedBatch {
+            task: 0,
+            place: String::new(),
+            items: items.iter().map(|text| model.prepare(&Input::text(*text)).unwrap()).collect(),
+            queries: vec![0, 0],
+            positives: vec![1, 2],
+            negatives: Vec::new(),
+            after: (Curriculum::new(vec![1.0], 1, 0), Vec::new()),
+        };
+        for chunk_tokens in [1, 8192] {
+            config.batch.chunk_tokens = chunk_tokens;
+            let mut learn = |queries: [usize; 2]| {
+                batch.queries = queries.to_vec();
+                model.learn(&batch, &loss, &SingleProcess, 7, &config).unwrap().0
+            };
+            let once = learn([0, 0]);
+            assert_eq!((once.loss, once.hardest_negative_gap), (0.0, None));
+            assert!(learn([0, 3]).loss > 0.0);
+        }
+    }
+}

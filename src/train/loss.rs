@@ -1,5 +1,7 @@
 //! The contrastive loss and its two masks.
 
+use std::collections::HashMap;
+
 use candle_core::{D, DType, Result, Tensor};
 
 use super::TrainError;
@@ -22,7 +24,8 @@ pub struct InfoNce {
     pub temperature: f64,
     /// The weight `w` of the direction from target to query, from 0 to 1. Default: 0.5.
     pub direction_weight: f64,
-    /// Leaves targets out that are duplicates of the row's own. Default: on.
+    /// Leaves targets out that are right answers again: duplicates of what the row's query has as positive in any pair of the batch.
+    /// Queries are the same where their embeddings are, bit for bit. Default: on.
     pub mask_duplicates: bool,
     /// Leaves targets out that score above the row's own by more than 0.1. Default: on.
     pub mask_false_negatives: bool,
@@ -85,7 +88,8 @@ impl InfoNce {
             Some(negatives) => Tensor::cat(&[&positives, &rows(negatives)?], 0)?,
             None => positives,
         };
-        let full = self.scores(&queries, &targets)?;
+        let same = if self.mask_duplicates { same_queries(&queries)? } else { None };
+        let full = self.scores(&queries, &targets, same.as_ref())?;
         let mut loss = self.cross_entropy(&full)?;
         for &prefix in &self.matryoshka_dims {
             if prefix == 0 || prefix > dim {
@@ -93,7 +97,8 @@ impl InfoNce {
                     "a Matryoshka dimension of {prefix}, but embeddings have {dim} values"
                 )));
             }
-            let scores = self.scores(&shortened(&queries, prefix)?, &shortened(&targets, prefix)?)?;
+            let (queries, targets) = (shortened(&queries, prefix)?, shortened(&targets, prefix)?);
+            let scores = self.scores(&queries, &targets, same.as_ref())?;
             loss = (loss + self.cross_entropy(&scores)?)?;
         }
         let loss = (loss / (1 + self.matryoshka_dims.len()) as f64)?;
@@ -114,8 +119,8 @@ impl InfoNce {
         Ok(dim)
     }
 
-    /// Cosines with the masked ones at minus infinity.
-    fn scores(&self, queries: &Tensor, targets: &Tensor) -> Result<Scores> {
+    /// Cosines with the masked ones at minus infinity. `same` is what [`same_queries`] says.
+    fn scores(&self, queries: &Tensor, targets: &Tensor, same: Option<&Tensor>) -> Result<Scores> {
         let (rows, columns) = (queries.dim(0)?, targets.dim(0)?);
         let device = queries.device();
         let cosines = queries.matmul(&targets.t()?)?;
@@ -129,8 +134,11 @@ impl InfoNce {
         let mut masked = nothing.clone();
         if self.mask_duplicates {
             let likeness = targets.narrow(0, 0, rows)?.detach().matmul(&targets.detach().t()?)?;
-            let duplicates = (likeness - 1.0)?.abs()?.le(DUPLICATE_TOLERANCE)?;
-            masked = duplicates.where_cond(&others, &nothing)?;
+            let mut right = (likeness - 1.0)?.abs()?.le(DUPLICATE_TOLERANCE)?;
+            if let Some(same) = same {
+                right = same.matmul(&right.to_dtype(DType::F32)?)?.gt(0f64)?;
+            }
+            masked = right.where_cond(&others, &nothing)?;
         }
         if self.mask_false_negatives {
             let above = detached.broadcast_gt(&(positive.detach() + FALSE_NEGATIVE_MARGIN)?)?;
@@ -177,6 +185,19 @@ impl Scores {
         let positive: Vec<f64> = positive.into_iter().map(f64::from).collect();
         Ok((mean(&positive), (!gaps.is_empty()).then(|| mean(&gaps))))
     }
+}
+
+/// Which queries are the same, (batch, batch) in f32: 1 where they are, else 0; `None` where all differ.
+fn same_queries(queries: &Tensor) -> Result<Option<Tensor>> {
+    let rows = queries.detach().to_vec2::<f32>()?;
+    let mut first = HashMap::new();
+    let bits = rows.iter().map(|row| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+    let number: Vec<usize> = bits.enumerate().map(|(i, bits)| *first.entry(bits).or_insert(i)).collect();
+    if first.len() == number.len() {
+        return Ok(None);
+    }
+    let same = number.iter().flat_map(|a| number.iter().map(move |b| f32::from(a == b))).collect();
+    Tensor::from_vec::<_, f32>(same, (number.len(), number.len()), queries.device()).map(Some)
 }
 
 /// Over the last dimension. The largest value only shifts the sum into range: it takes no part in the gradient,

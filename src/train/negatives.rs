@@ -31,8 +31,8 @@ impl HardNegatives {
 }
 
 /// Mines the `count` hardest negatives of each pair in `rows` among the positives of those pairs, by exact search.
-/// What the same query has as positive in any pair is left out, and so are duplicates of such a positive: the same
-/// content, or a cosine with it within 1e-5 of 1.
+/// What the same query has as positive in any of them is left out, and so are duplicates of such a positive: the same
+/// content, or a cosine with it within 1e-5 of 1. Other pairs of the task are not read, so what they hold is not known.
 ///
 /// # Errors
 /// A pair that cannot be read or embedded; [`TrainError::Cancelled`].

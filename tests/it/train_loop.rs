@@ -1,21 +1,22 @@
-//! `gve train` as a user meets it: a run, a run that is killed, stopped or out of disk, and what is wrong with its input. And the
-//! loop's parts together against the reference's trajectory.
+//! `gve train` as a user meets it: a run, what it may begin with, and what is wrong with its input. And the loop's parts together against the
+//! reference's trajectory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use gve::model::{AdapterLayout, LoraAdapter};
 use gve::train::{
-    AdamW, AdamWConfig, Contrast, Decay, Finish, InfoNce, LoraConfig, Memory, Prepared, Schedule,
-    SingleProcess, Start, TrainConfig, TrainEvent, Trainable, TrainableModel, Trainer,
+    AdamW, AdamWConfig, Contrast, Decay, InfoNce, LoraConfig, Memory, Prepared, Schedule, SingleProcess,
+    Trainable, TrainableModel,
 };
-use gve::{CancelToken, Embedder, Input};
+use gve::{Embedder, Input};
 use serde_json::{Value, json};
 
 use crate::golden::{fixture_dirs, golden_dir, max_difference};
+
+mod resume;
 
 fn media(name: &str) -> PathBuf {
     golden_dir().join("media").join(name)
@@ -28,6 +29,9 @@ struct Bench {
 
 const TASKS: usize = 2;
 const STEPS_PER_EPOCH: usize = 12;
+/// All weights, moved by Muon and AdamW.
+const FULL: [(&str, &str); 3] =
+    [("train", "\"full\""), ("full.vision", "true"), ("optimizer.kind", "\"muon\"")];
 
 impl Bench {
     fn new() -> Self {
@@ -90,6 +94,9 @@ impl Bench {
                 None => sections.push((section, vec![(key, (*value).to_owned())])),
             }
         }
+        if more.contains(&FULL[0]) {
+            sections.retain(|(name, _)| *name != "lora");
+        }
         let text: Vec<String> = sections
             .into_iter()
             .map(|(section, lines)| {
@@ -104,8 +111,13 @@ impl Bench {
         path
     }
 
-    fn final_adapter(&self, output: &str) -> Vec<u8> {
-        std::fs::read(self.path(output).join("final/adapter_model.safetensors")).unwrap()
+    /// What a run came to, as it lies on disk.
+    fn final_weights(&self, output: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+        let directory = self.path(output).join("final");
+        let files = tensor_files(&directory);
+        files
+            .map(|path| (path.strip_prefix(&directory).unwrap().to_owned(), std::fs::read(&path).unwrap()))
+            .collect()
     }
 
     /// The log without what depends on the clock.
@@ -200,116 +212,37 @@ fn a_run_leaves_an_adapter_checkpoints_and_logs() {
     assert_ne!(embed(&["--adapter", adapter.to_str().unwrap()]), embed(&[]));
 }
 
+/// The first step has a rate of 0: what a run of one step ends with is what it began with.
 #[test]
-fn a_killed_run_ends_with_the_weights_of_one_that_was_not() {
+fn an_adapter_may_be_trained_further() {
     let bench = Bench::new();
-    assert_status(&run(&bench.config("straight", &[]), &["--quiet"]), 0);
-
-    let config = bench.config("killed", &[]);
-    for least in ["step-00000003", "step-00000015"] {
-        let mut child = train(&config, &["--resume", "auto"]).stderr(Stdio::null()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while bench.checkpoints("killed").last().is_none_or(|last| last.as_str() < least) {
-            assert!(Instant::now() < deadline, "no checkpoint was written");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!bench.path("killed").join("final").exists(), "the run ended before it could be killed");
-    }
-    assert_status(&run(&config, &["--resume", "auto"]), 0);
-    assert!(bench.final_adapter("killed") == bench.final_adapter("straight"), "the weights differ");
-    assert_eq!(bench.log("killed"), bench.log("straight"));
+    let first = bench.config("first", &[("epochs", "1"), ("steps_per_epoch", "3")]);
+    assert_status(&run(&first, &["--quiet"]), 0);
+    // Of the adapter's own width, whatever is said here.
+    let more = [("epochs", "1"), ("steps_per_epoch", "1"), ("lora.init", "\"first/final\""), ("lora.r", "2")];
+    assert_status(&run(&bench.config("second", &more), &["--quiet"]), 0);
+    assert!(bench.final_weights("second") == bench.final_weights("first"), "the weights differ");
 }
 
-#[cfg(unix)]
+/// The first epoch is probed with another model, the second with the one in training, which has not moved: its one step had a rate of 0.
 #[test]
-fn ctrl_c_ends_at_a_checkpoint() {
+fn a_prober_looks_at_the_first_epoch() {
     let bench = Bench::new();
-    assert_status(&run(&bench.config("straight", &[]), &["--quiet"]), 0);
-    let config = bench.config("stopped", &[("checkpoint.every_steps", "1000")]);
-    let child = train(&config, &[]).stderr(Stdio::piped()).spawn().unwrap();
-    let log = bench.path("stopped").join("log.jsonl");
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains("\"step\",\"step\":4")) {
-        assert!(Instant::now() < deadline, "no step was logged");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    // SAFETY: the child is ours and has not been waited for, so the id is still its own.
-    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
-    let output = child.wait_with_output().unwrap();
-    assert_status(&output, 2);
-    let saved = bench.checkpoints("stopped");
-    assert_eq!(saved.len(), 1, "{}", stderr(&output));
-    assert!(stderr(&output).contains(&saved[0]));
-    let directory = bench.path("stopped").join("checkpoints").join(&saved[0]);
-    assert_status(&run(&config, &["--resume", directory.to_str().unwrap()]), 0);
-    assert!(bench.final_adapter("stopped") == bench.final_adapter("straight"), "the weights differ");
-}
-
-/// Asked to stop while it probes or mines, a run does so before the next input, and begins with that again.
-#[test]
-fn probing_and_mining_stop_on_request() {
-    let bench = Bench::new();
-    assert_status(&run(&bench.config("straight", &[]), &["--quiet"]), 0);
-    let config = TrainConfig::load(&bench.config("stopped", &[])).unwrap();
-    // Runs until `what` comes up for the `number`th time.
-    let run_until = |what: &str, number: usize| {
-        let trainer =
-            Trainer::new(config.clone(), &golden_dir().join("tiny-a/model"), &Start::Newest).unwrap();
-        let (cancel, mut seen) = (CancelToken::new(), 0);
-        let finish = trainer.run(&cancel, &mut |event| match event {
-            TrainEvent::Preparing(phase) if phase == what => {
-                seen += 1;
-                if seen == number {
-                    cancel.cancel();
-                }
-            }
-            _ => {}
-        });
-        finish.unwrap()
+    let alignments = |name: &str, epochs: &str, steps: &str, more: &[(&str, &str)]| -> Vec<f64> {
+        let more = [more, &[("epochs", epochs), ("steps_per_epoch", steps)]].concat();
+        assert_status(&run(&bench.config(name, &more), &["--quiet"]), 0);
+        let log = bench.log(name);
+        let epochs = log.iter().filter(|line| line["event"] == "epoch");
+        epochs.map(|line| line["alignment"]["t2t"].as_f64().unwrap()).collect()
     };
-    let checkpoint = |name: &str| Finish::Stopped(config.output.join("checkpoints").join(name));
-    assert_eq!(run_until("probing the tasks", 1), checkpoint("step-00000000"));
-    assert_eq!(run_until("mining hard negatives", 1), checkpoint("step-00000000"));
-    assert_eq!(bench.log("stopped").len(), 0, "nothing has begun");
-    assert_eq!(run_until("mining hard negatives", 2), checkpoint("step-00000012"));
-    assert_eq!(run_until("probing the tasks", 1), checkpoint("step-00000012"));
-    assert_eq!(run_until("nothing", 1), Finish::Complete(config.output.join("final")));
-    assert!(bench.final_adapter("stopped") == bench.final_adapter("straight"), "the weights differ");
-    assert_eq!(bench.log("stopped"), bench.log("straight"));
-}
-
-#[cfg(unix)]
-#[test]
-fn a_full_disk_leaves_the_last_checkpoint_intact() {
-    let bench = Bench::new();
-    assert_status(&run(&bench.config("straight", &[]), &["--quiet"]), 0);
-    let config = bench.config("full", &[]);
-    // A limit on the size of files fails writes as a full disk does; without the trap it would be a signal.
-    let limited = |kilobytes: u64| {
-        let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec \"$0\" train \"$1\" --resume auto");
-        let mut command = Command::new("bash");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_gve")]).arg(&config);
-        command.output().unwrap()
-    };
-    let nothing = limited(40);
-    assert_refused(&nothing, &["checkpoints", "too large"]);
-    assert_eq!(bench.checkpoints("full"), [""; 0]);
-
-    // Stop a run on its way, and let the rest fail.
-    let mut child = train(&config, &["--resume", "auto"]).stderr(Stdio::null()).spawn().unwrap();
-    while bench.checkpoints("full").is_empty() {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let before = bench.checkpoints("full");
-    assert_refused(&limited(40), &["checkpoints", "too large"]);
-    assert_eq!(bench.checkpoints("full"), before);
-    assert_status(&run(&config, &["--resume", "auto"]), 0);
-    assert!(bench.final_adapter("full") == bench.final_adapter("straight"), "the weights differ");
+    alignments("taught", "1", "3", &FULL);
+    let taught = format!("{:?}", bench.path("taught/final").display().to_string());
+    let itself = alignments("itself", "1", "1", &[("model.path", taught.as_str())]);
+    let plain = alignments("plain", "2", "1", &[]);
+    let probed = alignments("probed", "2", "1", &[("curriculum.prober", "\"taught/final\"")]);
+    assert!((probed[0] - itself[0]).abs() < 1e-5, "{probed:?}, {itself:?}");
+    assert!((probed[0] - plain[0]).abs() > 1e-4, "{probed:?}, {plain:?}");
+    assert_eq!(probed[1], plain[1]);
 }
 
 #[test]
@@ -350,35 +283,24 @@ fn bad_input_is_one_clear_line() {
 fn a_step_that_ruins_the_model_ends_the_run_and_leaves_the_last_good_checkpoint() {
     let bench = Bench::new();
     let wild = [("optimizer.learning_rate", "1e30"), ("optimizer.weight_decay", "0.0")];
-    // The first step has a rate of 0, the second ruins the model, the third sees it, or the checkpoint before.
-    for (name, every, what) in
-        [("loss", "1000", "loss is NaN"), ("checkpoint", "1", "embedding after it is NaN")]
-    {
-        let config = bench.config(name, &[&wild[..], &[("checkpoint.every_steps", every)]].concat());
+    // The first step has a rate of 0, the second ruins the model, the third sees it, or the checkpoint or evaluation before.
+    for (name, checkpoint, evaluation, what) in [
+        ("loss", "1000", "1000", "loss is NaN"),
+        ("checkpoint", "1", "1000", "embedding after it is NaN"),
+        ("evaluation", "1000", "1", "embedding after it is NaN"),
+    ] {
+        let every = [("checkpoint.every_steps", checkpoint), ("evaluation.every_steps", evaluation)];
+        let config = bench.config(name, &[&wild[..], &every].concat());
         let output = run(&config, &[]);
         assert_refused(&output, &["a batch of ", "pairs.jsonl:", what, "lower the learning rate"]);
-        let kept = if every == "1" { vec!["step-00000001"] } else { vec![] };
+        let kept = if checkpoint == "1" { vec!["step-00000001"] } else { vec![] };
         assert_eq!(bench.checkpoints(name), kept);
         let last = kept.last().copied().unwrap_or("there is no checkpoint yet");
         assert!(stderr(&output).contains(last), "{}", stderr(&output));
+        let log = bench.log(name);
+        let scored = log.iter().filter(|line| line["event"] == "evaluation").count();
+        assert_eq!(scored, usize::from(evaluation == "1"), "that of the first step alone");
     }
-}
-
-#[test]
-fn a_checkpoint_is_refused_with_other_settings_or_pairs() {
-    let bench = Bench::new();
-    let short = [("epochs", "1"), ("steps_per_epoch", "1")];
-    assert_status(&run(&bench.config("run", &short), &["--quiet"]), 0);
-    let other = bench.config("run", &[short[0], short[1], ("loss.temperature", "0.1")]);
-    assert_refused(&run(&other, &["--resume", "auto"]), &["loss.temperature: 0.03 there, 0.1 here"]);
-    let config = bench.config("run", &short);
-    let pairs = bench.path("pairs.jsonl");
-    let text = std::fs::read_to_string(&pairs).unwrap();
-    std::fs::write(&pairs, text.lines().skip(1).collect::<Vec<_>>().join("\n")).unwrap();
-    assert_refused(&run(&config, &["--resume", "auto"]), &["other pairs"]);
-    let nowhere = bench.path("nowhere");
-    std::fs::write(&pairs, text).unwrap();
-    assert_refused(&run(&config, &["--resume", nowhere.to_str().unwrap()]), &["nowhere"]);
 }
 
 #[test]
@@ -389,7 +311,7 @@ fn all_weights_can_be_trained() {
     for vision in [false, true] {
         let name = format!("vision_{vision}");
         let more = [
-            ("train", "\"full\""),
+            FULL[0],
             ("full.vision", if vision { "true" } else { "false" }),
             ("epochs", "1"),
             ("steps_per_epoch", "3"),
@@ -398,10 +320,7 @@ fn all_weights_can_be_trained() {
             // What moves has a gradient.
             ("optimizer.weight_decay", "0.0"),
         ];
-        let config = bench.config(&name, &more);
-        let text = std::fs::read_to_string(&config).unwrap().replace("[lora]\nr = 4\nalpha = 8.0\n", "");
-        std::fs::write(&config, text).unwrap();
-        assert_status(&run(&config, &[]), 0);
+        assert_status(&run(&bench.config(&name, &more), &[]), 0);
         let trained = bench.path(&name).join("final");
         let after = weights(&trained);
         assert!(after.keys().eq(before.keys()));
@@ -413,11 +332,16 @@ fn all_weights_can_be_trained() {
     }
 }
 
+fn tensor_files(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+}
+
 /// All tensors of a checkpoint.
 fn weights(directory: &Path) -> BTreeMap<String, Tensor> {
-    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let shards = files.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
-    shards.flat_map(|path| candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap()).collect()
+    tensor_files(directory)
+        .flat_map(|path| candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap())
+        .collect()
 }
 
 /// Loss, optimiser and schedule of this crate on the reference's six steps.

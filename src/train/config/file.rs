@@ -8,13 +8,15 @@ use crate::train::{AdamWConfig, InfoNce, MuonConfig, Sampler, Schedule, TrainErr
 const PROBE_PAIRS: usize = 256;
 
 impl TrainConfig {
-    /// Reads and checks a file. Relative paths in it are relative to its directory.
+    /// Reads and checks a file. Relative paths in it are relative to its directory; they are made absolute, so that they are the same
+    /// from wherever a run goes on.
     ///
     /// # Errors
     /// The file cannot be read, is no TOML, has an unknown key or a value that makes no sense; with the line.
     pub fn load(path: &Path) -> Result<Self, TrainError> {
         let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
         let mut config = Self::parse(&text, path)?;
+        let path = std::path::absolute(path).map_err(TrainError::io("find", path))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.each_path(|path| *path = base.join(&*path));
         let model = base.join(&config.model.path);
@@ -35,13 +37,23 @@ impl TrainConfig {
         match config.fault() {
             None => Ok(config),
             Some((section, key, reason)) => {
-                let name = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
                 let place = match find_key(text, section, key) {
                     Some(line) => format!("{}:{line}", path.display()),
                     None => path.display().to_string(),
                 };
-                Err(TrainError::Config { place, reason: format!("`{name}` {reason}") })
+                Err(TrainError::Config { place, reason: format!("`{}` {reason}", name(section, key)) })
             }
+        }
+    }
+
+    /// Checks settings that no file was read for, as [`load`](Self::load) checks those of one.
+    ///
+    /// # Errors
+    /// A value that makes no sense, by its key.
+    pub(in crate::train) fn check(&self) -> Result<(), TrainError> {
+        match self.fault() {
+            None => Ok(()),
+            Some((section, key, reason)) => Err(TrainError::Config { place: name(section, key), reason }),
         }
     }
 
@@ -177,6 +189,11 @@ impl TrainConfig {
             total_steps,
         }
     }
+}
+
+/// What a key is called, its section included.
+fn name(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
 /// The line, from 1, of a byte of `text`.

@@ -25,7 +25,7 @@ pub struct TrainConfig {
     /// Epochs of the curriculum.
     #[serde(default = "default_epochs")]
     pub epochs: usize,
-    /// Optimiser steps of an epoch. Default: as many as it takes to see each pair once.
+    /// Optimiser steps of an epoch. Default: as many as it takes to see each pair once, in batches of one task each.
     #[serde(default)]
     pub steps_per_epoch: Option<usize>,
     /// What is trained.
@@ -180,7 +180,7 @@ section!(
         temperature: f64 = 0.03,
         /// Weight of the direction from target to query.
         direction_weight: f64 = 0.5,
-        /// Leaves out duplicates of a row's target.
+        /// Leaves out what a row's query has as positive in any pair of the batch.
         mask_duplicates: bool = true,
         /// Leaves out likely right answers.
         mask_false_negatives: bool = true,
@@ -225,7 +225,7 @@ section!(
     NegativesSection {
         /// Hard negatives mined for each pair at the start of an epoch.
         mined: usize = 0,
-        /// Most pairs of each task to mine for and among; all if not given.
+        /// Most pairs of each task to mine for and among; all if not given. The positives of other pairs are not known.
         pool: Option<usize> = None,
     }
 );

@@ -143,14 +143,48 @@ fn two_devices_together_are_one_with_the_whole_batch() {
     }
 }
 
+fn plane(values: &[[f32; 2]]) -> Tensor {
+    Tensor::from_slice(values.as_flattened(), (values.len(), 2), &Device::Cpu).unwrap()
+}
+
+/// Pairs (q, a), (q, b) and (r, b), with b and c as hard negatives: neither a nor b is wrong for q, and b is not for r.
+#[test]
+fn no_positive_of_a_query_counts_against_it() {
+    let (q, r) = ([1.0, 0.0], [0.0, 1.0]);
+    let (a, b, c) = ([0.8, 0.6], [0.6, 0.8], [0.0, 1.0]);
+    let (queries, positives, negatives) = (plane(&[q, q, r]), plane(&[a, b, b]), plane(&[b, c]));
+    let batch = Contrast { queries: &queries, positives: &positives, negatives: Some(&negatives) };
+    let loss = InfoNce {
+        temperature: 1.0,
+        direction_weight: 0.3,
+        mask_false_negatives: false,
+        ..InfoNce::default()
+    };
+    // What is right first, then what is left to be told from it.
+    let entropy = |cosines: &[f32]| cosines.iter().map(|cosine| cosine.exp()).sum::<f32>().ln() - cosines[0];
+    let forward = (entropy(&[0.8, 0.0]) + entropy(&[0.6, 0.0]) + entropy(&[0.8, 0.6, 1.0])) / 3.0;
+    let backward = (entropy(&[0.8, 0.6]) + entropy(&[0.6]) + entropy(&[0.8])) / 3.0;
+    let got = loss.forward(batch, &SingleProcess).unwrap();
+    let value = got.loss.to_scalar::<f32>().unwrap();
+    assert!((value - (0.7 * forward + 0.3 * backward)).abs() < 1e-5, "{value}");
+    // Above c, c, and below c.
+    let gap = got.hardest_negative_gap.unwrap();
+    assert!((gap - (0.8 + 0.6 - 0.2) / 3.0).abs() < 1e-6, "{gap}");
+
+    let unmasked = InfoNce { mask_duplicates: false, ..loss };
+    let forward = entropy(&[0.8, 0.6, 0.6, 0.6, 0.0])
+        + entropy(&[0.6, 0.8, 0.6, 0.6, 0.0])
+        + entropy(&[0.8, 0.6, 0.8, 0.8, 1.0]);
+    let backward = entropy(&[0.8, 0.8, 0.6]) + entropy(&[0.6, 0.6, 0.8]) + entropy(&[0.8, 0.6, 0.6]);
+    let value = unmasked.forward(batch, &SingleProcess).unwrap().loss.to_scalar::<f32>().unwrap();
+    assert!((value - (0.7 * forward + 0.3 * backward) / 3.0).abs() < 1e-5, "{value}");
+}
+
 #[test]
 fn statistics_say_how_far_ahead_the_positives_are() {
-    let rows = |values: &[[f32; 2]]| {
-        Tensor::from_slice(values.as_flattened(), (values.len(), 2), &Device::Cpu).unwrap()
-    };
-    let q = rows(&[[1.0, 0.0], [0.0, 1.0]]);
-    let p = rows(&[[0.8, 0.6], [0.6, 0.8]]);
-    let n = rows(&[[0.0, -1.0]]);
+    let q = plane(&[[1.0, 0.0], [0.0, 1.0]]);
+    let p = plane(&[[0.8, 0.6], [0.6, 0.8]]);
+    let n = plane(&[[0.0, -1.0]]);
     let of = |q, p, n| {
         InfoNce::default()
             .forward(Contrast { queries: q, positives: p, negatives: n }, &SingleProcess)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::super::{Gradients, Parameters, TrainError};
 use super::saved;
@@ -34,13 +34,15 @@ pub struct AdamW {
     steps: u64,
 }
 
-/// A parameter and its moments.
+/// A parameter and its state.
 #[derive(Debug)]
 pub(super) struct Slot {
     name: String,
     pub(super) var: Var,
     mean: Tensor,
     square: Tensor,
+    /// Steps that had a gradient for it, a scalar on the CPU: the moments know no others, and neither must their correction.
+    steps: Tensor,
 }
 
 impl AdamW {
@@ -51,7 +53,8 @@ impl AdamW {
     pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
         let slot = |(name, var): (&String, &Var)| {
             let zeros = Tensor::zeros(var.shape(), DType::F32, var.device())?;
-            Ok(Slot { name: name.clone(), var: var.clone(), mean: zeros.clone(), square: zeros })
+            let steps = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+            Ok(Slot { name: name.clone(), var: var.clone(), mean: zeros.clone(), square: zeros, steps })
         };
         let slots = parameters.iter().map(slot).collect::<Result<_>>()?;
         Ok(Self { config, slots, steps: 0 })
@@ -64,10 +67,12 @@ impl AdamW {
     pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
         self.steps += 1;
-        let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        let (mean_correction, square_correction) = (correction(beta1), correction(beta2));
         for slot in &mut self.slots {
             let Some(gradient) = gradients.get(&slot.name) else { continue };
+            slot.steps = (&slot.steps + 1.0)?;
+            let steps = f64::from(slot.steps.to_scalar::<f32>()?);
+            let correction = |beta: f64| 1.0 - beta.powf(steps);
+            let (mean_correction, square_correction) = (correction(beta1), correction(beta2));
             slot.mean = ((&slot.mean * beta1)? + (gradient * (1.0 - beta1))?)?;
             slot.square = ((&slot.square * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
             let scale = ((slot.square.sqrt()? / square_correction.sqrt())? + eps)?;
@@ -85,14 +90,15 @@ impl AdamW {
 
     /// All tensors of the optimiser's state; with [`steps`](Self::steps) that is all of it.
     pub fn state(&self) -> HashMap<String, Tensor> {
-        let moments = |slot: &Slot| {
-            [("exp_avg", &slot.mean), ("exp_avg_sq", &slot.square)]
+        let tensors = |slot: &Slot| {
+            [("exp_avg", &slot.mean), ("exp_avg_sq", &slot.square), ("step", &slot.steps)]
                 .map(|(kind, tensor)| (format!("{kind}.{}", slot.name), tensor.clone()))
         };
-        self.slots.iter().flat_map(moments).collect()
+        self.slots.iter().flat_map(tensors).collect()
     }
 
-    /// Takes over a state that [`state`](Self::state) gave; the parameters are not touched.
+    /// Takes over a state that [`state`](Self::state) gave; the parameters are not touched. In a state of before steps were counted for each
+    /// parameter, all have taken `steps`.
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
@@ -105,6 +111,12 @@ impl AdamW {
             for (kind, tensor) in [("exp_avg", &mut slot.mean), ("exp_avg_sq", &mut slot.square)] {
                 *tensor = saved(state, &format!("{kind}.{}", slot.name), tensor)?;
             }
+            let name = format!("step.{}", slot.name);
+            slot.steps = if state.contains_key(&name) {
+                saved(state, &name, &slot.steps)?
+            } else {
+                Tensor::new(steps as f32, &Device::Cpu)?
+            };
         }
         self.steps = steps;
         Ok(())

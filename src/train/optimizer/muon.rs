@@ -61,8 +61,7 @@ impl Muon {
     /// A failing tensor operation, such as a gradient of another shape than its parameter.
     pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         let MuonConfig { momentum, weight_decay } = self.config;
-        // Each matrix is too small for several cores.
-        self.slots.par_iter_mut().try_for_each(|slot| {
+        let step = |slot: &mut Slot| -> Result<()> {
             let Some(gradient) = gradients.get(&slot.name) else { return Ok(()) };
             slot.momentum = mix(&slot.momentum, gradient, 1.0 - momentum)?;
             let direction = orthogonalized(&mix(gradient, &slot.momentum, momentum)?)?;
@@ -70,7 +69,14 @@ impl Muon {
             let size = 0.2 * (rows.max(columns) as f64).sqrt();
             let kept = (slot.var.as_detached_tensor() * (1.0 - learning_rate * weight_decay))?;
             slot.var.set(&(kept - (direction * (learning_rate * size))?)?)
-        })
+        };
+        if self.slots.iter().all(|slot| slot.var.device().is_cpu()) {
+            // Each matrix is too small for several cores.
+            self.slots.par_iter_mut().try_for_each(step)
+        } else {
+            // On a GPU every thread has a stream of its own, which waits for nothing that this thread has begun.
+            self.slots.iter_mut().try_for_each(step)
+        }
     }
 
     /// All tensors of the optimiser's state.

@@ -76,6 +76,38 @@ fn gradients_accumulate_and_only_long_ones_are_clipped() {
     assert!((sum.norm().unwrap() - 0.1).abs() < 1e-5);
 }
 
+/// Worked out by the definition: the corrections of a parameter's second step are those of 2, whatever the others did meanwhile.
+#[test]
+fn the_steps_of_a_parameter_are_those_that_had_a_gradient_for_it() {
+    const SECOND: f32 = 0.766_012_5;
+    const THIRD: f32 = 0.779_841_1;
+    let vars = ["always", "at_times"].map(|name| (name.to_owned(), Var::new(&[1f32], &Device::Cpu).unwrap()));
+    let parameters = Parameters::from(vars);
+    let value = |name: &str| parameters[name].to_vec1::<f32>().unwrap()[0];
+    let mut optimizer = AdamW::new(&parameters, CONFIG).unwrap();
+    let step = |slopes: &[(&str, f32)], optimizer: &mut AdamW| {
+        let mut gradients = Gradients::default();
+        for (name, slope) in slopes {
+            gradients.add(name, &Tensor::new(&[*slope], &Device::Cpu).unwrap()).unwrap();
+        }
+        optimizer.step(&gradients, 0.1).unwrap();
+    };
+    step(&[("always", 0.5), ("at_times", 0.5)], &mut optimizer);
+    assert!((value("at_times") - 0.88).abs() < 1e-6);
+    step(&[("always", 1.0)], &mut optimizer);
+    assert!((value("at_times") - 0.88).abs() < 1e-6 && (value("always") - SECOND).abs() < 1e-6);
+    let (mut without, steps) = (optimizer.state(), optimizer.steps());
+    step(&[("always", 1.0), ("at_times", 1.0)], &mut optimizer);
+    assert!((value("at_times") - SECOND).abs() < 1e-6, "{}", value("at_times"));
+
+    // A state that does not say counts for all alike: the third step, here.
+    assert!(without.remove("step.at_times").is_some());
+    parameters["at_times"].set(&Tensor::new(&[0.88f32], &Device::Cpu).unwrap()).unwrap();
+    optimizer.restore(&without, steps).unwrap();
+    step(&[("at_times", 1.0)], &mut optimizer);
+    assert!((value("at_times") - THIRD).abs() < 1e-6, "{}", value("at_times"));
+}
+
 #[test]
 fn a_parameter_without_a_gradient_stays() {
     let mut optimizer = optimizer(&[0.5, -1.0, 2.0]);
@@ -117,8 +149,9 @@ fn muon_moves_the_matrices_of_layers_alone() {
     kept.sort_unstable();
     let [table, matrix, norm] = names;
     let adamw = |kind: &str| [table, norm].map(|name| format!("{kind}.{name}"));
+    let momentum = vec![format!("momentum.{matrix}")];
     let expected =
-        [adamw("exp_avg").to_vec(), adamw("exp_avg_sq").to_vec(), vec![format!("momentum.{matrix}")]];
+        [adamw("exp_avg").to_vec(), adamw("exp_avg_sq").to_vec(), momentum, adamw("step").to_vec()];
     assert_eq!(kept, expected.concat());
 
     let resumed: Parameters = straight

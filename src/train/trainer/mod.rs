@@ -2,6 +2,8 @@
 
 mod setup;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,8 @@ pub enum Start {
     Fresh,
     /// At the newest checkpoint in the run's directory; anew if there is none.
     Newest,
-    /// At the checkpoint in this directory.
+    /// At the checkpoint in this directory. One of the run itself becomes its newest: what came after is removed. One of another run
+    /// begins in a directory that holds no run.
     At(PathBuf),
 }
 
@@ -78,7 +81,7 @@ pub struct Trainer {
     index: PairIndex,
     held_out: Option<PairIndex>,
     scorer: Option<Box<Scorer>>,
-    /// Embeds for the first epoch.
+    /// Embeds for the first epoch, and is gone once that has begun.
     first_prober: Option<Embedder>,
     model: TrainableModel,
     optimizer: Optimizer,
@@ -102,8 +105,8 @@ impl Trainer {
     /// is begun anew when the run goes on, but an evaluation is left out.
     ///
     /// # Errors
-    /// A pair that cannot be used, a loss or gradient that is not finite, a file that cannot be written. The last
-    /// checkpoint is intact then, and the error of a loss names it. `evaluation.uvrb` without a [`Scorer`].
+    /// A pair that cannot be used, a loss, gradient or model that is not finite, a file that cannot be written. The last
+    /// checkpoint is intact then, and the error of what is not finite names it. `evaluation.uvrb` without a [`Scorer`].
     pub fn run(
         mut self,
         cancel: &CancelToken,
@@ -141,8 +144,8 @@ impl Trainer {
         let random = |stream| Random::derived(seed, &[stream, epoch as u64]);
         // From the second epoch on the model is its own prober: it is the checkpoint of the epoch before.
         let prober: &dyn Prober = match &self.first_prober {
-            Some(embedder) if epoch == 0 => embedder,
-            _ => &self.model,
+            Some(embedder) => embedder,
+            None => &self.model,
         };
         let sampler = self.config.sampler();
         let tasks = self.index.tasks();
@@ -182,6 +185,7 @@ impl Trainer {
             mined_pairs: negatives.iter().map(HardNegatives::num_pairs).sum(),
         };
         self.negatives = negatives;
+        self.first_prober = None;
         self.state.curriculum = Some(Curriculum::new(probabilities, seed, epoch));
         self.progress(watch).record(&entry)
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::checkpoint::{Checkpoint, RunState};
-use super::super::config::TrainConfig;
+use super::super::config::{BatchSection, TrainConfig};
 use super::super::learner::reading;
 use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
-use super::super::pairs::{Cursor, PairIndex, Task};
+use super::super::pairs::{Cursor, PairIndex, TaskPairs};
 use super::super::{TrainError, TrainableModel};
 use super::{Start, Trainer};
 
@@ -20,45 +20,46 @@ impl Trainer {
     /// Reads the pairs, loads the model from `model_dir`, and finds the state to begin with.
     ///
     /// # Errors
-    /// Pairs, model, prober or checkpoint cannot be used; the checkpoint was made with other settings or pairs; the
-    /// run's directory holds a run already, or another process works in it.
-    pub fn new(config: TrainConfig, model_dir: &Path, start: &Start) -> Result<Self, TrainError> {
+    /// A setting makes no sense; pairs, model, prober or checkpoint cannot be used; the checkpoint was made with other settings or pairs;
+    /// the run's directory holds a run already, or another process works in it.
+    pub fn new(mut config: TrainConfig, model_dir: &Path, start: &Start) -> Result<Self, TrainError> {
+        config.check()?;
         let mut index = PairIndex::open(&config.data.pairs, config.data.check_files)?;
         if !config.data.groups {
             index.ungroup();
         }
-        if let Some(lonely) = index.tasks().iter().position(|task| task.len() < 2) {
-            let task = index.tasks()[lonely].task();
-            let reason = format!(
-                "the only pair of task {task} has nothing to be told from: add more, or leave it out"
-            );
-            return Err(TrainError::Config { place: index.place(lonely, 0), reason });
-        }
-        let has_pairs = |task: &Task| index.tasks().iter().any(|with| with.task() == *task);
-        let weights = config.curriculum.weights.iter().flatten();
-        if let Some((task, _)) = weights.into_iter().find(|(task, _)| !has_pairs(task)) {
-            let reason =
-                format!("weighs {task}, which has no pairs: remove it, or add its file to `data.pairs`");
-            return Err(TrainError::Config { place: "curriculum.weights".to_owned(), reason });
-        }
+        require_tasks(&index, &config)?;
         let held_out = config.evaluation.as_ref().map(|evaluation| &evaluation.pairs);
         let held_out = held_out.filter(|pairs| !pairs.is_empty());
         let held_out = held_out.map(|pairs| PairIndex::open(pairs, true)).transpose()?;
+
+        let pairs = index.tasks().iter().map(TaskPairs::len);
+        let steps_per_epoch =
+            config.steps_per_epoch.unwrap_or_else(|| steps_that_see_all(pairs, &config.batch));
+        // A checkpoint holds the number, wherever it is from.
+        config.steps_per_epoch = Some(steps_per_epoch);
+        let settings = serde_json::to_value(&config).map_err(|error| TrainError::Config {
+            place: "the settings".to_owned(),
+            reason: format!("{error}: checkpoints hold them as text, so rename what cannot be written"),
+        })?;
 
         let folder = config.checkpoints();
         fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
         let lock = lock(&config.output)?;
         let checkpoint = find(&folder, start)?;
-        let settings = serde_json::to_value(&config).unwrap_or_default();
         let extent = index.extent()?;
         let mut state = RunState::new(vec![Cursor::default(); index.tasks().len()], extent, settings);
         if let Some(checkpoint) = &checkpoint {
             let saved = Checkpoint::state(checkpoint)?;
-            require_same(checkpoint, &saved, &state)?;
+            require_same(checkpoint, &saved, &state, &config.batch)?;
             state = saved.with_config(state.config);
         }
 
         let model = TrainableModel::of_run(model_dir, &config)?;
+        if let Some(long) = config.loss.matryoshka_dims.iter().find(|&&dim| dim > model.dim()) {
+            let reason = format!("holds {long}, but an embedding of this model has {} values", model.dim());
+            return Err(TrainError::Config { place: "loss.matryoshka_dims".to_owned(), reason });
+        }
         let mut optimizer = Optimizer::new(model.parameters(), config.adamw(), config.muon())?;
         let mut negatives = Vec::new();
         if let Some(checkpoint) = &checkpoint {
@@ -76,9 +77,12 @@ impl Trainer {
             }
             _ => None,
         };
-        let per_step = config.batch.size * config.batch.accumulate;
-        let steps_per_epoch = config.steps_per_epoch.unwrap_or(index.num_pairs().div_ceil(per_step));
-        let log = RunLog::open(&config.output, state.step, state.log_bytes, config.log.tensorboard)?;
+        // Before the log is cut: a run that is killed in between must not find a checkpoint of what the log no longer tells.
+        Checkpoint::remove_after(&folder, state.step)?;
+        // A log without a checkpoint beside it is of another run.
+        let logged = if Checkpoint::all(&folder)?.is_empty() { 0 } else { state.log_bytes };
+        let log = RunLog::open(&config.output, state.step, logged, config.log.tensorboard)?;
+        state.log_bytes = log.bytes();
         Ok(Self {
             schedule: config.schedule(config.epochs * steps_per_epoch),
             config,
@@ -118,27 +122,71 @@ fn lock(output: &Path) -> Result<File, TrainError> {
     }
 }
 
-/// The checkpoint to begin with.
+/// Every task can be trained, and every task that is weighed is there.
+fn require_tasks(index: &PairIndex, config: &TrainConfig) -> Result<(), TrainError> {
+    let tasks = index.tasks();
+    if let Some(lonely) = tasks.iter().position(|task| task.len() < 2) {
+        let task = tasks[lonely].task();
+        let reason =
+            format!("the only pair of task {task} has nothing to be told from: add more, or leave it out");
+        return Err(TrainError::Config { place: index.place(lonely, 0), reason });
+    }
+    let mut weighed = config.curriculum.weights.iter().flatten().map(|(task, _)| *task);
+    match weighed.find(|task| tasks.iter().all(|with| with.task() != *task)) {
+        None => Ok(()),
+        Some(task) => {
+            let reason =
+                format!("weighs {task}, which has no pairs: remove it, or add its file to `data.pairs`");
+            Err(TrainError::Config { place: "curriculum.weights".to_owned(), reason })
+        }
+    }
+}
+
+/// Optimiser steps with as many batches as it takes to see each pair once. A batch is of one task, and has all of it where that is less than its
+/// size.
+fn steps_that_see_all(pairs: impl Iterator<Item = usize>, batch: &BatchSection) -> usize {
+    pairs.map(|pairs| pairs.div_ceil(batch.size)).sum::<usize>().div_ceil(batch.accumulate)
+}
+
+/// The checkpoint to begin with, for a run with checkpoints in `folder`.
 fn find(folder: &Path, start: &Start) -> Result<Option<PathBuf>, TrainError> {
-    let newest = || Ok(Checkpoint::all(folder)?.pop().map(|checkpoint| checkpoint.directory));
-    match start {
-        Start::At(directory) => Ok(Some(directory.clone())),
-        Start::Newest => newest(),
-        Start::Fresh => match newest()? {
-            None => Ok(None),
-            Some(path) => {
-                let reason =
-                    "a run is in this directory already: go on with --resume auto, or set another `output`";
-                Err(TrainError::Checkpoint { path, reason: reason.to_owned() })
+    let newest = Checkpoint::all(folder)?.pop().map(|checkpoint| checkpoint.directory);
+    let from_elsewhere = match start {
+        Start::Newest => return Ok(newest),
+        Start::Fresh => None,
+        Start::At(directory) => {
+            let real = |path: &Path| fs::canonicalize(path).map_err(TrainError::io("find", path));
+            if real(directory)?.parent() == Some(real(folder)?.as_path()) {
+                return Ok(Some(directory.clone()));
             }
-        },
+            Some(directory.clone())
+        }
+    };
+    match newest {
+        None => Ok(from_elsewhere),
+        Some(path) => {
+            let reason =
+                "a run is in this directory already: go on with --resume auto, or set another `output`";
+            Err(TrainError::Checkpoint { path, reason: reason.to_owned() })
+        }
     }
 }
 
 /// A run may only go on with what it began with.
-fn require_same(checkpoint: &Path, saved: &RunState, ours: &RunState) -> Result<(), TrainError> {
+fn require_same(
+    checkpoint: &Path,
+    saved: &RunState,
+    ours: &RunState,
+    batch: &BatchSection,
+) -> Result<(), TrainError> {
     let fault = |reason| Err(TrainError::Checkpoint { path: checkpoint.to_owned(), reason });
-    let differences = differences(&saved.config, &ours.config, "");
+    let mut there = with_defaults(&saved.config);
+    if let Some(steps) = there.get_mut("steps_per_epoch").filter(|steps| steps.is_null()) {
+        // Once, the default was not written down, and took all tasks for one.
+        let pairs: usize = saved.extent.pairs.values().sum();
+        *steps = pairs.div_ceil(batch.size.saturating_mul(batch.accumulate)).into();
+    }
+    let differences = differences(&with_real_paths(there), &with_real_paths(ours.config.clone()), "");
     if !differences.is_empty() {
         let list = differences.join("; ");
         return fault(format!(
@@ -152,6 +200,29 @@ fn require_same(checkpoint: &Path, saved: &RunState, ours: &RunState) -> Result<
         ));
     }
     Ok(())
+}
+
+/// Settings as this release writes them: a key that came after the checkpoint was made has its default. Those it cannot read stay
+/// as they are.
+fn with_defaults(saved: &Value) -> Value {
+    let config: Result<TrainConfig, _> = serde_json::from_value(saved.clone());
+    config.and_then(serde_json::to_value).unwrap_or_else(|_| saved.clone())
+}
+
+/// Settings with the paths that are compared as the file system knows them: one file may be called by several. What is not there, as the hub's
+/// name of a model, stays as it is.
+fn with_real_paths(mut settings: Value) -> Value {
+    let real = |path: &mut Value| {
+        if let Some(real) = path.as_str().and_then(|path| fs::canonicalize(path).ok()) {
+            *path = real.display().to_string().into();
+        }
+    };
+    for place in ["/model/path", "/lora/init", "/curriculum/prober"] {
+        settings.pointer_mut(place).into_iter().for_each(real);
+    }
+    let pairs = settings.pointer_mut("/data/pairs").and_then(Value::as_array_mut);
+    pairs.into_iter().flatten().for_each(real);
+    settings
 }
 
 /// Settings that differ, as `key: there, here`.
@@ -177,6 +248,7 @@ fn differences(saved: &Value, ours: &Value, prefix: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::pairs::Extent;
     use super::*;
 
     #[test]
@@ -197,6 +269,76 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_an_older_checkpoint_lacks_has_its_default() {
+        let read = |optimizer: &str| -> TrainConfig {
+            let least = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p.jsonl\"]\n";
+            toml::from_str(&format!("{least}{optimizer}")).unwrap()
+        };
+        let settings = |optimizer| serde_json::to_value(read(optimizer)).unwrap();
+        let mut older = settings("");
+        older["optimizer"].as_object_mut().unwrap().remove("kind").unwrap();
+        let check = |ours| differences(&with_defaults(&older), &settings(ours), "");
+        assert_eq!(check(""), [""; 0]);
+        assert_eq!(
+            check("[optimizer]\nkind = \"muon\"\n"),
+            ["optimizer.kind: \"adamw\" there, \"muon\" here"]
+        );
+
+        older["optimizer"]["of_another_release"] = 1.into();
+        assert_eq!(with_defaults(&older), older);
+    }
+
+    #[test]
+    fn a_path_may_be_written_in_several_ways() {
+        let settings = |model: &str, pairs: &str| {
+            let data = serde_json::json!({"pairs": [pairs, "gone.jsonl"]});
+            serde_json::json!({"model": {"path": model}, "data": data, "lora": null})
+        };
+        // Tests run in the directory of the manifest.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (model, pairs) = (root.join("src/../examples"), root.join("examples/pairs.jsonl"));
+        let there = with_real_paths(settings("examples", "examples/../examples/pairs.jsonl"));
+        let ours = with_real_paths(settings(model.to_str().unwrap(), pairs.to_str().unwrap()));
+        assert_eq!(differences(&there, &ours, ""), [""; 0]);
+        let other = with_real_paths(settings("a/hub-id", pairs.to_str().unwrap()));
+        assert_eq!(differences(&there, &other, "").len(), 1);
+        assert_eq!(other["model"]["path"], "a/hub-id");
+        assert_eq!(other["data"]["pairs"][1], "gone.jsonl");
+    }
+
+    #[test]
+    fn a_default_that_was_not_written_down_is_what_it_was() {
+        let state = |steps: Option<usize>| {
+            let least = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p.jsonl\"]\n";
+            let mut config: TrainConfig = toml::from_str(least).unwrap();
+            config.steps_per_epoch = steps;
+            let extent = Extent { pairs: ["i2v", "t2v"].map(|task| (task.to_owned(), 300)).into(), bytes: 9 };
+            RunState::new(Vec::new(), extent, serde_json::to_value(config).unwrap())
+        };
+        let check = |ours| {
+            require_same(Path::new("step-1"), &state(None), &state(Some(ours)), &BatchSection::default())
+        };
+        check(1).unwrap();
+        assert!(check(2).unwrap_err().to_string().contains("steps_per_epoch: 1 there, 2 here"));
+    }
+
+    #[test]
+    fn an_epoch_has_the_batches_of_every_task() {
+        let batch = |size, accumulate| BatchSection { size, accumulate, ..BatchSection::default() };
+        let cases = [
+            (&[300, 300][..], batch(1024, 1), 2),
+            (&[300, 300], batch(1024, 2), 1),
+            (&[300, 300], batch(100, 1), 6),
+            (&[301, 299, 2], batch(100, 1), 8),
+            (&[301, 299, 2], batch(100, 3), 3),
+            (&[2], batch(1024, 8), 1),
+        ];
+        for (pairs, batch, expected) in cases {
+            assert_eq!(steps_that_see_all(pairs.iter().copied(), &batch), expected, "{pairs:?} in {batch:?}");
+        }
+    }
+
+    #[test]
     fn a_directory_holds_one_run_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let first = lock(folder.path()).unwrap();
@@ -212,7 +354,18 @@ mod tests {
         assert_eq!(find(folder.path(), &Start::Newest).unwrap(), None);
         fs::create_dir(folder.path().join("step-00000007")).unwrap();
         let newest = folder.path().join("step-00000007");
-        assert_eq!(find(folder.path(), &Start::Newest).unwrap(), Some(newest));
+        assert_eq!(find(folder.path(), &Start::Newest).unwrap(), Some(newest.clone()));
         assert!(find(folder.path(), &Start::Fresh).unwrap_err().to_string().contains("--resume auto"));
+
+        // One of its own checkpoints is fine, by whatever name; one of another run is not.
+        let detour = newest.join("../step-00000007");
+        assert_eq!(find(folder.path(), &Start::At(detour.clone())).unwrap(), Some(detour));
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = Start::At(elsewhere.path().join("step-00000003"));
+        assert!(find(folder.path(), &other).unwrap_err().to_string().contains("cannot find"));
+        fs::create_dir(elsewhere.path().join("step-00000003")).unwrap();
+        assert!(find(folder.path(), &other).unwrap_err().to_string().contains("--resume auto"));
+        fs::remove_dir(folder.path().join("step-00000007")).unwrap();
+        assert!(find(folder.path(), &other).unwrap().is_some());
     }
 }

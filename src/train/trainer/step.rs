@@ -3,11 +3,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use candle_core::Var;
+
 use super::super::batches::LoadedBatch;
 use super::super::checkpoint::{Checkpoint, RunState};
 use super::super::config::TrainConfig;
 use super::super::evaluation::evaluate;
 use super::super::gather::SingleProcess;
+use super::super::gradients::norm;
 use super::super::log::{Entry, RunLog};
 use super::super::negatives::HardNegatives;
 use super::super::optimizer::{Optimizer, clip};
@@ -31,7 +34,7 @@ pub(super) struct Progress<'a> {
     pub(super) negatives: &'a [HardNegatives],
     pub(super) log: &'a mut RunLog,
     pub(super) watch: &'a mut dyn FnMut(TrainEvent<'_>),
-    /// A query of the last batch, and what batch that was.
+    /// A query of the last batch, and what batch that was, until the model behind it was looked at.
     pub(super) sample: Option<(Prepared, String)>,
 }
 
@@ -123,13 +126,27 @@ impl Progress<'_> {
         Err(TrainError::NotFinite { step, batch: batch.to_owned(), what, value, last })
     }
 
-    /// Scores the model at the steps that are set for it, and behind the last.
+    /// Ends the run if the last step has ruined the model, so that what is scored or saved is a good one. Looks once behind each step.
+    ///
+    /// One input does not reach every weight, as a text does not those of the vision tower: the norm of all tells of the others.
+    fn require_good_model(&mut self) -> Result<(), TrainError> {
+        let Some((query, batch)) = self.sample.take() else { return Ok(()) };
+        let step = self.state.step;
+        let embedding = self.model.embed(&[&query], Mode::Evaluate)?.flatten_all()?.to_vec1::<f32>()?;
+        let sum = embedding.into_iter().map(f64::from).sum();
+        self.require_finite("embedding after it", sum, step, &batch)?;
+        let norm = norm(self.model.parameters().values().map(Var::as_detached_tensor))?;
+        self.require_finite("norm of the trained weights after it", norm, step, &batch)
+    }
+
+    /// Scores the model at the steps that are set for it, and behind the last, unless the step has ruined it.
     pub(super) fn evaluate_if_due(&mut self, cancel: &CancelToken) -> Result<(), TrainError> {
         let Some(section) = &self.config.evaluation else { return Ok(()) };
         let step = self.state.step;
         if !step.is_multiple_of(section.every_steps) && step != self.schedule.total_steps {
             return Ok(());
         }
+        self.require_good_model()?;
         (self.watch)(TrainEvent::Preparing("evaluating"));
         if let Some(held_out) = self.held_out {
             match evaluate(self.model, held_out, cancel) {
@@ -150,11 +167,7 @@ impl Progress<'_> {
     /// Writes a checkpoint of the present state, unless the last step has ruined the model: a checkpoint that is there is a
     /// good one.
     pub(super) fn save(&mut self) -> Result<PathBuf, TrainError> {
-        if let Some((query, batch)) = &self.sample {
-            let embedding = self.model.embed(&[query], Mode::Evaluate)?.flatten_all()?.to_vec1::<f32>()?;
-            let sum = embedding.into_iter().map(f64::from).sum();
-            self.require_finite("embedding after it", sum, self.state.step, batch)?;
-        }
+        self.require_good_model()?;
         let (folder, keep) = (self.config.checkpoints(), self.config.checkpoint.keep);
         let base_model = &self.config.model.path;
         let weights = |directory: &Path| self.model.save_for_resumption(directory, base_model);
