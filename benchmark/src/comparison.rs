@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::Error;
-use crate::result::{ModelResults, QueryRecord, StoredResult, queries_path, read_queries};
+use crate::result::{DatasetResult, ModelResults, QueryRecord, StoredResult, queries_path, read_queries};
 use crate::statistics::{Comparison, compare};
 
 /// Two models on one data set.
@@ -59,6 +59,13 @@ fn compare_dataset(
         && a != b
     {
         return differs("metric", a, b);
+    }
+    let part = |result: &DatasetResult| match result.subsample {
+        Some(subsample) => format!("{subsample}"),
+        None => "all of it".to_owned(),
+    };
+    if a.subsample != b.subsample {
+        return differs("part", &part(a), &part(b));
     }
     let pairs = pairs(first, second)?;
     let mean = |score: fn(&(f64, f64)) -> f64| pairs.iter().map(score).sum::<f64>() / pairs.len() as f64;

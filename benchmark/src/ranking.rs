@@ -181,6 +181,10 @@ pub fn rank<'c>(
     k: usize,
     emit: &mut EmitRanking<'_>,
 ) -> Result<(), Error> {
+    if corpus.is_empty() {
+        // It has no dimension for queries to agree with.
+        return (0..queries.nrows()).try_for_each(|row| emit(row, &[]));
+    }
     let vectors = corpus.embeddings.view();
     let mut ranking = Vec::new();
     for block in blocks(queries.nrows(), QUERY_BLOCK * rayon::current_num_threads()) {
@@ -273,7 +277,7 @@ mod tests {
         assert_eq!(rankings(&query, &corpus, &lists, DEPTH), [vec![4, 0, 1, 2, 6, 5], vec![6, 4, 1]]);
         let none = self::corpus(&[("gone", None)]);
         assert!(none.is_empty());
-        assert_eq!(rankings(&query, &none, &lists[..1], DEPTH), [vec![0; 0], vec![]]);
+        assert_eq!(rankings(&query, &none, &[None, Some(vec![0])], DEPTH), [vec![0; 0], vec![]]);
     }
 
     #[test]

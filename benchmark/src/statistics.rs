@@ -13,7 +13,7 @@ pub const LEVEL: f64 = 0.95;
 /// Samples drawn by both methods: the ends of an interval then vary by about 1 % of its width from seed to seed.
 pub const SAMPLES: usize = 10_000;
 /// The seed where nobody asks for another.
-pub const SEED: u64 = 0;
+pub const SEED: u64 = 42;
 /// Up to this many pairs that differ, all 2^n assignments of signs are enumerated, which is exact.
 const EXACT_PAIRS: usize = 16;
 

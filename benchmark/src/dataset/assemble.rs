@@ -52,7 +52,7 @@ pub(super) fn assemble(
     let media = Media { directory: &files.directory, frame_cache_fps: options.frame_cache_fps };
     let queries = inputs(&files.queries, "query", records.queries, &media, on_fault)?;
     let corpus = inputs(&files.corpus, "document", records.corpus, &media, on_fault)?;
-    let relevance = relevance(files, &queries, &corpus, records.judgements, on_fault)?;
+    let relevance = relevance(spec, files, &queries, &corpus, records.judgements, on_fault)?;
 
     let mut dataset =
         Dataset { id: spec.id.clone(), revision: records.revision, queries: Vec::new(), corpus: Vec::new() };
@@ -145,6 +145,7 @@ fn input(record: &Record, media: &Media<'_>) -> Result<Input, String> {
 
 /// The relevance of every query, over all lines that speak of it.
 fn relevance(
+    spec: &DatasetSpec,
     files: &IndexFiles,
     queries: &Inputs,
     corpus: &Inputs,
@@ -187,7 +188,10 @@ fn relevance(
         if let Some(candidates) = judgement.candidates {
             relevance.candidates.get_or_insert_default().extend(rows(candidates)?);
         }
-        relevance.negatives.extend(rows(judgement.negatives)?);
+        // Elsewhere they may come from another corpus, such as one to train on.
+        if spec.candidates == Candidates::PerQuery {
+            relevance.negatives.extend(rows(judgement.negatives)?);
+        }
     }
     Ok(relevance)
 }

@@ -72,7 +72,7 @@ fn places(directory: &Path, id: &str) -> [PathBuf; 2] {
 pub(super) fn locate(spec: &DatasetSpec, root: &Path) -> Result<IndexFiles, Error> {
     let id = &spec.id;
     let mut directories = Vec::from(places(&root.join(id), id));
-    directories.push(root.join("UVRB").join(id));
+    directories.extend(places(&root.join("UVRB").join(id), id));
     if !belongs_to_another(root, id) {
         directories.push(root.to_owned());
     }

@@ -24,8 +24,7 @@ struct Instance {
     pos: Vec<Id>,
     grades: Option<Vec<Grade>>,
     candidates: Option<Vec<Id>>,
-    #[serde(default)]
-    neg: Vec<Id>,
+    neg: Option<Vec<Id>>,
 }
 
 /// Reads queries or documents.
@@ -69,7 +68,7 @@ impl TryFrom<Instance> for Judgement {
             query: instance.qid.0,
             graded: instance.pos.into_iter().map(|id| id.0).zip(grades).collect(),
             candidates: instance.candidates.map(texts),
-            negatives: texts(instance.neg),
+            negatives: instance.neg.map(texts).unwrap_or_default(),
         })
     }
 }

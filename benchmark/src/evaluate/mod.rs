@@ -37,6 +37,8 @@ pub struct EvaluateOptions {
     pub prompt_style: PromptStyle,
     /// The prompt of the queries; the manifest's, unless the user gave another.
     pub prompt: String,
+    /// [`LoadOptions::frame_cache_fps`](crate::dataset::LoadOptions) of the data set: cached frames are not the video's own.
+    pub frame_cache_fps: Option<f64>,
     /// Set where the data set was cut down with [`subsample`] before.
     pub subsample: Option<Subsample>,
     /// Seed of the confidence interval.
@@ -83,12 +85,16 @@ pub fn describe(
     options: &EvaluateOptions,
 ) -> DatasetResult {
     let info = encoder.info();
+    let mut settings = info.settings.clone();
+    if let Some(fps) = options.frame_cache_fps {
+        settings.insert("frame_cache_fps".to_owned(), fps.into());
+    }
     DatasetResult {
         task_name: spec.id.clone(),
         dataset_revision: dataset.revision.clone(),
         gve_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         model: Some(ModelReference { name: info.name.clone(), revision: info.revision.clone() }),
-        settings: info.settings.clone(),
+        settings,
         prompt_style: Some(options.prompt_style.to_string()),
         prompt: (options.prompt_style != PromptStyle::None).then(|| options.prompt.clone()),
         metric: Some(spec.metric.to_string()),

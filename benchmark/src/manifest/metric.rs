@@ -17,6 +17,16 @@ pub enum MainMetric {
     PrecisionAt(usize),
 }
 
+impl MainMetric {
+    /// What it is called among the scores of a result file, as in mteb.
+    pub fn file_name(self) -> String {
+        match self {
+            Self::RecallAt(k) => format!("hit_rate_at_{k}"),
+            Self::PrecisionAt(k) => format!("precision_at_{k}"),
+        }
+    }
+}
+
 /// A text that is no metric.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown metric `{0}`: use R@k (any-hit recall) or P@k (precision), k one of {CUTOFFS:?}")]

@@ -12,7 +12,7 @@ pub fn render(report: &Report) -> String {
     header.extend(abilities.columns.iter().map(|column| column.name.clone()));
     header.push("AVG(datasets)".to_owned());
     header.extend(datasets.columns.iter().skip(1).map(|column| column.name.clone()));
-    header.push("subsampled".to_owned());
+    header.extend(["subsampled", "other_sizes"].map(str::to_owned));
     let mut out = line(&header);
     for ((model, abilities), datasets) in report.models.iter().zip(&abilities.rows).zip(&datasets.rows) {
         let cells: Vec<Cell> = abilities.iter().chain(datasets).copied().collect();
@@ -30,6 +30,7 @@ fn fields(model: &Model, value: &str, numbers: impl Iterator<Item = Option<f64>>
     let mut fields = vec![model.name.clone(), origin.to_owned(), value.to_owned()];
     fields.extend(numbers.map(|number| number.map(|n| format!("{n:.6}")).unwrap_or_default()));
     fields.push(model.subsamples.keys().cloned().collect::<Vec<_>>().join(" "));
+    fields.push(model.other_sizes.keys().cloned().collect::<Vec<_>>().join(" "));
     fields
 }
 

@@ -77,8 +77,8 @@ pub struct Pictures {
     known: HashMap<(bool, String, String), usize>,
 }
 
-/// The `most` worst queries of each result. `datasets` are those whose media are at hand. A file of records that cannot
-/// be read is one error; a result without such a file has no failures to show.
+/// The `most` worst queries of each result. `datasets` are those whose media are at hand; a result of another revision of one is
+/// an error and shown without. A file of records that cannot be read is one error; a result without such a file has no failures to show.
 pub fn collect(
     models: &[ModelResults],
     datasets: &BTreeMap<String, Dataset>,
@@ -90,7 +90,16 @@ pub fn collect(
             match records(stored) {
                 Ok(None) => {}
                 Ok(Some(records)) => {
-                    let shelf = datasets.get(id).map(Shelf::of);
+                    let at_hand = datasets.get(id);
+                    let same = at_hand.filter(|dataset| dataset.revision == stored.result.dataset_revision);
+                    if let Some(other) = at_hand.filter(|_| same.is_none()) {
+                        let reason = format!(
+                            "it is of revision `{}` of the data, not `{}` as at hand: its failures are shown by their ids",
+                            stored.result.dataset_revision, other.revision
+                        );
+                        errors.push(Error::invalid(&stored.path, None, reason));
+                    }
+                    let shelf = same.map(Shelf::of);
                     let (failed, worst) = worst(&records, most);
                     let show = |record: &&QueryRecord| failure(record, id, shelf.as_ref(), &mut pictures);
                     all.push(DatasetFailures {

@@ -2,7 +2,7 @@
 //!
 //! `models` holds the user's, `published` the paper's: `{"<name>": {"datasets": {..}, "abilities": {"AVG": .., "TXT": ..,
 //! ..}, "avg_datasets": ..}}`. A score or mean that is missing is `null`; `datasets` names all 16, and after them the
-//! user's own. `subsampled` lists what rests on part of a data set.
+//! user's own. `subsampled` lists what rests on part of a data set, `other_sizes` what rests on one of another size than UVRB's.
 
 use serde_json::{Map, Value, json};
 
@@ -57,6 +57,9 @@ fn render_model(report: &Report, model: &Model) -> Value {
     });
     if !model.subsamples.is_empty() {
         value["subsampled"] = json!(model.subsamples);
+    }
+    if !model.other_sizes.is_empty() {
+        value["other_sizes"] = json!(model.other_sizes);
     }
     value
 }

@@ -10,17 +10,19 @@ pub mod failures;
 pub mod html;
 pub mod json;
 pub mod markdown;
+mod model;
 pub mod published;
 pub mod table;
 pub mod thumbnail;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::Error;
 use crate::manifest::Manifest;
-use crate::result::{ModelResults, Subsample};
-use aggregate::{Ability, Aggregate};
+use crate::result::ModelResults;
+use aggregate::Ability;
 use correlation::{Coefficient, Method, correlations};
+pub use model::Model;
 use published::{BASELINE, published_models};
 
 /// The mean over abilities, as the paper heads its column.
@@ -37,21 +39,6 @@ pub struct Report {
     pub models: Vec<Model>,
     /// The name of the model that the user's are compared to.
     pub baseline: String,
-}
-
-/// One model's scores and their means.
-#[derive(Debug, Clone)]
-pub struct Model {
-    /// `<folder>@<revision>`, or the paper's name.
-    pub name: String,
-    /// Whether it is the user's and not the paper's.
-    pub yours: bool,
-    /// Scores by data set, from 0 to 1.
-    pub scores: BTreeMap<String, f64>,
-    /// The data sets of which only a part was scored.
-    pub subsamples: BTreeMap<String, Subsample>,
-    /// Means by the formulas of the paper.
-    pub aggregate: Aggregate,
 }
 
 /// A table to be printed in one format or another.
@@ -81,11 +68,11 @@ pub struct Cell {
     pub score: Option<f64>,
     /// For the user's models: by how much it is above the baseline's.
     pub difference: Option<f64>,
-    /// Whether it rests on part of a data set.
-    pub subsampled: bool,
+    /// Whether it compares to nothing but its like: it rests on part of a data set, or on one of another size than UVRB's.
+    pub apart: bool,
 }
 
-/// A score, and whether it rests on part of a data set.
+/// A score, and whether it compares to nothing but its like.
 type Scored = (Option<f64>, bool);
 
 impl Report {
@@ -127,9 +114,8 @@ impl Report {
         let abilities =
             Ability::ALL.map(|ability| Column { name: ability.code().into(), title: ability.title().into() });
         let scores = |model: &Model| -> Vec<_> {
-            let average = (model.aggregate.average, model.is_subsampled(Ability::MAIN));
-            let ability =
-                |ability: Ability| (model.aggregate.ability(ability), model.is_subsampled([ability]));
+            let average = (model.aggregate.average, model.is_apart(Ability::MAIN));
+            let ability = |ability: Ability| (model.aggregate.ability(ability), model.is_apart([ability]));
             std::iter::once(average).chain(Ability::ALL.map(ability)).collect()
         };
         self.table("Abilities", std::iter::once(average).chain(abilities).collect(), scores)
@@ -145,9 +131,9 @@ impl Report {
         };
         let columns = ids.iter().map(|id| Column { name: (*id).clone(), title: title(id) });
         let scores = |model: &Model| -> Vec<_> {
-            let some_subsampled = self.datasets.iter().any(|id| model.subsamples.contains_key(id));
-            let dataset = |id: &String| (model.scores.get(id).copied(), model.subsamples.contains_key(id));
-            std::iter::once((model.aggregate.average_datasets, some_subsampled))
+            let some_apart = self.datasets.iter().any(|id| model.is_dataset_apart(id));
+            let dataset = |id: &String| (model.scores.get(id).copied(), model.is_dataset_apart(id));
+            std::iter::once((model.aggregate.average_datasets, some_apart))
                 .chain(ids.iter().map(|id| dataset(id)))
                 .collect()
         };
@@ -163,19 +149,19 @@ impl Report {
         let baseline = self.models.iter().find(|model| model.name == self.baseline).map(&scores);
         let baseline = baseline.unwrap_or_else(|| vec![(None, false); columns.len()]);
         let row = |model: &Model| {
-            let cell = |((score, subsampled), (reference, _)): (Scored, &Scored)| {
+            let cell = |((score, apart), (reference, _)): (Scored, &Scored)| {
                 let compared = model.yours && model.name != self.baseline;
                 let difference = score.zip(*reference).filter(|_| compared).map(|(a, b)| a - b);
-                Cell { score, difference, subsampled: subsampled && score.is_some() }
+                Cell { score, difference, apart: apart && score.is_some() }
             };
             scores(model).into_iter().zip(&baseline).map(cell).collect()
         };
         Table { title, columns, rows: self.models.iter().map(row).collect() }
     }
 
-    /// How the abilities go together over all models, those with a part of a data set left out.
+    /// How the abilities go together over all models, those left out of whose scores some compare to nothing but their like.
     pub fn correlations(&self, method: Method) -> Vec<Vec<Coefficient>> {
-        let whole = self.models.iter().filter(|model| model.subsamples.is_empty());
+        let whole = self.models.iter().filter(|m| m.subsamples.is_empty() && m.other_sizes.is_empty());
         let rows: Vec<Vec<_>> = whole.map(|model| model.aggregate.abilities.to_vec()).collect();
         correlations(&rows, method)
     }
@@ -199,11 +185,7 @@ impl Report {
         }
         for model in self.models.iter().filter(|model| !model.subsamples.is_empty()) {
             // Most often one setting for all data sets.
-            let settings: BTreeSet<_> = model
-                .subsamples
-                .values()
-                .map(|s| format!("at most {} queries, seed {}", s.limit, s.seed))
-                .collect();
+            let settings: BTreeSet<_> = model.subsamples.values().map(ToString::to_string).collect();
             let ids: Vec<_> = model.subsamples.keys().map(String::as_str).collect();
             notes.push(format!(
                 "* {}: only a sub-sample was scored ({}) of {}. Such scores compare to nothing but their like.",
@@ -212,33 +194,18 @@ impl Report {
                 ids.join(", ")
             ));
         }
+        notes.extend(self.models.iter().filter_map(Model::note_on_sizes));
+        for model in &self.models {
+            notes.extend(model.remarks.iter().map(|remark| format!("{}: {remark}.", model.name)));
+        }
         notes
     }
 }
 
-impl Model {
-    fn new(name: String, yours: bool, scores: BTreeMap<String, f64>) -> Self {
-        Self { name, yours, aggregate: Aggregate::of(&scores), scores, subsamples: BTreeMap::new() }
-    }
-
-    fn of_results(model: &ModelResults) -> Self {
-        let scores = model.results.iter().map(|(id, stored)| (id.clone(), stored.score)).collect();
-        let subsample = |(id, stored): (&String, &crate::result::StoredResult)| {
-            Some((id.clone(), stored.result.subsample?))
-        };
-        let subsamples = model.results.iter().filter_map(subsample).collect();
-        Self { subsamples, ..Self::new(model.name.clone(), true, scores) }
-    }
-
-    fn is_subsampled(&self, abilities: impl IntoIterator<Item = Ability>) -> bool {
-        abilities.into_iter().flat_map(Ability::datasets).any(|id| self.subsamples.contains_key(id))
-    }
-}
-
 impl Cell {
-    /// The score in three digits, with a star where it rests on part of a data set; `-` where it is missing.
+    /// The score in three digits, with a star where it compares to nothing but its like; `-` where it is missing.
     pub fn score_text(&self) -> String {
-        let star = if self.subsampled { "*" } else { "" };
+        let star = if self.apart { "*" } else { "" };
         self.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.3}{star}"))
     }
 

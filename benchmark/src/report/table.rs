@@ -78,7 +78,7 @@ fn render_table(report: &Report, table: &Table) -> String {
     ];
     // A star stands outside the column of digits.
     let starred = |text: String| if text.ends_with('*') { text } else { format!("{text} ") };
-    let any_star = table.rows.iter().flatten().any(|cell| cell.subsampled);
+    let any_star = table.rows.iter().flatten().any(|cell| cell.apart);
     let pad = |text: String| if any_star { starred(text) } else { text };
     let mut last_yours = None;
     for (model, row) in report.models.iter().zip(&table.rows) {

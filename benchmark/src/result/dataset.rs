@@ -1,6 +1,7 @@
 //! The result of one data set.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::atomic_file::write_atomically;
+use crate::manifest::MainMetric;
 use crate::metrics::CUTOFFS;
 
 /// The split that results are filed under, as in mteb.
@@ -132,6 +134,12 @@ pub struct Subsample {
     pub seed: u64,
 }
 
+impl fmt::Display for Subsample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {} queries, seed {}", self.limit, self.seed)
+    }
+}
+
 /// Where the time went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -181,16 +189,38 @@ impl DatasetResult {
     /// # Errors
     /// In words, where there is no such score or it does not lie between 0 and 1.
     pub fn main_score(&self) -> Result<f64, String> {
+        self.mean_of("main_score", |subset| Some(subset.main_score))
+    }
+
+    /// The mean of a score over subsets of the split [`SPLIT`], or of the only split there is; `name` is what errors call it.
+    fn mean_of(&self, name: &str, score: impl Fn(&SubsetScores) -> Option<f64>) -> Result<f64, String> {
         let only = || self.scores.values().next().filter(|_| self.scores.len() == 1);
         let subsets = self.scores.get(SPLIT).or_else(only).filter(|subsets| !subsets.is_empty());
-        let Some(subsets) = subsets else {
-            return Err(format!("`scores` has no split `{SPLIT}` with a `main_score`"));
+        let scores: Option<Vec<f64>> = subsets.and_then(|subsets| subsets.iter().map(score).collect());
+        let Some(scores) = scores else {
+            return Err(format!("`scores` has no split `{SPLIT}` with a `{name}`"));
         };
-        if let Some(wrong) = subsets.iter().map(|subset| subset.main_score).find(|s| !(0.0..=1.0).contains(s))
-        {
-            return Err(format!("`main_score` must lie between 0 and 1, found {wrong}"));
+        if let Some(wrong) = scores.iter().find(|score| !(0.0..=1.0).contains(*score)) {
+            return Err(format!("`{name}` must lie between 0 and 1, found {wrong}"));
         }
-        Ok(subsets.iter().map(|subset| subset.main_score).sum::<f64>() / subsets.len() as f64)
+        Ok(scores.iter().sum::<f64>() / scores.len() as f64)
+    }
+
+    /// The score by `metric`: the one that counts, or in a file that does not say what that is, the one that is filed under the name of
+    /// `metric`.
+    ///
+    /// # Errors
+    /// In words, where it was scored otherwise, or there is no such score.
+    pub fn score_by(&self, metric: MainMetric) -> Result<f64, String> {
+        match &self.metric {
+            Some(own) if *own == metric.to_string() => self.main_score(),
+            Some(own) => Err(format!("scored by {own}, not by {metric}; run it again")),
+            None => {
+                let name = metric.file_name();
+                self.mean_of(&name, |subset| subset.metric(&name))
+                    .map_err(|reason| format!("no `metric` says what `main_score` is, and {reason}"))
+            }
+        }
     }
 
     /// Reads a result file.

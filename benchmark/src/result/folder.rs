@@ -64,11 +64,11 @@ pub fn queries_path(result_path: &Path) -> PathBuf {
 
 /// All results under `out`: a folder of models, of one model's revisions, or of one revision's results.
 ///
-/// `usable` says whether a result is of a known data set, scored as it should be, and if not, why. A file that cannot be
-/// used is one error and costs nothing else.
+/// `score` gives the score of a result, such as [`DatasetResult::main_score`], or why the result cannot be used: an unknown data set, another
+/// metric. Such a file is one error and costs nothing else.
 pub fn load_results(
     out: &Path,
-    usable: &dyn Fn(&DatasetResult) -> Result<(), Error>,
+    score: &dyn Fn(&DatasetResult) -> Result<f64, String>,
 ) -> (Vec<ModelResults>, Vec<Error>) {
     let mut errors = Vec::new();
     let directories = match revision_directories(out) {
@@ -86,7 +86,7 @@ pub fn load_results(
             }
         };
         for path in files {
-            if let Err(error) = load_one(&path, usable).and_then(|stored| model.add(stored)) {
+            if let Err(error) = load_one(&path, score).and_then(|stored| model.add(stored)) {
                 errors.push(error);
             }
         }
@@ -118,14 +118,13 @@ impl ModelResults {
 
 fn load_one(
     path: &Path,
-    usable: &dyn Fn(&DatasetResult) -> Result<(), Error>,
+    score: &dyn Fn(&DatasetResult) -> Result<f64, String>,
 ) -> Result<StoredResult, Error> {
     let result = DatasetResult::read(path)?;
-    usable(&result).map_err(|error| {
+    let score = score(&result).map_err(|reason| {
         let line = fs::read_to_string(path).ok().and_then(|text| line_of(&text, "\"task_name\""));
-        Error::invalid(path, line, error)
+        Error::invalid(path, line, reason)
     })?;
-    let score = result.main_score().map_err(|reason| Error::invalid(path, None, reason))?;
     Ok(StoredResult { path: path.to_owned(), result, score })
 }
 

@@ -14,7 +14,8 @@ use uvrb::dataset::{Dataset, Document, Positive, Query};
 use uvrb::metrics::{AtCutoffs, CUTOFFS, QueryScores, mean};
 use uvrb::ranking::{self, DEPTH, RankableCorpus, Ranked};
 use uvrb::result::{
-    DatasetResult, QueryRecord, SPLIT, SubsetScores, load_results, queries_path, result_path, write_queries,
+    DatasetResult, QueryRecord, SPLIT, Subsample, SubsetScores, load_results, queries_path, result_path,
+    write_queries,
 };
 use uvrb::run_file::{Run, RunFormat, RunWriter, check_trec_ids};
 use uvrb::statistics;
@@ -371,17 +372,20 @@ fn two_models_are_compared_query_by_query() {
         ("TWICE", &[("q1", 0.5), ("q1", 0.5)]),
         ("METRIC", &[("q1", 0.5), ("q2", 0.5)]),
         ("REVISION", &[("q1", 0.5), ("q2", 0.5)]),
+        ("SAMPLE", &[("q1", 0.5), ("q2", 0.5)]),
     ] {
         write_result(out.path(), "a", dataset, none, &[("q1", 0.0), ("q2", 0.0)]);
         let change = |result: &mut DatasetResult| match dataset {
             "METRIC" => result.metric = Some("R@10".into()),
             "REVISION" => result.dataset_revision = "later".into(),
+            // The same queries, among fewer documents.
+            "SAMPLE" => result.subsample = Some(Subsample { limit: 2, seed: 7 }),
             _ => {}
         };
         write_result(out.path(), "b", dataset, change, second);
     }
     let [a, b] = ["a", "b"].map(|model| {
-        let (mut models, errors) = load_results(&out.path().join(model), &|_| Ok(()));
+        let (mut models, errors) = load_results(&out.path().join(model), &DatasetResult::main_score);
         assert!(errors.is_empty() && models.len() == 1, "{errors:?}");
         models.remove(0)
     });
@@ -396,6 +400,7 @@ fn two_models_are_compared_query_by_query() {
         ("METRIC.json", "its metric is `R@10`, but `R@1` in "),
         ("OTHER.queries.jsonl:2", "query `q2` is not in "),
         ("REVISION.json", "its dataset_revision is `later`"),
+        ("SAMPLE.json", "its part is `at most 2 queries, seed 7`, but `all of it` in "),
         ("TWICE.queries.jsonl:2", "query `q1` a second time"),
     ];
     assert_eq!(errors.len(), expected.len(), "{errors:?}");

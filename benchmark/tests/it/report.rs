@@ -8,7 +8,7 @@ use uvrb::report::aggregate::{Ability, Aggregate};
 use uvrb::report::correlation::Method;
 use uvrb::report::published::published_models;
 use uvrb::report::{Report, csv, json, markdown, table};
-use uvrb::result::{ModelResults, Subsample, load_results, result_path};
+use uvrb::result::{Counts, DatasetResult, ModelResults, Subsample, load_results, result_path};
 
 use crate::result::plain;
 
@@ -27,7 +27,7 @@ pub fn write_results<'a>(out: &Path, model: &str, scores: impl IntoIterator<Item
 }
 
 pub fn load(out: &Path) -> Vec<ModelResults> {
-    let (models, errors) = load_results(out, &|_| Ok(()));
+    let (models, errors) = load_results(out, &DatasetResult::main_score);
     assert!(errors.is_empty(), "{errors:?}");
     models
 }
@@ -163,6 +163,45 @@ fn text_shows_what_is_missing_and_what_is_sub_sampled() {
 }
 
 #[test]
+fn scores_that_compare_to_nothing_but_their_like_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path();
+    let mut scores = published_models().unwrap().pop().unwrap().datasets;
+    scores.retain(|id, _| id != "MSRVTT" && id != "MS-TI");
+    write_results(out, "org/mine", &scores);
+    let counted = |dataset: &str, queries, corpus, frames: usize| DatasetResult {
+        counts: Some(Counts { queries, corpus, failed_queries: 1, failed_documents: 2, ..Counts::default() }),
+        settings: BTreeMap::from([("frames".to_owned(), frames.into())]),
+        gve_version: Some("0.1.0".to_owned()),
+        ..plain(dataset, 0.5)
+    };
+    // A fifth of the data set; and all queries of one that has a list of its own for each.
+    counted("MSRVTT", 200, 200, 8).write(&result_path(out, "org/mine", "main", "MSRVTT")).unwrap();
+    counted("MS-TI", 400, 9000, 16).write(&result_path(out, "org/mine", "main", "MS-TI")).unwrap();
+    let report = Report::new(&load(out), Vec::new(), None).unwrap();
+
+    let cells = &report.dataset_table().rows[0];
+    let starred: Vec<bool> = cells.iter().map(|cell| cell.apart).collect();
+    assert_eq!(starred.iter().filter(|&&star| star).count(), 2, "the data set and the mean: {starred:?}");
+    assert!(cells[0].apart && cells[1].apart && cells[1].score_text() == "0.500*");
+    let value: Value = serde_json::from_str(&json::render(&report).unwrap()).unwrap();
+    let mine = &value["models"]["org__mine@main"];
+    assert_eq!(mine["other_sizes"].as_object().unwrap().len(), 1);
+    assert_eq!(mine["other_sizes"]["MSRVTT"]["corpus"], 200);
+    assert_eq!(value["correlations"]["models"][0][0], 16, "the paper's alone");
+    let text = table::render(&report);
+    for expected in [
+        "* org__mine@main: not of UVRB's size: MSRVTT. MSRVTT, for one, has 200 queries and 200 documents, there 1000 and 1000.",
+        "not embedded, and counted as missed: 2 queries, 4 documents (MS-TI, MSRVTT).",
+        "not scored alike, but differ in frames (16, 8).",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let first = csv::render(&report);
+    assert!(first.lines().nth(1).unwrap().ends_with(",,MSRVTT"), "{first}");
+}
+
+#[test]
 fn markdown_and_csv_hold_every_model_once() {
     let report = some_report(None);
     let text = markdown::render(&report);
@@ -178,7 +217,7 @@ fn markdown_and_csv_hold_every_model_once() {
     let text = csv::render(&report);
     let lines: Vec<Vec<_>> = text.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(lines.len(), 1 + 2 + 16);
-    assert!(lines.iter().all(|line| line.len() == 3 + 10 + 1 + 17 + 1), "{text}");
+    assert!(lines.iter().all(|line| line.len() == 3 + 10 + 1 + 17 + 2), "{text}");
     let column = |name: &str| lines[0].iter().position(|head| *head == name).unwrap();
     assert_eq!(lines[1][column("CRB-G")], "0.900000");
     assert_eq!(lines[1][column("CMRB")], "");

@@ -281,6 +281,112 @@ fn parts_are_marked() {
     let whole = uvrb(&arguments[..6]);
     assert_status(&whole, 0);
     assert!(!stdout(&whole).contains("there already"), "{}", stdout(&whole));
+    // A look at a part does not cost the whole.
+    let path = out.join("baseline__random");
+    assert!(refusal(&arguments).contains("--overwrite"));
+    assert!(files_with(&path, "\"subsample\"").is_empty());
+    assert_status(&uvrb(&[&arguments[..], &["--overwrite"]].concat()), 0);
+    assert_eq!(files_with(&path, "\"subsample\"").len(), 1);
+}
+
+/// The files under `directory` that hold `text`.
+fn files_with(directory: &Path, text: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let found = |path: PathBuf| match path.is_dir() {
+        true => files_with(&path, text),
+        false => {
+            Some(path).filter(|path| fs::read_to_string(path).unwrap().contains(text)).into_iter().collect()
+        }
+    };
+    entries.flat_map(found).collect()
+}
+
+/// Whatever shapes a score makes a result out of date, and nothing else does.
+#[test]
+fn a_result_is_made_anew_when_what_made_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    mini::make_one(&data, &MINI[0]);
+    let (out, model) = (folder.path().join("out"), model());
+    let prompts = folder.path().join("prompts.toml");
+    fs::write(&prompts, "MSRVTT = \"Find it.\"\n").unwrap();
+    let run = |more: &[&str]| {
+        let output = uvrb(&[&run_arguments(&data, &out, &model)[..], more].concat());
+        assert_status(&output, 0);
+        !stdout(&output).contains("there already")
+    };
+    assert!(run(&["--rankings", "trec"]), "the first");
+    assert!(!run(&[]) && !run(&["--rankings", "trec"]) && !run(&["--seed", "42"]));
+    let changes: [&[&str]; 6] = [
+        &["--frames", "4"],
+        &["--max-pixels", "3136"],
+        &["--prompt-style", "text"],
+        &["--prompts", text(&prompts)],
+        &["--frame-cache-fps", "2"],
+        &["--overwrite"],
+    ];
+    for change in changes {
+        assert!(run(change), "{change:?}");
+    }
+    // The rankings of the first are those of no result any more.
+    assert!(!revision_folder(&out).join("MSRVTT.trec").exists());
+    assert!(run(&["--rankings", "trec"]) && revision_folder(&out).join("MSRVTT.trec").exists());
+}
+
+#[test]
+fn embeddings_made_elsewhere_are_always_scored_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let directory = mini::make_one(&data, &MINI[0]);
+    let made = folder.path().join("embeddings");
+    fs::create_dir_all(made.join("MSRVTT")).unwrap();
+    let ids = |file: &str| -> Vec<String> {
+        let text = fs::read_to_string(directory.join("jsonl").join(file)).unwrap();
+        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        text.lines().map(id).collect()
+    };
+    // Each is one direction: query n finds document n, unless all documents are turned by one.
+    let put = |file: &str, turned: usize| {
+        let ids = ids(&format!("{file}.jsonl"));
+        let lines: Vec<Value> = (0..ids.len())
+            .map(|row| {
+                let mut embedding = vec![0.0; ids.len()];
+                embedding[(row + turned) % ids.len()] = 1.0;
+                serde_json::json!({"id": ids[row], "embedding": embedding})
+            })
+            .collect();
+        mini::write_lines(&made.join(format!("MSRVTT/{file}.jsonl")), &lines);
+    };
+    put("queries", 0);
+    let out = folder.path().join("out");
+    for (turned, expected) in [(0, 1.0), (1, 0.0)] {
+        put("corpus", turned);
+        let run = uvrb(&["run", text(&data), "--out", text(&out), "--precomputed", text(&made), "--json"]);
+        assert_status(&run, 0);
+        let line: Value = serde_json::from_slice(&run.stdout).unwrap();
+        assert_eq!(line["score"], expected, "{line}");
+    }
+}
+
+/// What mteb writes counts by the metric of the benchmark, not by its own.
+#[test]
+fn a_report_takes_no_score_by_another_metric() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |dataset: &str, more: &str| {
+        let path = uvrb::result::result_path(folder.path(), "org/model", "main", dataset);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let scores = format!("{{\"test\": [{{\"main_score\": 0.75{more}}}]}}");
+        fs::write(path, format!("{{\"task_name\": \"{dataset}\", \"scores\": {scores}}}")).unwrap();
+    };
+    put("MSRVTT", ", \"ndcg_at_10\": 0.75, \"hit_rate_at_1\": 0.5");
+    put("DiDeMo", ", \"ndcg_at_10\": 0.75");
+    let output = uvrb(&["report", text(folder.path()), "--format", "json"]);
+    assert_status(&output, 2);
+    let message = stderr(&output);
+    assert!(message.contains("DiDeMo.json") && message.contains("`hit_rate_at_1`"), "{message}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let scores = &report["models"]["org__model@main"]["datasets"];
+    assert_eq!((&scores["MSRVTT"], &scores["DiDeMo"]), (&0.5.into(), &Value::Null));
 }
 
 #[test]
@@ -321,5 +427,6 @@ fn mistakes_are_named() {
     fs::write(&instances, lines.replacen("d0", "nowhere", 1)).unwrap();
     let message = run(&[]);
     assert!(message.contains("instances.jsonl:1") && message.contains("nowhere"), "{message}");
-    assert!(!out.join("random").exists(), "nothing was scored");
+    assert!(!out.exists(), "nothing was scored");
+    assert!(refusal(&["run", text(&data), "--baseline", "random", "--limit", "0"]).contains("--limit"));
 }

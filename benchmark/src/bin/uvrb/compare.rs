@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 use uvrb::comparison::{DatasetComparison, compare_models};
-use uvrb::result::{ModelResults, load_results};
+use uvrb::result::{DatasetResult, ModelResults, load_results};
 use uvrb::statistics::SEED;
 
 use crate::output::{Outcome, print, report, warn};
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
 
 /// The one model in `path`. Files that cannot be used are reported and counted.
 fn load(path: &Path, failed: &mut usize) -> Result<ModelResults> {
-    let (mut models, errors) = load_results(path, &|_| Ok(()));
+    let (mut models, errors) = load_results(path, &DatasetResult::main_score);
     *failed += errors.len();
     errors.into_iter().for_each(|error| report(&error.into()));
     match (models.pop(), models.is_empty()) {

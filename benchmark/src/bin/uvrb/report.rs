@@ -109,25 +109,19 @@ fn own_datasets(manifest: &Manifest) -> Vec<String> {
     ids.filter(|id| Manifest::builtin().get(id).is_err()).collect()
 }
 
-/// Whether a result is of a data set of the manifest, and by its metric.
-fn usable(manifest: &Manifest, result: &DatasetResult) -> Result<(), Error> {
-    let spec = manifest.get(&result.task_name)?;
-    match result.metric.as_deref() {
-        Some(metric) if metric != spec.metric.to_string() => Err(Error::Settings(format!(
-            "`{}` is scored by {}, but this result by {metric}; run it again",
-            spec.id, spec.metric
-        ))),
-        _ => Ok(()),
-    }
+/// The score of a result, by the metric of its data set in the manifest.
+fn score(manifest: &Manifest, result: &DatasetResult) -> Result<f64, String> {
+    let spec = manifest.get(&result.task_name).map_err(|error| error.to_string())?;
+    result.score_by(spec.metric).map_err(|reason| format!("`{}`: {reason}", spec.id))
 }
 
 /// All results of all folders. A folder given twice, or two of one name, are one model.
 fn load(folders: &[PathBuf], manifest: &Manifest) -> (Vec<ModelResults>, Vec<Error>) {
-    let usable = |result: &DatasetResult| usable(manifest, result);
+    let score = |result: &DatasetResult| score(manifest, result);
     let mut models: BTreeMap<String, ModelResults> = BTreeMap::new();
     let mut errors = Vec::new();
     for folder in folders {
-        let (found, faults) = load_results(folder, &usable);
+        let (found, faults) = load_results(folder, &score);
         errors.extend(faults);
         for model in found {
             let entry = models.entry(model.name.clone());

@@ -1,14 +1,16 @@
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::encoder::{Encoder, PromptStyle, Role};
 use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, evaluate, is_current, subsample};
 use uvrb::manifest::{DatasetSpec, Manifest};
 use uvrb::result::{DatasetResult, Subsample, queries_path, result_path, write_queries};
-use uvrb::run_file::{RunFormat, RunWriter};
+use uvrb::run_file::{RunFormat, RunWriter, check_trec_ids};
+use uvrb::statistics::SEED;
 
 use crate::output::{Outcome, print, progress_bar, report, warn};
 use crate::source::SourceOptions;
@@ -43,10 +45,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// At most this many queries and about as many documents, for a quick look; the result is marked.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
     /// Seed of --limit and of the confidence intervals.
-    #[arg(long, value_name = "S", default_value_t = 42)]
+    #[arg(long, value_name = "S", default_value_t = SEED)]
     seed: u64,
     /// Use cached frames of `videos_frames/`, taken at F frames per second, where there are any.
     #[arg(long, value_name = "F")]
@@ -71,6 +73,10 @@ enum Rankings {
     /// JSON lines, for ids with white space.
     Jsonl,
 }
+
+/// Endings of the files of rankings, beside a result.
+const TREC: &str = "trec";
+const JSON_LINES: &str = "run.jsonl";
 
 /// What all data sets of a run share.
 struct Job<'a> {
@@ -143,6 +149,7 @@ impl Job<'_> {
         let options = EvaluateOptions {
             prompt_style: self.arguments.prompt_style,
             prompt: self.prompts.get(&spec.id).unwrap_or(&spec.prompt).clone(),
+            frame_cache_fps: self.arguments.frame_cache_fps,
             subsample: part.is_some().then_some(limit).flatten(),
             seed: self.arguments.seed,
         };
@@ -152,20 +159,30 @@ impl Job<'_> {
         let info = self.encoder.info();
         let path = result_path(&self.arguments.out, &info.name, &info.revision, &spec.id);
         let rankings = self.arguments.rankings.map(|format| match format {
-            Rankings::Trec => (path.with_extension("trec"), RunFormat::Trec { tag: info.name.clone() }),
-            Rankings::Jsonl => (path.with_extension("run.jsonl"), RunFormat::JsonLines),
+            Rankings::Trec => (path.with_extension(TREC), RunFormat::Trec { tag: info.name.clone() }),
+            Rankings::Jsonl => (path.with_extension(JSON_LINES), RunFormat::JsonLines),
         });
-        if !self.arguments.overwrite && rankings.as_ref().is_none_or(|(path, _)| path.exists()) {
-            // A file that cannot be read is made anew.
-            if let Some(stored) =
-                DatasetResult::read(&path).ok().filter(|stored| is_current(stored, &planned))
-            {
+        // A file that cannot be read is made anew.
+        if let Some(stored) = DatasetResult::read(&path).ok().filter(|_| !self.arguments.overwrite) {
+            let has_rankings = rankings.as_ref().is_none_or(|(path, _)| path.exists());
+            // Embeddings that were made elsewhere may be others by now, and cost nothing.
+            if info.cacheable && has_rankings && is_current(&stored, &planned) {
                 self.print(&stored, &path, "  (there already)")?;
                 return Ok(0);
             }
+            if stored.subsample.is_none() && planned.subsample.is_some() {
+                bail!(
+                    "{} is the result of all of the data set, which one of a part would replace: choose another --out, or --overwrite",
+                    path.display()
+                );
+            }
         }
-        let Evaluation { result, queries } = self.evaluate(&dataset, spec, &options, rankings)?;
+        if let Some((_, RunFormat::Trec { .. })) = &rankings {
+            check_trec_ids(&dataset)?;
+        }
+        let Evaluation { result, queries } = self.evaluate(&dataset, spec, &options, rankings.as_ref())?;
         write_queries(&queries_path(&path), &queries)?;
+        remove_rankings(&path, rankings.as_ref().map(|(path, _)| path.as_path()))?;
         // Last: where it lies, all of the data set is done.
         result.write(&path)?;
         self.print(&result, &path, "")?;
@@ -178,7 +195,7 @@ impl Job<'_> {
         dataset: &Dataset,
         spec: &DatasetSpec,
         options: &EvaluateOptions,
-        rankings: Option<(PathBuf, RunFormat)>,
+        rankings: Option<&(PathBuf, RunFormat)>,
     ) -> Result<Evaluation> {
         let bar = progress_bar(
             dataset.corpus.len() + dataset.queries.len(),
@@ -186,7 +203,8 @@ impl Job<'_> {
             self.arguments.source.quiet(),
         );
         bar.set_message(spec.id.clone());
-        let mut writer = rankings.map(|(path, format)| RunWriter::create(&path, format)).transpose()?;
+        let mut writer =
+            rankings.map(|(path, format)| RunWriter::create(path, format.clone())).transpose()?;
         let evaluation = evaluate(dataset, spec, self.encoder, options, &mut |event| {
             match event {
                 Event::Encoded { role, id, error } => {
@@ -237,4 +255,14 @@ impl Job<'_> {
             path.display()
         ))?)
     }
+}
+
+/// Removes the rankings beside the result at `path` but for `kept`: they are of the result that was there before.
+fn remove_rankings(path: &Path, kept: Option<&Path>) -> Result<()> {
+    for stale in [TREC, JSON_LINES].map(|ending| path.with_extension(ending)) {
+        if Some(stale.as_path()) != kept && stale.exists() {
+            fs::remove_file(&stale).with_context(|| format!("cannot remove {}", stale.display()))?;
+        }
+    }
+    Ok(())
 }

@@ -130,6 +130,11 @@ impl SourceOptions {
 
     fn server(&self, url: &str) -> Result<Box<dyn Encoder>> {
         let name = self.name.clone().context("--server needs --name, the model as the server calls it")?;
+        if self.model.revision.is_none() {
+            warn(&format!(
+                "nothing tells which weights {name} has: what was made under this name before is taken for its own, unless --revision differs"
+            ));
+        }
         let pixels = self.pixels.pixels()?;
         let options = ServerOptions {
             api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),

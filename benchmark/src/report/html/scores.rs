@@ -2,6 +2,7 @@
 
 use super::{Page, escape};
 use crate::report::aggregate::Ability;
+use crate::report::model::count;
 use crate::report::{AVERAGE, Cell, Model, Report, Table};
 use crate::result::{DatasetResult, ModelResults};
 
@@ -33,7 +34,8 @@ fn card(report: &Report, model: &Model, average: Option<&Cell>, results: Option<
         difference.unwrap_or_default(),
         name = escape(&model.name),
     );
-    for line in std::iter::once(coverage(report, model)).chain(results.into_iter().flat_map(remarks)) {
+    let remarks = results.map(|results| remarks(model, results)).unwrap_or_default();
+    for line in std::iter::once(coverage(report, model)).chain(remarks) {
         out.push_str(&format!("  <p>{}</p>\n", escape(&line)));
     }
     out.push_str("  </article>\n");
@@ -55,31 +57,24 @@ fn coverage(report: &Report, model: &Model) -> String {
 }
 
 /// What else a reader should know of a model's results.
-fn remarks(model: &ModelResults) -> Vec<String> {
-    let results = || model.results.values().map(|stored| &stored.result);
-    let failed = |of: fn(&crate::result::Counts) -> usize| -> usize {
-        results().filter_map(|result| result.counts.as_ref()).map(of).sum()
-    };
-    let (queries, documents) = (failed(|c| c.failed_queries), failed(|c| c.failed_documents));
-    let mut remarks = Vec::new();
-    if queries + documents > 0 {
-        let (queries, documents) =
-            (count(queries, "query", "queries"), count(documents, "document", "documents"));
-        remarks.push(format!("not embedded, and counted as missed: {queries}, {documents}"));
+fn remarks(model: &Model, results: &ModelResults) -> Vec<String> {
+    let mut remarks = model.remarks.clone();
+    if !model.subsamples.is_empty() {
+        let number = count(model.subsamples.len(), "data set", "data sets");
+        remarks.push(format!("* a sub-sample only of {number}"));
     }
-    let subsampled = results().filter(|result| result.subsample.is_some()).count();
-    if subsampled > 0 {
-        remarks.push(format!("* a sub-sample only of {}", count(subsampled, "data set", "data sets")));
+    if !model.other_sizes.is_empty() {
+        remarks.push(format!(
+            "* not of UVRB's size: {}",
+            count(model.other_sizes.len(), "data set", "data sets")
+        ));
     }
+    let results = || results.results.values().map(|stored| &stored.result);
     let made = results().map(provenance).next().unwrap_or_default();
     if results().all(|result| provenance(result) == made) && !made.is_empty() {
         remarks.push(made);
     }
     remarks
-}
-
-fn count(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// How a result was made, in a few words.
@@ -174,7 +169,7 @@ fn head(kind: &str, name: &str, title: &str, leads: bool) -> String {
 
 fn number_cell(cell: &Cell, best: Option<f64>, leads: bool) -> String {
     let (text, value) = score(cell);
-    let is_best = !cell.subsampled && cell.score.is_some() && cell.score == best;
+    let is_best = !cell.apart && cell.score.is_some() && cell.score == best;
     let classes: Vec<_> = [("lead-column", leads), ("best", is_best), ("none", cell.score.is_none())]
         .into_iter()
         .filter_map(|(class, holds)| holds.then_some(class))
@@ -206,7 +201,7 @@ fn signed(value: f64, element: &str) -> String {
 /// The highest score of each column among those that compare.
 fn best_of_columns(table: &Table) -> Vec<Option<f64>> {
     let best = |column: usize| {
-        let cells = table.rows.iter().map(|row| row[column]).filter(|cell| !cell.subsampled);
+        let cells = table.rows.iter().map(|row| row[column]).filter(|cell| !cell.apart);
         cells.filter_map(|cell| cell.score).max_by(f64::total_cmp)
     };
     (0..table.columns.len()).map(best).collect()

@@ -106,12 +106,6 @@ fn the_first_fault_is_the_error_with_file_and_line() {
             "instances.jsonl:1: ",
             &["`d9`"],
         ),
-        (
-            "instances",
-            "{\"qid\": \"q1\", \"pos\": [\"d1\"], \"neg\": [\"d9\"]}",
-            "instances.jsonl:1: ",
-            &["`d9`"],
-        ),
         ("instances", "{\"qid\": \"q1\"}", "instances.jsonl:1: ", &["`pos`"]),
     ];
     for (name, text, place, expected) in cases {

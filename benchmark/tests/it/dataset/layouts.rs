@@ -93,7 +93,10 @@ fn a_data_set_is_found_from_wherever_it_is_named() {
     // A clone of the hub's repository.
     fs::create_dir(root.join("UVRB")).unwrap();
     fs::rename(root.join("MSRVTT"), root.join("UVRB/MSRVTT")).unwrap();
-    assert_eq!(read(spec("MSRVTT"), root).corpus.len(), 4);
+    fs::rename(root.join("DiDeMo"), root.join("UVRB/DiDeMo")).unwrap();
+    for found in find(root).unwrap() {
+        assert_eq!(read(spec(&found.id), root).corpus.len(), 4, "{found:?}");
+    }
     assert_eq!(find(root).unwrap().len(), 2);
     // The files of one are not scored as another.
     let error = failure(spec("CRB-G"), &root.join("UVRB/MSRVTT"));
@@ -178,8 +181,12 @@ fn candidates_are_the_querys_own_where_the_data_say_so() {
         read(spec, files.root()).queries.into_iter().map(|query| query.candidates).collect()
     };
     assert_eq!(lists(&per_query(2), &files), [Some(vec![0, 1]), Some(vec![1, 2])]);
-    // Elsewhere negatives are a note for training.
+    // Elsewhere negatives are a note for training, maybe on another corpus.
     assert_eq!(lists(&own(2, 3), &files), [None, None]);
+    let files = files.put("instances", "{\"qid\": \"q1\", \"pos\": [\"d1\"], \"neg\": [\"d9\"]}\n{\"qid\": \"q2\", \"pos\": [\"d2\"], \"neg\": null}");
+    assert_eq!(lists(&own(2, 3), &files), [None, None]);
+    let error = failure(&per_query(2), files.root());
+    assert!(error.contains("instances.jsonl:1: query `q1`: document `d9` is not in corpus.jsonl"), "{error}");
     let files = files.put("instances", "{\"qid\": \"q1\", \"pos\": [\"d1\"], \"candidates\": [\"d3\", \"d1\", \"d3\"]}\n{\"qid\": \"q2\", \"pos\": [\"d2\"]}");
     assert_eq!(lists(&own(2, 3), &files), [Some(vec![0, 2]), None]);
     let error = failure(&per_query(2), files.root());

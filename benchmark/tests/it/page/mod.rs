@@ -105,7 +105,8 @@ fn dataset() -> Dataset {
     };
     Dataset {
         id: "MSRVTT".into(),
-        revision: "test".into(),
+        // That of a result that names none.
+        revision: String::new(),
         corpus: vec![
             document("bunny", Input::video(media("bunny.mp4"))),
             document("ntsc", Input::video(media("ntsc.mp4"))),
@@ -148,6 +149,19 @@ fn whatever_a_query_says_is_text() {
         assert!(html.contains("my-&lt;own&gt;") && !html.contains("my-<own>"));
         assert!(!html.replace("http://www.w3.org/2000/svg", "").contains("://"), "no address to go to");
     }
+}
+
+/// Ids of one copy may mean something else in another.
+#[test]
+fn media_of_another_copy_are_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = Dataset { revision: "other".into(), ..dataset() };
+    let datasets = BTreeMap::from([("MSRVTT".to_owned(), other)]);
+    let (failures, pictures, errors) = collect(&results(directory.path()), &datasets, 10);
+    let [error] = &errors[..] else { panic!("{errors:?}") };
+    let error = error.to_string();
+    assert!(error.contains("MSRVTT.json") && error.contains("`other`"), "{error}");
+    assert!(failures.iter().all(|failures| !failures.with_media) && pictures.inputs.is_empty());
 }
 
 #[test]

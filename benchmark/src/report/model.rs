@@ -1,0 +1,135 @@
+//! One model's scores, and what a reader has to know of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::aggregate::{Ability, Aggregate};
+use crate::manifest::{Candidates, DatasetSpec, Manifest};
+use crate::result::{Counts, ModelResults, StoredResult, Subsample};
+
+/// One model's scores and their means.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// `<folder>@<revision>`, or the paper's name.
+    pub name: String,
+    /// Whether it is the user's and not the paper's.
+    pub yours: bool,
+    /// Scores by data set, from 0 to 1.
+    pub scores: BTreeMap<String, f64>,
+    /// The data sets of which only a part was scored.
+    pub subsamples: BTreeMap<String, Subsample>,
+    /// How much was scored of the benchmark's data sets that are not as large as UVRB's: an incomplete copy, or a miniature.
+    pub other_sizes: BTreeMap<String, Counts>,
+    /// What else one has to know of its results, a sentence each.
+    pub remarks: Vec<String>,
+    /// Means by the formulas of the paper.
+    pub aggregate: Aggregate,
+}
+
+impl Model {
+    pub(super) fn new(name: String, yours: bool, scores: BTreeMap<String, f64>) -> Self {
+        Self {
+            name,
+            yours,
+            aggregate: Aggregate::of(&scores),
+            scores,
+            subsamples: BTreeMap::new(),
+            other_sizes: BTreeMap::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    pub(super) fn of_results(model: &ModelResults) -> Self {
+        let scores = model.results.iter().map(|(id, stored)| (id.clone(), stored.score)).collect();
+        let subsample = |(id, stored): (&String, &StoredResult)| Some((id.clone(), stored.result.subsample?));
+        let subsamples = model.results.iter().filter_map(subsample).collect();
+        let other_size = |(id, stored): (&String, &StoredResult)| {
+            let counts = stored.result.counts.as_ref().filter(|_| stored.result.subsample.is_none())?;
+            let spec = Manifest::builtin().get(id).ok()?;
+            (!is_whole(counts, spec)).then(|| (id.clone(), counts.clone()))
+        };
+        let other_sizes = model.results.iter().filter_map(other_size).collect();
+        let remarks = failures(model).into_iter().chain(mixed_settings(model)).collect();
+        Self { subsamples, other_sizes, remarks, ..Self::new(model.name.clone(), true, scores) }
+    }
+
+    pub(super) fn is_apart(&self, abilities: impl IntoIterator<Item = Ability>) -> bool {
+        abilities.into_iter().flat_map(Ability::datasets).any(|id| self.is_dataset_apart(id))
+    }
+
+    pub(super) fn is_dataset_apart(&self, id: &str) -> bool {
+        self.subsamples.contains_key(id) || self.other_sizes.contains_key(id)
+    }
+
+    pub(super) fn note_on_sizes(&self) -> Option<String> {
+        let (id, counts) = self.other_sizes.first_key_value()?;
+        let spec = Manifest::builtin().get(id).ok()?;
+        Some(format!(
+            "* {}: not of UVRB's size: {}. {id}, for one, has {} queries and {} documents, there {} and {}. Such scores compare to nothing \
+             but their like.",
+            self.name,
+            self.other_sizes.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+            counts.queries,
+            counts.corpus,
+            spec.queries,
+            spec.corpus
+        ))
+    }
+}
+
+/// Whether so much is all of a data set.
+fn is_whole(counts: &Counts, spec: &DatasetSpec) -> bool {
+    let whole_corpus = spec.candidates == Candidates::PerQuery || counts.corpus == spec.corpus;
+    counts.queries == spec.queries && whole_corpus
+}
+
+/// What could not be embedded.
+fn failures(model: &ModelResults) -> Option<String> {
+    let failed = |stored: &&StoredResult| {
+        stored
+            .result
+            .counts
+            .as_ref()
+            .is_some_and(|counts| counts.failed_queries + counts.failed_documents > 0)
+    };
+    let with_failures: Vec<&StoredResult> = model.results.values().filter(failed).collect();
+    let sum = |of: fn(&Counts) -> usize| -> usize {
+        with_failures.iter().filter_map(|stored| stored.result.counts.as_ref()).map(of).sum()
+    };
+    let ids: Vec<&str> = with_failures.iter().map(|stored| stored.result.task_name.as_str()).collect();
+    let (queries, documents) = (sum(|counts| counts.failed_queries), sum(|counts| counts.failed_documents));
+    (!ids.is_empty()).then(|| {
+        format!(
+            "not embedded, and counted as missed: {}, {} ({})",
+            count(queries, "query", "queries"),
+            count(documents, "document", "documents"),
+            ids.join(", ")
+        )
+    })
+}
+
+/// A number of things in words.
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// The settings in which results of a model differ; data sets were then not embedded alike.
+fn mixed_settings(model: &ModelResults) -> Option<String> {
+    let mut values = BTreeMap::<&str, BTreeSet<String>>::new();
+    let made_here =
+        || model.results.values().map(|stored| &stored.result).filter(|r| r.gve_version.is_some());
+    let keys: BTreeSet<&String> = made_here().flat_map(|result| result.settings.keys()).collect();
+    for result in made_here() {
+        for key in &keys {
+            let value = result.settings.get(*key).map_or_else(|| "unset".to_owned(), ToString::to_string);
+            values.entry(key).or_default().insert(value);
+        }
+        let style = result.prompt_style.clone().unwrap_or_default();
+        values.entry("prompt style").or_default().insert(style);
+    }
+    let mixed = values.into_iter().filter(|(_, values)| values.len() > 1);
+    let mixed: Vec<String> = mixed
+        .map(|(key, values)| format!("{key} ({})", values.into_iter().collect::<Vec<_>>().join(", ")))
+        .collect();
+    (!mixed.is_empty())
+        .then(|| format!("its data sets were not scored alike, but differ in {}", mixed.join("; ")))
+}
