@@ -43,8 +43,8 @@ pub enum IndexEvent<'a> {
     Unchanged(&'a Path),
     /// It is embedded and safe on disk; the strings are warnings about it.
     Done(&'a Path, &'a [String]),
-    /// It could not be embedded; everything else goes on.
-    Failed(&'a Path, &'a EmbedError),
+    /// It could not be embedded or kept; everything else goes on.
+    Failed(&'a Path, &'a IndexError),
 }
 
 /// Why indexing ended early, or could not look at a path.
@@ -74,13 +74,13 @@ pub enum IndexError {
 }
 
 /// The manifest of a library of `embedder`'s embeddings. `model` is the hub id or directory the embedder was
-/// loaded from, `revision` the commit where it came from the hub.
+/// loaded from, `revision` the commit where it came from the hub; the fingerprint of its weights stands in for one.
 pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>) -> LibraryManifest {
     let pixels = embedder.pixels();
     LibraryManifest {
         format_version: MANIFEST_FORMAT_VERSION,
         model: model.to_owned(),
-        revision: revision.map(str::to_owned),
+        revision: Some(revision.unwrap_or(embedder.fingerprint()).to_owned()),
         adapter: embedder.adapter().cloned(),
         dim: embedder.dim(),
         instruction: embedder.instruction().map(str::to_owned),
@@ -145,25 +145,30 @@ pub fn index(
 ) -> Result<(), IndexError> {
     let mut pending = Vec::new();
     for file in files {
-        match FileFingerprint::of_file(&file.path) {
+        let fingerprint = match file.path.to_str() {
+            Some(_) => FileFingerprint::of_file(&file.path),
+            None => Err(RetrievalError::PathNotUtf8 { path: file.path.clone() }),
+        };
+        match fingerprint {
             Ok(fingerprint) if library.is_current(&file.path, fingerprint) => {
                 on_event(IndexEvent::Unchanged(&file.path));
             }
             Ok(fingerprint) => pending.push((file, fingerprint)),
-            Err(error) => on_event(IndexEvent::Failed(&file.path, &EmbedError::Job(error.to_string()))),
+            Err(error) => on_event(IndexEvent::Failed(&file.path, &error.into())),
         }
     }
     let inputs: Vec<Input> = pending.iter().map(|(file, _)| input_of(file)).collect();
     let mut unwritten: Vec<(&Path, Vec<String>)> = Vec::new();
     let mut last_flush = Instant::now();
-    for ((file, fingerprint), result) in pending.into_iter().zip(embedder.embed_iter(inputs)) {
-        match result {
+    let mut embeddings = embedder.embed_iter(inputs);
+    for (file, fingerprint) in pending {
+        match embeddings.next().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned()))) {
             Ok(embedding) => {
                 let warnings = embedding.warnings().to_vec();
                 library.append(&[row_of(file, fingerprint, embedding)])?;
                 unwritten.push((&file.path, warnings));
             }
-            Err(error) => on_event(IndexEvent::Failed(&file.path, &error)),
+            Err(error) => on_event(IndexEvent::Failed(&file.path, &error.into())),
         }
         if last_flush.elapsed() >= FLUSH_INTERVAL {
             flush(library, &mut unwritten, &mut on_event)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::model::{ModelError, init_weights};
+use crate::model::{ModelError, init_weights, write_directory};
 use crate::preprocess::{PixelBounds, learn_tokenizer};
 
 /// What [`create`] makes.
@@ -56,7 +56,7 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first and m
 <|vision_start|><|video_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}\
 <|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// Makes a checkpoint in `out`, which may not be there yet. Equal settings and texts give equal weights.
+/// Makes a checkpoint in `out`, which may not be there yet or be empty; when it fails, nothing is left behind. Equal settings and texts give equal weights.
 ///
 /// # Errors
 /// [`ModelError::Read`] and [`ModelError::Config`] for a shape or texts that cannot be read, [`ModelError::Write`], and
@@ -73,28 +73,26 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
         let path = path.to_owned();
         move |source| ModelError::Write { path, source }
     };
-    if let Some(parent) = out.parent() {
-        fs::create_dir_all(parent).map_err(write(parent))?;
-    }
-    fs::create_dir(out).map_err(write(out))?;
-    let special = learn_tokenizer(texts.into_iter(), settings.vocab_size, &out.join("tokenizer.json"))?;
-    let special: BTreeMap<_, _> = special.into_iter().collect();
-    for (key, token) in TOKEN_IDS {
-        config[key] = json!(special.get(token));
-    }
-    let tokens = special.values().max().map_or(0, |&id| id as usize + 1);
-    config["vocab_size"] = json!(tokens);
-    let files = [
-        ("config.json", config),
-        ("preprocessor_config.json", preprocessor_config(settings.pixels)),
-        ("tokenizer_config.json", tokenizer_config()),
-        ("chat_template.json", json!({ "chat_template": CHAT_TEMPLATE })),
-    ];
-    for (name, value) in files {
-        let path = out.join(name);
-        fs::write(&path, format!("{value:#}\n")).map_err(write(&path))?;
-    }
-    Ok(Created { parameters: init_weights(out, settings.seed)?, tokens })
+    write_directory(out, |out| {
+        let special = learn_tokenizer(texts.into_iter(), settings.vocab_size, &out.join("tokenizer.json"))?;
+        let special: BTreeMap<_, _> = special.into_iter().collect();
+        for (key, token) in TOKEN_IDS {
+            config[key] = json!(special.get(token));
+        }
+        let tokens = special.values().max().map_or(0, |&id| id as usize + 1);
+        config["vocab_size"] = json!(tokens);
+        let files = [
+            ("config.json", config),
+            ("preprocessor_config.json", preprocessor_config(settings.pixels)),
+            ("tokenizer_config.json", tokenizer_config()),
+            ("chat_template.json", json!({ "chat_template": CHAT_TEMPLATE })),
+        ];
+        for (name, value) in files {
+            let path = out.join(name);
+            fs::write(&path, format!("{value:#}\n")).map_err(write(&path))?;
+        }
+        Ok(Created { parameters: init_weights(out, settings.seed)?, tokens })
+    })
 }
 
 fn preprocessor_config(pixels: PixelBounds) -> Value {

@@ -5,7 +5,7 @@ use super::error::EmbedError;
 use super::input::PixelLimits;
 use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
-use crate::model::{AdapterId, Config, LoraAdapter, Qwen25Vl};
+use crate::model::{AdapterId, Config, LoraAdapter, Qwen25Vl, checkpoint_fingerprint};
 use crate::preprocess::{ImageLimits, Preprocessor, PromptConfig};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
@@ -158,6 +158,7 @@ impl EmbedderBuilder {
     /// A device that is not there, or a checkpoint or an adapter that cannot be loaded.
     pub fn build(self) -> Result<Embedder, EmbedError> {
         let (device, dtype) = self.place()?;
+        let fingerprint = checkpoint_fingerprint(&self.model_dir)?;
         let (model, adapter) = match &self.adapter {
             None => (Qwen25Vl::load(&self.model_dir, dtype, &device)?, None),
             Some(directory) => {
@@ -175,7 +176,9 @@ impl EmbedderBuilder {
             .map_err(|e| EmbedError::Job(e.to_string()))?;
         let batch_tokens = self.batch_tokens_on(&device);
         let preparer = self.preparer()?;
-        Ok(Embedder { inner: Arc::new(Inner { model, preparer, adapter, decode_pool, batch_tokens }) })
+        Ok(Embedder {
+            inner: Arc::new(Inner { model, preparer, adapter, fingerprint, decode_pool, batch_tokens }),
+        })
     }
 
     /// The directory of the model.
@@ -218,12 +221,12 @@ impl EmbedderBuilder {
         )?;
         // A checkpoint made for small pictures has never seen larger ones.
         let allowed = preprocessor.image_processor().pixel_bounds().max_pixels();
-        let default = allowed.min(TOKENS_PER_FRAME * PIXELS_PER_TOKEN);
-        let max_pixels = Some(self.pixels.max_pixels.unwrap_or(default));
+        let default_max_pixels = allowed.min(TOKENS_PER_FRAME * PIXELS_PER_TOKEN);
         Ok(Preparer {
             preprocessor,
             sampling: self.sampling,
-            pixels: PixelLimits { max_pixels, ..self.pixels },
+            pixels: self.pixels,
+            default_max_pixels,
             instruction: self.instruction,
             #[cfg(feature = "video")]
             video: self.video,

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use crate::device::DeviceError;
 use crate::model::ModelError;
 use crate::preprocess::PreprocessError;
@@ -19,6 +21,14 @@ pub enum EmbedError {
     /// A video cannot be read or sampled.
     #[error(transparent)]
     Video(#[from] VideoError),
+    /// What is asked of a file cannot be done.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why; it does not name the file.
+        source: Box<EmbedError>,
+    },
     /// An input without parts.
     #[error("an input without content: give at least one text, image or video")]
     EmptyInput,
@@ -29,7 +39,7 @@ pub enum EmbedError {
     #[error("{}: this build cannot decode video; enable the feature `video`, or hand over frames", path.display())]
     NoVideoSupport {
         /// The video asked for.
-        path: std::path::PathBuf,
+        path: PathBuf,
     },
     /// The job was cancelled before this input's turn.
     #[error("cancelled")]
@@ -37,4 +47,19 @@ pub enum EmbedError {
     /// A thread of the job could not be started, or ended without a result.
     #[error("embedding job failed: {0}")]
     Job(String),
+}
+
+impl EmbedError {
+    /// The same, naming the file at `path` if it did not.
+    pub(super) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Video(VideoError::InvalidSampling { .. } | VideoError::EmptyRange { .. })
+            | Self::Preprocess(
+                PreprocessError::InvalidPixelBounds { .. }
+                | PreprocessError::FrameSizeMismatch { .. }
+                | PreprocessError::EmptyPicture { .. },
+            ) => Self::File { path: path.to_owned(), source: Box::new(self) },
+            names_it => names_it,
+        }
+    }
 }

@@ -60,6 +60,7 @@ struct Inner {
     model: Qwen25Vl,
     preparer: Preparer,
     adapter: Option<AdapterId>,
+    fingerprint: String,
     decode_pool: rayon::ThreadPool,
     batch_tokens: usize,
 }
@@ -104,7 +105,7 @@ impl Embedder {
 
     /// Bounds on the area of pictures, where the input does not say.
     pub fn pixels(&self) -> PixelLimits {
-        self.inner.preparer.pixels
+        self.inner.preparer.limits(PixelLimits::default())
     }
 
     /// The instruction of inputs that have none.
@@ -115,6 +116,11 @@ impl Embedder {
     /// The adapter that is folded into the weights.
     pub fn adapter(&self) -> Option<&AdapterId> {
         self.inner.adapter.as_ref()
+    }
+
+    /// What tells the model from others, its adapter aside: see [`checkpoint_fingerprint`](crate::model::checkpoint_fingerprint).
+    pub fn fingerprint(&self) -> &str {
+        &self.inner.fingerprint
     }
 
     /// Longest input in tokens; text beyond it is cut off.
@@ -174,7 +180,7 @@ impl Embedder {
     }
 
     /// Embeds inputs as they come, one result each in their order, decoding the next while the
-    /// model runs the present ones. Dropping the iterator ends the job.
+    /// model runs the present ones. Dropping the iterator ends the job, once `inputs` gives its next one.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

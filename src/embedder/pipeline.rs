@@ -1,13 +1,11 @@
 //! Decoding runs ahead of the model.
 //!
-//! One thread prepares inputs a few at a time and hands them over a bounded channel; the calling
-//! thread packs what has arrived into batches and runs the model. Results come out in input order, and an
-//! input that fails takes nothing else with it.
+//! One thread takes inputs as they come and has several prepared at once; the calling thread packs what is ready into
+//! batches and runs the model. Results come out in input order, and an input that fails takes nothing else with it.
 
 use std::borrow::Borrow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-
-use rayon::prelude::*;
 
 use super::Inner;
 use super::cancel::CancelToken;
@@ -20,6 +18,8 @@ use super::prepare::Prepared;
 const WAITING: usize = 4;
 
 type Outcome<T> = Result<T, EmbedError>;
+/// Where an input will be once it is prepared.
+type Promise = Receiver<Outcome<Prepared>>;
 
 /// Embeds `inputs`, handing each result to `emit` in input order. Stops early, emitting nothing
 /// more, when `cancel` is set or `emit` returns false.
@@ -29,10 +29,11 @@ pub(super) fn run<B: Borrow<Input> + Send>(
     cancel: &CancelToken,
     mut emit: impl FnMut(Outcome<Embedding>) -> bool,
 ) {
-    let (sender, receiver) = sync_channel(WAITING);
+    let (sender, promises) = sync_channel(inner.decode_pool.current_num_threads() + WAITING);
     std::thread::scope(|scope| {
         scope.spawn(|| prepare_all(inner, inputs, cancel, sender));
-        while let Some(batch) = next_batch(&receiver, inner.batch_tokens) {
+        let mut queue = Queue { promises, next: None };
+        while let Some(batch) = queue.next_batch(inner.batch_tokens) {
             if cancel.is_cancelled() {
                 break;
             }
@@ -41,45 +42,65 @@ pub(super) fn run<B: Borrow<Input> + Send>(
             }
         }
         // Frees the preparing thread, should it wait for room in the channel.
-        drop(receiver);
+        drop(queue);
     });
 }
 
+/// Begins to prepare each input as soon as it is there and there is room: the source may wait for results of earlier ones.
 fn prepare_all<B: Borrow<Input> + Send>(
     inner: &Inner,
     inputs: impl Iterator<Item = B>,
     cancel: &CancelToken,
-    sender: SyncSender<Outcome<Prepared>>,
+    sender: SyncSender<Promise>,
 ) {
-    let at_once = inner.decode_pool.current_num_threads();
-    let mut inputs = inputs.fuse();
-    loop {
-        let chunk: Vec<B> = inputs.by_ref().take(at_once).collect();
-        if chunk.is_empty() || cancel.is_cancelled() {
-            return;
-        }
-        let prepared: Vec<Outcome<Prepared>> = inner
-            .decode_pool
-            .install(|| chunk.into_par_iter().map(|input| inner.preparer.prepare(input.borrow())).collect());
-        for outcome in prepared {
-            if sender.send(outcome).is_err() {
+    inner.decode_pool.in_place_scope(|scope| {
+        for input in inputs {
+            let (done, promise) = sync_channel(1);
+            if cancel.is_cancelled() || sender.send(promise).is_err() {
                 return;
             }
+            scope.spawn(move |_| {
+                // Nobody waits for it any more where the job has ended.
+                drop(done.send(prepare(inner, input.borrow())));
+            });
         }
-    }
+    });
 }
 
-/// Waits for one input and takes what else is ready, up to `max_tokens`. `None` at the end.
-fn next_batch(receiver: &Receiver<Outcome<Prepared>>, max_tokens: usize) -> Option<Vec<Outcome<Prepared>>> {
-    let tokens = |outcome: &Outcome<Prepared>| outcome.as_ref().map_or(0, Prepared::num_tokens);
-    let mut batch = vec![receiver.recv().ok()?];
-    let mut total: usize = batch.iter().map(tokens).sum();
-    while total < max_tokens {
-        let Ok(outcome) = receiver.try_recv() else { break };
-        total += tokens(&outcome);
-        batch.push(outcome);
+/// Prepares an input. A panic, which can only come out of a library for files, is this input's error.
+fn prepare(inner: &Inner, input: &Input) -> Outcome<Prepared> {
+    let prepared = catch_unwind(AssertUnwindSafe(|| inner.preparer.prepare(input)));
+    prepared.unwrap_or_else(|_| Err(EmbedError::Job("reading the input panicked".to_owned())))
+}
+
+/// Inputs that are being prepared, in their order.
+struct Queue {
+    promises: Receiver<Promise>,
+    /// The next one, where it has been looked at but was not ready.
+    next: Option<Promise>,
+}
+
+impl Queue {
+    /// Waits for one input and takes what else is ready, up to `max_tokens`. `None` at the end.
+    fn next_batch(&mut self, max_tokens: usize) -> Option<Vec<Outcome<Prepared>>> {
+        let tokens = |outcome: &Outcome<Prepared>| outcome.as_ref().map_or(0, Prepared::num_tokens);
+        let first = match self.next.take() {
+            Some(promise) => promise,
+            None => self.promises.recv().ok()?,
+        };
+        let mut batch = vec![first.recv().unwrap_or(Err(EmbedError::Cancelled))];
+        let mut total: usize = batch.iter().map(tokens).sum();
+        while total < max_tokens {
+            let Ok(promise) = self.promises.try_recv() else { break };
+            let Ok(outcome) = promise.try_recv() else {
+                self.next = Some(promise);
+                break;
+            };
+            total += tokens(&outcome);
+            batch.push(outcome);
+        }
+        Some(batch)
     }
-    Some(batch)
 }
 
 /// Runs the good inputs of a batch through the model and puts everything back in order.

@@ -20,6 +20,8 @@ pub(crate) struct Preparer {
     pub(super) preprocessor: Preprocessor,
     pub(super) sampling: Sampling,
     pub(super) pixels: PixelLimits,
+    /// Largest area of a picture, where neither it nor `pixels` says; gives way to a smallest area that is asked for.
+    pub(super) default_max_pixels: u64,
     pub(super) instruction: Option<String>,
     #[cfg(feature = "video")]
     pub(super) video: VideoOptions,
@@ -90,10 +92,15 @@ impl Preparer {
                     continue;
                 }
                 Part::Image(image) => {
-                    let patches = self.image_patches(image)?;
+                    let patches = self.image_patches(image).map_err(|error| match &image.source {
+                        ImageSource::Path(path) => error.at(path),
+                        ImageSource::Memory(_) => error,
+                    })?;
                     (PromptPart::Image { grid_thw: patches.grid_thw }, patches)
                 }
-                Part::Video(video) => timed(self.video_patches(video, &mut notes)?),
+                Part::Video(video) => {
+                    timed(self.video_patches(video, &mut notes).map_err(|error| error.at(&video.path))?)
+                }
                 Part::Frames(frames) => timed(self.frames_patches(frames)?),
             };
             parts.push(prompt_part);
@@ -167,11 +174,11 @@ impl Preparer {
     }
 
     /// The part's own bounds, else the embedder's.
-    fn limits(&self, part: PixelLimits) -> PixelLimits {
-        PixelLimits {
-            min_pixels: part.min_pixels.or(self.pixels.min_pixels),
-            max_pixels: part.max_pixels.or(self.pixels.max_pixels),
-        }
+    pub(super) fn limits(&self, part: PixelLimits) -> PixelLimits {
+        let min_pixels = part.min_pixels.or(self.pixels.min_pixels);
+        let default = self.default_max_pixels.max(min_pixels.unwrap_or(0));
+        let max_pixels = part.max_pixels.or(self.pixels.max_pixels).unwrap_or(default);
+        PixelLimits { min_pixels, max_pixels: Some(max_pixels) }
     }
 }
 

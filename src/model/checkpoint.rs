@@ -51,7 +51,9 @@ impl Checkpoint {
     /// [`ModelError::Read`] for a missing file, [`ModelError::Checkpoint`] for a damaged one.
     pub fn open(directory: &Path) -> Result<Self, ModelError> {
         let index = directory.join(INDEX);
-        let names = if index.is_file() { shard_names(&index)? } else { vec![SINGLE.to_owned()] };
+        // As transformers does, the single file is preferred where both are there.
+        let is_single = directory.join(SINGLE).is_file() || !index.is_file();
+        let names = if is_single { vec![SINGLE.to_owned()] } else { shard_names(&index)? };
         let shards =
             names.iter().map(|name| Shard::open(directory.join(name))).collect::<Result<Vec<_>, _>>()?;
         let shard_of: HashMap<String, usize> = shards
@@ -166,7 +168,12 @@ impl Shard {
         &self.bytes[..self.data_start]
     }
 
-    /// What would stand there if all values were stored as `dtype`.
+    /// The tensors' values, one behind the other.
+    pub(super) fn values(&self) -> &[u8] {
+        &self.bytes[self.data_start..]
+    }
+
+    /// What would stand in the header if all values were stored as `dtype`.
     pub(super) fn header_as(&self, dtype: DType) -> Result<Vec<u8>, ModelError> {
         let stored = match dtype {
             DType::BF16 => Dtype::BF16,

@@ -153,14 +153,17 @@ fn write_tensor(tensor: &Tensor, out: &mut impl Write) -> Result<std::io::Result
     Ok(out.write_all(&bytes))
 }
 
-/// Copies configuration, tokenizer and the like.
+/// Copies configuration, tokenizer and the like, but for an adapter's: its weights stay behind.
 fn copy_companions(from: &Path, to: &Path) -> Result<(), ModelError> {
     let read = |source| ModelError::Read { path: from.to_owned(), source };
     for entry in fs::read_dir(from).map_err(read)? {
         let path = entry.map_err(read)?.path();
         let is_companion = path.extension().and_then(|e| e.to_str()).is_some_and(|e| COMPANIONS.contains(&e));
+        let is_adapters = |name: &&std::ffi::OsStr| name.to_string_lossy().starts_with("adapter_");
         // In the hub's cache these are links, which `is_file` and `copy` follow.
-        if let Some(name) = path.file_name().filter(|_| is_companion && path.is_file()) {
+        if let Some(name) =
+            path.file_name().filter(|name| is_companion && !is_adapters(name) && path.is_file())
+        {
             let target = to.join(name);
             fs::copy(&path, &target).map_err(|source| ModelError::Write { path: target.clone(), source })?;
         }

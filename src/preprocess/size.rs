@@ -67,7 +67,7 @@ impl PixelBounds {
         Ok(Self { min_pixels, max_pixels, strict_max: false })
     }
 
-    /// Bounds of an image part, or of a video given as a list of pictures: 4 to 16,384 visual tokens unless told
+    /// Bounds of an image part: 4 to 16,384 visual tokens unless told
     /// otherwise (`qwen_vl_utils.fetch_image`). A default gives way to an explicit bound on the other side.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Why a video could not be opened, sampled, decoded or written. Every message is one line and opens with the path.
+/// Why a video could not be opened, sampled, decoded or written. Every message is one line and opens with the path, but for
+/// those on what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {

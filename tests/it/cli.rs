@@ -182,7 +182,9 @@ fn good_inputs_come_out_of_a_bad_batch() {
     lines.extend(bad.iter().map(|(path, _)| line(path)));
     lines.push(line(&media("ntsc.mp4")));
     let inputs = folder.path().join("inputs.jsonl");
-    std::fs::write(&inputs, lines.join("\n")).unwrap();
+    let mut bytes = lines.join("\n").into_bytes();
+    bytes.extend(b"\n{\"id\": \"\xff\"}\n");
+    std::fs::write(&inputs, bytes).unwrap();
 
     let model = model();
     let output = gve(&["embed", "--model", text(&model), "--input", text(&inputs)]);
@@ -190,13 +192,45 @@ fn good_inputs_come_out_of_a_bad_batch() {
     let ids: Vec<Value> = json_lines(&output).into_iter().map(|line| line["id"].clone()).collect();
     assert_eq!(ids, ["first".to_owned(), format!("{}:{}", inputs.display(), lines.len())]);
     let errors = stderr(&output);
-    assert_eq!(errors.lines().count(), 3 + bad.len(), "{errors}");
-    for named in ["inputs.jsonl:2", "inputs.jsonl:3", "inputs.jsonl:4", "`txt`"] {
+    assert_eq!(errors.lines().count(), 4 + bad.len(), "{errors}");
+    let not_utf8 = format!("inputs.jsonl:{}: invalid utf-8", lines.len() + 1);
+    for named in [&not_utf8, "inputs.jsonl:2", "inputs.jsonl:3", "inputs.jsonl:4", "`txt`"] {
         assert!(errors.contains(named), "{named}: {errors}");
     }
-    for (path, _) in bad {
-        assert!(errors.contains(text(&path)), "{errors}");
+    for (path, _) in &bad {
+        assert!(errors.contains(text(path)), "{errors}");
     }
+
+    // Where nothing can be embedded, what was there stays.
+    let (out, none) = (folder.path().join("out.npy"), folder.path().join("none.jsonl"));
+    std::fs::write(&none, "{ this is no JSON\n").unwrap();
+    std::fs::write(&out, "older").unwrap();
+    let into = ["embed", "--model", text(&model), "--out", text(&out), "--format", "npy", "--input"];
+    assert_status(&gve(&[&into[..], &[text(&none)]].concat()), 1);
+    assert_eq!(std::fs::read(&out).unwrap(), b"older");
+    assert_status(&gve(&[&into[..], &[text(folder.path())]].concat()), 1);
+}
+
+/// A program may write an input only when it has read the answer to the one before.
+#[test]
+fn inputs_are_answered_as_they_come() {
+    use std::io::{BufRead, BufReader, Write};
+
+    let model = model();
+    let mut child = command(&["embed", "--model", text(&model), "--input", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    for id in ["a", "b", "c"] {
+        writeln!(input, r#"{{"id": "{id}", "content": [{{"type": "text", "text": "a dog"}}]}}"#).unwrap();
+        let answer: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        assert_eq!(answer["id"], id);
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
@@ -211,6 +245,7 @@ fn damage_in_the_middle_is_a_warning() {
     let output = gve(&["embed", "--model", text(&model), "--video", text(&path)]);
     assert_status(&output, 0);
     assert_eq!(json_lines(&output).len(), 1);
+    assert!(!stderr(&output).is_empty(), "it is told of");
     for line in stderr(&output).lines() {
         assert!(line.contains("warning") && line.contains("damaged.mp4"), "{line}");
     }
@@ -230,10 +265,13 @@ fn mistaken_arguments_do_nothing() {
         (vec!["embed", "--model", model, "--input", "nowhere.jsonl"], "nowhere.jsonl"),
         (vec!["search", "--library", "nowhere", "a"], "nowhere"),
         (vec!["embed", "--modle", model], "--modle"),
+        (vec!["search", "a"], "not provided: --library <DIR>; --help"),
+        (vec!["frames", text(&media("bunny.mp4")), "--start", "100"], "bunny.mp4: time range 100 s"),
     ] {
         let output = gve(&arguments);
         assert_status(&output, 1);
         assert!(stderr(&output).contains(says), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{arguments:?}: {}", stderr(&output));
         assert_eq!(stdout(&output), "");
     }
     for subcommand in ["embed", "frames", "index", "search"] {
@@ -330,10 +368,46 @@ fn a_library_grows_by_what_is_new_and_finds_itself() {
     let mixed = index(&["--frames", "4"]);
     assert_status(&mixed, 1);
     assert!(stderr(&mixed).contains("sampling"), "{}", stderr(&mixed));
+    // A name that is no text costs no other file.
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::ffi::OsStrExt;
+
+        let odd = clips.join(std::ffi::OsStr::from_bytes(b"a\xe9.png"));
+        std::fs::copy(media("tiny.png"), &odd).unwrap();
+        let third = index(&[]);
+        assert_status(&third, 2);
+        assert_eq!(counts(&third), [0, 5, 1]);
+        assert!(stderr(&third).contains("UTF-8"), "{}", stderr(&third));
+        std::fs::remove_file(odd).unwrap();
+    }
+
+    // The model may move; what it is may not change.
+    let moved = folder.path().join("moved");
+    copy_directory(&model, &moved);
+    let with_moved = || gve(&["search", "--library", text(&library), "--model", text(&moved), "a rabbit"]);
+    assert_status(&with_moved(), 0);
+    let weights = moved.join("model-00001-of-00004.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].iter_mut().step_by(4).for_each(|byte| *byte ^= 1);
+    std::fs::write(&weights, bytes).unwrap();
+    let changed = with_moved();
+    assert_status(&changed, 1);
+    assert!(stderr(&changed).contains("revision"), "{}", stderr(&changed));
+
     std::fs::remove_file(clips.join("tall.png")).unwrap();
     let pruned = index(&["--prune"]);
     assert_status(&pruned, 0);
     assert_eq!(json_lines(&pruned)[0]["pruned"], 1);
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use gve::{
-    CancelToken, DType, Device, EmbedError, Embedder, FramesPart, ImageSource, Input, Part, PixelLimits,
-    Progress,
+    CancelToken, DType, Device, EmbedError, Embedder, FramesPart, ImagePart, ImageSource, Input, Part,
+    PixelLimits, Progress,
 };
 use image::RgbImage;
 use serde_json::{Value, json};
@@ -150,6 +150,34 @@ fn cancelling_ends_the_job() {
 
     let endless = (0..).map(|i| Input::text(format!("dog {i}")));
     assert_eq!(embedder.embed_iter(endless).take(3).filter(Result::is_ok).count(), 3);
+}
+
+/// Such as a source that asks for the next search when it has shown the last one's results.
+#[test]
+fn a_source_may_wait_for_results() {
+    let embedder = embedder(&golden_dir().join("tiny-a"));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let mut embeddings = embedder.embed_iter(receiver.into_iter());
+    for i in 0..3 {
+        sender.send(Input::text(format!("dog {i}"))).unwrap();
+        assert!(embeddings.next().unwrap().is_ok());
+    }
+    drop(sender);
+    assert!(embeddings.next().is_none());
+}
+
+#[test]
+fn a_least_size_beats_the_largest_by_default() {
+    let least = PixelLimits { min_pixels: Some(210 * 28 * 28), max_pixels: None };
+    let image = || ImageSource::Memory(RgbImage::new(140, 140));
+    let part = |pixels| Input::default().and_part(Part::Image(ImagePart { source: image(), pixels }));
+    let own = embedder(&golden_dir().join("tiny-a"));
+    let tokens = |embedder: &Embedder, input: &Input| embedder.embed_one(input).unwrap().num_tokens();
+    assert!(tokens(&own, &part(least)) >= 210 && tokens(&own, &part(PixelLimits::default())) < 200);
+    let model = golden_dir().join("tiny-a/model");
+    let larger =
+        Embedder::builder(model).device(Device::Cpu).dtype(DType::F32).pixels(least).build().unwrap();
+    assert!(tokens(&larger, &part(PixelLimits::default())) >= 210);
 }
 
 #[test]

@@ -270,7 +270,7 @@ fn a_new_model_has_learned_the_words_and_embeds() {
     let weights = |model: &Path| std::fs::read(model.join("model.safetensors")).unwrap();
     assert!(weights(&out) == weights(&again));
     let message = gve::new_model::create(&again, &settings).unwrap_err().to_string();
-    assert!(message.contains("again") && message.contains("exists"), "{message}");
+    assert!(message.contains("again") && message.contains("not empty"), "{message}");
     std::fs::write(&texts, format!("{line}\nno json\n")).unwrap();
     let message = gve::new_model::create(&folder.path().join("third"), &settings).unwrap_err().to_string();
     assert!(message.contains("texts.jsonl") && message.contains("line 2"), "{message}");

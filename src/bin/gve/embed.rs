@@ -1,6 +1,7 @@
-use std::fs;
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -62,10 +63,13 @@ struct Item {
     input: Result<Input>,
 }
 
+/// Items, read as they are needed.
+type Items = Box<dyn Iterator<Item = Item> + Send>;
+
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let sampling = arguments.sampling.sampling()?;
     let pixels = arguments.pixels.pixels()?;
-    let items = collect(&arguments)?;
+    let (items, count) = items(&arguments)?;
     if arguments.out.is_none() && !matches!(arguments.format, Format::Jsonl) {
         bail!("--format npy and parquet need --out FILE");
     }
@@ -73,76 +77,106 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let embedder = arguments.model.load(model.directory, sampling, pixels)?;
     let mut output = Output::open(&arguments, embedder.dim())?;
 
-    let bar = progress_bar(items.len(), "inputs", arguments.model.quiet);
-    let good: Vec<Input> = items.iter().filter_map(|item| item.input.as_ref().ok().cloned()).collect();
-    let mut embeddings = embedder.embed_iter(good);
+    let bar = progress_bar(count.unwrap_or(0), "inputs", arguments.model.quiet);
+    // The embedder takes the inputs; their names, and lines that are no input, come here in the same order.
+    let (names, named) = channel();
+    let mut embeddings = embedder.embed_iter(items.filter_map(move |item| {
+        let (name, input) = match item.input {
+            Ok(input) => (Ok(item.id), Some(input)),
+            Err(error) => (Err((item.id, error)), None),
+        };
+        // Nobody takes names any more where the job has ended.
+        drop(names.send(name));
+        input
+    }));
     let (mut done, mut failed) = (0, 0);
-    for item in items {
-        let embedded = match item.input {
-            Ok(_) => embeddings.next().ok_or_else(|| anyhow!("no result")).and_then(|e| Ok(e?)),
-            Err(error) => Err(error),
+    for name in named {
+        let (id, embedded) = match name {
+            Ok(id) => (id, embeddings.next().ok_or_else(|| anyhow!("no result")).and_then(|e| Ok(e?))),
+            Err((id, error)) => (id, Err(error)),
         };
         match embedded {
             Ok(embedding) => {
                 for warning in embedding.warnings() {
-                    bar.suspend(|| warn(&format!("{}: {warning}", item.id)));
+                    bar.suspend(|| warn(&format!("{id}: {warning}")));
                 }
-                output.write(&item.id, &embedding)?;
+                output.write(&id, &embedding)?;
                 done += 1;
             }
             Err(error) => {
-                bar.suspend(|| report(&error.context(format!("input {}", item.id))));
+                bar.suspend(|| report(&error.context(format!("input {id}"))));
                 failed += 1;
             }
+        }
+        if count.is_none() {
+            bar.inc_length(1);
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    output.finish()?;
+    if done + failed == 0 {
+        bail!(NOTHING);
+    }
+    if done > 0 {
+        // With nothing to put in its place, an older output stays.
+        output.finish()?;
+    }
     Ok(Outcome::of(done, failed))
 }
 
-/// Everything to embed, in order: texts, images, videos, then the lines of --input.
-fn collect(arguments: &Arguments) -> Result<Vec<Item>> {
+const NOTHING: &str = "nothing to embed: give --text, --image, --video or --input";
+
+/// Everything to embed, in order: texts, images, videos, then the lines of --input. Also how many, where that is known.
+fn items(arguments: &Arguments) -> Result<(Items, Option<usize>)> {
     let named = |path: &PathBuf| path.display().to_string();
     let texts = arguments.text.iter().map(|text| (text.clone(), Input::text(text)));
     let images = arguments.image.iter().map(|path| (named(path), Input::image(path)));
     let videos = arguments.video.iter().map(|path| (named(path), Input::video(path)));
-    let mut items: Vec<Item> =
+    let given: Vec<Item> =
         texts.chain(images).chain(videos).map(|(id, input)| Item { id, input: Ok(input) }).collect();
-    if let Some(file) = &arguments.input {
-        items.extend(read_lines(file)?);
-    }
-    if items.is_empty() {
-        bail!("nothing to embed: give --text, --image, --video or --input");
-    }
-    for item in &mut items {
+    let count = given.len();
+    let (items, count): (Items, _) = match &arguments.input {
+        Some(file) => (Box::new(given.into_iter().chain(read_lines(file)?)), None),
+        None if count == 0 => bail!(NOTHING),
+        None => (Box::new(given.into_iter()), Some(count)),
+    };
+    let instruction = arguments.instruction.clone();
+    let items = items.map(move |mut item| {
         if let Ok(input) = &mut item.input
             && input.instruction.is_none()
         {
-            input.instruction.clone_from(&arguments.instruction);
+            input.instruction.clone_from(&instruction);
         }
-    }
-    Ok(items)
+        item
+    });
+    Ok((Box::new(items), count))
 }
 
-fn read_lines(file: &Path) -> Result<Vec<Item>> {
-    let (text, base) = if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        (text, PathBuf::new())
+/// The inputs of a file, a line each. A line that cannot be read is that line's error.
+fn read_lines(file: &Path) -> Result<impl Iterator<Item = Item> + Send + use<>> {
+    let (reader, base): (Box<dyn Read + Send>, _) = if file == Path::new("-") {
+        (Box::new(std::io::stdin()), PathBuf::new())
     } else {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        (text, file.parent().map(Path::to_owned).unwrap_or_default())
+        let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+        (Box::new(opened), file.parent().map(Path::to_owned).unwrap_or_default())
     };
-    let place = |number: usize| format!("{}:{number}", file.display());
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    Ok(lines
-        .map(|(i, line)| match Input::from_json(line, &base) {
-            Ok((id, input)) => Item { id: id.unwrap_or_else(|| place(i + 1)), input: Ok(input) },
-            Err(error) => Item { id: place(i + 1), input: Err(error.into()) },
-        })
-        .collect())
+    let name = file.display().to_string();
+    let mut broken = false;
+    let lines = BufReader::new(reader).split(b'\n');
+    // After a fault of the disk there is no next line, only the fault again.
+    let lines = lines.take_while(move |line| !std::mem::replace(&mut broken, line.is_err()));
+    Ok((1..).zip(lines).filter_map(move |(number, line)| {
+        let place = format!("{name}:{number}");
+        let text = line.context("cannot read it").and_then(|line| Ok(String::from_utf8(line)?));
+        match text {
+            Ok(text) if text.trim().is_empty() => None,
+            Ok(text) => Some(match Input::from_json(&text, &base) {
+                Ok((id, input)) => Item { id: id.unwrap_or(place), input: Ok(input) },
+                Err(error) => Item { id: place, input: Err(error.into()) },
+            }),
+            Err(error) => Some(Item { id: place, input: Err(error) }),
+        }
+    }))
 }
 
 /// A line of standard output.

@@ -36,7 +36,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let sampling = arguments.sampling.sampling()?;
     let range = TimeRange { start_seconds: arguments.start, end_seconds: arguments.end };
     let mut reader = VideoReader::open(&arguments.video)?;
-    let selection = select(&reader.timing(), &sampling, range, FrameCount::Exact)?;
+    let selection = select(&reader.timing(), &sampling, range, FrameCount::Exact)
+        .with_context(|| arguments.video.display().to_string())?;
     if let Some(out) = &arguments.out {
         std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     }

@@ -57,7 +57,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let embedder = arguments.model.load(model.directory.clone(), sampling, pixels)?;
     let manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
-    let pruned = if arguments.prune { library.prune(|path| path.exists())? } else { 0 };
+    // What cannot be looked at, such as a share that is away, is not gone.
+    let pruned = if arguments.prune { library.prune(|path| path.try_exists().unwrap_or(true))? } else { 0 };
 
     let bar = progress_bar(files.len(), "files", arguments.model.quiet);
     let (mut added, mut unchanged) = (0, 0);
@@ -72,7 +73,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             }
             IndexEvent::Failed(path, error) => {
                 failed += 1;
-                bar.suspend(|| report(&anyhow!("{}: {error}", path.display())));
+                let (path, error) = (path.display().to_string(), error.to_string());
+                let message = if error.contains(&path) { error } else { format!("{path}: {error}") };
+                bar.suspend(|| report(&anyhow!(message)));
             }
             _ => unchanged += 1,
         }

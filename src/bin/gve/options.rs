@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use gve::embedder::PIXELS_PER_TOKEN;
+use gve::embedder::{EmbedderBuilder, PIXELS_PER_TOKEN};
 use gve::hub::{NANO, ResolvedModel};
 use gve::{DType, Device, Embedder, PixelLimits, Sampling};
 
 use crate::hub::resolve;
-use crate::output::note;
+use crate::output::{note, warn};
 
 /// Which model, where and how it runs.
 #[derive(Args)]
@@ -88,7 +88,9 @@ impl PixelOptions {
         let area = |tokens: u64| tokens.saturating_mul(PIXELS_PER_TOKEN);
         let max_pixels = self.max_pixels.or(self.tokens_per_frame.map(area));
         if let Some(pixels) = max_pixels.filter(|&pixels| pixels < PIXELS_PER_TOKEN) {
-            bail!("--max-pixels must be at least {PIXELS_PER_TOKEN}, one visual token; got {pixels}");
+            bail!(
+                "--max-pixels must be at least {PIXELS_PER_TOKEN}, and --tokens-per-frame at least 1; got {pixels} pixels"
+            );
         }
         Ok(PixelLimits { min_pixels: None, max_pixels })
     }
@@ -113,6 +115,22 @@ impl ModelOptions {
         sampling: Sampling,
         pixels: PixelLimits,
     ) -> Result<Embedder> {
+        Ok(self.builder(model_dir, sampling, pixels).build()?)
+    }
+
+    /// What loads it, for further settings.
+    pub(crate) fn builder(
+        &self,
+        model_dir: PathBuf,
+        sampling: Sampling,
+        pixels: PixelLimits,
+    ) -> EmbedderBuilder {
+        if self.adapter.is_none() && model_dir.join("adapter_config.json").is_file() {
+            let directory = model_dir.display();
+            warn(&format!(
+                "{directory} holds an adapter, which is not applied: --adapter {directory} folds it in"
+            ));
+        }
         let mut builder = Embedder::builder(model_dir)
             .device(self.device)
             .dtype(self.dtype)
@@ -124,6 +142,6 @@ impl ModelOptions {
         if let Some(tokens) = self.batch_tokens {
             builder = builder.batch_tokens(tokens);
         }
-        Ok(builder.build()?)
+        builder
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How much of what was asked for was done.
@@ -31,10 +32,16 @@ pub(crate) fn exit(outcome: Result<anyhow::Result<Outcome>, clap::Error>) -> Exi
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
-            let asked_for_help = !error.use_stderr();
-            // Nobody is left to tell should standard error be closed.
-            drop(error.print());
-            return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(1) };
+            return if error.use_stderr()
+                && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            {
+                note(&one_line(&error.to_string()));
+                ExitCode::from(1)
+            } else {
+                // Nobody is left to tell should the stream be closed.
+                drop(error.print());
+                if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS }
+            };
         }
     };
     match outcome {
@@ -48,6 +55,18 @@ pub(crate) fn exit(outcome: Result<anyhow::Result<Outcome>, clap::Error>) -> Exi
             ExitCode::from(1)
         }
     }
+}
+
+/// What clap says in paragraphs, without how the command is used.
+fn one_line(message: &str) -> String {
+    let said = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said = said.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let joined = said.fold(String::new(), |joined, line| match joined.as_str() {
+        "" => line.to_owned(),
+        before if before.ends_with(':') => format!("{before} {line}"),
+        before => format!("{before}; {line}"),
+    });
+    format!("{joined}; --help shows how")
 }
 
 /// One line on standard error: the error, and its causes where it does not name them itself.

@@ -7,7 +7,7 @@ use gve::retrieval::{Library, LibraryHit};
 use gve::{Input, PixelLimits};
 
 use crate::options::ModelOptions;
-use crate::output::{Outcome, print};
+use crate::output::{Outcome, print, warn};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -56,9 +56,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let model = options.resolve()?;
     let pixels = PixelLimits { min_pixels: manifest.min_pixels, max_pixels: manifest.max_pixels };
-    let embedder = options.load(model.directory.clone(), manifest.sampling.clone(), pixels)?;
+    let mut builder = options.builder(model.directory.clone(), manifest.sampling.clone(), pixels);
+    if let Some(instruction) = &manifest.instruction {
+        builder = builder.instruction(instruction);
+    }
+    let embedder = builder.build()?;
     library.require_manifest(&library_manifest(&embedder, &model.id, model.revision.as_deref()))?;
     let embedding = embedder.embed_one(&query)?;
+    for warning in embedding.warnings() {
+        warn(&format!("the query: {warning}"));
+    }
 
     let hits = library.search(embedding.as_slice().into(), arguments.k)?;
     for (rank, hit) in hits.iter().enumerate() {

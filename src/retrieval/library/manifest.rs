@@ -30,7 +30,8 @@ pub struct LibraryManifest {
     pub format_version: u32,
     /// Model id on the hub, or the directory it was loaded from.
     pub model: String,
-    /// Commit of the model, where it came from the hub.
+    /// What makes the name mean one set of weights: the commit of a hub model, the
+    /// [fingerprint](crate::model::checkpoint_fingerprint) of a directory. `None` in libraries of before there were fingerprints.
     pub revision: Option<String>,
     /// The adapter that was folded into the model.
     #[serde(default)]
@@ -107,8 +108,14 @@ impl LibraryManifest {
             }
         };
         compare("format_version", format_version, &ours.format_version);
-        compare("model", model, &ours.model);
-        compare("revision", revision, &ours.revision);
+        // The fingerprint of a directory says what the model is; where it lies is for finding it.
+        let are_directories = [model, &ours.model].into_iter().all(|model| Path::new(model).is_absolute());
+        if !(are_directories && revision.is_some() && *revision == ours.revision) {
+            compare("model", model, &ours.model);
+        }
+        if revision.is_some() {
+            compare("revision", revision, &ours.revision);
+        }
         // The fingerprint says what an adapter is; where it lies is for finding it.
         let fingerprint = |adapter: &Option<AdapterId>| adapter.as_ref().map(|a| a.fingerprint.clone());
         compare("adapter", &fingerprint(adapter), &fingerprint(&ours.adapter));
@@ -166,6 +173,28 @@ mod tests {
         assert_eq!(plain.differences(&adapted("/a", "1")).len(), 1);
         let written = serde_json::to_string(&adapted("/a", "1")).unwrap();
         assert_eq!(LibraryManifest::parse(&written).unwrap(), adapted("/a", "1"));
+    }
+
+    #[test]
+    fn models_are_told_apart_by_their_weights() {
+        let of = |model: &str, revision: Option<&str>| LibraryManifest {
+            model: model.into(),
+            revision: revision.map(str::to_owned),
+            ..LibraryManifest::parse(TEXT).unwrap()
+        };
+        let differs = |theirs, ours: LibraryManifest| LibraryManifest::differences(&theirs, &ours).join("; ");
+        assert_eq!(differs(of("/a", Some("1")), of("/moved", Some("1"))), "");
+        assert_eq!(
+            differs(of("/a", Some("1")), of("/a", Some("2"))),
+            r#"revision: Some("1") there, Some("2") here"#
+        );
+        assert_eq!(
+            differs(of("a/b", Some("main")), of("a/c", Some("main"))),
+            r#"model: "a/b" there, "a/c" here"#
+        );
+        // Of before there were fingerprints.
+        assert_eq!(differs(of("/a", None), of("/a", Some("1"))), "");
+        assert_eq!(differs(of("/a", None), of("/b", Some("1"))), r#"model: "/a" there, "/b" here"#);
     }
 
     #[test]
