@@ -157,7 +157,7 @@ fn cancelling_ends_the_job() {
 fn a_source_may_wait_for_results() {
     let embedder = embedder(&golden_dir().join("tiny-a"));
     let (sender, receiver) = std::sync::mpsc::channel();
-    let mut embeddings = embedder.embed_iter(receiver.into_iter());
+    let mut embeddings = embedder.embed_iter(receiver);
     for i in 0..3 {
         sender.send(Input::text(format!("dog {i}"))).unwrap();
         assert!(embeddings.next().unwrap().is_ok());

@@ -83,12 +83,12 @@ impl From<Encoding> for VideoEncoding {
 }
 
 pub(crate) fn run(command: &Command) -> Result<Outcome> {
-    let made = match command {
-        &Command::World { videos, pictures, things, ref shared } => {
+    let made = match *command {
+        Command::World { videos, pictures, things, ref shared } => {
             let encoding = shared.encoding.into();
             world(shared, WorldSettings { seed: shared.seed, videos, pictures, things, encoding })
         }
-        &Command::UvrbMini { videos, ref shared } => {
+        Command::UvrbMini { videos, ref shared } => {
             let encoding = shared.encoding.into();
             uvrb_mini(shared, MiniSettings { seed: shared.seed, videos, encoding })
         }
