@@ -68,7 +68,7 @@ pub enum IndexError {
     /// The library cannot be written.
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),
-    /// No embedding could be made at all.
+    /// A file cannot be embedded.
     #[error(transparent)]
     Embed(#[from] EmbedError),
 }

@@ -41,6 +41,9 @@ pub enum EmbedError {
         /// The video asked for.
         path: PathBuf,
     },
+    /// A library that reads files panicked over this input.
+    #[error("reading it panicked, which is a fault of a library: the file may be damaged")]
+    Panicked,
     /// The job was cancelled before this input's turn.
     #[error("cancelled")]
     Cancelled,

@@ -60,8 +60,10 @@ fn prepare_all<B: Borrow<Input> + Send>(
                 return;
             }
             scope.spawn(move |_| {
-                // Nobody waits for it any more where the job has ended.
-                drop(done.send(prepare(inner, input.borrow())));
+                if !cancel.is_cancelled() {
+                    // Nobody waits for it any more where the job has ended.
+                    drop(done.send(prepare(inner, input.borrow())));
+                }
             });
         }
     });
@@ -70,7 +72,7 @@ fn prepare_all<B: Borrow<Input> + Send>(
 /// Prepares an input. A panic, which can only come out of a library for files, is this input's error.
 fn prepare(inner: &Inner, input: &Input) -> Outcome<Prepared> {
     let prepared = catch_unwind(AssertUnwindSafe(|| inner.preparer.prepare(input)));
-    prepared.unwrap_or_else(|_| Err(EmbedError::Job("reading the input panicked".to_owned())))
+    prepared.unwrap_or(Err(EmbedError::Panicked))
 }
 
 /// Inputs that are being prepared, in their order.

@@ -1,12 +1,14 @@
 //! What tells one checkpoint from another without reading all of it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::hash::{FNV_OFFSET, fnv};
 use super::{Checkpoint, ModelError};
 
-/// Files besides the weights that shape embeddings.
-const SETTINGS: [&str; 3] = ["config.json", "preprocessor_config.json", "tokenizer.json"];
+/// Files besides the weights that shape embeddings, where they are there.
+const SETTINGS: [&str; 4] =
+    ["config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json"];
 /// Places of a weights file that are looked at, evenly spread, and bytes at each.
 const SAMPLES: usize = 256;
 const SAMPLE_BYTES: usize = 64;
@@ -22,7 +24,12 @@ pub fn checkpoint_fingerprint(directory: &Path) -> Result<String, ModelError> {
     let mut add = |bytes: &[u8]| hash = fnv(fnv(hash, &(bytes.len() as u64).to_le_bytes()), bytes);
     for name in SETTINGS {
         let path = directory.join(name);
-        add(&std::fs::read(&path).map_err(|source| ModelError::Read { path, source })?);
+        match std::fs::read(&path) {
+            Ok(bytes) => add(&bytes),
+            // Whoever needs it will say so.
+            Err(error) if error.kind() == ErrorKind::NotFound => add(b""),
+            Err(source) => return Err(ModelError::Read { path, source }),
+        }
     }
     for shard in Checkpoint::open(directory)?.shards() {
         add(shard.header());

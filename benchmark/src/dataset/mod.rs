@@ -32,7 +32,8 @@ pub struct LoadOptions {
     pub frame_cache_fps: Option<f64>,
 }
 
-/// Reads the data set `spec` under `root`: `<root>/<id>`, `<root>/<id>/UVRB/<id>`, `<root>/UVRB/<id>` or `root` itself.
+/// Reads the data set `spec` under `root`: `<root>/<id>`, `<root>/<id>/UVRB/<id>`, the same under `<root>/UVRB`, or
+/// `root` itself.
 ///
 /// # Errors
 /// The first fault, with file and line: nothing there, a line that cannot be read, unknown keys, an id twice, an empty

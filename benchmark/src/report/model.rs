@@ -63,15 +63,20 @@ impl Model {
     pub(super) fn note_on_sizes(&self) -> Option<String> {
         let (id, counts) = self.other_sizes.first_key_value()?;
         let spec = Manifest::builtin().get(id).ok()?;
+        // Where each query has candidates of its own, the manifest does not know the size of the corpus.
+        let [documents, theirs] = match spec.candidates {
+            Candidates::Corpus => {
+                [counts.corpus, spec.corpus].map(|documents| format!(" and {documents} documents"))
+            }
+            Candidates::PerQuery => [String::new(), String::new()],
+        };
         Some(format!(
-            "* {}: not of UVRB's size: {}. {id}, for one, has {} queries and {} documents, there {} and {}. Such scores compare to nothing \
-             but their like.",
+            "* {}: not of UVRB's size: {}. {id}, for one, has {} queries{documents}, there {}{theirs}. Such scores compare to nothing but \
+             their like.",
             self.name,
             self.other_sizes.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
             counts.queries,
-            counts.corpus,
             spec.queries,
-            spec.corpus
         ))
     }
 }

@@ -191,7 +191,7 @@ fn scores_that_compare_to_nothing_but_their_like_say_so() {
     assert_eq!(value["correlations"]["models"][0][0], 16, "the paper's alone");
     let text = table::render(&report);
     for expected in [
-        "* org__mine@main: not of UVRB's size: MSRVTT. MSRVTT, for one, has 200 queries and 200 documents, there 1000 and 1000.",
+        "* org__mine@main: not of UVRB's size: MSRVTT. MSRVTT, for one, has 200 queries and 200 documents, there 1000 and 1000 documents.",
         "not embedded, and counted as missed: 2 queries, 4 documents (MS-TI, MSRVTT).",
         "not scored alike, but differ in frames (16, 8).",
     ] {

@@ -327,10 +327,16 @@ fn a_result_is_made_anew_when_what_made_it_changes() {
     ];
     for change in changes {
         assert!(run(change), "{change:?}");
+        // Back to what the next change is a change of.
+        run(&[]);
+        assert!(!run(&[]));
     }
     // The rankings of the first are those of no result any more.
     assert!(!revision_folder(&out).join("MSRVTT.trec").exists());
-    assert!(run(&["--rankings", "trec"]) && revision_folder(&out).join("MSRVTT.trec").exists());
+    assert!(run(&["--rankings", "trec"]) && run(&["--rankings", "jsonl"]));
+    // Both are of the one result there is.
+    let written = |ending: &str| revision_folder(&out).join("MSRVTT").with_extension(ending).exists();
+    assert!(written("trec") && written("run.jsonl"));
 }
 
 #[test]

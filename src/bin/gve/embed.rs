@@ -63,8 +63,8 @@ struct Item {
     input: Result<Input>,
 }
 
-/// Items, read as they are needed.
-type Items = Box<dyn Iterator<Item = Item> + Send>;
+/// Items, read as they are needed. An error is that of the reader, which ends there.
+type Items = Box<dyn Iterator<Item = Result<Item>> + Send>;
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let sampling = arguments.sampling.sampling()?;
@@ -81,9 +81,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     // The embedder takes the inputs; their names, and lines that are no input, come here in the same order.
     let (names, named) = channel();
     let mut embeddings = embedder.embed_iter(items.filter_map(move |item| {
-        let (name, input) = match item.input {
-            Ok(input) => (Ok(item.id), Some(input)),
-            Err(error) => (Err((item.id, error)), None),
+        let (name, input) = match item {
+            Ok(Item { id, input: Ok(input) }) => (Ok((id, None)), Some(input)),
+            Ok(Item { id, input: Err(error) }) => (Ok((id, Some(error))), None),
+            Err(error) => (Err(error), None),
         };
         // Nobody takes names any more where the job has ended.
         drop(names.send(name));
@@ -91,9 +92,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     }));
     let (mut done, mut failed) = (0, 0);
     for name in named {
-        let (id, embedded) = match name {
-            Ok(id) => (id, embeddings.next().ok_or_else(|| anyhow!("no result")).and_then(|e| Ok(e?))),
-            Err((id, error)) => (id, Err(error)),
+        let (id, fault) = name?;
+        let embedded = match fault {
+            None => embeddings.next().ok_or_else(|| anyhow!("no result")).and_then(|e| Ok(e?)),
+            Some(error) => Err(error),
         };
         match embedded {
             Ok(embedding) => {
@@ -114,6 +116,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    // Had the job ended early, so would the names have.
+    embeddings.next().transpose()?;
     if done + failed == 0 {
         bail!(NOTHING);
     }
@@ -135,14 +139,15 @@ fn items(arguments: &Arguments) -> Result<(Items, Option<usize>)> {
     let given: Vec<Item> =
         texts.chain(images).chain(videos).map(|(id, input)| Item { id, input: Ok(input) }).collect();
     let count = given.len();
+    let given = given.into_iter().map(Ok);
     let (items, count): (Items, _) = match &arguments.input {
-        Some(file) => (Box::new(given.into_iter().chain(read_lines(file)?)), None),
+        Some(file) => (Box::new(given.chain(read_lines(file)?)), None),
         None if count == 0 => bail!(NOTHING),
-        None => (Box::new(given.into_iter()), Some(count)),
+        None => (Box::new(given), Some(count)),
     };
     let instruction = arguments.instruction.clone();
     let items = items.map(move |mut item| {
-        if let Ok(input) = &mut item.input
+        if let Ok(Item { input: Ok(input), .. }) = &mut item
             && input.instruction.is_none()
         {
             input.instruction.clone_from(&instruction);
@@ -153,7 +158,7 @@ fn items(arguments: &Arguments) -> Result<(Items, Option<usize>)> {
 }
 
 /// The inputs of a file, a line each. A line that cannot be read is that line's error.
-fn read_lines(file: &Path) -> Result<impl Iterator<Item = Item> + Send + use<>> {
+fn read_lines(file: &Path) -> Result<impl Iterator<Item = Result<Item>> + Send + use<>> {
     let (reader, base): (Box<dyn Read + Send>, _) = if file == Path::new("-") {
         (Box::new(std::io::stdin()), PathBuf::new())
     } else {
@@ -166,16 +171,20 @@ fn read_lines(file: &Path) -> Result<impl Iterator<Item = Item> + Send + use<>> 
     // After a fault of the disk there is no next line, only the fault again.
     let lines = lines.take_while(move |line| !std::mem::replace(&mut broken, line.is_err()));
     Ok((1..).zip(lines).filter_map(move |(number, line)| {
-        let place = format!("{name}:{number}");
-        let text = line.context("cannot read it").and_then(|line| Ok(String::from_utf8(line)?));
-        match text {
-            Ok(text) if text.trim().is_empty() => None,
-            Ok(text) => Some(match Input::from_json(&text, &base) {
-                Ok((id, input)) => Item { id: id.unwrap_or(place), input: Ok(input) },
-                Err(error) => Item { id: place, input: Err(error.into()) },
-            }),
-            Err(error) => Some(Item { id: place, input: Err(error) }),
-        }
+        let id = format!("{name}:{number}");
+        let line = match line {
+            Ok(line) => String::from_utf8(line),
+            Err(error) => return Some(Err(anyhow!("cannot read {id}: {error}"))),
+        };
+        let item = match line {
+            Ok(line) if line.trim().is_empty() => return None,
+            Ok(line) => match Input::from_json(&line, &base) {
+                Ok((own, input)) => Item { id: own.unwrap_or(id), input: Ok(input) },
+                Err(error) => Item { id, input: Err(error.into()) },
+            },
+            Err(error) => Item { id, input: Err(error.into()) },
+        };
+        Some(Ok(item))
     }))
 }
 

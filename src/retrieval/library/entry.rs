@@ -57,7 +57,8 @@ pub struct LibraryEntry {
     pub path: PathBuf,
     /// What it is.
     pub kind: MediaKind,
-    /// The part of the video this row stands for, all of it as a rule; `None` for an image.
+    /// The part of the video this row stands for, all of it as a rule; `None` for an image, or where whoever
+    /// added it did not say.
     pub time_range: Option<TimeRange>,
     /// State of the file when it was embedded.
     pub fingerprint: FileFingerprint,

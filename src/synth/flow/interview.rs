@@ -61,6 +61,8 @@ pub(super) struct Interview<'a> {
     pub(super) video: VideoOptions,
     pub(super) cancel: &'a CancelToken,
     pub(super) replies: &'a RefCell<Journal<String>>,
+    /// Whether the captioner ever said something with this key, of use or not.
+    pub(super) has_spoken: Cell<bool>,
 }
 
 impl Unanswered {
@@ -95,19 +97,20 @@ impl Interview<'_> {
                 .map(|(i, question)| async move { (i, self.ask::<R>(question, is_over).await) })
                 .buffer_unordered(self.captioner.settings().concurrency);
             let mut asking = Box::pin(asking);
-            let (mut done, mut any_answered, mut in_vain) = (0, false, 0);
+            let (mut done, mut in_vain) = (0, 0);
             while let Some((i, answer)) = asking.next().await {
                 done += 1;
                 on_progress(Progress { done, total: questions.len() });
                 let fatal = match answer {
                     Ok(Outcome { reply, is_new }) => {
-                        any_answered |= reply.is_ok();
-                        if is_new {
-                            in_vain = if reply.is_ok() { 0 } else { in_vain + 1 };
+                        if reply.is_ok() {
+                            in_vain = 0;
+                        } else if is_new {
+                            in_vain += 1;
                         }
-                        // A few questions do not make a long row, but if none of them has an answer by now, none will.
-                        let is_hopeless =
-                            in_vain >= MAX_FAILURES_IN_A_ROW || (done == questions.len() && !any_answered);
+                        // A few questions do not make a long row, but a captioner that has answered none of them has yet to be of use.
+                        let is_hopeless = in_vain >= MAX_FAILURES_IN_A_ROW
+                            || (done == questions.len() && self.replies.borrow().len() == 0);
                         let fatal = match &reply {
                             Err(last) if is_hopeless && in_vain > 0 => Some(self.of_no_use(in_vain, last)),
                             _ => None,
@@ -161,12 +164,12 @@ impl Interview<'_> {
     ) -> Result<Result<R, Unanswered>, SynthError> {
         loop {
             let message = request.message(&turns, self.captioner);
-            let has_answered = self.replies.borrow().len() > 0;
-            let text = match self.captioner.complete(&message, has_answered, is_over).await {
+            let text = match self.captioner.complete(&message, self.has_spoken.get(), is_over).await {
                 Ok(text) => text,
                 Err(NoAnswer::Request(reason)) => return Ok(Err(Unanswered::NoAnswer(reason))),
                 Err(NoAnswer::Endpoint(error)) => return Err(error),
             };
+            self.has_spoken.set(true);
             let fault = match parse::<R>(&text) {
                 Ok(reply) => {
                     self.replies.borrow_mut().insert(key, text)?;

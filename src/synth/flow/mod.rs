@@ -37,7 +37,7 @@ mod source_captions;
 mod template;
 mod texts;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -169,6 +169,7 @@ impl Flow {
             video: self.video(),
             cancel,
             replies: &self.replies,
+            has_spoken: Cell::new(self.replies.borrow().len() > 0),
         };
         let (described, judgements) = self.enrich(&clips, &interview, &mut judge, on_event)?;
         report(Stage::Enrichment, &judgements, on_event)?;

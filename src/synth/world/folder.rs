@@ -12,6 +12,9 @@ use crate::synth::SynthError;
 use crate::synth::output_folder::write_atomically;
 use crate::video::{VideoEncoding, VideoWriter};
 
+/// Which generator made a folder. Raised whenever a seed comes to mean other scenes or words: a folder must not hold some of both.
+pub(super) const GENERATOR: u32 = 1;
+
 /// A directory with all above it.
 pub(super) fn make_directory(path: &Path) -> Result<(), SynthError> {
     std::fs::create_dir_all(path).map_err(SynthError::io("create the folder", path))

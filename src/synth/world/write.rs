@@ -79,7 +79,7 @@ pub fn write_world(
     }
     let encoded = format!("{encoding:?}");
     let description = json!({
-        "kind": "world", "seed": seed, "videos": videos, "pictures": pictures, "things": things, "encoding": encoded
+        "kind": "world", "generator": folder::GENERATOR, "seed": seed, "videos": videos, "pictures": pictures, "things": things, "encoding": encoded
     });
     let output = OutputFolder::open(root, &description)?;
     let root = output.root();
@@ -91,10 +91,10 @@ pub fn write_world(
     let mut made: Vec<Pairs> = Vec::with_capacity(families.len() + of_pictures.len());
     let all: Vec<&Family> = families.iter().chain(&of_pictures).collect();
     for (block, members) in all.chunks(BLOCK).enumerate() {
-        if cancel.is_cancelled() {
-            return Err(SynthError::Cancelled);
-        }
         let drawn = members.par_iter().enumerate().map(|(place, family)| {
+            if cancel.is_cancelled() {
+                return Err(SynthError::Cancelled);
+            }
             let number = block * BLOCK + place;
             let files = Files { root, family: number, extension: encoding.extension() };
             let random = &mut Random::derived(seed, &[FAMILIES, number as u64, 1]);

@@ -186,7 +186,11 @@ fn require_same(
         let pairs: usize = saved.extent.pairs.values().sum();
         *steps = pairs.div_ceil(batch.size.saturating_mul(batch.accumulate)).into();
     }
-    let differences = differences(&with_real_paths(there), &with_real_paths(ours.config.clone()), "");
+    let differences = differences(
+        &with_real_paths(there, &ours.config),
+        &with_real_paths(ours.config.clone(), &ours.config),
+        "",
+    );
     if !differences.is_empty() {
         let list = differences.join("; ");
         return fault(format!(
@@ -209,19 +213,28 @@ fn with_defaults(saved: &Value) -> Value {
     config.and_then(serde_json::to_value).unwrap_or_else(|_| saved.clone())
 }
 
-/// Settings with the paths that are compared as the file system knows them: one file may be called by several. What is not there, as the hub's
-/// name of a model, stays as it is.
-fn with_real_paths(mut settings: Value) -> Value {
-    let real = |path: &mut Value| {
-        if let Some(real) = path.as_str().and_then(|path| fs::canonicalize(path).ok()) {
-            *path = real.display().to_string().into();
+/// Settings with the paths that are compared as the file system knows them: one file may be called by several. One that is gone may have
+/// moved with the project: it is taken for that of the same name in `ours`. The hub's name of a model stays as it is.
+fn with_real_paths(mut settings: Value, ours: &Value) -> Value {
+    let as_known = |path: &str, ours: Option<&str>| match fs::canonicalize(path) {
+        Ok(real) => real.display().to_string(),
+        Err(_) => {
+            let [path, ours] = [Path::new(path), Path::new(ours.unwrap_or_default())];
+            let has_moved = path.is_absolute() && path.file_name() == ours.file_name();
+            let known = if has_moved { fs::canonicalize(ours) } else { Ok(path.to_owned()) };
+            known.unwrap_or_else(|_| path.to_owned()).display().to_string()
         }
     };
-    for place in ["/model/path", "/lora/init", "/curriculum/prober"] {
-        settings.pointer_mut(place).into_iter().for_each(real);
+    let pairs = settings.pointer("/data/pairs").and_then(Value::as_array).map_or(0, Vec::len);
+    let places = ["/model/path", "/lora/init", "/curriculum/prober"].map(str::to_owned);
+    for place in places.into_iter().chain((0..pairs).map(|number| format!("/data/pairs/{number}"))) {
+        let ours = ours.pointer(&place).and_then(Value::as_str);
+        if let Some(path) = settings.pointer_mut(&place)
+            && let Some(known) = path.as_str().map(|path| as_known(path, ours))
+        {
+            *path = known.into();
+        }
     }
-    let pairs = settings.pointer_mut("/data/pairs").and_then(Value::as_array_mut);
-    pairs.into_iter().flatten().for_each(real);
     settings
 }
 
@@ -297,13 +310,16 @@ mod tests {
         // Tests run in the directory of the manifest.
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (model, pairs) = (root.join("src/../examples"), root.join("examples/pairs.jsonl"));
-        let there = with_real_paths(settings("examples", "examples/../examples/pairs.jsonl"));
-        let ours = with_real_paths(settings(model.to_str().unwrap(), pairs.to_str().unwrap()));
-        assert_eq!(differences(&there, &ours, ""), [""; 0]);
-        let other = with_real_paths(settings("a/hub-id", pairs.to_str().unwrap()));
-        assert_eq!(differences(&there, &other, "").len(), 1);
-        assert_eq!(other["model"]["path"], "a/hub-id");
-        assert_eq!(other["data"]["pairs"][1], "gone.jsonl");
+        let ours = settings(model.to_str().unwrap(), pairs.to_str().unwrap());
+        let differences = |there: Value| {
+            differences(&with_real_paths(there, &ours), &with_real_paths(ours.clone(), &ours), "").join("; ")
+        };
+        assert_eq!(differences(settings("examples", "examples/../examples/pairs.jsonl")), "");
+        // A project that has moved with all that is in it.
+        assert_eq!(differences(settings("/gone/examples", "/gone/pairs.jsonl")), "");
+        let others = differences(settings("a/examples", "/gone/other.jsonl"));
+        assert!(others.contains("model.path: \"a/examples\" there"), "{others}");
+        assert!(others.contains("/gone/other.jsonl"), "{others}");
     }
 
     #[test]

@@ -118,6 +118,23 @@ fn a_captioner_of_no_use_is_a_clear_error_and_finished_work_is_kept() {
     }
 }
 
+/// Answers that are there already stand between those that are missing, however many these are.
+#[test]
+fn refusals_here_and_there_do_not_end_a_run_that_is_given_again() {
+    let many = ["--clip-seconds", "0.3", "--clips-per-video", "12", "--concurrency", "1", "--quiet"];
+    let site = Site::new();
+    let every_other = Stub::start(|number, request| match number % 2 {
+        0 => says(&reply(request)),
+        _ => Answer::status(400),
+    });
+    let none = Stub::start(|_, _| Answer::status(400));
+    for stub in [&every_other, &none] {
+        assert_status(&site.run(&stub.base_url, &many), 2);
+        assert!(site.out().join("pairs.jsonl").exists());
+    }
+    assert!(none.requests().len() > 20, "{}", none.requests().len());
+}
+
 #[test]
 fn an_error_for_all_does_not_wait_for_others_to_be_tried_again() {
     let site = Site::new();

@@ -163,14 +163,17 @@ impl Job<'_> {
             Rankings::Jsonl => (path.with_extension(JSON_LINES), RunFormat::JsonLines),
         });
         // A file that cannot be read is made anew.
-        if let Some(stored) = DatasetResult::read(&path).ok().filter(|_| !self.arguments.overwrite) {
+        let stored = DatasetResult::read(&path).ok();
+        // Embeddings that were made elsewhere may be others by now, and cost nothing.
+        let current = stored.as_ref().filter(|stored| info.cacheable && is_current(stored, &planned));
+        if !self.arguments.overwrite {
             let has_rankings = rankings.as_ref().is_none_or(|(path, _)| path.exists());
-            // Embeddings that were made elsewhere may be others by now, and cost nothing.
-            if info.cacheable && has_rankings && is_current(&stored, &planned) {
-                self.print(&stored, &path, "  (there already)")?;
+            if let Some(stored) = current.filter(|_| has_rankings) {
+                self.print(stored, &path, "  (there already)")?;
                 return Ok(0);
             }
-            if stored.subsample.is_none() && planned.subsample.is_some() {
+            let has_whole = stored.as_ref().is_some_and(|stored| stored.subsample.is_none());
+            if has_whole && planned.subsample.is_some() {
                 bail!(
                     "{} is the result of all of the data set, which one of a part would replace: choose another --out, or --overwrite",
                     path.display()
@@ -182,7 +185,9 @@ impl Job<'_> {
         }
         let Evaluation { result, queries } = self.evaluate(&dataset, spec, &options, rankings.as_ref())?;
         write_queries(&queries_path(&path), &queries)?;
-        remove_rankings(&path, rankings.as_ref().map(|(path, _)| path.as_path()))?;
+        if current.is_none() {
+            remove_rankings(&path, rankings.as_ref().map(|(path, _)| path.as_path()))?;
+        }
         // Last: where it lies, all of the data set is done.
         result.write(&path)?;
         self.print(&result, &path, "")?;
