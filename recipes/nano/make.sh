@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the built-in model again from nothing, and scores it on scenes it has never seen: about two hours on two cores. A run that was
+# Makes the built-in model again from nothing, and scores it on scenes it has never seen: one to two hours on two cores. A run that was
 # stopped goes on when the same command is given again. Everything lies in target/nano; nothing of the repository is changed.
 #
 #   recipes/nano/make.sh
