@@ -67,7 +67,7 @@ pub struct DownloadProgress<'a> {
 
 /// Finds the model `reference` names, downloading it if need be.
 ///
-/// An existing directory is used as it is, and `nano` is the built-in model (feature `nano`). Otherwise `reference` must be an id such as
+/// `nano` is the built-in model (feature `nano`); a directory of that name is `./nano`. An existing directory is used as it is. Otherwise `reference` must be an id such as
 /// `Alibaba-NLP/GVE-3B`. A revision that is a full commit hash and is complete in the cache needs no request;
 /// any other revision is looked up first. `progress` is called often while files arrive.
 ///

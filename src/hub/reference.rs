@@ -17,21 +17,22 @@ pub enum ModelReference {
 }
 
 impl ModelReference {
-    /// An existing directory wins; otherwise the text must name the built-in model or have the form of a hub id.
+    /// The built-in model's name is its alone: it is what programs use by default, wherever they run. Then an existing directory wins;
+    /// otherwise the text must have the form of a hub id.
     ///
     /// # Errors
     /// [`HubError::NotADirectory`] for a file, [`HubError::NotAReference`] for anything else.
     pub fn parse(reference: &str) -> Result<Self, HubError> {
+        #[cfg(feature = "nano")]
+        if reference == super::NANO {
+            return Ok(Self::Nano);
+        }
         let path = Path::new(reference);
         if path.is_dir() {
             return Ok(Self::Directory(path.to_owned()));
         }
         if path.exists() {
             return Err(HubError::NotADirectory { path: path.to_owned() });
-        }
-        #[cfg(feature = "nano")]
-        if reference == super::NANO {
-            return Ok(Self::Nano);
         }
         if is_hub_id(reference) {
             return Ok(Self::HubId(reference.to_owned()));

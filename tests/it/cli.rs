@@ -285,7 +285,13 @@ fn mistaken_arguments_do_nothing() {
 fn without_a_model_nano_is_used_and_says_so() {
     let cache = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| command(arguments).env("XDG_CACHE_HOME", cache.path()).output().unwrap();
-    let output = run(&["embed", "--text", "a red star", "--image", text(&media("rabbit.png"))]);
+    // Wherever that is: a folder that happens to bear the name does not stand in for it.
+    std::fs::create_dir(cache.path().join("nano")).unwrap();
+    let output = command(&["embed", "--text", "a red star", "--image", text(&media("rabbit.png"))])
+        .env("XDG_CACHE_HOME", cache.path())
+        .current_dir(cache.path())
+        .output()
+        .unwrap();
     assert_status(&output, 0);
     assert_eq!(json_lines(&output).len(), 2);
     let message = stderr(&output);
