@@ -66,7 +66,7 @@ pub struct Column {
 pub struct Cell {
     /// The score; `None` where a result is missing.
     pub score: Option<f64>,
-    /// For the user's models: by how much it is above the baseline's.
+    /// For the user's models: by how much it is above the baseline's, where the two compare.
     pub difference: Option<f64>,
     /// Whether it compares to nothing but its like: it rests on part of a data set, or on one of another size than UVRB's.
     pub apart: bool,
@@ -149,8 +149,8 @@ impl Report {
         let baseline = self.models.iter().find(|model| model.name == self.baseline).map(&scores);
         let baseline = baseline.unwrap_or_else(|| vec![(None, false); columns.len()]);
         let row = |model: &Model| {
-            let cell = |((score, apart), (reference, _)): (Scored, &Scored)| {
-                let compared = model.yours && model.name != self.baseline;
+            let cell = |((score, apart), (reference, reference_apart)): (Scored, &Scored)| {
+                let compared = model.yours && model.name != self.baseline && apart == *reference_apart;
                 let difference = score.zip(*reference).filter(|_| compared).map(|(a, b)| a - b);
                 Cell { score, difference, apart: apart && score.is_some() }
             };
