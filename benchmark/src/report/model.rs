@@ -89,19 +89,15 @@ fn is_whole(counts: &Counts, spec: &DatasetSpec) -> bool {
 
 /// What could not be embedded.
 fn failures(model: &ModelResults) -> Option<String> {
-    let failed = |stored: &&StoredResult| {
-        stored
-            .result
-            .counts
-            .as_ref()
-            .is_some_and(|counts| counts.failed_queries + counts.failed_documents > 0)
-    };
-    let with_failures: Vec<&StoredResult> = model.results.values().filter(failed).collect();
-    let sum = |of: fn(&Counts) -> usize| -> usize {
-        with_failures.iter().filter_map(|stored| stored.result.counts.as_ref()).map(of).sum()
-    };
-    let ids: Vec<&str> = with_failures.iter().map(|stored| stored.result.task_name.as_str()).collect();
-    let (queries, documents) = (sum(|counts| counts.failed_queries), sum(|counts| counts.failed_documents));
+    let (mut ids, mut queries, mut documents) = (Vec::new(), 0, 0);
+    for (id, stored) in &model.results {
+        let Some(counts) = &stored.result.counts else { continue };
+        if counts.failed_queries + counts.failed_documents > 0 {
+            ids.push(id.as_str());
+            queries += counts.failed_queries;
+            documents += counts.failed_documents;
+        }
+    }
     (!ids.is_empty()).then(|| {
         format!(
             "not embedded, and counted as missed: {}, {} ({})",
