@@ -102,13 +102,42 @@ pub enum RetrievalError {
         /// The library directory.
         path: PathBuf,
     },
-    /// A segment of the library cannot be read.
-    #[error("the library segment {} is damaged ({reason}): delete that file and index again to embed its rows anew", path.display())]
+    /// A segment of the library cannot be read, or not as a whole.
+    #[error("the library segment {} is damaged ({reason}): index again to embed anew what is lost", path.display())]
     DamagedSegment {
         /// The segment file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// Rows of a segment cannot be used.
+    #[error(
+        "{} of the library segment {} {} damaged ({reason}){}: index again to embed anew what is lost",
+        if first == last { format!("row {first}") } else { format!("rows {first} to {last}") },
+        path.display(),
+        if first == last { "is" } else { "are" },
+        file.as_ref().map(|file| format!(", of {}", file.display())).unwrap_or_default()
+    )]
+    DamagedRows {
+        /// The segment file.
+        path: PathBuf,
+        /// Number of the first of them, counted from 0.
+        first: usize,
+        /// Number of the last of them.
+        last: usize,
+        /// What the row says it was made from, where it is one and can be read.
+        file: Option<PathBuf>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A segment of the library was written with other settings than its manifest says.
+    #[error(
+        "the library segment {} was not made with the settings in library.json: put back the library.json it was made with, or move the file away and index again",
+        path.display()
+    )]
+    ForeignSegment {
+        /// The segment file.
+        path: PathBuf,
     },
     /// A path that is not UTF-8 cannot be stored.
     #[error("the path {} is not valid UTF-8 and cannot be stored in a library: rename the file", path.display())]

@@ -1,9 +1,12 @@
-//! The rows of all segments, without their embeddings, and which of them are live.
+//! The rows of all segments, and which of them are live.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::LibraryManifest;
 use super::entry::{LibraryEntry, live_rows};
 use super::segment::Segment;
+use super::segment_reader::SegmentReader;
 use crate::retrieval::RetrievalError;
 
 /// Where the segments lie in a library directory.
@@ -11,42 +14,90 @@ pub(super) fn segments_directory(library: &Path) -> PathBuf {
     library.join("segments")
 }
 
-pub(super) struct Catalog {
-    /// All segments in the directory, oldest first, those that were replaced included.
-    pub(super) segments: Vec<Segment>,
-    /// For each segment that counts its rows in the order of the file, each with whether it is live.
-    pub(super) contents: Vec<(Segment, Vec<(LibraryEntry, bool)>)>,
+/// The segments of a library whose structure has been looked at.
+pub(super) struct Segments {
+    /// All in the directory, oldest first, those that were replaced included.
+    pub(super) all: Vec<Segment>,
+    /// Those whose rows count.
+    readers: Vec<SegmentReader>,
+    dim: usize,
+    /// What is damaged or cannot be read.
+    damage: Vec<RetrievalError>,
 }
 
-impl Catalog {
-    pub(super) fn read(library: &Path) -> Result<Self, RetrievalError> {
-        let segments = Segment::list(&segments_directory(library))?;
-        let mut read = Vec::with_capacity(segments.len());
-        for segment in &segments {
-            read.push((segment.clone(), segment.read_entries()?));
+/// What the rows of a library are.
+pub(super) struct Catalog {
+    /// Of each good row, in the order of writing.
+    pub(super) entries: Vec<LibraryEntry>,
+    /// Whether it counts.
+    pub(super) live: Vec<bool>,
+    /// What is damaged or cannot be read: [`RetrievalError::DamagedSegment`], [`RetrievalError::DamagedRows`],
+    /// [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
+    pub(super) damage: Vec<RetrievalError>,
+}
+
+impl Segments {
+    /// # Errors
+    /// [`RetrievalError::Io`], of [`ErrorKind::NotFound`] where a compaction has removed a segment meanwhile.
+    pub(super) fn open(library: &Path, manifest: &LibraryManifest) -> Result<Self, RetrievalError> {
+        let (dim, settings) = (manifest.dim, manifest.settings_checksum());
+        let all = Segment::list(&segments_directory(library))?;
+        let (mut readers, mut damage) = (Vec::with_capacity(all.len()), Vec::new());
+        for segment in &all {
+            match SegmentReader::open(segment, dim, settings) {
+                Ok(reader) => readers.push(reader),
+                Err(error) => damage.push(unless_gone(error)?),
+            }
         }
         // A compaction that was cut off before deleting leaves segments whose rows count no more.
-        let replaced = read.iter().filter_map(|(_, contents)| contents.replaces_through).max();
-        read.retain(|(segment, _)| replaced.is_none_or(|last| segment.sequence > last));
-        let lengths: Vec<usize> = read.iter().map(|(_, contents)| contents.entries.len()).collect();
-        let kept: Vec<Segment> = read.iter().map(|(segment, _)| segment.clone()).collect();
-        let entries: Vec<LibraryEntry> =
-            read.into_iter().flat_map(|(_, contents)| contents.entries).collect();
+        let replaced = readers.iter().filter_map(|reader| reader.replaces_through).max();
+        readers.retain(|reader| replaced.is_none_or(|last| reader.segment.sequence > last));
+        damage.extend(readers.iter().filter_map(|reader| {
+            let reason = reader.fault.clone()?;
+            Some(RetrievalError::DamagedSegment { path: reader.segment.path.clone(), reason })
+        }));
+        Ok(Self { all, readers, dim, damage })
+    }
+
+    /// Rows there are, at most.
+    pub(super) fn rows(&self) -> usize {
+        self.readers.iter().map(SegmentReader::rows).sum()
+    }
+
+    /// Reads all rows, handing the embedding of each good one to `each`.
+    ///
+    /// # Errors
+    /// As [`Segments::open`].
+    pub(super) fn catalog(mut self, each: &mut dyn FnMut(&[f32])) -> Result<Catalog, RetrievalError> {
+        let mut entries = Vec::with_capacity(self.rows());
+        let mut damage = std::mem::take(&mut self.damage);
+        self.read(&mut damage, &mut |entry, embedding| {
+            entries.push(entry);
+            each(embedding);
+        })?;
         let live = live_rows(&entries);
-        let mut rows = entries.into_iter().zip(live);
-        let contents = kept
-            .into_iter()
-            .zip(lengths)
-            .map(|(segment, len)| (segment, rows.by_ref().take(len).collect()))
-            .collect();
-        Ok(Self { segments, contents })
+        Ok(Catalog { entries, live, damage })
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &LibraryEntry> {
-        self.contents.iter().flat_map(|(_, rows)| rows.iter().map(|(entry, _)| entry))
+    /// Hands every good row to `each`; what is damaged goes to `damage`.
+    pub(super) fn read(
+        &self,
+        damage: &mut Vec<RetrievalError>,
+        each: &mut dyn FnMut(LibraryEntry, &[f32]),
+    ) -> Result<(), RetrievalError> {
+        for reader in &self.readers {
+            if let Err(error) = reader.read(self.dim, damage, each) {
+                damage.push(unless_gone(error)?);
+            }
+        }
+        Ok(())
     }
+}
 
-    pub(super) fn live_count(&self) -> usize {
-        self.contents.iter().flat_map(|(_, rows)| rows).filter(|(_, live)| *live).count()
+/// An error that is of one segment alone, unless the segment is gone.
+fn unless_gone(error: RetrievalError) -> Result<RetrievalError, RetrievalError> {
+    match &error {
+        RetrievalError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Err(error),
+        _ => Ok(error),
     }
 }

@@ -44,8 +44,11 @@ impl FileFingerprint {
     /// [`RetrievalError::Io`] if there is no such file.
     pub fn of_file(path: &Path) -> Result<Self, RetrievalError> {
         let metadata = fs::metadata(path).map_err(RetrievalError::io("read", path))?;
-        let modified = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let modified_nanoseconds = modified.and_then(|t| i64::try_from(t.as_nanos()).ok()).unwrap_or(0);
+        let modified = metadata.modified().ok().map(|time| match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_nanos()),
+            Err(before) => i64::try_from(before.duration().as_nanos()).map(std::ops::Neg::neg),
+        });
+        let modified_nanoseconds = modified.and_then(Result::ok).unwrap_or(0);
         Ok(Self { size_bytes: metadata.len(), modified_nanoseconds })
     }
 }
@@ -71,6 +74,19 @@ pub struct LibraryRow {
     pub entry: LibraryEntry,
     /// Its embedding, L2-normalised, as wide as the manifest says.
     pub embedding: Vec<f32>,
+}
+
+/// How far the length of a stored embedding may be from 1. Wide enough for vectors rounded to 16 bits.
+const LENGTH_TOLERANCE: f64 = 0.02;
+
+/// Refuses an embedding that is not normalised, or holds NaN or infinity.
+pub(super) fn check_length(embedding: &[f32]) -> Result<(), String> {
+    let length = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    // Written so that NaN is refused.
+    if (length - 1.0).abs() <= LENGTH_TOLERANCE {
+        return Ok(());
+    }
+    Err(format!("its length is {length}, expected 1"))
 }
 
 /// Which rows count, given all rows ever written in the order they were written.
@@ -100,7 +116,24 @@ pub(super) fn newest_fingerprints(entries: &[LibraryEntry]) -> HashMap<PathBuf, 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_states_apart_before_1970_too() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (nanoseconds, time) in [
+            (1, UNIX_EPOCH + Duration::from_nanos(1)),
+            (0, UNIX_EPOCH),
+            (-1_000_000_000, UNIX_EPOCH - Duration::from_secs(1)),
+            (1_600_000_000_000_000_001, UNIX_EPOCH + Duration::new(1_600_000_000, 1)),
+        ] {
+            file.as_file().set_modified(time).unwrap();
+            let found = FileFingerprint::of_file(file.path()).unwrap();
+            assert_eq!(found.modified_nanoseconds, nanoseconds);
+        }
+    }
 
     #[test]
     fn later_states_supersede_earlier_ones() {

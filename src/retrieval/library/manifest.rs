@@ -7,7 +7,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::checksum;
 use crate::model::AdapterId;
+use crate::preprocess::ImageLimits;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::atomic_file::AtomicFile;
 use crate::retrieval::columns::one_line;
@@ -15,6 +17,9 @@ use crate::video::Sampling;
 
 /// The layout of library directories this version reads and writes.
 pub const MANIFEST_FORMAT_VERSION: u32 = 1;
+
+/// The widest embeddings a library may hold.
+const MAX_DIM: usize = 1 << 20;
 
 /// Name of the manifest in the library directory.
 pub(super) const FILE_NAME: &str = "library.json";
@@ -51,6 +56,11 @@ pub struct LibraryManifest {
 impl LibraryManifest {
     pub(super) fn read(directory: &Path) -> Result<Self, RetrievalError> {
         let path = directory.join(FILE_NAME);
+        // To read a pipe would be to wait for somebody to write into it.
+        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            let reason = "it is not a regular file".to_owned();
+            return Err(RetrievalError::InvalidManifest { path, reason });
+        }
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -65,19 +75,66 @@ impl LibraryManifest {
         // The version first: a later layout may have keys this one calls unknown.
         let json: serde_json::Value = serde_json::from_str(text).map_err(one_line)?;
         let version = json.get("format_version").and_then(serde_json::Value::as_u64);
-        match version {
+        let manifest: Self = match version {
             Some(v) if v == u64::from(MANIFEST_FORMAT_VERSION) => {
-                serde_json::from_value(json).map_err(one_line)
+                serde_json::from_value(json).map_err(one_line)?
             }
-            Some(v) => Err(format!(
-                "format version {v}, this program knows {MANIFEST_FORMAT_VERSION}: use the program that wrote it"
-            )),
-            None => Err("it has no format_version".to_owned()),
+            Some(v) => {
+                return Err(format!(
+                    "format version {v}, this program knows {MANIFEST_FORMAT_VERSION}: use the program that wrote it"
+                ));
+            }
+            None => return Err("it has no format_version".to_owned()),
+        };
+        manifest.check().map(|()| manifest)
+    }
+
+    /// Refuses what no library can be made with.
+    fn check(&self) -> Result<(), String> {
+        if !(1..=MAX_DIM).contains(&self.dim) {
+            return Err(format!("dim must be 1 to {MAX_DIM}, got {}", self.dim));
         }
+        let largest = ImageLimits::default().max_pixels;
+        if let Some(pixels) = self.min_pixels.filter(|pixels| *pixels > largest) {
+            return Err(format!("min_pixels must be at most {largest}, got {pixels}"));
+        }
+        Ok(())
+    }
+
+    /// What each segment notes of how its rows were made, so that it is not read with another manifest.
+    pub(super) fn settings_checksum(&self) -> u64 {
+        let Self {
+            format_version,
+            model,
+            revision,
+            adapter,
+            dim,
+            instruction,
+            sampling,
+            min_pixels,
+            max_pixels,
+        } = self;
+        // Where model and adapter lie is for finding them. Segments on disk hold this: a new field may only be added to it where
+        // it is set.
+        let model = revision.is_none().then_some(model);
+        let adapter = adapter.as_ref().map(|adapter| &adapter.fingerprint);
+        let settings = serde_json::json!([
+            format_version,
+            model,
+            revision,
+            adapter,
+            dim,
+            instruction,
+            sampling,
+            min_pixels,
+            max_pixels,
+        ]);
+        checksum::of_text(&settings.to_string())
     }
 
     pub(super) fn write(&self, directory: &Path) -> Result<(), RetrievalError> {
         let path = directory.join(FILE_NAME);
+        self.check().map_err(|reason| RetrievalError::InvalidManifest { path: path.clone(), reason })?;
         let text = serde_json::to_string_pretty(self)
             .map_err(|e| RetrievalError::InvalidManifest { path: path.clone(), reason: one_line(e) })?;
         let mut file = AtomicFile::create(&path)?;
@@ -152,10 +209,41 @@ mod tests {
             (r#""format_version": 1"#, r#""format_version": 2, "later": 0"#, "format version 2"),
             (r#""format_version": 1,"#, "", "no format_version"),
             (r#""dim": 4"#, r#""dim": -4"#, "-4"),
+            (r#""dim": 4"#, r#""dim": 0"#, "dim must be 1 to 1048576, got 0"),
+            (r#""dim": 4"#, r#""dim": 18446744073709551615"#, "dim must be"),
+            (r#""dim": 4"#, r#""dim": 1e300"#, "1e"),
+            (r#""dim": 4"#, r#""dim": "4""#, "string"),
+            (r#""dim": 4"#, r#""dim": null"#, "null"),
+            (r#""min_pixels": 3136"#, r#""min_pixels": 18446744073709551615"#, "min_pixels must be at most"),
+            (TEXT, "[]", "no format_version"),
+            (TEXT, "", "EOF"),
         ] {
             let error = LibraryManifest::parse(&TEXT.replace(from, to)).unwrap_err();
             assert!(error.contains(expected), "{error} should say {expected}");
         }
+    }
+
+    #[test]
+    fn segments_note_what_decides_on_embeddings() {
+        let written = LibraryManifest::parse(TEXT).unwrap();
+        // Segments on disk hold it: it may never change.
+        assert_eq!(written.settings_checksum(), 2_691_990_228_152_306_088);
+        let of = |from: &str, to: &str| {
+            LibraryManifest::parse(&TEXT.replace(from, to)).unwrap().settings_checksum()
+        };
+        for (from, to) in [
+            ("156800", "156801"),
+            ("3136", "3137"),
+            (r#""frames": 8"#, r#""frames": 9"#),
+            (r#""m""#, r#""n""#),
+        ] {
+            assert_ne!(of(from, to), written.settings_checksum(), "{to}");
+        }
+        let revised = |model: &str| {
+            let text = TEXT.replace(r#""revision": null"#, r#""revision": "1""#);
+            LibraryManifest::parse(&text.replace(r#""m""#, model)).unwrap().settings_checksum()
+        };
+        assert_eq!(revised(r#""/a""#), revised(r#""/moved""#));
     }
 
     #[test]

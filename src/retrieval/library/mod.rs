@@ -15,12 +15,18 @@
 //! Removing files, and joining many small segments, both mean writing all live rows into one new segment
 //! that says which older segments it replaces; those are then deleted. A [`Library`] reads all live rows
 //! into one matrix.
+//!
+//! Each row carries a checksum. What does not agree with its own is told of and passed over, and the rest is read;
+//! the next writer keeps the rest alone, and sets the damaged files aside.
 
 mod catalog;
+mod checksum;
 mod entry;
 mod manifest;
 mod reader;
 mod segment;
+mod segment_reader;
+mod segment_writer;
 mod writer;
 
 pub use entry::{FileFingerprint, LibraryEntry, LibraryRow, MediaKind, TimeRange};

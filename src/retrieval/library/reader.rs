@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Segments};
 use super::entry::LibraryEntry;
 use super::manifest::LibraryManifest;
 use crate::retrieval::{RetrievalError, rank};
@@ -12,12 +12,13 @@ use crate::retrieval::{RetrievalError, rank};
 /// All live rows of a library directory, in memory.
 ///
 /// A snapshot: rows that a writer adds later are seen by opening anew.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Library {
     directory: PathBuf,
     manifest: LibraryManifest,
     entries: Vec<LibraryEntry>,
     embeddings: Array2<f32>,
+    damage: Vec<RetrievalError>,
 }
 
 /// A row of a library found by a search.
@@ -35,56 +36,58 @@ const MAX_ATTEMPTS: usize = 8;
 impl Library {
     /// Reads the manifest and all live rows. Needs no lock and may run beside a writer.
     ///
+    /// What is damaged does not keep the rest from being read: see [`Library::damage`].
+    ///
     /// # Errors
-    /// [`RetrievalError::NotALibrary`], [`RetrievalError::InvalidManifest`],
-    /// [`RetrievalError::DamagedSegment`] naming the file, [`RetrievalError::Io`].
+    /// [`RetrievalError::NotALibrary`], [`RetrievalError::InvalidManifest`], [`RetrievalError::Io`].
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, RetrievalError> {
         let directory = directory.as_ref();
         let manifest = LibraryManifest::read(directory)?;
         let mut attempt = 1;
         loop {
-            match Self::read_rows(directory, &manifest) {
+            match Self::read(directory, &manifest) {
                 // A compaction has replaced a segment between listing and reading it.
                 Err(RetrievalError::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS =>
                 {
                     attempt += 1;
                 }
-                result => {
-                    let (entries, embeddings) = result?;
-                    return Ok(Self { directory: directory.to_owned(), manifest, entries, embeddings });
-                }
+                result => return result,
             }
         }
     }
 
-    fn read_rows(
-        directory: &Path,
-        manifest: &LibraryManifest,
-    ) -> Result<(Vec<LibraryEntry>, Array2<f32>), RetrievalError> {
-        let catalog = Catalog::read(directory)?;
+    fn read(directory: &Path, manifest: &LibraryManifest) -> Result<Self, RetrievalError> {
+        let segments = Segments::open(directory, manifest)?;
         let dim = manifest.dim;
-        let rows = catalog.live_count();
-        let mut entries = Vec::with_capacity(rows);
-        let mut values = Vec::with_capacity(rows * dim);
-        for (segment, contents) in catalog.contents {
-            segment.for_each_embedding(dim, |row, embedding| {
-                let (entry, live) = contents.get(row).ok_or("it has more embeddings than rows")?;
-                if *live {
-                    if embedding.iter().any(|x| !x.is_finite()) {
-                        return Err(format!("row {row} holds NaN or infinity"));
-                    }
-                    values.extend_from_slice(embedding);
-                    entries.push(entry.clone());
-                }
-                Ok(())
-            })?;
+        let mut values: Vec<f32> = Vec::with_capacity(segments.rows() * dim);
+        let Catalog { entries, live, damage } =
+            segments.catalog(&mut |embedding| values.extend_from_slice(embedding))?;
+        let mut rows = 0;
+        for (row, _) in live.iter().enumerate().filter(|(_, live)| **live) {
+            values.copy_within(row * dim..(row + 1) * dim, rows * dim);
+            rows += 1;
         }
-        let embeddings = Array2::from_shape_vec((entries.len(), dim), values).map_err(|e| {
+        values.truncate(rows * dim);
+        let entries = entries.into_iter().zip(live).filter_map(|(entry, live)| live.then_some(entry));
+        let embeddings = Array2::from_shape_vec((rows, dim), values).map_err(|e| {
             // Cannot happen: every embedding was checked to be `dim` wide.
             RetrievalError::InvalidFile { path: directory.to_owned(), reason: e.to_string() }
         })?;
-        Ok((entries, embeddings))
+        Ok(Self {
+            directory: directory.to_owned(),
+            manifest: manifest.clone(),
+            entries: entries.collect(),
+            embeddings,
+            damage,
+        })
+    }
+
+    /// What could not be read, of which there is nothing among the rows: [`RetrievalError::DamagedSegment`],
+    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`] and [`RetrievalError::Io`]. Empty as a rule.
+    #[must_use]
+    pub fn damage(&self) -> &[RetrievalError] {
+        &self.damage
     }
 
     /// Fails unless the library was made the way `ours` says: embed queries with the settings of the library.

@@ -1,14 +1,15 @@
 //! Adding to a library.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::catalog::{Catalog, segments_directory};
-use super::entry::{FileFingerprint, LibraryRow, newest_fingerprints};
+use super::catalog::{Catalog, Segments, segments_directory};
+use super::entry::{FileFingerprint, LibraryRow, check_length, newest_fingerprints};
 use super::manifest::LibraryManifest;
-use super::segment::{Segment, SegmentWriter, path_text};
+use super::segment::Segment;
+use super::segment_writer::{SegmentWriter, path_text};
 use crate::retrieval::RetrievalError;
 
 /// Rows that wait for the next segment, at most.
@@ -17,8 +18,6 @@ const FLUSH_ROWS: usize = 256;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(20);
 /// [`LibraryWriter::finish`] joins the segments when there are more.
 const MAX_SEGMENTS: usize = 32;
-/// How far the length of a stored embedding may be from 1. Wide enough for vectors rounded to 16 bits.
-const LENGTH_TOLERANCE: f64 = 0.02;
 
 /// The one writer of a library directory.
 ///
@@ -32,18 +31,21 @@ pub struct LibraryWriter {
     fingerprints: HashMap<PathBuf, FileFingerprint>,
     pending: Vec<LibraryRow>,
     last_flush: Instant,
+    flush_interval: Duration,
     next_sequence: u64,
+    damage: Vec<RetrievalError>,
     /// Locked as long as it is open.
     _lock: File,
 }
 
 impl LibraryWriter {
     /// Opens the library in `directory` for adding, or starts one there. `manifest` says how the rows to come
-    /// are made; it must match that of an existing library.
+    /// are made; it must match that of an existing library. Rows that are damaged are not among those it has:
+    /// see [`LibraryWriter::damage`].
     ///
     /// # Errors
     /// [`RetrievalError::Locked`] while another process writes; [`RetrievalError::ManifestMismatch`] listing what
-    /// differs; those of [`Library::open`](super::Library::open).
+    /// differs; [`RetrievalError::ForeignSegment`]; those of [`Library::open`](super::Library::open).
     pub fn create_or_open(
         directory: impl AsRef<Path>,
         manifest: LibraryManifest,
@@ -58,17 +60,38 @@ impl LibraryWriter {
             Err(e) => return Err(e),
         }
         Segment::remove_temporary_files(&segments)?;
-        let catalog = Catalog::read(directory)?;
-        let entries: Vec<_> = catalog.entries().cloned().collect();
+        // What the rows on disk are made with is what it says there, in its words.
+        let manifest = LibraryManifest::read(directory)?;
+        let segments = Segments::open(directory, &manifest)?;
+        let next_sequence = segments.all.last().map_or(1, |s| s.sequence + 1);
+        let catalog = readable(segments.catalog(&mut |_| {})?)?;
         Ok(Self {
             directory: directory.to_owned(),
             manifest,
-            fingerprints: newest_fingerprints(&entries),
+            fingerprints: newest_fingerprints(&catalog.entries),
             pending: Vec::new(),
             last_flush: Instant::now(),
-            next_sequence: catalog.segments.last().map_or(1, |s| s.sequence + 1),
+            flush_interval: FLUSH_INTERVAL,
+            next_sequence,
+            damage: catalog.damage,
             _lock: lock,
         })
+    }
+
+    /// Lets rows wait so long for the next segment, instead of 20 seconds.
+    #[must_use]
+    pub fn flush_interval(mut self, interval: Duration) -> Self {
+        self.flush_interval = interval;
+        self
+    }
+
+    /// What was found damaged when the library was opened: [`RetrievalError::DamagedSegment`] and
+    /// [`RetrievalError::DamagedRows`]. The library does not have it any more; [`LibraryWriter::finish`] and
+    /// [`LibraryWriter::compact`] write anew what is good in the damaged files, and set these aside as
+    /// `segments/*.damaged`.
+    #[must_use]
+    pub fn damage(&self) -> &[RetrievalError] {
+        &self.damage
     }
 
     /// How the rows are made.
@@ -81,6 +104,12 @@ impl LibraryWriter {
     #[must_use]
     pub fn is_current(&self, path: &Path, fingerprint: FileFingerprint) -> bool {
         self.fingerprints.get(path) == Some(&fingerprint)
+    }
+
+    /// Whether the library has rows of this file, in whatever state.
+    #[must_use]
+    pub fn has(&self, path: &Path) -> bool {
+        self.fingerprints.contains_key(path)
     }
 
     /// The files the library has rows of, in no particular order.
@@ -101,7 +130,7 @@ impl LibraryWriter {
         }
         self.fingerprints.extend(rows.iter().map(|row| (row.entry.path.clone(), row.entry.fingerprint)));
         self.pending.extend_from_slice(rows);
-        if self.pending.len() >= FLUSH_ROWS || self.last_flush.elapsed() >= FLUSH_INTERVAL {
+        if self.pending.len() >= FLUSH_ROWS || self.last_flush.elapsed() >= self.flush_interval {
             self.flush()?;
         }
         Ok(())
@@ -117,12 +146,7 @@ impl LibraryWriter {
                 got: row.embedding.len(),
             });
         }
-        let length = row.embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-        // Written so that NaN is refused.
-        if (length - 1.0).abs() <= LENGTH_TOLERANCE {
-            return Ok(());
-        }
-        Err(RetrievalError::InvalidEmbedding { what, reason: format!("its length is {length}, expected 1") })
+        check_length(&row.embedding).map_err(|reason| RetrievalError::InvalidEmbedding { what, reason })
     }
 
     /// Makes all rows added so far durable.
@@ -131,7 +155,7 @@ impl LibraryWriter {
     /// [`RetrievalError::Io`]; the rows then still wait.
     pub fn flush(&mut self) -> Result<(), RetrievalError> {
         if !self.pending.is_empty() {
-            let mut writer = SegmentWriter::create(&self.next_segment(), self.manifest.dim, None)?;
+            let mut writer = self.start_segment(None)?;
             for row in &self.pending {
                 writer.push(row.clone())?;
             }
@@ -157,54 +181,94 @@ impl LibraryWriter {
         Ok(removed)
     }
 
-    /// Joins all segments into one that holds the live rows alone.
+    /// Joins all segments into one that holds the live rows alone. Damaged ones are set aside.
     ///
     /// # Errors
-    /// [`RetrievalError::DamagedSegment`], [`RetrievalError::Io`]. Nothing is lost then, nor when killed.
+    /// [`RetrievalError::Io`]. Nothing is lost then, nor when killed.
     pub fn compact(&mut self) -> Result<(), RetrievalError> {
         self.flush()?;
-        let catalog = Catalog::read(&self.directory)?;
-        let Some(last) = catalog.segments.last() else {
+        let all = Segment::list(&segments_directory(&self.directory))?;
+        let Some(last) = all.last() else {
             return Ok(());
         };
-        let dim = self.manifest.dim;
-        let mut writer = SegmentWriter::create(&self.next_segment(), dim, Some(last.sequence))?;
-        for (segment, contents) in &catalog.contents {
-            let mut failed = Ok(());
-            segment.for_each_embedding(dim, |row, embedding| {
-                let (entry, live) = contents.get(row).ok_or("it has more embeddings than rows")?;
-                if *live && self.fingerprints.contains_key(&entry.path) && failed.is_ok() {
-                    failed = writer.push(LibraryRow { entry: entry.clone(), embedding: embedding.to_vec() });
-                }
-                Ok(())
-            })?;
-            failed?;
+        let Catalog { entries, live, damage } =
+            readable(Segments::open(&self.directory, &self.manifest)?.catalog(&mut |_| {})?)?;
+        let mut writer = self.start_segment(Some(last.sequence))?;
+        let (mut rows, mut written) = (entries.iter().zip(live), Ok(()));
+        Segments::open(&self.directory, &self.manifest)?.read(&mut Vec::new(), &mut |entry, embedding| {
+            let expected = rows.next().filter(|(expected, _)| **expected == entry);
+            if written.is_ok() {
+                written = match expected {
+                    Some((_, live)) if live && self.fingerprints.contains_key(&entry.path) => {
+                        writer.push(LibraryRow { entry, embedding: embedding.to_vec() })
+                    }
+                    Some(_) => Ok(()),
+                    None => Err(self.changed()),
+                };
+            }
+        })?;
+        written?;
+        if rows.next().is_some() {
+            return Err(self.changed());
         }
         writer.finish()?;
         self.next_sequence += 1;
+        self.damage.clear();
         // From here on the old segments count no more, whether or not they are still there.
-        catalog.segments.iter().try_for_each(Segment::remove)
+        let damaged = damage.iter().filter_map(damaged_file).collect::<HashSet<_>>();
+        all.iter().try_for_each(|segment| {
+            if damaged.contains(segment.path.as_path()) { segment.set_aside() } else { segment.remove() }
+        })
     }
 
-    /// Makes all rows durable, joins the segments if they have become many, and ends writing.
+    /// What was read twice was not the same twice.
+    fn changed(&self) -> RetrievalError {
+        let reason = "it changed while it was read".to_owned();
+        RetrievalError::DamagedSegment { path: segments_directory(&self.directory), reason }
+    }
+
+    /// Makes all rows durable, joins the segments if they have become many or some are damaged, and ends writing.
     ///
     /// # Errors
     /// Those of [`LibraryWriter::flush`] and [`LibraryWriter::compact`].
     pub fn finish(mut self) -> Result<(), RetrievalError> {
         self.flush()?;
-        if Segment::list(&segments_directory(&self.directory))?.len() > MAX_SEGMENTS {
+        let segments = Segment::list(&segments_directory(&self.directory))?.len();
+        if segments > MAX_SEGMENTS || !self.damage.is_empty() {
             self.compact()?;
         }
         Ok(())
     }
 
-    fn next_segment(&self) -> Segment {
-        Segment::new(&segments_directory(&self.directory), self.next_sequence)
+    fn start_segment(&self, replaces_through: Option<u64>) -> Result<SegmentWriter, RetrievalError> {
+        let segment = Segment::new(&segments_directory(&self.directory), self.next_sequence);
+        let settings = self.manifest.settings_checksum();
+        SegmentWriter::create(&segment, self.manifest.dim, settings, replaces_through)
+    }
+}
+
+/// The catalog, if all that is missing from it is damaged for good. What may be read another time is not given up.
+fn readable(mut catalog: Catalog) -> Result<Catalog, RetrievalError> {
+    match catalog.damage.iter().position(|error| damaged_file(error).is_none()) {
+        Some(unreadable) => Err(catalog.damage.swap_remove(unreadable)),
+        None => Ok(catalog),
+    }
+}
+
+/// The segment that is damaged.
+fn damaged_file(error: &RetrievalError) -> Option<&Path> {
+    match error {
+        RetrievalError::DamagedSegment { path, .. } | RetrievalError::DamagedRows { path, .. } => Some(path),
+        _ => None,
     }
 }
 
 fn lock(directory: &Path) -> Result<File, RetrievalError> {
     let path = directory.join("library.lock");
+    // To open a pipe would be to wait for somebody to read from it.
+    if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(RetrievalError::io("open", path)(std::io::Error::other("it is not a regular file")));
+    }
     let file =
         File::options().create(true).append(true).open(&path).map_err(RetrievalError::io("open", &path))?;
     match file.try_lock() {

@@ -10,9 +10,9 @@ use gve::retrieval::{
     MANIFEST_FORMAT_VERSION, MediaKind, RetrievalError, TimeRange,
 };
 
-const DIM: usize = 8;
+pub(super) const DIM: usize = 8;
 
-fn manifest() -> LibraryManifest {
+pub(super) fn manifest() -> LibraryManifest {
     LibraryManifest {
         format_version: MANIFEST_FORMAT_VERSION,
         model: "Alibaba-NLP/GVE-3B".into(),
@@ -26,7 +26,7 @@ fn manifest() -> LibraryManifest {
     }
 }
 
-fn row(path: &str, axis: usize, modified_nanoseconds: i64) -> LibraryRow {
+pub(super) fn row(path: &str, axis: usize, modified_nanoseconds: i64) -> LibraryRow {
     let mut embedding = vec![0.0; DIM];
     embedding[axis % DIM] = 1.0;
     let fingerprint = FileFingerprint { size_bytes: 10, modified_nanoseconds };
@@ -36,13 +36,13 @@ fn row(path: &str, axis: usize, modified_nanoseconds: i64) -> LibraryRow {
     }
 }
 
-fn paths(library: &Library) -> Vec<String> {
+pub(super) fn paths(library: &Library) -> Vec<String> {
     let mut paths: Vec<String> = library.entries().iter().map(|e| e.path.display().to_string()).collect();
     paths.sort();
     paths
 }
 
-fn segments(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn segments(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory.join("segments")).unwrap().map(|f| f.unwrap().path()).collect();
     files.sort();
@@ -178,8 +178,12 @@ fn torn_files_are_ignored_and_damaged_ones_named() {
     let whole = std::fs::read(&segment).unwrap();
     for cut in [0, 10, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&segment, &whole[..cut]).unwrap();
-        let error = Library::open(directory.path()).unwrap_err();
-        assert!(matches!(&error, RetrievalError::DamagedSegment { path, .. } if *path == segment), "{error}");
+        let library = Library::open(directory.path()).unwrap();
+        assert!(library.entries().is_empty());
+        let [error @ RetrievalError::DamagedSegment { path, .. }] = library.damage() else {
+            panic!("{:?}", library.damage());
+        };
+        assert_eq!(*path, segment);
         assert_eq!(error.to_string().lines().count(), 1);
     }
 }

@@ -1,0 +1,354 @@
+//! Reading a segment, which may have decayed, or been made to do harm.
+//!
+//! Nothing is taken at its word: the sizes it claims must fit into the file before anything is allocated for them, and each row must
+//! agree with its checksum. Row groups are read one by one, so that damage to the structure of one leaves the others.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
+use arrow_array::{Array, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+
+use super::checksum::{self, Seal};
+use super::entry::{FileFingerprint, LibraryEntry, MediaKind, TimeRange, check_length};
+use super::segment::Segment;
+use super::segment_writer::{CHECKSUM, REPLACES_THROUGH, ROW_GROUP_ROWS, SEAL};
+use crate::retrieval::RetrievalError;
+use crate::retrieval::columns::{self, column, one_line};
+
+/// A segment whose structure has been looked at.
+#[derive(Debug)]
+pub(super) struct SegmentReader {
+    pub(super) segment: Segment,
+    /// Segments up to and including this number are contained in this one.
+    pub(super) replaces_through: Option<u64>,
+    /// What is wrong with what it says about its rows as a whole. Each of them may be good all the same.
+    pub(super) fault: Option<String>,
+    metadata: ArrowReaderMetadata,
+    /// Whether rows carry checksums, which they do since there are seals.
+    has_checksums: bool,
+    /// The rows of each row group.
+    groups: Vec<Range<usize>>,
+}
+
+/// Why nothing, or nothing further, can be read.
+enum Failure {
+    /// The system's reason, which says nothing about the contents.
+    Io(io::Error),
+    Damage(String),
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Damage(reason)
+    }
+}
+
+impl From<ParquetError> for Failure {
+    fn from(error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(cause) => match cause.downcast::<io::Error>() {
+                Ok(error) if error.kind() != io::ErrorKind::UnexpectedEof => Self::Io(*error),
+                Ok(error) => Self::Damage(one_line(error)),
+                Err(cause) => Self::Damage(one_line(cause)),
+            },
+            error => Self::Damage(one_line(error)),
+        }
+    }
+}
+
+impl SegmentReader {
+    /// Looks at the structure of a segment of embeddings of width `dim`, in a library of these `settings`.
+    ///
+    /// # Errors
+    /// [`RetrievalError::DamagedSegment`], [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
+    pub(super) fn open(segment: &Segment, dim: usize, settings: u64) -> Result<Self, RetrievalError> {
+        let failed = |failure| failure_of(&segment.path, failure);
+        let file = open_file(&segment.path).map_err(RetrievalError::io("open", &segment.path))?;
+        let metadata = guarded(|| Ok(ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?));
+        let metadata = metadata.map_err(failed)?;
+        let length = file.metadata().map_err(RetrievalError::io("read", &segment.path))?.len();
+        let groups = checked_groups(metadata.metadata(), dim, length)
+            .map_err(|reason| failed(Failure::Damage(reason)))?;
+        let mut reader = Self {
+            segment: segment.clone(),
+            replaces_through: None,
+            fault: None,
+            has_checksums: metadata.schema().column_with_name(CHECKSUM).is_some(),
+            metadata,
+            groups,
+        };
+        reader.read_claims(settings)?;
+        Ok(reader)
+    }
+
+    /// What the segment says of itself beside its rows.
+    fn read_claims(&mut self, settings: u64) -> Result<(), RetrievalError> {
+        let pairs = self.metadata.metadata().file_metadata().key_value_metadata();
+        let value = |key| {
+            let pair = pairs.into_iter().flatten().find(|pair| pair.key == key);
+            pair.map(|pair| pair.value.as_deref().unwrap_or_default())
+        };
+        let replaces = value(REPLACES_THROUGH).map(|text| {
+            text.parse().ok().filter(|last| *last < self.segment.sequence).ok_or_else(|| {
+                format!("{REPLACES_THROUGH} is {text:?} in segment number {}", self.segment.sequence)
+            })
+        });
+        let replaces = replaces.transpose();
+        let damaged = |reason: String| failure_of(&self.segment.path, Failure::Damage(reason));
+        match (value(SEAL), self.has_checksums) {
+            // Of before there were checksums.
+            (None, false) => self.replaces_through = replaces.map_err(damaged)?,
+            (Some(_), false) => return Err(damaged("its checksums are missing".to_owned())),
+            (None, true) => self.fault = Some("its seal is missing".to_owned()),
+            (Some(text), true) => {
+                let replaces = replaces.unwrap_or(None);
+                match Seal::parse(text, replaces) {
+                    Some(seal) if seal.settings != settings => {
+                        return Err(RetrievalError::ForeignSegment { path: self.segment.path.clone() });
+                    }
+                    Some(seal) => {
+                        self.replaces_through = replaces;
+                        self.fault = (seal.rows != self.rows() as u64)
+                            .then(|| format!("it has {} rows of {}", self.rows(), seal.rows));
+                    }
+                    None => self.fault = Some("its seal does not fit".to_owned()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows it claims to have, which the file has room for.
+    pub(super) fn rows(&self) -> usize {
+        self.groups.last().map_or(0, |last| last.end)
+    }
+
+    /// Hands all good rows to `each`, in order; what is damaged goes to `damage`.
+    ///
+    /// # Errors
+    /// [`RetrievalError::Io`].
+    pub(super) fn read(
+        &self,
+        dim: usize,
+        damage: &mut Vec<RetrievalError>,
+        each: &mut dyn FnMut(LibraryEntry, &[f32]),
+    ) -> Result<(), RetrievalError> {
+        let path = &self.segment.path;
+        let file = open_file(path).map_err(RetrievalError::io("open", path))?;
+        let mut structural = false;
+        for (group, rows) in self.groups.iter().enumerate() {
+            let mut next = rows.start;
+            let outcome = guarded(|| {
+                self.read_group(&file, group, dim, &mut |batch, row| {
+                    if next == rows.end {
+                        return Err("it has more rows than it says".to_owned());
+                    }
+                    match self.row(batch, row, next) {
+                        Ok((entry, embedding)) => each(entry, embedding),
+                        Err(reason) => damage.push(RetrievalError::DamagedRows {
+                            path: path.clone(),
+                            first: next,
+                            last: next,
+                            file: Some(batch.paths.value(row).into()),
+                            reason,
+                        }),
+                    }
+                    next += 1;
+                    Ok(())
+                })
+            });
+            let reason = match outcome {
+                Ok(()) if next == rows.end => continue,
+                Ok(()) => "they are missing".to_owned(),
+                Err(Failure::Damage(reason)) => reason,
+                Err(failure) => return Err(failure_of(path, failure)),
+            };
+            structural = true;
+            if next < rows.end {
+                let (path, last) = (path.clone(), rows.end - 1);
+                damage.push(RetrievalError::DamagedRows { path, first: next, last, file: None, reason });
+            }
+        }
+        if structural {
+            // Arrow tells a fault of the disk like one of the contents, which it is only if all bytes can be read.
+            let read = || io::copy(&mut open_file(path)?, &mut io::sink());
+            read().map_err(RetrievalError::io("read", path))?;
+        }
+        Ok(())
+    }
+
+    fn read_group(
+        &self,
+        file: &File,
+        group: usize,
+        dim: usize,
+        each: &mut dyn FnMut(&Columns<'_>, usize) -> Result<(), String>,
+    ) -> Result<(), Failure> {
+        let file = file.try_clone().map_err(Failure::Io)?;
+        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size(ROW_GROUP_ROWS)
+            .build()?;
+        for batch in batches {
+            let batch = batch.map_err(one_line)?;
+            let columns = Columns::of(&batch, self.has_checksums, dim)?;
+            for row in 0..batch.num_rows() {
+                each(&columns, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A row of a batch, which is row `number` of the segment.
+    fn row<'a>(
+        &self,
+        batch: &Columns<'a>,
+        row: usize,
+        number: usize,
+    ) -> Result<(LibraryEntry, &'a [f32]), String> {
+        let (entry, embedding) = (batch.entry(row)?, batch.embedding(row));
+        if let Some(checksums) = batch.checksums
+            && checksums.value(row) != checksum::of_row(number, &entry, embedding)
+        {
+            return Err("its checksum does not fit".to_owned());
+        }
+        check_length(embedding)?;
+        Ok((entry, embedding))
+    }
+}
+
+/// The columns of a batch, of the types they must have and without nulls where there must be none.
+struct Columns<'a> {
+    paths: &'a StringArray,
+    kinds: &'a StringArray,
+    starts: &'a Float64Array,
+    ends: &'a Float64Array,
+    sizes: &'a UInt64Array,
+    modified: &'a Int64Array,
+    checksums: Option<&'a UInt64Array>,
+    embeddings: &'a [f32],
+    dim: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a RecordBatch, has_checksums: bool, dim: usize) -> Result<Self, String> {
+        let text = |name| {
+            let array = column(batch, name)?.as_string_opt::<i32>();
+            array.filter(|a| a.null_count() == 0).ok_or_else(|| format!("column {name} is no text"))
+        };
+        let seconds = |name| {
+            let array = column(batch, name)?.as_primitive_opt::<Float64Type>();
+            array.ok_or_else(|| format!("column {name} is not f64"))
+        };
+        let unsigned = |name| {
+            let array = column(batch, name)?.as_primitive_opt::<UInt64Type>();
+            array.filter(|a| a.null_count() == 0).ok_or_else(|| format!("column {name} is not u64"))
+        };
+        let modified = column(batch, "modified_nanoseconds")?.as_primitive_opt::<Int64Type>();
+        let (embeddings, width) = columns::embedding_values(batch)?;
+        if width != dim {
+            return Err(format!("embeddings of dimension {width}, the manifest says {dim}"));
+        }
+        Ok(Self {
+            paths: text("path")?,
+            kinds: text("media_kind")?,
+            starts: seconds("start_seconds")?,
+            ends: seconds("end_seconds")?,
+            sizes: unsigned("size_bytes")?,
+            modified: modified
+                .filter(|a| a.null_count() == 0)
+                .ok_or("column modified_nanoseconds is not i64")?,
+            checksums: has_checksums.then(|| unsigned(CHECKSUM)).transpose()?,
+            embeddings,
+            dim,
+        })
+    }
+
+    fn entry(&self, row: usize) -> Result<LibraryEntry, String> {
+        let kind = match self.kinds.value(row) {
+            "image" => MediaKind::Image,
+            "video" => MediaKind::Video,
+            other => return Err(format!("its media kind is {other:?}")),
+        };
+        let bound = |column: &Float64Array| column.is_valid(row).then(|| column.value(row));
+        let time_range = match (bound(self.starts), bound(self.ends)) {
+            (None, None) => None,
+            (Some(start_seconds), Some(end_seconds))
+                if start_seconds.is_finite() && end_seconds.is_finite() =>
+            {
+                Some(TimeRange { start_seconds, end_seconds })
+            }
+            (start, end) => return Err(format!("its time range is {start:?} to {end:?}")),
+        };
+        let fingerprint = FileFingerprint {
+            size_bytes: self.sizes.value(row),
+            modified_nanoseconds: self.modified.value(row),
+        };
+        Ok(LibraryEntry { path: self.paths.value(row).into(), kind, time_range, fingerprint })
+    }
+
+    fn embedding(&self, row: usize) -> &'a [f32] {
+        &self.embeddings[row * self.dim..][..self.dim]
+    }
+}
+
+/// The rows of each row group, if a file of `length` bytes has room for them. Segments are neither compressed nor have dictionaries.
+fn checked_groups(metadata: &ParquetMetaData, dim: usize, length: u64) -> Result<Vec<Range<usize>>, String> {
+    let row_bytes = 4 * dim as u64;
+    let mut first = 0_usize;
+    let mut groups = Vec::with_capacity(metadata.num_row_groups());
+    for group in metadata.row_groups() {
+        let rows = usize::try_from(group.num_rows()).ok();
+        let end = rows
+            .and_then(|rows| first.checked_add(rows))
+            .filter(|end| (*end as u64).checked_mul(row_bytes).is_some_and(|bytes| bytes <= length));
+        let end = end.ok_or_else(|| format!("it has no room for {} rows", group.num_rows()))?;
+        for column in group.columns() {
+            let start = u64::try_from(column.data_page_offset()).ok();
+            let bytes = u64::try_from(column.compressed_size()).ok();
+            let column_end = start.zip(bytes).and_then(|(start, bytes)| start.checked_add(bytes));
+            if column_end.is_none_or(|end| end > length) {
+                return Err(format!("column {} lies outside of the file", column.column_path()));
+            }
+            if column.compression() != Compression::UNCOMPRESSED || column.dictionary_page_offset().is_some()
+            {
+                return Err(format!("column {} is compressed, which segments are not", column.column_path()));
+            }
+        }
+        groups.push(first..end);
+        first = end;
+    }
+    Ok(groups)
+}
+
+/// Opens a regular file; to open a pipe would be to wait for somebody to write into it.
+fn open_file(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        return File::open(path);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
+
+/// A panic over a damaged file, which can only come out of the Parquet library, is damage.
+fn guarded<T>(read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Failure::Damage("the Parquet reader panicked over it".to_owned())))
+}
+
+fn failure_of(path: &Path, failure: Failure) -> RetrievalError {
+    match failure {
+        Failure::Io(source) => RetrievalError::Io { path: path.to_owned(), action: "read", source },
+        Failure::Damage(reason) => RetrievalError::DamagedSegment { path: path.to_owned(), reason },
+    }
+}

@@ -1,0 +1,145 @@
+//! Writing a segment.
+//!
+//! Columns: `path`, `media_kind`, `start_seconds` and `end_seconds` (null for a whole file), `size_bytes`,
+//! `modified_nanoseconds`, `checksum`, `embedding`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{DataType, Field, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
+
+use super::checksum::{self, Seal};
+use super::entry::{LibraryRow, MediaKind, TimeRange};
+use super::segment::Segment;
+use crate::retrieval::RetrievalError;
+use crate::retrieval::atomic_file::AtomicFile;
+use crate::retrieval::columns::{self, one_line};
+
+/// File metadata of a compacted segment: segments up to and including this number are contained in it.
+pub(super) const REPLACES_THROUGH: &str = "gve.replaces_through";
+/// File metadata: the [`Seal`]. Segments of before there were checksums have none.
+pub(super) const SEAL: &str = "gve.seal";
+/// The column of checksums.
+pub(super) const CHECKSUM: &str = "checksum";
+/// Rows of a row group. Keeps the writer's memory bounded, and what is lost where its structure is damaged.
+pub(super) const ROW_GROUP_ROWS: usize = 256;
+
+/// Writes one segment, a batch of rows at a time. Nothing is visible before [`SegmentWriter::finish`].
+pub(super) struct SegmentWriter {
+    writer: ArrowWriter<AtomicFile>,
+    schema: Arc<Schema>,
+    path: PathBuf,
+    dim: usize,
+    settings: u64,
+    replaces_through: Option<u64>,
+    /// Rows written.
+    rows: usize,
+    pending: Vec<LibraryRow>,
+}
+
+impl SegmentWriter {
+    /// `settings` is what its [`Seal`] says of how the rows were made.
+    pub(super) fn create(
+        segment: &Segment,
+        dim: usize,
+        settings: u64,
+        replaces_through: Option<u64>,
+    ) -> Result<Self, RetrievalError> {
+        let path = segment.path.clone();
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("path", DataType::Utf8, false),
+            Field::new("media_kind", DataType::Utf8, false),
+            Field::new("start_seconds", DataType::Float64, true),
+            Field::new("end_seconds", DataType::Float64, true),
+            Field::new("size_bytes", DataType::UInt64, false),
+            Field::new("modified_nanoseconds", DataType::Int64, false),
+            Field::new(CHECKSUM, DataType::UInt64, false),
+            columns::embedding_field(dim),
+        ]));
+        let properties = columns::writer_properties().build();
+        let file = AtomicFile::create(&path)?;
+        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))
+            .map_err(|e| write_error(&path, e))?;
+        Ok(Self { writer, schema, path, dim, settings, replaces_through, rows: 0, pending: Vec::new() })
+    }
+
+    pub(super) fn push(&mut self, row: LibraryRow) -> Result<(), RetrievalError> {
+        self.pending.push(row);
+        if self.pending.len() >= ROW_GROUP_ROWS { self.write_pending() } else { Ok(()) }
+    }
+
+    fn write_pending(&mut self) -> Result<(), RetrievalError> {
+        let rows = std::mem::take(&mut self.pending);
+        let batch = to_batch(&rows, self.rows, &self.schema, self.dim)?
+            .map_err(|reason| write_error(&self.path, reason))?;
+        self.rows += rows.len();
+        self.writer.write(&batch).map_err(|e| write_error(&self.path, e))?;
+        self.writer.flush().map_err(|e| write_error(&self.path, e))
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), RetrievalError> {
+        if !self.pending.is_empty() {
+            self.write_pending()?;
+        }
+        let seal = Seal { rows: self.rows as u64, settings: self.settings };
+        let mut say = |key: &str, value: String| {
+            self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        };
+        say(SEAL, seal.to_text(self.replaces_through));
+        if let Some(sequence) = self.replaces_through {
+            say(REPLACES_THROUGH, sequence.to_string());
+        }
+        self.writer.into_inner().map_err(|e| write_error(&self.path, e))?.finish()
+    }
+}
+
+fn write_error(path: &Path, error: impl std::fmt::Display) -> RetrievalError {
+    RetrievalError::io("write", path)(std::io::Error::other(one_line(error)))
+}
+
+/// The outer error is about a path that cannot be stored, the inner about the columns. `first` is the number of the first row.
+fn to_batch(
+    rows: &[LibraryRow],
+    first: usize,
+    schema: &Arc<Schema>,
+    dim: usize,
+) -> Result<Result<RecordBatch, String>, RetrievalError> {
+    let paths = rows.iter().map(|row| path_text(&row.entry.path)).collect::<Result<Vec<_>, _>>()?;
+    let kinds = rows.iter().map(|row| kind_name(row.entry.kind));
+    let range = |bound: fn(TimeRange) -> f64| {
+        rows.iter().map(move |row| row.entry.time_range.map(bound)).collect::<Float64Array>()
+    };
+    let checksums =
+        (first..).zip(rows).map(|(number, row)| checksum::of_row(number, &row.entry, &row.embedding));
+    let embeddings = rows.iter().flat_map(|row| row.embedding.iter().copied()).collect();
+    Ok(columns::embedding_array(embeddings, dim).and_then(|embeddings| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(paths)),
+            Arc::new(StringArray::from_iter_values(kinds)),
+            Arc::new(range(|r| r.start_seconds)),
+            Arc::new(range(|r| r.end_seconds)),
+            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.entry.fingerprint.size_bytes))),
+            Arc::new(Int64Array::from_iter_values(
+                rows.iter().map(|row| row.entry.fingerprint.modified_nanoseconds),
+            )),
+            Arc::new(UInt64Array::from_iter_values(checksums)),
+            embeddings,
+        ];
+        RecordBatch::try_new(Arc::clone(schema), columns).map_err(one_line)
+    }))
+}
+
+/// The text a path is stored as.
+pub(super) fn path_text(path: &Path) -> Result<&str, RetrievalError> {
+    path.to_str().ok_or_else(|| RetrievalError::PathNotUtf8 { path: path.to_owned() })
+}
+
+fn kind_name(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Image => "image",
+        MediaKind::Video => "video",
+    }
+}
