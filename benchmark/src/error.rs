@@ -45,6 +45,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The user asked to stop. What is done is kept.
+    #[error("cancelled")]
+    Cancelled,
     /// Embeddings that cannot be ranked.
     #[error(transparent)]
     Retrieval(#[from] gve::retrieval::RetrievalError),

@@ -11,7 +11,7 @@ use crate::embedder::{json_line, least_cosine};
 use crate::golden::{Case, cosine, fixture_dirs, golden_dir};
 use crate::hub::{COMMIT, FakeHub, ID};
 
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gve"));
     command.args(arguments).stdin(Stdio::null());
     for variable in ["HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN"] {
@@ -223,10 +223,16 @@ fn inputs_are_answered_as_they_come() {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (sender, answers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.map(Result::unwrap).try_for_each(|line| sender.send(line)));
     for id in ["a", "b", "c"] {
         writeln!(input, r#"{{"id": "{id}", "content": [{{"type": "text", "text": "a dog"}}]}}"#).unwrap();
-        let answer: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        let answer = answers.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| {
+            child.kill().unwrap();
+            panic!("no answer to {id} before the next input");
+        });
+        let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!(answer["id"], id);
     }
     drop(input);

@@ -1,6 +1,8 @@
 //! Whole inputs, from files to embeddings, against the reference.
 
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use gve::{
     CancelToken, DType, Device, EmbedError, Embedder, FramesPart, ImagePart, ImageSource, Input, Part,
@@ -157,13 +159,17 @@ fn cancelling_ends_the_job() {
 fn a_source_may_wait_for_results() {
     let embedder = embedder(&golden_dir().join("tiny-a"));
     let (sender, receiver) = std::sync::mpsc::channel();
-    let mut embeddings = embedder.embed_iter(receiver);
+    let (done, results) = std::sync::mpsc::channel();
+    // On a thread of its own: should no result come, the test fails and does not hang.
+    std::thread::spawn(move || {
+        embedder.embed_iter(receiver).try_for_each(|result| done.send(result.is_ok()))
+    });
     for i in 0..3 {
         sender.send(Input::text(format!("dog {i}"))).unwrap();
-        assert!(embeddings.next().unwrap().is_ok());
+        assert_eq!(results.recv_timeout(Duration::from_secs(60)), Ok(true), "input {i}");
     }
     drop(sender);
-    assert!(embeddings.next().is_none());
+    assert_eq!(results.recv_timeout(Duration::from_secs(60)), Err(RecvTimeoutError::Disconnected));
 }
 
 #[test]

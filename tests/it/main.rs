@@ -8,9 +8,14 @@
 mod cli;
 #[cfg(all(feature = "cli", feature = "video"))]
 mod cli_adapter;
+#[cfg(all(feature = "cli", feature = "video"))]
+mod cli_library;
+#[cfg(all(feature = "cli", feature = "video", unix))]
+mod cli_stop;
 mod embedder;
 mod golden;
 mod hub;
+mod indexer;
 mod model;
 mod preprocess;
 mod retrieval;

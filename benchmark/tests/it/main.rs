@@ -13,6 +13,8 @@ mod page;
 mod report;
 mod result;
 mod run;
+#[cfg(unix)]
+mod stop;
 mod train;
 #[cfg(feature = "video")]
 mod world;

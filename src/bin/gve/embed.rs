@@ -1,7 +1,8 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -9,6 +10,7 @@ use gve::retrieval::{EmbeddingFormat, EmbeddingWriter};
 use gve::{Embedding, Input};
 use serde::Serialize;
 
+use crate::interrupt::{stop_on_ctrl_c, stopped};
 use crate::options::{ModelOptions, PixelOptions, SamplingOptions};
 use crate::output::{Outcome, print, progress_bar, report, warn};
 
@@ -57,6 +59,9 @@ enum Format {
     Parquet,
 }
 
+/// How often it is asked whether to stop, while there is no input.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
 /// An input with its name, or why there is none.
 struct Item {
     id: String,
@@ -76,6 +81,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = arguments.model.resolve()?;
     let embedder = arguments.model.load(model.directory, sampling, pixels)?;
     let mut output = Output::open(&arguments, embedder.dim())?;
+    let cancel = stop_on_ctrl_c()?;
 
     let bar = progress_bar(count.unwrap_or(0), "inputs", arguments.model.quiet);
     // The embedder takes the inputs; their names, and lines that are no input, come here in the same order.
@@ -91,8 +97,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         input
     }));
     let (mut done, mut failed) = (0, 0);
-    for name in named {
-        let (id, fault) = name?;
+    while !cancel.is_cancelled() {
+        let (id, fault) = match named.recv_timeout(POLL_INTERVAL) {
+            Ok(name) => name?,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let embedded = match fault {
             None => embeddings.next().ok_or_else(|| anyhow!("no result")).and_then(|e| Ok(e?)),
             Some(error) => Err(error),
@@ -116,6 +126,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if cancel.is_cancelled() {
+        if done > 0 {
+            output.finish()?;
+        }
+        return Ok(stopped_after(done, &arguments));
+    }
     // Had the job ended early, so would the names have.
     embeddings.next().transpose()?;
     if done + failed == 0 {
@@ -126,6 +142,15 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         output.finish()?;
     }
     Ok(Outcome::of(done, failed))
+}
+
+/// Says how far it came. Embedding keeps no record of what it has done, so the same command begins anew.
+fn stopped_after(done: usize, arguments: &Arguments) -> Outcome {
+    let place = match &arguments.out {
+        Some(path) if done > 0 => format!(", which are in {}", path.display()),
+        _ => String::new(),
+    };
+    stopped(&format!("{done} inputs are embedded{place}"))
 }
 
 const NOTHING: &str = "nothing to embed: give --text, --image, --video or --input";

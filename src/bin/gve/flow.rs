@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
-use gve::indexer::{find_media, library_manifest};
+use gve::indexer::{PassedOver, Recognition, find, library_manifest};
 use gve::retrieval::MediaKind;
 use gve::synth::SynthError;
 use gve::synth::flow::{
@@ -15,6 +15,7 @@ use gve::synth::flow::{
 use indicatif::ProgressBar;
 
 use crate::interrupt::stop_on_ctrl_c;
+use crate::library::tell_passed_over;
 use crate::options::{ModelOptions, PixelOptions, SamplingOptions};
 use crate::output::{Outcome, note, print, progress_bar, report};
 
@@ -196,7 +197,7 @@ fn flow(arguments: FlowArguments) -> Result<Outcome> {
 
 /// Everything a run is made of, from the arguments, and how many paths could not be used.
 fn open(arguments: FlowArguments) -> Result<(Flow, usize)> {
-    let (videos, failed) = find_videos(&arguments.videos)?;
+    let (videos, failed) = find_videos(&arguments.videos, arguments.model.quiet)?;
     let captions = match &arguments.captions {
         Some(path) => SourceCaptions::read(path, &videos)?,
         None => SourceCaptions::default(),
@@ -222,25 +223,24 @@ fn open(arguments: FlowArguments) -> Result<(Flow, usize)> {
     Ok((Flow::open(plan, &arguments.out)?, failed))
 }
 
-/// The videos at `paths`. Images are passed over; each path that cannot be used is reported, and counted.
-fn find_videos(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, usize)> {
-    let (mut videos, mut failed) = (Vec::new(), 0);
-    for found in paths.iter().flat_map(|path| find_media(path)) {
-        match found {
-            Ok(file) if file.kind == MediaKind::Video => match usable(&file.path) {
+/// The videos at `paths`. What else lies there is passed over, and said; each path that cannot be used is reported, and counted.
+fn find_videos(paths: &[PathBuf], quiet: bool) -> Result<(Vec<PathBuf>, usize)> {
+    let (mut videos, mut failed, mut passed_over) = (Vec::new(), 0, PassedOver::default());
+    let mut fail = |error: anyhow::Error| {
+        report(&error);
+        failed += 1;
+    };
+    for found in paths.iter().map(|path| find(path, Recognition::ByName)) {
+        passed_over.add(&found.passed_over);
+        found.failures.into_iter().for_each(|error| fail(error.into()));
+        for file in found.files.into_iter().filter(|file| file.kind == MediaKind::Video) {
+            match usable(&file.path) {
                 Ok(()) => videos.push(file.path),
-                Err(error) => {
-                    report(&error);
-                    failed += 1;
-                }
-            },
-            Ok(_) => {}
-            Err(error) => {
-                report(&error.into());
-                failed += 1;
+                Err(error) => fail(error),
             }
         }
     }
+    tell_passed_over(&passed_over, None, videos.is_empty(), quiet);
     if videos.is_empty() {
         bail!("there are no videos in the paths given");
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use gve::hub::{HubOptions, ResolvedModel};
 
-use crate::output::byte_bar;
+use crate::output::{byte_bar, show};
 
 /// Finds or downloads a model, drawing a bar per file.
 pub(crate) fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Result<ResolvedModel> {
@@ -15,7 +15,7 @@ pub(crate) fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Resul
     let resolved = gve::hub::resolve(model, &options, &mut |progress| {
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.done_bytes);
-        bar.set_message(progress.file.to_owned());
+        show(&bar, progress.file);
     });
     bar.finish_and_clear();
     let mut resolved = resolved?;

@@ -6,6 +6,8 @@ use gve::CancelToken;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::output::{Outcome, note};
+
 /// A token that the first Ctrl-C or termination request sets; the second ends the program.
 pub(crate) fn stop_on_ctrl_c() -> Result<CancelToken> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -15,4 +17,10 @@ pub(crate) fn stop_on_ctrl_c() -> Result<CancelToken> {
         flag::register(signal, stop.clone()).context("cannot catch Ctrl-C")?;
     }
     Ok(CancelToken::from_flag(stop))
+}
+
+/// The end of a command that was asked to stop and did so in order; `kept` says what there is of it.
+pub(crate) fn stopped(kept: &str) -> Outcome {
+    note(&format!("stopped: {kept}"));
+    Outcome::Partial
 }

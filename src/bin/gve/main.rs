@@ -13,6 +13,7 @@ mod hub;
 mod index;
 mod info;
 mod interrupt;
+mod library;
 mod options;
 mod output;
 mod process;

@@ -6,8 +6,9 @@ use gve::indexer::library_manifest;
 use gve::retrieval::{Library, LibraryHit};
 use gve::{Input, PixelLimits};
 
+use crate::library::report_damage;
 use crate::options::ModelOptions;
-use crate::output::{Outcome, print, warn};
+use crate::output::{Outcome, name, print, warn};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -16,7 +17,8 @@ Examples:
   gve search --library lib --image ball.png -k 5
   gve search --library lib --video clip.mp4 \"now in the forest\" --json
 
-The model and its settings are the library's own.")]
+The model and its settings are the library's own. A name that would not be one line is shown as in a JSON string, `\\n` for a
+line end and so on; --json has every name as it is.")]
 pub(crate) struct Arguments {
     /// Directory of the library.
     #[arg(long, value_name = "DIR")]
@@ -46,6 +48,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let query = query(&arguments)?;
     let library = Library::open(&arguments.library)?;
+    report_damage(library.damage());
     let manifest = library.manifest();
 
     let mut options = arguments.model;
@@ -71,7 +74,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     for (rank, hit) in hits.iter().enumerate() {
         print(&if arguments.json { json(rank + 1, hit) } else { row(rank + 1, hit) })?;
     }
-    Ok(Outcome::Complete)
+    Ok(Outcome::of(library.entries().len(), library.damage().len()))
 }
 
 fn query(arguments: &Arguments) -> Result<Input> {
@@ -96,7 +99,7 @@ fn row(rank: usize, hit: &LibraryHit<'_>) -> String {
         .entry
         .time_range
         .map_or_else(String::new, |range| format!("  {:.1}-{:.1} s", range.start_seconds, range.end_seconds));
-    format!("{rank:>3}  {:.4}  {}{range}", hit.score, hit.entry.path.display())
+    format!("{rank:>3}  {:.4}  {}{range}", hit.score, name(&hit.entry.path))
 }
 
 fn json(rank: usize, hit: &LibraryHit<'_>) -> String {

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use crate::harness::Harness;
 use crate::hub::resolve;
 use crate::interrupt::stop_on_ctrl_c;
-use crate::output::{Outcome, note, print, progress_bar, warn};
+use crate::output::{self, Outcome, note, print, progress_bar, warn};
 use crate::process::tune_for_training;
 
 #[derive(Args)]
@@ -94,11 +94,12 @@ fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
             bar.set_length(*total_steps as u64);
             bar.set_position(*step as u64);
         }
-        TrainEvent::Preparing(what) => bar.set_message((*what).to_owned()),
+        TrainEvent::Preparing(what) => output::show(bar, what),
         TrainEvent::Saved(directory) => tell(&format!("saved {}", directory.display())),
         TrainEvent::Logged(Entry::Step { step, loss, positive_score, tasks, .. }) => {
             bar.set_position(*step as u64);
-            bar.set_message(format!("loss {loss:.4}, positives {positive_score:.3}, {}", tasks.join(" ")));
+            let tasks = tasks.join(" ");
+            output::show(bar, &format!("loss {loss:.4}, positives {positive_score:.3}, {tasks}"));
         }
         TrainEvent::Logged(Entry::Epoch { epoch, alignment, probabilities, .. }) => {
             let tasks = probabilities.iter().map(|(task, probability)| {

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use gve::Sampling;
 use gve::retrieval::{
@@ -114,6 +115,26 @@ fn many_small_segments_are_joined() {
     let after = Library::open(directory.path()).unwrap();
     assert_eq!(after.entries(), before.entries());
     assert_eq!(after.embeddings(), before.embeddings());
+}
+
+/// Rows that nobody asks to be flushed wait for no more than 255 others, and no longer than they may.
+#[test]
+fn rows_do_not_wait_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let on_disk = || Library::open(directory.path()).unwrap().entries().len();
+    let writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    let mut writer = writer.flush_interval(Duration::MAX);
+    for i in 0..256 {
+        assert_eq!(on_disk(), 0, "{i} rows wait");
+        writer.append(&[row(&format!("{i}"), i, 1)]).unwrap();
+    }
+    assert_eq!(on_disk(), 256);
+    writer.append(&[row("waiting", 0, 1)]).unwrap();
+    assert_eq!(on_disk(), 256);
+
+    let mut writer = writer.flush_interval(Duration::ZERO);
+    writer.append(&[row("late", 0, 1)]).unwrap();
+    assert_eq!(on_disk(), 258);
 }
 
 /// A compaction killed between writing the new segment and deleting the old ones must not bring pruned

@@ -5,7 +5,7 @@ use clap::Args;
 use uvrb::dataset::{CheckOptions, CheckReport, Count, LoadOptions, check, find};
 use uvrb::manifest::{DatasetSpec, Manifest};
 
-use crate::output::{Outcome, print, progress_bar, report, warn};
+use crate::output::{Outcome, print, progress_bar, report, show, warn};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut reports = Vec::with_capacity(chosen.specs.len());
     for spec in chosen.specs {
         let bar = progress_bar(0, "media", arguments.quiet);
-        bar.set_message(spec.id.clone());
+        show(&bar, &spec.id);
         let found = check(spec, &arguments.data, &options, |done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         reports.push(found);
     }
     if arguments.json {
-        print(&serde_json::to_string_pretty(&reports)?)?;
+        serde_json::to_string_pretty(&reports)?.lines().try_for_each(print)?;
     }
     Ok(Outcome::of(reports.iter().filter(|report| report.readable()).count(), faults))
 }

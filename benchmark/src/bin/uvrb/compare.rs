@@ -45,7 +45,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bail!("{} and {} have no data set in common", first.name, second.name);
     }
     if !arguments.json && !comparisons.is_empty() {
-        print(&format!("first   {}\nsecond  {}", first.name, second.name))?;
+        print(&format!("first   {}", first.name))?;
+        print(&format!("second  {}", second.name))?;
         print(&format!(
             "{:<12} {:<6} {:>7} {:>8} {:>8} {:>8}  {:<18} {:>7}",
             "data set", "metric", "queries", "first", "second", "diff", "95 % interval", "p"

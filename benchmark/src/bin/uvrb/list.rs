@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let manifest = Manifest::builtin_with(arguments.datasets_file.as_deref())?;
     if arguments.json {
-        print(&serde_json::to_string_pretty(manifest.datasets())?)?;
+        serde_json::to_string_pretty(manifest.datasets())?.lines().try_for_each(print)?;
         return Ok(Outcome::Complete);
     }
     let id_width = manifest.datasets().iter().map(|spec| spec.id.len()).max().unwrap_or(0);

@@ -7,6 +7,8 @@ mod check;
 mod compare;
 #[path = "../../../../src/bin/gve/hub.rs"]
 mod hub;
+#[path = "../../../../src/bin/gve/interrupt.rs"]
+mod interrupt;
 mod list;
 #[path = "../../../../src/bin/gve/options.rs"]
 mod options;

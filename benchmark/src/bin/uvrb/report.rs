@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         Some(path) => {
             std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?
         }
-        None => print(text.trim_end())?,
+        None => text.trim_end().lines().try_for_each(print)?,
     }
     let failed = errors.len();
     errors.into_iter().for_each(tell);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
+use gve::CancelToken;
 use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::encoder::{Encoder, PromptStyle, Role};
 use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, evaluate, is_current, subsample};
@@ -12,7 +13,8 @@ use uvrb::result::{DatasetResult, Subsample, queries_path, result_path, write_qu
 use uvrb::run_file::{RunFormat, RunWriter, check_trec_ids};
 use uvrb::statistics::SEED;
 
-use crate::output::{Outcome, print, progress_bar, report, warn};
+use crate::interrupt::{stop_on_ctrl_c, stopped};
+use crate::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
 use crate::source::SourceOptions;
 
 #[derive(Args)]
@@ -24,7 +26,8 @@ Examples:
   uvrb run ~/UVRB MSRVTT --server http://127.0.0.1:8000/v1 --name Qwen/Qwen3-VL-Embedding-2B
   uvrb run ~/UVRB --baseline mean-colour
 
-Results lie in OUT/<org>__<model>/<revision>/<DATASET>.json. A run that was stopped goes on where it was.")]
+Results lie in OUT/<org>__<model>/<revision>/<DATASET>.json. A run that was stopped goes on where it was. Ctrl-C stops after
+what is under way; a second Ctrl-C ends at once.")]
 pub(crate) struct Arguments {
     /// Directory of the data sets.
     #[arg(value_name = "DATA")]
@@ -83,6 +86,7 @@ struct Job<'a> {
     arguments: &'a Arguments,
     encoder: &'a dyn Encoder,
     prompts: BTreeMap<String, String>,
+    cancel: CancelToken,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -93,13 +97,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         None => BTreeMap::new(),
     };
     let encoder = arguments.source.open(&arguments.out)?;
-    let job = Job { arguments, encoder: encoder.as_ref(), prompts };
+    let job = Job { arguments, encoder: encoder.as_ref(), prompts, cancel: stop_on_ctrl_c()? };
     let (mut done, mut failed) = (0, 0);
     for spec in specs {
         match job.run(spec) {
             Ok(failures) => {
                 done += 1;
                 failed += failures;
+            }
+            Err(error) if is_reader_gone(&error) => return Err(error),
+            Err(error) if matches!(error.downcast_ref(), Some(uvrb::Error::Cancelled)) => {
+                return Ok(stopped("what is done is kept, and the same command goes on from there"));
             }
             // Without the encoder, the other data sets would fail alike.
             Err(error) if is_encoder_failure(&error) && done == 0 => return Err(error),
@@ -141,6 +149,7 @@ fn select<'a>(manifest: &'a Manifest, arguments: &Arguments) -> Result<Vec<&'a D
 impl Job<'_> {
     /// Evaluates one data set and writes its files. Gives the number of inputs that failed.
     fn run(&self, spec: &DatasetSpec) -> Result<usize> {
+        self.go_on()?;
         let options = LoadOptions { frame_cache_fps: self.arguments.frame_cache_fps };
         let mut dataset = dataset::load(spec, &self.arguments.data, &options)?;
         dataset.sample_cached_frames(&self.arguments.source.sampling()?)?;
@@ -194,6 +203,11 @@ impl Job<'_> {
         Ok(result.counts.map_or(0, |counts| counts.failed_queries + counts.failed_documents))
     }
 
+    /// An error once the user has asked to stop.
+    fn go_on(&self) -> Result<(), uvrb::Error> {
+        if self.cancel.is_cancelled() { Err(uvrb::Error::Cancelled) } else { Ok(()) }
+    }
+
     /// Evaluates with a progress bar, naming each input that fails; writes the rankings where they are asked for.
     fn evaluate(
         &self,
@@ -207,7 +221,7 @@ impl Job<'_> {
             "inputs",
             self.arguments.source.quiet(),
         );
-        bar.set_message(spec.id.clone());
+        show(&bar, &spec.id);
         let mut writer =
             rankings.map(|(path, format)| RunWriter::create(path, format.clone())).transpose()?;
         let evaluation = evaluate(dataset, spec, self.encoder, options, &mut |event| {
@@ -229,7 +243,7 @@ impl Job<'_> {
                 }
                 _ => {}
             }
-            Ok(())
+            self.go_on()
         });
         bar.finish_and_clear();
         let evaluation = evaluation?;
@@ -252,12 +266,12 @@ impl Job<'_> {
             return Ok(print(&line.to_string())?);
         }
         let part = if result.subsample.is_some() { "  (part of the data set)" } else { "" };
-        let name = &result.task_name;
+        let dataset = &result.task_name;
         Ok(print(&format!(
-            "{name:<12} {metric:<5} {score:.4}  [{:.4}, {:.4}]  {}{part}{note}",
+            "{dataset:<12} {metric:<5} {score:.4}  [{:.4}, {:.4}]  {}{part}{note}",
             interval.low,
             interval.high,
-            path.display()
+            name(path)
         ))?)
     }
 }

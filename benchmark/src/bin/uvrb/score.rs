@@ -63,7 +63,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         let (missing, queries, run) = (summary.missing, summary.queries, arguments.run.display());
         warn(&format!("{run}: {missing} of {queries} queries are not in it and score 0"));
     }
-    print(&if arguments.json { summary.json() } else { summary.table() })?;
+    let text = if arguments.json { summary.json() } else { summary.table() };
+    text.lines().try_for_each(print)?;
     Ok(Outcome::Complete)
 }
 

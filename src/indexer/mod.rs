@@ -1,38 +1,47 @@
 //! Filling a library from folders: what `gve index` does, as a library call.
 //!
 //! Files are found, those the library already has in their present state are passed over, and the others are
-//! embedded. A file is told of as done once its rows are safe on disk, so a run that is killed
+//! embedded. What is no longer there is forgotten where that is asked for. A file is told of as done once its rows are safe on disk, so a run that is killed
 //! loses nothing it has told of, and the next run goes on from there.
 
+mod find;
+mod prune;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use walkdir::WalkDir;
+pub use find::{
+    Found, IMAGE_EXTENSIONS, MediaFile, PassedOver, Recognition, VIDEO_EXTENSIONS, find, find_media,
+};
+pub use prune::{Doubt, Extent, Pruned, prune};
 
-use crate::embedder::{EmbedError, Embedder, Embedding, Input};
+use crate::embedder::{CancelToken, EmbedError, Embedder, Embedding, Input};
+use crate::preprocess::PreprocessError;
 use crate::retrieval::{
     FileFingerprint, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION,
     MediaKind, RetrievalError, TimeRange,
 };
-
-/// File name extensions taken for videos, in lower case.
-pub const VIDEO_EXTENSIONS: &[&str] = &[
-    "3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts",
-    "webm", "wmv", "y4m",
-];
-/// File name extensions taken for images, in lower case.
-pub const IMAGE_EXTENSIONS: &[&str] = &["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+use crate::video::VideoError;
 
 /// How long finished rows may wait to be written together with the next ones.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A video or image file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MediaFile {
-    /// Absolute path.
-    pub path: PathBuf,
-    /// What its name says it is.
-    pub kind: MediaKind,
+/// How [`index_with`] goes about it.
+#[derive(Debug, Clone)]
+pub struct IndexOptions {
+    /// How long finished rows may wait to be written together with the next ones: 1 second by default.
+    pub flush_interval: Duration,
+    /// Ends indexing in order.
+    pub cancel: CancelToken,
+}
+
+impl Default for IndexOptions {
+    fn default() -> Self {
+        Self { flush_interval: FLUSH_INTERVAL, cancel: CancelToken::new() }
+    }
 }
 
 /// Something that happened to one file during [`index`].
@@ -45,6 +54,8 @@ pub enum IndexEvent<'a> {
     Done(&'a Path, &'a [String]),
     /// It could not be embedded or kept; everything else goes on.
     Failed(&'a Path, &'a IndexError),
+    /// It failed because it is no longer what it was when the library got it, and the library has it no more.
+    Forgotten(&'a Path),
 }
 
 /// Why indexing ended early, or could not look at a path.
@@ -57,14 +68,25 @@ pub enum IndexError {
         /// The path.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// A file given by name that is neither a video nor an image by its extension.
-    #[error("{}: not a known video or image extension", path.display())]
+    /// A file given by name that is neither a video nor an image by its extension or content.
+    #[error("{}: neither its ending nor its content is that of a video or image", path.display())]
     UnknownExtension {
         /// The file.
         path: PathBuf,
     },
+    /// Something that has the name of a file, or was given by name, but cannot be read like one.
+    #[error("{}: is {found}, expected a file", path.display())]
+    NotAFile {
+        /// Where it lies.
+        path: PathBuf,
+        /// What it is, with its article.
+        found: &'static str,
+    },
+    /// [`IndexOptions::cancel`] was set. What is done is on disk.
+    #[error("cancelled")]
+    Cancelled,
     /// The library cannot be written.
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),
@@ -90,57 +112,32 @@ pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>
     }
 }
 
-/// Finds the videos and images at `root`, a file or a folder, in the order of their names.
-/// Hidden files and folders are passed over.
-pub fn find_media(root: &Path) -> Vec<Result<MediaFile, IndexError>> {
-    let walk = |path: &Path, source| IndexError::Walk { path: path.to_owned(), source };
-    let absolute = match std::fs::canonicalize(root) {
-        Ok(path) => path,
-        Err(source) => return vec![Err(walk(root, source))],
-    };
-    if absolute.is_file() {
-        let kind = kind_of(&absolute);
-        return vec![match kind {
-            Some(kind) => Ok(MediaFile { path: absolute, kind }),
-            None => Err(IndexError::UnknownExtension { path: absolute }),
-        }];
-    }
-    let hidden = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with('.');
-    WalkDir::new(&absolute)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name()))
-        .filter_map(|entry| match entry {
-            Ok(entry) if entry.file_type().is_dir() => None,
-            Ok(entry) => kind_of(entry.path()).map(|kind| Ok(MediaFile { path: entry.into_path(), kind })),
-            Err(error) => {
-                let path = error.path().unwrap_or(&absolute).to_owned();
-                Some(Err(IndexError::Walk { path, source: error.into() }))
-            }
-        })
-        .collect()
-}
-
-fn kind_of(path: &Path) -> Option<MediaKind> {
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    if VIDEO_EXTENSIONS.contains(&extension.as_str()) {
-        Some(MediaKind::Video)
-    } else if IMAGE_EXTENSIONS.contains(&extension.as_str()) {
-        Some(MediaKind::Image)
-    } else {
-        None
-    }
-}
-
-/// Embeds the `files` that `library` does not have in their present state.
+/// Embeds the `files` that `library` does not have in their present state, with default options: see [`index_with`].
 ///
 /// # Errors
-/// [`IndexError::Retrieval`] when the library cannot be written. A file that cannot be embedded is
-/// no error of the whole but an [`IndexEvent::Failed`].
+/// As [`index_with`].
 pub fn index(
     embedder: &Embedder,
     library: &mut LibraryWriter,
     files: &[MediaFile],
+    on_event: impl FnMut(IndexEvent<'_>),
+) -> Result<(), IndexError> {
+    index_with(embedder, library, files, &IndexOptions::default(), on_event)
+}
+
+/// Embeds the `files` that `library` does not have in their present state.
+///
+/// A file that was good once and is not any more is removed from the library, which would go on finding what is not there; one
+/// that cannot be read at present is not.
+///
+/// # Errors
+/// [`IndexError::Retrieval`] when the library cannot be written, [`IndexError::Cancelled`]. A file that cannot be
+/// embedded is no error of the whole but an [`IndexEvent::Failed`].
+pub fn index_with(
+    embedder: &Embedder,
+    library: &mut LibraryWriter,
+    files: &[MediaFile],
+    options: &IndexOptions,
     mut on_event: impl FnMut(IndexEvent<'_>),
 ) -> Result<(), IndexError> {
     let mut pending = Vec::new();
@@ -159,23 +156,69 @@ pub fn index(
     }
     let inputs: Vec<Input> = pending.iter().map(|(file, _)| input_of(file)).collect();
     let mut unwritten: Vec<(&Path, Vec<String>)> = Vec::new();
+    let mut turned_bad: HashSet<&Path> = HashSet::new();
     let mut last_flush = Instant::now();
     let mut embeddings = embedder.embed_iter(inputs);
     for (file, fingerprint) in pending {
+        if options.cancel.is_cancelled() {
+            break;
+        }
         match embeddings.next().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned()))) {
             Ok(embedding) => {
                 let warnings = embedding.warnings().to_vec();
                 library.append(&[row_of(file, fingerprint, embedding)])?;
                 unwritten.push((&file.path, warnings));
             }
-            Err(error) => on_event(IndexEvent::Failed(&file.path, &error.into())),
+            Err(error) => {
+                if library.has(&file.path) && is_of_content(&error) && can_be_read(&file.path) {
+                    turned_bad.insert(&file.path);
+                }
+                on_event(IndexEvent::Failed(&file.path, &error.into()));
+            }
         }
-        if last_flush.elapsed() >= FLUSH_INTERVAL {
+        if last_flush.elapsed() >= options.flush_interval {
             flush(library, &mut unwritten, &mut on_event)?;
             last_flush = Instant::now();
         }
     }
-    flush(library, &mut unwritten, &mut on_event)
+    flush(library, &mut unwritten, &mut on_event)?;
+    if !turned_bad.is_empty() {
+        library.prune(|path| !turned_bad.contains(path))?;
+        turned_bad.into_iter().for_each(|path| on_event(IndexEvent::Forgotten(path)));
+    }
+    if options.cancel.is_cancelled() { Err(IndexError::Cancelled) } else { Ok(()) }
+}
+
+/// Whether what a file holds is at fault, and not the way to it, the settings or the machine.
+fn is_of_content(error: &EmbedError) -> bool {
+    match error {
+        EmbedError::Preprocess(error) => matches!(
+            error,
+            PreprocessError::DecodeImage { .. }
+                | PreprocessError::ImageByteLimit { .. }
+                | PreprocessError::ImagePixelLimit { .. }
+                | PreprocessError::EmptyPicture { .. }
+        ),
+        EmbedError::Video(error) => matches!(
+            error,
+            VideoError::EmptyFile { .. }
+                | VideoError::UnknownContainer { .. }
+                | VideoError::Container { .. }
+                | VideoError::NoVideoStream { .. }
+                | VideoError::NothingDecodable { .. }
+                | VideoError::Decode { .. }
+                | VideoError::PixelFormat { .. }
+                | VideoError::Limit { .. }
+        ),
+        EmbedError::File { source, .. } => is_of_content(source),
+        EmbedError::Panicked => true,
+        _ => false,
+    }
+}
+
+/// Whether all bytes of a file can be read: decoders tell a fault of the disk like one of the contents.
+fn can_be_read(path: &Path) -> bool {
+    File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink())).is_ok()
 }
 
 fn flush(
@@ -203,32 +246,5 @@ fn row_of(file: &MediaFile, fingerprint: FileFingerprint, embedding: Embedding) 
     LibraryRow {
         entry: LibraryEntry { path: file.path.clone(), kind: file.kind, time_range, fingerprint },
         embedding: embedding.into_vec(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn media_is_found_by_extension_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["b.MP4", "a.png", "notes.txt", ".hidden.mp4", "c/d.webm", ".git/e.png"] {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "x").unwrap();
-        }
-        let found: Vec<MediaFile> = find_media(folder.path()).into_iter().map(Result::unwrap).collect();
-        let root = folder.path().canonicalize().unwrap();
-        let names: Vec<_> =
-            found.iter().map(|f| f.path.strip_prefix(&root).unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["a.png", "b.MP4", "c/d.webm"]);
-        assert_eq!(found[0].kind, MediaKind::Image);
-        assert_eq!(found[1].kind, MediaKind::Video);
-
-        let text = find_media(&folder.path().join("notes.txt"));
-        assert!(matches!(text.as_slice(), [Err(IndexError::UnknownExtension { .. })]));
-        let missing = find_media(&folder.path().join("nowhere"));
-        assert!(matches!(missing.as_slice(), [Err(IndexError::Walk { .. })]));
     }
 }

@@ -1,0 +1,375 @@
+//! Finding videos and images in folders.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, FileType};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use image::{ImageFormat, ImageReader};
+use walkdir::{DirEntry, WalkDir};
+
+use super::IndexError;
+use crate::retrieval::MediaKind;
+
+/// File name extensions taken for videos, in lower case.
+pub const VIDEO_EXTENSIONS: &[&str] = &[
+    "3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts",
+    "webm", "wmv", "y4m",
+];
+/// File name extensions taken for images, in lower case.
+pub const IMAGE_EXTENSIONS: &[&str] = &["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+
+/// A video or image file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaFile {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// What its name, or its content, says it is.
+    pub kind: MediaKind,
+}
+
+/// What makes a file in a folder a video or an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recognition {
+    /// An extension of [`VIDEO_EXTENSIONS`] or [`IMAGE_EXTENSIONS`].
+    #[default]
+    ByName,
+    /// Such an extension, or a content that opens as one.
+    ByContent,
+}
+
+/// What lies at a path that was searched.
+#[derive(Debug)]
+pub struct Found {
+    /// Where it was searched: the absolute path, without links as far as there is something.
+    pub root: PathBuf,
+    /// The videos and images, in the order of their names.
+    pub files: Vec<MediaFile>,
+    /// What could not be looked at.
+    pub failures: Vec<IndexError>,
+    /// What was not taken.
+    pub passed_over: PassedOver,
+}
+
+/// How many files a search did not take, and why. Displays as `3 without an ending, 2 .dat, 1 hidden`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Files that are not known for videos or images, by their extension in lower case; empty for those without one.
+    pub unknown: BTreeMap<String, usize>,
+    /// Hidden files and folders.
+    pub hidden: usize,
+    /// Links to folders.
+    pub folder_links: usize,
+    /// Pipes, sockets and devices.
+    pub special: usize,
+}
+
+impl PassedOver {
+    /// Whether nothing was passed over.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds the counts of another search.
+    pub fn add(&mut self, other: &Self) {
+        let Self { unknown, hidden, folder_links, special } = other;
+        for (extension, count) in unknown {
+            *self.unknown.entry(extension.clone()).or_default() += count;
+        }
+        self.hidden += hidden;
+        self.folder_links += folder_links;
+        self.special += special;
+    }
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut unknown: Vec<_> = self.unknown.iter().collect();
+        unknown.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let mut parts: Vec<String> = unknown
+            .into_iter()
+            .map(|(extension, count)| match extension.as_str() {
+                "" => format!("{count} without an ending"),
+                extension => format!("{count} .{extension}"),
+            })
+            .collect();
+        for (count, what) in [
+            (self.hidden, "hidden"),
+            (self.folder_links, "links to folders"),
+            (self.special, "pipes, sockets or devices"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// Finds the videos and images at `root`, a file or a folder. A file that is named by itself may be
+/// recognised by its content in any case.
+///
+/// Passed over, and counted, are hidden files and folders, links to folders, what is not recognised, and what is no regular
+/// file. Only a pipe, socket or device with the name of a video or image is among the failures.
+pub fn find(root: &Path, recognition: Recognition) -> Found {
+    let mut found = Found {
+        root: absolute(root),
+        files: Vec::new(),
+        failures: Vec::new(),
+        passed_over: PassedOver::default(),
+    };
+    let path = match fs::canonicalize(root) {
+        Ok(path) => path,
+        Err(source) => {
+            found.failures.push(IndexError::Walk { path: root.to_owned(), source });
+            return found;
+        }
+    };
+    if !path.is_dir() {
+        match look(&path, Recognition::ByContent) {
+            Ok(Look::Media(kind)) => found.files.push(MediaFile { path, kind }),
+            Ok(Look::Unknown) => found.failures.push(IndexError::UnknownExtension { path }),
+            Ok(Look::Special(found_there)) => {
+                found.failures.push(IndexError::NotAFile { path, found: found_there });
+            }
+            Err(source) => found.failures.push(IndexError::Walk { path, source }),
+        }
+        return found;
+    }
+    let mut hidden = 0;
+    let entries = WalkDir::new(&path).sort_by_file_name().into_iter().filter_entry(|entry| {
+        let is_hidden = entry.depth() > 0 && is_hidden(entry.file_name());
+        hidden += usize::from(is_hidden);
+        !is_hidden
+    });
+    for entry in entries {
+        match entry {
+            Ok(entry) => found.take_entry(entry, recognition),
+            Err(error) => {
+                let path = error.path().unwrap_or(&path).to_owned();
+                found.failures.push(IndexError::Walk { path, source: error.into() });
+            }
+        }
+    }
+    found.passed_over.hidden = hidden;
+    found
+}
+
+/// Finds the videos and images at `root` by their names: those, and what could not be looked at, of [`find`].
+pub fn find_media(root: &Path) -> Vec<Result<MediaFile, IndexError>> {
+    let Found { files, failures, .. } = find(root, Recognition::ByName);
+    failures.into_iter().map(Err).chain(files.into_iter().map(Ok)).collect()
+}
+
+impl Found {
+    fn take_entry(&mut self, entry: DirEntry, recognition: Recognition) {
+        if entry.file_type().is_dir() {
+            return;
+        }
+        if entry.path_is_symlink() && entry.path().is_dir() {
+            self.passed_over.folder_links += 1;
+            return;
+        }
+        let path = entry.into_path();
+        let has_name_of_media = kind_by_name(&path).is_some();
+        match look(&path, recognition) {
+            Ok(Look::Media(kind)) => self.files.push(MediaFile { path, kind }),
+            Ok(Look::Special(found)) if has_name_of_media => {
+                self.failures.push(IndexError::NotAFile { path, found });
+            }
+            Ok(Look::Special(_)) => self.passed_over.special += 1,
+            Err(source) if has_name_of_media => self.failures.push(IndexError::Walk { path, source }),
+            Ok(Look::Unknown) | Err(_) => {
+                let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+                *self.passed_over.unknown.entry(extension).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// What something that is no folder is.
+enum Look {
+    Media(MediaKind),
+    Unknown,
+    /// What it is instead of a file, with its article.
+    Special(&'static str),
+}
+
+fn look(path: &Path, recognition: Recognition) -> io::Result<Look> {
+    let file_type = fs::metadata(path)?.file_type();
+    if !file_type.is_file() {
+        return Ok(Look::Special(describe(file_type)));
+    }
+    let by_content = || match recognition {
+        Recognition::ByName => None,
+        Recognition::ByContent => kind_by_content(path),
+    };
+    Ok(kind_by_name(path).or_else(by_content).map_or(Look::Unknown, Look::Media))
+}
+
+fn kind_by_name(path: &Path) -> Option<MediaKind> {
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    if VIDEO_EXTENSIONS.contains(&extension.as_str()) {
+        Some(MediaKind::Video)
+    } else if IMAGE_EXTENSIONS.contains(&extension.as_str()) {
+        Some(MediaKind::Image)
+    } else {
+        None
+    }
+}
+
+/// What a file opens as. An animation is a video, as by its name.
+fn kind_by_content(path: &Path) -> Option<MediaKind> {
+    let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+    let is_gif = reader.format() == Some(ImageFormat::Gif);
+    if !is_gif && reader.into_dimensions().is_ok() {
+        return Some(MediaKind::Image);
+    }
+    opens_as_video(path).then_some(MediaKind::Video)
+}
+
+#[cfg(feature = "video")]
+fn opens_as_video(path: &Path) -> bool {
+    use crate::video::{Seeking, VideoOptions, VideoReader};
+
+    VideoReader::open_with(path, VideoOptions { seeking: Seeking::Approximate, ..Default::default() }).is_ok()
+}
+
+#[cfg(not(feature = "video"))]
+fn opens_as_video(_: &Path) -> bool {
+    false
+}
+
+#[cfg(unix)]
+fn describe(file_type: FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+
+    if file_type.is_fifo() {
+        "a named pipe"
+    } else if file_type.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+#[cfg(not(unix))]
+fn describe(_: FileType) -> &'static str {
+    "no regular file"
+}
+
+/// The absolute path without links, as far as there is something.
+fn absolute(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = path.ancestors().find_map(|ancestor| {
+        let rest = path.strip_prefix(ancestor).ok()?;
+        Some(fs::canonicalize(ancestor).ok()?.join(rest))
+    });
+    existing.unwrap_or(path)
+}
+
+/// Whether a file of this name is passed over.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(found: &Found) -> Vec<&str> {
+        found.files.iter().map(|f| f.path.strip_prefix(&found.root).unwrap().to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn media_is_found_by_extension_in_order_and_the_rest_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            "b.MP4",
+            "a.png",
+            "notes.txt",
+            "n.TXT",
+            "CAM1",
+            ".hidden.mp4",
+            "c/d.webm",
+            ".git/e.png",
+            "x.heic",
+        ];
+        for name in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let found = find(folder.path(), Recognition::ByName);
+        assert_eq!(found.root, folder.path().canonicalize().unwrap());
+        assert_eq!(names(&found), ["a.png", "b.MP4", "c/d.webm"]);
+        assert_eq!(found.files[0].kind, MediaKind::Image);
+        assert_eq!(found.files[1].kind, MediaKind::Video);
+        assert!(found.failures.is_empty());
+        assert_eq!(found.passed_over.to_string(), "2 .txt, 1 without an ending, 1 .heic, 2 hidden");
+        let mut twice = found.passed_over.clone();
+        twice.add(&found.passed_over);
+        assert_eq!(twice.to_string(), "4 .txt, 2 without an ending, 2 .heic, 4 hidden");
+
+        let text = find(&folder.path().join("notes.txt"), Recognition::ByName);
+        assert!(matches!(text.failures.as_slice(), [IndexError::UnknownExtension { .. }]));
+        let missing = find(&folder.path().join("nowhere/at/all"), Recognition::ByName);
+        assert!(matches!(missing.failures.as_slice(), [IndexError::Walk { .. }]));
+        assert_eq!(missing.root, found.root.join("nowhere/at/all"));
+        assert_eq!(
+            find_media(folder.path()).into_iter().filter_map(Result::ok).collect::<Vec<_>>(),
+            found.files
+        );
+    }
+
+    #[test]
+    fn content_tells_what_a_name_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/media");
+        for (from, to) in [("tiny.png", "CAM1"), ("ntsc.mp4", "CAM2.dat"), ("tiny.png", "d.mp4")] {
+            fs::copy(media.join(from), folder.path().join(to)).unwrap();
+        }
+        fs::write(folder.path().join("BM.txt"), "BM is how a bitmap begins").unwrap();
+        assert_eq!(names(&find(folder.path(), Recognition::ByName)), ["d.mp4"]);
+        let found = find(folder.path(), Recognition::ByContent);
+        let expected =
+            if cfg!(feature = "video") { vec!["CAM1", "CAM2.dat", "d.mp4"] } else { vec!["CAM1", "d.mp4"] };
+        assert_eq!(names(&found), expected);
+        assert_eq!(found.files[0].kind, MediaKind::Image);
+        let by_name = find(&folder.path().join("CAM1"), Recognition::ByName);
+        assert_eq!(by_name.files.len(), 1, "whoever names a file means it");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for pipe in ["pipe.mp4", "pipe"] {
+            assert!(std::process::Command::new("mkfifo").arg(path(pipe)).status().unwrap().success());
+        }
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket.png")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("zero.jpg")).unwrap();
+        std::os::unix::fs::symlink("/", path("root")).unwrap();
+        std::os::unix::fs::symlink("/", path("root.mp4")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("dangling.png")).unwrap();
+        std::os::unix::fs::symlink("loop.png", path("loop.png")).unwrap();
+        fs::write(path("a.png"), "x").unwrap();
+        for recognition in [Recognition::ByName, Recognition::ByContent] {
+            let found = find(folder.path(), recognition);
+            assert_eq!(names(&found), ["a.png"]);
+            let failures: Vec<String> = found.failures.iter().map(ToString::to_string).collect();
+            for (failure, says) in failures.iter().zip(["dangling", "loop", "named pipe", "socket", "device"])
+            {
+                assert!(failure.contains(says), "{failure}");
+            }
+            assert_eq!(failures.len(), 5, "{failures:?}");
+            assert_eq!(found.passed_over.to_string(), "2 links to folders, 1 pipes, sockets or devices");
+        }
+        let named = find(&path("pipe"), Recognition::ByName);
+        assert!(matches!(named.failures.as_slice(), [IndexError::NotAFile { .. }]));
+    }
+}

@@ -1,0 +1,237 @@
+//! Forgetting what is gone.
+//!
+//! That a file is not there may mean that it was deleted, or that the drive it lies on is away. A file counts as gone
+//! only where the folder that held it, or the nearest one above it, is still there and still holds something.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::find::{Found, is_hidden};
+use crate::retrieval::{LibraryWriter, RetrievalError};
+
+/// What [`prune`] may forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Files that are gone from folders that are there.
+    Gone,
+    /// Every file that cannot be found at its path, wherever that is and for whatever reason.
+    NotThere,
+}
+
+/// Why it is not known whether a file is gone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// The folder that was searched is not there.
+    Missing,
+    /// The folder is there but holds nothing, like the place of a drive that is away.
+    Empty,
+    /// The folder, or the file, cannot be looked at, for this reason.
+    Unreadable(String),
+    /// Its folder was not searched.
+    NotSearched,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("it is not there"),
+            Self::Empty => f.write_str("it holds nothing, as if a drive were away"),
+            Self::Unreadable(reason) => write!(f, "it cannot be looked at: {reason}"),
+            Self::NotSearched => f.write_str("it is outside of the folders given"),
+        }
+    }
+}
+
+/// What [`prune`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Files that were forgotten.
+    pub forgotten: usize,
+    /// Files that are not there and were kept: how many, by the folder in doubt.
+    pub kept: BTreeMap<(PathBuf, Doubt), usize>,
+}
+
+/// Removes from `library` the entries of files that are no longer there, after `searched` was searched for files.
+///
+/// # Errors
+/// Those of [`LibraryWriter::prune`].
+pub fn prune(
+    library: &mut LibraryWriter,
+    searched: &[Found],
+    extent: Extent,
+) -> Result<Pruned, RetrievalError> {
+    let mut kept: BTreeMap<(PathBuf, Doubt), usize> = BTreeMap::new();
+    let forgotten = library.prune(|path| match fate(path, searched, &Disk) {
+        Fate::There => true,
+        Fate::Gone => false,
+        Fate::Unknown(..) if extent == Extent::NotThere => false,
+        Fate::Unknown(folder, doubt) => {
+            *kept.entry((folder.to_owned(), doubt)).or_default() += 1;
+            true
+        }
+    })?;
+    Ok(Pruned { forgotten, kept })
+}
+
+/// What has become of a file.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate<'a> {
+    There,
+    Gone,
+    /// The folder in doubt.
+    Unknown(&'a Path, Doubt),
+}
+
+/// What is asked of the file system.
+trait FileSystem {
+    /// Whether something lies at a path, be it a link that leads nowhere.
+    fn lies_at(&self, path: &Path) -> io::Result<()>;
+    /// Whether a folder holds anything that is not hidden.
+    fn holds_something(&self, folder: &Path) -> io::Result<bool>;
+}
+
+struct Disk;
+
+impl FileSystem for Disk {
+    fn lies_at(&self, path: &Path) -> io::Result<()> {
+        fs::symlink_metadata(path).map(drop)
+    }
+
+    fn holds_something(&self, folder: &Path) -> io::Result<bool> {
+        for entry in fs::read_dir(folder)? {
+            if !is_hidden(&entry?.file_name()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn fate<'a>(path: &'a Path, searched: &[Found], files: &impl FileSystem) -> Fate<'a> {
+    let unreadable = |folder, error: io::Error| Fate::Unknown(folder, Doubt::Unreadable(error.to_string()));
+    let folder = path.parent().unwrap_or(path);
+    match files.lies_at(path) {
+        Ok(()) => return Fate::There,
+        Err(error) if !says_gone(&error) => return unreadable(folder, error),
+        Err(_) => {}
+    }
+    let above = searched.iter().filter(|found| path.starts_with(&found.root));
+    let Some(root) = above.max_by_key(|found| found.root.components().count()) else {
+        return Fate::Unknown(folder, Doubt::NotSearched);
+    };
+    for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(&root.root)) {
+        // The folder that was searched is as good as empty if there is no video or image in it.
+        let is_bare = folder == root.root && root.files.is_empty();
+        match files.holds_something(folder) {
+            Ok(true) if !is_bare => return Fate::Gone,
+            Ok(_) => return Fate::Unknown(folder, Doubt::Empty),
+            // A file has taken the folder's place.
+            Err(error) if error.kind() == ErrorKind::NotADirectory && files.lies_at(folder).is_ok() => {
+                return Fate::Gone;
+            }
+            Err(error) if says_gone(&error) => {}
+            Err(error) => return unreadable(folder, error),
+        }
+    }
+    let missing = path.ancestors().find(|ancestor| *ancestor == root.root).unwrap_or(folder);
+    Fate::Unknown(missing, Doubt::Missing)
+}
+
+/// Whether an error says that nothing is there, and not that it cannot be looked at.
+fn says_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::indexer::{MediaFile, PassedOver};
+    use crate::retrieval::MediaKind;
+
+    /// Paths with what is said about them; nothing lies anywhere else.
+    struct Told(HashMap<PathBuf, Result<bool, ErrorKind>>);
+
+    type Said = (&'static str, Result<bool, ErrorKind>);
+
+    impl Told {
+        fn of(said: &[Said]) -> Self {
+            Self(said.iter().map(|(path, said)| (PathBuf::from(path), *said)).collect())
+        }
+    }
+
+    impl FileSystem for Told {
+        fn lies_at(&self, path: &Path) -> io::Result<()> {
+            self.0.get(path).copied().unwrap_or(Err(ErrorKind::NotFound)).map(drop).map_err(Into::into)
+        }
+
+        fn holds_something(&self, folder: &Path) -> io::Result<bool> {
+            self.0.get(folder).copied().unwrap_or(Err(ErrorKind::NotFound)).map_err(Into::into)
+        }
+    }
+
+    fn searched(root: &str, holds_media: bool) -> Found {
+        let file = MediaFile { path: Path::new(root).join("other.mp4"), kind: MediaKind::Video };
+        Found {
+            root: root.into(),
+            files: if holds_media { vec![file] } else { Vec::new() },
+            failures: Vec::new(),
+            passed_over: PassedOver::default(),
+        }
+    }
+
+    #[test]
+    fn only_what_is_surely_gone_is_gone() {
+        let path = Path::new("/v/sub/a.mp4");
+        let roots = || vec![searched("/v", true)];
+        let full = [("/v", Ok(true)), ("/v/sub", Ok(true))];
+        let unknown = |folder, doubt| Fate::Unknown(Path::new(folder), doubt);
+        let refused = |kind: ErrorKind| Doubt::Unreadable(io::Error::from(kind).to_string());
+        let with = |more: &[Said]| -> Vec<Said> { [&full[..], more].concat() };
+        let cases: Vec<(Vec<Found>, Vec<Said>, Fate<'_>)> = vec![
+            (roots(), with(&[("/v/sub/a.mp4", Ok(true))]), Fate::There),
+            (roots(), with(&[]), Fate::Gone),
+            // Its folder was removed from one that is still there.
+            (roots(), vec![("/v", Ok(true))], Fate::Gone),
+            // A file has taken the folder's place.
+            (roots(), vec![("/v", Ok(true)), ("/v/sub", Err(ErrorKind::NotADirectory))], Fate::Gone),
+            // The mount point of a drive that is away.
+            (roots(), with(&[("/v/sub", Ok(false))]), unknown("/v/sub", Doubt::Empty)),
+            (roots(), vec![("/v", Ok(false))], unknown("/v", Doubt::Empty)),
+            // All that is left is a note that says so.
+            (vec![searched("/v", false)], vec![("/v", Ok(true))], unknown("/v", Doubt::Empty)),
+            (roots(), vec![], unknown("/v", Doubt::Missing)),
+            (vec![searched("/v/sub", false)], vec![("/v", Ok(true))], unknown("/v/sub", Doubt::Missing)),
+            // What is searched within a folder that is searched as well.
+            (
+                vec![searched("/v", true), searched("/v/sub", false)],
+                vec![("/v", Ok(true))],
+                unknown("/v/sub", Doubt::Missing),
+            ),
+            (vec![], with(&[]), unknown("/v/sub", Doubt::NotSearched)),
+            (vec![searched("/v/su", true)], with(&[]), unknown("/v/sub", Doubt::NotSearched)),
+        ];
+        for (number, (roots, told, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(fate(path, &roots, &Told::of(&told)), expected, "case {number}");
+        }
+        for kind in [
+            ErrorKind::PermissionDenied,
+            ErrorKind::TimedOut,
+            ErrorKind::StaleNetworkFileHandle,
+            ErrorKind::InvalidFilename,
+            ErrorKind::Other,
+        ] {
+            for told in [with(&[("/v/sub/a.mp4", Err(kind))]), with(&[("/v/sub", Err(kind))])] {
+                let expected = unknown("/v/sub", refused(kind));
+                assert_eq!(fate(path, &roots(), &Told::of(&told)), expected, "{kind}");
+            }
+            let told = vec![("/v", Err(kind))];
+            assert_eq!(fate(path, &roots(), &Told::of(&told)), unknown("/v", refused(kind)), "{kind}");
+        }
+    }
+}
