@@ -73,6 +73,7 @@ pub use video::{Sampling, TimeRange};
 
 mod error;
 mod random;
+mod sentence_transformers;
 
 /// Compiles the examples in the README.
 #[cfg(doctest)]

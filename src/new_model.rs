@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::model::{ModelError, init_weights, write_directory};
-use crate::preprocess::{PixelBounds, learn_tokenizer};
+use crate::preprocess::{CHAT_TEMPLATE, PixelBounds, learn_tokenizer};
+use crate::sentence_transformers::describe;
 
 /// What [`create`] makes.
 #[derive(Debug, Clone)]
@@ -48,14 +49,6 @@ const TOKEN_IDS: [(&str, &str); 7] = [
     ("video_token_id", "<|video_pad|>"),
 ];
 
-/// The layout of prompts, for transformers; gve has it built in.
-const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}\
-<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n\
-{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}\
-{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% elif part['type'] == 'video' %}\
-<|vision_start|><|video_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}\
-<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-
 /// Makes a checkpoint in `out`, which may not be there yet or be empty; when it fails, nothing is left behind. Equal settings and texts give equal weights.
 ///
 /// # Errors
@@ -91,6 +84,7 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
             let path = out.join(name);
             fs::write(&path, format!("{value:#}\n")).map_err(write(&path))?;
         }
+        describe(out)?;
         Ok(Created { parameters: init_weights(out, settings.seed)?, tokens })
     })
 }

@@ -6,22 +6,27 @@ use super::input::PixelLimits;
 use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
 use crate::model::{AdapterId, Config, LoraAdapter, Qwen25Vl, checkpoint_fingerprint};
-use crate::preprocess::{ImageLimits, Preprocessor, PromptConfig};
+use crate::preprocess::{ImageLimits, ImageProcessorConfig, Preprocessor, PromptConfig};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
 
-/// Frames per video in the published evaluation.
-const FRAMES: usize = 8;
+/// Frames per video in the published evaluation, and wherever nobody says.
+pub const FRAMES_PER_VIDEO: usize = 8;
 /// Pixels of one visual token: the square of patch size x merge size.
 pub const PIXELS_PER_TOKEN: u64 = 28 * 28;
-/// Visual tokens per frame in the published evaluation.
+/// Most visual tokens per frame in the published evaluation, and wherever nobody says and the checkpoint does not allow less.
 pub const TOKENS_PER_FRAME: u64 = 200;
 /// Tokens of a batch: a processor is busy with few, a GPU wants many.
 const CPU_BATCH_TOKENS: usize = 2048;
 const GPU_BATCH_TOKENS: usize = 16_384;
 /// Threads that decode ahead of the model, at the most.
 const MAX_DECODE_THREADS: usize = 8;
+
+/// Largest area of a picture where nobody says: a checkpoint made for small pictures has never seen larger ones.
+pub(crate) fn default_max_pixels(processor: &ImageProcessorConfig) -> u64 {
+    processor.pixel_bounds().max_pixels().min(TOKENS_PER_FRAME * PIXELS_PER_TOKEN)
+}
 
 /// Settings of an [`Embedder`]; the defaults are those of the published evaluation.
 ///
@@ -63,7 +68,7 @@ impl EmbedderBuilder {
             adapter: None,
             device: Device::default(),
             dtype: DType::default(),
-            sampling: Sampling::Uniform { frames: FRAMES },
+            sampling: Sampling::Uniform { frames: FRAMES_PER_VIDEO },
             pixels: PixelLimits::default(),
             instruction: None,
             max_length: PromptConfig::DEFAULT_MAX_LENGTH,
@@ -120,7 +125,7 @@ impl EmbedderBuilder {
         self
     }
 
-    /// Longest input in tokens; text beyond it is cut off. Default: 8192.
+    /// Longest input in tokens; text beyond it is cut off. Default: [`PromptConfig::DEFAULT_MAX_LENGTH`].
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = tokens;
         self
@@ -219,9 +224,7 @@ impl EmbedderBuilder {
                 max_length: self.max_length,
             },
         )?;
-        // A checkpoint made for small pictures has never seen larger ones.
-        let allowed = preprocessor.image_processor().pixel_bounds().max_pixels();
-        let default_max_pixels = allowed.min(TOKENS_PER_FRAME * PIXELS_PER_TOKEN);
+        let default_max_pixels = default_max_pixels(preprocessor.image_processor());
         Ok(Preparer {
             preprocessor,
             sampling: self.sampling,

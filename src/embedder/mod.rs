@@ -18,7 +18,8 @@ mod prepare;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use builder::{EmbedderBuilder, PIXELS_PER_TOKEN, TOKENS_PER_FRAME};
+pub(crate) use builder::default_max_pixels;
+pub use builder::{EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, TOKENS_PER_FRAME};
 pub use cancel::CancelToken;
 pub use embedding::Embedding;
 pub use error::EmbedError;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{HubError, HubOptions, ResolvedModel};
 use crate::model::hash::{FNV_OFFSET, fnv};
+use crate::sentence_transformers;
 
 /// The name of the built-in model, for [`resolve`](super::resolve). It knows its procedural world only
 /// ([`synth::world`](crate::synth::world)): for footage there are models such as `Alibaba-NLP/GVE-3B`.
@@ -50,16 +51,28 @@ pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
         |source| HubError::Io { path, source }
     };
     fs::create_dir_all(&directory).map_err(io(&directory))?;
-    for (name, bytes) in FILES {
+    let write = |name: &str, bytes: &[u8]| {
         let path = directory.join(name);
         if fs::read(&path).is_ok_and(|there| there == bytes) {
-            continue;
+            return Ok(());
         }
         // Another process or thread may be doing the same: each file appears whole, and it does not matter whose.
         let number = UNPACKED.fetch_add(1, Ordering::Relaxed);
-        let temporary = directory.join(format!(".{name}.{}.{number}", std::process::id()));
-        let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(io(&path))?;
+        let temporary =
+            directory.join(format!(".{}.{}.{number}", name.replace('/', "."), std::process::id()));
+        let folder = path.parent().unwrap_or(&directory);
+        let written = fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&temporary, bytes))
+            .and_then(|()| fs::rename(&temporary, &path));
+        written.map_err(io(&path))
+    };
+    for (name, bytes) in FILES {
+        write(name, bytes)?;
+    }
+    // Made of the files above, which are as they were built in.
+    let described = sentence_transformers::files(&directory);
+    for (name, text) in described.map_err(|error| io(&directory)(std::io::Error::other(error)))? {
+        write(name, text.as_bytes())?;
     }
     Ok(ResolvedModel { directory, id: NANO.to_owned(), revision: Some(REVISION.clone()) })
 }

@@ -13,7 +13,7 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 /// Writes `bytes` to `path`, which is replaced in one step.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     let temporary = temporary(path);
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;

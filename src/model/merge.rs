@@ -9,12 +9,14 @@ use candle_core::{DType, Device, Tensor};
 use super::adapter::{Folding, LoraAdapter};
 use super::files::{write_directory, write_file};
 use super::{Checkpoint, Config, ModelError};
+use crate::sentence_transformers::describe;
 
 /// Extensions of files that belong to a model beside its weights.
 const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
 
 /// Folds `adapter` into the model in `model_dir` and writes the result to `out` as a checkpoint in Hugging Face layout: precision, names,
-/// shards and all other files are those of `model_dir`. Returns the number of changed tensors.
+/// shards and all other files are those of `model_dir`, but for those that tell sentence-transformers how the model embeds. Returns the number
+/// of changed tensors.
 ///
 /// `out` may not exist yet, or be empty; it appears when it is complete. One tensor at a time is in memory.
 ///
@@ -109,6 +111,7 @@ fn fill(
     Config::load(model_dir)?;
     let checkpoint = Checkpoint::open(model_dir)?;
     copy_companions(model_dir, out)?;
+    describe(out)?;
     for shard in checkpoint.shards() {
         let path = out.join(shard.file_name());
         let write = |source| ModelError::Write { path: path.clone(), source };

@@ -34,7 +34,7 @@ pub use adapter::{AdapterId, AdapterLayout, LoraAdapter, LoraSettings};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, TextConfig, VisionConfig};
 pub use error::ModelError;
-pub(crate) use files::write_directory;
+pub(crate) use files::{write_directory, write_file};
 pub use fingerprint::checkpoint_fingerprint;
 pub use init::init_weights;
 pub(crate) use language::Training;

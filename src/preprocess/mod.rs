@@ -32,6 +32,8 @@ pub use learn::learn_tokenizer;
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
 pub use positions::{PositionSpan, mrope_positions};
 pub use preprocessor::{Encoding, Preprocessor, PromptConfig, VisualSpan};
+pub(crate) use prompt::CHAT_TEMPLATE;
 pub use prompt::{DEFAULT_INSTRUCTION, PromptPart, VisualKind};
 pub use resize::{BicubicResizer, Rounding};
 pub use size::{PixelBounds, PixelSize, smart_resize, target_size};
+pub(crate) use tokenize::END_OF_TEXT;

@@ -6,6 +6,14 @@ use super::positions::PositionSpan;
 /// System turn where no instruction is given.
 pub const DEFAULT_INSTRUCTION: &str = "You are a helpful assistant.";
 
+/// The same layout for transformers, as a checkpoint's chat template.
+pub(crate) const CHAT_TEMPLATE: &str = "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}\
+<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n\
+{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}\
+{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% elif part['type'] == 'video' %}\
+<|vision_start|><|video_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}\
+<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
 /// One part of what is embedded. Parts keep the order in which they are given.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PromptPart<'a> {

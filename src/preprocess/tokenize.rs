@@ -10,7 +10,7 @@ use super::prompt::{ControlToken, VisualKind};
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
-const END_OF_TEXT: &str = "<|endoftext|>";
+pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
 const TURN_START: &str = "<|im_start|>";
 const TURN_END: &str = "<|im_end|>";
 const VISION_START: &str = "<|vision_start|>";

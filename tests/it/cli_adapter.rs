@@ -32,14 +32,24 @@ fn merging_gives_what_the_adapter_gives() {
     assert!(cosine(&merged, &embed(&model(), &["--adapter", text(&adapter)])) > 1.0 - 1e-6);
     assert!(cosine(&merged, &embed(&model(), &[])) < 0.999);
 
-    // The same files as the model has, in the same precision; none of them is overwritten.
+    // The same files as the model has, in the same precision, and those that say how it embeds; none of them is overwritten.
     let names = |directory: &Path| {
         let mut names: Vec<_> =
             std::fs::read_dir(directory).unwrap().map(|f| f.unwrap().file_name()).collect();
         names.sort();
         names
     };
-    assert_eq!(names(&out), names(&model()));
+    let described = [
+        "1_Pooling",
+        "2_Normalize",
+        "config_sentence_transformers.json",
+        "modules.json",
+        "sentence_bert_config.json",
+    ];
+    let mut expected = names(&model());
+    expected.extend(described.map(Into::into));
+    expected.sort();
+    assert_eq!(names(&out), expected);
     let output = merge();
     assert_status(&output, 1);
     assert!(stderr(&output).contains("not empty"), "{}", stderr(&output));

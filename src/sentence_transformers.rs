@@ -1,0 +1,151 @@
+//! What a checkpoint tells the Python library [sentence-transformers](https://sbert.net) about how gve embeds.
+//!
+//! A checkpoint without `modules.json` is loaded there all the same, and pooled by the mean of its tokens. The files here say what the
+//! reference does: the chat template with the start of the answer, `<|endoftext|>` behind it, the hidden state of that last token, length 1.
+//! Everything that writes a checkpoint writes them. `tests/interop/check_sentence_transformers.py` holds the installed package against them.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::embedder::{FRAMES_PER_VIDEO, default_max_pixels};
+use crate::model::{Config, ModelError, write_file};
+use crate::preprocess::{
+    CHAT_TEMPLATE, END_OF_TEXT, ImageProcessorConfig, PixelBounds, PreprocessError, PromptConfig,
+};
+
+/// Prompts, similarity and the like. The one of these files that others may have had a say in.
+const SETTINGS: &str = "config_sentence_transformers.json";
+
+/// Writes the files into the checkpoint in `directory`.
+///
+/// Those that are there and say how to pool are replaced: gve knows one way. Prompts stay, as they are named and
+/// used by name; one that was the default is so no longer, as gve would not use it.
+///
+/// # Errors
+/// [`ModelError::Config`] and [`ModelError::Write`].
+pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
+    for (name, text) in files(directory)? {
+        let path = directory.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)
+                .map_err(|source| ModelError::Write { path: folder.to_owned(), source })?;
+        }
+        write_file(&path, text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Names within the checkpoint in `directory`, and contents.
+pub(crate) fn files(directory: &Path) -> Result<[(&'static str, String); 5], ModelError> {
+    let modules = ["Transformer", "Pooling", "Normalize"].into_iter().zip(["", "1_Pooling", "2_Normalize"]);
+    let modules: Vec<Value> = (0..)
+        .zip(modules)
+        .map(|(place, (kind, path))| {
+            json!({"idx": place, "name": place.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}")})
+        })
+        .collect();
+    let dim = Config::load(directory)?.text.hidden_size;
+    let pooling = json!({"embedding_dimension": dim, "pooling_mode": "lasttoken", "include_prompt": true});
+    let normalize =
+        json!({"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"});
+    let files = [
+        ("modules.json", json!(modules)),
+        ("sentence_bert_config.json", transformer(directory)?),
+        ("1_Pooling/config.json", pooling),
+        ("2_Normalize/config.json", normalize),
+        (SETTINGS, settings(&directory.join(SETTINGS))),
+    ];
+    Ok(files.map(|(name, value)| (name, format!("{value:#}\n"))))
+}
+
+/// How inputs become tokens and pictures.
+fn transformer(directory: &Path) -> Result<Value, ModelError> {
+    let forward = json!({"method": "forward", "method_output_name": "last_hidden_state"});
+    let mut message = forward.clone();
+    message["format"] = "structured".into();
+    let mut processing = json!({
+        "chat_template": {
+            "chat_template": format!("{CHAT_TEMPLATE}{END_OF_TEXT}"),
+            "add_generation_prompt": true,
+            // Special tokens in a user's text are text.
+            "sanitize_control_tokens": true,
+        },
+        "text": {"max_length": PromptConfig::DEFAULT_MAX_LENGTH},
+    });
+    let invalid =
+        |error: PreprocessError| ModelError::Config { path: directory.to_owned(), reason: error.to_string() };
+    match ImageProcessorConfig::load(directory) {
+        Ok(processor) => {
+            let area = default_max_pixels(&processor);
+            let image = PixelBounds::for_image(None, Some(area)).map_err(invalid)?;
+            let video = PixelBounds::for_video(None, Some(area), FRAMES_PER_VIDEO).map_err(invalid)?;
+            let least = image.min_pixels().max(processor.pixel_bounds().min_pixels()).min(area);
+            processing["image"] = size(least, area);
+            processing["video"] = size(video.min_pixels(), area);
+        }
+        // Weights alone, which embed texts.
+        Err(PreprocessError::MissingCheckpointFile { .. }) => {}
+        Err(error) => return Err(invalid(error)),
+    }
+    Ok(json!({
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": forward, "image": forward, "video": forward, "message": message},
+        "module_output_name": "token_embeddings",
+        "processing_kwargs": processing,
+        // Packed sequences would have the positions of one.
+        "unpad_inputs": false,
+    }))
+}
+
+fn size(min_pixels: u64, max_pixels: u64) -> Value {
+    json!({"size": {"shortest_edge": min_pixels, "longest_edge": max_pixels}})
+}
+
+/// The file that is at `path`, as far as it goes.
+fn settings(path: &Path) -> Value {
+    let there = fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let mut settings = there.filter(Value::is_object).unwrap_or_else(|| json!({}));
+    settings["model_type"] = "SentenceTransformer".into();
+    settings["default_prompt_name"] = Value::Null;
+    for (key, default) in
+        [("prompts", json!({"query": "", "document": ""})), ("similarity_fn_name", json!("cosine"))]
+    {
+        if settings[key].is_null() {
+            settings[key] = default;
+        }
+    }
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sources_prompts_stay_and_its_pooling_does_not() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-a/model");
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::copy(model.join("config.json"), path("config.json")).unwrap();
+        let prompts = json!({"query": "Find the video.", "document": ""});
+        let theirs = json!({"prompts": prompts, "default_prompt_name": "query", "similarity_fn_name": "dot"});
+        fs::write(path(SETTINGS), theirs.to_string()).unwrap();
+        fs::write(path("modules.json"), "[]").unwrap();
+        describe(folder.path()).unwrap();
+        let read = |name: &str| -> Value { serde_json::from_slice(&fs::read(path(name)).unwrap()).unwrap() };
+        let settings = read(SETTINGS);
+        assert_eq!((&settings["prompts"], &settings["similarity_fn_name"]), (&prompts, &json!("dot")));
+        assert_eq!(settings["default_prompt_name"], Value::Null);
+        assert_eq!(read("modules.json").as_array().unwrap().len(), 3);
+        assert_eq!(read("1_Pooling/config.json")["pooling_mode"], "lasttoken");
+        // Without an image processor there is nothing to say of pictures.
+        assert!(read("sentence_bert_config.json")["processing_kwargs"].get("image").is_none());
+        fs::write(path(SETTINGS), "{").unwrap();
+        describe(folder.path()).unwrap();
+        assert_eq!(read(SETTINGS)["prompts"]["query"], "");
+        fs::write(path("preprocessor_config.json"), "{").unwrap();
+        assert!(describe(folder.path()).unwrap_err().to_string().contains("preprocessor_config.json"));
+    }
+}
