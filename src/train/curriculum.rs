@@ -25,7 +25,8 @@ pub enum Sampler {
 
 impl Default for Sampler {
     fn default() -> Self {
-        Self::Pyramid { sigma_start: 0.1, sigma_end: 1.0 }
+        let (sigma_start, sigma_end) = Self::PYRAMID_SIGMAS;
+        Self::Pyramid { sigma_start, sigma_end }
     }
 }
 
@@ -41,6 +42,9 @@ pub struct TaskFacts {
 }
 
 impl Sampler {
+    /// Sigma of the first and of the last epoch where nobody says.
+    pub(super) const PYRAMID_SIGMAS: (f64, f64) = (0.1, 1.0);
+
     /// Whether it needs the tasks' alignment.
     pub fn needs_alignment(&self) -> bool {
         matches!(self, Self::Pyramid { .. })

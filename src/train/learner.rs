@@ -1,6 +1,7 @@
 //! The trainable model as the loop uses it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -13,7 +14,7 @@ use super::loss::{Contrast, InfoNce};
 use super::prober::{Prober, matrix};
 use super::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use crate::device::{DType, Device as DeviceChoice};
-use crate::embedder::{CancelToken, Embedder, EmbedderBuilder, Input};
+use crate::embedder::{CancelToken, Embedder, EmbedderBuilder, Input, PixelLimits};
 use crate::model::{AdapterLayout, LoraAdapter};
 use crate::video::Sampling;
 
@@ -40,7 +41,7 @@ pub(super) fn reading(directory: &Path, config: &TrainConfig) -> Result<Embedder
         .device(device)
         .dtype(dtype)
         .sampling(Sampling::Uniform { frames: config.model.frames })
-        .tokens_per_frame(config.model.tokens_per_frame)
+        .pixels(PixelLimits { min_pixels: None, max_pixels: config.model.area() })
         .max_length(config.model.max_length))
 }
 
@@ -59,18 +60,20 @@ impl TrainableModel {
             dropout: section.dropout,
             target_modules: section.target_modules,
             seed: config.seed,
+            layout: section.layout,
         };
         let Some(init) = &section.init else { return Self::load(reading, Trainable::Lora(lora)) };
         let adapter = LoraAdapter::read(init)?;
         let settings = adapter.settings();
         (lora.r, lora.alpha) = (settings.r, settings.scale() * settings.r as f64);
-        lora.target_modules.clone_from(&settings.target_modules);
+        // What its file says may be a pattern; its tensors tell.
+        let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
+        let modules: BTreeSet<String> = adapter.module_names().map(last).collect();
+        lora.target_modules = modules.into_iter().collect();
         let model = Self::load(reading, Trainable::Lora(lora))?;
-        model.load_state(&adapter.tensors(AdapterLayout::default())).map_err(|error| {
-            TrainError::Checkpoint {
-                path: init.clone(),
-                reason: format!("{error}: was it trained for another model?"),
-            }
+        model.load_state(&adapter.tensors(AdapterLayout::Flat)).map_err(|error| TrainError::Checkpoint {
+            path: init.clone(),
+            reason: format!("{error}: was it trained for another model?"),
         })?;
         Ok(model)
     }

@@ -9,8 +9,8 @@ use super::grad_cache::pieces;
 use super::{Gradients, LoraConfig, Mode, Parameters, Prepared, TrainError, Trainable};
 use crate::embedder::{EmbedderBuilder, Input, Preparer};
 use crate::model::{
-    AdapterLayout, Config, Dropout, GradientSink, LoraAdapter, LoraSettings, PackedBatch, Qwen25Vl,
-    TrainableParts, Training, write_checkpoint,
+    Config, Dropout, GradientSink, LoraAdapter, LoraSettings, PackedBatch, Qwen25Vl, TrainableParts,
+    Training, write_checkpoint,
 };
 
 /// A model of which something is trained.
@@ -208,9 +208,9 @@ impl TrainableModel {
     /// # Errors
     /// Files that cannot be written.
     pub fn save(&self, directory: &Path, base_model: Option<&str>) -> Result<(), TrainError> {
-        match self.adapter(base_model)? {
-            Some(adapter) => adapter.write(directory, AdapterLayout::default())?,
-            None => {
+        match (self.adapter(base_model)?, &self.trainable) {
+            (Some(adapter), Trainable::Lora(lora)) => adapter.write(directory, lora.layout)?,
+            _ => {
                 let mut state = self.state()?;
                 write_checkpoint(&self.model_dir, directory, |name| state.remove(name))?;
             }

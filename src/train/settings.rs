@@ -1,4 +1,5 @@
 use super::TrainError;
+use crate::model::AdapterLayout;
 
 /// What of a model is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub struct LoraConfig {
     pub target_modules: Vec<String>,
     /// Where the random start of the adapter comes from.
     pub seed: u64,
+    /// Whose names the tensors have in files.
+    pub layout: AdapterLayout,
 }
 
 /// The linear layers of a decoder layer.
@@ -40,6 +43,7 @@ impl Default for LoraConfig {
             dropout: 0.1,
             target_modules: targets.map(|name| (*name).to_owned()).collect(),
             seed: 42,
+            layout: AdapterLayout::default(),
         }
     }
 }

@@ -16,6 +16,8 @@ mod embedder;
 mod golden;
 mod hub;
 mod indexer;
+#[cfg(all(feature = "cli", feature = "video"))]
+mod interop;
 mod model;
 mod preprocess;
 mod retrieval;

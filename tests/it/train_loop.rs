@@ -15,6 +15,7 @@ use gve::{Embedder, Input};
 use serde_json::{Value, json};
 
 use crate::golden::{fixture_dirs, golden_dir, max_difference};
+use crate::interop::{assert_binds, assert_described};
 
 mod resume;
 
@@ -210,6 +211,13 @@ fn a_run_leaves_an_adapter_checkpoints_and_logs() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert_ne!(embed(&["--adapter", adapter.to_str().unwrap()]), embed(&[]));
+
+    // For PEFT of today, and for the transformers that came before.
+    assert_binds(&adapter, "nested");
+    assert_binds(&bench.path("run/checkpoints/step-00000024/weights"), "nested");
+    let flat = bench.config("run", &[("lora.layout", "\"flat\""), ("checkpoint.keep", "9")]);
+    assert_status(&run(&flat, &["--quiet", "--resume", "auto"]), 0);
+    assert_binds(&adapter, "flat");
 }
 
 /// The first step has a rate of 0: what a run of one step ends with is what it began with.
@@ -222,6 +230,15 @@ fn an_adapter_may_be_trained_further() {
     let more = [("epochs", "1"), ("steps_per_epoch", "1"), ("lora.init", "\"first/final\""), ("lora.r", "2")];
     assert_status(&run(&bench.config("second", &more), &["--quiet"]), 0);
     assert!(bench.final_weights("second") == bench.final_weights("first"), "the weights differ");
+
+    // One that an earlier release wrote: flat names, and modules by their last parts.
+    let old = golden_dir().join("tiny-a/train/adapter_final");
+    let init = format!("{:?}", old.display().to_string());
+    let more = [more[0], more[1], ("lora.init", init.as_str()), ("lora.layout", "\"flat\"")];
+    assert_status(&run(&bench.config("third", &more), &["--quiet"]), 0);
+    let (before, after) = (weights(&old), weights(&bench.path("third/final")));
+    assert!(before.keys().eq(after.keys()));
+    assert!(before.iter().all(|(name, tensor)| max_difference(tensor, &after[name]) == 0.0));
 }
 
 /// The first epoch is probed with another model, the second with the one in training, which has not moved: its one step had a rate of 0.
@@ -329,6 +346,7 @@ fn all_weights_can_be_trained() {
             assert_eq!(moved, vision || !tensor.starts_with("visual."), "{name}: {tensor}");
         }
         Embedder::builder(&trained).device(gve::Device::Cpu).build().unwrap();
+        assert_described(&trained, "merged");
     }
 }
 
@@ -353,7 +371,7 @@ fn the_trajectory_is_the_references() {
             serde_json::from_str(&std::fs::read_to_string(folder.join("train.json")).unwrap()).unwrap();
         let number = |key: &str| record[key].as_f64().unwrap();
         let tensors = |name: &str| -> BTreeMap<String, Tensor> {
-            LoraAdapter::read(&folder.join(name)).unwrap().tensors(AdapterLayout::default())
+            LoraAdapter::read(&folder.join(name)).unwrap().tensors(AdapterLayout::Flat)
         };
         let lora = LoraConfig {
             r: number("r") as usize,

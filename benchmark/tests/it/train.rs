@@ -22,7 +22,10 @@ fn gve() -> Option<PathBuf> {
     None
 }
 
-fn model() -> PathBuf {
+/// What the model of the runs allows: less than 200 tokens, and no multiple of one.
+const MAX_PIXELS: u64 = 12 * 784 + 1;
+
+fn tiny_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny-a/model")
 }
 
@@ -43,6 +46,23 @@ impl Bench {
         bench
     }
 
+    /// The tiny model as one that was made for small pictures.
+    fn model(&self) -> PathBuf {
+        let model = self.path("model");
+        if !model.exists() {
+            fs::create_dir(&model).unwrap();
+            for entry in fs::read_dir(tiny_model()).unwrap() {
+                let entry = entry.unwrap();
+                fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+            }
+            let path = model.join("preprocessor_config.json");
+            let mut settings: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            settings["max_pixels"] = MAX_PIXELS.into();
+            fs::write(&path, settings.to_string()).unwrap();
+        }
+        model
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -51,10 +71,10 @@ impl Bench {
     fn train(&self, gve: &Path, output: &str, head: &str, evaluation: &str) -> Command {
         let config = self.path(&format!("{output}.toml"));
         let text = format!(
-            "output = {output:?}\nepochs = 1\nsteps_per_epoch = 4\n{head}\n[model]\npath = {:?}\ndevice = \"cpu\"\nframes = 2\n\
+            "output = {output:?}\nepochs = 1\nsteps_per_epoch = 4\n{head}\n[model]\npath = {:?}\ndevice = \"cpu\"\nframes = 2\nmax_length = 4000\n\
              [data]\npairs = [\"pairs.jsonl\"]\n[batch]\nsize = 4\n[optimizer]\nlearning_rate = 1e-3\n[curriculum]\nsampler = \"uniform\"\n\
              [evaluation]\nuvrb = \"data\"\nevery_steps = 2\n{evaluation}\n",
-            model().display().to_string()
+            self.model().display().to_string()
         );
         fs::write(&config, text).unwrap();
         let mut command = Command::new(gve);
@@ -85,11 +105,33 @@ fn assert_status(output: &Output, status: i32) {
     assert!(!stderr(output).contains("panicked"), "{}", stderr(output));
 }
 
+/// How the embeddings behind the results in `folder` were made.
+fn settings_of_result(folder: &Path) -> Value {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.ends_with("MSRVTT.json") {
+                let result: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+                return find(&result, "settings").unwrap().clone();
+            }
+        }
+    }
+    panic!("no result");
+}
+
+fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    let fields = value.as_object()?;
+    fields.get(key).or_else(|| fields.values().find_map(|value| find(value, key)))
+}
+
 #[test]
 fn the_scores_of_a_run_are_those_of_the_harness() {
     let Some(gve) = gve() else { return };
     let bench = Bench::new();
-    let base = model();
+    let base = bench.model();
     for (name, head) in [("lora", ""), ("full", "train = \"full\"")] {
         let output = bench.train(&gve, name, head, "").output().unwrap();
         assert_status(&output, 0);
@@ -98,6 +140,12 @@ fn the_scores_of_a_run_are_those_of_the_harness() {
         assert_eq!(scores.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [2, 4]);
         let evaluation = bench.path(name).join("evaluations/step-00000004");
         assert!(evaluation.join("scores.jsonl").is_file() && !evaluation.join("weights").exists());
+        // It reads inputs as the run does, and the run as all that leave it to the model.
+        let state = fs::read(bench.path(name).join("checkpoints/step-00000004/state.json")).unwrap();
+        let state: Value = serde_json::from_slice(&state).unwrap();
+        assert_eq!(state["config"]["model"]["max_pixels"], MAX_PIXELS);
+        let settings = settings_of_result(&evaluation);
+        assert_eq!((&settings["max_pixels"], &settings["max_length"]), (&MAX_PIXELS.into(), &4000.into()));
 
         let trained = bench.path(name).join("final");
         let mut command = Command::new(env!("CARGO_BIN_EXE_uvrb"));
@@ -112,6 +160,8 @@ fn the_scores_of_a_run_are_those_of_the_harness() {
         };
         let output = command.output().unwrap();
         assert_status(&output, 0);
+        assert_eq!(settings_of_result(&bench.path("results"))["max_pixels"], MAX_PIXELS);
+        fs::remove_dir_all(bench.path("results")).unwrap();
         let mut expected: BTreeMap<String, f64> = String::from_utf8(output.stdout)
             .unwrap()
             .lines()

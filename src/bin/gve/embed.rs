@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bail!("--format npy and parquet need --out FILE");
     }
     let model = arguments.model.resolve()?;
-    let embedder = arguments.model.load(model.directory, sampling, pixels)?;
+    let embedder = arguments.model.builder(model.directory, sampling, pixels).build()?;
     let mut output = Output::open(&arguments, embedder.dim())?;
     let cancel = stop_on_ctrl_c()?;
 

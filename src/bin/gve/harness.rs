@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use gve::CancelToken;
-use gve::train::{TrainConfig, Trained};
+use gve::train::{ModelSection, TrainConfig, Trained};
 use serde_json::Value;
 
 /// How often a running harness is asked whether it is done.
@@ -47,21 +47,30 @@ impl Harness {
         let mut arguments: Vec<OsString> = vec!["run".into(), data.into()];
         arguments.extend(section.uvrb_datasets.iter().map(OsString::from));
         arguments.extend(["--json", "--quiet", "--no-cache", "--name", "trained"].map(OsString::from));
-        let reading = &config.model;
-        let mut settings = vec![
-            ("--device", reading.device.clone()),
-            ("--dtype", reading.dtype.clone()),
-            ("--frames", reading.frames.to_string()),
-            ("--tokens-per-frame", reading.tokens_per_frame.to_string()),
-        ];
-        settings.extend(section.uvrb_limit.map(|limit| ("--limit", limit.to_string())));
-        arguments.extend(settings.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
+        arguments
+            .extend(section.uvrb_limit.iter().flat_map(|limit| ["--limit".into(), limit.to_string().into()]));
         Ok(Some(Self {
             program: find_program(section.uvrb_program.as_deref())?,
             arguments,
             base_model: (config.train == Trained::Lora).then(|| model.to_owned()),
             cancel: cancel.clone(),
         }))
+    }
+
+    /// Has it read inputs as the run does, by the settings of [`Trainer::config`](gve::train::Trainer::config).
+    #[must_use]
+    pub(crate) fn reading(mut self, model: &ModelSection) -> Self {
+        let settings = [
+            ("--device", Some(model.device.clone())),
+            ("--dtype", Some(model.dtype.clone())),
+            ("--frames", Some(model.frames.to_string())),
+            ("--max-pixels", model.max_pixels.map(|pixels| pixels.to_string())),
+            ("--max-length", Some(model.max_length.to_string())),
+        ];
+        for (name, value) in settings {
+            self.arguments.extend(value.into_iter().flat_map(|value| [name.into(), value.into()]));
+        }
+        self
     }
 
     /// Scores the weights in `weights/` of `directory`, and leaves results and messages beside them. `None` when asked to stop.

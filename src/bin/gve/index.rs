@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut counts = Counts { failed: searched.failed, ..Counts::default() };
 
     let model = arguments.model.resolve()?;
-    let embedder = arguments.model.load(model.directory.clone(), sampling, pixels)?;
+    let embedder = arguments.model.builder(model.directory.clone(), sampling, pixels).build()?;
     let manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
     report_damage(library.damage());

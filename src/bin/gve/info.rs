@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use gve::DType;
-use gve::model::{Checkpoint, Config, LoraAdapter, convert_checkpoint, merge_adapter};
+use gve::model::{AdapterLayout, Checkpoint, Config, LoraAdapter, convert_checkpoint, merge_adapter};
 use gve::new_model::{NewModel, create};
 use gve::preprocess::PixelBounds;
 
@@ -68,6 +68,25 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Write an adapter anew, under the names that a release of transformers has: what others bind by name, such as PEFT.
+    #[command(after_help = "\
+Examples:
+  gve model adapter --adapter runs/old/final --out my-adapter
+  gve model adapter --adapter runs/mine/final --layout flat --out my-adapter-4.51")]
+    Adapter {
+        /// Directory of a PEFT adapter, in either layout.
+        #[arg(long, value_name = "DIR")]
+        adapter: PathBuf,
+        /// nested: transformers 4.52 and later; flat: up to 4.51.
+        #[arg(long, value_enum, default_value = "nested")]
+        layout: Layout,
+        /// Directory to make; it may not hold anything yet.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Fold an adapter into a model: a checkpoint in Hugging Face layout, in the precision of the model.
     #[command(after_help = "\
 Examples:
@@ -85,6 +104,13 @@ Examples:
     },
 }
 
+/// [`AdapterLayout`] as an argument.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Layout {
+    Nested,
+    Flat,
+}
+
 pub(crate) fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Info { model, json } => info(&model, json),
@@ -93,6 +119,7 @@ pub(crate) fn run(command: Command) -> Result<Outcome> {
             init(&out, &NewModel { config, texts, vocab_size: vocab, pixels, seed }, json)
         }
         Command::Convert { model, out, json } => convert(&model, &out, json),
+        Command::Adapter { adapter, layout, out, json } => rename(&adapter, layout, &out, json),
         Command::Merge { model, out, json } => merge(&model, &out, json),
     }
 }
@@ -124,6 +151,25 @@ fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
         )?;
     } else {
         print(&format!("{}: {} stored as {dtype}", out.display(), resolved.id))?;
+    }
+    Ok(Outcome::Complete)
+}
+
+fn rename(adapter: &Path, layout: Layout, out: &Path, json: bool) -> Result<Outcome> {
+    let adapter = LoraAdapter::read(adapter)?;
+    if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("cannot write {}: the directory is not empty", out.display());
+    }
+    let layout = match layout {
+        Layout::Nested => AdapterLayout::Nested,
+        Layout::Flat => AdapterLayout::Flat,
+    };
+    adapter.write(out, layout)?;
+    let modules = adapter.module_names().count();
+    if json {
+        print(&serde_json::json!({ "out": out, "modules": modules }).to_string())?;
+    } else {
+        print(&format!("{}: an adapter of {modules} modules", out.display()))?;
     }
     Ok(Outcome::Complete)
 }

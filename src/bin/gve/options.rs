@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use gve::embedder::{EmbedderBuilder, PIXELS_PER_TOKEN};
+use gve::embedder::{EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN};
 use gve::hub::{NANO, ResolvedModel};
 use gve::{DType, Device, Embedder, PixelLimits, Sampling};
 
@@ -78,7 +78,7 @@ impl SamplingOptions {
             (_, Some(fps)) => {
                 Ok(Sampling::Fps { fps, min_frames: self.min_frames, max_frames: self.max_frames })
             }
-            (frames, None) => Ok(Sampling::Uniform { frames: frames.unwrap_or(8) }),
+            (frames, None) => Ok(Sampling::Uniform { frames: frames.unwrap_or(FRAMES_PER_VIDEO) }),
         }
     }
 }
@@ -108,17 +108,7 @@ impl ModelOptions {
         resolve(model, self.revision.as_deref(), self.quiet)
     }
 
-    /// Loads the model in `model_dir`.
-    pub(crate) fn load(
-        &self,
-        model_dir: PathBuf,
-        sampling: Sampling,
-        pixels: PixelLimits,
-    ) -> Result<Embedder> {
-        Ok(self.builder(model_dir, sampling, pixels).build()?)
-    }
-
-    /// What loads it, for further settings.
+    /// What loads the model in `model_dir`.
     pub(crate) fn builder(
         &self,
         model_dir: PathBuf,

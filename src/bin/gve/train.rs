@@ -47,7 +47,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let harness = Harness::new(&config, &model.directory, &cancel)?;
     let mut trainer = Trainer::new(config, &model.directory, &start)?;
     let bar = progress_bar(0, "steps", arguments.quiet);
-    if let Some(harness) = harness {
+    let reading = trainer.config().model.clone();
+    if !arguments.quiet {
+        let area = reading.max_pixels.unwrap_or_default();
+        note(&format!("videos of {} frames, pictures of at most {area} pixels", reading.frames));
+    }
+    if let Some(harness) = harness.map(|harness| harness.reading(&reading)) {
         let bar = bar.clone();
         trainer = trainer.scored_by(Box::new(move |directory| score(&harness, directory, &bar)));
     }

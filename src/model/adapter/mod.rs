@@ -8,11 +8,13 @@ mod folding;
 mod id;
 mod peft;
 mod settings;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 pub(super) use folding::Folding;
 pub use id::AdapterId;
@@ -38,14 +40,16 @@ struct LoraPair {
     b: Tensor,
 }
 
-/// How the tensors of an adapter file are called: as the modules of the transformers release that will read it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// How the tensors of an adapter file are called: as the modules of `Qwen2_5_VLForConditionalGeneration` in the transformers release that will
+/// read it. PEFT binds no others, and says so in a warning alone. gve reads both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AdapterLayout {
-    /// `base_model.model.model.layers.*`, up to transformers 4.51.
+    /// `base_model.model.model.language_model.layers.*`, since transformers 4.52.
     #[default]
-    Flat,
-    /// `base_model.model.model.language_model.layers.*`, since 4.52.
     Nested,
+    /// `base_model.model.model.layers.*`, up to transformers 4.51.
+    Flat,
 }
 
 impl LoraAdapter {
@@ -58,7 +62,8 @@ impl LoraAdapter {
         peft::read(directory)
     }
 
-    /// Writes the adapter into `directory`, which is made if need be. Each file appears under its name when it is complete.
+    /// Writes the adapter into `directory`, which is made if need be. Each file appears under its name when it is complete. `target_modules` in
+    /// `adapter_config.json` is a pattern of exactly the adapted modules: bare names such as `up_proj` are also those of the vision tower.
     ///
     /// # Errors
     /// [`ModelError::Write`] naming the file.

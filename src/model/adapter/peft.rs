@@ -7,6 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
+use super::targets::target_modules;
 use super::{AdapterLayout, LoraAdapter, LoraPair, LoraSettings, module_name};
 use crate::model::ModelError;
 use crate::model::files::write_file;
@@ -103,7 +104,7 @@ pub(super) fn write(
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
     write_file(&path, &file)?;
-    let config = format!("{:#}\n", adapter.settings.to_json());
+    let config = format!("{:#}\n", adapter.settings.to_json(&target_modules(adapter.module_names())));
     write_file(&directory.join(CONFIG), config.as_bytes())
 }
 

@@ -9,7 +9,8 @@ pub struct LoraSettings {
     pub alpha: f64,
     /// Dropout on the adapter's input while it was trained.
     pub dropout: f64,
-    /// Modules that have an adapter, by the last part of their name.
+    /// Modules that have an adapter, as the file has it: names, or their last parts, or one pattern. Which modules an adapter really has is a matter
+    /// of its tensors: [`LoraAdapter::module_names`](super::LoraAdapter::module_names).
     pub target_modules: Vec<String>,
     /// The change is scaled by `alpha / sqrt(r)` instead (Kalajdzievski 2023).
     pub use_rslora: bool,
@@ -73,15 +74,20 @@ impl LoraSettings {
         })
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    /// `adapter_config.json` of an adapter of the modules that `target_modules` matches. The modules settings name by their last parts would
+    /// have namesakes in the vision tower.
+    pub(super) fn to_json(&self, target_modules: &str) -> Value {
+        // PEFT says that it is an integer.
+        let is_integer = self.alpha.fract() == 0.0 && self.alpha.abs() < 1e9;
+        let alpha = if is_integer { json!(self.alpha as i64) } else { json!(self.alpha) };
         json!({
             "peft_type": "LORA",
             "task_type": "FEATURE_EXTRACTION",
             "base_model_name_or_path": self.base_model,
             "r": self.r,
-            "lora_alpha": self.alpha,
+            "lora_alpha": alpha,
             "lora_dropout": self.dropout,
-            "target_modules": self.target_modules,
+            "target_modules": target_modules,
             "use_rslora": self.use_rslora,
             "bias": "none",
             "fan_in_fan_out": false,
@@ -104,7 +110,14 @@ mod tests {
             use_rslora: false,
             base_model: Some("Alibaba-NLP/GVE-3B".into()),
         };
-        assert_eq!(LoraSettings::parse(&settings.to_json().to_string()).unwrap(), settings);
+        let written = settings.to_json("q_proj|down_proj");
+        let read = LoraSettings::parse(&written.to_string()).unwrap();
+        assert_eq!(
+            read,
+            LoraSettings { target_modules: vec!["q_proj|down_proj".into()], ..settings.clone() }
+        );
+        assert_eq!(written["lora_alpha"].as_i64(), Some(32));
+        assert_eq!(LoraSettings { alpha: 0.5, ..settings.clone() }.to_json("")["lora_alpha"], 0.5);
         assert_eq!(settings.scale(), 2.0);
         assert_eq!(LoraSettings { use_rslora: true, ..settings.clone() }.scale(), 8.0);
         for (key, value) in [
@@ -116,7 +129,7 @@ mod tests {
             ("r", json!(0)),
             ("lora_alpha", json!(null)),
         ] {
-            let mut config = settings.to_json();
+            let mut config = settings.to_json("q_proj");
             config[key] = value;
             let reason = LoraSettings::parse(&config.to_string()).unwrap_err();
             assert!(reason.contains(key), "{reason}");

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::{OptimizerKind, SamplerKind, TrainConfig, Trained};
 use crate::device::{DType, Device};
+use crate::embedder::PIXELS_PER_TOKEN;
 use crate::train::{AdamWConfig, InfoNce, MuonConfig, Sampler, Schedule, TrainError};
 
 /// Pairs of each task that the prober looks at.
@@ -83,7 +84,9 @@ impl TrainConfig {
             ("model", "dtype", dtype.is_err(), dtype.as_ref().err().cloned().unwrap_or_default()),
             ("model", "dtype", dtype == Ok(DType::F16), "must be auto, f32 or bf16: f16 overflows in training".to_owned()),
             ("model", "frames", self.model.frames == 0, at_least_1()),
-            ("model", "tokens_per_frame", self.model.tokens_per_frame == 0, at_least_1()),
+            ("model", "tokens_per_frame", self.model.tokens_per_frame == Some(0), at_least_1()),
+            ("model", "tokens_per_frame", self.model.tokens_per_frame.is_some() && self.model.max_pixels.is_some(), unread("beside `max_pixels`")),
+            ("model", "max_pixels", self.model.max_pixels.is_some_and(|p| p < PIXELS_PER_TOKEN), format!("must be at least {PIXELS_PER_TOKEN}")),
             ("model", "max_length", self.model.max_length < 2, "must be at least 2".to_owned()),
             ("lora", "r", lora.r == 0, at_least_1()),
             ("lora", "alpha", !positive(lora.alpha), positive_number()),
@@ -151,10 +154,13 @@ impl TrainConfig {
     /// The sampler of tasks.
     pub fn sampler(&self) -> Sampler {
         match self.curriculum.sampler {
-            SamplerKind::Pyramid => Sampler::Pyramid {
-                sigma_start: self.curriculum.sigma_start.unwrap_or(0.1),
-                sigma_end: self.curriculum.sigma_end.unwrap_or(1.0),
-            },
+            SamplerKind::Pyramid => {
+                let (start, end) = Sampler::PYRAMID_SIGMAS;
+                Sampler::Pyramid {
+                    sigma_start: self.curriculum.sigma_start.unwrap_or(start),
+                    sigma_end: self.curriculum.sigma_end.unwrap_or(end),
+                }
+            }
             SamplerKind::Uniform => Sampler::Uniform,
             SamplerKind::Proportional => Sampler::Proportional,
         }
@@ -236,8 +242,9 @@ mod tests {
         assert_eq!((config.epochs, config.seed, config.batch.size), (3, 42, 1024));
         assert_eq!((config.info_nce(), config.sampler()), (InfoNce::default(), Sampler::default()));
         assert_eq!(
-            (config.model.frames, config.model.tokens_per_frame, config.model.max_length),
-            (8, 200, 8192)
+            (config.model.frames, config.model.area(), config.model.max_length),
+            (8, None, 8192),
+            "the area of pictures is the model's matter"
         );
     }
 
@@ -287,6 +294,7 @@ mod tests {
                 "c.toml:8: `evaluation.uvrb_limit` has no effect",
             ),
             ("[lora]\ndropout = 1.0\n", "c.toml:7: `lora.dropout`"),
+            ("[lora]\nlayout = \"old\"\n", "c.toml:7: unknown variant `old`, expected `nested` or `flat`"),
             ("[full]\nvision = true\n", "c.toml:6: `full` has no effect without `train = \"full\"`"),
         ];
         for (more, expected) in cases {
@@ -304,6 +312,12 @@ mod tests {
         );
         assert!(
             fault(&LEAST.replace("\"m\"", "\"m\"\ndevice = \"gpu\"")).contains("c.toml:4: `model.device`")
+        );
+        let area = |keys: &str| fault(&LEAST.replace("\"m\"", &format!("\"m\"\n{keys}")));
+        assert!(area("max_pixels = 700").contains("c.toml:4: `model.max_pixels` must be at least 784"));
+        assert!(
+            area("max_pixels = 9408\ntokens_per_frame = 9")
+                .contains("c.toml:5: `model.tokens_per_frame` has no effect")
         );
         assert!(fault("").contains("missing field `output`"));
     }

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::pairs::Task;
 use super::schedule::Decay;
+use super::{AdamWConfig, InfoNce, LoraConfig};
+use crate::embedder::{FRAMES_PER_VIDEO, PIXELS_PER_TOKEN};
+use crate::model::AdapterLayout;
+use crate::preprocess::PromptConfig;
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,12 +100,28 @@ pub struct ModelSection {
     /// Frames per video, where a pair does not say.
     #[serde(default = "default_frames")]
     pub frames: usize,
-    /// Most visual tokens per frame or image, where a pair does not say.
-    #[serde(default = "default_tokens_per_frame")]
-    pub tokens_per_frame: u64,
+    /// Most visual tokens of 28 x 28 pixels per frame or image, where a pair does not say; [`max_pixels`](Self::max_pixels) in another unit.
+    #[serde(default)]
+    pub tokens_per_frame: Option<u64>,
+    /// Most pixels per frame or image, where a pair does not say. If neither is given: 200 tokens, or what the model allows, as
+    /// everything else that embeds has it. A run writes down what that came to.
+    #[serde(default)]
+    pub max_pixels: Option<u64>,
     /// Longest input in tokens.
     #[serde(default = "default_max_length")]
     pub max_length: usize,
+}
+
+impl ModelSection {
+    /// The area of pictures, whichever way it is given.
+    pub(super) fn area(&self) -> Option<u64> {
+        self.max_pixels.or(self.tokens_per_frame.map(|tokens| tokens.saturating_mul(PIXELS_PER_TOKEN)))
+    }
+
+    /// The same with `area` as the area of pictures.
+    pub(super) fn set_area(&mut self, area: Option<u64>) {
+        (self.tokens_per_frame, self.max_pixels) = (None, area);
+    }
 }
 
 macro_rules! section {
@@ -123,16 +143,17 @@ section!(
     /// `[lora]`; the defaults are the published recipe.
     LoraSection {
         /// Width of the two low-rank factors.
-        r: usize = 16,
+        r: usize = LoraConfig::default().r,
         /// The adapter's output is scaled by `alpha / r`.
-        alpha: f64 = 32.0,
+        alpha: f64 = LoraConfig::default().alpha,
         /// Share of the adapter's inputs that is dropped in training.
-        dropout: f64 = 0.1,
+        dropout: f64 = LoraConfig::default().dropout,
         /// Projections of the language layers that get an adapter.
-        target_modules: Vec<String> =
-            ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "down_proj"].map(str::to_owned).to_vec(),
+        target_modules: Vec<String> = LoraConfig::default().target_modules,
         /// Adapter directory to start from, instead of a random one. Its r, alpha and modules hold.
         init: Option<PathBuf> = None,
+        /// Whose names the adapter's tensors have in files. Says nothing about their values.
+        layout: AdapterLayout = AdapterLayout::default(),
     }
 );
 
@@ -177,15 +198,15 @@ section!(
     /// `[loss]`; see [`InfoNce`](super::InfoNce).
     LossSection {
         /// Cosines are divided by this.
-        temperature: f64 = 0.03,
+        temperature: f64 = InfoNce::default().temperature,
         /// Weight of the direction from target to query.
-        direction_weight: f64 = 0.5,
+        direction_weight: f64 = InfoNce::default().direction_weight,
         /// Leaves out what a row's query has as positive in any pair of the batch.
-        mask_duplicates: bool = true,
+        mask_duplicates: bool = InfoNce::default().mask_duplicates,
         /// Leaves out likely right answers.
-        mask_false_negatives: bool = true,
+        mask_false_negatives: bool = InfoNce::default().mask_false_negatives,
         /// Prefixes that shall be embeddings of their own.
-        matryoshka_dims: Vec<usize> = Vec::new(),
+        matryoshka_dims: Vec<usize> = InfoNce::default().matryoshka_dims,
     }
 );
 
@@ -249,13 +270,13 @@ section!(
         /// Rate at the end of the warm-up.
         learning_rate: f64 = 3e-5,
         /// Share of the weights, times the rate, taken off in each step.
-        weight_decay: f64 = 0.1,
+        weight_decay: f64 = AdamWConfig::default().weight_decay,
         /// Muon: decay rate of the mean of gradients; 0.95 if not given.
         momentum: Option<f64> = None,
         /// AdamW: decay rates of the two moments.
-        betas: [f64; 2] = [0.9, 0.999],
+        betas: [f64; 2] = [AdamWConfig::default().beta1, AdamWConfig::default().beta2],
         /// AdamW: keeps the division from 0.
-        eps: f64 = 1e-8,
+        eps: f64 = AdamWConfig::default().eps,
         /// Longest gradient; longer ones are scaled down. 0: no bound.
         clip_norm: f64 = 1.0,
         /// How the rate falls.
@@ -302,7 +323,7 @@ section!(
 );
 
 fn default_seed() -> u64 {
-    42
+    LoraConfig::default().seed
 }
 
 fn default_epochs() -> usize {
@@ -314,15 +335,11 @@ fn default_auto() -> String {
 }
 
 fn default_frames() -> usize {
-    8
-}
-
-fn default_tokens_per_frame() -> u64 {
-    200
+    FRAMES_PER_VIDEO
 }
 
 fn default_max_length() -> usize {
-    8192
+    PromptConfig::DEFAULT_MAX_LENGTH
 }
 
 fn default_true() -> bool {

@@ -95,6 +95,11 @@ pub struct Trainer {
 }
 
 impl Trainer {
+    /// The settings of the run, with what was left to the model or to a checkpoint filled in: they are what a checkpoint holds.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
     /// Has `scorer` score the weights at every evaluation.
     #[must_use]
     pub fn scored_by(self, scorer: Box<Scorer>) -> Self {

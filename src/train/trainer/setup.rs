@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::checkpoint::{Checkpoint, RunState};
-use super::super::config::{BatchSection, TrainConfig};
+use super::super::config::{BatchSection, ModelSection, TrainConfig, Trained};
 use super::super::learner::reading;
 use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
 use super::super::pairs::{Cursor, PairIndex, TaskPairs};
 use super::super::{TrainError, TrainableModel};
 use super::{Start, Trainer};
+use crate::embedder::{EmbedError, default_max_pixels};
+use crate::preprocess::ImageProcessorConfig;
 
 /// Settings that may change between the two halves of a run: they do not touch the weights.
-const FREE_SETTINGS: [&str; 4] = ["output", "checkpoint", "evaluation", "log"];
+const FREE_SETTINGS: [&str; 5] = ["output", "checkpoint", "evaluation", "log", "lora.layout"];
 
 impl Trainer {
     /// Reads the pairs, loads the model from `model_dir`, and finds the state to begin with.
@@ -38,19 +40,21 @@ impl Trainer {
             config.steps_per_epoch.unwrap_or_else(|| steps_that_see_all(pairs, &config.batch));
         // A checkpoint holds the number, wherever it is from.
         config.steps_per_epoch = Some(steps_per_epoch);
-        let settings = serde_json::to_value(&config).map_err(|error| TrainError::Config {
-            place: "the settings".to_owned(),
-            reason: format!("{error}: checkpoints hold them as text, so rename what cannot be written"),
-        })?;
 
         let folder = config.checkpoints();
         fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
         let lock = lock(&config.output)?;
         let checkpoint = find(&folder, start)?;
         let extent = index.extent()?;
+        let saved = checkpoint.as_deref().map(Checkpoint::state).transpose()?;
+        let area = area(&config.model, saved.as_ref().map(|saved| &saved.config), model_dir)?;
+        config.model.set_area(Some(area));
+        let settings = serde_json::to_value(&config).map_err(|error| TrainError::Config {
+            place: "the settings".to_owned(),
+            reason: format!("{error}: checkpoints hold them as text, so rename what cannot be written"),
+        })?;
         let mut state = RunState::new(vec![Cursor::default(); index.tasks().len()], extent, settings);
-        if let Some(checkpoint) = &checkpoint {
-            let saved = Checkpoint::state(checkpoint)?;
+        if let (Some(checkpoint), Some(saved)) = (&checkpoint, saved) {
             require_same(checkpoint, &saved, &state, &config.batch)?;
             state = saved.with_config(state.config);
         }
@@ -186,11 +190,8 @@ fn require_same(
         let pairs: usize = saved.extent.pairs.values().sum();
         *steps = pairs.div_ceil(batch.size.saturating_mul(batch.accumulate)).into();
     }
-    let differences = differences(
-        &with_real_paths(there, &ours.config),
-        &with_real_paths(ours.config.clone(), &ours.config),
-        "",
-    );
+    let here = with_defaults(&ours.config);
+    let differences = differences(&with_real_paths(there, &here), &with_real_paths(here.clone(), &here), "");
     if !differences.is_empty() {
         let list = differences.join("; ");
         return fault(format!(
@@ -206,11 +207,34 @@ fn require_same(
     Ok(())
 }
 
+/// The area of pictures: as the settings say, or the run so far, or as everything else that embeds has it.
+fn area(model: &ModelSection, saved: Option<&Value>, model_dir: &Path) -> Result<u64, TrainError> {
+    let saved = || {
+        let model = with_defaults(saved?);
+        model.pointer("/model/max_pixels")?.as_u64()
+    };
+    match model.area().or_else(saved) {
+        Some(area) => Ok(area),
+        None => {
+            let processor = ImageProcessorConfig::load(model_dir).map_err(EmbedError::from)?;
+            Ok(default_max_pixels(&processor))
+        }
+    }
+}
+
 /// Settings as this release writes them: a key that came after the checkpoint was made has its default. Those it cannot read stay
 /// as they are.
 fn with_defaults(saved: &Value) -> Value {
     let config: Result<TrainConfig, _> = serde_json::from_value(saved.clone());
-    config.and_then(serde_json::to_value).unwrap_or_else(|_| saved.clone())
+    let as_written = |mut config: TrainConfig| {
+        // Once, the area was written down in tokens. And a section that is left out is one of defaults.
+        config.model.set_area(config.model.area());
+        if config.train == Trained::Lora {
+            config.lora.get_or_insert_default();
+        }
+        serde_json::to_value(config)
+    };
+    config.and_then(as_written).unwrap_or_else(|_| saved.clone())
 }
 
 /// Settings with the paths that are compared as the file system knows them: one file may be called by several. One that is gone may have
@@ -249,9 +273,9 @@ fn differences(saved: &Value, ours: &Value, prefix: &str) -> Vec<String> {
     };
     let keys: BTreeSet<&String> = saved.keys().chain(ours.keys()).collect();
     keys.into_iter()
-        .filter(|key| !(prefix.is_empty() && FREE_SETTINGS.contains(&key.as_str())))
-        .flat_map(|key| {
-            let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        .map(|key| (key, if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }))
+        .filter(|(_, name)| !FREE_SETTINGS.contains(&name.as_str()))
+        .flat_map(|(key, name)| {
             let value =
                 |settings: &serde_json::Map<String, Value>| settings.get(key).cloned().unwrap_or_default();
             differences(&value(saved), &value(ours), &name)

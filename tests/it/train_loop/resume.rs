@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use gve::CancelToken;
 use gve::train::{Finish, Start, TrainConfig, TrainEvent, Trainer};
+use serde_json::Value;
 
 use super::{Bench, FULL, assert_refused, assert_status, run, stderr, train};
 use crate::golden::golden_dir;
@@ -146,6 +147,50 @@ fn a_checkpoint_is_refused_with_other_settings_or_pairs() {
     let nowhere = bench.path("nowhere");
     std::fs::write(&pairs, text).unwrap();
     assert_refused(&run(&config, &["--resume", nowhere.to_str().unwrap()]), &["nowhere"]);
+}
+
+/// How large pictures are is the model's matter where nobody says, and the run's from then on.
+#[test]
+fn a_run_goes_on_with_the_pictures_it_began_with() {
+    let bench = Bench::new();
+    let model = bench.path("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(golden_dir().join("tiny-a/model")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let processor = model.join("preprocessor_config.json");
+    let text = std::fs::read_to_string(&processor).unwrap();
+    let mut settings: Value = serde_json::from_str(&text).unwrap();
+    for key in ["min_pixels", "max_pixels", "size"] {
+        settings.as_object_mut().unwrap().remove(key);
+    }
+    settings["max_pixels"] = 9409.into();
+    std::fs::write(&processor, settings.to_string()).unwrap();
+
+    let short = [("epochs", "1"), ("steps_per_epoch", "1"), ("model.path", "\"model\"")];
+    let with = |more: &[(&'static str, &'static str)]| bench.config("run", &[&short[..], more].concat());
+    let state = bench.path("run/checkpoints/step-00000001/state.json");
+    let recorded = || -> Value { serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap() };
+    assert_status(&run(&with(&[]), &["--quiet"]), 0);
+    let model = recorded()["config"]["model"].clone();
+    assert_eq!((&model["max_pixels"], &model["tokens_per_frame"]), (&9409.into(), &Value::Null));
+
+    // As an earlier release wrote it down: in tokens, which were 200 whatever the model allows.
+    let mut older = recorded();
+    let model = older["config"]["model"].as_object_mut().unwrap();
+    model.remove("max_pixels");
+    model.insert("tokens_per_frame".to_owned(), 200.into());
+    older["config"]["lora"].as_object_mut().unwrap().remove("layout");
+    std::fs::write(&state, older.to_string()).unwrap();
+    for same in [&[][..], &[("model.tokens_per_frame", "200")], &[("model.max_pixels", "156800")]] {
+        let config = with(same);
+        let output = run(&config, &["--resume", "auto"]);
+        assert_status(&output, 0);
+        assert!(stderr(&output).contains("at most 156800 pixels"), "{}", stderr(&output));
+    }
+    let other = run(&with(&[("model.tokens_per_frame", "12")]), &["--resume", "auto"]);
+    assert_refused(&other, &["model.max_pixels: 156800 there, 9408 here"]);
 }
 
 /// One that is set back and killed before its next checkpoint goes on from where it was set back to.

@@ -29,6 +29,10 @@ pub(crate) struct SourceOptions {
     sampling: SamplingOptions,
     #[command(flatten)]
     pixels: PixelOptions,
+    /// Longest input in tokens; text beyond it is cut off [default: 8192].
+    #[arg(long, value_name = "N", help_heading = "Model", conflicts_with_all = ["server", "baseline", "precomputed"],
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..))]
+    max_length: Option<usize>,
     /// Embeddings made elsewhere: DIR/<DATASET>/{queries,corpus}.{npy,parquet,safetensors,jsonl}.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "server", "baseline"], help_heading = "Other encoders")]
     precomputed: Option<PathBuf>,
@@ -123,7 +127,11 @@ impl SourceOptions {
             None => (name_of(&resolved.directory), checkpoint_revision(&resolved.directory)?),
         };
         let name = self.name.clone().unwrap_or(name);
-        let embedder = self.model.load(resolved.directory, sampling, pixels)?;
+        let mut builder = self.model.builder(resolved.directory, sampling, pixels);
+        if let Some(tokens) = self.max_length {
+            builder = builder.max_length(tokens);
+        }
+        let embedder = builder.build()?;
         let on_warning = |id: &str, warning: &str| warn(&format!("{id}: {warning}"));
         Ok(Box::new(ModelEncoder::new(embedder, name, revision).on_warning(on_warning)))
     }

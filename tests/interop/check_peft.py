@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Load adapters that gve wrote in PEFT, and hold the embeddings against gve's.
+
+PEFT binds the tensors of an adapter by name and, where a name fits nothing, leaves the adapter at zero behind a warning. So this
+counts what was bound and compares what comes out. Run it with each line of transformers that adapters are written for:
+
+    python3 -m venv new && new/bin/pip install torch torchvision pillow transformers==5.23.0 peft==0.21.2
+    python3 -m venv old && old/bin/pip install torch torchvision pillow transformers==4.51.3 peft==0.17.1
+    cargo build && new/bin/python tests/interop/check_peft.py target/debug/gve && old/bin/python tests/interop/check_peft.py target/debug/gve
+
+With --write, it also puts the names that PEFT bound, and the `target_modules` that it bound them by, into tests/interop/peft.json under
+the layout of this transformers. The tests of the repository hold what gve writes against that file.
+"""
+import argparse
+import json
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from PIL import Image
+from safetensors import safe_open
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "golden"
+MODEL = GOLDEN / "tiny-a/model"
+IMAGE = GOLDEN / "media/tall.png"
+TEXT = "a red bicycle in the meadow"
+# Since 4.52 the language model has a name of its own within the model.
+LAYOUT = "nested" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 52) else "flat"
+LEAST_COSINE = 0.9999
+
+CONFIG = """
+output = "run"
+epochs = 1
+steps_per_epoch = 4
+[model]
+path = "{model}"
+device = "cpu"
+[lora]
+r = 4
+alpha = 8.0
+layout = "{layout}"
+[data]
+pairs = ["pairs.jsonl"]
+[batch]
+size = 4
+[optimizer]
+learning_rate = 1e-2
+[curriculum]
+sampler = "uniform"
+"""
+
+
+def run(*command):
+    return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def train(gve, folder):
+    """An adapter trained for a few steps; the first has a rate of 0 for no warm-up, so B is not zero behind the second."""
+    def text(words):
+        return {"content": [{"type": "text", "text": words}]}
+
+    pairs = [{"task": "t2t", "query": text(f"a red cat {i}"), "positive": text(f"a street {i}")} for i in range(8)]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    (folder / "train.toml").write_text(CONFIG.format(model=MODEL, layout=LAYOUT))
+    run(gve, "train", "--quiet", folder / "train.toml")
+    return folder / "run/final"
+
+
+def our_embeddings(gve, adapter=()):
+    lines = run(gve, "embed", "--quiet", "--device", "cpu", "--model", MODEL, "--text", TEXT, "--image", IMAGE, *adapter)
+    return [torch.tensor(json.loads(line)["embedding"]) for line in lines.splitlines()]
+
+
+def their_inputs():
+    """The same text and image as transformers has them, up to the token that is pooled."""
+    processor = AutoProcessor.from_pretrained(MODEL)
+    for part in ({"type": "text", "text": TEXT}, {"type": "image"}):
+        message = [{"role": "user", "content": [part]}]
+        prompt = processor.apply_chat_template(message, tokenize=False, add_generation_prompt=True) + "<|endoftext|>"
+        images = [Image.open(IMAGE).convert("RGB")] if part["type"] == "image" else None
+        yield processor(text=[prompt], images=images, return_tensors="pt")
+
+
+@torch.no_grad()
+def check(name, gve, adapter):
+    """Everything is bound, nothing is zero, and the embeddings are ours. Returns the names in the file."""
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(MODEL).float().eval()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = peft.PeftModel.from_pretrained(model, adapter)
+        result = model.load_adapter(adapter, "again")
+        model.set_adapter("default")
+    complaints = [str(warning.message) for warning in caught if "adapter" in str(warning.message)]
+    missing = [key for key in result.missing_keys if "lora_" in key]
+    assert not complaints and not missing and not result.unexpected_keys, (complaints, missing, result.unexpected_keys)
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        names, metadata = sorted(file.keys()), file.metadata()
+    assert metadata == {"format": "pt"}, metadata
+    bound = {key: value for key, value in model.named_parameters() if ".lora_B.default." in key}
+    zero = [key for key, value in bound.items() if not value.any()]
+    vision = [key for key in bound if "visual" in key]
+    assert 2 * len(bound) == len(names) and not zero and not vision, (len(bound), len(names), zero, vision)
+
+    plain, cosines = our_embeddings(gve), []
+    ours = our_embeddings(gve, ["--adapter", adapter])
+    for inputs, expected, base in zip(their_inputs(), ours, plain):
+        hidden = model(**inputs, output_hidden_states=True).hidden_states[-1][0, -1]
+        cosines.append(torch.nn.functional.cosine_similarity(hidden, expected, dim=0).item())
+        assert cosines[-1] > LEAST_COSINE, (name, cosines)
+        assert torch.dot(expected, base) < LEAST_COSINE, f"{name}: the adapter changes nothing"
+    print(f"{name}: {len(bound)} modules bound, none zero; cosine to gve: text {cosines[0]:.7f}, image {cosines[1]:.7f}")
+    return names
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gve", type=Path, help="the program gve")
+    parser.add_argument("--write", action="store_true", help="put what was bound into peft.json")
+    arguments = parser.parse_args()
+    gve = arguments.gve.resolve()
+    print(f"transformers {transformers.__version__}, PEFT {peft.__version__}: layout {LAYOUT}")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        trained = train(gve, folder)
+        names = check("trained by gve", gve, trained)
+        # As gve 0.1.0 and others wrote them: flat names, and `target_modules` that fit the vision tower too.
+        run(gve, "model", "adapter", "--adapter", GOLDEN / "tiny-a/train/adapter_final", "--layout", LAYOUT, "--out", folder / "renamed")
+        check("renamed by gve", gve, folder / "renamed")
+        targets = json.loads((trained / "adapter_config.json").read_text())["target_modules"]
+    if arguments.write:
+        path = HERE / "peft.json"
+        pinned = json.loads(path.read_text()) if path.exists() else {}
+        pinned[LAYOUT] = {"transformers": transformers.__version__, "peft": peft.__version__, "target_modules": targets, "names": names}
+        path.write_text(json.dumps(pinned, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
