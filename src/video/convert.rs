@@ -124,6 +124,8 @@ impl Source {
                 // Unspecified stays with the default of swscale, BT.601, and the range of the pixel format.
                 if self.colorspace != ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED as c_int {
                     inverse = ffi::sws_getCoefficients(self.colorspace).cast_mut();
+                    // RGB of more than 8 bits goes through YUV inside swscale: there and back by the same matrix.
+                    table = inverse;
                 }
                 if self.range != ffi::AVColorRange::AVCOL_RANGE_UNSPECIFIED as c_int {
                     in_full = c_int::from(self.range == ffi::AVColorRange::AVCOL_RANGE_JPEG as c_int);

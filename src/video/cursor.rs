@@ -2,8 +2,10 @@
 
 use super::{
     VideoError,
-    decode::{Decoder, Output, is_damaged},
+    carried::CarriedData,
+    decode::{Decoder, Output, is_damaged, is_fatal},
     demux::{Demuxer, Read},
+    index::Keyframe,
     plan::{Plan, Start},
 };
 use ffmpeg_next::{Error as FfmpegError, Packet, frame};
@@ -20,10 +22,14 @@ pub(super) struct Cursor {
     demuxer: Demuxer,
     decoder: Decoder,
     plan: Plan,
+    /// What packets before the start have told the decoder.
+    carried: CarriedData,
+    /// Whether the decoder has been fed nothing since the start.
+    fresh: bool,
     state: State,
     /// Number, in decode order, of the packet that comes next.
     next_packet: usize,
-    /// A packet read while looking for a key frame.
+    /// A packet read ahead of its turn: the next one.
     lookahead: Option<Packet>,
     /// Whether seeking has always led where it should.
     seekable: bool,
@@ -70,14 +76,23 @@ pub(super) struct Located<'a> {
 }
 
 impl Cursor {
-    pub(super) fn new(demuxer: Demuxer, decoder: Decoder, plan: Plan, next_packet: usize) -> Self {
+    /// A cursor over a demuxer of which the first packet has been read (`lookahead`), or that is anywhere.
+    pub(super) fn new(
+        demuxer: Demuxer,
+        decoder: Decoder,
+        plan: Plan,
+        carried: CarriedData,
+        lookahead: Option<Packet>,
+    ) -> Self {
         Self {
             demuxer,
             decoder,
             plan,
+            carried,
+            fresh: true,
             state: State::Idle,
-            next_packet,
-            lookahead: None,
+            next_packet: if lookahead.is_some() { 0 } else { usize::MAX },
+            lookahead,
             seekable: true,
             floor: i64::MIN,
             leading: false,
@@ -107,6 +122,7 @@ impl Cursor {
                 self.start(start, target)?;
             }
             let mut steps_back = 1;
+            let mut first_try = matches!(start, Start::Keyframe(_));
             loop {
                 exact = self.advance(target, next)?;
                 if exact {
@@ -116,12 +132,14 @@ impl Cursor {
                     // A picture left out may be the best stand-in there is, and decoders may end draining at a picture
                     // they cannot give.
                     self.thorough = true;
-                } else if (self.held.is_none() || self.plan.is_close(start, target))
+                } else if (self.held.is_none() || first_try || self.plan.is_close(start, target))
                     && let Some(earlier) = self.plan.earlier(start, steps_back)
                 {
                     // The key frame was not one: nothing up to the target came out of it. Or it opens the last group of pictures and that is open:
                     // FFmpeg 5.1 ends draining at the first picture behind it, unless an earlier key frame came out before the drain.
+                    // Or pictures refer to what lies before the key frame, which is tried once.
                     start = earlier;
+                    first_try = false;
                     steps_back *= 2;
                 } else {
                     break;
@@ -174,13 +192,14 @@ impl Cursor {
         self.held = None;
         self.pending = None;
         self.state = State::Feeding;
+        self.fresh = true;
         self.skipped = false;
         self.leading = false;
         self.decoded = 0;
         self.floor = self.plan.floor(start);
         let moved = match start {
             Start::Keyframe(key) => match self.plan.keyframe(key) {
-                Some(key) => self.go_to_packet(key.packet as usize, key.dts),
+                Some(key) => self.go_to_packet(key),
                 None => self.rewind(),
             },
             Start::Beginning => self.rewind(),
@@ -195,26 +214,27 @@ impl Cursor {
 
     /// Opens the file anew where its first packet is not next anyway.
     fn rewind(&mut self) -> Result<(), FfmpegError> {
-        self.lookahead = None;
         if self.next_packet != 0 {
+            self.lookahead = None;
             self.demuxer.reopen(false).map_err(|_| FfmpegError::InvalidData)?;
         }
         self.next_packet = 0;
         Ok(())
     }
 
-    /// Makes the key frame in packet `number` the next one to be read.
-    fn go_to_packet(&mut self, number: usize, dts: i64) -> Result<(), FfmpegError> {
+    /// Makes a key frame the next packet to be read.
+    fn go_to_packet(&mut self, key: Keyframe) -> Result<(), FfmpegError> {
+        let number = key.packet as usize;
         let near = self.next_packet <= number && number - self.next_packet <= PACKETS_READ_OVER;
         if !near && self.seekable {
-            if self.seek_to_packet(number, dts)? {
+            if self.seek_to(key)? {
                 return Ok(());
             }
             // This container's seeking misses: from now on packets are counted from the start, which costs reading
             // but no decoding.
             self.seekable = false;
         }
-        if !near && (self.next_packet > number || self.lookahead.is_some()) {
+        if !near && self.next_packet > number {
             self.next_packet = usize::MAX;
             self.rewind()?;
         }
@@ -226,22 +246,31 @@ impl Cursor {
         Ok(())
     }
 
-    /// Seeks to a key frame and recognises it by its times. False where it did not turn up.
-    fn seek_to_packet(&mut self, number: usize, dts: i64) -> Result<bool, FfmpegError> {
+    /// Seeks to a key frame and recognises it. False where it did not turn up.
+    fn seek_to(&mut self, key: Keyframe) -> Result<bool, FfmpegError> {
         self.lookahead = None;
         self.next_packet = usize::MAX;
-        if self.demuxer.seek(dts).is_err() {
+        let by_time = self.plan.times_are_unique();
+        let sought = if by_time { self.demuxer.seek(key.dts) } else { self.demuxer.seek_byte(key.position) };
+        if sought.is_err() {
             return Ok(false);
         }
-        let pts = self.plan.pts_of_packet(number);
+        let pts = self.plan.pts_of_packet(key.packet as usize);
         while let Ok(Read::Packet(packet)) = self.demuxer.read() {
-            let packet_dts = packet.dts().or(packet.pts());
-            if packet.is_key() && packet_dts == Some(dts) && (pts.is_none() || packet.pts() == pts) {
+            let dts = packet.dts().or(packet.pts());
+            let position = i64::try_from(packet.position()).unwrap_or(-1);
+            let found = packet.is_key()
+                && if by_time {
+                    dts == Some(key.dts) && (pts.is_none() || packet.pts() == pts)
+                } else {
+                    position == key.position
+                };
+            if found {
                 self.lookahead = Some(packet);
-                self.next_packet = number;
+                self.next_packet = key.packet as usize;
                 return Ok(true);
             }
-            if packet_dts.is_some_and(|packet_dts| packet_dts > dts) {
+            if if by_time { dts.is_some_and(|dts| dts > key.dts) } else { position > key.position } {
                 break;
             }
         }
@@ -324,6 +353,10 @@ impl Cursor {
         let useful = self.plan.stamp(&mut packet, number, target, next);
         let wanted = useful || self.thorough;
         self.skipped |= !wanted;
+        if std::mem::take(&mut self.fresh) {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            self.carried.attach(&mut packet, number).map_err(|error| self.failure(target, error))?;
+        }
         match self.decoder.send(&packet, wanted) {
             Err(error) if is_fatal(error) => Err(self.failure(target, error)),
             // Damaged data: what cannot be decoded will not come out.
@@ -354,10 +387,4 @@ impl Cursor {
             reason: error.to_string(),
         }
     }
-}
-
-/// Whether an error is about the machine rather than the data.
-fn is_fatal(error: FfmpegError) -> bool {
-    use ffmpeg_next::error::{EIO, ENOMEM};
-    matches!(error, FfmpegError::Other { errno: EIO | ENOMEM })
 }

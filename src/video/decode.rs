@@ -1,7 +1,7 @@
 //! Packets to pictures.
 
 use super::{
-    Limits, VideoError,
+    Limits, VideoError, carried,
     demux::{self, Demuxer},
     disposable::{NalFraming, is_disposable},
 };
@@ -64,6 +64,10 @@ impl Decoder {
 
     /// Feeds a packet. `wanted` says whether its own picture is of use or only what it lends to others.
     pub(super) fn send(&mut self, packet: &Packet, wanted: bool) -> Result<(), FfmpegError> {
+        let new_header = carried::side_data(packet, ffi::AVPacketSideDataType::AV_PKT_DATA_NEW_EXTRADATA);
+        if let (Some(framing), Some(header)) = (&mut self.framing, new_header) {
+            *framing = NalFraming::of_extradata(header);
+        }
         if !wanted
             && let (Some(framing), Some(data)) = (self.framing, packet.data())
             && is_disposable(data, framing)
@@ -112,4 +116,10 @@ pub(super) fn is_damaged(picture: &frame::Video) -> bool {
         let picture = picture.as_ptr();
         (*picture).decode_error_flags != 0 || (*picture).flags & ffi::AV_FRAME_FLAG_CORRUPT != 0
     }
+}
+
+/// Whether an error is about the machine rather than the data.
+pub(super) fn is_fatal(error: FfmpegError) -> bool {
+    use ffmpeg_next::error::{EIO, ENOMEM};
+    matches!(error, FfmpegError::Other { errno: EIO | ENOMEM })
 }

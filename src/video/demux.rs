@@ -194,6 +194,18 @@ impl Demuxer {
         if status < 0 { Err(FfmpegError::from(status)) } else { Ok(()) }
     }
 
+    /// Goes to a byte at which a packet begins, in containers that are read on from any place.
+    pub(super) fn seek_byte(&mut self, position: i64) -> Result<(), FfmpegError> {
+        if position < 0 || !matches!(self.input.format().name(), "mpegts" | "mpeg") {
+            return Err(FfmpegError::InvalidData);
+        }
+        // SAFETY: the context is live and the stream index valid.
+        let status = unsafe {
+            ffi::av_seek_frame(self.input.as_mut_ptr(), self.stream as c_int, position, ffi::AVSEEK_FLAG_BYTE)
+        };
+        if status < 0 { Err(FfmpegError::from(status)) } else { Ok(()) }
+    }
+
     /// Which key frame the container's own index names for a time, if it has an index.
     pub(super) fn container_keyframe(&mut self, ticks: i64) -> Option<i32> {
         // SAFETY: the stream is one of the live context; the call only searches its index.

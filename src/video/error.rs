@@ -214,6 +214,12 @@ pub enum Warning {
         /// Frames found.
         found_frames: usize,
     },
+    /// The clock of the file steps back, as where recordings were put one behind the other. Frames come in the order of
+    /// the file, and each part's times go on after the part before.
+    ClockRestarts {
+        /// How often it steps back.
+        restarts: usize,
+    },
 }
 
 impl std::fmt::Display for Warning {
@@ -230,6 +236,13 @@ impl std::fmt::Display for Warning {
             }
             Self::Truncated { expected_frames: None, found_frames } => {
                 write!(f, "the file cannot be read beyond {found_frames} frames")
+            }
+            Self::ClockRestarts { restarts } => {
+                let times = if *restarts == 1 { "once".to_owned() } else { format!("{restarts} times") };
+                write!(
+                    f,
+                    "the clock of the file starts over {times}: frames are numbered in the order of the file"
+                )
             }
         }
     }

@@ -1,5 +1,8 @@
 //! The frame index: what a scan of the packets tells, without decoding any.
 
+use super::clock::Clock;
+use std::ops::Range;
+
 /// One packet of the video stream, in the order the demuxer gives them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PacketEntry {
@@ -9,6 +12,8 @@ pub(super) struct PacketEntry {
     pub dts: Option<i64>,
     /// Duration in stream ticks, 0 where unknown.
     pub duration: i64,
+    /// Byte in the file, negative where unknown.
+    pub position: i64,
     /// Whether decoding can start here.
     pub keyframe: bool,
     /// Whether a frame of the presentation comes out of it; not so for packets cut away by an edit list.
@@ -22,15 +27,28 @@ pub(super) struct Keyframe {
     pub packet: u32,
     /// What to seek to.
     pub dts: i64,
+    /// Byte in the file, negative where unknown.
+    pub position: i64,
+}
+
+/// A run of packets, from one key frame to another, whose times do not tell the order of their pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doubtful {
+    /// The packets.
+    pub packets: Range<u32>,
+    /// Those whose pictures a decoder gives, in the order in which it gives them.
+    pub decoded: Vec<u32>,
 }
 
 /// Rank of packets that show nothing.
 const NOT_DISPLAYED: u32 = u32::MAX;
+/// Pictures that a decoder holds back at the most, twice over for streams in fields.
+const MAX_REORDERED: usize = 32;
 
 /// Packets and frames of a stream, and how they belong together.
 #[derive(Debug, Default)]
 pub(super) struct FrameIndex {
-    /// Presentation times in ticks, by frame. Empty where the container has no usable times.
+    /// Presentation times in ticks, by frame, never falling. Empty where the container has no usable times.
     pts: Vec<i64>,
     /// Frame shown by each packet, in decode order. Empty where `pts` is.
     rank_of_packet: Vec<u32>,
@@ -40,47 +58,76 @@ pub(super) struct FrameIndex {
     displayed: usize,
     packets: usize,
     last_duration: i64,
+    restarts: usize,
+    times_are_unique: bool,
 }
 
 /// Collects packets into a [`FrameIndex`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FrameIndexBuilder {
-    /// Presentation time and packet number of each displayed packet.
+    /// Whether pictures may be shown in another order than that of their packets.
+    reorders: bool,
+    clock: Clock,
+    /// Presentation time and packet number of each displayed packet, in decode order.
     frames: Vec<(i64, u32)>,
     keyframes: Vec<Keyframe>,
     packets: u32,
-    displayed: usize,
     missing_pts: usize,
+    /// Packets at which times say nothing about the order.
+    doubts: Vec<u32>,
     last: Option<(i64, i64)>,
 }
 
 impl FrameIndexBuilder {
+    /// A builder for a codec that shows pictures in another order than that of the packets, or does not.
+    pub(super) fn new(reorders: bool) -> Self {
+        Self {
+            reorders,
+            clock: Clock::default(),
+            frames: Vec::new(),
+            keyframes: Vec::new(),
+            packets: 0,
+            missing_pts: 0,
+            doubts: Vec::new(),
+            last: None,
+        }
+    }
+
     pub(super) fn push(&mut self, entry: PacketEntry) {
         let packet = self.packets;
         self.packets += 1;
         if entry.keyframe
             && let Some(dts) = entry.dts.or(entry.pts)
         {
-            self.keyframes.push(Keyframe { packet, dts });
+            self.keyframes.push(Keyframe { packet, dts, position: entry.position });
         }
         if !entry.displayed {
             return;
         }
-        self.displayed += 1;
-        match entry.pts {
-            Some(pts) => {
-                self.frames.push((pts, packet));
-                if self.last.is_none_or(|(last, _)| pts >= last) {
-                    self.last = Some((pts, entry.duration));
-                }
-            }
-            None => self.missing_pts += 1,
+        let step = self.clock.step();
+        let placed = self.clock.place(&entry, !self.reorders);
+        self.missing_pts += usize::from(placed.pts.is_none());
+        // Whatever lies before a key frame in the file is shown before it.
+        let doubtful = placed.restarted || placed.pts.is_none() || (entry.keyframe && placed.overtaken);
+        if self.reorders && doubtful {
+            self.doubts.push(packet);
+        }
+        let after_previous = || self.frames.last().map_or(0, |(pts, _)| pts.saturating_add(step));
+        let pts = placed.pts.unwrap_or_else(after_previous);
+        self.frames.push((pts, packet));
+        if self.last.is_none_or(|(last, _)| pts >= last) {
+            self.last = Some((pts, entry.duration));
         }
     }
 
     /// Frames seen so far.
     pub(super) fn displayed(&self) -> usize {
-        self.displayed
+        self.frames.len()
+    }
+
+    /// Number of the packet that comes next.
+    pub(super) fn next_packet(&self) -> u32 {
+        self.packets
     }
 
     /// Whether some displayed packet has no presentation time.
@@ -88,17 +135,78 @@ impl FrameIndexBuilder {
         self.missing_pts > 0
     }
 
-    pub(super) fn finish(mut self) -> FrameIndex {
+    /// Whether so many times are missing that what there is tells nothing.
+    fn has_no_clock(&self) -> bool {
+        if self.reorders {
+            self.missing_pts * 4 > self.frames.len()
+        } else {
+            self.missing_pts == self.frames.len()
+        }
+    }
+
+    /// The packets whose order only a decoder can tell, to be filled in by one.
+    pub(super) fn doubtful(&self) -> Vec<Doubtful> {
+        if !self.reorders || self.has_no_clock() {
+            return Vec::new();
+        }
+        let mut doubts = self.doubts.clone();
+        doubts.extend(self.entangled());
+        doubts.sort_unstable();
+        let mut runs: Vec<Doubtful> = Vec::new();
+        for packet in doubts {
+            if runs.last().is_some_and(|run| packet < run.packets.end) {
+                // A key frame at the end of a run has a doubt of its own, which the next run is about.
+                continue;
+            }
+            let before = self.keyframes.partition_point(|key| key.packet < packet);
+            let after = self.keyframes.partition_point(|key| key.packet <= packet);
+            let start = before.checked_sub(1).and_then(|before| self.keyframes.get(before));
+            let start = start.map_or(0, |key| key.packet);
+            let end = self.keyframes.get(after).map_or(self.packets, |key| key.packet);
+            match runs.last_mut() {
+                Some(run) if start < run.packets.end => run.packets.end = end,
+                _ => runs.push(Doubtful { packets: start..end, decoded: Vec::new() }),
+            }
+        }
+        runs
+    }
+
+    /// Packets that share their time with another, or lie further from their place than decoders reorder.
+    fn entangled(&self) -> Vec<u32> {
+        let mut sorted: Vec<(i64, u32)> = self.frames.clone();
+        sorted.sort_unstable();
+        let mut found: Vec<u32> = sorted
+            .windows(2)
+            .filter_map(|pair| match pair {
+                [(a, first), (b, second)] if a == b => Some([*first, *second]),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let moved = sorted.iter().zip(&self.frames).enumerate().filter(|(place, ((_, packet), here))| {
+            *packet != here.1
+                && self
+                    .frames
+                    .binary_search_by_key(packet, |(_, packet)| *packet)
+                    .is_ok_and(|coded| coded.abs_diff(*place) > MAX_REORDERED)
+        });
+        found.extend(moved.map(|(_, ((_, packet), _))| *packet));
+        found
+    }
+
+    /// The index, given what [`Self::doubtful`] asked for.
+    pub(super) fn finish(mut self, doubtful: &[Doubtful]) -> FrameIndex {
         let mut index = FrameIndex {
-            displayed: self.displayed,
+            displayed: self.frames.len(),
             packets: self.packets as usize,
             last_duration: self.last.map_or(0, |(_, duration)| duration),
+            restarts: self.clock.restarts(),
             ..FrameIndex::default()
         };
-        if self.misses_times() {
+        if self.has_no_clock() {
             return index;
         }
-        self.frames.sort_unstable();
+        self.put_in_order(doubtful);
         index.rank_of_packet = vec![NOT_DISPLAYED; self.packets as usize];
         for (rank, &(_, packet)) in self.frames.iter().enumerate() {
             if let Some(slot) = index.rank_of_packet.get_mut(packet as usize) {
@@ -106,11 +214,83 @@ impl FrameIndexBuilder {
             }
         }
         index.packet_of_rank = self.frames.iter().map(|(_, packet)| *packet).collect();
-        index.pts = self.frames.into_iter().map(|(pts, _)| pts).collect();
+        let mut latest = i64::MIN;
+        let rising = self.frames.into_iter().map(|(pts, _)| {
+            latest = latest.max(pts);
+            latest
+        });
+        index.pts = rising.collect();
+        index.times_are_unique = self.clock.restarts() == 0
+            && doubtful.is_empty()
+            && self.keyframes.is_sorted_by(|before, after| before.dts < after.dts);
+        if !doubtful.is_empty() {
+            retain_rising(&mut self.keyframes, &index.rank_of_packet);
+        }
         self.keyframes.shrink_to_fit();
         index.keyframes = self.keyframes;
         index
     }
+
+    /// Sorts frames by time where times tell their order, and as decoded where not.
+    fn put_in_order(&mut self, doubtful: &[Doubtful]) {
+        if !self.reorders {
+            return;
+        }
+        let mut rest = self.frames.as_mut_slice();
+        let position = |packet: u32, rest: &[(i64, u32)]| rest.partition_point(|(_, other)| *other < packet);
+        for run in doubtful {
+            let (sound, behind) = rest.split_at_mut(position(run.packets.start, rest));
+            let (tangled, behind) = behind.split_at_mut(position(run.packets.end, behind));
+            sound.sort_unstable();
+            order_as_decoded(tangled, &run.decoded);
+            rest = behind;
+        }
+        rest.sort_unstable();
+    }
+}
+
+/// Puts frames, given in the order of their packets, into the order in which a decoder gave them. One that did not come out
+/// follows the packet before it, or goes in front of all if it is a leading picture. Times are handed out in ascending order.
+fn order_as_decoded(frames: &mut [(i64, u32)], decoded: &[u32]) {
+    let mut times: Vec<i64> = frames.iter().map(|(pts, _)| *pts).collect();
+    if decoded.is_empty() {
+        frames.sort_unstable();
+        return;
+    }
+    let mut places: Vec<(u32, usize)> =
+        decoded.iter().enumerate().map(|(place, packet)| (*packet, place + 1)).collect();
+    places.sort_unstable();
+    let first = frames.first().map_or(0, |(pts, _)| *pts);
+    let mut before = 0;
+    let mut keyed: Vec<(usize, bool, u32)> = Vec::with_capacity(frames.len());
+    for &(pts, packet) in frames.iter() {
+        let place = places.binary_search_by_key(&packet, |(packet, _)| *packet);
+        let place = place.ok().and_then(|found| places.get(found));
+        keyed.push(match place {
+            Some(&(_, place)) => {
+                before = place;
+                (place, false, packet)
+            }
+            None if pts < first => (0, true, packet),
+            None => (before, true, packet),
+        });
+    }
+    keyed.sort_unstable();
+    times.sort_unstable();
+    for ((frame, (.., packet)), pts) in frames.iter_mut().zip(keyed).zip(times) {
+        *frame = (pts, packet);
+    }
+}
+
+/// Leaves out key frames that are not shown after those before them, at which nothing could be looked up.
+fn retain_rising(keyframes: &mut Vec<Keyframe>, rank_of_packet: &[u32]) {
+    let mut latest = None;
+    keyframes.retain(|key| {
+        let rank = rank_of_packet.get(key.packet as usize).copied().filter(|rank| *rank != NOT_DISPLAYED);
+        let rises = rank.is_none() || rank > latest;
+        latest = latest.max(rank);
+        rises
+    });
 }
 
 impl FrameIndex {
@@ -129,7 +309,7 @@ impl FrameIndex {
         !self.pts.is_empty()
     }
 
-    /// Presentation times of all frames in ticks, ascending.
+    /// Presentation times of all frames in ticks, never falling. Where the clock of the file steps back, times go on.
     pub(super) fn pts(&self) -> &[i64] {
         &self.pts
     }
@@ -147,6 +327,16 @@ impl FrameIndex {
     /// Duration of the last frame in ticks, 0 where unknown.
     pub(super) fn last_duration(&self) -> i64 {
         self.last_duration
+    }
+
+    /// How often the clock of the file steps back.
+    pub(super) fn restarts(&self) -> usize {
+        self.restarts
+    }
+
+    /// Whether a time tells a key frame from all others.
+    pub(super) fn times_are_unique(&self) -> bool {
+        self.times_are_unique
     }
 
     /// A key frame by its number.
@@ -175,11 +365,18 @@ mod tests {
     use super::*;
 
     fn index_of(entries: &[(i64, i64, bool, bool)]) -> FrameIndex {
-        let mut builder = FrameIndexBuilder::default();
+        let mut builder = FrameIndexBuilder::new(true);
         for &(pts, dts, keyframe, displayed) in entries {
-            builder.push(PacketEntry { pts: Some(pts), dts: Some(dts), duration: 1, keyframe, displayed });
+            builder.push(PacketEntry {
+                pts: Some(pts),
+                dts: Some(dts),
+                duration: 1,
+                position: 0,
+                keyframe,
+                displayed,
+            });
         }
-        builder.finish()
+        builder.finish(&[])
     }
 
     #[test]
@@ -219,14 +416,100 @@ mod tests {
 
     #[test]
     fn a_missing_time_leaves_the_index_without_times() {
-        let mut builder = FrameIndexBuilder::default();
+        let mut builder = FrameIndexBuilder::new(true);
         for pts in [Some(0), None, Some(2)] {
-            builder.push(PacketEntry { pts, dts: pts, duration: 1, keyframe: true, displayed: true });
+            builder.push(PacketEntry {
+                pts,
+                dts: pts,
+                duration: 1,
+                position: 0,
+                keyframe: true,
+                displayed: true,
+            });
         }
         assert!(builder.misses_times());
-        let index = builder.finish();
+        let index = builder.finish(&[]);
         assert!(!index.has_times());
         assert_eq!(index.frames(), 3);
         assert_eq!(index.keyframe_before(1), None);
+    }
+
+    /// Decode order I0 P3 B1 B2, as many times as asked for, with a clock that starts over each time.
+    fn joined(parts: usize) -> FrameIndexBuilder {
+        let mut builder = FrameIndexBuilder::new(true);
+        for _ in 0..parts {
+            for (pts, dts, keyframe) in [(1, 0, true), (4, 1, false), (2, 2, false), (3, 3, false)] {
+                let (pts, dts) = (Some(pts), Some(dts));
+                builder.push(PacketEntry { pts, dts, duration: 1, position: 0, keyframe, displayed: true });
+            }
+        }
+        builder
+    }
+
+    #[test]
+    fn parts_of_joined_recordings_follow_each_other() {
+        let builder = joined(3);
+        let doubtful = builder.doubtful();
+        assert_eq!(doubtful.iter().map(|run| run.packets.clone()).collect::<Vec<_>>(), [0..12]);
+        let index = builder.finish(&doubtful);
+        assert_eq!(index.restarts(), 2);
+        assert!(!index.times_are_unique());
+        let ranks: Vec<_> = (0..12).filter_map(|packet| index.rank_of(packet)).collect();
+        assert_eq!(ranks, [0, 3, 1, 2, 4, 7, 5, 6, 8, 11, 9, 10]);
+        assert_eq!(index.pts(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        let keys: Vec<_> = (0..12).map(|frame| index.keyframe_before(frame)).collect();
+        assert_eq!(keys, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2].map(Some));
+    }
+
+    #[test]
+    fn a_decoder_settles_what_times_leave_open() {
+        let builder = joined(1);
+        assert_eq!(builder.doubtful(), []);
+        let decoded = Doubtful { packets: 0..4, decoded: vec![0, 2, 1] };
+        let index = builder.finish(&[decoded]);
+        // Packet 3 did not come out and follows the one before it.
+        let packets: Vec<_> = (0..4).filter_map(|frame| index.packet_of(frame)).collect();
+        assert_eq!(packets, [0, 2, 3, 1]);
+        assert_eq!(index.pts(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn equal_and_stray_times_are_doubted() {
+        let gop = 40;
+        let doubted = |times: &dyn Fn(i64) -> i64| {
+            let mut builder = FrameIndexBuilder::new(true);
+            for packet in 0..6 * gop {
+                let keyframe = packet % gop == 0;
+                let (pts, dts) = (Some(times(packet)), Some(packet));
+                builder.push(PacketEntry { pts, dts, duration: 1, position: 0, keyframe, displayed: true });
+            }
+            builder.doubtful().into_iter().map(|run| run.packets).collect::<Vec<_>>()
+        };
+        let runs = doubted(&|packet| packet);
+        assert_eq!(runs, []);
+        let runs = doubted(&|packet| if packet == 50 { 51 } else { packet });
+        assert_eq!(runs, [40..80]);
+        let runs = doubted(&|packet| if packet == 50 { 9000 } else { packet });
+        assert_eq!(runs, [40..120]);
+    }
+
+    #[test]
+    fn codecs_that_do_not_reorder_go_by_the_order_of_the_file() {
+        let mut builder = FrameIndexBuilder::new(false);
+        for pts in [Some(5), Some(4), None, Some(9), Some(1)] {
+            builder.push(PacketEntry {
+                pts,
+                dts: pts,
+                duration: 1,
+                position: 0,
+                keyframe: true,
+                displayed: true,
+            });
+        }
+        assert_eq!(builder.doubtful(), []);
+        let index = builder.finish(&[]);
+        assert_eq!((0..5).filter_map(|packet| index.rank_of(packet)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(index.pts(), [5, 6, 7, 11, 12]);
+        assert_eq!(index.restarts(), 2);
     }
 }

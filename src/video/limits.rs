@@ -3,7 +3,7 @@
 /// Bounds checked before memory is spent. Each violation is a [`VideoError::Limit`](super::VideoError::Limit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most frames a video may hold. The index takes 16 bytes a frame, 32 where every frame is a key frame.
+    /// Most frames a video may hold. The index takes 16 bytes a frame, 40 where every frame is a key frame.
     /// Default 2^24: 77 hours at 60 frames a second.
     pub max_frames: usize,
     /// Most pixels a frame may have. Default 2^27, which is 16384 x 8192.

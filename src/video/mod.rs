@@ -33,6 +33,10 @@ pub use orientation::Orientation;
 pub use sample::{FrameCount, Sampling, Selection, StreamTiming, TimeRange, select};
 
 #[cfg(feature = "video")]
+mod carried;
+#[cfg(feature = "video")]
+mod clock;
+#[cfg(feature = "video")]
 mod convert;
 #[cfg(feature = "video")]
 mod cursor;
@@ -45,9 +49,13 @@ mod disposable;
 #[cfg(feature = "video")]
 mod index;
 #[cfg(feature = "video")]
+mod learn;
+#[cfg(feature = "video")]
 mod metadata;
 #[cfg(feature = "video")]
 mod plan;
+#[cfg(feature = "video")]
+mod probe;
 #[cfg(feature = "video")]
 mod reader;
 #[cfg(feature = "video")]

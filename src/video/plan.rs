@@ -161,6 +161,11 @@ impl Plan {
         }
     }
 
+    /// Whether a time tells a key frame from all others.
+    pub(super) fn times_are_unique(&self) -> bool {
+        matches!(self, Self::Indexed(index) if index.times_are_unique())
+    }
+
     pub(super) fn keyframe(&self, number: usize) -> Option<Keyframe> {
         match self {
             Self::Indexed(index) => index.keyframe(number),

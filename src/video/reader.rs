@@ -2,14 +2,17 @@
 
 use super::{
     Frame, Limits, StreamTiming, VideoError, VideoMetadata, Warning,
+    carried::CarriedData,
     convert::Converter,
     cursor::Cursor,
     decode::Decoder,
-    demux::{self, Demuxer},
+    demux::{self, Demuxer, Read},
     metadata,
     plan::Plan,
-    scan::scan,
+    probe::picture_size,
+    scan::{Scan, scan},
 };
+use ffmpeg_next::Packet;
 use std::{num::NonZeroUsize, path::Path};
 
 /// How frames are found.
@@ -74,17 +77,17 @@ impl VideoReader {
     pub fn open_with(path: impl AsRef<Path>, options: VideoOptions) -> Result<Self, VideoError> {
         let limits = options.limits;
         let mut demuxer = Demuxer::open(path.as_ref(), &limits)?;
-        let size = demuxer.parameters().as_ref().map_or((0, 0), demux::size);
-        check_pixels(path.as_ref(), size, &limits)?;
-        let decoder = Decoder::open(&demuxer, options.threads, &limits)?;
+        let header_size = demuxer.parameters().as_ref().map_or((0, 0), demux::size);
+        check_pixels(path.as_ref(), header_size, &limits)?;
+        let mut decoder = Decoder::open(&demuxer, options.threads, &limits)?;
         let mut warnings = Vec::new();
         let approximate = match options.seeking {
             Seeking::Approximate => approximate_plan(&demuxer),
             Seeking::Exact => None,
         };
-        let (plan, next_packet) = match approximate {
-            Some(plan) => (plan, 0),
-            None => exact_plan(&mut demuxer, &limits, &mut warnings)?,
+        let Opening { plan, carried, first, lookahead } = match approximate {
+            Some(plan) => Opening::at_the_first_packet(plan, &mut demuxer),
+            None => exact_plan(&mut demuxer, &mut decoder, &limits, &mut warnings)?,
         };
         if plan.frames() as u64 > limits.max_frames as u64 {
             return Err(VideoError::Limit {
@@ -94,9 +97,12 @@ impl VideoReader {
                 got: plan.frames() as u64,
             });
         }
+        // Headers may be wrong; the stream is not.
+        let size = first.and_then(|packet| picture_size(&demuxer, &packet, &limits)).unwrap_or(header_size);
+        check_pixels(path.as_ref(), size, &limits)?;
         let metadata = describe(&demuxer, &plan, size);
         Ok(Self {
-            cursor: Cursor::new(demuxer, decoder, plan, next_packet),
+            cursor: Cursor::new(demuxer, decoder, plan, carried, lookahead),
             converter: Converter::new(size),
             metadata,
             limits,
@@ -205,13 +211,40 @@ fn check_pixels(path: &Path, (width, height): (u32, u32), limits: &Limits) -> Re
     Err(VideoError::Limit { path: path.into(), what: "pixels a frame:", limit: limits.max_pixels, got })
 }
 
-/// Reads through the file. Also tells which packet the demuxer gives next: none of use, being at the end.
+/// What is known of a stream before any picture of it is asked for.
+struct Opening {
+    plan: Plan,
+    carried: CarriedData,
+    /// A packet with a picture, to see what pictures are like.
+    first: Option<Packet>,
+    /// The first packet, where that has been read and nothing else.
+    lookahead: Option<Packet>,
+}
+
+impl Opening {
+    /// With no more than the first packet read.
+    fn at_the_first_packet(plan: Plan, demuxer: &mut Demuxer) -> Self {
+        let mut carried = CarriedData::default();
+        let first = match demuxer.read() {
+            Ok(Read::Packet(packet)) => Some(packet),
+            // Whoever asks for a frame is told of it.
+            Ok(Read::End) | Err(_) => None,
+        };
+        if let Some(packet) = &first {
+            carried.note(packet, 0);
+        }
+        Self { plan, carried, lookahead: first.clone(), first }
+    }
+}
+
+/// Reads through the file.
 fn exact_plan(
     demuxer: &mut Demuxer,
+    decoder: &mut Decoder,
     limits: &Limits,
     warnings: &mut Vec<Warning>,
-) -> Result<(Plan, usize), VideoError> {
-    let index = scan(demuxer, limits)?;
+) -> Result<Opening, VideoError> {
+    let Scan { index, carried, first } = scan(demuxer, decoder, limits)?;
     if index.frames() == 0 {
         return Err(VideoError::NothingDecodable {
             path: demuxer.path().into(),
@@ -223,16 +256,20 @@ fn exact_plan(
     if demuxer.broke_off() || (expected_frames.is_some() && demuxer.bad_reads() > 0) {
         warnings.push(Warning::Truncated { expected_frames, found_frames: index.frames() });
     }
-    if index.has_times() {
-        return Ok((Plan::Indexed(index), usize::MAX));
+    if index.restarts() > 0 {
+        warnings.push(Warning::ClockRestarts { restarts: index.restarts() });
     }
-    let fps = metadata::average_fps(demuxer.header_fps(), 0, 0.0);
-    let plan = Plan::Counted {
-        frames: index.frames(),
-        packets: index.packets(),
-        ticks_per_frame: demuxer.ticks_per_frame(fps),
+    let plan = if index.has_times() {
+        Plan::Indexed(index)
+    } else {
+        let fps = metadata::average_fps(demuxer.header_fps(), 0, 0.0);
+        Plan::Counted {
+            frames: index.frames(),
+            packets: index.packets(),
+            ticks_per_frame: demuxer.ticks_per_frame(fps),
+        }
     };
-    Ok((plan, usize::MAX))
+    Ok(Opening { plan, carried, first, lookahead: None })
 }
 
 /// Frame numbering from the header alone, if it tells enough.

@@ -2,44 +2,82 @@
 
 use super::{
     Limits, VideoError,
+    carried::CarriedData,
+    decode::Decoder,
     demux::{Demuxer, Read},
     index::{FrameIndex, FrameIndexBuilder, PacketEntry},
+    learn::learn,
 };
 use ffmpeg_next::{Packet, codec::Id, ffi, packet::Ref};
 
-/// Indexes the video stream. The demuxer is left at the end of the file.
-pub(super) fn scan(demuxer: &mut Demuxer, limits: &Limits) -> Result<FrameIndex, VideoError> {
-    let codec = demuxer.parameters().map_or(Id::None, |parameters| parameters.id());
-    let builder = read_through(demuxer, codec, limits)?;
-    // Program streams give a time to some pictures only. For these codecs FFmpeg works out the others right.
-    if builder.misses_times() && matches!(codec, Id::MPEG1VIDEO | Id::MPEG2VIDEO) {
-        demuxer.reopen(true)?;
-        return Ok(read_through(demuxer, codec, limits)?.finish());
-    }
-    Ok(builder.finish())
+/// What a scan finds.
+pub(super) struct Scan {
+    pub index: FrameIndex,
+    pub carried: CarriedData,
+    /// The first packet at which decoding can start.
+    pub first: Option<Packet>,
 }
 
-fn read_through(demuxer: &mut Demuxer, codec: Id, limits: &Limits) -> Result<FrameIndexBuilder, VideoError> {
-    let mut builder = FrameIndexBuilder::default();
+/// A scan under way.
+struct Progress {
+    builder: FrameIndexBuilder,
+    carried: CarriedData,
+    first: Option<Packet>,
+}
+
+/// Indexes the video stream. The demuxer is left somewhere in the file. The decoder is used only where the times of the file
+/// do not tell the order of its pictures, and left empty.
+pub(super) fn scan(
+    demuxer: &mut Demuxer,
+    decoder: &mut Decoder,
+    limits: &Limits,
+) -> Result<Scan, VideoError> {
+    let codec = demuxer.parameters().map_or(Id::None, |parameters| parameters.id());
+    let mut scanned = read_through(demuxer, codec, limits)?;
+    // Program streams give a time to some pictures only. For these codecs FFmpeg works out the others right.
+    if scanned.builder.misses_times() && matches!(codec, Id::MPEG1VIDEO | Id::MPEG2VIDEO) {
+        demuxer.reopen(true)?;
+        scanned = read_through(demuxer, codec, limits)?;
+    }
+    let mut doubtful = scanned.builder.doubtful();
+    if !doubtful.is_empty() {
+        learn(&mut doubtful, &scanned.carried, demuxer, decoder)?;
+    }
+    let Progress { builder, carried, first } = scanned;
+    Ok(Scan { index: builder.finish(&doubtful), carried, first })
+}
+
+fn read_through(demuxer: &mut Demuxer, codec: Id, limits: &Limits) -> Result<Progress, VideoError> {
+    let mut builder = FrameIndexBuilder::new(reorders(codec));
+    let mut carried = CarriedData::default();
+    let mut first = None;
+    // Whether all that packets bring for those behind them could be kept.
+    let mut is_startable = true;
     loop {
         let packet = match demuxer.read() {
             Ok(Read::Packet(packet)) => packet,
-            Ok(Read::End) => return Ok(builder),
+            Ok(Read::End) => break,
             // What was read so far can be decoded.
-            Err(_) if builder.displayed() > 0 => return Ok(builder),
+            Err(_) if builder.displayed() > 0 => break,
             Err(error) => {
                 return Err(VideoError::Container { path: demuxer.path().into(), reason: error.to_string() });
             }
         };
-        let first = builder.displayed() == 0;
-        builder.push(PacketEntry {
+        is_startable &= carried.note(&packet, builder.next_packet());
+        // Their pictures are painted over the ones before, whatever the container flags.
+        let is_painted_over = matches!(codec, Id::GIF | Id::APNG) && builder.displayed() > 0;
+        let entry = PacketEntry {
             pts: packet.pts(),
             dts: packet.dts(),
             duration: packet.duration(),
-            // Their pictures are painted over the ones before, whatever the container flags.
-            keyframe: packet.is_key() && (first || !matches!(codec, Id::GIF | Id::APNG)),
+            position: i64::try_from(packet.position()).unwrap_or(-1),
+            keyframe: packet.is_key() && is_startable && !is_painted_over,
             displayed: is_displayed(&packet, codec),
-        });
+        };
+        builder.push(entry);
+        if first.is_none() && entry.keyframe && entry.displayed {
+            first = Some(packet);
+        }
         if builder.displayed() > limits.max_frames {
             return Err(VideoError::Limit {
                 path: demuxer.path().into(),
@@ -49,6 +87,17 @@ fn read_through(demuxer: &mut Demuxer, codec: Id, limits: &Limits) -> Result<Fra
             });
         }
     }
+    Ok(Progress { builder, carried, first })
+}
+
+/// Whether pictures of a codec may be shown in another order than that of their packets.
+fn reorders(codec: Id) -> bool {
+    // SAFETY: descriptors are static, and there is none for codecs that FFmpeg does not know.
+    let properties = unsafe {
+        let descriptor = ffi::avcodec_descriptor_get(codec.into());
+        descriptor.as_ref().map_or(0, |descriptor| descriptor.props)
+    };
+    properties & ffi::AV_CODEC_PROP_REORDER != 0
 }
 
 /// Whether a packet leads to a frame.
