@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+mod secrets;
+
+pub use secrets::{Secrets, redacted_url};
+
 /// Longest message of a server that is passed on, in characters.
 const MAX_MESSAGE: usize = 300;
 /// Longest wait that a server is granted by its `Retry-After`.
@@ -82,12 +86,13 @@ pub fn retry_after(header: &str) -> Option<Duration> {
 }
 
 /// What a server says in the body of an error: the message of OpenAI's or FastAPI's form, else the body itself, as one line of
-/// at most 300 characters.
-pub fn error_message(body: &str) -> String {
+/// at most 300 characters, and without the `secrets` that it may repeat.
+pub fn error_message(body: &str, secrets: &Secrets) -> String {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let places = ["/error/message", "/message", "/detail", "/error"];
     let message = places.iter().find_map(|place| json.pointer(place)?.as_str()).unwrap_or(body);
-    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Before it is cut: half a key is not shown either.
+    let line = secrets.redact(message).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line,
@@ -125,6 +130,7 @@ mod tests {
         let values: Vec<f64> = (0..100).map(|_| jitter()).collect();
         assert!(values.iter().all(|value| (0.0..1.0).contains(value)) && values[0] != values[1]);
     }
+
     #[test]
     fn statuses_are_sorted() {
         for (statuses, expected) in [
@@ -159,8 +165,18 @@ mod tests {
             ("<h1>Bad\n gateway</h1>", "<h1>Bad gateway</h1>"),
             ("", ""),
         ] {
-            assert_eq!(error_message(body), expected);
+            assert_eq!(error_message(body, &Secrets::default()), expected);
         }
-        assert_eq!(error_message(&"ä".repeat(400)).chars().count(), MAX_MESSAGE + 3);
+        assert_eq!(error_message(&"ä".repeat(400), &Secrets::default()).chars().count(), MAX_MESSAGE + 3);
+    }
+
+    #[test]
+    fn the_message_of_an_error_shows_no_secret() {
+        let secrets = Secrets::default().and("sk-secret");
+        let cut = format!("{} sk-secret", "x".repeat(MAX_MESSAGE - 5));
+        for body in [r#"{"error": {"message": "bad key sk-\u0073ecret"}}"#, "bad sk-secret", &cut] {
+            let message = error_message(body, &secrets);
+            assert!(!message.contains("sk-") && message.contains("*"), "{message}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::http::error_message;
+use crate::http::{Secrets, error_message};
 
 /// What the captioner is to answer. The type is the schema: [`schema`] derives what is sent from it, and [`parse`]
 /// reads replies into it, where missing, mistyped and unknown keys are errors.
@@ -107,7 +107,7 @@ pub(super) fn schema<R: Reply>() -> Value {
 /// Reads a reply, or says what is wrong with it in a way that helps to do better, on one line.
 pub(super) fn parse<R: Reply>(text: &str) -> Result<R, String> {
     // What is wrong may be quoted, at any length.
-    read(text).map_err(|fault| error_message(&fault))
+    read(text).map_err(|fault| error_message(&fault, &Secrets::default()))
 }
 
 fn read<R: Reply>(text: &str) -> Result<R, String> {

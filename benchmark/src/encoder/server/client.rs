@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use gve::http::{RetrySettings, Verdict, error_message, retry_after};
+use gve::http::{RetrySettings, Secrets, Verdict, error_message, retry_after};
 use ureq::http::Uri;
 use ureq::{Agent, Body};
 
@@ -92,7 +92,8 @@ impl Client {
             response.headers().get("retry-after").and_then(|value| retry_after(value.to_str().ok()?));
         let text = read(response.body_mut());
         let said = || {
-            let said = text.as_deref().map(error_message).unwrap_or_default();
+            let said =
+                text.as_deref().map(|text| error_message(text, &Secrets::default())).unwrap_or_default();
             let pause = if said.is_empty() { "" } else { ": " };
             format!("HTTP {status}{pause}{said}")
         };

@@ -6,7 +6,7 @@ use async_openai::error::OpenAIError;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 
-use crate::http::{Verdict, error_message, retry_after};
+use crate::http::{Secrets, Verdict, error_message, retry_after};
 
 /// Longest answer that is read, in bytes: a thousand times what is asked for.
 const MAX_BODY: usize = 4 << 20;
@@ -69,7 +69,11 @@ impl Failure {
             }
             OpenAIError::JSONDeserialize(error, _) => {
                 // The reason may quote the answer at any length.
-                failure(error_message(&format!("its answer is no chat completion: {error}")), true, false)
+                failure(
+                    error_message(&format!("its answer is no chat completion: {error}"), &Secrets::default()),
+                    true,
+                    false,
+                )
             }
             error => failure(one_line(&error), false, true),
         }
@@ -95,7 +99,7 @@ pub(super) async fn checked(mut response: Response) -> Result<Response, OpenAIEr
         let retry_after = header.and_then(retry_after);
         // A status says enough even where its body does not arrive.
         let body = read(&mut response).await.unwrap_or_default();
-        let message = error_message(&String::from_utf8_lossy(&body));
+        let message = error_message(&String::from_utf8_lossy(&body), &Secrets::default());
         return Err(OpenAIError::Boxed(Box::new(Failure::of_status(status, &message, retry_after))));
     }
     let body = read(&mut response).await?;

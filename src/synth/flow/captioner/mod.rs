@@ -14,7 +14,7 @@ use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{RetrySettings, error_message};
+use crate::http::{RetrySettings, Secrets, error_message};
 use crate::synth::SynthError;
 
 use failure::{Failure, checked, one_line};
@@ -97,7 +97,7 @@ struct Message {
 impl Completion {
     fn into_text(self) -> Result<String, Failure> {
         if let Some(error) = self.error {
-            let said = error_message(&json!({ "error": error }).to_string());
+            let said = error_message(&json!({ "error": error }).to_string(), &Secrets::default());
             return Err(Failure::of_request(format!("its answer is an error: {said}"), true));
         }
         let Some(Choice { message, finish_reason }) = self.choices.into_iter().next() else {
@@ -105,13 +105,14 @@ impl Completion {
         };
         match (message.content, message.refusal) {
             (Some(text), _) if !text.trim().is_empty() => Ok(text),
-            (_, Some(refusal)) => {
-                Err(Failure::of_request(format!("it refused: {}", error_message(&refusal)), false))
-            }
+            (_, Some(refusal)) => Err(Failure::of_request(
+                format!("it refused: {}", error_message(&refusal, &Secrets::default())),
+                false,
+            )),
             _ => {
                 let ended = finish_reason.map(|reason| format!(" (finish_reason: {reason})"));
                 let reason = format!("its answer has no text{}", ended.unwrap_or_default());
-                Err(Failure::of_request(error_message(&reason), false))
+                Err(Failure::of_request(error_message(&reason, &Secrets::default()), false))
             }
         }
     }
