@@ -50,3 +50,42 @@ impl Dropout {
         Tensor::from_vec(factors, (rows, width), device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const WIDTH: usize = 64;
+
+    fn rows(dropout: &Dropout, salt: u64) -> Vec<Vec<bool>> {
+        let factors = dropout.factors(salt, WIDTH, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+        factors.iter().map(|row| row.iter().map(|&factor| factor == 0.0).collect()).collect()
+    }
+
+    /// Half of 64 values: two masks that should differ are the same once in 2^64.
+    #[test]
+    fn every_token_sequence_layer_and_seed_has_a_mask_of_its_own() {
+        let mut masks = BTreeSet::new();
+        let mut expected = 0;
+        for seed in 0..3 {
+            for salt in 0..3 {
+                let dropout = Dropout::new(0.5, seed, [(0, 20), (1, 20), (7, 5)]);
+                masks.extend(rows(&dropout, salt));
+                expected += 45;
+            }
+        }
+        assert_eq!(masks.len(), expected);
+    }
+
+    #[test]
+    fn a_tokens_mask_is_a_matter_of_its_sequence_and_place_alone() {
+        let all = rows(&Dropout::new(0.5, 3, [(4, 10), (5, 6), (6, 8)]), 2);
+        assert_eq!(all[10..16], rows(&Dropout::new(0.5, 3, [(5, 6)]), 2));
+        // A longer sequence begins as the shorter one.
+        assert_eq!(all[..10], rows(&Dropout::new(0.5, 3, [(4, 30)]), 2)[..10]);
+        let selected = rows(&Dropout::new(0.5, 3, [(4, 10), (5, 6), (6, 8)]).select(&[9, 15, 0]), 2);
+        assert_eq!(selected, [&all[9], &all[15], &all[0]].map(Clone::clone));
+    }
+}

@@ -40,6 +40,8 @@ impl Trainer {
             config.steps_per_epoch.unwrap_or_else(|| steps_that_see_all(pairs, &config.batch));
         // A checkpoint holds the number, wherever it is from.
         config.steps_per_epoch = Some(steps_per_epoch);
+        // What cannot be written down is no reason to make a directory.
+        written(&config)?;
 
         let folder = config.checkpoints();
         fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
@@ -49,11 +51,8 @@ impl Trainer {
         let saved = checkpoint.as_deref().map(Checkpoint::state).transpose()?;
         let area = area(&config.model, saved.as_ref().map(|saved| &saved.config), model_dir)?;
         config.model.set_area(Some(area));
-        let settings = serde_json::to_value(&config).map_err(|error| TrainError::Config {
-            place: "the settings".to_owned(),
-            reason: format!("{error}: checkpoints hold them as text, so rename what cannot be written"),
-        })?;
-        let mut state = RunState::new(vec![Cursor::default(); index.tasks().len()], extent, settings);
+        let cursors = vec![Cursor::default(); index.tasks().len()];
+        let mut state = RunState::new(cursors, extent, written(&config)?);
         if let (Some(checkpoint), Some(saved)) = (&checkpoint, saved) {
             require_same(checkpoint, &saved, &state, &config.batch)?;
             state = saved.with_config(state.config);
@@ -207,6 +206,14 @@ fn require_same(
     Ok(())
 }
 
+/// Settings as a checkpoint holds them.
+fn written(config: &TrainConfig) -> Result<Value, TrainError> {
+    serde_json::to_value(config).map_err(|error| TrainError::Config {
+        place: "the settings".to_owned(),
+        reason: format!("{error}: checkpoints hold them as text, so rename what cannot be written"),
+    })
+}
+
 /// The area of pictures: as the settings say, or the run so far, or as everything else that embeds has it.
 fn area(model: &ModelSection, saved: Option<&Value>, model_dir: &Path) -> Result<u64, TrainError> {
     let saved = || {
@@ -311,7 +318,7 @@ mod tests {
             let least = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p.jsonl\"]\n";
             toml::from_str(&format!("{least}{optimizer}")).unwrap()
         };
-        let settings = |optimizer| serde_json::to_value(read(optimizer)).unwrap();
+        let settings = |more| with_defaults(&written(&read(more)).unwrap());
         let mut older = settings("");
         older["optimizer"].as_object_mut().unwrap().remove("kind").unwrap();
         let check = |ours| differences(&with_defaults(&older), &settings(ours), "");
@@ -321,8 +328,39 @@ mod tests {
             ["optimizer.kind: \"adamw\" there, \"muon\" here"]
         );
 
+        // A section that is left out is one of defaults, and names in files say nothing about weights.
+        assert_eq!(check("[lora]\nr = 16\nlayout = \"flat\"\n"), [""; 0]);
+        assert_eq!(check("[lora]\nr = 8\n"), ["lora.r: 16 there, 8 here"]);
+
         older["optimizer"]["of_another_release"] = 1.into();
         assert_eq!(with_defaults(&older), older);
+    }
+
+    #[test]
+    fn the_area_of_pictures_is_as_told_or_as_before_or_as_the_model_allows() {
+        let model =
+            |keys: &str| -> ModelSection { toml::from_str(&format!("path = \"m\"\n{keys}")).unwrap() };
+        let saved = |keys: &str| {
+            let least = "output = \"run\"\n[data]\npairs = [\"p.jsonl\"]\n[model]\npath = \"m\"\n";
+            written(&toml::from_str(&format!("{least}{keys}")).unwrap()).unwrap()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("preprocessor_config.json"), "{\"max_pixels\": 9408}").unwrap();
+        let older = saved("tokens_per_frame = 200");
+        for (keys, saved, expected) in [
+            ("", None, 9408),
+            ("tokens_per_frame = 20", None, 15_680),
+            ("max_pixels = 5000", None, 5000),
+            ("", Some(&older), 156_800),
+            ("", Some(&saved("max_pixels = 7000")), 7000),
+            ("max_pixels = 5000", Some(&older), 5000),
+        ] {
+            assert_eq!(area(&model(keys), saved, folder.path()).unwrap(), expected, "{keys} after {saved:?}");
+        }
+        // What a larger model allows, the default does not take.
+        std::fs::write(folder.path().join("preprocessor_config.json"), "{}").unwrap();
+        assert_eq!(area(&model(""), None, folder.path()).unwrap(), 200 * 784);
+        assert!(area(&model(""), None, Path::new("/nowhere")).is_err());
     }
 
     #[test]
