@@ -358,3 +358,40 @@ fn damage_is_named_the_rest_answers_and_indexing_mends_it() {
     assert_status(&refused, 1);
     assert_eq!(stderr(&refused).lines().count(), 1, "{}", stderr(&refused));
 }
+
+/// Over some damage the Parquet library panics, which is nobody else's matter.
+#[test]
+fn a_panic_over_a_damaged_segment_is_told_of_in_lines() {
+    let bench = Bench::of(&["a.png"]);
+    let library = bench.path("library");
+    let segment = fs::read_dir(library.join("segments")).unwrap().next().unwrap().unwrap().path();
+    let good = fs::read(&segment).unwrap();
+    let mut panics = 0;
+    for place in 0..400.min(good.len()) {
+        let mut bad = good.clone();
+        // In a page's header: from PLAIN to RLE_DICTIONARY.
+        if bad[place] != 0 {
+            continue;
+        }
+        bad[place] = 0x10;
+        fs::write(&segment, bad).unwrap();
+        if !Library::open(&library)
+            .unwrap()
+            .damage()
+            .iter()
+            .any(|error| error.to_string().contains("fails over it"))
+        {
+            continue;
+        }
+        panics += 1;
+        let output = command(&["search", "--library", text(&library), "a rabbit"])
+            .env_remove("RUST_BACKTRACE")
+            .output()
+            .unwrap();
+        assert_status(&output, 1);
+        let said = stderr(&output);
+        assert!(said.lines().all(|line| line.starts_with("gve: ")), "{said}");
+        break;
+    }
+    assert_eq!(panics, 1, "no byte made it panic");
+}

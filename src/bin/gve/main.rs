@@ -67,6 +67,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    output::tell_panics_in_one_line();
     output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
         Command::Embed(arguments) => embed::run(arguments),
         #[cfg(feature = "video")]

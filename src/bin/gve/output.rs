@@ -29,6 +29,21 @@ impl Outcome {
     }
 }
 
+/// Has a panic told of in one line, like everything else; in full where the user asks for it with RUST_BACKTRACE. Most do not
+/// end the program: the libraries that read damaged files have some, which are errors of that file.
+pub(crate) fn tell_panics_in_one_line() {
+    if std::env::var_os("RUST_BACKTRACE").is_some() {
+        return;
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let reason = payload.downcast_ref::<&str>().copied();
+        let reason = reason.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
+        note(&format!("internal error{place}: {}", reason.unwrap_or("no reason given")));
+    }));
+}
+
 /// Ends the program: what parsing the arguments or running the command came to, as exit status and message.
 pub(crate) fn exit(outcome: Result<anyhow::Result<Outcome>, clap::Error>) -> ExitCode {
     let outcome = match outcome {

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::retrieval::RetrievalError;
+use crate::retrieval::{RetrievalError, dot};
 
 /// What kind of file a row was made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -77,11 +77,11 @@ pub struct LibraryRow {
 }
 
 /// How far the length of a stored embedding may be from 1. Wide enough for vectors rounded to 16 bits.
-const LENGTH_TOLERANCE: f64 = 0.02;
+const LENGTH_TOLERANCE: f32 = 0.02;
 
 /// Refuses an embedding that is not normalised, or holds NaN or infinity.
 pub(super) fn check_length(embedding: &[f32]) -> Result<(), String> {
-    let length = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    let length = dot(embedding, embedding).sqrt();
     // Written so that NaN is refused.
     if (length - 1.0).abs() <= LENGTH_TOLERANCE {
         return Ok(());

@@ -343,7 +343,7 @@ fn open_file(path: &Path) -> io::Result<File> {
 /// A panic over a damaged file, which can only come out of the Parquet library, is damage.
 fn guarded<T>(read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Failure::Damage("the Parquet reader panicked over it".to_owned())))
+        .unwrap_or_else(|_| Err(Failure::Damage("the Parquet library fails over it".to_owned())))
 }
 
 fn failure_of(path: &Path, failure: Failure) -> RetrievalError {

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gve::retrieval::{Library, LibraryManifest, LibraryWriter, RetrievalError};
+use gve::retrieval::{
+    EmbeddingFormat, EmbeddingWriter, Library, LibraryManifest, LibraryWriter, RetrievalError,
+    read_embeddings,
+};
 
 use super::library::{DIM, manifest, paths, row, segments};
 
@@ -84,7 +87,7 @@ fn mutated_libraries_give_right_answers_or_a_message() {
     let mut numbers = Numbers(11);
     for file in files {
         let bytes = fs::read(&file).unwrap();
-        for case in 0..400 {
+        for case in 0..cases(400) {
             let mutated = mutate(&bytes, case, &mut numbers);
             fs::write(&file, &mutated).unwrap();
             let case = format!("case {case} of {}", file.display());
@@ -93,6 +96,45 @@ fn mutated_libraries_give_right_answers_or_a_message() {
         fs::write(&file, bytes).unwrap();
     }
     right_or_told(directory.path(), &whole, "restored");
+}
+
+/// How many mutations of a file are tried: `GVE_MUTATIONS` has more for a longer run by hand.
+fn cases(default: usize) -> usize {
+    std::env::var("GVE_MUTATIONS").map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn mutated_embedding_files_are_read_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut numbers = Numbers(13);
+    for (format, name) in [
+        (EmbeddingFormat::JsonLines, "e.jsonl"),
+        (EmbeddingFormat::Npy, "e.npy"),
+        (EmbeddingFormat::Parquet, "e.parquet"),
+    ] {
+        let path = directory.path().join(name);
+        let mut writer = EmbeddingWriter::create(&path, format, DIM).unwrap();
+        for i in 0..5 {
+            writer.write(&format!("id {i}"), &row("", i, 0).embedding).unwrap();
+        }
+        writer.finish().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let flipped = (0..bytes.len()).map(|place| {
+            let mut bytes = bytes.clone();
+            bytes[place] ^= 1 << (place % 8);
+            bytes
+        });
+        let mutated = (0..cases(400)).map(|case| mutate(&bytes, case, &mut numbers));
+        for (case, mutated) in flipped.chain(mutated).enumerate() {
+            fs::write(&path, mutated).unwrap();
+            match read_embeddings(&path) {
+                Ok(table) => assert_eq!(table.ids.len(), table.embeddings.nrows()),
+                Err(error) => {
+                    assert_eq!(error.to_string().lines().count(), 1, "case {case} of {name}: {error}");
+                }
+            }
+        }
+    }
 }
 
 fn mutate(bytes: &[u8], case: usize, numbers: &mut Numbers) -> Vec<u8> {

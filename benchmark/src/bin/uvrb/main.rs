@@ -56,6 +56,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    output::tell_panics_in_one_line();
     output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
         Command::List(arguments) => list::run(arguments),
         Command::Check(arguments) => check::run(arguments),
