@@ -96,9 +96,7 @@ def run_peft(options):
     model = whole.model  # without the language head
     if options.trained == "lora":
         directory = options.work / "adapter"
-        config = peft.PeftConfig.from_pretrained(directory)
-        config.exclude_modules = ".*visual.*"  # whose layers bear the same names
-        adapter = peft.PeftModel.from_pretrained(whole, directory, config=config, is_trainable=True)
+        adapter = peft.PeftModel.from_pretrained(whole, directory, is_trainable=True)
         parameters = [p for p in adapter.parameters() if p.requires_grad]
     else:
         model.visual.requires_grad_(options.trained == "everything")

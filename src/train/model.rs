@@ -203,7 +203,8 @@ impl TrainableModel {
         }
     }
 
-    /// Writes what was trained: an adapter in PEFT's layout, or a whole checkpoint in Hugging Face layout, whose directory must not exist.
+    /// Writes what was trained: an adapter for PEFT under the names of [`LoraConfig::layout`], or a whole checkpoint in Hugging Face layout, whose
+    /// directory must not exist.
     ///
     /// # Errors
     /// Files that cannot be written.

@@ -94,7 +94,8 @@ def our_embeddings(gve, model, lines):
     return [torch.tensor(json.loads(line)["embedding"]) for line in output.splitlines()]
 
 
-def check(name, gve, directory):
+def compare(gve, directory):
+    """The cosine to gve of each case."""
     model = SentenceTransformer(str(directory), device="cpu", model_kwargs={"dtype": torch.float32})
 
     def encode(inputs, **options):
@@ -111,7 +112,12 @@ def check(name, gve, directory):
     lines += [{"content": CASES["text"][0]}] * 2
 
     ours = our_embeddings(gve, directory, lines)
-    cosines = {case: torch.dot(row, our).item() for (case, row), our in zip(theirs.items(), ours, strict=True)}
+    return {case: torch.nn.functional.cosine_similarity(row, our, dim=0).item()
+            for (case, row), our in zip(theirs.items(), ours, strict=True)}
+
+
+def check(name, gve, directory):
+    cosines = compare(gve, directory)
     least = min(cosines, key=cosines.get)
     print(f"{name}: {len(cosines)} inputs, least cosine to gve {cosines[least]:.7f} ({least}), of texts {min(v for k, v in cosines.items() if 'image' not in k):.7f}")
     assert cosines[least] > LEAST_COSINE, cosines
@@ -128,6 +134,10 @@ def main():
         for name, directory in make_models(arguments.gve.resolve(), Path(folder)):
             check(name, arguments.gve.resolve(), directory)
             good[name] = {file: json.loads((directory / file).read_text()) for file in COMPANIONS}
+        (directory / "modules.json").unlink()
+        without = compare(arguments.gve.resolve(), directory)
+        print(f"{name} without modules.json: text {without['text']:.4f}")
+        assert without["text"] < LEAST_COSINE, "these files change nothing"
     if arguments.write:
         pinned = {"sentence_transformers": sentence_transformers.__version__, "files": {name: good[name] for name in ("merged", "nano")}}
         (HERE / "sentence_transformers.json").write_text(json.dumps(pinned, indent=1, sort_keys=True) + "\n")

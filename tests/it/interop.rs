@@ -30,6 +30,11 @@ fn pinned(name: &str) -> Value {
 pub(crate) fn assert_binds(directory: &Path, layout: &str) {
     let pinned = &pinned("peft.json")[layout];
     let file = directory.join("adapter_model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(
+        String::from_utf8_lossy(&bytes).contains(r#""__metadata__":{"format":"pt"}"#),
+        "PEFT asks for it"
+    );
     let tensors = candle_core::safetensors::load(file, &candle_core::Device::Cpu).unwrap();
     let mut names: Vec<&str> = tensors.keys().map(String::as_str).collect();
     names.sort_unstable();

@@ -136,6 +136,9 @@ mod tests {
             ("base_model.model.model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
             ("base_model.model.model.language_model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
             ("model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
+            // Trained on `AutoModel`, of both lines.
+            ("base_model.model.language_model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
+            ("base_model.model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
             ("model.language_model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
             ("base_model.model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"),
             ("model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"),

@@ -345,7 +345,7 @@ mod tests {
             written(&toml::from_str(&format!("{least}{keys}")).unwrap()).unwrap()
         };
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("preprocessor_config.json"), "{\"max_pixels\": 9408}").unwrap();
+        fs::write(folder.path().join("preprocessor_config.json"), "{\"max_pixels\": 9408}").unwrap();
         let older = saved("tokens_per_frame = 200");
         for (keys, saved, expected) in [
             ("", None, 9408),
@@ -358,7 +358,7 @@ mod tests {
             assert_eq!(area(&model(keys), saved, folder.path()).unwrap(), expected, "{keys} after {saved:?}");
         }
         // What a larger model allows, the default does not take.
-        std::fs::write(folder.path().join("preprocessor_config.json"), "{}").unwrap();
+        fs::write(folder.path().join("preprocessor_config.json"), "{}").unwrap();
         assert_eq!(area(&model(""), None, folder.path()).unwrap(), 200 * 784);
         assert!(area(&model(""), None, Path::new("/nowhere")).is_err());
     }
