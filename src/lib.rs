@@ -35,6 +35,7 @@
 //! | [`hub`] | a model id | a model directory |
 //! | [`train`] | pairs of inputs | an adapter, or new weights |
 //! | [`synth`] | videos, or a seed | pairs to train on |
+//! | [`text`] | a text file of another program | its lines and ids |
 //! | [`http`] | a failed request | the wait before the next, and what the server said |
 //!
 //! # Features
@@ -59,6 +60,7 @@ pub mod new_model;
 pub mod preprocess;
 pub mod retrieval;
 pub mod synth;
+pub mod text;
 pub mod train;
 pub mod video;
 

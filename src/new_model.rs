@@ -13,6 +13,7 @@ use crate::Error;
 use crate::model::{ModelError, init_weights, write_directory};
 use crate::preprocess::{CHAT_TEMPLATE, PixelBounds, learn_tokenizer};
 use crate::sentence_transformers::describe;
+use crate::text::{LineError, Lines, decode};
 
 /// What [`create`] makes.
 #[derive(Debug, Clone)]
@@ -58,8 +59,13 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
     let mut config: Value = parse(&settings.config, 1, &read(&settings.config)?)?;
     let mut texts = Vec::new();
     for path in &settings.texts {
-        for (number, line) in (1..).zip(read(path)?.lines()) {
-            collect(&parse(path, number, line)?, &mut texts);
+        let open = |source| ModelError::Read { path: path.clone(), source };
+        for line in Lines::open(path).map_err(open)? {
+            let line = line.map_err(|error| match error {
+                LineError::Io(source) => open(source),
+                error => ModelError::Config { path: path.clone(), reason: error.to_string() },
+            })?;
+            collect(&parse(path, line.number, &line.text)?, &mut texts);
         }
     }
     let write = |path: &Path| {
@@ -109,7 +115,8 @@ fn tokenizer_config() -> Value {
 }
 
 fn read(path: &Path) -> Result<String, ModelError> {
-    fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })
+    let bytes = fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+    decode(bytes).map_err(|reason| ModelError::Config { path: path.to_owned(), reason })
 }
 
 fn parse(path: &Path, first_line: usize, text: &str) -> Result<Value, ModelError> {

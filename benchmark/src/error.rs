@@ -48,6 +48,16 @@ pub enum Error {
     /// The user asked to stop. What is done is kept.
     #[error("cancelled")]
     Cancelled,
+    /// Nothing of one side of a data set could be embedded: its score would be 0, whatever the model.
+    #[error("none of the {count} {side} could be embedded, the first for: {reason}; no result is written")]
+    NothingEmbedded {
+        /// `queries` or `documents`.
+        side: &'static str,
+        /// How many there are.
+        count: usize,
+        /// Why the first failed.
+        reason: String,
+    },
     /// Embeddings that cannot be ranked.
     #[error(transparent)]
     Retrieval(#[from] gve::retrieval::RetrievalError),
@@ -58,6 +68,16 @@ impl Error {
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, action, source }
+    }
+
+    /// The error of a table of texts: what is wrong with it is about no embedding.
+    pub(crate) fn of_table(error: gve::retrieval::RetrievalError) -> Self {
+        use gve::retrieval::RetrievalError;
+        match error {
+            RetrievalError::InvalidFile { path, reason } => Self::invalid(path, None, reason),
+            RetrievalError::Io { path, action, source } => Self::Io { path, action, source },
+            other => Self::Retrieval(other),
+        }
     }
 
     /// A fault of a file as a whole, or of one of its lines (counted from 1).

@@ -27,5 +27,6 @@ pub mod report;
 pub mod result;
 pub mod run_file;
 pub mod statistics;
+mod text_file;
 
 pub use error::Error;

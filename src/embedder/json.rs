@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+use crate::text::Id;
 use crate::video::{Sampling, TimeRange};
 
 /// A line of JSON that is not an input, or an input that no line of JSON could say.
@@ -44,14 +45,6 @@ pub(crate) struct InputJson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     instruction: Option<String>,
     content: Vec<Content>,
-}
-
-/// Many data sets number their items.
-#[derive(Clone, Deserialize, Serialize)]
-#[serde(untagged)]
-enum Id {
-    Text(String),
-    Number(serde_json::Number),
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -127,7 +120,7 @@ impl InputJson {
                 Content::of(part, base).map_err(|reason| InputJsonError::Part { index, reason })
             })
             .collect::<Result<_, _>>()?;
-        let id = id.map(|id| Id::Text(id.to_owned()));
+        let id = id.map(|id| Id(id.to_owned()));
         let json = Self { id, instruction: input.instruction.clone(), content };
         // The rules for what makes sense are written down once, where lines are read.
         json.clone().into_input(base)?;
@@ -147,10 +140,7 @@ impl InputJson {
                 content.into_part(base).map_err(|reason| InputJsonError::Part { index, reason })
             })
             .collect::<Result<_, _>>()?;
-        let id = self.id.map(|id| match id {
-            Id::Text(text) => text,
-            Id::Number(number) => number.to_string(),
-        });
+        let id = self.id.map(|id| id.0);
         Ok((id, Input { parts, instruction: self.instruction }))
     }
 }

@@ -11,6 +11,8 @@ use arrow_schema::{DataType, Field, FieldRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 
+use super::RetrievalError;
+
 /// Name of the column in every Parquet file this crate writes.
 pub(super) const EMBEDDING: &str = "embedding";
 
@@ -65,6 +67,16 @@ pub(super) fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File
 pub(super) enum ReadFailure {
     Open(std::io::Error),
     Content(String),
+}
+
+impl ReadFailure {
+    /// The error of a file of embeddings or of a table.
+    pub(super) fn of_file(self, path: &Path) -> RetrievalError {
+        match self {
+            Self::Open(source) => RetrievalError::Io { path: path.to_owned(), action: "open", source },
+            Self::Content(reason) => RetrievalError::InvalidFile { path: path.to_owned(), reason },
+        }
+    }
 }
 
 impl From<String> for ReadFailure {

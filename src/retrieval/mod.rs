@@ -7,7 +7,7 @@
 //! - [`LibraryWriter`] and [`Library`] are the two sides of a library directory: one process adds rows,
 //!   safely against being killed; any number search them.
 //! - [`EmbeddingWriter`] and [`read_embeddings`] exchange plain embedding files (`.jsonl`, `.npy`,
-//!   `.parquet`) with other tools.
+//!   `.parquet`) with other tools, in whatever types those hold their numbers. [`ParquetTable`] reads texts and numbers.
 //!
 //! This room knows vectors and files. Where the vectors come from is the business of the embedder.
 
@@ -16,6 +16,7 @@ mod columns;
 mod embedding_file;
 mod error;
 mod library;
+mod parquet_file;
 mod similarity;
 mod topk;
 
@@ -27,5 +28,6 @@ pub use library::{
     FileFingerprint, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,
     MANIFEST_FORMAT_VERSION, MediaKind, TimeRange,
 };
+pub use parquet_file::ParquetTable;
 pub use similarity::{dot, normalize};
 pub use topk::{Match, rank, rank_candidates};

@@ -182,7 +182,8 @@ fn good_inputs_come_out_of_a_bad_batch() {
     lines.extend(bad.iter().map(|(path, _)| line(path)));
     lines.push(line(&media("ntsc.mp4")));
     let inputs = folder.path().join("inputs.jsonl");
-    let mut bytes = lines.join("\n").into_bytes();
+    // With a byte order mark in front, as editors write it.
+    let mut bytes = format!("\u{feff}{}", lines.join("\n")).into_bytes();
     bytes.extend(b"\n{\"id\": \"\xff\"}\n");
     std::fs::write(&inputs, bytes).unwrap();
 
@@ -193,7 +194,7 @@ fn good_inputs_come_out_of_a_bad_batch() {
     assert_eq!(ids, ["first".to_owned(), format!("{}:{}", inputs.display(), lines.len())]);
     let errors = stderr(&output);
     assert_eq!(errors.lines().count(), 4 + bad.len(), "{errors}");
-    let not_utf8 = format!("inputs.jsonl:{}: invalid utf-8", lines.len() + 1);
+    let not_utf8 = format!("inputs.jsonl:{}: not UTF-8", lines.len() + 1);
     for named in [&not_utf8, "inputs.jsonl:2", "inputs.jsonl:3", "inputs.jsonl:4", "`txt`"] {
         assert!(errors.contains(named), "{named}: {errors}");
     }

@@ -1,6 +1,6 @@
 //! Joins queries, documents and relevance, and finds what does not fit together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use gve::Input;
@@ -50,8 +50,14 @@ pub(super) fn assemble(
         return Err(Error::Settings(reason));
     }
     let media = Media { directory: &files.directory, frame_cache_fps: options.frame_cache_fps };
-    let queries = inputs(&files.queries, "query", records.queries, &media, on_fault)?;
-    let corpus = inputs(&files.corpus, "document", records.corpus, &media, on_fault)?;
+    let mut queries = records.queries;
+    if options.relevance_only {
+        let judged: HashSet<&str> = records.judgements.iter().map(|row| row.value.query.as_str()).collect();
+        queries.retain(|row| judged.contains(row.value.id.as_str()));
+    }
+    let empty_passes = options.relevance_only;
+    let queries = inputs(&files.queries, "query", queries, &media, empty_passes, on_fault)?;
+    let corpus = inputs(&files.corpus, "document", records.corpus, &media, empty_passes, on_fault)?;
     let relevance = relevance(spec, files, &queries, &corpus, records.judgements, on_fault)?;
 
     let mut dataset =
@@ -99,6 +105,7 @@ fn inputs(
     what: &str,
     records: Vec<Row<Record>>,
     media: &Media<'_>,
+    empty_passes: bool,
     on_fault: &mut OnFault<'_>,
 ) -> Result<Inputs, Error> {
     let mut found = Inputs { ids: Vec::new(), inputs: Vec::new(), lines: Vec::new(), rows: HashMap::new() };
@@ -113,6 +120,11 @@ fn inputs(
             continue;
         }
         let input = match input(&record, media) {
+            Ok(input) if input.parts.is_empty() && !empty_passes => {
+                let reason = format!("{what} `{}`: it is empty: no text, image or video", record.id);
+                on_fault(Error::invalid(path, line, reason))?;
+                input
+            }
             Ok(input) => input,
             Err(reason) => {
                 on_fault(Error::invalid(path, line, format!("{what} `{}`: {reason}", record.id)))?;
@@ -128,7 +140,7 @@ fn inputs(
     Ok(found)
 }
 
-/// Visual parts first, then text: the order the model was trained with.
+/// Visual parts first, then text: the order the model was trained with. Empty where there is none.
 fn input(record: &Record, media: &Media<'_>) -> Result<Input, String> {
     let mut input = Input::default();
     if let Some(image) = &record.image {
@@ -140,7 +152,7 @@ fn input(record: &Record, media: &Media<'_>) -> Result<Input, String> {
     if let Some(text) = &record.text {
         input = input.and_text(text);
     }
-    if input.parts.is_empty() { Err("it is empty: no text, image or video".into()) } else { Ok(input) }
+    Ok(input)
 }
 
 /// The relevance of every query, over all lines that speak of it.

@@ -60,7 +60,7 @@ pub(super) fn judgements(path: &Path, on_fault: &mut OnFault<'_>) -> Result<Vec<
             let mut first = true;
             let lines = rows::read_lines(path, on_fault, |line| {
                 let columns: Vec<&str> = line.split('\t').map(str::trim).collect();
-                let header = std::mem::take(&mut first) && columns == QRELS_HEADER;
+                let header = std::mem::take(&mut first) && is_header(&columns);
                 if header { Ok(None) } else { qrel(&columns).map(Some) }
             })?;
             let behind_header = |row: Row<Option<Qrel>>| Some(Row { line: row.line, value: row.value? });
@@ -69,6 +69,12 @@ pub(super) fn judgements(path: &Path, on_fault: &mut OnFault<'_>) -> Result<Vec<
         _ => rows::read(path, QRELS_COLUMNS, on_fault)?,
     };
     Ok(lines.into_iter().map(|row| Row { line: row.line, value: row.value.into() }).collect())
+}
+
+/// Whether these are the names of the columns, as BEIR spells them or as data frames do.
+fn is_header(columns: &[&str]) -> bool {
+    columns.len() == QRELS_HEADER.len()
+        && columns.iter().zip(QRELS_HEADER).all(|(column, name)| column.replace('_', "-") == name)
 }
 
 fn qrel(columns: &[&str]) -> Result<Qrel, String> {

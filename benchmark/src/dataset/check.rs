@@ -34,6 +34,8 @@ pub struct CheckReport {
     pub directory: Option<PathBuf>,
     /// See [`Dataset::revision`]; `None` where the index files cannot be read.
     pub revision: Option<String>,
+    /// Whether `gve synth uvrb-mini` made it: such data sets bear the names of UVRB's, and are of a size of their own.
+    pub generated: bool,
     /// Queries.
     pub queries: Count,
     /// Documents; with [`Candidates::PerQuery`], nothing is expected of their number.
@@ -121,6 +123,7 @@ pub fn check(
         id: spec.id.clone(),
         directory: None,
         revision: None,
+        generated: false,
         queries: Count { expected: Some(spec.queries), found: 0 },
         corpus: Count { expected: (spec.candidates == Candidates::Corpus).then_some(spec.corpus), found: 0 },
         media: MediaCount::default(),
@@ -169,6 +172,10 @@ fn count(
 ) {
     report.queries.found = dataset.queries.len();
     report.corpus.found = dataset.corpus.len();
+    report.generated = is_generated(&files.directory);
+    if report.generated {
+        (report.queries.expected, report.corpus.expected) = (None, None);
+    }
     for (what, path, count) in
         [("queries", &files.queries, report.queries), ("documents", &files.corpus, report.corpus)]
     {
@@ -177,6 +184,18 @@ fn count(
             faults.push(Error::invalid(path, None, reason));
         }
     }
+}
+
+/// Whether the folder lies in one that the generator described as its own.
+fn is_generated(directory: &Path) -> bool {
+    let described = |folder: &Path| {
+        let run: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(folder.join("run.json")).ok()?).ok()?;
+        Some(run["kind"] == "uvrb-mini")
+    };
+    // The parent of a folder such as `.` is found once it is resolved.
+    let parent = directory.canonicalize().ok().and_then(|directory| described(directory.parent()?));
+    parent.unwrap_or(false)
 }
 
 /// A file, or the frames of a cache, and the first line that refers to it.

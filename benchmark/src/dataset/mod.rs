@@ -30,6 +30,9 @@ pub struct LoadOptions {
     /// Frames per second of the pictures in `videos_frames/`. Only where this is given do they stand in for the videos
     /// they were taken from: nothing on disk tells their timing.
     pub frame_cache_fps: Option<f64>,
+    /// Only ids and relevance are wanted, as they are to score a ranking of a data set that somebody else packed: inputs may be empty, and
+    /// queries that the relevance file does not name are left out, as BEIR's own reader leaves those of other splits out.
+    pub relevance_only: bool,
 }
 
 /// Reads the data set `spec` under `root`: `<root>/<id>`, `<root>/<id>/UVRB/<id>`, the same under `<root>/UVRB`, or

@@ -1,7 +1,5 @@
 //! What index files say, before it is known whether it fits together. The same for every layout.
 
-use std::path::Path;
-
 use sha2::{Digest, Sha256};
 
 use super::locate::IndexFiles;
@@ -66,17 +64,13 @@ pub(super) fn read(files: &IndexFiles, on_fault: &mut OnFault<'_>) -> Result<Rec
 fn revision(files: &IndexFiles) -> Result<String, Error> {
     let mut hash = Sha256::new();
     for path in [&files.queries, &files.corpus, &files.relevance] {
-        let bytes = read_file(path)?;
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         // With the lengths, no byte can wander from one file to the next unseen.
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     }
     let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("sha256:{}", &digits[..REVISION_DIGITS]))
-}
-
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(Error::io("read", path))
 }
 
 /// Blank parts are as good as absent.

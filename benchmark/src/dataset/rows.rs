@@ -1,22 +1,16 @@
 //! Rows of JSON lines and Parquet files as typed values, each with its line.
 
-use std::fmt::Display;
 use std::path::Path;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
-};
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use gve::retrieval::ParquetTable;
+use gve::text;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::records::{OnFault, read_file};
+use super::records::OnFault;
 use crate::Error;
+use crate::text_file;
 
 /// A value and the line of its file; of a Parquet file the row, counted from 1 as well.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,18 +37,18 @@ pub(super) fn read_lines<T>(
     on_fault: &mut OnFault<'_>,
     mut parse: impl FnMut(&str) -> Result<T, String>,
 ) -> Result<Vec<Row<T>>, Error> {
-    let bytes = read_file(path)?;
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let mut rows = Vec::new();
-    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        let parsed = match std::str::from_utf8(line) {
-            Ok(line) if line.trim().is_empty() => continue,
-            Ok(line) => parse(line.trim_end_matches('\r')),
-            Err(_) => Err("not UTF-8 text".to_owned()),
+    for line in text_file::lines(path)? {
+        let parsed = match line {
+            Ok(line) => parse(&line.text)
+                .map(|value| Row { line: line.number, value })
+                .map_err(|reason| Error::invalid(path, line.number, reason)),
+            Err(fault @ Error::Invalid { .. }) => Err(fault),
+            Err(error) => return Err(error),
         };
         match parsed {
-            Ok(value) => rows.push(Row { line: index + 1, value }),
-            Err(reason) => on_fault(Error::invalid(path, index + 1, reason))?,
+            Ok(row) => rows.push(row),
+            Err(fault) => on_fault(fault)?,
         }
     }
     Ok(rows)
@@ -74,81 +68,47 @@ fn read_parquet<T: DeserializeOwned>(
     columns: &[&str],
     on_fault: &mut OnFault<'_>,
 ) -> Result<Vec<Row<T>>, Error> {
-    let fault = |reason: &dyn Display| Error::invalid(path, None, reason);
-    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
-    // Without the writer's own Arrow types every text is plain UTF-8, never a dictionary or a view.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-        .map_err(|error| fault(&format!("not a Parquet file: {error}")))?;
-    for field in builder.schema().fields() {
-        if !columns.contains(&field.name().as_str()) {
-            let reason = format!("unknown column `{}`, expected {}", field.name(), columns.join(", "));
-            on_fault(fault(&reason))?;
+    let table = ParquetTable::open(path).map_err(Error::of_table)?;
+    for name in table.columns() {
+        if !columns.contains(&name) && !is_of_pandas(name) {
+            let reason = format!("unknown column `{name}`, expected {}", columns.join(", "));
+            on_fault(Error::invalid(path, None, reason))?;
         }
     }
+    // Its content may have any type, and nobody reads it.
+    let wanted: Vec<&str> = columns.iter().copied().filter(|name| *name != "metadata").collect();
     let mut rows = Vec::new();
     let mut line = 0;
-    for batch in builder.build().map_err(|error| fault(&error))? {
-        let batch = batch.map_err(|error| fault(&error))?;
-        for index in 0..batch.num_rows() {
-            line += 1;
-            let value = object(&batch, columns, index)
-                .and_then(|object| T::deserialize(Value::Object(object)).map_err(|error| error.to_string()));
-            match value {
-                Ok(value) => rows.push(Row { line, value }),
-                Err(reason) => on_fault(Error::invalid(path, line, reason))?,
-            }
+    let read = table.for_each_row::<Error>(&wanted, |row| {
+        line += 1;
+        let value =
+            row.and_then(|object| T::deserialize(Value::Object(object)).map_err(|error| error.to_string()));
+        match value {
+            Ok(value) => rows.push(Row { line, value }),
+            Err(reason) => on_fault(Error::invalid(path, line, reason))?,
         }
-    }
+        Ok(())
+    });
+    read.map_err(|error| match error {
+        Error::Retrieval(error) => Error::of_table(error),
+        error => error,
+    })?;
     Ok(rows)
 }
 
-/// One row as the JSON object it would be in a `.jsonl` file.
-fn object(batch: &RecordBatch, columns: &[&str], row: usize) -> Result<Map<String, Value>, String> {
-    let mut object = Map::new();
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        // `metadata` may have any type, and nobody reads it.
-        if field.name() == "metadata" || !columns.contains(&field.name().as_str()) || column.is_null(row) {
-            continue;
-        }
-        let cell = cell(column, row).ok_or_else(|| {
-            format!("column `{}` holds {}, expected text or numbers", field.name(), field.data_type())
-        })?;
-        object.insert(field.name().clone(), cell);
-    }
-    Ok(object)
+/// Whether it is the index of a data frame, which pandas writes as a column of its own where it is not just a count.
+fn is_of_pandas(name: &str) -> bool {
+    name.starts_with("__index_level_") && name.ends_with("__")
 }
 
-fn cell(column: &dyn Array, row: usize) -> Option<Value> {
-    Some(match column.data_type() {
-        DataType::Utf8 => column.as_string_opt::<i32>()?.value(row).into(),
-        DataType::LargeUtf8 => column.as_string_opt::<i64>()?.value(row).into(),
-        DataType::Int8 => column.as_primitive_opt::<Int8Type>()?.value(row).into(),
-        DataType::Int16 => column.as_primitive_opt::<Int16Type>()?.value(row).into(),
-        DataType::Int32 => column.as_primitive_opt::<Int32Type>()?.value(row).into(),
-        DataType::Int64 => column.as_primitive_opt::<Int64Type>()?.value(row).into(),
-        DataType::UInt8 => column.as_primitive_opt::<UInt8Type>()?.value(row).into(),
-        DataType::UInt16 => column.as_primitive_opt::<UInt16Type>()?.value(row).into(),
-        DataType::UInt32 => column.as_primitive_opt::<UInt32Type>()?.value(row).into(),
-        DataType::UInt64 => column.as_primitive_opt::<UInt64Type>()?.value(row).into(),
-        DataType::Float32 => column.as_primitive_opt::<Float32Type>()?.value(row).into(),
-        DataType::Float64 => column.as_primitive_opt::<Float64Type>()?.value(row).into(),
-        _ => return None,
-    })
-}
-
-/// An id: text, or a number taken as text.
+/// An id that is not blank: text, or a number taken as text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Id(#[serde(deserialize_with = "id")] pub(super) String);
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::String(text) if text.trim().is_empty() => Err(serde::de::Error::custom("an id is empty")),
-        Value::String(text) => Ok(text),
-        Value::Number(number) => Ok(number.to_string()),
-        other => Err(serde::de::Error::custom(format!("an id is text or a number, got {other}"))),
-    }
+    let text::Id(id) = text::Id::deserialize(deserializer)?;
+    if id.trim().is_empty() { Err(serde::de::Error::custom("an id is empty")) } else { Ok(id) }
 }
 
 /// A grade of relevance: a whole number, also where it is written as text or as `1.0`. All that is not above 0 is 0.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gve::retrieval::{EmbeddingTable, read_embeddings};
+use gve::text::{IdListError, find_ids, id_list_of, read_ids};
 use half::{bf16, f16};
 use ndarray::Array2;
 use safetensors::{Dtype, SafeTensors};
@@ -14,6 +15,8 @@ use super::{Emit, EncodeError, Encoder, EncoderInfo, Request, Role, check};
 use crate::Error;
 
 const EXTENSIONS: [&str; 4] = ["npy", "parquet", "safetensors", "jsonl"];
+/// What others call such files, and is named where it lies instead of one.
+const UNREAD: [&str; 8] = ["npz", "pt", "pkl", "pickle", "feather", "arrow", "csv", "json"];
 /// Name of the tensor in a safetensors file.
 const EMBEDDINGS: &str = "embeddings";
 
@@ -25,8 +28,8 @@ const EMBEDDINGS: &str = "embeddings";
 /// ```
 ///
 /// Each of the two is one of `.npy`, `.parquet` and `.jsonl`, as [`gve::retrieval::read_embeddings`] reads them, or
-/// `.safetensors` with a tensor `embeddings`, rows x dim in f32, f16 or bf16, and the ids as a JSON array under `ids`
-/// in its metadata or in `<name>.ids.json` beside it.
+/// `.safetensors` with a tensor `embeddings`, rows x dim in f64, f32, f16 or bf16, and the ids as a JSON array under `ids`
+/// in its metadata or beside it. Beside an array lie its ids in `<name>.ids.json` or `<name>.ids.txt`, an id a line.
 pub struct PrecomputedEncoder {
     info: EncoderInfo,
     directory: PathBuf,
@@ -124,13 +127,12 @@ impl Encoder for PrecomputedEncoder {
 impl Table {
     fn read(path: PathBuf) -> Result<Self, Error> {
         let extension = path.extension().and_then(|extension| extension.to_str());
-        let ids = ids_path(&path);
         let EmbeddingTable { ids, embeddings } = match extension {
             Some("safetensors") => read_safetensors(&path)?,
             // Without ids its rows would be numbered, and no data set has such ids by intention.
-            Some("npy") if !ids.is_file() => {
-                let reason = format!("no ids: expected them as a JSON array in {}", ids.display());
-                return Err(Error::invalid(path, None, reason));
+            Some("npy") => {
+                find_ids(&path).map_err(|missing| Error::invalid(&path, None, missing))?;
+                read_embeddings(&path)?
             }
             _ => read_embeddings(&path)?,
         };
@@ -165,14 +167,21 @@ fn find(folder: &Path, stem: &str) -> Result<PathBuf, Error> {
             Err(Error::invalid(one, None, reason))
         }
         (None, _) => {
-            let reason = format!("no file {stem}.npy, .parquet, .safetensors or .jsonl in it");
+            let unread = UNREAD.map(|extension| folder.join(format!("{stem}.{extension}")));
+            let unread = unread.into_iter().find(|path| path.exists());
+            let unread = unread.map_or_else(String::new, |path| format!("; {} is not read", path.display()));
+            let reason = format!("no file {stem}.npy, .parquet, .safetensors or .jsonl in it{unread}");
             Err(Error::invalid(folder, None, reason))
         }
     }
 }
 
-fn ids_path(path: &Path) -> PathBuf {
-    path.with_extension("ids.json")
+fn ids_beside(path: &Path, rows: usize) -> Result<Vec<String>, Error> {
+    read_ids(path, rows).map_err(|error| match error {
+        IdListError::Io { path, source } => Error::io("read", path)(source),
+        IdListError::Content { path, reason } => Error::invalid(path, None, reason),
+        missing => Error::invalid(path, None, missing),
+    })
 }
 
 fn read_safetensors(path: &Path) -> Result<EmbeddingTable, Error> {
@@ -191,17 +200,16 @@ fn read_safetensors(path: &Path) -> Result<EmbeddingTable, Error> {
         Dtype::F32 => tensor.data().as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect(),
         Dtype::F16 => pairs().map(|bits| f16::from_bits(bits).to_f32()).collect(),
         Dtype::BF16 => pairs().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-        other => return Err(invalid(format!("`{EMBEDDINGS}` is {other:?}, expected F32, F16 or BF16"))),
+        Dtype::F64 => {
+            tensor.data().as_chunks().0.iter().map(|&value| f64::from_le_bytes(value) as f32).collect()
+        }
+        other => return Err(invalid(format!("`{EMBEDDINGS}` is {other:?}, expected F64, F32, F16 or BF16"))),
     };
     let embeddings = Array2::from_shape_vec((rows, dim), values).map_err(|e| invalid(e.to_string()))?;
     let in_header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("ids"));
     let ids: Vec<String> = match in_header {
-        Some(ids) => serde_json::from_str(ids).map_err(|e| invalid(format!("`ids` in its metadata: {e}")))?,
-        None => {
-            let path = ids_path(path);
-            let ids = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            serde_json::from_str(&ids).map_err(|e| Error::invalid(&path, e.line(), e))?
-        }
+        Some(ids) => id_list_of(ids).map_err(|reason| invalid(format!("`ids` in its metadata: {reason}")))?,
+        None => ids_beside(path, rows)?,
     };
     if ids.len() != rows {
         return Err(invalid(format!("{} ids for {rows} embeddings", ids.len())));

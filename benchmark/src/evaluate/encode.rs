@@ -14,6 +14,9 @@ pub(super) type Failures = Vec<(usize, EncodeError)>;
 type Insert<'a> = dyn FnMut(usize, &[f32], &str) -> Result<(), Error> + 'a;
 
 /// Embeds one side of `dataset`, queries with their prompt, documents without, handing each embedding to `insert`.
+///
+/// # Errors
+/// [`Error::NothingEmbedded`] where every input failed; those of the encoder and of `observe`.
 pub(super) fn encode(
     dataset: &Dataset,
     role: Role,
@@ -46,9 +49,18 @@ pub(super) fn encode(
         failures.extend(outcome.err().map(|error| (index, error)));
         Ok(())
     })?;
-    match answered.iter().position(|answered| !answered) {
-        Some(missing) => Err(broken(encoder, &format!("it gave no answer for {}", items[missing].id))),
-        None => Ok(failures),
+    if let Some(missing) = answered.iter().position(|answered| !answered) {
+        return Err(broken(encoder, &format!("it gave no answer for {}", items[missing].id)));
+    }
+    match failures.first() {
+        Some((_, error)) if failures.len() == items.len() => {
+            let side = match role {
+                Role::Query => "queries",
+                Role::Document => "documents",
+            };
+            Err(Error::NothingEmbedded { side, count: items.len(), reason: error.0.clone() })
+        }
+        _ => Ok(failures),
     }
 }
 

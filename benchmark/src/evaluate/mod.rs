@@ -124,8 +124,8 @@ pub fn is_current(stored: &DatasetResult, planned: &DatasetResult) -> bool {
 /// Embeds, ranks and scores `dataset`. `observe` is told of every input and ranking; its error ends the job.
 ///
 /// # Errors
-/// [`Error`] where the encoder cannot go on or `observe` fails. A single input that fails is an event and counts in
-/// the result.
+/// [`Error`] where the encoder cannot go on or `observe` fails, and [`Error::NothingEmbedded`] where it gave nothing for all queries or
+/// all documents. A single input that fails is an event and counts in the result.
 pub fn evaluate(
     dataset: &Dataset,
     spec: &DatasetSpec,

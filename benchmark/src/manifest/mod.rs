@@ -15,6 +15,7 @@ pub use metric::{MainMetric, UnknownMetric};
 pub use spec::{Candidates, DatasetSpec, Domain, Layout, SubDomain, Task};
 
 use crate::Error;
+use crate::text_file;
 
 /// Where the file lies that the built-in manifest is made of, as errors name it.
 const BUILTIN_PATH: &str = "datasets.toml";
@@ -71,7 +72,7 @@ impl Manifest {
     /// # Errors
     /// [`Error::Io`], and those of [`Self::from_toml`].
     pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = text_file::read(path)?;
         Self::from_toml(&text, path)
     }
 
@@ -117,7 +118,7 @@ impl Manifest {
     /// [`Error::Io`]; [`Error::Invalid`] with the line: bad TOML, or an id that is no data set, whose prompt nobody would
     /// read.
     pub fn read_prompts(&self, path: &Path) -> Result<BTreeMap<String, String>, Error> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = text_file::read(path)?;
         let prompts = parse::prompts(&text, path)?;
         for (id, line) in prompts.iter().map(|(id, (_, line))| (id, *line)) {
             self.get(id).map_err(|error| Error::invalid(path, line, error))?;

@@ -37,6 +37,29 @@ pub struct DatasetSpec {
     pub candidates: Candidates,
 }
 
+impl DatasetSpec {
+    /// What is assumed of a data set that no manifest holds, to score a ranking of it: every query is ranked against all documents,
+    /// unless the data list candidates.
+    pub fn unregistered(id: impl Into<String>, metric: MainMetric) -> Self {
+        let id = id.into();
+        Self {
+            title: id.clone(),
+            id,
+            task: Task::Text,
+            domain: None,
+            sub_domain: None,
+            prompt: "Find what the query describes.".to_owned(),
+            metric,
+            queries: 0,
+            corpus: 0,
+            source: String::new(),
+            licence: String::new(),
+            layout: Layout::Uvrb,
+            candidates: Candidates::Corpus,
+        }
+    }
+}
+
 /// What queries are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Task {

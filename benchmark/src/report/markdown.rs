@@ -3,13 +3,17 @@
 use super::aggregate::Ability;
 use super::correlation::Method;
 use super::table::over_models;
-use super::{Report, Table};
+use super::{APART, Report, Table};
 
 /// The report as GitHub-flavoured Markdown.
 pub fn render(report: &Report) -> String {
     let mut out = String::from("# UVRB results\n");
     for table in [report.ability_table(), report.dataset_table()] {
-        out.push_str(&format!("\n## {}\n\n{}", table.title, render_table(report, &table)));
+        let (whole, apart) = table.split();
+        out.push_str(&format!("\n## {}\n\n{}", table.title, render_table(report, &whole)));
+        if let Some(apart) = apart {
+            out.push_str(&format!("\n### {} {APART}\n\n{}", table.title, render_table(report, &apart)));
+        }
     }
     for (method, name) in [(Method::Pearson, "Pearson"), (Method::Spearman, "Spearman")] {
         let matrix = report.correlations(method);
@@ -32,7 +36,7 @@ pub fn render(report: &Report) -> String {
 fn render_table(report: &Report, table: &Table) -> String {
     let names: Vec<String> = table.columns.iter().map(|column| escape(&column.name)).collect();
     let mut out = head("model", names.iter().map(String::as_str));
-    for (model, row) in report.models.iter().zip(&table.rows) {
+    for (model, row) in table.models.iter().map(|&model| &report.models[model]).zip(&table.rows) {
         let name = escape(&model.name);
         let name = if model.yours { format!("**{name}**") } else { name };
         out.push_str(&line(&name, row.iter().map(|cell| escape(&cell.score_text()))));

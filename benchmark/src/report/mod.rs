@@ -48,9 +48,34 @@ pub struct Table {
     pub title: &'static str,
     /// Their heads.
     pub columns: Vec<Column>,
-    /// One for each model, in the order of [`Report::models`]: a cell for each column.
+    /// The model of each row, by its place in [`Report::models`]; all of them, in a table as a report gives it.
+    pub models: Vec<usize>,
+    /// One for each model: a cell for each column.
     pub rows: Vec<Vec<Cell>>,
 }
+
+impl Table {
+    /// The scores that compare to the paper's, and, where there are any, those of copies and parts, which compare to nothing but their like and
+    /// stand in a table of their own. Models without a score are in the first.
+    pub fn split(&self) -> (Self, Option<Self>) {
+        let part = |apart: bool, keeps: &dyn Fn(&[Cell]) -> bool| {
+            let blank = Cell { score: None, difference: None, apart: false };
+            let kept = self.models.iter().zip(&self.rows).filter(|(_, row)| keeps(row));
+            let cells = |row: &[Cell]| -> Vec<Cell> {
+                row.iter().map(|cell| if cell.apart == apart { *cell } else { blank }).collect()
+            };
+            let (models, rows) = kept.map(|(model, row)| (*model, cells(row))).unzip();
+            Self { title: self.title, columns: self.columns.clone(), models, rows }
+        };
+        let any_apart = |row: &[Cell]| row.iter().any(|cell| cell.apart);
+        let any_whole = |row: &[Cell]| row.iter().any(|cell| cell.score.is_some() && !cell.apart);
+        let apart = self.rows.iter().any(|row| any_apart(row)).then(|| part(true, &any_apart));
+        (part(false, &|row| any_whole(row) || !any_apart(row)), apart)
+    }
+}
+
+/// What a table of scores is headed by that compare to nothing but their like.
+pub const APART: &str = "of copies and parts, which compare to nothing but their like";
 
 /// The head of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +181,8 @@ impl Report {
             };
             scores(model).into_iter().zip(&baseline).map(cell).collect()
         };
-        Table { title, columns, rows: self.models.iter().map(row).collect() }
+        let models = (0..self.models.len()).collect();
+        Table { title, columns, models, rows: self.models.iter().map(row).collect() }
     }
 
     /// How the abilities go together over all models, those left out of whose scores some compare to nothing but their like.

@@ -2,7 +2,7 @@
 
 use super::aggregate::Ability;
 use super::correlation::{Coefficient, Method};
-use super::{Report, Table};
+use super::{APART, Report, Table};
 
 /// Wider tables are cut into several below each other.
 const WIDTH: usize = 118;
@@ -11,7 +11,11 @@ const WIDTH: usize = 118;
 pub fn render(report: &Report) -> String {
     let mut out = String::new();
     for table in [report.ability_table(), report.dataset_table()] {
-        out.push_str(&format!("{}\n\n{}", table.title, render_table(report, &table)));
+        let (whole, apart) = table.split();
+        out.push_str(&format!("{}\n\n{}", table.title, render_table(report, &whole)));
+        if let Some(apart) = apart {
+            out.push_str(&format!("{} {APART}\n\n{}", table.title, render_table(report, &apart)));
+        }
     }
     for (method, name) in [(Method::Pearson, "Pearson"), (Method::Spearman, "Spearman")] {
         out.push_str(&render_correlations(name, &report.correlations(method)));
@@ -81,7 +85,7 @@ fn render_table(report: &Report, table: &Table) -> String {
     let any_star = table.rows.iter().flatten().any(|cell| cell.apart);
     let pad = |text: String| if any_star { starred(text) } else { text };
     let mut last_yours = None;
-    for (model, row) in report.models.iter().zip(&table.rows) {
+    for (model, row) in table.models.iter().map(|&model| &report.models[model]).zip(&table.rows) {
         if last_yours.is_some_and(|yours| yours != model.yours) {
             lines.push(Vec::new());
         }

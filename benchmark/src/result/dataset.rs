@@ -11,6 +11,7 @@ use crate::Error;
 use crate::atomic_file::write_atomically;
 use crate::manifest::MainMetric;
 use crate::metrics::CUTOFFS;
+use crate::text_file;
 
 /// The split that results are filed under, as in mteb.
 pub const SPLIT: &str = "test";
@@ -228,7 +229,7 @@ impl DatasetResult {
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] with the line for what is not JSON or not a result.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = text_file::read(path)?;
         let parsed = serde_json::from_str(&text).or_else(|error| match without_nan(&text) {
             Some(text) => serde_json::from_str(&text),
             None => Err(error),

@@ -1,13 +1,11 @@
 //! What became of each query: the basis of paired tests and of the report's list of failures.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 use crate::Error;
 use crate::atomic_file::write_atomically;
+use crate::text_file;
 
 /// One query's outcome; a line of `<DATASET>.queries.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -56,12 +54,11 @@ pub fn write_queries<'a>(
 /// # Errors
 /// [`Error::Io`]; [`Error::Invalid`] with the line that is no record.
 pub fn read_queries(path: &Path) -> Result<Vec<QueryRecord>, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
     let mut records = Vec::new();
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(Error::io("read", path))?;
-        let record = serde_json::from_str(&line)
-            .map_err(|error| Error::invalid(path, number + 1, format!("not a query record: {error}")))?;
+    for line in text_file::lines(path)? {
+        let line = line?;
+        let record = serde_json::from_str(&line.text)
+            .map_err(|error| Error::invalid(path, line.number, format!("not a query record: {error}")))?;
         records.push(record);
     }
     Ok(records)

@@ -1,5 +1,6 @@
 //! One line of ranked JSON lines: a query with its documents.
 
+use gve::text::Id;
 use serde::Deserialize;
 
 use super::{Collector, Entry, check_score};
@@ -27,27 +28,10 @@ struct Scored {
     score: f32,
 }
 
-/// Many data sets number their items.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected an id")]
-enum Id {
-    Text(String),
-    Number(serde_json::Number),
-}
-
-impl Id {
-    fn into_text(self) -> String {
-        match self {
-            Self::Text(text) => text,
-            Self::Number(number) => number.to_string(),
-        }
-    }
-}
-
 pub(super) fn read_line(collector: &mut Collector<'_>, text: &str, line: usize) -> Result<(), Error> {
     let Line { qid, docs } = serde_json::from_str(text)
         .map_err(|error| collector.fault(line, format!("not a ranking: {error}")))?;
-    let qid = qid.into_text();
+    let Id(qid) = qid;
     let query = collector.query(&qid, line)?;
     if collector.entries[query].is_some() {
         return Err(collector.fault(line, format!("a second ranking for query `{qid}`")));
@@ -65,7 +49,7 @@ pub(super) fn read_line(collector: &mut Collector<'_>, text: &str, line: usize) 
             // Falls with the rank, so that putting it in order by score changes nothing.
             Document::Bare(id) => (id, -(index as f32)),
         };
-        let document = collector.document(query, &id.into_text(), line)?;
+        let document = collector.document(query, &id.0, line)?;
         let score = check_score(score).map_err(|reason| collector.fault(line, reason))?;
         ranking.push(Entry { ranked: Ranked { document, score }, line });
     }

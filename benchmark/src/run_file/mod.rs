@@ -13,14 +13,13 @@ mod trec;
 mod write;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use crate::Error;
 use crate::dataset::Dataset;
 use crate::metrics::{QueryScores, score_query};
 use crate::ranking::{Ranked, best_first};
+use crate::text_file;
 
 pub use write::{RunFormat, RunWriter, check_trec_ids};
 
@@ -38,23 +37,14 @@ impl Run {
     /// [`Error::Io`]; [`Error::Invalid`] with the line of what is malformed, unknown to `dataset`, not among a query's
     /// candidates or there twice, and for a file without rankings.
     pub fn read(path: &Path, dataset: &Dataset) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let mut reader = BufReader::with_capacity(1 << 18, file);
         let mut collector = Collector::new(path, dataset);
         let mut json = None;
-        let mut bytes = Vec::new();
-        for line in 1.. {
-            bytes.clear();
-            if reader.read_until(b'\n', &mut bytes).map_err(Error::io("read", path))? == 0 {
-                break;
-            }
-            let text = std::str::from_utf8(&bytes).map_err(|error| Error::invalid(path, line, error))?.trim();
-            if text.is_empty() {
-                continue;
-            }
+        for line in text_file::lines(path)? {
+            let line = line?;
+            let text = line.text.trim();
             let json = *json.get_or_insert(text.starts_with('{'));
             let read = if json { json_lines::read_line } else { trec::read_line };
-            read(&mut collector, text, line)?;
+            read(&mut collector, text, line.number)?;
         }
         collector.finish()
     }

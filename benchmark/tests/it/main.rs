@@ -6,6 +6,7 @@
 
 mod dataset;
 mod encoder;
+mod hostile;
 mod manifest;
 mod metrics;
 mod mini;
@@ -15,6 +16,7 @@ mod result;
 mod run;
 #[cfg(unix)]
 mod stop;
+mod strangers;
 mod train;
 #[cfg(feature = "video")]
 mod world;

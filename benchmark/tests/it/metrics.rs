@@ -292,7 +292,7 @@ fn a_bad_run_is_one_line_with_its_place() {
     let path = directory.path().join("run");
     std::fs::write(&path, b"q1 Q0 a 1 1 t\nq1 Q0 \xff 1 1 t\n").unwrap();
     let error = Run::read(&path, &small_dataset()).unwrap_err().to_string();
-    assert!(error.contains(":2: invalid utf-8"), "{error}");
+    assert!(error.contains(":2: not UTF-8"), "{error}");
     let error = Run::read(&directory.path().join("none"), &small_dataset()).unwrap_err().to_string();
     assert!(error.starts_with("cannot open ") && error.contains("none"), "{error}");
 }

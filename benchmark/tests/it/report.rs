@@ -148,8 +148,20 @@ fn text_shows_what_is_missing_and_what_is_sub_sampled() {
     // AVG TXT CMP VIS CG FG LC S T PR
     let mine = words(line("org__mine@main"));
     assert_eq!(mine[1..3], ["-", "-"]);
-    assert_eq!(mine[5], "0.528*");
+    assert_eq!(mine[5], "-", "CG stands apart");
     assert_eq!(mine[9], "-");
+    let (_, apart) = text.split_once("Abilities of copies and parts").unwrap();
+    let apart: Vec<_> = apart.lines().skip(1).take_while(|line| !line.starts_with("Data sets")).collect();
+    let starred = words(apart.iter().find(|line| line.starts_with("org__mine@main")).unwrap());
+    assert_eq!(starred[1..], ["-", "-", "-", "-", "0.528*", "-", "-", "-", "-", "-"]);
+    assert!(!apart.iter().any(|line| line.starts_with("GVE-7B")), "{apart:?}");
+    assert_eq!(
+        text.lines()
+            .take_while(|line| !line.contains("copies and parts"))
+            .filter(|l| l.contains('*'))
+            .count(),
+        0
+    );
     assert_eq!(
         words(line("  against GVE-7B"))[2..],
         ["-", "-", "0.000", "0.000", "-", "-", "0.000", "0.000", "-", "0.000"]

@@ -17,15 +17,15 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-fn uvrb(arguments: &[&str]) -> Output {
+pub(crate) fn uvrb(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -34,7 +34,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[track_caller]
-fn assert_status(output: &Output, status: i32) {
+pub(crate) fn assert_status(output: &Output, status: i32) {
     assert_eq!(output.status.code(), Some(status), "{}{}", stdout(output), stderr(output));
     assert!(!stderr(output).contains("panicked"), "{}", stderr(output));
 }

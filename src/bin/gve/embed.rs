@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use gve::retrieval::{EmbeddingFormat, EmbeddingWriter};
+use gve::text::{LineError, Lines};
 use gve::{Embedding, Input};
 use serde::Serialize;
 
@@ -191,25 +192,18 @@ fn read_lines(file: &Path) -> Result<impl Iterator<Item = Result<Item>> + Send +
         (Box::new(opened), file.parent().map(Path::to_owned).unwrap_or_default())
     };
     let name = file.display().to_string();
-    let mut broken = false;
-    let lines = BufReader::new(reader).split(b'\n');
-    // After a fault of the disk there is no next line, only the fault again.
-    let lines = lines.take_while(move |line| !std::mem::replace(&mut broken, line.is_err()));
-    Ok((1..).zip(lines).filter_map(move |(number, line)| {
-        let id = format!("{name}:{number}");
-        let line = match line {
-            Ok(line) => String::from_utf8(line),
-            Err(error) => return Some(Err(anyhow!("cannot read {id}: {error}"))),
-        };
-        let item = match line {
-            Ok(line) if line.trim().is_empty() => return None,
-            Ok(line) => match Input::from_json(&line, &base) {
-                Ok((own, input)) => Item { id: own.unwrap_or(id), input: Ok(input) },
-                Err(error) => Item { id, input: Err(error.into()) },
-            },
-            Err(error) => Item { id, input: Err(error.into()) },
-        };
-        Some(Ok(item))
+    Ok(Lines::new(reader).map(move |line| {
+        let id = |number: usize| format!("{name}:{number}");
+        match line {
+            Ok(line) => Ok(match Input::from_json(&line.text, &base) {
+                Ok((own, input)) => Item { id: own.unwrap_or_else(|| id(line.number)), input: Ok(input) },
+                Err(error) => Item { id: id(line.number), input: Err(error.into()) },
+            }),
+            Err(LineError::Text { number, reason }) => {
+                Ok(Item { id: id(number), input: Err(anyhow!(reason)) })
+            }
+            Err(error) => Err(anyhow!("cannot read {name}: {error}")),
+        }
     }))
 }
 

@@ -1,7 +1,6 @@
 //! Embeddings as JSON lines.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{EmbeddingTable, invalid, table};
 use crate::retrieval::RetrievalError;
 use crate::retrieval::atomic_file::AtomicFile;
+use crate::text::{Id, Line, LineError, Lines};
 
 #[derive(Serialize)]
 struct LineOut<'a> {
@@ -20,7 +20,7 @@ struct LineOut<'a> {
 /// Unknown keys are let through: other tools add their own.
 #[derive(Deserialize)]
 struct LineIn {
-    id: String,
+    id: Id,
     embedding: Vec<f32>,
 }
 
@@ -52,16 +52,14 @@ impl JsonLinesSink {
 }
 
 pub(super) fn read(path: &Path) -> Result<EmbeddingTable, RetrievalError> {
-    let file = File::open(path).map_err(RetrievalError::io("open", path))?;
     let (mut ids, mut values, mut dim) = (Vec::new(), Vec::new(), None);
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(RetrievalError::io("read", path))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let number = index + 1;
-        let LineIn { id, embedding } =
-            serde_json::from_str(&line).map_err(|e| invalid(path, format!("line {number}: {e}")))?;
+    for line in Lines::open(path).map_err(RetrievalError::io("open", path))? {
+        let Line { number, text, .. } = line.map_err(|error| match error {
+            LineError::Io(source) => RetrievalError::io("read", path)(source),
+            error => invalid(path, error),
+        })?;
+        let LineIn { id: Id(id), embedding } =
+            serde_json::from_str(&text).map_err(|e| invalid(path, format!("line {number}: {e}")))?;
         let expected = *dim.get_or_insert(embedding.len());
         if embedding.len() != expected {
             return Err(invalid(

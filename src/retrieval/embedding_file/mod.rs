@@ -5,6 +5,10 @@
 //! | `.jsonl` | one `{"id", "embedding", "dim"}` a line |
 //! | `.npy` | NumPy array `[rows, dim]` of f32; the ids lie beside it in `<name>.ids.json` |
 //! | `.parquet` | columns `id` and `embedding` (fixed-size list of f32) |
+//!
+//! So they are written. Read is whatever NumPy, pyarrow, pandas and polars write: f16, f64 and whole numbers, either byte order, Fortran
+//! order, ids of any text type or numbers, lists of any kind, packed with snappy, zstd, gzip, lz4 or not at all. Nothing is
+//! clipped: a value that f32 cannot hold becomes infinite, and its row one that no search can use.
 
 mod jsonl;
 mod npy;

@@ -1,15 +1,18 @@
 //! Embeddings as a NumPy array, with the ids in a JSON array beside it.
 //!
-//! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. Only what embeddings need:
-//! two dimensions, f32, little endian, C order.
+//! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. Written are two dimensions of f32, little endian, in
+//! C order; read are f16, f32, f64 and whole numbers of 32 and 64 bits, in either byte order, in C and in Fortran order.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+
+use half::f16;
 
 use super::{EmbeddingTable, invalid, table};
 use crate::retrieval::RetrievalError;
 use crate::retrieval::atomic_file::AtomicFile;
+use crate::text::{IdListError, read_ids};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Length of the header we write, large enough for any shape and a multiple of 64 as NumPy wants.
@@ -71,18 +74,25 @@ pub(super) fn read(path: &Path) -> Result<EmbeddingTable, RetrievalError> {
     let file_bytes = file.metadata().map_err(RetrievalError::io("read", path))?.len();
     let mut file = BufReader::new(file);
     let (text, header_bytes) = read_header(&mut file).map_err(|reason| invalid(path, reason))?;
-    let (rows, dim) = parse_shape(&text).map_err(|reason| invalid(path, reason))?;
+    let array = parse_header(&text).map_err(|reason| invalid(path, reason))?;
+    let (rows, dim) = array.shape;
     // Checked against the file before anything of that size is allocated.
-    let data_bytes = rows.checked_mul(dim).and_then(|n| n.checked_mul(4)).map(|n| n as u64);
+    let data_bytes =
+        rows.checked_mul(dim).and_then(|n| n.checked_mul(array.number.bytes())).map(|n| n as u64);
     let found = file_bytes.saturating_sub(header_bytes as u64);
-    if data_bytes != Some(found) {
+    if data_bytes != Some(found) || (dim == 0 && rows > 0) {
         return Err(invalid(
             path,
             format!("the shape ({rows}, {dim}) does not fit the {found} bytes of data"),
         ));
     }
-    let values = read_values(&mut file, rows * dim).map_err(RetrievalError::io("read", path))?;
-    let ids = read_ids(path, rows)?;
+    let values = read_values(&mut file, &array).map_err(RetrievalError::io("read", path))?;
+    let ids = match read_ids(path, rows) {
+        Ok(ids) => ids,
+        Err(IdListError::Missing { .. }) => (0..rows).map(|i| i.to_string()).collect(),
+        Err(IdListError::Io { path, source }) => return Err(RetrievalError::io("read", path)(source)),
+        Err(IdListError::Content { path, reason }) => return Err(invalid(&path, reason)),
+    };
     table(path, ids, values, dim)
 }
 
@@ -110,25 +120,89 @@ fn read_header(file: &mut impl Read) -> Result<(String, usize), String> {
     Ok((text, prelude.len() + length_bytes + length))
 }
 
-/// Rows and columns of the Python dictionary in the header.
-fn parse_shape(text: &str) -> Result<(usize, usize), String> {
+/// What the header says of the array.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Array {
+    number: Number,
+    big_endian: bool,
+    /// Whether the rows lie side by side, column after column.
+    fortran_order: bool,
+    /// Rows and columns.
+    shape: (usize, usize),
+}
+
+/// How a value is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Number {
+    F16,
+    F32,
+    F64,
+    I32,
+    I64,
+}
+
+impl Number {
+    fn bytes(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 | Self::I32 => 4,
+            Self::F64 | Self::I64 => 8,
+        }
+    }
+
+    /// The value of as many bytes as it has, little endian.
+    fn read(self, bytes: &[u8]) -> f32 {
+        fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+            bytes.first_chunk().copied().unwrap_or([0; N])
+        }
+        match self {
+            Self::F16 => f16::from_le_bytes(array(bytes)).to_f32(),
+            Self::F32 => f32::from_le_bytes(array(bytes)),
+            Self::F64 => f64::from_le_bytes(array(bytes)) as f32,
+            Self::I32 => i32::from_le_bytes(array(bytes)) as f32,
+            Self::I64 => i64::from_le_bytes(array(bytes)) as f32,
+        }
+    }
+}
+
+/// Reads the Python dictionary in the header.
+fn parse_header(text: &str) -> Result<Array, String> {
     let value = |key: &str| {
         let start = text.find(&format!("'{key}':")).ok_or_else(|| format!("no {key} in the header"))?;
         Ok::<_, String>(text[start + key.len() + 3..].trim_start())
     };
-    if !value("descr")?.starts_with("'<f4'") {
-        return Err(format!("its numbers are not little-endian f32: {}", text.trim()));
+    let descr = value("descr")?;
+    let name = descr.strip_prefix('\'').and_then(|rest| rest.split('\'').next()).unwrap_or_default();
+    let number = match name.trim_start_matches(['<', '>', '=', '|']) {
+        "f2" => Number::F16,
+        "f4" => Number::F32,
+        "f8" => Number::F64,
+        "i4" => Number::I32,
+        "i8" => Number::I64,
+        "O" => {
+            return Err("it holds Python objects: save numpy.stack(rows).astype(\"float32\")".to_owned());
+        }
+        // Of bytes it cannot be told whether they are numbers, or bits that were packed.
+        _ => return Err(format!("its numbers are not f16, f32, f64, i32 or i64: {}", text.trim())),
+    };
+    let order = value("fortran_order")?;
+    if !order.starts_with("True") && !order.starts_with("False") {
+        return Err("its header does not say whether it is in Fortran order".to_owned());
     }
-    if !value("fortran_order")?.starts_with("False") {
-        return Err("it is in Fortran order: save numpy.ascontiguousarray(array)".into());
-    }
-    let shape = value("shape")?
-        .strip_prefix('(')
-        .and_then(|s| s.split(')').next())
-        .ok_or("no shape in the header")?;
+    Ok(Array {
+        number,
+        big_endian: name.starts_with('>'),
+        fortran_order: order.starts_with("True"),
+        shape: parse_shape(value("shape")?)?,
+    })
+}
+
+fn parse_shape(text: &str) -> Result<(usize, usize), String> {
+    let shape = text.strip_prefix('(').and_then(|s| s.split(')').next()).ok_or("no shape in the header")?;
     let sizes: Vec<usize> = shape
         .split(',')
-        .map(str::trim)
+        // Python 2 wrote 3L.
+        .map(|size| size.trim().trim_end_matches('L'))
         .filter(|s| !s.is_empty())
         .map(|s| s.parse().map_err(|_| format!("the shape ({shape}) is no list of numbers")))
         .collect::<Result<_, _>>()?;
@@ -138,31 +212,26 @@ fn parse_shape(text: &str) -> Result<(usize, usize), String> {
     }
 }
 
-fn read_values(file: &mut impl Read, count: usize) -> std::io::Result<Vec<f32>> {
-    let mut values = Vec::with_capacity(count);
-    let mut bytes = vec![0; READ_VALUES.min(count) * 4];
-    while values.len() < count {
-        let chunk = bytes.len().min((count - values.len()) * 4);
+/// The values in C order.
+fn read_values(file: &mut impl Read, array: &Array) -> std::io::Result<Vec<f32>> {
+    let (rows, dim) = array.shape;
+    let (count, width) = (rows * dim, array.number.bytes());
+    let mut values = vec![0.0; count];
+    let mut bytes = vec![0; READ_VALUES.min(count) * width];
+    let mut done = 0;
+    while done < count {
+        let chunk = bytes.len().min((count - done) * width);
         file.read_exact(&mut bytes[..chunk])?;
-        values.extend(bytes[..chunk].as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)));
+        for value in bytes[..chunk].chunks_exact_mut(width) {
+            if array.big_endian {
+                value.reverse();
+            }
+            let at = if array.fortran_order { done % rows * dim + done / rows } else { done };
+            values[at] = array.number.read(value);
+            done += 1;
+        }
     }
     Ok(values)
-}
-
-fn read_ids(path: &Path, rows: usize) -> Result<Vec<String>, RetrievalError> {
-    let path = ids_path(path);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Ok((0..rows).map(|i| i.to_string()).collect());
-        }
-        Err(e) => return Err(RetrievalError::io("read", path)(e)),
-    };
-    let ids: Vec<String> = serde_json::from_str(&text).map_err(|e| invalid(&path, e))?;
-    if ids.len() != rows {
-        return Err(invalid(&path, format!("{} ids for {rows} embeddings", ids.len())));
-    }
-    Ok(ids)
 }
 
 #[cfg(test)]
@@ -173,16 +242,27 @@ mod tests {
     fn headers_are_read_or_refused() {
         let text =
             |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}   \n");
-        assert_eq!(parse_shape(&text("(3, 4)")), Ok((3, 4)));
-        assert_eq!(parse_shape(&text("(0, 4)")), Ok((0, 4)));
+        let array =
+            |number, big_endian, fortran_order, shape| Array { number, big_endian, fortran_order, shape };
+        let shape = text("(3, 4)");
+        assert_eq!(parse_header(&shape), Ok(array(Number::F32, false, false, (3, 4))));
+        assert_eq!(parse_header(&text("(0, 4)")), Ok(array(Number::F32, false, false, (0, 4))));
+        assert_eq!(parse_header(&text("(3L, 4L)")), Ok(array(Number::F32, false, false, (3, 4))));
+        let other = shape.replace("<f4", ">f8").replace("False", "True");
+        assert_eq!(parse_header(&other), Ok(array(Number::F64, true, true, (3, 4))));
         for (bad, expected) in [
             (text("(3,)"), "expected (rows, dim)"),
+            (text("()"), "expected (rows, dim)"),
+            (text("(3, 4, 5)"), "expected (rows, dim)"),
             (text("(3, -4)"), "no list of numbers"),
-            (text("(3, 4)").replace("<f4", "<f8"), "not little-endian f32"),
-            (text("(3, 4)").replace("False", "True"), "Fortran"),
-            (text("(3, 4)").replace("shape", "form"), "no shape"),
+            (shape.replace("<f4", "|u1"), "not f16"),
+            (shape.replace("<f4", "<c8"), "not f16"),
+            (shape.replace("<f4", "|O"), "Python objects"),
+            (shape.replace("'<f4'", "[('a', '<f4')]"), "not f16"),
+            (shape.replace("False", "Maybe"), "Fortran"),
+            (shape.replace("shape", "form"), "no shape"),
         ] {
-            let error = parse_shape(&bad).unwrap_err();
+            let error = parse_header(&bad).unwrap_err();
             assert!(error.contains(expected), "{error} should say {expected}");
         }
         assert_eq!(header(usize::MAX, usize::MAX).len(), HEADER_BYTES);

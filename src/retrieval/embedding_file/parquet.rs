@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
-use arrow_array::cast::AsArray;
 use arrow_array::{RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 
-use super::{EmbeddingTable, invalid, table};
+use super::{EmbeddingTable, table};
 use crate::retrieval::RetrievalError;
 use crate::retrieval::atomic_file::AtomicFile;
-use crate::retrieval::columns::{self, ReadFailure, column, one_line};
+use crate::retrieval::columns::{self, EMBEDDING, ReadFailure, column, one_line};
+use crate::retrieval::parquet_file::{EmbeddingRows, ParquetFile, append_embeddings, append_ids};
 
 /// Rows of one row group; bounds the writer's memory.
 const ROW_GROUP_ROWS: usize = 4096;
@@ -64,24 +64,27 @@ fn write_error(path: &Path, error: impl std::fmt::Display) -> RetrievalError {
     RetrievalError::io("write", path)(std::io::Error::other(one_line(error)))
 }
 
+/// Names of the column of ids.
+const IDS: [&str; 2] = ["id", "_id"];
+
 pub(super) fn read(path: &Path) -> Result<EmbeddingTable, RetrievalError> {
     let read = || -> Result<_, ReadFailure> {
-        let reader = columns::reader(path)?.build().map_err(one_line)?;
-        let (mut ids, mut values, mut dim) = (Vec::new(), Vec::new(), 0);
-        for batch in reader {
-            let batch = batch.map_err(one_line)?;
-            let names =
-                column(&batch, "id")?.as_string_opt::<i32>().ok_or("column id is no text".to_owned())?;
-            ids.extend(names.iter().map(|id| id.unwrap_or_default().to_owned()));
-            let (rows, width) = columns::embedding_values(&batch)?;
-            values.extend_from_slice(rows);
-            dim = width;
+        let file = ParquetFile::open(path)?;
+        let there: Vec<String> = file.columns().map(str::to_owned).collect();
+        let missing = |name: &str| format!("no column {name}, it has {}", there.join(", "));
+        let ids_column = IDS.into_iter().find(|name| there.iter().any(|there| there == name));
+        let ids_column = ids_column.ok_or_else(|| missing(IDS[0]))?;
+        if !there.iter().any(|name| name == EMBEDDING) {
+            return Err(missing(EMBEDDING).into());
         }
-        Ok((ids, values, dim))
+        let (mut ids, mut embeddings) = (Vec::new(), EmbeddingRows::default());
+        for batch in file.batches(&[ids_column, EMBEDDING])? {
+            let batch = batch?;
+            append_ids(column(&batch, ids_column)?, &mut ids)?;
+            append_embeddings(column(&batch, EMBEDDING)?, &mut embeddings)?;
+        }
+        Ok((ids, embeddings))
     };
-    let (ids, values, dim) = read().map_err(|failure| match failure {
-        ReadFailure::Open(source) => RetrievalError::Io { path: path.to_owned(), action: "open", source },
-        ReadFailure::Content(reason) => invalid(path, reason),
-    })?;
-    table(path, ids, values, dim)
+    let (ids, embeddings) = read().map_err(|failure| failure.of_file(path))?;
+    table(path, ids, embeddings.values, embeddings.dim.unwrap_or(0))
 }

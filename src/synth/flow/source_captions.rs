@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::model::hash::{FNV_OFFSET, fnv};
 use crate::synth::SynthError;
+use crate::text::{LineError, Lines};
 use crate::video::TimeRange;
 
 /// Captions that came with the videos: JSON lines of a video, a caption and, where it is not about all of the
@@ -45,21 +46,23 @@ impl SourceCaptions {
     /// [`SynthError::Content`] for a line that is no caption or of a video that is not among `videos`;
     /// [`SynthError::Io`].
     pub fn read(path: &Path, videos: &[PathBuf]) -> Result<Self, SynthError> {
-        let text = fs::read_to_string(path).map_err(SynthError::io("read", path))?;
+        let bytes = fs::read(path).map_err(SynthError::io("read", path))?;
         let base = path.parent().unwrap_or(Path::new(""));
         // A video may be a link, and then has another name in full.
         let in_full = |video: &PathBuf| video.canonicalize().unwrap_or_else(|_| video.clone());
         let videos: HashMap<PathBuf, &PathBuf> = videos.iter().map(|video| (in_full(video), video)).collect();
         let mut by_video: BTreeMap<PathBuf, Vec<SourceCaption>> = BTreeMap::new();
-        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-            let (video, caption) = parse(line, base, &videos).map_err(|reason| SynthError::Content {
-                path: path.to_owned(),
-                line: number,
-                reason,
+        for line in Lines::new(&bytes[..]) {
+            let fault = |line, reason| SynthError::Content { path: path.to_owned(), line, reason };
+            let line = line.map_err(|error| match error {
+                LineError::Text { number, reason } => fault(number, reason),
+                error => fault(0, error.to_string()),
             })?;
+            let (video, caption) =
+                parse(&line.text, base, &videos).map_err(|reason| fault(line.number, reason))?;
             by_video.entry(video).or_default().push(caption);
         }
-        Ok(Self { by_video, fingerprint: Some(format!("{:016x}", fnv(FNV_OFFSET, text.as_bytes()))) })
+        Ok(Self { by_video, fingerprint: Some(format!("{:016x}", fnv(FNV_OFFSET, &bytes))) })
     }
 
     /// The captions of a video, in the order of the file.
@@ -127,6 +130,10 @@ mod tests {
         let range = TimeRange { start_seconds: Some(1.0), end_seconds: Some(2.5) };
         assert_eq!(captions.ranges(&videos[0]), [range, TimeRange::default()]);
         assert!(captions.of(&videos[1]).is_empty() && captions.fingerprint().is_some());
+
+        // As other programs write it.
+        fs::write(&file, format!("\u{feff}{}\r\n", lines.join("\r\n"))).unwrap();
+        assert_eq!(SourceCaptions::read(&file, &videos).unwrap().of(&videos[0]), captions.of(&videos[0]));
 
         for (line, expected) in [
             ("{", "captions.jsonl:1: not a caption: EOF while parsing an object at column 1"),

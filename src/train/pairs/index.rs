@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Pair, Task};
+use crate::text::{LineError, Lines};
 use crate::train::TrainError;
 
 /// Where every pair of some files lies. The pairs themselves stay on disk, so that millions of them cost 24 bytes
@@ -99,12 +100,15 @@ impl PairIndex {
     /// The file changed since it was indexed, or cannot be read.
     pub fn read(&self, task: usize, row: usize) -> Result<Pair, TrainError> {
         let (path, row) = self.locate(task, row)?;
-        let mut file = BufReader::new(File::open(path).map_err(TrainError::io("open", path))?);
-        let mut text = String::new();
-        file.seek(SeekFrom::Start(row.offset))
-            .and_then(|_| file.read_line(&mut text))
-            .map_err(TrainError::io("read", path))?;
+        let mut file = File::open(path).map_err(TrainError::io("open", path))?;
+        file.seek(SeekFrom::Start(row.offset)).map_err(TrainError::io("read", path))?;
         let fault = |reason| TrainError::Pair { path: path.to_owned(), line: row.line as usize, reason };
+        let text = match Lines::new(file).next() {
+            Some(Ok(line)) => line.text,
+            Some(Err(LineError::Io(error))) => return Err(TrainError::io("read", path)(error)),
+            Some(Err(LineError::Text { reason, .. })) => return Err(fault(reason)),
+            None => String::new(),
+        };
         let pair = Pair::from_json(&text, base(path)).map_err(fault)?;
         if pair.task != self.tasks[task].task {
             return Err(fault("the file was changed while it was in use".to_owned()));
@@ -201,27 +205,16 @@ fn for_each_line(
     path: &Path,
     mut visit: impl FnMut(u32, u64, &str) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
-    let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(TrainError::io("open", path))?);
-    let (mut line, mut offset, mut text) = (0, 0, String::new());
-    loop {
-        text.clear();
-        line += 1;
-        let length = file.read_line(&mut text).map_err(|error| match error.kind() {
-            ErrorKind::InvalidData => TrainError::Pair {
-                path: path.to_owned(),
-                line: line as usize,
-                reason: "not UTF-8 text".to_owned(),
-            },
-            _ => TrainError::io("read", path)(error),
+    for line in Lines::open(path).map_err(TrainError::io("open", path))? {
+        let line = line.map_err(|error| match error {
+            LineError::Text { number, reason } => {
+                TrainError::Pair { path: path.to_owned(), line: number, reason }
+            }
+            LineError::Io(error) => TrainError::io("read", path)(error),
         })?;
-        if length == 0 {
-            return Ok(());
-        }
-        if !text.trim().is_empty() {
-            visit(line, offset, &text)?;
-        }
-        offset += length as u64;
+        visit(line.number as u32, line.offset, &line.text)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -282,6 +275,20 @@ mod tests {
         assert_eq!(index.tasks()[0].groups()[..], [0, 2, 3, 4, 5, 6]);
         index.ungroup();
         assert_eq!(index.tasks()[0].groups()[..], [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn pairs_are_found_behind_marks_and_other_line_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.mp4"), "").unwrap();
+        let path = folder.path().join("pairs.jsonl");
+        let [one, two] = ["first", "second"].map(|text| line("t2v", text, "a.mp4"));
+        std::fs::write(&path, format!("\u{feff}{one}\r\n\r\n\u{feff}{two}\r\n")).unwrap();
+        let index = PairIndex::open(std::slice::from_ref(&path), true).unwrap();
+        for (row, text) in ["first", "second"].into_iter().enumerate() {
+            assert_eq!(index.read(0, row).unwrap().query, crate::Input::text(text));
+        }
+        assert!(index.place(0, 1).ends_with("pairs.jsonl:3"), "{}", index.place(0, 1));
     }
 
     #[test]

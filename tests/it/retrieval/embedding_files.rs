@@ -15,8 +15,7 @@ fn npy_files_made_by_numpy_are_read() {
     let table = read_embeddings(fixture("embeddings.npy")).unwrap();
     assert_eq!(table.embeddings, ndarray::array![[0.5, -1.25, 3.0e-8], [1.0, 0.1, -0.0]]);
     assert_eq!(table.ids, ["0", "1"]);
-    let error = read_embeddings(fixture("fortran.npy")).unwrap_err().to_string();
-    assert!(error.contains("Fortran"), "{error}");
+    assert_eq!(read_embeddings(fixture("fortran.npy")).unwrap(), table);
 }
 
 /// The file NumPy writes for the same array differs from ours in the padding of the header alone.

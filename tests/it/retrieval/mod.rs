@@ -6,3 +6,4 @@ mod durability;
 mod embedding_files;
 mod library;
 mod ranking;
+mod tables;

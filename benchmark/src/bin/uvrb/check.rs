@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let manifest = Manifest::builtin_with(arguments.datasets_file.as_deref())?;
     let options = CheckOptions {
-        load: LoadOptions { frame_cache_fps: arguments.frame_cache_fps },
+        load: LoadOptions { frame_cache_fps: arguments.frame_cache_fps, ..LoadOptions::default() },
         decode: !arguments.no_decode,
     };
     if options.decode && cfg!(not(feature = "video")) {
@@ -117,13 +117,14 @@ fn summary(report: &CheckReport) -> String {
         None => count.found.to_string(),
     };
     let media = report.media;
+    let generated = if report.generated { "  (generated: of no size that is expected)" } else { "" };
     let verdict = match report.faults.len() {
         0 => "ok".to_owned(),
         1 => "1 fault".to_owned(),
         many => format!("{many} faults"),
     };
     format!(
-        "{:<12} queries {:>11}  corpus {:>11}  media {} ({} decoded, {} missing, {} undecodable)  {verdict}",
+        "{:<12} queries {:>11}  corpus {:>11}  media {} ({} decoded, {} missing, {} undecodable)  {verdict}{generated}",
         report.id,
         count(report.queries),
         count(report.corpus),

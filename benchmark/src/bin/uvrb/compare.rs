@@ -33,10 +33,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut failed = 0;
     let first = load(&arguments.first, &mut failed)?;
     let second = load(&arguments.second, &mut failed)?;
-    for (have, lack) in [(&first, &second), (&second, &first)] {
-        for dataset in have.results.keys().filter(|dataset| !lack.results.contains_key(*dataset)) {
-            warn(&format!("{dataset}: {} has no result to compare", lack.name));
-        }
+    if let Some(left_out) = left_out(&first, &second) {
+        warn(&left_out);
     }
     let (comparisons, errors) = compare_models(&first, &second, SEED);
     failed += errors.len();
@@ -56,6 +54,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         print(&if arguments.json { json(comparison) } else { row(comparison) })?;
     }
     Ok(Outcome::of(comparisons.len(), failed))
+}
+
+/// What only one of the two has results for, in one sentence.
+fn left_out(first: &ModelResults, second: &ModelResults) -> Option<String> {
+    let lacks = [(first, second), (second, first)].map(|(have, lack)| {
+        let ids: Vec<&str> =
+            have.results.keys().filter(|id| !lack.results.contains_key(*id)).map(String::as_str).collect();
+        (!ids.is_empty()).then(|| format!("{} has no result of {}", lack.name, ids.join(", ")))
+    });
+    let lacks: Vec<String> = lacks.into_iter().flatten().collect();
+    (!lacks.is_empty()).then(|| format!("not compared: {}", lacks.join("; ")))
 }
 
 /// The one model in `path`. Files that cannot be used are reported and counted.

@@ -150,7 +150,8 @@ impl Job<'_> {
     /// Evaluates one data set and writes its files. Gives the number of inputs that failed.
     fn run(&self, spec: &DatasetSpec) -> Result<usize> {
         self.go_on()?;
-        let options = LoadOptions { frame_cache_fps: self.arguments.frame_cache_fps };
+        let options =
+            LoadOptions { frame_cache_fps: self.arguments.frame_cache_fps, ..LoadOptions::default() };
         let mut dataset = dataset::load(spec, &self.arguments.data, &options)?;
         dataset.sample_cached_frames(&self.arguments.source.sampling()?)?;
         let limit = self.arguments.limit.map(|limit| Subsample { limit, seed: self.arguments.seed });

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use uvrb::dataset::{self, LoadOptions};
-use uvrb::manifest::{DatasetSpec, Manifest};
+use uvrb::manifest::{DatasetSpec, MainMetric, Manifest};
 use uvrb::metrics::{CUTOFFS, QueryScores, mean};
 use uvrb::result::{Interval, SubsetScores};
 use uvrb::run_file::Run;
@@ -18,10 +18,11 @@ Examples:
   uvrb score ~/UVRB/MSRVTT --run run.trec
   uvrb score ~/UVRB/MSRVTT --run ranked.jsonl --json
   uvrb score ~/mine --run run.trec --dataset MINE --datasets-file mine.toml
+  uvrb score ~/beir/nfcorpus --run run.trec --main R@10
 
 A run is either in TREC's form, `qid Q0 docid rank score tag`, or JSON lines, {\"qid\": \"q1\", \"docs\": [{\"id\": \"d1\",
 \"score\": 0.5}]} or {\"qid\": \"q1\", \"docs\": [\"d1\", \"d2\"]}. Media are not needed. Queries that the run does not
-name score 0.")]
+name score 0. A folder that is no data set of the manifest is scored as well, if it has UVRB's layout or BEIR's.")]
 pub(crate) struct Arguments {
     /// Directory of the data set.
     #[arg(value_name = "DATASET_DIR")]
@@ -32,6 +33,9 @@ pub(crate) struct Arguments {
     /// Which data set it is [default: the name of the directory].
     #[arg(long, value_name = "ID")]
     dataset: Option<String>,
+    /// The metric that counts, R@k or P@k [default: the data set's in the manifest, R@1 for one that is not in it].
+    #[arg(long, value_name = "METRIC")]
+    main: Option<MainMetric>,
     /// A file of further data sets, in the form of datasets.toml.
     #[arg(long, value_name = "FILE")]
     datasets_file: Option<PathBuf>,
@@ -42,18 +46,30 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let manifest = Manifest::builtin_with(arguments.datasets_file.as_deref())?;
-    let spec = match &arguments.dataset {
-        Some(id) => manifest.get(id)?,
-        None => manifest
-            .get(&directory_name(&arguments.directory)?)
-            .context("name the data set with --dataset")?,
+    let (mut spec, registered) = match &arguments.dataset {
+        Some(id) => (manifest.get(id)?.clone(), true),
+        None => {
+            let name = directory_name(&arguments.directory)?;
+            match manifest.get(&name) {
+                Ok(spec) => (spec.clone(), true),
+                Err(_) => (DatasetSpec::unregistered(name, MainMetric::RecallAt(1)), false),
+            }
+        }
     };
-    let dataset = dataset::load(spec, &arguments.directory, &LoadOptions::default())?;
+    if let Some(metric) = arguments.main {
+        spec.metric = metric;
+    }
+    let options = LoadOptions { relevance_only: !registered, ..LoadOptions::default() };
+    let dataset = dataset::load(&spec, &arguments.directory, &options)?;
+    if !registered {
+        let hint = "--dataset and --datasets-file name one that is in it";
+        warn(&format!("{} is not in the manifest, scored by {}: {hint}", spec.id, spec.metric));
+    }
     let run = Run::read(&arguments.run, &dataset)?;
     let scores = run.scores(&dataset);
     let main: Vec<f64> = scores.iter().map(|scores| scores.main(spec.metric)).collect();
     let summary = Summary {
-        spec,
+        spec: &spec,
         queries: scores.len(),
         missing: run.missing(),
         mean: mean(&scores),

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use gve::http::{RetrySettings, Secrets, Verdict, error_message, retry_after};
+use gve::http::{RetrySettings, Secrets, Verdict, error_message, redacted_url, retry_after};
 use ureq::http::Uri;
 use ureq::{Agent, Body};
 
@@ -21,6 +21,8 @@ pub(super) struct Client {
     agent: Agent,
     url: String,
     authorization: Option<String>,
+    /// What a server may repeat, and no message may show.
+    secrets: Secrets,
     retry: RetrySettings,
 }
 
@@ -40,7 +42,7 @@ impl Client {
         {
             return Err(Error::Settings(format!(
                 "`{}` is not a base URL: expected one such as http://localhost:8000/v1",
-                options.base_url
+                redacted_url(&options.base_url)
             )));
         }
         let agent = Agent::config_builder()
@@ -55,7 +57,14 @@ impl Client {
             .build()
             .new_agent();
         let authorization = options.api_key.as_ref().map(|key| format!("Bearer {key}"));
-        Ok(Self { agent, url, authorization, retry: options.retry })
+        let secrets = Secrets::default().and_url(&options.base_url);
+        let secrets = options.api_key.iter().fold(secrets, |secrets, key| secrets.and(key));
+        Ok(Self { agent, url, authorization, secrets, retry: options.retry })
+    }
+
+    /// A message without the key, and without what is secret in the address.
+    pub(super) fn redact(&self, message: &str) -> String {
+        self.secrets.redact(message)
     }
 
     /// The body of the answer to `body`, or why this request has none. `Err`: why no request has any.
@@ -76,7 +85,7 @@ impl Client {
                 }
                 Err(Failure::Final { reason, fatal }) => (reason, fatal),
             };
-            let reason = EncodeError::new(format!("{}: {reason}", self.url));
+            let reason = EncodeError::new(self.redact(&format!("{}: {reason}", self.url)));
             return if fatal { Err(reason.0) } else { Ok(Err(reason)) };
         }
     }
@@ -92,8 +101,7 @@ impl Client {
             response.headers().get("retry-after").and_then(|value| retry_after(value.to_str().ok()?));
         let text = read(response.body_mut());
         let said = || {
-            let said =
-                text.as_deref().map(|text| error_message(text, &Secrets::default())).unwrap_or_default();
+            let said = text.as_deref().map(|text| error_message(text, &self.secrets)).unwrap_or_default();
             let pause = if said.is_empty() { "" } else { ": " };
             format!("HTTP {status}{pause}{said}")
         };

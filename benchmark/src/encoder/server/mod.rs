@@ -120,7 +120,10 @@ impl ServerEncoder {
         };
         let answer = self.client.post(&body, stop);
         let answer = answer.map_err(|reason| Error::Encoder { encoder: self.info.name.clone(), reason })?;
-        Ok(answer.and_then(|text| reply::embedding(&text, &self.dim)))
+        Ok(answer.and_then(|text| {
+            // A message of the parser may quote what it met.
+            reply::embedding(&text, &self.dim).map_err(|error| EncodeError(self.client.redact(&error.0)))
+        }))
     }
 }
 

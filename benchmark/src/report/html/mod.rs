@@ -8,14 +8,14 @@ mod scores;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Report;
 use super::aggregate::Ability;
 use super::correlation::{Coefficient, Method};
 use super::failures::DatasetFailures;
 use super::table::over_models;
+use super::{Model, Report};
 use crate::result::ModelResults;
 
 const TEMPLATE: &str = include_str!("../page/page.html");
@@ -96,13 +96,20 @@ fn escape(text: &str) -> String {
 
 /// What the script needs, as JSON that cannot end the element it stands in.
 fn data(page: &Page<'_>) -> String {
-    let models = page.report.models.iter();
-    let models: Vec<_> =
-        models.map(|model| json!({"name": model.name, "abilities": model.aggregate.abilities})).collect();
+    let models: Vec<_> = page.report.models.iter().map(drawn).collect();
     let abilities = Ability::ALL.map(|ability| json!({"code": ability.code(), "title": ability.title()}));
     let pictures: Vec<_> = page.pictures.iter().map(|picture| picture.as_ref().ok()).collect();
     let data = json!({"models": models, "abilities": abilities, "pictures": pictures});
     data.to_string().replace('<', "\\u003c")
+}
+
+/// What is drawn of a model: the abilities that compare to others', or, marked, all of one that has none of these.
+fn drawn(model: &Model) -> Value {
+    let whole =
+        Ability::ALL.map(|ability| model.aggregate.ability(ability).filter(|_| !model.is_apart([ability])));
+    let apart = whole.iter().all(Option::is_none) && model.aggregate.abilities.iter().any(Option::is_some);
+    let abilities = if apart { model.aggregate.abilities } else { whole };
+    json!({"name": model.name, "abilities": abilities, "apart": apart})
 }
 
 fn correlations(report: &Report) -> String {

@@ -3,7 +3,7 @@
 use super::{Page, escape};
 use crate::report::aggregate::Ability;
 use crate::report::model::count;
-use crate::report::{AVERAGE, Cell, Model, Report, Table};
+use crate::report::{APART, AVERAGE, Cell, Model, Report, Table};
 use crate::result::{DatasetResult, ModelResults};
 
 /// Of the user's models, so many are drawn in the radar at first.
@@ -93,7 +93,7 @@ fn provenance(result: &DatasetResult) -> String {
 pub(super) fn abilities(report: &Report) -> String {
     let groups = [("", 2), ("tasks", 3), ("domains", 3), ("sub-domains", 3)]
         .map(|(name, span)| (name.to_owned(), span));
-    table(report, &report.ability_table(), &groups, true)
+    tables(report, &report.ability_table(), &groups, true)
 }
 
 /// The table of data sets, grouped by the ability they belong to.
@@ -111,10 +111,29 @@ pub(super) fn datasets(report: &Report) -> String {
     if !report.own_datasets.is_empty() {
         groups.push(("your own".to_owned(), report.own_datasets.len()));
     }
-    table(report, &report.dataset_table(), &groups, false)
+    tables(report, &report.dataset_table(), &groups, false)
 }
 
-fn table(report: &Report, table: &Table, groups: &[(String, usize)], selects: bool) -> String {
+/// A table, and below it, where there are such, that of scores which compare to nothing but their like. Where rows select what is drawn, one of
+/// each model does.
+fn tables(report: &Report, both: &Table, groups: &[(String, usize)], selects: bool) -> String {
+    let (whole, apart) = both.split();
+    let mut out = table(report, &whole, "scores", groups, &|_| selects);
+    if let Some(apart) = apart {
+        let selects = |model: usize| selects && !whole.models.contains(&model);
+        out.push_str(&format!("<p class=\"apart\">{} <span>{APART}</span></p>\n", both.title));
+        out.push_str(&table(report, &apart, "scores apart", groups, &selects));
+    }
+    out
+}
+
+fn table(
+    report: &Report,
+    table: &Table,
+    class: &str,
+    groups: &[(String, usize)],
+    selects: &dyn Fn(usize) -> bool,
+) -> String {
     let group = |(name, span): &(String, usize)| match name.as_str() {
         "" => format!("<td colspan=\"{span}\"></td>"),
         name => format!(
@@ -128,16 +147,17 @@ fn table(report: &Report, table: &Table, groups: &[(String, usize)], selects: bo
         .map(|column| head("number", &column.name, &column.title, column.name == AVERAGE))
         .collect();
     let mut out = format!(
-        "<table class=\"scores\" aria-label=\"{}\">\n<thead>\n<tr>{}</tr>\n<tr>{}{heads}</tr>\n</thead>\n<tbody>\n",
+        "<table class=\"{class}\" aria-label=\"{}\">\n<thead>\n<tr>{}</tr>\n<tr>{}{heads}</tr>\n</thead>\n<tbody>\n",
         table.title,
         groups.iter().map(group).collect::<String>(),
         head("name", "model", "the model’s name", false),
     );
     let best = best_of_columns(table);
-    for (number, (model, row)) in report.models.iter().zip(&table.rows).enumerate() {
+    for (&number, row) in table.models.iter().zip(&table.rows) {
+        let model = &report.models[number];
         let name = escape(&model.name);
         let (class, origin) = if model.yours { (" class=\"yours\"", "yours") } else { ("", "paper") };
-        let title = if selects {
+        let title = if selects(number) {
             let drawn = (model.yours && number < DRAWN_AT_FIRST) || model.name == report.baseline;
             let checked = if drawn { " checked" } else { "" };
             format!(

@@ -42,8 +42,9 @@
       element.dataset.model.toLowerCase().includes(wanted) && (origin === "all" || origin === element.dataset.origin);
     for (const element of all("[data-model]")) element.hidden = !shows(element);
     const rows = all("#abilities tbody tr");
-    const shown = rows.filter((row) => !row.hidden).length;
-    document.getElementById("shown").value = shown === rows.length ? "" : `${shown} of ${rows.length} models`;
+    const names = (of) => new Set(of.map((row) => row.dataset.model)).size; // one may have a row in two tables
+    const [shown, total] = [names(rows.filter((row) => !row.hidden)), names(rows)];
+    document.getElementById("shown").value = shown === total ? "" : `${shown} of ${total} models`;
   };
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -85,7 +86,7 @@
   const line = (model, slot, top) => {
     const group = make("g", { "data-series": model.name }, svg);
     const colour = `var(--s${slot % colours})`;
-    const again = slot >= colours ? " again" : "";
+    const again = slot >= colours || model.apart ? " again" : "";
     const points = model.abilities.map((score, axis) => (score === null ? null : point(axis, score / top)));
     if (points.every((at) => at)) {
       make("polygon", { class: "area", fill: colour, points: path(points) }, group);
@@ -107,8 +108,8 @@
     const item = document.createElement("li");
     const swatch = document.createElement("i");
     swatch.style.borderColor = `var(--s${slot % colours})`;
-    swatch.className = slot >= colours ? "again" : "";
-    item.append(swatch, model.name);
+    swatch.className = slot >= colours || model.apart ? "again" : "";
+    item.append(swatch, model.apart ? `${model.name} *` : model.name);
     return item;
   };
   // A model keeps its colour while it is ticked, whatever else is.

@@ -10,7 +10,8 @@ use uvrb::dataset::{CheckOptions, CheckReport, LoadOptions, check};
 use super::{Files, own};
 use crate::mini::{self, MINI};
 
-const DECODE: CheckOptions = CheckOptions { load: LoadOptions { frame_cache_fps: None }, decode: true };
+const DECODE: CheckOptions =
+    CheckOptions { load: LoadOptions { frame_cache_fps: None, relevance_only: false }, decode: true };
 
 #[track_caller]
 fn assert_faults(report: &CheckReport, expected: &[(&str, usize, &str)]) {

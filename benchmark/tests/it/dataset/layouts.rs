@@ -135,7 +135,8 @@ fn frame_caches_are_used_only_when_their_rate_is_known() {
             picture.save_with_format(folder.join(name), image::ImageFormat::Jpeg).unwrap();
         }
     }
-    let cached = |fps| load(&own(2, 2), files.root(), &LoadOptions { frame_cache_fps: fps });
+    let cached =
+        |fps| load(&own(2, 2), files.root(), &LoadOptions { frame_cache_fps: fps, ..LoadOptions::default() });
     assert_eq!(kind(&cached(None).unwrap().corpus[0].input.parts[0]), "video");
     let dataset = cached(Some(2.0)).unwrap();
     for (row, expected) in [["1.jpg", "2.jpg", "10.jpg"], ["frame_9.JPG", "frame_010.jpg", "frame_11.jpeg"]]
@@ -155,7 +156,10 @@ fn frame_caches_are_used_only_when_their_rate_is_known() {
     for bad in [0.0, -1.0, f64::NAN] {
         assert!(cached(Some(bad)).unwrap_err().to_string().contains("positive number"));
     }
-    let options = CheckOptions { load: LoadOptions { frame_cache_fps: Some(2.0) }, decode: true };
+    let options = CheckOptions {
+        load: LoadOptions { frame_cache_fps: Some(2.0), ..LoadOptions::default() },
+        decode: true,
+    };
     let report = check(&own(2, 2), files.root(), &options, |_, _| {});
     assert_eq!((report.media.decoded, report.faults), (2, vec![]));
 }

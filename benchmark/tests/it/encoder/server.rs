@@ -171,3 +171,29 @@ fn requests_are_under_way_together_but_not_more_than_allowed() {
     assert!(results.iter().all(Result::is_ok));
     assert_eq!(MOST.load(Ordering::SeqCst), 3);
 }
+
+#[test]
+fn no_message_shows_a_key_or_a_password() {
+    let echoes: [Misbehaviour; 4] = [
+        |request| {
+            let said = format!("bad key {}", request.authorization.as_deref().unwrap_or("none"));
+            Answer::Status(400, Vec::new(), json!({"error": {"message": said}}).to_string())
+        },
+        |request| Answer::Status(401, Vec::new(), format!("{:?}", request.authorization)),
+        |request| Answer::ok(json!({"data": [{"embedding": request.authorization}]}).to_string()),
+        |_| Answer::Closed,
+    ];
+    for echo in echoes {
+        let stub = Stub::start(move |_, request| echo(request));
+        let address = stub.base_url.replace("http://", "http://someone:pass-4711@");
+        let options = ServerOptions { api_key: Some("sk-0815".into()), ..options(&address) };
+        let said = match try_encode(&client(options), &[text("a")]) {
+            Ok(results) => results[0].as_ref().unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(!said.contains("pass-4711") && !said.contains("0815"), "{said}");
+    }
+    let error =
+        ServerEncoder::new(options("ftp://someone:pass-4711@host/v1"), "m", "r").err().unwrap().to_string();
+    assert!(error.contains("host/v1") && !error.contains("pass-4711"), "{error}");
+}

@@ -211,7 +211,7 @@ fn keep(name: &str, png: &[u8]) {
 /// The texts of a column's cells from top to bottom.
 fn column(browser: &Browser, number: usize) -> Vec<String> {
     let script = format!(
-        "return [...document.querySelectorAll('#abilities tbody tr:not([hidden])')].map(r => r.cells[{number}].dataset.value)"
+        "return [...document.querySelectorAll('#abilities table:not(.apart) tbody tr:not([hidden])')].map(r => r.cells[{number}].dataset.value)"
     );
     let values = browser.evaluate(&script);
     values.as_array().unwrap().iter().map(|value| value.as_str().unwrap().to_owned()).collect()
@@ -304,8 +304,17 @@ fn draws(browser: &Browser) {
     let names: Vec<_> = drawn.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert_eq!(names, ["lab__video-embedder-7B@main", "lab__tiny@main", "GVE-7B"]);
     let edges = browser.evaluate("return [...document.querySelectorAll('#radar [data-series]')].map(g => g.querySelectorAll('line').length)");
-    // LC, T, TXT and FG are missing: TXT | CMP-VIS-CG | S | PR keeps two of nine edges.
-    assert_eq!(edges, serde_json::json!([9, 2, 9]));
+    // LC, T, TXT and FG are missing, and CG rests on a part: CMP-VIS | S | PR keeps one of nine edges.
+    assert_eq!(edges, serde_json::json!([9, 1, 9]));
+    let apart = "return [...document.querySelectorAll('table.apart tbody tr')].map(r => r.dataset.model + ' ' + r.querySelectorAll('input').length)";
+    let model = "lab__tiny@main 0";
+    assert_eq!(
+        browser.evaluate(apart),
+        serde_json::json!([model, model]),
+        "below each of the tables, to be seen alone"
+    );
+    let starred = "return [...document.querySelectorAll('table:not(.apart) tbody td')].filter(c => c.textContent.includes('*')).length";
+    assert_eq!(browser.evaluate(starred), 0);
     browser.click("tr[data-model='CLIP4Clip'] input");
     assert_eq!(series().as_array().unwrap().len(), 4);
     assert_eq!(series()[3], "CLIP4Clip");
