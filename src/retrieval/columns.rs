@@ -74,7 +74,10 @@ impl ReadFailure {
     pub(super) fn of_file(self, path: &Path) -> RetrievalError {
         match self {
             Self::Open(source) => RetrievalError::Io { path: path.to_owned(), action: "open", source },
-            Self::Content(reason) => RetrievalError::InvalidFile { path: path.to_owned(), reason },
+            // It may quote names out of the file.
+            Self::Content(reason) => {
+                RetrievalError::InvalidFile { path: path.to_owned(), reason: one_line(reason) }
+            }
         }
     }
 }
