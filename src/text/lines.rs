@@ -8,8 +8,8 @@ use std::path::Path;
 const MARK: &[u8] = b"\xef\xbb\xbf";
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 1 << 16;
-/// Longest line, in bytes. What is longer is no line of text, and would be held whole.
-const MAX_LINE_BYTES: usize = 256 << 20;
+/// Longest line, in bytes: it is held whole.
+const MAX_LINE_BYTES: usize = 64 << 20;
 
 /// A line that is not blank.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +39,14 @@ pub enum LineError {
     },
 }
 
-/// The lines of a file that are not blank. After a line that is no text the next one comes, unless the file is no text
-/// as a whole, such as one in UTF-16, or cannot be read on.
+/// The lines of a file that are not blank. After a line that is no text, or longer than 64 MiB, the next one comes, unless the file is
+/// no text as a whole, such as one in UTF-16, or cannot be read on.
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: BufReader<R>,
     number: usize,
     offset: u64,
+    limit_bytes: usize,
     done: bool,
 }
 
@@ -62,26 +63,57 @@ impl Lines<File> {
 impl<R: Read> Lines<R> {
     /// The lines of `reader`, from where it stands.
     pub fn new(reader: R) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER_BYTES, reader), number: 0, offset: 0, done: false }
+        Self::with_limit(reader, MAX_LINE_BYTES)
+    }
+
+    fn with_limit(reader: R, limit_bytes: usize) -> Self {
+        let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
+        Self { reader, number: 0, offset: 0, limit_bytes, done: false }
     }
 
     /// The next line as bytes, with what ends it; `None` at the end.
     fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, LineError> {
         let mut bytes = Vec::new();
-        let most = MAX_LINE_BYTES as u64 + 1;
+        // With the byte that ends it.
+        let most = self.limit_bytes as u64 + 1;
         self.reader.by_ref().take(most).read_until(b'\n', &mut bytes)?;
         if bytes.is_empty() {
             return Ok(None);
         }
         self.number += 1;
-        let reason = match not_text(&bytes).filter(|_| self.number == 1) {
-            Some(reason) => reason.to_owned(),
-            None if bytes.len() > MAX_LINE_BYTES => format!("it is longer than {MAX_LINE_BYTES} bytes"),
-            None => return Ok(Some(bytes)),
-        };
-        // No line of it will be any better.
-        self.done = true;
-        Err(LineError::Text { number: self.number, reason })
+        if let Some(reason) = not_text(&bytes).filter(|_| self.number == 1) {
+            // No line of it will be any better.
+            self.done = true;
+            return Err(self.fault(reason.to_owned()));
+        }
+        if bytes.len() > self.limit_bytes && !bytes.ends_with(b"\n") {
+            self.offset += bytes.len() as u64 + self.skip_line()?;
+            let limit = self.limit_bytes;
+            return Err(self.fault(format!("the line has more than {limit} bytes, which is the limit")));
+        }
+        Ok(Some(bytes))
+    }
+
+    fn fault(&self, reason: String) -> LineError {
+        LineError::Text { number: self.number, reason }
+    }
+
+    /// Passes over what is left of a line, and gives its length.
+    fn skip_line(&mut self) -> io::Result<u64> {
+        let mut skipped = 0;
+        loop {
+            let buffer = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                buffer => buffer?,
+            };
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let length = end.map_or(buffer.len(), |end| end + 1);
+            skipped += length as u64;
+            self.reader.consume(length);
+            if end.is_some() || length == 0 {
+                return Ok(skipped);
+            }
+        }
     }
 
     fn next_line(&mut self) -> Result<Option<Line>, LineError> {
@@ -92,8 +124,7 @@ impl<R: Read> Lines<R> {
             let text = bytes.strip_prefix(MARK).unwrap_or(&bytes);
             let offset = start + (bytes.len() - text.len()) as u64;
             let number = self.number;
-            let text = std::str::from_utf8(text)
-                .map_err(|_| LineError::Text { number, reason: "not UTF-8 text".to_owned() })?;
+            let text = std::str::from_utf8(text).map_err(|_| self.fault("not UTF-8 text".to_owned()))?;
             if !text.trim().is_empty() {
                 return Ok(Some(Line {
                     number,
@@ -164,7 +195,7 @@ mod tests {
     #[test]
     fn marks_line_ends_and_blank_lines_say_nothing() {
         let line = |number, offset, text: &str| Ok((number, offset, text.to_owned()));
-        assert_eq!(read(b"\xef\xbb\xbfa\r\n\r\n \t\nb \n"), [line(1, 3, "a"), line(4, 10, "b ")]);
+        assert_eq!(read(b"\xef\xbb\xbfa\r\n\r\n \t\nb \n"), [line(1, 3, "a"), line(4, 11, "b ")]);
         assert_eq!(read(b"a\n\xef\xbb\xbfb"), [line(1, 0, "a"), line(2, 5, "b")], "files that were joined");
         assert_eq!(read(b"a\r\r\nb\rc"), [line(1, 0, "a"), line(2, 4, "b\rc")]);
         for empty in [&b""[..], b"\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"] {
@@ -198,6 +229,19 @@ mod tests {
         }
         let [Err(error)] = &read(b"\x1f\x8b\x08\0\0\n\n")[..] else { panic!() };
         assert!(error.contains("gzip"), "{error}");
+    }
+
+    #[test]
+    fn a_line_beyond_the_limit_is_passed_over() {
+        let long = "y".repeat(BUFFER_BYTES * 2);
+        let text = format!("0123456789\n{long}\r\nab\n{long}");
+        let said: Vec<_> = Lines::with_limit(text.as_bytes(), 10)
+            .map(|line| line.map(|line| (line.number, line.offset, line.text)).map_err(|e| e.to_string()))
+            .collect();
+        let over = |line| Err(format!("line {line}: the line has more than 10 bytes, which is the limit"));
+        let offset = text.find("ab").unwrap() as u64;
+        let whole = |number, offset, text: &str| Ok((number, offset, text.to_owned()));
+        assert_eq!(said, [whole(1, 0, "0123456789"), over(2), whole(3, offset, "ab"), over(4)]);
     }
 
     #[test]

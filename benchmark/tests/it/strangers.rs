@@ -165,7 +165,11 @@ fn embeddings_of_every_library_are_scored() {
         let items = ["30", "1", "2"].map(|id| Item { id, input: &input });
         let mut found = Vec::new();
         let request = Request { dataset: "D", role: Role::Document, items: &items };
-        encoder.encode(request, &mut |_, values| Ok(found.push(values.unwrap()))).unwrap();
+        let mut emit = |_, values: Result<Vec<f32>, _>| {
+            found.push(values.unwrap());
+            Ok(())
+        };
+        encoder.encode(request, &mut emit).unwrap();
         assert_eq!(found, [[3.0, 0.125, 0.0], [0.5, -1.25, 2.0], [1.0, 0.25, -4.0]], "{name}");
         read += 1;
     }
