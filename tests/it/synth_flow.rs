@@ -19,9 +19,11 @@ use stub::{Answer, Received, Stub};
 #[path = "../../benchmark/tests/it/encoder/stub.rs"]
 mod stub;
 
+mod answers;
 mod captioner;
 mod going_on;
 mod pairs;
+mod secrets;
 
 /// Clips of the bundled videos with [`OPTIONS`].
 const CLIPS: usize = 4;

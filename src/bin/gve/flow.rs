@@ -295,6 +295,7 @@ fn show(summary: &FlowSummary, flow: &Flow, until: Stage, json: bool) -> Result<
     if json {
         let out = serde_json::json!({
             "stages": summary.reports, "pairs": summary.pairs, "replies": flow.num_replies(),
+            "replies_taken_out": flow.num_replies_taken_out(),
         });
         return Ok(print(&out.to_string())?);
     }
@@ -305,6 +306,10 @@ fn show(summary: &FlowSummary, flow: &Flow, until: Stage, json: bool) -> Result<
         let name = stage.stage.to_string();
         let line = format!("{name:<12} {:>8} {:>8}  {}", stage.items, stage.kept, dropped.join(", "));
         print(line.trim_end())?;
+    }
+    if flow.num_replies_taken_out() > 0 {
+        let (taken_out, replies) = (flow.num_replies_taken_out(), flow.num_replies());
+        print(&format!("{taken_out} of {replies} replies were taken out of longer answers"))?;
     }
     if until == Stage::Extension {
         let pairs: Vec<String> =

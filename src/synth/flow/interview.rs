@@ -11,11 +11,12 @@ use async_openai::types::chat::{
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::captioner::{Captioner, NoAnswer};
+use super::answer::{Found, find, reread};
+use super::captioner::{Answer, Captioner, NoAnswer};
 use super::journal::Journal;
 use super::pictures::Pictures;
 use super::prompts::Prompts;
-use super::reply::{Reply, parse, schema};
+use super::reply::{Reply, schema};
 use super::settings::FlowSettings;
 use crate::embedder::{CancelToken, Progress};
 use crate::model::hash::{FNV_OFFSET, fnv};
@@ -61,6 +62,8 @@ pub(super) struct Interview<'a> {
     pub(super) video: VideoOptions,
     pub(super) cancel: &'a CancelToken,
     pub(super) replies: &'a RefCell<Journal<String>>,
+    /// Bytes of the answers that replies were taken out of, by key.
+    pub(super) taken_out: &'a RefCell<Journal<usize>>,
     /// Whether the captioner ever said something with this key, of use or not.
     pub(super) has_spoken: Cell<bool>,
 }
@@ -140,7 +143,7 @@ impl Interview<'_> {
         let schema = schema::<R>();
         let turns = vec![self.prompts.system.render([&schema.to_string()]), question.prompt.clone()];
         let key = question.key(R::NAME, &self.captioner.settings().model, &turns);
-        let stored = self.replies.borrow().get(&key).and_then(|stored| parse::<R>(stored).ok());
+        let stored = self.replies.borrow().get(&key).and_then(|stored| reread::<R>(stored).ok());
         if let Some(reply) = stored {
             return Ok(Outcome { reply: Ok(reply), is_new: false });
         }
@@ -153,7 +156,7 @@ impl Interview<'_> {
         Ok(Outcome { reply, is_new: true })
     }
 
-    /// Has the captioner answer after `turns`, system and question, and keeps the answer under `key` if it fits. One that
+    /// Has the captioner answer after `turns`, system and question, and keeps the reply in it under `key` if one fits. One that
     /// does not is asked for once more, in the same conversation and with what is wrong with it.
     async fn converse<R: Reply>(
         &self,
@@ -164,15 +167,19 @@ impl Interview<'_> {
     ) -> Result<Result<R, Unanswered>, SynthError> {
         loop {
             let message = request.message(&turns, self.captioner);
-            let text = match self.captioner.complete(&message, self.has_spoken.get(), is_over).await {
-                Ok(text) => text,
-                Err(NoAnswer::Request(reason)) => return Ok(Err(Unanswered::NoAnswer(reason))),
-                Err(NoAnswer::Endpoint(error)) => return Err(error),
-            };
+            let Answer { text, is_cut } =
+                match self.captioner.complete(&message, self.has_spoken.get(), is_over).await {
+                    Ok(answer) => answer,
+                    Err(NoAnswer::Request(reason)) => return Ok(Err(Unanswered::NoAnswer(reason))),
+                    Err(NoAnswer::Endpoint(error)) => return Err(error),
+                };
             self.has_spoken.set(true);
-            let fault = match parse::<R>(&text) {
-                Ok(reply) => {
-                    self.replies.borrow_mut().insert(key, text)?;
+            let fault = match find::<R>(&text, is_cut, self.captioner.secrets()) {
+                Ok(Found { reply, json, is_taken_out }) => {
+                    self.replies.borrow_mut().insert(key.clone(), json.to_owned())?;
+                    if is_taken_out {
+                        self.taken_out.borrow_mut().insert(key, text.len())?;
+                    }
                     return Ok(Ok(reply));
                 }
                 Err(fault) => fault,
@@ -188,7 +195,7 @@ impl Interview<'_> {
         let last = last.reason();
         let reason =
             format!("{in_vain} questions in a row came to nothing, the last because {last}: mend that");
-        SynthError::Captioner { url: self.captioner.settings().base_url.clone(), reason }
+        self.captioner.of_no_use(reason)
     }
 }
 

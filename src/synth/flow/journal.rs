@@ -110,6 +110,27 @@ mod tests {
     }
 
     #[test]
+    fn changed_bytes_are_read_or_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("facts.jsonl");
+        let whole = b"{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\",\"value\":22}\n";
+        let (mut read, mut told) = (0, 0);
+        for at in 0..whole.len() {
+            for byte in [0, b'\n', b'"', b'{', b'9', 0xff] {
+                let mut changed = whole.to_vec();
+                changed[at] = byte;
+                std::fs::write(&path, &changed).unwrap();
+                match Journal::<u32>::open(&path) {
+                    Ok(journal) => read += usize::from(journal.len() <= 2),
+                    Err(error) => told += usize::from(error.to_string().contains("facts.jsonl:")),
+                }
+            }
+        }
+        assert_eq!(read + told, 6 * whole.len());
+        assert!(read > 0 && told > 0, "{read} {told}");
+    }
+
+    #[test]
     fn numbers_come_back_to_the_bit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("facts.jsonl");

@@ -16,6 +16,7 @@
 //! there, and never made again. A stage is otherwise a function of settings, seed and what was written down: a run
 //! that was stopped, or killed, is continued by running it again, and comes to the same pairs.
 
+mod answer;
 mod caption_rules;
 mod captioner;
 mod clip;
@@ -78,6 +79,7 @@ pub struct Flow {
     plan: FlowPlan,
     folder: RunFolder,
     replies: RefCell<Journal<String>>,
+    taken_out: RefCell<Journal<usize>>,
 }
 
 /// Something that happened in a run.
@@ -131,7 +133,8 @@ impl Flow {
         };
         let folder = RunFolder::open(out, &manifest)?;
         let replies = RefCell::new(Journal::open(&folder.journal("replies"))?);
-        Ok(Self { plan, folder, replies })
+        let taken_out = RefCell::new(Journal::open(&folder.journal("taken_out"))?);
+        Ok(Self { plan, folder, replies, taken_out })
     }
 
     /// Runs the stages up to `until`, passing over whatever was done before.
@@ -169,6 +172,7 @@ impl Flow {
             video: self.video(),
             cancel,
             replies: &self.replies,
+            taken_out: &self.taken_out,
             has_spoken: Cell::new(self.replies.borrow().len() > 0),
         };
         let (described, judgements) = self.enrich(&clips, &interview, &mut judge, on_event)?;
@@ -185,6 +189,11 @@ impl Flow {
     /// Usable answers of the captioner that are on disk.
     pub fn num_replies(&self) -> usize {
         self.replies.borrow().len()
+    }
+
+    /// How many of them were taken out of answers with something else in them: a fence, thoughts, a sentence.
+    pub fn num_replies_taken_out(&self) -> usize {
+        self.taken_out.borrow().len()
     }
 
     /// The file of pairs, which is there when all stages are done.

@@ -4,11 +4,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::http::{Secrets, error_message};
-
-/// What the captioner is to answer. The type is the schema: [`schema`] derives what is sent from it, and [`parse`]
-/// reads replies into it, where missing, mistyped and unknown keys are errors.
-pub(super) trait Reply: DeserializeOwned + JsonSchema {
+/// What the captioner is to answer. The type is the schema: [`schema`] derives what is sent from it, and [`find`](super::answer::find)
+/// reads answers into it, where missing, mistyped and unknown keys are errors.
+pub(super) trait Reply: DeserializeOwned + JsonSchema + PartialEq {
     /// Name of the schema, and of the question in the journal of replies.
     const NAME: &'static str;
 
@@ -104,23 +102,6 @@ pub(super) fn schema<R: Reply>() -> Value {
     settings.into_generator().into_root_schema_for::<R>().to_value()
 }
 
-/// Reads a reply, or says what is wrong with it in a way that helps to do better, on one line.
-pub(super) fn parse<R: Reply>(text: &str) -> Result<R, String> {
-    // What is wrong may be quoted, at any length.
-    read(text).map_err(|fault| error_message(&fault, &Secrets::default()))
-}
-
-fn read<R: Reply>(text: &str) -> Result<R, String> {
-    let json: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
-    if !json.is_object() {
-        return Err("it is not a JSON object".to_owned());
-    }
-    let reply: R =
-        serde_json::from_value(json).map_err(|error| format!("it does not fit the schema: {error}"))?;
-    reply.check()?;
-    Ok(reply)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -135,43 +116,5 @@ mod tests {
         assert_eq!(schema["properties"]["keywords"]["items"], json!({"type": "string"}));
         assert_eq!(super::schema::<Composed>()["properties"]["usable"]["type"], "boolean");
         assert!(schema.get("$schema").is_none() && !schema.to_string().contains("$ref"));
-    }
-
-    #[test]
-    fn replies_are_held_to_the_schema() {
-        let good = json!({
-            "summary": "a", "detailed": "b", "abstract": "c", "keywords": ["d", "e"], "partial": "f",
-        });
-        assert_eq!(parse::<Captions>(&good.to_string()).unwrap().keywords, ["d", "e"]);
-        let with = |key: &str, value: Value| {
-            let mut reply = good.clone();
-            reply[key] = value;
-            reply.to_string()
-        };
-        let without = good.to_string().replace("\"summary\"", "\"Summary\"");
-        for (text, expected) in [
-            (String::new(), "it is not JSON: EOF"),
-            ("Here you are: {}".to_owned(), "it is not JSON"),
-            ("```json\n{}\n```".to_owned(), "it is not JSON"),
-            (r#"["a", "b", "c", ["d"], "f"]"#.to_owned(), "it is not a JSON object"),
-            ("{}".to_owned(), "it does not fit the schema: missing field `summary`"),
-            (without, "unknown field `Summary`"),
-            (with("keywords", json!("d, e")), "invalid type: string \"d, e\", expected a sequence"),
-            (with("keywords", json!([])), "`keywords` is empty"),
-            (with("partial", json!(" ")), "`partial` is empty"),
-            (with("summary", json!(null)), "invalid type: null"),
-        ] {
-            let fault = parse::<Captions>(&text).unwrap_err();
-            assert!(fault.contains(expected), "{text}: {fault}");
-        }
-        let fault = parse::<Captions>(&with("keywords", json!("d".repeat(9000)))).unwrap_err();
-        assert!(fault.starts_with("it does not fit the schema") && fault.len() < 320, "{fault}");
-    }
-
-    #[test]
-    fn a_query_that_is_not_usable_may_be_empty() {
-        let reply = |usable| json!({"usable": usable, "query": "", "from_reference": "", "from_text": ""});
-        assert!(!parse::<Composed>(&reply(false).to_string()).unwrap().usable);
-        assert_eq!(parse::<Composed>(&reply(true).to_string()).unwrap_err(), "`query` is empty");
     }
 }

@@ -26,7 +26,10 @@ fn a_captioner_that_misbehaves_is_borne_with() {
     let turns = requests[13].body["messages"].as_array().unwrap();
     assert_eq!((turns.len(), &turns[2]["content"]), (4, &json!("Here you are: {}")));
     let complaint = turns[3]["content"].as_str().unwrap();
-    assert!(complaint.contains("it is not JSON") && complaint.contains("Answer again"), "{complaint}");
+    assert!(
+        complaint.contains("it does not fit the schema") && complaint.contains("Answer again"),
+        "{complaint}"
+    );
 
     let dropped: Vec<Value> =
         site.report("enrichment").into_iter().filter(|verdict| verdict.get("dropped_by").is_some()).collect();

@@ -52,10 +52,11 @@ impl Failure {
         }
     }
 
-    pub(super) fn of(error: OpenAIError) -> Self {
+    /// Of what the client says, without `secrets`.
+    pub(super) fn of(error: OpenAIError, secrets: &Secrets) -> Self {
         let failure = |reason: String, is_transient, is_fatal| Self {
             is_fatal,
-            ..Self::of_request(reason, is_transient)
+            ..Self::of_request(secrets.redact(&reason), is_transient)
         };
         match error {
             OpenAIError::Boxed(error) => match error.downcast::<Self>() {
@@ -69,11 +70,8 @@ impl Failure {
             }
             OpenAIError::JSONDeserialize(error, _) => {
                 // The reason may quote the answer at any length.
-                failure(
-                    error_message(&format!("its answer is no chat completion: {error}"), &Secrets::default()),
-                    true,
-                    false,
-                )
+                let reason = format!("its answer is no chat completion: {error}");
+                failure(error_message(&reason, secrets), true, false)
             }
             error => failure(one_line(&error), false, true),
         }
@@ -88,18 +86,18 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// The answer, if it is a success and of a length that makes sense.
+/// The answer, if it is a success and of a length that makes sense. What it says otherwise is passed on without `secrets`.
 ///
 /// # Errors
 /// A [`Failure`], boxed.
-pub(super) async fn checked(mut response: Response) -> Result<Response, OpenAIError> {
+pub(super) async fn checked(mut response: Response, secrets: &Secrets) -> Result<Response, OpenAIError> {
     let status = response.status();
     if !status.is_success() {
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = header.and_then(retry_after);
         // A status says enough even where its body does not arrive.
         let body = read(&mut response).await.unwrap_or_default();
-        let message = error_message(&String::from_utf8_lossy(&body), &Secrets::default());
+        let message = error_message(&String::from_utf8_lossy(&body), secrets);
         return Err(OpenAIError::Boxed(Box::new(Failure::of_status(status, &message, retry_after))));
     }
     let body = read(&mut response).await?;
@@ -137,7 +135,10 @@ mod tests {
         let meaning = |status| {
             let status = StatusCode::from_u16(status).unwrap();
             let failure = Failure::of_status(status, "why", None);
-            assert_eq!(Failure::of(OpenAIError::Boxed(Box::new(failure.clone()))), failure);
+            assert_eq!(
+                Failure::of(OpenAIError::Boxed(Box::new(failure.clone())), &Secrets::default()),
+                failure
+            );
             assert!(failure.reason.contains("why") && failure.reason.contains(status.as_str()));
             (failure.is_transient, failure.is_fatal)
         };

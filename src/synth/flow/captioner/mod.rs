@@ -14,7 +14,7 @@ use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{RetrySettings, Secrets, error_message};
+use crate::http::{RetrySettings, Secrets, error_message, redacted_url};
 use crate::synth::SynthError;
 
 use failure::{Failure, checked, one_line};
@@ -27,7 +27,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// Where the captioner is, and how it is spoken to. Of these only the model decides what comes out.
 #[derive(Clone)]
 pub struct CaptionerSettings {
-    /// What `/chat/completions` is appended to, such as `http://localhost:8000/v1`.
+    /// What `/chat/completions` is appended to, such as `http://localhost:8000/v1`. A query stays behind it.
     pub base_url: String,
     /// The model's name at the endpoint.
     pub model: String,
@@ -57,12 +57,18 @@ impl CaptionerSettings {
             send_schema: true,
         }
     }
+
+    fn secrets(&self) -> Secrets {
+        self.api_key.iter().fold(Secrets::default().and_url(&self.base_url), |secrets, key| secrets.and(key))
+    }
 }
 
 /// A client of the endpoint, which is not spoken to before the first question.
 pub struct Captioner {
     client: Client<OpenAIConfig>,
     settings: CaptionerSettings,
+    /// The key, and what opens the address: servers repeat them.
+    secrets: Secrets,
 }
 
 /// Why a request has no answer.
@@ -71,6 +77,14 @@ pub(super) enum NoAnswer {
     Request(String),
     /// None will have any.
     Endpoint(SynthError),
+}
+
+/// What the captioner says.
+#[derive(Debug, PartialEq)]
+pub(super) struct Answer {
+    pub(super) text: String,
+    /// Whether it had more to say and no room for it.
+    pub(super) is_cut: bool,
 }
 
 /// What is read of an answer: servers differ in all the rest.
@@ -90,29 +104,61 @@ struct Choice {
 
 #[derive(Deserialize)]
 struct Message {
-    content: Option<String>,
+    content: Option<Content>,
     refusal: Option<String>,
+    /// Thoughts, where the server keeps them apart, under either name.
+    reasoning_content: Option<Value>,
+    reasoning: Option<Value>,
+}
+
+/// Some servers give what is said in parts, and what is thought as parts of another type.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<ContentPart>),
+}
+
+#[derive(Deserialize)]
+struct ContentPart {
+    r#type: String,
+    text: Option<String>,
+}
+
+impl Content {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Parts(parts) => {
+                let said = parts.into_iter().filter(|part| matches!(&*part.r#type, "text" | "output_text"));
+                said.filter_map(|part| part.text).collect()
+            }
+        }
+    }
 }
 
 impl Completion {
-    fn into_text(self) -> Result<String, Failure> {
+    fn into_answer(self, secrets: &Secrets) -> Result<Answer, Failure> {
         if let Some(error) = self.error {
-            let said = error_message(&json!({ "error": error }).to_string(), &Secrets::default());
+            let said = error_message(&json!({ "error": error }).to_string(), secrets);
             return Err(Failure::of_request(format!("its answer is an error: {said}"), true));
         }
         let Some(Choice { message, finish_reason }) = self.choices.into_iter().next() else {
             return Err(Failure::of_request("its answer is no chat completion: it has no choices", true));
         };
-        match (message.content, message.refusal) {
-            (Some(text), _) if !text.trim().is_empty() => Ok(text),
-            (_, Some(refusal)) => Err(Failure::of_request(
-                format!("it refused: {}", error_message(&refusal, &Secrets::default())),
-                false,
-            )),
+        let Message { content, refusal, reasoning_content, reasoning } = message;
+        match (content.map(Content::into_text), refusal) {
+            (Some(text), _) if !text.trim().is_empty() => {
+                Ok(Answer { text, is_cut: finish_reason.as_deref() == Some("length") })
+            }
+            (_, Some(refusal)) => {
+                Err(Failure::of_request(format!("it refused: {}", error_message(&refusal, secrets)), false))
+            }
             _ => {
                 let ended = finish_reason.map(|reason| format!(" (finish_reason: {reason})"));
-                let reason = format!("its answer has no text{}", ended.unwrap_or_default());
-                Err(Failure::of_request(error_message(&reason, &Secrets::default()), false))
+                let thought = reasoning_content.or(reasoning).map_or("", |_| ", only thoughts");
+                let reason = format!("its answer has no text{thought}{}", ended.unwrap_or_default());
+                Err(Failure::of_request(error_message(&reason, secrets), false))
             }
         }
     }
@@ -124,27 +170,46 @@ impl Captioner {
     pub fn new(settings: CaptionerSettings) -> Result<Self, SynthError> {
         check(&settings)?;
         let http = http_client(&settings)?;
+        let (base, query) = match settings.base_url.split_once('?') {
+            Some((base, query)) => (base, Some(query.to_owned())),
+            None => (&*settings.base_url, None),
+        };
         // Organisation and project, too, come from the environment otherwise.
         let config = OpenAIConfig::new()
-            .with_api_base(settings.base_url.trim_end_matches('/'))
+            .with_api_base(base.trim_end_matches('/'))
             .with_api_key(settings.api_key.clone().unwrap_or_default())
             .with_org_id("")
             .with_project_id("");
         // The client's own retries know neither time-outs nor broken answers, and end only when they want to.
         // Instead of them, statuses reach us as they are.
-        let transport = http.clone();
+        let secrets = settings.secrets();
+        let (transport, hidden) = (http.clone(), secrets.clone());
         let send = tower::service_fn(move |request: HttpRequestFactory| {
-            let http = transport.clone();
-            async move { checked(http.execute(request.build().await?).await?).await }
+            let (http, hidden, query) = (transport.clone(), hidden.clone(), query.clone());
+            async move {
+                let mut request = request.build().await?;
+                request.url_mut().set_query(query.as_deref());
+                checked(http.execute(request).await?, &hidden).await
+            }
         });
-        Ok(Self { client: Client::build(http, config).with_http_service(send), settings })
+        Ok(Self { client: Client::build(http, config).with_http_service(send), settings, secrets })
     }
 
     pub(super) fn settings(&self) -> &CaptionerSettings {
         &self.settings
     }
 
-    /// The text of the answer to `request`, tried as often as the settings grant. `has_answered`: whether the endpoint
+    /// What no message and no report may show.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// An error of the endpoint as a whole.
+    pub(super) fn of_no_use(&self, reason: String) -> SynthError {
+        SynthError::Captioner { url: redacted_url(&self.settings.base_url), reason }
+    }
+
+    /// The answer to `request`, tried as often as the settings grant. `has_answered`: whether the endpoint
     /// ever answered with this key, so that what it forbids must be this request. Once `is_over`, an answer under way
     /// is waited for, and nothing else.
     pub(super) async fn complete(
@@ -152,15 +217,18 @@ impl Captioner {
         request: &CreateChatCompletionRequest,
         has_answered: bool,
         is_over: &dyn Fn() -> bool,
-    ) -> Result<String, NoAnswer> {
+    ) -> Result<Answer, NoAnswer> {
         let mut retry = 0;
         loop {
             if is_over() {
                 return Err(NoAnswer::Endpoint(SynthError::Cancelled));
             }
             let answer = self.client.chat().create_byot(request).await;
-            let failure = match answer.map_err(Failure::of).and_then(Completion::into_text) {
-                Ok(text) => return Ok(text),
+            let answer = answer
+                .map_err(|error| Failure::of(error, &self.secrets))
+                .and_then(|completion: Completion| completion.into_answer(&self.secrets));
+            let failure = match answer {
+                Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             if failure.is_transient && retry < self.settings.retry.retries {
@@ -172,7 +240,7 @@ impl Captioner {
             let tries = if retry > 0 { format!(" ({} tries)", retry + 1) } else { String::new() };
             let reason = failure.reason + &tries;
             return Err(if failure.is_fatal && !(failure.is_forbidden && has_answered) {
-                NoAnswer::Endpoint(SynthError::Captioner { url: self.settings.base_url.clone(), reason })
+                NoAnswer::Endpoint(self.of_no_use(reason))
             } else {
                 NoAnswer::Request(reason)
             });
@@ -190,8 +258,8 @@ async fn wait(delay: Duration, is_over: &dyn Fn() -> bool) {
 
 fn http_client(settings: &CaptionerSettings) -> Result<reqwest::Client, SynthError> {
     let failed = |error: &dyn std::error::Error| SynthError::Captioner {
-        url: settings.base_url.clone(),
-        reason: one_line(error),
+        url: redacted_url(&settings.base_url),
+        reason: settings.secrets().redact(&one_line(error)),
     };
     // Certificates that are built in, as for downloads: a machine without any must still reach a server in the house.
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -218,7 +286,11 @@ fn check(settings: &CaptionerSettings) -> Result<(), SynthError> {
     let url = Url::parse(&settings.base_url).ok();
     if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
         let expected = "a base URL such as http://localhost:8000/v1";
-        return fault("the captioner's address", expected, &format!("`{}`", settings.base_url));
+        return fault(
+            "the captioner's address",
+            expected,
+            &format!("`{}`", redacted_url(&settings.base_url)),
+        );
     }
     if settings.model.is_empty() {
         return fault("the captioner's model", "its name at the endpoint", "empty");
@@ -258,6 +330,8 @@ mod tests {
             refused(|s| s.base_url = "localhost:8000".to_owned()),
             "the captioner's address is `localhost:8000`, expected a base URL such as http://localhost:8000/v1"
         );
+        let message = refused(|s| s.base_url = "me:secret@example.org/v1?key=sk-1".to_owned());
+        assert!(message.contains("is `***@example.org/v1?key=***`"), "{message}");
         assert!(refused(|s| s.base_url = "file:///v1".to_owned()).contains("expected a base URL"));
         assert!(refused(|s| s.model.clear()).contains("the captioner's model"));
         let message = refused(|s| s.api_key = Some("secret\n".to_owned()));
