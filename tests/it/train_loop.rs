@@ -18,6 +18,7 @@ use crate::golden::{fixture_dirs, golden_dir, max_difference};
 use crate::interop::{assert_binds, assert_described};
 
 mod resume;
+mod settings;
 
 fn media(name: &str) -> PathBuf {
     golden_dir().join("media").join(name)

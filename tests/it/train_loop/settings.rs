@@ -1,0 +1,61 @@
+//! Settings reach the run: each that is to change the numbers changes them, and no other does.
+
+use super::*;
+
+/// A run of three steps.
+const SHORT: [(&str, &str); 6] = [
+    ("epochs", "1"),
+    ("steps_per_epoch", "3"),
+    ("negatives.mined", "0"),
+    ("curriculum.probe_pairs", "2"),
+    ("optimizer.warmup_steps", "1"),
+    ("evaluation.every_steps", "1000"),
+];
+
+/// The logged numbers of each step, and the weights at the end.
+fn numbers(bench: &Bench, name: &str, more: &[(&str, &str)]) -> (Vec<Value>, BTreeMap<PathBuf, Vec<u8>>) {
+    let kept: Vec<_> = SHORT.into_iter().filter(|(key, _)| more.iter().all(|(new, _)| new != key)).collect();
+    assert_status(&run(&bench.config(name, &[&kept[..], more].concat()), &["--quiet"]), 0);
+    let log = bench.log(name).into_iter().filter(|line| line["event"] == "step").collect();
+    (log, bench.final_weights(name))
+}
+
+#[test]
+fn each_setting_changes_what_it_is_to_change() {
+    let bench = Bench::new();
+    let (plain_log, plain) = numbers(&bench, "plain", &[]);
+    let norms = |log: &[Value]| log.iter().map(|step| step["gradient_norm"].clone()).collect::<Vec<_>>();
+    for (key, value) in [
+        ("seed", "7"),
+        ("loss.temperature", "0.3"),
+        ("loss.direction_weight", "1.0"),
+        ("loss.matryoshka_dims", "[8]"),
+        ("batch.size", "2"),
+        ("batch.accumulate", "3"),
+        ("negatives.mined", "2"),
+        ("lora.alpha", "80.0"),
+        ("lora.dropout", "0.5"),
+        ("lora.target_modules", "[\"q_proj\"]"),
+        ("optimizer.weight_decay", "0.9"),
+        ("optimizer.betas", "[0.5, 0.6]"),
+        ("optimizer.eps", "1.0"),
+        ("optimizer.schedule", "\"constant\""),
+        ("optimizer.warmup_steps", "0"),
+    ] {
+        let name = key.replace('.', "_");
+        let (_, weights) = numbers(&bench, &name, &[(key, value)]);
+        assert!(weights != plain, "{key} = {value} changes nothing");
+    }
+    // So small that the optimiser, which does not see the scale of gradients, sees that of its eps: the weights hardly move.
+    let (log, clipped) = numbers(&bench, "clipped", &[("optimizer.clip_norm", "1e-12")]);
+    assert_eq!(
+        log[0]["gradient_norm"], plain_log[0]["gradient_norm"],
+        "the norm is that before it is clipped"
+    );
+    assert!(clipped != plain, "clip_norm changes nothing");
+
+    for (key, value) in [("checkpoint.every_steps", "1"), ("log.tensorboard", "false")] {
+        let (log, weights) = numbers(&bench, &key.replace('.', "_"), &[(key, value)]);
+        assert!(weights == plain && norms(&log) == norms(&plain_log), "{key} changes the weights");
+    }
+}
