@@ -69,8 +69,33 @@ pub enum PreprocessError {
         /// Width times height allowed.
         limit_pixels: u64,
     },
+    /// An image that would take more memory than the limit.
+    #[error(
+        "image {place} of {size} pixels needs {needed_bytes} bytes of memory to decode, more than the limit of {limit_bytes}; raise the limit, shrink the image or store it with 8 bits a sample"
+    )]
+    ImageMemoryLimit {
+        /// Path or caller's name of the image.
+        place: String,
+        /// Size declared by the file.
+        size: PixelSize,
+        /// Bytes that would be held at a time.
+        needed_bytes: u64,
+        /// Bytes allowed.
+        limit_bytes: u64,
+    },
+    /// The data of an image end, or make no sense, before its picture is complete.
+    #[error(
+        "image {place} is cut short or damaged: its data end before the picture is complete; get the whole file"
+    )]
+    IncompleteImage {
+        /// Path or caller's name of the image.
+        place: String,
+    },
     /// The bytes are no image of a supported format, or are damaged.
-    #[error("cannot decode image {place}: {source}; PNG, JPEG, GIF, WebP, BMP and TIFF are supported")]
+    #[error(
+        "cannot decode image {place}: {}; PNG, JPEG, GIF, WebP, BMP and TIFF are supported",
+        one_line(source)
+    )]
     DecodeImage {
         /// Path or caller's name of the image.
         place: String,
@@ -178,6 +203,16 @@ pub enum PreprocessError {
         /// The tokenizer library's reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A text without a place to break it at, too long to be tokenised as a whole.
+    #[error(
+        "a text has {bytes} bytes without a blank or another place to break it at, more than the limit of {limit_bytes}; break it up or shorten it"
+    )]
+    UnbrokenText {
+        /// Length of the part that cannot be broken.
+        bytes: usize,
+        /// Length allowed.
+        limit_bytes: usize,
+    },
     /// No tokenizer could be learned from the texts given, or it could not be written.
     #[error("cannot learn a tokenizer for {}: {source}", path.display())]
     LearnTokenizer {
@@ -240,6 +275,11 @@ pub enum PreprocessError {
         /// Largest id.
         limit: u32,
     },
+}
+
+/// What a decoder says, whose messages may have several lines.
+fn one_line(source: &image::ImageError) -> String {
+    source.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Result of the preprocessing room.

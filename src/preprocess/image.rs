@@ -1,13 +1,21 @@
 //! Reads still images into 8-bit RGB.
 
-use std::fs::File;
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage};
+use ::image::metadata::Orientation;
+use ::image::{
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
+};
 
 use super::error::{PreprocessError, Result};
 use super::size::PixelSize;
+use crate::regular_file::open_regular_file;
+
+mod bits;
+mod jpeg;
+mod tiff;
 
 /// What an image file may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +24,16 @@ pub struct ImageLimits {
     pub max_bytes: u64,
     /// Largest width times height.
     pub max_pixels: u64,
+    /// Most bytes held at a time on the way to 8-bit RGB: the file, the samples it holds in their own precision, and
+    /// what its decoder needs beside them. Told from the header, before any of it is held.
+    pub max_memory_bytes: u64,
 }
 
 impl Default for ImageLimits {
-    /// 256 MiB and 178,956,970 pixels (the size at which Pillow refuses an image as a decompression bomb).
+    /// 256 MiB of file, 178,956,970 pixels (the size at which Pillow refuses an image as a decompression bomb) and
+    /// 800 MiB of memory, which is enough for as many pixels of 8 bits with transparency.
     fn default() -> Self {
-        Self { max_bytes: 256 << 20, max_pixels: 178_956_970 }
+        Self { max_bytes: 256 << 20, max_pixels: 178_956_970, max_memory_bytes: 800 << 20 }
     }
 }
 
@@ -30,13 +42,17 @@ impl Default for ImageLimits {
 /// The orientation in its EXIF data is applied, transparency is laid over white (as `qwen_vl_utils.to_rgb` does), and
 /// 16-bit channels are scaled to 8 bits. Of an animation this is the first picture.
 ///
+/// The picture is whole or refused, whatever the format: a file that ends before its picture does is an error. What
+/// lies behind the picture, or that nothing does, not even the mark of its end, is not.
+///
 /// # Errors
-/// [`PreprocessError::ReadFile`], [`PreprocessError::DecodeImage`], and the two limits as
-/// [`PreprocessError::ImageByteLimit`] and [`PreprocessError::ImagePixelLimit`].
+/// [`PreprocessError::ReadFile`], also for pipes and devices, [`PreprocessError::DecodeImage`],
+/// [`PreprocessError::IncompleteImage`], and the limits as [`PreprocessError::ImageByteLimit`],
+/// [`PreprocessError::ImagePixelLimit`] and [`PreprocessError::ImageMemoryLimit`].
 pub fn load_image(path: &Path, limits: &ImageLimits) -> Result<RgbImage> {
     let unreadable = |source| PreprocessError::ReadFile { path: path.to_path_buf(), source };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_regular_file(path).map_err(unreadable)?;
     file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     decode_image(&bytes, &path.display().to_string(), limits)
 }
@@ -53,52 +69,218 @@ pub fn decode_image(bytes: &[u8], place: &str, limits: &ImageLimits) -> Result<R
             limit_bytes: limits.max_bytes,
         });
     }
-    let undecodable = |source| PreprocessError::DecodeImage { place: place.to_owned(), source };
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| undecodable(error.into()))?;
-    reader.limits(decoder_limits(limits));
-    let mut decoder = reader.into_decoder().map_err(undecodable)?;
-    let (width, height) = decoder.dimensions();
-    let size = PixelSize::new(width, height);
-    if size.area() > limits.max_pixels {
-        return Err(PreprocessError::ImagePixelLimit {
-            place: place.to_owned(),
-            size,
-            limit_pixels: limits.max_pixels,
-        });
-    }
-    let orientation = decoder.orientation().map_err(undecodable)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error: ImageError| undecodable(error))?;
-    picture.apply_orientation(orientation);
-    if size.area() == 0 {
-        return Err(PreprocessError::EmptyPicture { size });
-    }
-    Ok(to_rgb(picture))
+    Encoded { bytes, place, limits }.decode()
 }
 
-/// Memory a decoder may take: room for the allowed pixels at the widest sample format, and for the encoded bytes.
-fn decoder_limits(limits: &ImageLimits) -> Limits {
-    const WIDEST_PIXEL_BYTES: u64 = 16;
-    let mut decoder_limits = Limits::default();
-    let pixels = limits.max_pixels.saturating_mul(WIDEST_PIXEL_BYTES);
-    decoder_limits.max_alloc = Some(pixels.saturating_add(limits.max_bytes));
-    decoder_limits
+/// An image file, and what it may cost.
+struct Encoded<'a> {
+    bytes: &'a [u8],
+    place: &'a str,
+    limits: &'a ImageLimits,
 }
 
-/// Drops transparency by laying the picture over white.
-fn to_rgb(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
+/// Bytes that resampling takes for a row and for a column: kernel weights, and a row of one visual token's width.
+const RESAMPLING_ROW_BYTES: u64 = 352;
+const RESAMPLING_COLUMN_BYTES: u64 = 16;
+/// For what is read of a file before its size is known, colour profiles above all.
+const HEADER_BYTES: u64 = 64 << 20;
+
+impl Encoded<'_> {
+    fn decode(&self) -> Result<RgbImage> {
+        let format = ::image::guess_format(self.bytes).map_err(|error| self.undecodable(error))?;
+        match format {
+            ImageFormat::Jpeg => self.decode_jpeg(),
+            ImageFormat::Tiff => {
+                match tiff::Tiff::open(self.bytes).map_err(|error| self.undecodable(error))? {
+                    Some(tiff) => self.decode_tiff(tiff),
+                    None => self.decode_by(format, self.bytes, Beside::SecondPicture),
+                }
+            }
+            ImageFormat::WebP => self.decode_by(format, self.bytes, webp_beside(self.bytes)),
+            ImageFormat::Gif => self.decode_by(format, self.bytes, Beside::PixelBytes(4)),
+            _ => self.decode_by(format, self.bytes, Beside::PixelBytes(0)),
+        }
     }
-    let rgba = picture.into_rgba8();
-    let (width, height) = rgba.dimensions();
-    let mut rgb = RgbImage::new(width, height);
-    for (target, source) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let [red, green, blue, alpha] = source.0;
-        *target = Rgb([red, green, blue].map(|level| over_white(level, alpha)));
+
+    fn decode_jpeg(&self) -> Result<RgbImage> {
+        let examined = jpeg::examine(self.bytes, self.limits.max_pixels);
+        let bytes = match examined.extent {
+            jpeg::Extent::Incomplete => {
+                return Err(PreprocessError::IncompleteImage { place: self.place.to_owned() });
+            }
+            // Without the marker the decoder would give up on the last rows.
+            jpeg::Extent::Whole { ended: false } => Cow::Owned([self.bytes, &[0xff, 0xd9]].concat()),
+            jpeg::Extent::Whole { ended: true } | jpeg::Extent::Unknown => Cow::Borrowed(self.bytes),
+        };
+        // The decoder has a copy of the file.
+        let copies = (bytes.len() as u64).saturating_mul(if matches!(bytes, Cow::Owned(_)) { 2 } else { 1 });
+        let beside = Beside::Bytes(copies.saturating_add(examined.coefficient_bytes));
+        self.decode_by(ImageFormat::Jpeg, &bytes, beside)
     }
-    rgb
+
+    fn decode_tiff(&self, tiff: tiff::Tiff<'_>) -> Result<RgbImage> {
+        let size = tiff.size();
+        self.check_size(size)?;
+        self.check_memory(size, tiff.held_bytes())?;
+        let (rgb, orientation) =
+            tiff.read(self.limits.max_memory_bytes).map_err(|error| self.undecodable(error))?;
+        self.turned(rgb, size, orientation)
+    }
+
+    /// Decodes by `image`, which needs so much memory beside the picture.
+    fn decode_by(&self, format: ImageFormat, bytes: &[u8], beside: Beside) -> Result<RgbImage> {
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        reader.limits(memory(HEADER_BYTES));
+        let mut decoder = reader.into_decoder().map_err(|error| self.undecodable(error))?;
+        let (width, height) = decoder.dimensions();
+        let size = PixelSize::new(width, height);
+        self.check_size(size)?;
+        let (color, samples) = (decoder.color_type(), decoder.total_bytes());
+        // Fewer than three bytes a pixel grow into a picture beside them, others shrink where they lie.
+        let grown = if color.bytes_per_pixel() < 3 { size.area().saturating_mul(3) } else { 0 };
+        let beside = match beside {
+            Beside::Bytes(bytes) => bytes,
+            Beside::PixelBytes(bytes) => size.area().saturating_mul(bytes),
+            // Four samples may become three.
+            Beside::SecondPicture => samples.saturating_mul(4) / 3,
+        };
+        self.check_memory(size, samples.saturating_add(grown.max(beside)))?;
+        decoder.set_limits(memory(self.limits.max_memory_bytes)).map_err(|error| self.undecodable(error))?;
+        let orientation = decoder.orientation().map_err(|error| self.undecodable(error))?;
+        let mut buffer = vec![0; usize::try_from(samples).unwrap_or(usize::MAX)];
+        decoder.read_image(&mut buffer).map_err(|error| self.undecodable(error))?;
+        self.turned(to_rgb(buffer, color), size, orientation)
+    }
+
+    fn turned(&self, rgb: Vec<u8>, size: PixelSize, orientation: Orientation) -> Result<RgbImage> {
+        let on_its_side = matches!(
+            orientation,
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        );
+        if on_its_side {
+            self.check_memory(size, size.area().saturating_mul(2 * 3))?;
+        }
+        let picture = RgbImage::from_raw(size.width, size.height, rgb);
+        let mut picture = DynamicImage::ImageRgb8(picture.ok_or(PreprocessError::EmptyPicture { size })?);
+        picture.apply_orientation(orientation);
+        Ok(picture.into_rgb8())
+    }
+
+    fn check_size(&self, size: PixelSize) -> Result<()> {
+        if size.area() == 0 {
+            return Err(PreprocessError::EmptyPicture { size });
+        }
+        if size.area() > self.limits.max_pixels {
+            return Err(PreprocessError::ImagePixelLimit {
+                place: self.place.to_owned(),
+                size,
+                limit_pixels: self.limits.max_pixels,
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses what would need more than is allowed: `held_bytes`, the file, and what follows for a picture of this
+    /// size.
+    fn check_memory(&self, size: PixelSize, held_bytes: u64) -> Result<()> {
+        let resampling =
+            u64::from(size.height) * RESAMPLING_ROW_BYTES + u64::from(size.width) * RESAMPLING_COLUMN_BYTES;
+        let needed_bytes = held_bytes.saturating_add(self.bytes.len() as u64).saturating_add(resampling);
+        if needed_bytes > self.limits.max_memory_bytes {
+            return Err(PreprocessError::ImageMemoryLimit {
+                place: self.place.to_owned(),
+                size,
+                needed_bytes,
+                limit_bytes: self.limits.max_memory_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    fn undecodable(&self, source: ImageError) -> PreprocessError {
+        PreprocessError::DecodeImage { place: self.place.to_owned(), source }
+    }
+}
+
+/// What a decoder holds beside the samples it hands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Bytes(u64),
+    PixelBytes(u64),
+    SecondPicture,
+}
+
+/// Planes of luma and chroma for lossy pictures, the picture once more with transparency for lossless ones, and a canvas
+/// on top for animations.
+fn webp_beside(bytes: &[u8]) -> Beside {
+    const ANIMATION: u8 = 2;
+    match (bytes.get(12..16), bytes.get(20)) {
+        (Some(b"VP8 "), _) => Beside::PixelBytes(2),
+        (Some(b"VP8X"), Some(flags)) if flags & ANIMATION != 0 => Beside::PixelBytes(10),
+        _ => Beside::PixelBytes(4),
+    }
+}
+
+fn memory(bytes: u64) -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(bytes);
+    limits
+}
+
+/// Turns samples as `image` decodes them, in the machine's byte order, into 8-bit RGB, and lays what is transparent over
+/// white. Where a pixel has three bytes or more this happens in place.
+fn to_rgb(samples: Vec<u8>, color: ColorType) -> Vec<u8> {
+    let deep = |pair: [u8; 2]| to_eight_bits(u16::from_ne_bytes(pair));
+    let float = |four: [u8; 4]| (f32::from_ne_bytes(four).clamp(0.0, 1.0) * 255.0).round() as u8;
+    let blended = |level: [u8; 3], alpha| level.map(|level| over_white(level, alpha));
+    match color {
+        ColorType::L8 => pixels_to_rgb(samples, |[level]| [level; 3]),
+        ColorType::La8 => pixels_to_rgb(samples, |[level, alpha]| [over_white(level, alpha); 3]),
+        ColorType::Rgba8 => pixels_to_rgb(samples, |[r, g, b, alpha]| blended([r, g, b], alpha)),
+        ColorType::L16 => pixels_to_rgb(samples, |pair: [u8; 2]| [deep(pair); 3]),
+        ColorType::La16 => pixels_to_rgb(samples, |[a, b, c, d]| [over_white(deep([a, b]), deep([c, d])); 3]),
+        ColorType::Rgb16 => pixels_to_rgb(samples, |[a, b, c, d, e, f]| [[a, b], [c, d], [e, f]].map(deep)),
+        ColorType::Rgba16 => pixels_to_rgb(samples, |[a, b, c, d, e, f, g, h]| {
+            blended([[a, b], [c, d], [e, f]].map(deep), deep([g, h]))
+        }),
+        ColorType::Rgb32F => pixels_to_rgb(samples, |pixel: [u8; 12]| {
+            let mut levels = pixel.as_chunks::<4>().0.iter().map(|four| float(*four));
+            std::array::from_fn(|_| levels.next().unwrap_or_default())
+        }),
+        ColorType::Rgba32F => pixels_to_rgb(samples, |pixel: [u8; 16]| {
+            let mut levels = pixel.as_chunks::<4>().0.iter().map(|four| float(*four));
+            let rgb = std::array::from_fn(|_| levels.next().unwrap_or_default());
+            blended(rgb, levels.next().unwrap_or_default())
+        }),
+        // RGB of 8 bits, all there is besides.
+        _ => samples,
+    }
+}
+
+/// Replaces each pixel of `N` bytes by three.
+fn pixels_to_rgb<const N: usize>(mut samples: Vec<u8>, rgb: impl Fn([u8; N]) -> [u8; 3]) -> Vec<u8> {
+    let pixels = samples.len() / N;
+    if N < 3 {
+        let mut grown = Vec::with_capacity(pixels * 3);
+        samples.as_chunks::<N>().0.iter().for_each(|pixel| grown.extend(rgb(*pixel)));
+        return grown;
+    }
+    for pixel in 0..pixels {
+        let mut from = [0; N];
+        from.copy_from_slice(&samples[pixel * N..(pixel + 1) * N]);
+        samples[pixel * 3..pixel * 3 + 3].copy_from_slice(&rgb(from));
+    }
+    samples.truncate(pixels * 3);
+    samples.shrink_to_fit();
+    samples
+}
+
+/// A 16-bit level in 8 bits, rounded.
+fn to_eight_bits(level: u16) -> u8 {
+    ((u32::from(level) + 128) / 257) as u8
 }
 
 /// `(level * alpha + 255 * (255 - alpha)) / 255`, rounded, in Pillow's integer arithmetic.
@@ -111,7 +293,7 @@ fn over_white(level: u8, alpha: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::image::{GrayAlphaImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgba, RgbaImage};
+    use ::image::{GrayAlphaImage, ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
 
     fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -166,8 +348,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("big.png");
         std::fs::write(&path, png(RgbImage::new(40, 30))).unwrap();
-        let limit =
-            |max_bytes, max_pixels| load_image(&path, &ImageLimits { max_bytes, max_pixels }).unwrap_err();
+        let limited = |max_bytes, max_pixels| ImageLimits { max_bytes, max_pixels, ..ImageLimits::default() };
+        let limit = |max_bytes, max_pixels| load_image(&path, &limited(max_bytes, max_pixels)).unwrap_err();
         let bytes = limit(20, 1200);
         assert!(matches!(&bytes, PreprocessError::ImageByteLimit { limit_bytes: 20, .. }));
         let pixels = limit(10_000, 1199);
@@ -175,7 +357,7 @@ mod tests {
         for error in [bytes, pixels] {
             assert!(error.to_string().contains("big.png") && !error.to_string().contains('\n'));
         }
-        assert!(load_image(&path, &ImageLimits { max_bytes: 10_000, max_pixels: 1200 }).is_ok());
+        assert!(load_image(&path, &limited(10_000, 1200)).is_ok());
     }
 
     #[test]

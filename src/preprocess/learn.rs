@@ -14,7 +14,7 @@ use super::error::{PreprocessError, Result};
 use super::prompt::DEFAULT_INSTRUCTION;
 
 /// How Qwen cuts text into words before it looks for tokens: contractions, words with the blank before them, single digits, signs, line ends.
-const WORDS: &str = concat!(
+pub(super) const WORDS: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );

@@ -23,6 +23,7 @@ mod preprocessor;
 mod prompt;
 mod resize;
 mod size;
+mod stretches;
 mod tokenize;
 
 pub use config::ImageProcessorConfig;

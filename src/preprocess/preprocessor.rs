@@ -105,8 +105,12 @@ impl Preprocessor {
         let mut sequence = Sequence::default();
         for piece in &pieces {
             match piece {
-                PromptPiece::Control(token) => sequence.push_text(&[self.tokenizer.control_id(*token)]),
-                PromptPiece::Text(text) => sequence.push_text(&self.tokenizer.encode(text)?),
+                PromptPiece::Control(token) => {
+                    sequence.push_text(&[self.tokenizer.control_id(*token)], self.prompt.max_length);
+                }
+                PromptPiece::Text(text) => {
+                    self.tokenizer.encode(text, |ids| sequence.push_text(ids, self.prompt.max_length))?;
+                }
                 PromptPiece::Visual { part_index, kind, span } => {
                     let visual =
                         VisualSpan { part_index: *part_index, kind: *kind, start: 0, len: span.num_tokens() };
@@ -115,7 +119,7 @@ impl Preprocessor {
             }
         }
         let truncated_tokens = sequence.truncate(self.prompt.max_length)?;
-        sequence.push_text(&[self.tokenizer.end_of_text_id()]);
+        sequence.push_text(&[self.tokenizer.end_of_text_id()], self.prompt.max_length);
         Ok(Encoding {
             position_ids: mrope_positions(&sequence.spans, self.prompt.tokens_per_second)?,
             input_ids: sequence.ids,
@@ -131,13 +135,17 @@ struct Sequence {
     ids: Vec<u32>,
     spans: Vec<PositionSpan>,
     visuals: Vec<VisualSpan>,
-    /// Visual tokens that were counted but not stored because they can never fit.
+    /// Tokens that were counted but not stored because they can never fit.
     unstored: usize,
 }
 
 impl Sequence {
-    fn push_text(&mut self, ids: &[u32]) {
-        self.ids.extend_from_slice(ids);
+    fn push_text(&mut self, ids: &[u32], max_length: usize) {
+        // Nothing may be stored behind what is not.
+        let room = if self.unstored > 0 { 0 } else { max_length.saturating_sub(self.ids.len()) };
+        let (stored, unstored) = ids.split_at(room.min(ids.len()));
+        self.ids.extend_from_slice(stored);
+        self.unstored = self.unstored.saturating_add(unstored.len());
         self.spans.push(PositionSpan::Text { len: ids.len() });
     }
 
@@ -165,7 +173,8 @@ impl Sequence {
                 });
             }
         }
-        let truncated = self.ids.len().saturating_sub(allowed);
+        let truncated = self.ids.len().saturating_add(self.unstored).saturating_sub(allowed);
+        self.unstored = 0;
         self.ids.truncate(allowed);
         let mut excess = truncated;
         for span in self.spans.iter_mut().rev() {

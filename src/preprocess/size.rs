@@ -70,6 +70,9 @@ impl PixelBounds {
     /// Bounds of an image part: 4 to 16,384 visual tokens unless told
     /// otherwise (`qwen_vl_utils.fetch_image`). A default gives way to an explicit bound on the other side.
     ///
+    /// Here this differs from the reference, as in [`PixelBounds::for_video`]: an image smaller than the default smallest
+    /// area is grown to it there, past a `max_pixels` that lies below.
+    ///
     /// # Errors
     /// As [`PixelBounds::new`].
     pub fn for_image(min_pixels: Option<u64>, max_pixels: Option<u64>) -> Result<Self> {
@@ -80,6 +83,11 @@ impl PixelBounds {
     /// Bounds of each frame of a decoded video: 128 to 768 visual tokens unless told otherwise, and at most
     /// 115,200 tokens' worth of pixels for the whole video (`qwen_vl_utils.fetch_video`). As there, an explicit
     /// `max_pixels` can lower the upper bound but not raise it.
+    ///
+    /// A `max_pixels` below the default smallest area (128 visual tokens, 100,352 pixels) lowers that too, and holds. The
+    /// reference keeps its default then: it shrinks frames larger than `max_pixels`, but grows smaller ones to 100,352
+    /// pixels, past the bound it was given. So only for clips that are smaller than such a `max_pixels` do sizes differ from the
+    /// reference's. Who wants its size gives it as `min_pixels` and `max_pixels`.
     ///
     /// # Errors
     /// [`PreprocessError::NoFrames`] where `num_frames` is 0; else as [`PixelBounds::new`].
@@ -256,6 +264,25 @@ mod tests {
         for (width, height) in [(60, 100), (33, 90), (1, 1), (20, 400), (111, 112)] {
             let to = smart_resize(PixelSize::new(width, height), 28, bounds).unwrap();
             assert!(to.area() <= 16 * 784, "{width}x{height} -> {to}");
+        }
+    }
+
+    #[test]
+    fn the_reference_grows_small_clips_past_the_bound_it_was_given() {
+        let of_a_part = PixelBounds::for_video(None, Some(16 * 784), 8).unwrap();
+        // qwen_vl_utils.smart_resize(height, width, 28, 128 * 784, 16 * 784), which is what fetch_video calls.
+        for ((width, height), reference, ours) in [
+            ((60, 100), (252, 420), (84, 140)),
+            ((80, 80), (336, 336), (112, 112)),
+            // Larger than the bound, a clip is shrunk by both.
+            ((320, 180), (140, 84), (140, 84)),
+        ] {
+            let size = PixelSize::new(width, height);
+            let keeping_the_default = PixelBounds::constant(VIDEO_MIN_PIXELS, 16 * 784);
+            let there = smart_resize(size, 28, keeping_the_default).unwrap();
+            let here = smart_resize(size, 28, of_a_part).unwrap();
+            assert_eq!(((there.width, there.height), (here.width, here.height)), (reference, ours), "{size}");
+            assert!(here.area() <= of_a_part.max_pixels());
         }
     }
 

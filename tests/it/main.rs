@@ -10,11 +10,14 @@ mod cli;
 mod cli_adapter;
 #[cfg(all(feature = "cli", feature = "video"))]
 mod cli_library;
+#[cfg(all(feature = "cli", feature = "video"))]
+mod cli_media;
 #[cfg(all(feature = "cli", feature = "video", unix))]
 mod cli_stop;
 mod embedder;
 mod golden;
 mod hub;
+mod images;
 mod indexer;
 #[cfg(all(feature = "cli", feature = "video"))]
 mod interop;

@@ -1,8 +1,11 @@
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use gve::video::{FrameCount, TimeRange, VideoReader, select};
+use image::{ImageFormat, RgbImage};
 
 use crate::options::SamplingOptions;
 use crate::output::{Outcome, print, warn};
@@ -39,14 +42,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let selection = select(&reader.timing(), &sampling, range, FrameCount::Exact)
         .with_context(|| arguments.video.display().to_string())?;
     if let Some(out) = &arguments.out {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+        fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     }
     for (number, frame) in reader.frames(&selection.indices).enumerate() {
         let frame = frame?;
         let (width, height) = frame.image.dimensions();
         let path = arguments.out.as_ref().map(|out| out.join(format!("frame_{number:03}.png")));
         if let Some(path) = &path {
-            frame.image.save(path).with_context(|| format!("cannot write {}", path.display()))?;
+            save(&frame.image, path).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if arguments.json {
             let line = serde_json::json!({
@@ -63,4 +66,21 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         warn(warning);
     }
     Ok(Outcome::Complete)
+}
+
+/// Writes a PNG that appears under its name once it is complete.
+fn save(image: &RgbImage, path: &Path) -> Result<()> {
+    let mut png = Cursor::new(Vec::new());
+    image.write_to(&mut png, ImageFormat::Png)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    let temporary = PathBuf::from(name);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(png.get_ref())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    // The first error is the one to tell of.
+    Ok(write().inspect_err(|_| drop(fs::remove_file(&temporary)))?)
 }

@@ -1,0 +1,235 @@
+//! TIFF of the kinds that `image` refuses or would hold twice: palettes, gray of 2 and 4 bits, YCbCr, and plain RGB.
+
+use std::borrow::Cow;
+use std::io::Cursor;
+
+use ::image::error::{DecodingError, ImageFormatHint};
+use ::image::metadata::Orientation;
+use ::image::{ImageError, ImageFormat};
+use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::tags::Tag;
+use tiff::{TiffError, TiffResult};
+
+use crate::preprocess::size::PixelSize;
+
+/// What the samples of a picture stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Samples {
+    /// Places in a colour map.
+    Palette,
+    /// Fewer than 8 bits, 0 being white or black.
+    Gray,
+    Rgb,
+    YCbCr,
+}
+
+/// The tags that decide, of the first picture in the file.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tags {
+    photometric: u16,
+    /// Where the value of `photometric` lies in the file.
+    photometric_at: usize,
+    bits: u16,
+    samples: u16,
+    planar: u16,
+    compression: u16,
+    little_endian: bool,
+}
+
+const GRAY: u16 = 1;
+const JPEG: u16 = 7;
+
+/// A picture that is about to be read.
+pub(super) struct Tiff<'a> {
+    decoder: Decoder<Cursor<Cow<'a, [u8]>>>,
+    samples: Samples,
+    bits: u16,
+    size: PixelSize,
+    /// Bytes held beside the picture itself.
+    copied_bytes: u64,
+}
+
+impl<'a> Tiff<'a> {
+    /// Looks at a file. `None` where it is not of the kinds read here.
+    pub(super) fn open(bytes: &'a [u8]) -> Result<Option<Self>, ImageError> {
+        let Some(tags) = Tags::read(bytes) else { return Ok(None) };
+        if tags.compression == JPEG {
+            check_chunks(bytes)?;
+        }
+        let samples = match (tags.photometric, tags.bits, tags.samples, tags.planar) {
+            (0 | 1, 2 | 4, 1, _) => Samples::Gray,
+            (2, 8, 3, 1) => Samples::Rgb,
+            (3, 1 | 2 | 4 | 8, 1, _) => Samples::Palette,
+            (6, 8, 3, 1) => Samples::YCbCr,
+            _ => return Ok(None),
+        };
+        let (bytes, copied_bytes) = match samples {
+            // The decoder knows no palettes, but a place in one is a number like a level of gray.
+            Samples::Palette => (Cow::Owned(tags.as_gray(bytes)), bytes.len() as u64),
+            _ => (Cow::Borrowed(bytes), 0),
+        };
+        let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
+        let (width, height) = decoder.dimensions().map_err(failed)?;
+        let size = PixelSize::new(width, height);
+        Ok(Some(Self { decoder, samples, bits: tags.bits, size, copied_bytes }))
+    }
+
+    pub(super) fn size(&self) -> PixelSize {
+        self.size
+    }
+
+    /// Bytes held at a time until there is RGB, the file left out.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let rgb = self.size.area().saturating_mul(3);
+        let decoded = match self.samples {
+            Samples::Rgb | Samples::YCbCr => 0,
+            Samples::Gray | Samples::Palette => self.size.area().saturating_mul(u64::from(self.bits)) / 8,
+        };
+        rgb.saturating_add(decoded).saturating_add(self.copied_bytes)
+    }
+
+    /// Reads the picture: RGB, and how it is to be turned.
+    pub(super) fn read(mut self, max_bytes: u64) -> Result<(Vec<u8>, Orientation), ImageError> {
+        let mut limits = Limits::default();
+        limits.decoding_buffer_size = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        limits.intermediate_buffer_size = limits.decoding_buffer_size;
+        self.decoder = self.decoder.with_limits(limits);
+        let orientation = self.decoder.find_tag_unsigned::<u16>(Tag::Orientation).map_err(failed)?;
+        let orientation = orientation.and_then(|value| Orientation::from_exif(u8::try_from(value).ok()?));
+        let rgb = self.rgb().map_err(failed)?;
+        Ok((rgb, orientation.unwrap_or(Orientation::NoTransforms)))
+    }
+
+    fn rgb(&mut self) -> TiffResult<Vec<u8>> {
+        let colors = match self.samples {
+            Samples::Palette => color_map(&self.decoder.get_tag_u16_vec(Tag::ColorMap)?, self.bits),
+            Samples::Gray => {
+                (0..1 << self.bits).map(|level| [(level * 255 / ((1 << self.bits) - 1)) as u8; 3]).collect()
+            }
+            Samples::Rgb | Samples::YCbCr => Vec::new(),
+        };
+        let mut decoded = DecodingResult::U8(Vec::new());
+        let layout = self.decoder.read_image_to_buffer(&mut decoded)?;
+        let unexpected = || TiffError::LimitsExceeded;
+        let DecodingResult::U8(mut decoded) = decoded else { return Err(unexpected()) };
+        let (width, height) = (self.size.width as usize, self.size.height as usize);
+        match self.samples {
+            Samples::Rgb => {}
+            Samples::YCbCr => {
+                decoded.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| *pixel = from_ycbcr(*pixel))
+            }
+            Samples::Palette | Samples::Gray => {
+                let row_bytes = layout.row_stride.map_or(decoded.len(), usize::from).max(1);
+                decoded = look_up(&decoded, row_bytes, width, self.bits, &colors);
+            }
+        }
+        if decoded.len() != width * height * 3 {
+            return Err(unexpected());
+        }
+        Ok(decoded)
+    }
+}
+
+impl Tags {
+    /// The tags of the first directory; `None` where there is none, or the file is none of TIFF's plain kind.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let little_endian = match bytes.get(..4)? {
+            b"II\x2a\0" => true,
+            b"MM\0\x2a" => false,
+            _ => return None,
+        };
+        let short = |at: usize| -> Option<u16> {
+            let pair = bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
+            Some(if little_endian { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) })
+        };
+        let long = |at: usize| -> Option<usize> {
+            let (first, second) = (short(at)?, short(at.checked_add(2)?)?);
+            let (high, low) = if little_endian { (second, first) } else { (first, second) };
+            usize::try_from(u32::from(high) << 16 | u32::from(low)).ok()
+        };
+        let directory = long(4)?;
+        let mut tags =
+            Self { bits: 1, samples: 1, planar: 1, compression: 1, little_endian, ..Self::default() };
+        for entry in 0..usize::from(short(directory)?) {
+            let at = directory.checked_add(2 + 12 * entry)?;
+            let (tag, kind, count, value_at) = (short(at)?, short(at + 2)?, long(at + 4)?, at + 8);
+            // All of these are of type SHORT, and more than two of them lie elsewhere.
+            let value = |at| (kind == 3).then(|| short(at)).flatten();
+            let first = |count: usize| if count > 2 { value(long(value_at)?) } else { value(value_at) };
+            match tag {
+                258 => tags.bits = first(count)?,
+                259 => tags.compression = first(count)?,
+                262 => (tags.photometric, tags.photometric_at) = (first(count)?, value_at),
+                277 => tags.samples = first(count)?,
+                284 => tags.planar = first(count)?,
+                _ => {}
+            }
+        }
+        (tags.photometric_at > 0).then_some(tags)
+    }
+
+    /// The file with its palette declared to be gray.
+    fn as_gray(self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        let gray = if self.little_endian { GRAY.to_le_bytes() } else { GRAY.to_be_bytes() };
+        if let Some(value) = bytes.get_mut(self.photometric_at..self.photometric_at + 2) {
+            value.copy_from_slice(&gray);
+        }
+        bytes
+    }
+}
+
+/// JPEG data are decoded as far as they go, so that a file cut short would be as well.
+fn check_chunks(bytes: &[u8]) -> Result<(), ImageError> {
+    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
+    for (offsets, lengths) in
+        [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)]
+    {
+        let offsets = decoder.find_tag_unsigned_vec::<u64>(offsets).map_err(failed)?.unwrap_or_default();
+        let lengths = decoder.find_tag_unsigned_vec::<u64>(lengths).map_err(failed)?.unwrap_or_default();
+        let ends = offsets.iter().zip(&lengths).map(|(offset, length)| offset.saturating_add(*length));
+        if ends.max().is_some_and(|end| end > bytes.len() as u64) {
+            return Err(failed(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()));
+        }
+    }
+    Ok(())
+}
+
+/// The colours of a map in 8 bits. Its values have 16; in files of some old writers, 8.
+fn color_map(map: &[u16], bits: u16) -> Vec<[u8; 3]> {
+    let colors = 1_usize << bits;
+    let shift = if map.iter().all(|value| *value < 256) { 0 } else { 8 };
+    let value = |place: usize| map.get(place).map_or(0, |value| (value >> shift) as u8);
+    (0..colors).map(|color| [value(color), value(colors + color), value(2 * colors + color)]).collect()
+}
+
+/// Replaces places by colours. A row begins with a byte.
+fn look_up(packed: &[u8], row_bytes: usize, width: usize, bits: u16, colors: &[[u8; 3]]) -> Vec<u8> {
+    let bits = usize::from(bits);
+    let per_byte = 8 / bits;
+    let mask = (1_usize << bits) - 1;
+    let mut rgb = Vec::with_capacity(packed.len() / row_bytes * width * 3);
+    for row in packed.chunks_exact(row_bytes) {
+        for x in 0..width {
+            let byte = row.get(x / per_byte).copied().unwrap_or(0);
+            let place = usize::from(byte) >> (8 - bits * (x % per_byte + 1)) & mask;
+            rgb.extend(colors.get(place).copied().unwrap_or_default());
+        }
+    }
+    rgb
+}
+
+/// JFIF's equations (ITU-R BT.601, full range).
+fn from_ycbcr([luma, blue, red]: [u8; 3]) -> [u8; 3] {
+    let (luma, blue, red) = (f32::from(luma), f32::from(blue) - 128.0, f32::from(red) - 128.0);
+    // Casts saturate.
+    [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue]
+        .map(|level| level.round() as u8)
+}
+
+fn failed(error: TiffError) -> ImageError {
+    match error {
+        TiffError::IoError(error) => ImageError::IoError(error),
+        error => ImageError::Decoding(DecodingError::new(ImageFormatHint::Exact(ImageFormat::Tiff), error)),
+    }
+}

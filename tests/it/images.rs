@@ -1,0 +1,228 @@
+//! Image files: as Pillow decodes them, whole or refused, and within memory. `tests/images/make_images.py` made the files.
+
+use gve::preprocess::{ImageLimits, PreprocessError, decode_image, load_image};
+use image::{DynamicImage, ImageFormat, RgbImage};
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images")
+}
+
+/// Every image file, by name.
+fn files() -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder()).expect("the folder is there");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.path().is_file() && entry.path().extension().is_some_and(|end| end != "py"))
+        .map(|entry| {
+            (entry.file_name().into_string().expect("UTF-8"), std::fs::read(entry.path()).expect("reads"))
+        })
+        .collect();
+    files.sort();
+    assert!(files.len() > 50, "{} files", files.len());
+    files
+}
+
+fn decode(bytes: &[u8]) -> Result<RgbImage, PreprocessError> {
+    decode_image(bytes, "test", &ImageLimits::default())
+}
+
+/// Whether decoders may differ in roundings.
+fn is_lossy(name: &str) -> bool {
+    name.ends_with(".jpg") || name.starts_with("jpeg") || name.starts_with("lossy")
+}
+
+#[test]
+fn images_are_what_pillow_makes_of_them() {
+    let mut wrong = Vec::new();
+    for (name, bytes) in files() {
+        let expected =
+            image::open(folder().join("rgb").join(format!("{name}.png"))).expect("opens").into_rgb8();
+        let found = match decode(&bytes) {
+            Ok(found) => found,
+            Err(error) => {
+                wrong.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        assert_eq!(found.dimensions(), expected.dimensions(), "{name}");
+        let differences =
+            found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| u64::from(a.abs_diff(*b)));
+        let (mean, most) = (
+            differences.clone().sum::<u64>() as f64 / found.as_raw().len() as f64,
+            differences.max().unwrap_or_default(),
+        );
+        // Decoders choose other ways to enlarge chroma, which tells at edges.
+        let allowed = if is_lossy(&name) { (3.0, 255) } else { (0.02, 1) };
+        if mean > allowed.0 || most > allowed.1 {
+            wrong.push(format!("{name}: off by {mean:.2} in the mean, {most} at most"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn an_image_cut_short_is_refused_or_the_same() {
+    let mut wrong = Vec::new();
+    for (name, bytes) in files() {
+        let whole = decode(&bytes).expect("decodes");
+        let mut cuts: Vec<usize> = (0..48).map(|cut| bytes.len() * cut / 48).collect();
+        cuts.extend((1..=24).map(|tail| bytes.len().saturating_sub(tail)));
+        let mut refused = 0;
+        for cut in cuts {
+            match decode(&bytes[..cut]) {
+                Ok(found) if found == whole => {}
+                Ok(_) => wrong.push(format!("{name} cut at {cut} of {} is another picture", bytes.len())),
+                Err(error) => {
+                    refused += 1;
+                    assert!(!error.to_string().contains('\n'), "{error}");
+                }
+            }
+        }
+        // Of an animation the first picture is enough, and may be the smaller part.
+        assert!(refused >= 10, "{name}: {refused}");
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Photographs by name, as cameras write them.
+fn photographs() -> Vec<(String, Vec<u8>)> {
+    files().into_iter().filter(|(name, _)| name.ends_with(".jpg")).collect()
+}
+
+#[test]
+fn what_lies_behind_a_photograph_does_not_matter() {
+    let film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom\0\0\0\x10mdat".repeat(40);
+    for (name, bytes) in photographs() {
+        let whole = decode(&bytes).expect("decodes");
+        let with = |tail: &[u8]| [&bytes, tail].concat();
+        let unended = &bytes[..bytes.len() - 2];
+        let table = [
+            ("a second picture", with(&bytes)),
+            ("half a second picture", with(&bytes[..bytes.len() / 2])),
+            ("a film", with(&film)),
+            ("zeros", with(&[0; 4096])),
+            ("markers", with(&[0xff; 64])),
+            ("no end", unended.to_vec()),
+            ("zeros and no end", [unended, &[0; 512]].concat()),
+        ];
+        for (tail, bytes) in table {
+            let found = decode(&bytes).unwrap_or_else(|error| panic!("{name} with {tail}: {error}"));
+            assert!(found == whole, "{name} with {tail}");
+        }
+    }
+}
+
+#[test]
+fn a_photograph_with_a_hole_is_refused() {
+    for (name, bytes) in photographs() {
+        let half = bytes.len() / 2;
+        let table = [
+            ("an end in the middle", [&bytes[..half], &[0xff, 0xd9]].concat()),
+            ("zeros for its second half", [&bytes[..half], &vec![0; 20]].concat()),
+            ("another file behind its first half", [&bytes[..half], &bytes].concat()),
+        ];
+        for (hole, bytes) in table {
+            let error = decode(&bytes).expect_err(&format!("{name} with {hole}"));
+            let said = error.to_string();
+            assert!(said.contains("before the picture is complete"), "{name} with {hole}: {said}");
+        }
+    }
+}
+
+fn png(picture: DynamicImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png).expect("encodes");
+    bytes.into_inner()
+}
+
+#[test]
+fn memory_is_counted_before_it_is_held() {
+    let eight = png(DynamicImage::ImageRgb8(RgbImage::new(200, 100)));
+    let sixteen = png(DynamicImage::ImageRgba16(image::ImageBuffer::new(200, 100)));
+    let limits = |max_memory_bytes| ImageLimits { max_memory_bytes, ..ImageLimits::default() };
+    // Rows and columns take something for the resizing to come.
+    let beside = 100 * 352 + 200 * 16;
+    for (bytes, pixel_bytes) in [(&eight, 3), (&sixteen, 8)] {
+        let needed = 200 * 100 * pixel_bytes + bytes.len() as u64 + beside;
+        assert!(decode_image(bytes, "it", &limits(needed)).is_ok());
+        let error = decode_image(bytes, "it", &limits(needed - 1)).expect_err("one byte is missing");
+        assert!(
+            matches!(error, PreprocessError::ImageMemoryLimit { needed_bytes, .. } if needed_bytes == needed),
+            "{error}"
+        );
+        assert!(error.to_string().contains("image it of 200x100 pixels needs"), "{error}");
+    }
+    for (name, bytes) in files() {
+        let error = decode_image(&bytes, "it", &limits(5000)).expect_err(&name);
+        assert!(matches!(error, PreprocessError::ImageMemoryLimit { .. }), "{name}: {error}");
+    }
+}
+
+/// The head of a PNG of this size, and no data.
+fn png_head(width: u32, height: u32, bits: u8, color: u8) -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+        let body = [kind, data].concat();
+        bytes.extend((data.len() as u32).to_be_bytes());
+        bytes.extend(&body);
+        bytes.extend(crc(&body).to_be_bytes());
+    };
+    let sides = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    chunk(b"IHDR", &[&sides[..], &[bits, color, 0, 0, 0]].concat());
+    chunk(b"IDAT", &[0x78, 0x9c]);
+    bytes
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
+        )
+    })
+}
+
+#[test]
+fn pictures_beyond_the_memory_are_refused_by_their_head() {
+    let refused = |bytes: &[u8]| decode(bytes).expect_err("it is refused");
+    // 16 bits and transparency: 1.4 GB. Then lines of pixels, whose resizing would take as much.
+    for (width, height, bits, color) in
+        [(13_370, 13_370, 16, 6), (1, 100_000_000, 8, 2), (2, 50_000_000, 8, 0)]
+    {
+        let error = refused(&png_head(width, height, bits, color));
+        assert!(matches!(error, PreprocessError::ImageMemoryLimit { .. }), "{width}x{height}: {error}");
+    }
+    // A row that is too much already.
+    let error = refused(&png_head(90_000_000, 1, 8, 2));
+    assert!(error.to_string().contains("Memory limit exceeded"), "{error}");
+    // As many pixels as are allowed, of 8 bits: only the data are missing.
+    for color in [2, 6] {
+        let error = refused(&png_head(13_377, 13_377, 8, color));
+        assert!(matches!(error, PreprocessError::DecodeImage { .. }), "{error}");
+    }
+    let error = refused(&png_head(13_378, 13_378, 8, 2));
+    assert!(matches!(error, PreprocessError::ImagePixelLimit { .. }), "{error}");
+    // A progressive JPEG keeps its coefficients.
+    let photographs = photographs();
+    let (_, progressive) =
+        photographs.iter().find(|(name, _)| name == "progressive_full_chroma.jpg").expect("is there");
+    let mut large = progressive.clone();
+    let frame = large.windows(2).position(|pair| pair == [0xff, 0xc2]).expect("a frame");
+    large[frame + 5..frame + 9].copy_from_slice(&[0x2e, 0xe0, 0x2e, 0xe0]);
+    // The data are those of a small picture, of which the whole is asked before.
+    assert!(matches!(refused(&large), PreprocessError::IncompleteImage { .. }));
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_images() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let pipe = directory.path().join("pipe.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    for (path, what) in [(pipe.as_path(), "a named pipe"), (Path::new("/dev/zero"), "a device")] {
+        let said = load_image(path, &ImageLimits::default()).expect_err("refused").to_string();
+        assert!(said.contains(what) && said.contains(&path.display().to_string()), "{said}");
+    }
+}
