@@ -71,10 +71,12 @@ pub use embedder::{
 };
 pub use error::Error;
 pub use random::Random;
+pub use regular_file::open_regular_file;
 pub use video::{Sampling, TimeRange};
 
 mod error;
 mod random;
+mod regular_file;
 mod sentence_transformers;
 
 /// Compiles the examples in the README.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, FileType};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use image::{ImageFormat, ImageReader};
 use walkdir::{DirEntry, WalkDir};
 
 use super::IndexError;
+use crate::regular_file::irregular;
 use crate::retrieval::MediaKind;
 
 /// File name extensions taken for videos, in lower case.
@@ -199,9 +200,8 @@ enum Look {
 }
 
 fn look(path: &Path, recognition: Recognition) -> io::Result<Look> {
-    let file_type = fs::metadata(path)?.file_type();
-    if !file_type.is_file() {
-        return Ok(Look::Special(describe(file_type)));
+    if let Some(found) = irregular(&fs::metadata(path)?) {
+        return Ok(Look::Special(found));
     }
     let by_content = || match recognition {
         Recognition::ByName => None,
@@ -241,24 +241,6 @@ fn opens_as_video(path: &Path) -> bool {
 #[cfg(not(feature = "video"))]
 fn opens_as_video(_: &Path) -> bool {
     false
-}
-
-#[cfg(unix)]
-fn describe(file_type: FileType) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-
-    if file_type.is_fifo() {
-        "a named pipe"
-    } else if file_type.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    }
-}
-
-#[cfg(not(unix))]
-fn describe(_: FileType) -> &'static str {
-    "no regular file"
 }
 
 /// The absolute path without links, as far as there is something.

@@ -4,7 +4,6 @@
 //! given back at once, so that loading never holds a checkpoint twice.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -14,6 +13,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::ModelError;
+use crate::regular_file::open_regular_file;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -148,7 +148,7 @@ impl Checkpoint {
 impl Shard {
     fn open(path: PathBuf) -> Result<Self, ModelError> {
         let read = |source| ModelError::Read { path: path.clone(), source };
-        let file = File::open(&path).map_err(read)?;
+        let file = open_regular_file(&path).map_err(read)?;
         // SAFETY: the mapping is private and read-only. A file that another process truncates
         // while it is loaded can raise SIGBUS; every memory-mapping loader shares that limit.
         let bytes = unsafe { Mmap::map(&file) }.map_err(read)?;

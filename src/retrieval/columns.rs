@@ -12,6 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 
 use super::RetrievalError;
+use crate::regular_file::open_regular_file;
 
 /// Name of the column in every Parquet file this crate writes.
 pub(super) const EMBEDDING: &str = "embedding";
@@ -59,7 +60,7 @@ pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Array
 
 /// Opens a Parquet file for reading as record batches.
 pub(super) fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ReadFailure> {
-    let file = File::open(path).map_err(ReadFailure::Open)?;
+    let file = open_regular_file(path).map_err(ReadFailure::Open)?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| ReadFailure::Content(one_line(e)))
 }
 

@@ -1,13 +1,14 @@
 //! Files to packets: opening, choosing the video stream, reading and seeking.
 
-use super::{Limits, Orientation, VideoError, sniff};
+use super::{Limits, Orientation, VideoError, sniff, source, source::ByteSource};
 use ffmpeg_next::{
     Discard, Error as FfmpegError, Packet, Rational, codec, ffi,
     format::{context::Input, stream::Disposition},
     media,
 };
 use std::{
-    ffi::{CString, c_int},
+    ffi::c_int,
+    fs::File,
     path::{Path, PathBuf},
     ptr, slice,
     sync::Once,
@@ -22,6 +23,9 @@ pub(super) struct Demuxer {
     generate_pts: bool,
     bad_reads: usize,
     broke_off: bool,
+    limits: Limits,
+    /// What `input` reads from, and so dropped after it.
+    _source: ByteSource,
 }
 
 /// Reads in a row that may fail on bad data before the rest of the file is given up.
@@ -36,21 +40,21 @@ pub(super) enum Read {
 impl Demuxer {
     /// Opens a file and picks its video stream.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self, VideoError> {
-        sniff::check_file(path, limits)?;
         initialise();
-        Self::open_unchecked(path, false)
+        Self::open_as(path, limits, false)
     }
 
     /// The same file from its first packet, for streams that cannot be sought in. With `generate_pts` the demuxer fills
     /// in presentation times that the file leaves out.
     pub(super) fn reopen(&mut self, generate_pts: bool) -> Result<(), VideoError> {
         let generate_pts = generate_pts || self.generate_pts;
-        *self = Self::open_unchecked(&self.path, generate_pts)?;
+        *self = Self::open_as(&self.path, &self.limits, generate_pts)?;
         Ok(())
     }
 
-    fn open_unchecked(path: &Path, generate_pts: bool) -> Result<Self, VideoError> {
-        let mut input = open_input(path)?;
+    fn open_as(path: &Path, limits: &Limits, generate_pts: bool) -> Result<Self, VideoError> {
+        let file = sniff::open_file(path, limits)?;
+        let (mut input, source) = open_input(path, file)?;
         let stream = best_video_stream(&input).ok_or_else(|| VideoError::NoVideoStream {
             path: path.into(),
             found: describe_streams(&input),
@@ -65,7 +69,17 @@ impl Demuxer {
             unsafe { (*input.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_GENPTS };
         }
         let time_base = input.stream(stream).map_or(Rational(1, 1), |s| s.time_base());
-        Ok(Self { input, path: path.into(), stream, time_base, generate_pts, bad_reads: 0, broke_off: false })
+        Ok(Self {
+            input,
+            path: path.into(),
+            stream,
+            time_base,
+            generate_pts,
+            bad_reads: 0,
+            broke_off: false,
+            limits: *limits,
+            _source: source,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -227,44 +241,18 @@ pub(super) fn initialise() {
     });
 }
 
-/// `avformat_open_input` on exactly this file: no other protocol, no name patterns, any bytes in the name.
-fn open_input(path: &Path) -> Result<Input, VideoError> {
-    let refused = |status: c_int| match FfmpegError::from(status) {
-        FfmpegError::InvalidData => {
-            VideoError::UnknownContainer { path: path.into(), found: sniff::describe_unrecognised(path) }
-        }
-        error => VideoError::Container { path: path.into(), reason: error.to_string() },
-    };
-    // The prefix keeps a colon in a file name from being read as a protocol.
-    let mut url = b"file:".to_vec();
-    url.extend_from_slice(path.as_os_str().as_encoded_bytes());
-    let url = CString::new(url).map_err(|_| VideoError::NotFound { path: path.into() })?;
-    let mut options = ffmpeg_next::Dictionary::new();
-    // A playlist must not make us open the network, and `%d` in an image's name is no pattern.
-    options.set("protocol_whitelist", "file");
-    options.set("pattern_type", "none");
-    let mut context = ptr::null_mut();
-    // SAFETY: `url` outlives the call, `options` is handed over and taken back, and on failure FFmpeg frees the context.
-    let status = unsafe {
-        let mut options = options.disown();
-        let status = ffi::avformat_open_input(&mut context, url.as_ptr(), ptr::null(), &mut options);
-        drop(ffmpeg_next::Dictionary::own(options));
-        status
-    };
-    if status < 0 {
-        return Err(refused(status));
-    }
-    // SAFETY: the context was opened above and has no other owner.
-    let mut input = unsafe { Input::wrap(context) };
+/// Opens a container, and finds out about its streams what the header does not tell.
+fn open_input(path: &Path, file: File) -> Result<(Input, ByteSource), VideoError> {
+    let (mut input, source) = source::open(path, file)?;
     if is_described(&input) {
-        return Ok(input);
+        return Ok((input, source));
     }
     // SAFETY: the context is live.
     let status = unsafe { ffi::avformat_find_stream_info(input.as_mut_ptr(), ptr::null_mut()) };
     if status < 0 {
-        return Err(refused(status));
+        return Err(source::refused(path, status));
     }
-    Ok(input)
+    Ok((input, source))
 }
 
 /// Whether the header tells all that we ask of it. `avformat_find_stream_info` would decode several frames to find out no

@@ -43,6 +43,17 @@ pub enum VideoError {
         /// What the bytes look like.
         found: &'static str,
     },
+    /// A list of media that lie elsewhere. Only files that hold what they show are read, for a list could name any file.
+    #[error(
+        "{}: is {found}, which names media in other places; give the media files themselves",
+        path.display()
+    )]
+    NotSelfContained {
+        /// The path as given.
+        path: PathBuf,
+        /// What kind of list it is, with its article.
+        found: &'static str,
+    },
     /// A container was recognised but could not be opened.
     #[error("{}: cannot open the container: {reason}", path.display())]
     Container {

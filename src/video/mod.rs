@@ -59,9 +59,13 @@ mod probe;
 #[cfg(feature = "video")]
 mod reader;
 #[cfg(feature = "video")]
+mod references;
+#[cfg(feature = "video")]
 mod scan;
 #[cfg(feature = "video")]
 mod sniff;
+#[cfg(feature = "video")]
+mod source;
 #[cfg(feature = "video")]
 mod writer;
 

@@ -1,40 +1,81 @@
 //! What lies at a path, told before and after FFmpeg has looked at it.
 
 use super::{Limits, VideoError};
-use std::{fs, io::Read, path::Path};
+use crate::regular_file::{irregular, open_regular_file};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
 
 /// Bytes looked at to say what an unrecognised file is.
 const HEAD_BYTES: u64 = 512;
 
-/// Refuses what FFmpeg would answer with a riddle: missing files, directories, empty and over-long files.
-pub(super) fn check_file(path: &Path, limits: &Limits) -> Result<(), VideoError> {
-    let metadata = fs::metadata(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => VideoError::NotFound { path: path.into() },
+/// Opens the file, and refuses what FFmpeg would answer with a riddle: missing files, directories, pipes, empty and
+/// over-long files.
+pub(super) fn open_file(path: &Path, limits: &Limits) -> Result<File, VideoError> {
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => VideoError::NotFound { path: path.into() },
         _ => VideoError::Io { path: path.into(), source },
-    })?;
-    if !metadata.is_file() {
-        let found = if metadata.is_dir() { "a directory" } else { "not a regular file" };
+    };
+    if let Some(found) = irregular(&fs::metadata(path).map_err(io)?) {
         return Err(VideoError::NotAFile { path: path.into(), found });
     }
-    // Opening tells of missing rights in the words of the system.
-    fs::File::open(path).map_err(|source| VideoError::Io { path: path.into(), source })?;
-    match metadata.len() {
+    let file = open_regular_file(path).map_err(io)?;
+    match file.metadata().map_err(io)?.len() {
         0 => Err(VideoError::EmptyFile { path: path.into() }),
         got if got > limits.max_bytes => {
             Err(VideoError::Limit { path: path.into(), what: "bytes:", limit: limits.max_bytes, got })
         }
-        _ => Ok(()),
+        _ => Ok(file),
     }
+}
+
+/// What kind of list the file is, if it looks like one that names media in other places.
+pub(super) fn describe_playlist(path: &Path) -> Option<&'static str> {
+    let head = read_head(path).ok()?;
+    let text = String::from_utf8_lossy(&head);
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let begins = |start: &str| text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+    let lists = [
+        ("#EXTM3U", "an HLS or M3U playlist"),
+        ("ffconcat version", "a list of files to join (ffconcat)"),
+        ("v=0", "a session description (SDP)"),
+        (";FFMETADATA", "metadata without media (FFMETADATA)"),
+        ("# VobSub index file", "an index of subtitles (VobSub)"),
+        ("[playlist]", "a PLS playlist"),
+        ("[Reference]", "a reference to a stream (ASF)"),
+        ("RTSPtext", "a reference to a stream (RTSP)"),
+        ("SMILtext", "a presentation (SMIL)"),
+    ];
+    if let Some((_, found)) = lists.into_iter().find(|(start, _)| begins(start)) {
+        return Some(found);
+    }
+    let elements = [
+        ("<MPD", "a DASH manifest"),
+        ("<SmoothStreamingMedia", "a Smooth Streaming manifest"),
+        ("<CompositionPlaylist", "a composition playlist (IMF)"),
+        ("<AssetMap", "an asset map (IMF)"),
+        ("<asx", "an ASX playlist"),
+        ("<smil", "a presentation (SMIL)"),
+        ("<playlist", "an XSPF playlist"),
+    ];
+    let holds = |element: &str| text.to_ascii_lowercase().contains(&element.to_ascii_lowercase());
+    if !begins("<") {
+        return None;
+    }
+    elements.into_iter().find_map(|(element, found)| holds(element).then_some(found))
 }
 
 /// Says what a file that no demuxer could open looks like.
 pub(super) fn describe_unrecognised(path: &Path) -> &'static str {
+    read_head(path).map_or("its bytes cannot be read", |head| describe_head(&head))
+}
+
+fn read_head(path: &Path) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
-    if read.is_err() {
-        return "its bytes cannot be read";
-    }
-    describe_head(&head)
+    open_regular_file(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 fn describe_head(head: &[u8]) -> &'static str {

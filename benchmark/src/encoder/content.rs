@@ -1,7 +1,7 @@
 //! What an input holds, as a hash: equal contents have equal keys, wherever the files lie.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -162,7 +162,7 @@ fn settled(path: &Path, size: u64, modified: SystemTime) -> Option<FileState> {
 
 /// The SHA-256 of a file's content.
 pub(super) fn hash_file(path: &Path) -> io::Result<Sha256Digest> {
-    let mut file = File::open(path)?;
+    let mut file = gve::open_regular_file(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -339,7 +339,7 @@ mod tests {
         let write_as_of = |content: &str, age_seconds: u64| {
             fs::write(&path, content).unwrap();
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + age_seconds);
-            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         };
         write_as_of("one", 0);
         let hasher = ContentHasher::persistent(memory.path());

@@ -14,7 +14,6 @@ mod jsonl;
 mod npy;
 mod parquet;
 
-use std::panic::catch_unwind;
 use std::path::Path;
 
 use ndarray::Array2;
@@ -136,14 +135,11 @@ impl EmbeddingWriter {
 /// and where.
 pub fn read_embeddings(path: impl AsRef<Path>) -> Result<EmbeddingTable, RetrievalError> {
     let path = path.as_ref();
-    let read = match EmbeddingFormat::from_path(path)? {
-        EmbeddingFormat::JsonLines => jsonl::read,
-        EmbeddingFormat::Npy => npy::read,
-        EmbeddingFormat::Parquet => parquet::read,
-    };
-    // The Parquet library panics over some damaged files.
-    catch_unwind(|| read(path))
-        .unwrap_or_else(|_| Err(invalid(path, "the library that reads it fails over it")))
+    match EmbeddingFormat::from_path(path)? {
+        EmbeddingFormat::JsonLines => jsonl::read(path),
+        EmbeddingFormat::Npy => npy::read(path),
+        EmbeddingFormat::Parquet => parquet::read(path),
+    }
 }
 
 fn invalid(path: &Path, reason: impl std::fmt::Display) -> RetrievalError {

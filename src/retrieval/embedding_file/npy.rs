@@ -3,13 +3,14 @@
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. Written are two dimensions of f32, little endian, in
 //! C order; read are f16, f32, f64 and whole numbers of 32 and 64 bits, in either byte order, in C and in Fortran order.
 
-use std::fs::File;
+use std::fs;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use half::f16;
 
 use super::{EmbeddingTable, invalid, table};
+use crate::regular_file::open_regular_file;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::atomic_file::AtomicFile;
 use crate::text::{IdListError, read_ids};
@@ -70,7 +71,7 @@ impl NpySink {
 }
 
 pub(super) fn read(path: &Path) -> Result<EmbeddingTable, RetrievalError> {
-    let file = File::open(path).map_err(RetrievalError::io("open", path))?;
+    let file = open_regular_file(path).map_err(RetrievalError::io("open", path))?;
     let file_bytes = file.metadata().map_err(RetrievalError::io("read", path))?.len();
     let mut file = BufReader::new(file);
     let (text, header_bytes) = read_header(&mut file).map_err(|reason| invalid(path, reason))?;

@@ -3,10 +3,9 @@
 //! Nothing is taken at its word: the sizes it claims must fit into the file before anything is allocated for them, and each row must
 //! agree with its checksum. Row groups are read one by one, so that damage to the structure of one leaves the others.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
@@ -23,8 +22,10 @@ use super::checksum::{self, Seal};
 use super::entry::{FileFingerprint, LibraryEntry, MediaKind, TimeRange, check_length};
 use super::segment::Segment;
 use super::segment_writer::{CHECKSUM, REPLACES_THROUGH, ROW_GROUP_ROWS, SEAL};
+use crate::regular_file::open_regular_file;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::{self, column, one_line};
+use crate::retrieval::parquet_file::caught;
 
 /// A segment whose structure has been looked at.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl SegmentReader {
     /// [`RetrievalError::DamagedSegment`], [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
     pub(super) fn open(segment: &Segment, dim: usize, settings: u64) -> Result<Self, RetrievalError> {
         let failed = |failure| failure_of(&segment.path, failure);
-        let file = open_file(&segment.path).map_err(RetrievalError::io("open", &segment.path))?;
+        let file = open_regular_file(&segment.path).map_err(RetrievalError::io("open", &segment.path))?;
         let metadata = guarded(|| Ok(ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?));
         let metadata = metadata.map_err(failed)?;
         let length = file.metadata().map_err(RetrievalError::io("read", &segment.path))?.len();
@@ -145,7 +146,7 @@ impl SegmentReader {
         each: &mut dyn FnMut(LibraryEntry, &[f32]),
     ) -> Result<(), RetrievalError> {
         let path = &self.segment.path;
-        let file = open_file(path).map_err(RetrievalError::io("open", path))?;
+        let file = open_regular_file(path).map_err(RetrievalError::io("open", path))?;
         let mut structural = false;
         for (group, rows) in self.groups.iter().enumerate() {
             let mut next = rows.start;
@@ -182,7 +183,7 @@ impl SegmentReader {
         }
         if structural {
             // Arrow tells a fault of the disk like one of the contents, which it is only if all bytes can be read.
-            let read = || io::copy(&mut open_file(path)?, &mut io::sink());
+            let read = || io::copy(&mut open_regular_file(path)?, &mut io::sink());
             read().map_err(RetrievalError::io("read", path))?;
         }
         Ok(())
@@ -332,18 +333,10 @@ fn checked_groups(metadata: &ParquetMetaData, dim: usize, length: u64) -> Result
     Ok(groups)
 }
 
-/// Opens a regular file; to open a pipe would be to wait for somebody to write into it.
-fn open_file(path: &Path) -> io::Result<File> {
-    if fs::metadata(path)?.is_file() {
-        return File::open(path);
-    }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
-}
-
 /// A panic over a damaged file, which can only come out of the Parquet library, is damage.
 fn guarded<T>(read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Failure::Damage("the Parquet library fails over it".to_owned())))
+    caught(read)
+        .unwrap_or_else(|| Err(Failure::Damage("the Parquet library fails over it".to_owned())))
 }
 
 fn failure_of(path: &Path, failure: Failure) -> RetrievalError {

@@ -21,6 +21,7 @@ use parquet::arrow::arrow_reader::{
 };
 
 use super::columns::{ReadFailure, one_line};
+use crate::regular_file::open_regular_file;
 pub use table::ParquetTable;
 pub(super) use values::{EmbeddingRows, append_embeddings, append_ids};
 
@@ -37,10 +38,10 @@ pub(super) struct ParquetFile {
 
 impl ParquetFile {
     pub(super) fn open(path: &Path) -> Result<Self, ReadFailure> {
-        let file = File::open(path).map_err(ReadFailure::Open)?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        if path.is_dir() {
             return Err("a folder: data in several files are not read, write one file".to_owned().into());
         }
+        let file = open_regular_file(path).map_err(ReadFailure::Open)?;
         pages::check_schema(&file).map_err(|reason| format!("not a Parquet file: {reason}"))?;
         let again = file.try_clone().map_err(ReadFailure::Open)?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -88,13 +89,18 @@ impl Iterator for Batches {
     }
 }
 
-/// What `read` gives; its failure in one line, also where it panics. The crate behind it checks most of what a file says, but not all;
-/// nothing of a reader that panicked is used again.
+/// What `read` gives; its failure in one line, also where it panics.
 pub(super) fn guarded<T, E: std::fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(outcome) => outcome.map_err(|error| hint(one_line(error))),
-        Err(_) => Err("its content is damaged".to_owned()),
+    match caught(read) {
+        Some(outcome) => outcome.map_err(|error| hint(one_line(error))),
+        None => Err("its content is damaged".to_owned()),
     }
+}
+
+/// What `read` gives, and nothing where it panics. The crate behind it checks most of what a file says, but not all;
+/// nothing of a reader that panicked is used again.
+pub(super) fn caught<T>(read: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(read)).ok()
 }
 
 /// What to do about compressions that are not built in.

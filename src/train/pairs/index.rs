@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Pair, Task};
+use crate::regular_file::open_regular_file;
 use crate::text::{LineError, Lines};
 use crate::train::TrainError;
 
@@ -100,7 +100,7 @@ impl PairIndex {
     /// The file changed since it was indexed, or cannot be read.
     pub fn read(&self, task: usize, row: usize) -> Result<Pair, TrainError> {
         let (path, row) = self.locate(task, row)?;
-        let mut file = File::open(path).map_err(TrainError::io("open", path))?;
+        let mut file = open_regular_file(path).map_err(TrainError::io("open", path))?;
         file.seek(SeekFrom::Start(row.offset)).map_err(TrainError::io("read", path))?;
         let fault = |reason| TrainError::Pair { path: path.to_owned(), line: row.line as usize, reason };
         let text = match Lines::new(file).next() {
@@ -205,7 +205,7 @@ fn for_each_line(
     path: &Path,
     mut visit: impl FnMut(u32, u64, &str) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
-    for line in Lines::open(path).map_err(TrainError::io("open", path))? {
+    for line in Lines::new(open_regular_file(path).map_err(TrainError::io("open", path))?) {
         let line = line.map_err(|error| match error {
             LineError::Text { number, reason } => {
                 TrainError::Pair { path: path.to_owned(), line: number, reason }

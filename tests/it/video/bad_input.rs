@@ -1,6 +1,6 @@
 //! Files that are no videos, each with one clear line.
 
-use super::clips::{make, source};
+use super::clips::{Clip, make, source};
 use gve::video::{Limits, VideoError, VideoOptions, VideoReader};
 use std::{fs, path::Path};
 
@@ -124,4 +124,209 @@ fn limits_are_errors_of_their_own() {
     assert!(
         VideoReader::open_with(&clip.path, VideoOptions { limits: just, ..VideoOptions::default() }).is_ok()
     );
+}
+
+/// A video of one colour, and the folder it lies in.
+fn secret() -> Option<Clip> {
+    make(
+        "secret.mp4",
+        &["-f", "lavfi", "-i", "color=c=0x2040e0:s=64x64:r=25:d=0.4"].map(String::from),
+        "-c:v mpeg4",
+    )
+}
+
+/// Opens or refuses; whatever is opened may show nothing of the secret.
+fn never_shows_the_secret(path: &Path) -> Option<VideoError> {
+    let mut reader = match VideoReader::open(path) {
+        Ok(reader) => reader,
+        Err(error) => return Some(error),
+    };
+    let all: Vec<usize> = (0..reader.metadata().frames).collect();
+    for frame in reader.frames(&all) {
+        let Ok(frame) = frame else { break };
+        let [red, green, blue] = frame.image.get_pixel(32.min(frame.image.width() - 1), 0).0;
+        assert!(
+            !(blue > 180 && red < 80 && green < 110),
+            "{}: frame {} shows it",
+            path.display(),
+            frame.index
+        );
+    }
+    None
+}
+
+#[test]
+fn playlists_are_refused_by_any_name_and_open_nothing() {
+    let Some(secret) = secret() else { return };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    listener.set_nonblocking(true).expect("sets");
+    let address = format!("http://{}/secret.mp4", listener.local_addr().expect("an address"));
+    let absolute = secret.path.display().to_string();
+    let targets = [
+        absolute.clone(),
+        "secret.mp4".to_owned(),
+        format!("file:{absolute}"),
+        address,
+        format!("concat:{absolute}"),
+        format!("subfile,,start,0,end,0,,:{absolute}"),
+        format!("crypto:{absolute}"),
+        format!("async:{absolute}"),
+    ];
+    let lists: [(&str, &str, fn(&str) -> String); 9] = [
+        ("m3u8", "HLS or M3U", |target| {
+            format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\n{target}\n#EXT-X-ENDLIST\n")
+        }),
+        ("map.m3u8", "HLS or M3U", |target| {
+            format!("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-MAP:URI=\"{target}\"\n#EXTINF:0.4,\n{target}\n")
+        }),
+        ("key.m3u8", "HLS or M3U", |target| {
+            format!("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"{target}\"\n#EXTINF:0.4,\n{target}\n")
+        }),
+        ("master.m3u8", "HLS or M3U", |target| {
+            format!("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS=\"mp4v\"\n{target}\n")
+        }),
+        ("ffconcat", "ffconcat", |target| format!("ffconcat version 1.0\nfile '{target}'\n")),
+        ("mpd", "DASH", |target| {
+            format!(
+                "<?xml version=\"1.0\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\" \
+                 mediaPresentationDuration=\"PT1S\" profiles=\"urn:mpeg:dash:profile:isoff-main:2011\"><Period>\
+                 <AdaptationSet mimeType=\"video/mp4\"><Representation id=\"1\" bandwidth=\"1\" width=\"64\" \
+                 height=\"64\"><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>"
+            )
+        }),
+        ("sdp", "SDP", |target| {
+            let port = target.rsplit(':').next().and_then(|tail| tail.split('/').next()).unwrap_or("5004");
+            format!(
+                "v=0\no=- 0 0 IN IP4 127.0.0.1\ns={target}\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+            )
+        }),
+        ("xspf", "XSPF", |target| {
+            format!("<?xml version=\"1.0\"?><playlist version=\"1\"><location>{target}</location></playlist>")
+        }),
+        ("asx", "ASX", |target| {
+            format!("<ASX version=\"3.0\"><entry><ref href=\"{target}\"/></entry></ASX>")
+        }),
+    ];
+    for target in &targets {
+        for (kind, name, list) in &lists {
+            // By its own name and by that of a video.
+            for file in [format!("list.{kind}"), "list.mp4".to_owned(), "list.ts".to_owned()] {
+                let path = secret.path.with_file_name(file);
+                fs::write(&path, list(target)).expect("writes");
+                let error = never_shows_the_secret(&path)
+                    .unwrap_or_else(|| panic!("{} to {target} was opened", path.display()));
+                assert!(matches!(error, VideoError::NotSelfContained { .. }), "{kind} to {target}: {error}");
+                let line = error.to_string();
+                assert!(line.contains(name) && line.contains("give the media files themselves"), "{line}");
+                assert!(!line.contains('\n'), "{line}");
+            }
+        }
+    }
+    assert!(listener.accept().is_err(), "somebody has called");
+}
+
+/// A box of MP4.
+fn mp4_box(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    [&(content.len() as u32 + 8).to_be_bytes()[..], kind, content].concat()
+}
+
+#[test]
+fn films_that_refer_to_other_files_show_nothing_of_them() {
+    let Some(secret) = secret() else { return };
+    let bytes = fs::read(&secret.path).expect("reads");
+    let absolute = secret.path.to_str().expect("UTF-8").as_bytes().to_vec();
+    // An index whose data lie elsewhere: the data reference of a film, which says "in this file", is replaced.
+    let here = [&[0, 0, 0, 12][..], b"url ", &[0, 0, 0, 1]].concat();
+    let at = bytes.windows(12).position(|window| window == here).expect("a data reference");
+    let index = bytes.windows(4).position(|window| window == b"moov").expect("an index") - 4;
+    let absolute_url = [b"file://", &absolute[..], b"\0"].concat();
+    let alias = {
+        let name = b"secret.mp4";
+        let mut record = vec![0; 150];
+        record[4..6].copy_from_slice(&[0, 2]); // version 2
+        record[50] = name.len() as u8;
+        record[51..51 + name.len()].copy_from_slice(name);
+        let path = [&[0, 2][..], &(absolute.len() as u16).to_be_bytes(), &absolute].concat();
+        [&record[..], &path, &vec![0; absolute.len() % 2], &[0xff, 0xff, 0, 0]].concat()
+    };
+    let references: [(&[u8; 4], &[u8]); 4] =
+        [(b"url ", &absolute_url), (b"url ", b"secret.mp4\0"), (b"alis", &alias), (b"rsrc", &alias)];
+    for (kind, content) in references {
+        let reference = mp4_box(kind, &[&[0; 4][..], content].concat());
+        let mut film = bytes[..at].to_vec();
+        film.extend(&reference);
+        film.extend(&bytes[at + 12..]);
+        // All boxes around the reference grow.
+        let grown = (reference.len() - 12) as u32;
+        for parent in [b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"] {
+            let name = film.windows(4).position(|window| window == parent).expect("a box");
+            let size = u32::from_be_bytes(film[name - 4..name].try_into().expect("four")) + grown;
+            film[name - 4..name].copy_from_slice(&size.to_be_bytes());
+        }
+        let header = mp4_box(b"ftyp", b"qt  \0\0\0\0qt  ");
+        let path = secret.path.with_file_name("film.mov");
+        // Without data of its own.
+        fs::write(&path, [&header[..], &film[index..]].concat()).expect("writes");
+        let error = never_shows_the_secret(&path).expect("a film without data is refused");
+        assert!(matches!(error, VideoError::NotSelfContained { .. }), "{error}");
+    }
+    // In place, the index of a film that says where it lies is left alone.
+    assert!(VideoReader::open(&secret.path).is_ok());
+    // A reference movie of QuickTime, which is nothing but an address.
+    let target = [&[0; 4][..], b"url ", &(absolute_url.len() as u32).to_be_bytes(), &absolute_url].concat();
+    let descriptor = mp4_box(b"rmda", &mp4_box(b"rdrf", &target));
+    let movie = mp4_box(b"moov", &mp4_box(b"rmra", &descriptor));
+    let path = secret.path.with_file_name("reference.mov");
+    fs::write(&path, [mp4_box(b"ftyp", b"qt  \0\0\0\0qt  "), movie].concat()).expect("writes");
+    let error = never_shows_the_secret(&path).expect("an address is refused");
+    assert!(error.to_string().contains("is a QuickTime reference movie"), "{error}");
+}
+
+#[test]
+fn patterns_and_split_pictures_open_one_file_only() {
+    let Some(secret) = secret() else { return };
+    let picture = |name: &str, color: &str| {
+        let source = format!("color=c={color}:s=64x64:r=25:d=0.04");
+        make(name, &["-f", "lavfi", "-i", &source].map(String::from), "-frames:v 1 -update 1")
+    };
+    // Targa has no magic number and goes by its name, so FFmpeg opens it by itself.
+    let (Some(own), Some(other)) = (picture("own.tga", "red"), picture("other.tga", "0x2040e0")) else {
+        return;
+    };
+    for name in ["frame1.tga", "frame2.tga", "frame%d.tga", "frame*.tga"] {
+        let source = if name.contains(['%', '*']) { &own.path } else { &other.path };
+        fs::copy(source, secret.path.with_file_name(name)).expect("copies");
+    }
+    for name in ["frame%d.tga", "frame*.tga"] {
+        let path = secret.path.with_file_name(name);
+        assert!(never_shows_the_secret(&path).is_none(), "{name} is a picture");
+        assert_eq!(VideoReader::open(&path).expect("opens").metadata().frames, 1, "{name}");
+    }
+    // An index of subtitles asks for the file of the same name.
+    let index = secret.path.with_file_name("subtitles.idx");
+    fs::write(
+        &index,
+        "# VobSub index file, v7 (do not modify this line!)\ntimestamp: 00:00:00:000, filepos: 000000000\n",
+    )
+    .expect("writes");
+    fs::copy(&secret.path, secret.path.with_file_name("subtitles.sub")).expect("copies");
+    assert!(never_shows_the_secret(&index).is_some());
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_sockets_and_devices_are_refused_without_waiting() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let pipe = directory.path().join("pipe.mp4");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let socket = directory.path().join("socket.mp4");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("binds");
+    let table = [
+        (pipe.as_path(), "is a named pipe, expected a video file"),
+        (socket.as_path(), "is a socket, expected a video file"),
+        (Path::new("/dev/zero"), "is a device, expected a video file"),
+    ];
+    for (path, expected) in table {
+        assert!(refusal(path).to_string().ends_with(expected), "{}", path.display());
+    }
 }

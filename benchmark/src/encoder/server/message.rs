@@ -1,6 +1,5 @@
 //! An input as a chat message.
 
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -114,7 +113,7 @@ fn video_url(video: &VideoPart, options: &ServerOptions) -> Result<Value, Encode
 
 fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, EncodeError> {
     let failed = |error| EncodeError(format!("cannot read {}: {error}", path.display()));
-    let file = File::open(path).map_err(failed)?;
+    let file = gve::open_regular_file(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > max_bytes {
