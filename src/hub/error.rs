@@ -49,7 +49,7 @@ pub enum HubError {
     AccessDenied {
         /// The model.
         id: String,
-        /// The address asked.
+        /// The address asked, without what opens it.
         url: String,
         /// HTTP status.
         status: u16,
@@ -63,7 +63,7 @@ pub enum HubError {
     NoSuchModel {
         /// The model.
         id: String,
-        /// The address asked.
+        /// The address asked, without what opens it.
         url: String,
     },
     /// The model exists, the revision does not.
@@ -73,7 +73,7 @@ pub enum HubError {
         id: String,
         /// The revision asked for.
         revision: String,
-        /// The address asked.
+        /// The address asked, without what opens it.
         url: String,
     },
     /// The built-in model is another one than was asked for.
@@ -101,7 +101,7 @@ pub enum HubError {
     Response {
         /// The model.
         id: String,
-        /// The address asked.
+        /// The address asked, without what opens it.
         url: String,
         /// What came back.
         reason: String,
@@ -113,10 +113,34 @@ pub enum HubError {
     Network {
         /// The model.
         id: String,
-        /// The address asked.
+        /// The address asked, without what opens it.
         url: String,
         /// What happened.
         reason: String,
+    },
+    /// What arrived is not what the hub says the file is.
+    #[error(
+        "{file} of {id} from {url} is not what the hub announces: digest {announced}, but the bytes have {found}; nothing of it is kept, try another hub or again later"
+    )]
+    WrongDigest {
+        /// The model.
+        id: String,
+        /// The file.
+        file: String,
+        /// The address asked, without what opens it.
+        url: String,
+        /// The digest that was announced, in hexadecimal digits: SHA-256 or the id of a git blob.
+        announced: String,
+        /// That of the bytes.
+        found: String,
+    },
+    /// No branch, tag or commit has such a name.
+    #[error("{revision:?} cannot be a revision of {id}: expected a branch, a tag or a commit hash")]
+    InvalidRevision {
+        /// The model.
+        id: String,
+        /// The revision asked for.
+        revision: String,
     },
     /// Another process downloads the same file.
     #[error("another process is downloading {file} of {id}: wait for it to end")]

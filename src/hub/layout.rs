@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::names::is_file_name;
 use super::{HubError, read_text};
 
 /// Without these nothing can be embedded.
@@ -50,9 +51,7 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, HubError> {
         serde_json::from_str(&read_text(index)?).map_err(|e| invalid(e.to_string()))?;
     let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
     // The names become paths: nothing may point out of the model's directory.
-    if let Some(bad) =
-        shards.iter().find(|name| name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.'))
-    {
+    if let Some(bad) = shards.iter().find(|name| !is_file_name(name)) {
         return Err(invalid(format!("{bad:?} is no file name")));
     }
     if shards.is_empty() {
@@ -76,6 +75,32 @@ pub(super) fn missing_files(directory: &Path) -> Result<Vec<String>, HubError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shards_lie_in_the_folder_of_their_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = folder.path().join(WEIGHTS_INDEX);
+        for (name, expected) in [
+            ("model-1.safetensors", true),
+            ("../model.safetensors", false),
+            ("sub/model.safetensors", false),
+            ("/etc/model.safetensors", false),
+            ("..\\\\model.safetensors", false),
+            ("C:model.safetensors", false),
+            ("a\\u0000b.safetensors", false),
+            ("..", false),
+            (".hidden", false),
+            ("", false),
+        ] {
+            std::fs::write(&index, format!(r#"{{"weight_map": {{"a": "{name}"}}}}"#)).unwrap();
+            assert_eq!(shards(&index).is_ok(), expected, "{name}");
+            // A directory is looked through by the same rule.
+            for file in REQUIRED {
+                std::fs::write(folder.path().join(file), "").unwrap();
+            }
+            assert_eq!(missing_files(folder.path()).is_ok(), expected, "{name}");
+        }
+    }
 
     #[test]
     fn files_are_chosen_from_what_a_repository_has() {

@@ -9,16 +9,26 @@
 //! hub. Nothing here reads environment variables: `HF_HOME`, `HF_TOKEN` and the like are for the caller to map
 //! to [`HubOptions`].
 
+mod cache;
 mod client;
+mod digest;
+mod download;
 mod error;
 mod layout;
+mod location;
+mod names;
 #[cfg(feature = "nano")]
 mod nano;
 mod reference;
+mod transport;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hf_hub::{Cache, Repo, RepoType};
+
+use cache::ModelFolder;
+use client::Client;
 
 pub use error::HubError;
 #[cfg(feature = "nano")]
@@ -39,6 +49,8 @@ pub struct HubOptions {
     pub offline: bool,
     /// Branch, tag or commit; `None` is `main`.
     pub revision: Option<String>,
+    /// Longest silence of the hub, before and within an answer; `None` is 30 seconds. A connection gets 10 seconds at most.
+    pub timeout: Option<Duration>,
     /// Where the built-in model is unpacked; `None` is `~/.cache/gve`.
     pub nano_dir: Option<PathBuf>,
 }
@@ -52,6 +64,8 @@ pub struct ResolvedModel {
     pub id: String,
     /// Commit hash, or the built-in model's number; `None` for a directory.
     pub revision: Option<String>,
+    /// What whoever uses it should be told, on one line: the hub could not be asked whether the copy in the cache is still what the revision is.
+    pub warning: Option<String>,
 }
 
 /// What a download reports while it runs. One file after the other.
@@ -69,7 +83,12 @@ pub struct DownloadProgress<'a> {
 ///
 /// `nano` is the built-in model (feature `nano`); a directory of that name is `./nano`. An existing directory is used as it is. Otherwise `reference` must be an id such as
 /// `Alibaba-NLP/GVE-3B`. A revision that is a full commit hash and is complete in the cache needs no request;
-/// any other revision is looked up first. `progress` is called often while files arrive.
+/// any other revision is looked up first; where the hub cannot be reached, does not answer in time or has a fault of its own, a
+/// complete copy in the cache is used instead, with a [`warning`](ResolvedModel::warning). `progress` is called often while files arrive.
+///
+/// The access token goes to the hub's own address and nowhere else. A file whose ETag (`X-Linked-Etag` before `ETag`) has the form of a
+/// SHA-256 or of the id of a git blob must have that digest. Other ETags, which some mirrors have, announce nothing that could
+/// be checked but the length.
 ///
 /// # Errors
 /// [`HubError`], each variant naming the model and, where a request failed, the address.
@@ -86,7 +105,7 @@ pub fn resolve(
             if !missing.is_empty() {
                 return Err(HubError::IncompleteDirectory { directory, missing });
             }
-            Ok(ResolvedModel { id: reference.to_owned(), directory, revision: None })
+            Ok(ResolvedModel { id: reference.to_owned(), directory, revision: None, warning: None })
         }
         ModelReference::HubId(id) => resolve_id(&id, options, progress),
     }
@@ -98,8 +117,13 @@ fn resolve_id(
     progress: &mut dyn FnMut(DownloadProgress<'_>),
 ) -> Result<ResolvedModel, HubError> {
     let revision = options.revision.as_deref().unwrap_or("main");
+    if !names::is_revision(revision) {
+        return Err(HubError::InvalidRevision { id: id.to_owned(), revision: revision.to_owned() });
+    }
     let cache = open_cache(options)?;
-    let cached = cached_model(&cache, id, revision)?;
+    let repo = Repo::new(id.to_owned(), RepoType::Model);
+    let folder = ModelFolder::new(cache.path().join(repo.folder_name()));
+    let cached = cached_model(&folder, id, revision)?;
     if options.offline {
         let Some((model, missing)) = cached else {
             return Err(HubError::NotCached {
@@ -113,9 +137,22 @@ fn resolve_id(
         }
         return Err(HubError::IncompleteDirectory { directory: model.directory, missing });
     }
-    match cached {
-        Some((model, missing)) if is_commit_hash(revision) && missing.is_empty() => Ok(model),
-        _ => client::Client::new(cache, options, id, revision)?.fetch(progress),
+    let copy = cached.filter(|(_, missing)| missing.is_empty()).map(|(model, _)| model);
+    let copy = match copy {
+        Some(model) if is_commit_hash(revision) => return Ok(model),
+        copy => copy,
+    };
+    let token = options.token.clone().or_else(|| cache.token());
+    let client = Client::new(&folder, options, token.as_deref(), id, revision, copy.is_some())?;
+    match (client.look_up(), copy) {
+        (Ok(snapshot), _) => client.fetch(&snapshot, progress),
+        (Err(HubError::Network { url, reason, .. }), Some(model)) => {
+            let warning = format!(
+                "cannot reach {url} for {id}: {reason}; the copy in the cache is used, {revision} as it was when last looked up"
+            );
+            Ok(ResolvedModel { warning: Some(warning), ..model })
+        }
+        (Err(error), _) => Err(error),
     }
 }
 
@@ -130,31 +167,27 @@ fn open_cache(options: &HubOptions) -> Result<Cache, HubError> {
     Ok(Cache::new(path))
 }
 
-/// The snapshot the cache has for `revision`, and the files it lacks.
+/// The snapshot the cache has for `revision`, and the files it lacks. What names no commit in there is as if it were not there.
 fn cached_model(
-    cache: &Cache,
+    folder: &ModelFolder,
     id: &str,
     revision: &str,
 ) -> Result<Option<(ResolvedModel, Vec<String>)>, HubError> {
-    let repo = Repo::with_revision(id.to_owned(), RepoType::Model, revision.to_owned());
     let commit = if is_commit_hash(revision) {
-        revision.to_owned()
+        Some(revision.to_owned())
     } else {
-        let reference = cache.path().join(repo.folder_name()).join("refs").join(revision);
-        match std::fs::read_to_string(&reference) {
-            Ok(commit) => commit.trim().to_owned(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => {
-                return Err(HubError::Io { path: reference, source });
-            }
-        }
+        folder
+            .revision(revision)
+            .map_err(|source| HubError::Io { path: folder.root().join("refs").join(revision), source })?
     };
-    let directory = cache.repo(repo).pointer_path(&commit);
+    let Some(commit) = commit.filter(|commit| names::is_file_name(commit)) else { return Ok(None) };
+    let directory = folder.snapshot(&commit);
     if !directory.is_dir() {
         return Ok(None);
     }
     let missing = layout::missing_files(&directory)?;
-    Ok(Some((ResolvedModel { directory, id: id.to_owned(), revision: Some(commit) }, missing)))
+    let model = ResolvedModel { directory, id: id.to_owned(), revision: Some(commit), warning: None };
+    Ok(Some((model, missing)))
 }
 
 fn is_commit_hash(revision: &str) -> bool {

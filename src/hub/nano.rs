@@ -74,5 +74,5 @@ pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
     for (name, text) in described.map_err(|error| io(&directory)(std::io::Error::other(error)))? {
         write(name, text.as_bytes())?;
     }
-    Ok(ResolvedModel { directory, id: NANO.to_owned(), revision: Some(REVISION.clone()) })
+    Ok(ResolvedModel { directory, id: NANO.to_owned(), revision: Some(REVISION.clone()), warning: None })
 }

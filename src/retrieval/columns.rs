@@ -1,6 +1,5 @@
 //! Embeddings as a Parquet column: a fixed-size list of f32 named `embedding`.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,11 +7,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 
 use super::RetrievalError;
-use crate::regular_file::open_regular_file;
 
 /// Name of the column in every Parquet file this crate writes.
 pub(super) const EMBEDDING: &str = "embedding";
@@ -56,12 +53,6 @@ pub(super) fn embedding_values(batch: &RecordBatch) -> Result<(&[f32], usize), S
 
 pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, String> {
     batch.column_by_name(name).ok_or_else(|| format!("no column {name}"))
-}
-
-/// Opens a Parquet file for reading as record batches.
-pub(super) fn reader(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ReadFailure> {
-    let file = open_regular_file(path).map_err(ReadFailure::Open)?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| ReadFailure::Content(one_line(e)))
 }
 
 /// Why a Parquet file could not be read. The caller knows what kind of file it is and says so.

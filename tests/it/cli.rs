@@ -482,6 +482,18 @@ fn a_hub_model_is_fetched_once_and_used_offline() {
     assert_status(&offline, 0);
     assert!(hub.take_requests().is_empty());
     assert_eq!(stdout(&online), stdout(&offline));
+    let unreachable = command(&embed)
+        .env("HF_ENDPOINT", "http://user:secret-word@127.0.0.1:1")
+        .env("HF_HOME", home.path())
+        .output()
+        .unwrap();
+    assert_status(&unreachable, 0);
+    assert_eq!(stdout(&unreachable), stdout(&online));
+    let said = stderr(&unreachable);
+    assert!(
+        said.lines().count() == 1 && said.contains("warning: cannot reach http://***@127.0.0.1:1"),
+        "{said}"
+    );
 
     let info = run(&["model", "info", "--model", ID, "--json"], "1");
     assert_status(&info, 0);

@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+mod hostile;
+
 use gve::hub::{DownloadProgress, HubError, HubOptions, ResolvedModel, resolve};
 
 pub(crate) const ID: &str = "acme/tiny-embedder";
@@ -18,6 +20,8 @@ struct Faults {
     drops: Vec<(String, usize)>,
     /// Answer the next requests for the bytes of a file with this status.
     statuses: Vec<u16>,
+    /// Answer every request for a list of files with this status.
+    listing: Option<&'static str>,
     /// Send whole files whatever range was asked for.
     ignores_ranges: bool,
 }
@@ -98,6 +102,9 @@ impl FakeHub {
         self.requests.lock().unwrap().push(format!("{path}{shown}"));
 
         if let Some(rest) = path.strip_prefix("/api/models/") {
+            if let Some(status) = self.faults.lock().unwrap().listing {
+                return respond(&mut stream, status, "", b"");
+            }
             let siblings: Vec<String> =
                 self.files.keys().map(|file| format!(r#"{{"rfilename": "{file}"}}"#)).collect();
             let body =
@@ -255,6 +262,70 @@ fn a_dropped_connection_resumes_where_it_stopped() {
         resumed.is_some_and(|start| start <= 123_456),
         "no range request continues the file: {requests:?}"
     );
+}
+
+#[test]
+fn a_connection_may_break_any_number_of_times_if_each_brings_something() {
+    let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    hub.faults.lock().unwrap().drops = vec![(SHARD.to_owned(), 30_000); 8];
+    hub.assert_served(&resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap());
+    assert!(hub.faults.lock().unwrap().drops.is_empty());
+
+    // None brings anything: given up after five.
+    let cache = tempfile::tempdir().unwrap();
+    hub.faults.lock().unwrap().drops = vec![(SHARD.to_owned(), 0); 8];
+    let error = resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap_err();
+    assert!(matches!(error, HubError::Network { .. }), "{error}");
+    assert_eq!(hub.faults.lock().unwrap().drops.len(), 3);
+}
+
+#[test]
+fn a_copy_in_the_cache_stands_in_for_a_hub_out_of_reach() {
+    let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    let options = hub.options(cache.path());
+    let model = resolve(ID, &options, &mut quiet).unwrap();
+    assert_eq!(model.warning, None);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let down = HubOptions { endpoint: Some(format!("http://user:secret-word@{closed}")), ..options.clone() };
+    let assert_stands_in = |options: &HubOptions| {
+        let got = resolve(ID, options, &mut quiet).unwrap();
+        let warning = got.warning.clone().unwrap();
+        assert_eq!(ResolvedModel { warning: None, ..got }, model);
+        assert!(warning.starts_with("cannot reach") && warning.contains("the cache is used"), "{warning}");
+        assert!(warning.lines().count() == 1 && !warning.contains("secret-word"), "{warning}");
+    };
+    assert_stands_in(&down);
+    for status in ["503 Unavailable", "500 Internal Server Error", "429 Too Many Requests"] {
+        hub.take_requests();
+        hub.faults.lock().unwrap().listing = Some(status);
+        assert_stands_in(&options);
+        assert_eq!(hub.take_requests().len(), 1, "{status}: nothing is waited for");
+    }
+    // What the hub says itself holds.
+    for (status, says) in
+        [("401 Unauthorized", "no access"), ("404 Not Found", "no model"), ("410 Gone", "410")]
+    {
+        hub.faults.lock().unwrap().listing = Some(status);
+        let error = resolve(ID, &options, &mut quiet).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    // A copy that is not whole, or of another revision, stands in for nothing.
+    let other = HubOptions { revision: Some("v1".into()), ..down.clone() };
+    assert!(matches!(resolve(ID, &other, &mut quiet), Err(HubError::Network { .. })));
+    std::fs::remove_file(model.directory.join(SHARD)).unwrap();
+    assert!(matches!(resolve(ID, &down, &mut quiet), Err(HubError::Network { .. })));
+}
+
+#[test]
+fn two_at_once_fetch_one_model() {
+    let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| hub.assert_served(&resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap()));
+        }
+    });
+    let bodies = hub.take_requests().iter().filter(|request| **request == format!("/cdn/{SHARD}")).count();
+    assert_eq!(bodies, 1, "the others wait for the first");
 }
 
 #[test]

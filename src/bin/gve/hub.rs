@@ -2,11 +2,12 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use gve::hub::{HubOptions, ResolvedModel};
 
-use crate::output::{byte_bar, show};
+use crate::output::{byte_bar, show, warn};
 
 /// Finds or downloads a model, drawing a bar per file.
 pub(crate) fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Result<ResolvedModel> {
@@ -19,6 +20,9 @@ pub(crate) fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Resul
     });
     bar.finish_and_clear();
     let mut resolved = resolved?;
+    if let Some(warning) = &resolved.warning {
+        warn(warning);
+    }
     // A library outlives the folder it was made from: name a directory so that it is found again.
     if resolved.revision.is_none() {
         resolved.directory = Path::new(model).canonicalize()?;
@@ -38,5 +42,8 @@ fn from_environment() -> HubOptions {
         token: text("HF_TOKEN"),
         offline: text("HF_HUB_OFFLINE").is_some_and(is_on),
         revision: None,
+        timeout: text("HF_HUB_DOWNLOAD_TIMEOUT")
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok())
+            .filter(|timeout| !timeout.is_zero()),
     }
 }

@@ -1,0 +1,312 @@
+//! Requests to a hub and to where it sends us.
+//!
+//! Not those of `hf-hub`, which hands the token to any host, follows a redirect to itself for ever, and believes in lengths and
+//! names. Here every hop is a request of its own: the token goes to the hub's own address alone, a redirect never
+//! leads out of https, and there are few of them. Nothing is waited for without an end.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use ureq::Agent;
+use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER};
+use ureq::http::{HeaderMap, Uri};
+
+use super::location::{is_origin_of, resolved};
+use super::{HubError, HubOptions};
+use crate::http::{Secrets, Verdict, error_message, redacted_url, retry_after};
+
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+/// Longest silence of a server where the caller does not say.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a connection, and for the first answer where there is a copy to fall back on.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A body that brings less over the time of a timeout has stalled.
+const MIN_BYTES_PER_SECOND: f64 = 1024.0;
+/// The hub needs one for a file in large file storage and another for a model that was renamed.
+const MAX_REDIRECTS: usize = 8;
+
+/// What can be asked of one hub, for one model.
+pub(super) struct Transport {
+    agent: Agent,
+    /// Without a slash at its end.
+    endpoint: String,
+    hub: Uri,
+    authorization: Option<String>,
+    secrets: Secrets,
+    timeout: Duration,
+    id: String,
+}
+
+/// Why there is nothing, and whether trying again may help.
+pub(super) struct Failure {
+    pub(super) error: HubError,
+    /// The wait that the server asks for.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        Self { error, retry_after: None }
+    }
+}
+
+/// One answer: a redirect or what was asked for, never an error.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    /// Where it came from.
+    pub(super) uri: Uri,
+    pub(super) body: Steady<ureq::BodyReader<'static>>,
+}
+
+impl Answer {
+    pub(super) fn is_redirect(&self) -> bool {
+        is_redirect(self.status)
+    }
+
+    /// The text of a header; one that is no text is none.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok().map(str::trim)
+    }
+}
+
+impl Transport {
+    /// `has_copy`: whether there is something to fall back on, so that it is not worth waiting long.
+    pub(super) fn new(
+        options: &HubOptions,
+        token: Option<&str>,
+        id: &str,
+        has_copy: bool,
+    ) -> Result<Self, HubError> {
+        let endpoint = options.endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT).trim().trim_end_matches('/');
+        let invalid = |reason: &str| HubError::Response {
+            id: id.to_owned(),
+            url: redacted_url(endpoint),
+            reason: reason.to_owned(),
+        };
+        let hub: Uri = endpoint.parse().map_err(|_| invalid("this is no address of a hub"))?;
+        if !matches!(hub.scheme_str(), Some("http" | "https")) || hub.host().is_none_or(str::is_empty) {
+            return Err(invalid("the address of a hub begins with https:// or http://"));
+        }
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        if authorization.as_ref().is_some_and(|text| text.bytes().any(|b| !(b' '..=b'~').contains(&b))) {
+            return Err(invalid("the token has characters that no token has"));
+        }
+        let timeout = options.timeout.unwrap_or(TIMEOUT);
+        let agent = Agent::config_builder()
+            .user_agent(concat!("unknown/None; gve/", env!("CARGO_PKG_VERSION"), "; rust/unknown"))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_resolve(Some(timeout.min(SHORT_TIMEOUT)))
+            .timeout_connect(Some(timeout.min(SHORT_TIMEOUT)))
+            .timeout_send_request(Some(timeout))
+            .timeout_recv_response(Some(if has_copy { timeout.min(SHORT_TIMEOUT) } else { timeout }))
+            .timeout_per_read(Some(timeout))
+            .build()
+            .new_agent();
+        Ok(Self {
+            agent,
+            endpoint: endpoint.to_owned(),
+            hub,
+            authorization,
+            secrets: Secrets::default().and(token.unwrap_or_default()).and_url(endpoint),
+            timeout,
+            id: id.to_owned(),
+        })
+    }
+
+    /// The address of `path` on the hub.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.endpoint)
+    }
+
+    /// The answer at the end of all redirects, with a status of success.
+    pub(super) fn get(&self, url: &str, range: Option<&str>) -> Result<Answer, Failure> {
+        let first = self.hop(&self.parsed(url)?, range)?;
+        self.follow(first, range, |_| false)
+    }
+
+    /// From `answer` on to the end of all redirects, or to the first answer that is `enough`.
+    pub(super) fn follow(
+        &self,
+        mut answer: Answer,
+        range: Option<&str>,
+        enough: impl Fn(&Answer) -> bool,
+    ) -> Result<Answer, Failure> {
+        for _ in 0..=MAX_REDIRECTS {
+            if !answer.is_redirect() || enough(&answer) {
+                return Ok(answer);
+            }
+            let next = self.next(&answer)?;
+            answer = self.hop(&next, range)?;
+        }
+        Err(self.wrong(&answer.uri, format!("more than {MAX_REDIRECTS} redirects in a row")).into())
+    }
+
+    /// One request, without following where it leads. `range`: the value of that header.
+    pub(super) fn hop(&self, uri: &Uri, range: Option<&str>) -> Result<Answer, Failure> {
+        // As it is stored: a length is then that of the file.
+        let mut request = self.agent.get(uri).header(ACCEPT_ENCODING, "identity");
+        if let Some(range) = range {
+            request = request.header(RANGE, range);
+        }
+        let is_hub = is_origin_of(&self.hub, uri);
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| is_hub) {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let response = request.call().map_err(|e| self.request_failure(uri, &e))?;
+        let status = response.status().as_u16();
+        if !is_redirect(status) {
+            let wait =
+                response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+            self.accept(uri, status, is_hub).map_err(|error| Failure { error, retry_after: wait })?;
+        }
+        let (parts, body) = response.into_parts();
+        let body = Steady::new(body.into_reader(), self.timeout);
+        Ok(Answer { status, headers: parts.headers, uri: uri.clone(), body })
+    }
+
+    pub(super) fn parsed(&self, url: &str) -> Result<Uri, HubError> {
+        url.parse().map_err(|_| HubError::Response {
+            id: self.id.clone(),
+            url: redacted_url(url),
+            reason: "this is no address".to_owned(),
+        })
+    }
+
+    /// Where a redirect leads.
+    fn next(&self, answer: &Answer) -> Result<Uri, HubError> {
+        let Some(location) = answer.header(LOCATION.as_str()) else {
+            let reason = format!("status {} without saying where to go", answer.status);
+            return Err(self.wrong(&answer.uri, reason));
+        };
+        let wrong = |fault: &str| {
+            let shown = self.said(&redacted_url(location));
+            self.wrong(&answer.uri, format!("it leads to {shown:?}, {fault}"))
+        };
+        let next =
+            resolved(&answer.uri, location).ok_or_else(|| wrong("which is no http or https address"))?;
+        if answer.uri.scheme_str() == Some("https") && next.scheme_str() == Some("http") {
+            return Err(wrong("out of https"));
+        }
+        // The user and password of the hub's address go with every request to it.
+        let user_info = self.hub.authority().and_then(|a| a.as_str().rsplit_once('@')).map(|(user, _)| user);
+        match (user_info, next.authority()) {
+            (Some(user), Some(authority))
+                if is_origin_of(&self.hub, &next) && !authority.as_str().contains('@') =>
+            {
+                let path = next.path_and_query().map_or("/", |path| path.as_str());
+                let scheme = next.scheme_str().unwrap_or("https");
+                format!("{scheme}://{user}@{authority}{path}")
+                    .parse()
+                    .map_err(|_| wrong("which is no address"))
+            }
+            _ => Ok(next),
+        }
+    }
+
+    fn accept(&self, uri: &Uri, status: u16, is_hub: bool) -> Result<(), HubError> {
+        let (id, url) = (self.id.clone(), self.shown(uri));
+        let reason = format!("status {status}");
+        match (Verdict::of(status), status) {
+            (Verdict::Accepted, _) => Ok(()),
+            (_, 401 | 403) if is_hub => {
+                let has_token = self.authorization.is_some();
+                Err(HubError::AccessDenied { id, url, status, has_token })
+            }
+            // Of storage that the hub sends us to: its signature ran out, and the next one may be good.
+            (Verdict::Busy | Verdict::Fails, _) | (_, 401 | 403) => {
+                Err(HubError::Network { id, url, reason })
+            }
+            _ => Err(HubError::Response { id, url, reason }),
+        }
+    }
+
+    fn request_failure(&self, uri: &Uri, error: &ureq::Error) -> HubError {
+        let reason = self.said(&error.to_string());
+        match error {
+            ureq::Error::Io(e) if e.kind() != io::ErrorKind::InvalidData => self.unreachable(uri, reason),
+            ureq::Error::Timeout(_)
+            | ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::BodyStalled
+            | ureq::Error::Protocol(_) => self.unreachable(uri, reason),
+            // What is left is about addresses, proxies, certificates and headers without an end.
+            _ => self.wrong(uri, reason),
+        }
+    }
+
+    /// A connection that broke in the middle of a body.
+    pub(super) fn body_failure(&self, uri: &Uri, error: &io::Error) -> HubError {
+        self.unreachable(uri, self.said(&error.to_string()))
+    }
+
+    /// May pass.
+    pub(super) fn unreachable(&self, uri: &Uri, reason: String) -> HubError {
+        HubError::Network { id: self.id.clone(), url: self.shown(uri), reason }
+    }
+
+    /// Stays wrong.
+    pub(super) fn wrong(&self, uri: &Uri, reason: String) -> HubError {
+        HubError::Response { id: self.id.clone(), url: self.shown(uri), reason }
+    }
+
+    /// An address as messages show it.
+    pub(super) fn shown(&self, uri: impl ToString) -> String {
+        self.secrets.redact(&uri.to_string())
+    }
+
+    /// What others say, on one line of bounded length and without secrets.
+    pub(super) fn said(&self, text: &str) -> String {
+        error_message(text, &self.secrets)
+    }
+}
+
+fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
+}
+
+/// A body that comes at a trickle ends in an error: the time that goes by while waiting for it is counted, not that of its use.
+pub(super) struct Steady<R> {
+    inner: R,
+    window: Duration,
+    waited: Duration,
+    bytes: usize,
+}
+
+impl<R: Read> Steady<R> {
+    fn new(inner: R, window: Duration) -> Self {
+        Self { inner, window, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// The whole rest, at most `limit` bytes; more is an error.
+    pub(super) fn read_to_limit(&mut self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.by_ref().take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+impl<R: Read> Read for Steady<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let start = Instant::now();
+        let read = self.inner.read(buffer)?;
+        self.waited += start.elapsed();
+        self.bytes += read;
+        if read > 0 && self.waited >= self.window {
+            let rate = self.bytes as f64 / self.waited.as_secs_f64();
+            if rate < MIN_BYTES_PER_SECOND {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("only {rate:.0} bytes a second"),
+                ));
+            }
+            (self.waited, self.bytes) = (Duration::ZERO, 0);
+        }
+        Ok(read)
+    }
+}
