@@ -13,7 +13,7 @@ use crate::cli::{assert_status, command, gve, json_lines, media, model, stderr, 
 /// Waits for a program to end, which it must do soon.
 #[track_caller]
 fn end_of(mut child: Child) -> Output {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();
@@ -62,7 +62,7 @@ fn indexing_stops_in_order_and_goes_on() {
 }
 
 fn wait_for_segment(segments: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     let finished = |path: &Path| path.extension().is_some_and(|extension| extension == "parquet");
     while !fs::read_dir(segments).is_ok_and(|files| files.flatten().any(|file| finished(&file.path()))) {
         assert!(Instant::now() < deadline, "no segment was written");

@@ -22,7 +22,7 @@ fn start(arguments: &[&str]) -> Child {
 /// Waits for a program to end, which it must do soon: its status, and what it said.
 #[track_caller]
 fn end_of(mut child: Child) -> (Option<i32>, String, Output) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();
@@ -57,7 +57,7 @@ fn a_run_stops_in_order_and_goes_on() {
     let server = ["--server", &stub.base_url, "--name", "stub", "--revision", "1", "--concurrency", "1"];
     let arguments = [&["run", text(&data), "--out", text(&out), "--quiet"], &server[..]].concat();
     let child = start(&arguments);
-    is_reached.recv_timeout(Duration::from_secs(60)).unwrap();
+    is_reached.recv_timeout(Duration::from_secs(120)).unwrap();
     // SAFETY: the child is ours and has not been waited for, so the id is still its own.
     assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
     let (status, said, output) = end_of(child);
