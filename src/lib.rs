@@ -75,9 +75,11 @@ pub use regular_file::open_regular_file;
 pub use video::{Sampling, TimeRange};
 
 mod error;
+mod limited_file;
 mod random;
 mod regular_file;
 mod sentence_transformers;
+mod settings_keys;
 
 /// Compiles the examples in the README.
 #[cfg(doctest)]

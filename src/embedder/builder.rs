@@ -5,7 +5,7 @@ use super::error::EmbedError;
 use super::input::PixelLimits;
 use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
-use crate::model::{AdapterId, Config, LoraAdapter, Qwen25Vl, checkpoint_fingerprint};
+use crate::model::{AdapterId, Config, LoraAdapter, Qwen25Vl, WeightPrecision, checkpoint_fingerprint};
 use crate::preprocess::{ImageLimits, ImageProcessorConfig, Preprocessor, PromptConfig};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
@@ -196,10 +196,10 @@ impl EmbedderBuilder {
         self.adapter.as_deref()
     }
 
-    /// Opens the device, and says in which precision the model is to be there.
-    pub(crate) fn place(&self) -> Result<(candle_core::Device, candle_core::DType), EmbedError> {
+    /// Opens the device, and says in which precision the weights are to be there.
+    pub(crate) fn place(&self) -> Result<(candle_core::Device, WeightPrecision), EmbedError> {
         let device = self.device.open()?;
-        let dtype = self.dtype.on(&device);
+        let dtype = self.dtype.weights_on(&device);
         Ok((device, dtype))
     }
 

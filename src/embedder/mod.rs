@@ -15,7 +15,7 @@ mod json;
 mod pipeline;
 mod prepare;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use builder::default_max_pixels;
@@ -32,8 +32,16 @@ pub use prepare::Prepared;
 
 pub(crate) use prepare::Preparer;
 
-use crate::model::{AdapterId, Qwen25Vl};
+use crate::model::{AdapterId, Config, Qwen25Vl};
 use crate::video::Sampling;
+
+/// What the settings files of the model in `model_dir` say that this release does not know, one line each, beginning with the file's name: whether
+/// it changes embeddings cannot be told. What is known to change them and is not built in is an error of [`Embedder::load`] instead.
+pub fn unknown_settings(model_dir: &Path) -> Vec<String> {
+    let config = Config::load(model_dir).map(|config| config.unknown_keys).unwrap_or_default();
+    let of_config = config.into_iter().map(|key| format!("config.json: key `{key}`"));
+    of_config.chain(crate::preprocess::unknown_settings(model_dir)).collect()
+}
 
 /// Turns texts, images, videos and compositions of them into embeddings of one space.
 ///
@@ -95,7 +103,7 @@ impl Embedder {
     }
 
     /// The model's configuration.
-    pub fn config(&self) -> &crate::model::Config {
+    pub fn config(&self) -> &Config {
         self.inner.model.config()
     }
 
@@ -134,7 +142,7 @@ impl Embedder {
         self.inner.model.device()
     }
 
-    /// Precision of the weights.
+    /// Precision of the embeddings: that of the weights, or f32 where they are held as they are stored.
     pub fn dtype(&self) -> candle_core::DType {
         self.inner.model.dtype()
     }

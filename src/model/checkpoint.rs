@@ -13,10 +13,16 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::ModelError;
+use super::files::is_plain_file_name;
+use super::loader::WeightPrecision;
+use super::memory::MemoryNeed;
+use crate::limited_file;
 use crate::regular_file::open_regular_file;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// Bytes that it may have; that of the 7B shape has 60 thousand.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
 
 /// The weights of one model directory, by tensor name.
 pub struct Checkpoint {
@@ -56,11 +62,14 @@ impl Checkpoint {
         let names = if is_single { vec![SINGLE.to_owned()] } else { shard_names(&index)? };
         let shards =
             names.iter().map(|name| Shard::open(directory.join(name))).collect::<Result<Vec<_>, _>>()?;
-        let shard_of: HashMap<String, usize> = shards
-            .iter()
-            .enumerate()
-            .flat_map(|(i, shard)| shard.metadata.tensors().into_keys().map(move |name| (name, i)))
-            .collect();
+        let mut shard_of = HashMap::new();
+        for (i, shard) in shards.iter().enumerate() {
+            for name in shard.metadata.tensors().into_keys() {
+                if shard_of.insert(name.clone(), i).is_some() {
+                    return Err(shard.damaged(format!("tensor `{name}` is in another file as well")));
+                }
+            }
+        }
         let nested = shard_of.keys().any(|name| name.starts_with("model.language_model."));
         let layout = if nested { Layout::Nested } else { Layout::Flat };
         Ok(Self { directory: directory.to_owned(), shards, shard_of, layout })
@@ -97,11 +106,53 @@ impl Checkpoint {
         names.into_iter().collect()
     }
 
+    /// Bytes that the weights take in the memory of the CPU when they are loaded as `dtype`, and what loading them takes on top for a while.
+    /// [`DType::Auto`](crate::DType::Auto) keeps what is stored.
+    pub fn memory_as(&self, dtype: crate::DType) -> MemoryNeed {
+        self.memory(dtype.into(), &|_| false)
+    }
+
+    /// As [`memory_as`](Self::memory_as), where the tensors that `widened` knows by their names are held in f32.
+    pub(super) fn memory(&self, precision: WeightPrecision, widened: &dyn Fn(&str) -> bool) -> MemoryNeed {
+        let parts = [self.vision_prefix(), self.language_prefix()].map(|prefix| format!("{prefix}."));
+        let mut need = MemoryNeed::default();
+        for (name, info) in self.shards.iter().flat_map(|shard| shard.metadata.tensors()) {
+            if !parts.iter().any(|part| name.starts_with(part)) {
+                // The head, which is not loaded.
+                continue;
+            }
+            let values = info.shape.iter().product::<usize>() as u64;
+            let held = match precision {
+                // What is added to activations or scales them.
+                _ if info.shape.len() < 2 || widened(&name) => DType::F32,
+                WeightPrecision::As(dtype) => dtype,
+                WeightPrecision::Stored => float_type(info.dtype).unwrap_or(DType::F32),
+            };
+            need.weights_bytes += values * held.size_in_bytes() as u64;
+            let stored_bytes = (info.data_offsets.1 - info.data_offsets.0) as u64;
+            // The copy of what is stored, and of what is laid out anew.
+            let copies = if held == DType::F32 { stored_bytes + 4 * values } else { stored_bytes };
+            need.loading_bytes = need.loading_bytes.max(copies);
+        }
+        need
+    }
+
+    /// The precision in which tensor `name` is stored.
+    pub(super) fn stored_as(&self, name: &str) -> Option<DType> {
+        let shard = self.shards.get(*self.shard_of.get(name)?)?;
+        float_type(shard.metadata.info(name)?.dtype)
+    }
+
     /// Names of all tensors, sorted.
     pub fn tensor_names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.shard_of.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Where the weights are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The files that hold the tensors.
@@ -216,13 +267,9 @@ impl Shard {
     }
 
     fn float_type(&self, name: &str, stored: Dtype) -> Result<DType, ModelError> {
-        match stored {
-            Dtype::F32 => Ok(DType::F32),
-            Dtype::BF16 => Ok(DType::BF16),
-            Dtype::F16 => Ok(DType::F16),
-            other => Err(self
-                .damaged(format!("tensor `{name}` is stored as {other:?}; f32, bf16 and f16 are supported"))),
-        }
+        float_type(stored).ok_or_else(|| {
+            self.damaged(format!("tensor `{name}` is stored as {stored:?}; f32, bf16 and f16 are supported"))
+        })
     }
 
     fn damaged(&self, reason: String) -> ModelError {
@@ -243,6 +290,15 @@ impl Shard {
 
     #[cfg(not(unix))]
     fn forget_pages(&self, _begin: usize, _end: usize) {}
+}
+
+fn float_type(stored: Dtype) -> Option<DType> {
+    match stored {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::BF16 => Some(DType::BF16),
+        Dtype::F16 => Some(DType::F16),
+        _ => None,
+    }
 }
 
 /// A tensor as its file has it.
@@ -267,14 +323,20 @@ fn shard_names(index: &Path) -> Result<Vec<String>, ModelError> {
     struct Index {
         weight_map: HashMap<String, String>,
     }
-    let text = std::fs::read_to_string(index)
+    let text = limited_file::read_text(index, MAX_INDEX_BYTES)
         .map_err(|source| ModelError::Read { path: index.to_owned(), source })?;
-    let index: Index = serde_json::from_str(&text).map_err(|e| ModelError::Checkpoint {
+    let Index { weight_map } = serde_json::from_str(&text).map_err(|e| ModelError::Checkpoint {
         path: index.to_owned(),
         reason: format!("not a safetensors index: {e}"),
     })?;
-    let mut names: Vec<String> = index.weight_map.into_values().collect();
+    let mut names: Vec<String> = weight_map.into_values().collect();
     names.sort_unstable();
     names.dedup();
-    Ok(names)
+    match names.iter().find(|name| !is_plain_file_name(name)) {
+        Some(name) => Err(ModelError::Checkpoint {
+            path: index.to_owned(),
+            reason: format!("shard {name:?} is not the name of a file in this folder"),
+        }),
+        None => Ok(names),
+    }
 }

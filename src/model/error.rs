@@ -99,6 +99,14 @@ pub enum ModelError {
     /// The batch handed to the model contradicts itself.
     #[error("malformed batch: {0}")]
     Batch(String),
+    /// The weights do not fit into memory.
+    #[error("{}: {reason}", path.display())]
+    Memory {
+        /// The model's directory.
+        path: PathBuf,
+        /// How much is needed and available, and what would fit.
+        reason: String,
+    },
     /// A tensor operation failed: out of memory, an unsupported device, ...
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

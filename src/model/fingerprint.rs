@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::hash::{FNV_OFFSET, fnv};
 use super::{Checkpoint, ModelError};
+use crate::limited_file;
 
 /// Files besides the weights that shape embeddings, where they are there.
 const SETTINGS: [&str; 4] =
@@ -12,6 +13,8 @@ const SETTINGS: [&str; 4] =
 /// Places of a weights file that are looked at, evenly spread, and bytes at each.
 const SAMPLES: usize = 256;
 const SAMPLE_BYTES: usize = 64;
+/// Bytes that a settings file or a tokenizer may have.
+const MAX_SETTINGS_BYTES: u64 = 256 << 20;
 
 /// A hash of the model in `directory`: of its settings and tokenizer, of names, shapes and types of its tensors, and of values out of
 /// all parts of its weights files. Training moves values everywhere, so 16 KiB a file tell what a model was from what it has become;
@@ -24,7 +27,7 @@ pub fn checkpoint_fingerprint(directory: &Path) -> Result<String, ModelError> {
     let mut add = |bytes: &[u8]| hash = fnv(fnv(hash, &(bytes.len() as u64).to_le_bytes()), bytes);
     for name in SETTINGS {
         let path = directory.join(name);
-        match std::fs::read(&path) {
+        match limited_file::read(&path, MAX_SETTINGS_BYTES) {
             Ok(bytes) => add(&bytes),
             // Whoever needs it will say so.
             Err(error) if error.kind() == ErrorKind::NotFound => add(b""),

@@ -6,8 +6,10 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 
 use super::hash::{FNV_OFFSET, fnv};
+use super::memory::shortage;
 use super::{Config, ModelError};
 use crate::Random;
+use crate::device::available_memory;
 
 /// Writes random weights for the `config.json` in `model_dir` as `model.safetensors` beside it, in f32 and under the names of Qwen2.5-VL. Returns
 /// the number of parameters.
@@ -17,9 +19,15 @@ use crate::Random;
 /// tensor is a function of `seed` and its name.
 ///
 /// # Errors
-/// Those of [`Config::load`], and [`ModelError::Write`].
+/// Those of [`Config::load`], [`ModelError::Memory`] and [`ModelError::Write`].
 pub fn init_weights(model_dir: &Path, seed: u64) -> Result<usize, ModelError> {
     let config = Config::load(model_dir)?;
+    if let Some(available) = available_memory()
+        && available < bytes(&config)
+    {
+        let reason = shortage(bytes(&config), available, &[]);
+        return Err(ModelError::Memory { path: model_dir.to_owned(), reason });
+    }
     let mut weights = Weights { seed, tensors: BTreeMap::new() };
     weights.vision(&config)?;
     weights.language(&config)?;
@@ -29,6 +37,23 @@ pub fn init_weights(model_dir: &Path, seed: u64) -> Result<usize, ModelError> {
         &path,
     )?;
     Ok(weights.tensors.values().map(Tensor::elem_count).sum())
+}
+
+/// Bytes of a model's matrices in f32; the rest is small.
+fn bytes(config: &Config) -> u64 {
+    let (text, vision) = (&config.text, &config.vision);
+    let product =
+        |factors: &[usize]| factors.iter().fold(1u64, |product, &n| product.saturating_mul(n as u64));
+    let heads = text.head_dim() * (text.num_attention_heads + text.num_key_value_heads);
+    let merged = vision.hidden_size * vision.merge_unit();
+    let values = [
+        product(&[text.vocab_size, text.hidden_size]),
+        product(&[text.num_hidden_layers, text.hidden_size, 2 * heads + 3 * text.intermediate_size]),
+        product(&[vision.patch_len(), vision.hidden_size]),
+        product(&[vision.depth, vision.hidden_size, 4 * vision.hidden_size + 3 * vision.intermediate_size]),
+        product(&[merged, merged + text.hidden_size]),
+    ];
+    values.into_iter().fold(0u64, u64::saturating_add).saturating_mul(4)
 }
 
 struct Weights {
@@ -63,8 +88,8 @@ impl Weights {
     fn language(&mut self, config: &Config) -> Result<(), ModelError> {
         let text = &config.text;
         let (hidden, wide) = (text.hidden_size, text.intermediate_size);
-        let head = hidden / text.num_attention_heads;
-        let keys = head * text.num_key_value_heads;
+        let queries = text.head_dim() * text.num_attention_heads;
+        let keys = text.head_dim() * text.num_key_value_heads;
         let branch = (2.0 * text.num_hidden_layers as f64).sqrt();
         // A norm comes first, which makes the size of embeddings a matter of how fast they change.
         self.normal("model.embed_tokens.weight", &[text.vocab_size, hidden], hidden, 1.0)?;
@@ -72,10 +97,10 @@ impl Weights {
             let name = |part: &str| format!("model.layers.{layer}.{part}");
             self.ones(&name("input_layernorm.weight"), hidden)?;
             self.ones(&name("post_attention_layernorm.weight"), hidden)?;
-            self.linear(&name("self_attn.q_proj"), hidden, hidden, 1.0, true)?;
+            self.linear(&name("self_attn.q_proj"), hidden, queries, 1.0, true)?;
             self.linear(&name("self_attn.k_proj"), hidden, keys, 1.0, true)?;
             self.linear(&name("self_attn.v_proj"), hidden, keys, 1.0, true)?;
-            self.linear(&name("self_attn.o_proj"), hidden, hidden, branch, false)?;
+            self.linear(&name("self_attn.o_proj"), queries, hidden, branch, false)?;
             self.linear(&name("mlp.gate_proj"), hidden, wide, 1.0, false)?;
             self.linear(&name("mlp.up_proj"), hidden, wide, 1.0, false)?;
             self.linear(&name("mlp.down_proj"), wide, hidden, branch, false)?;

@@ -123,14 +123,16 @@ impl LanguageModel {
         let half = self.config.head_dim() / 2;
         let sections = self.config.mrope_section.iter().enumerate();
         let section_of = sections.flat_map(|(section, &n)| std::iter::repeat_n(section, n));
-        let frequencies: Vec<(usize, f32)> =
-            section_of.zip(inverse_frequencies(self.config.rope_theta, 2 * half)).collect();
+        let (scaling, theta) = (self.config.rope_scaling, self.config.rope_theta);
+        let mut frequencies = inverse_frequencies(theta, 2 * half);
+        scaling.apply(&mut frequencies, theta);
+        let frequencies: Vec<(usize, f32)> = section_of.zip(frequencies).collect();
         let [temporal, height, width] = position_ids;
         let mut angles = Vec::with_capacity(temporal.len() * half);
         for ((&t, &h), &w) in temporal.iter().zip(height).zip(width) {
             angles.extend(frequencies.iter().map(|&(axis, f)| [t, h, w][axis] as f32 * f));
         }
-        RotaryTable::new(&angles, half, self.precision.activations, &self.device)
+        RotaryTable::new(&angles, half, scaling.attention_factor(), self.precision.activations, &self.device)
     }
 }
 
@@ -206,7 +208,7 @@ impl DecoderLayer {
                 hidden,
                 c.rms_norm_eps,
             )?,
-            mlp: GatedMlp::load(&loader.at("mlp"), hidden, c.intermediate_size, false)?,
+            mlp: GatedMlp::load(&loader.at("mlp"), hidden, c.intermediate_size, false, c.hidden_act)?,
             head_dim,
         })
     }

@@ -10,7 +10,8 @@ use super::segments::Segments;
 use super::trainable::{Recorder, TrainableParts};
 use super::vision::VisionTower;
 use super::window::GridThw;
-use super::{Checkpoint, Config, ModelError};
+use super::{Checkpoint, Config, ModelError, WeightPrecision, memory};
+use crate::device::available_memory;
 
 /// One image or video as the vision tower reads it.
 #[derive(Debug, Clone)]
@@ -50,8 +51,12 @@ impl Qwen25Vl {
     /// On the CPU activations are f32 whatever `dtype` is; elsewhere they are `dtype` as well.
     ///
     /// # Errors
-    /// Those of [`Config::load`] and [`Checkpoint::open`], and a missing or misshapen tensor.
-    pub fn load(model_dir: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+    /// Those of [`Config::load`] and [`Checkpoint::open`], a missing or misshapen tensor, and [`ModelError::Memory`] before any weight is loaded.
+    pub fn load(
+        model_dir: &Path,
+        dtype: impl Into<WeightPrecision>,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         Self::load_changed(model_dir, dtype, device, Changes::default())
     }
 
@@ -61,7 +66,7 @@ impl Qwen25Vl {
     /// Also [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when it was made for another model.
     pub fn load_adapted(
         model_dir: &Path,
-        dtype: DType,
+        dtype: impl Into<WeightPrecision>,
         device: &Device,
         adapter: &LoraAdapter,
     ) -> Result<Self, ModelError> {
@@ -79,7 +84,7 @@ impl Qwen25Vl {
     /// As [`load`](Self::load), with `parts` made trainable; also what is trained, by name.
     pub(crate) fn load_trainable(
         model_dir: &Path,
-        dtype: DType,
+        dtype: impl Into<WeightPrecision>,
         device: &Device,
         parts: TrainableParts,
     ) -> Result<(Self, BTreeMap<String, Var>), ModelError> {
@@ -91,14 +96,19 @@ impl Qwen25Vl {
 
     fn load_changed(
         model_dir: &Path,
-        dtype: DType,
+        dtype: impl Into<WeightPrecision>,
         device: &Device,
         changes: Changes<'_>,
     ) -> Result<Self, ModelError> {
         let config = Config::load(model_dir)?;
         let checkpoint = Checkpoint::open(model_dir)?;
-        let activations = if device.is_cpu() { DType::F32 } else { dtype };
-        let precision = Precision { weights: dtype, activations };
+        let weights: WeightPrecision = dtype.into();
+        let activations = if device.is_cpu() { DType::F32 } else { weights.arithmetic() };
+        let precision = Precision { weights, activations };
+        if device.is_cpu() {
+            let widened = |name: &str| changes.widens(name);
+            memory::require(&checkpoint, weights, &widened, available_memory())?;
+        }
         let at = |prefix| Loader::new(&checkpoint, prefix, precision, device, changes);
         let vision = VisionTower::load(&at(checkpoint.vision_prefix()), &config.vision, precision, device)?;
         let language =
@@ -116,9 +126,9 @@ impl Qwen25Vl {
         &self.device
     }
 
-    /// Precision of the weights.
+    /// Precision of the results: of the weights, but f32 where these are [`Stored`](WeightPrecision::Stored).
     pub fn dtype(&self) -> DType {
-        self.precision.weights
+        self.precision.weights.arithmetic()
     }
 
     /// Tokens of each visual, one behind the other: (patches / merge unit, hidden), f32 on the CPU.

@@ -101,6 +101,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_layer_drops_by_a_mask_of_its_own() {
+        let recorder = Recorder::new(TrainableParts::Lora {
+            r: 1,
+            scale: 1.0,
+            target_modules: vec!["q_proj".into(), "k_proj".into(), "up_proj".into()],
+            seed: 0,
+        });
+        let modules = ["self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj"];
+        let names = (0..4).flat_map(|layer| modules.map(|module| format!("model.layers.{layer}.{module}")));
+        let salt = |name: String| recorder.lora(&name, 2, 2, &Device::Cpu).unwrap().unwrap().salt();
+        let salts: std::collections::BTreeSet<u64> = names.map(salt).collect();
+        assert_eq!(salts.len(), 12);
+    }
+
+    #[test]
     fn starts_are_uniform_seeded_and_differ_between_layers() {
         let start = |seed, prefix: &str| -> Vec<f32> {
             let recorder = Recorder::new(TrainableParts::Lora {

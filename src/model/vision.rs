@@ -10,8 +10,8 @@ use super::ops::{
 };
 use super::window::{Geometry, GridThw};
 
-/// Base of the vision tower's rotary embedding; the configuration file has no field for it.
-const ROPE_THETA: f64 = 10_000.0;
+/// Base of the vision tower's rotary embedding; the configuration files of transformers 4 have no field for it.
+pub(super) const ROPE_THETA: f64 = 10_000.0;
 /// Epsilon of its norms, likewise.
 const NORM_EPS: f64 = 1e-6;
 
@@ -58,7 +58,11 @@ impl VisionTower {
         let merger = loader.at("merger");
         let merged = c.hidden_size * c.merge_unit();
         Ok(Self {
-            patch_embed: Linear::new(kernel.reshape((c.hidden_size, c.patch_len()))?, None)?,
+            patch_embed: Linear::new(
+                kernel.reshape((c.hidden_size, c.patch_len()))?,
+                None,
+                loader.products(),
+            )?,
             blocks,
             merger: Merger {
                 norm: RmsNorm::load(&merger.at("ln_q"), c.hidden_size, NORM_EPS)?,
@@ -110,7 +114,7 @@ impl VisionTower {
             .iter()
             .flat_map(|place| place.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f)))
             .collect();
-        RotaryTable::new(&angles, half, self.precision.activations, &self.device)
+        RotaryTable::new(&angles, half, 1.0, self.precision.activations, &self.device)
     }
 }
 
@@ -122,7 +126,7 @@ impl Block {
             qkv: Linear::load(&loader.at("attn.qkv"), width, 3 * width, true)?,
             proj: Linear::load(&loader.at("attn.proj"), width, width, true)?,
             norm2: RmsNorm::load(&loader.at("norm2"), width, NORM_EPS)?,
-            mlp: GatedMlp::load(&loader.at("mlp"), width, c.intermediate_size, true)?,
+            mlp: GatedMlp::load(&loader.at("mlp"), width, c.intermediate_size, true, c.hidden_act)?,
             num_heads: c.num_heads,
         })
     }

@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::companions;
 use super::error::{PreprocessError, Result};
 use super::size::PixelBounds;
+use crate::limited_file;
+use crate::settings_keys::{Place, judge, shown};
 
-const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
-const PROCESSOR_FILE: &str = "processor_config.json";
-/// Pillow's number for bicubic, the only filter the model was trained with.
-const BICUBIC: u32 = 3;
+pub(super) const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
+pub(super) const PROCESSOR_FILE: &str = "processor_config.json";
+/// Bytes that a settings file may have; published ones have a few thousand.
+pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 /// Settings of the Qwen2-VL image processor, validated.
 ///
@@ -29,30 +33,57 @@ pub struct ImageProcessorConfig {
 
 impl ImageProcessorConfig {
     /// Reads `preprocessor_config.json` in `model_dir`, or `image_processor` in `processor_config.json` where only
-    /// that file exists (transformers 5).
+    /// that file exists (transformers 5). The settings for videos and tokens beside it must agree, or be what is built in.
     ///
     /// # Errors
-    /// [`PreprocessError::MissingCheckpointFile`] where neither exists; unreadable files, invalid JSON and values
-    /// outside their range are errors that name the file.
+    /// [`PreprocessError::MissingCheckpointFile`] where neither exists; unreadable files, invalid JSON, values outside their range and
+    /// settings that are not supported are errors that name the file.
     pub fn load(model_dir: &Path) -> Result<Self> {
         let path = model_dir.join(PREPROCESSOR_FILE);
-        if let Some(text) = read_if_present(&path)? {
-            return Self::from_json(&text, &path);
-        }
-        let nested_path = model_dir.join(PROCESSOR_FILE);
-        let missing = || PreprocessError::MissingCheckpointFile { path: path.clone() };
-        let text = read_if_present(&nested_path)?.ok_or_else(missing)?;
-        let nested: ProcessorFile = parse(&text, &nested_path)?;
-        nested.image_processor.ok_or_else(missing)?.validate(&nested_path)
+        let config = match read_object(&path)? {
+            Some(keys) => Self::from_keys(keys, Place::ImageProcessor, &path)?,
+            None => {
+                let missing = || PreprocessError::MissingCheckpointFile { path: path.clone() };
+                let nested_path = model_dir.join(PROCESSOR_FILE);
+                let mut nested = read_object(&nested_path)?.ok_or_else(missing)?;
+                match nested.remove("image_processor") {
+                    Some(Value::Object(keys)) => Self::from_keys(keys, Place::ImageProcessor, &nested_path)?,
+                    _ => return Err(missing()),
+                }
+            }
+        };
+        companions::check(model_dir, &config)?;
+        Ok(config)
     }
 
     /// Reads the text of a `preprocessor_config.json`; `path` is used in errors only. Keys that do not concern
     /// preprocessing are ignored.
     ///
     /// # Errors
-    /// [`PreprocessError::ParseConfig`] and [`PreprocessError::InvalidConfig`].
+    /// [`PreprocessError::ParseConfig`], [`PreprocessError::InvalidConfig`] and [`PreprocessError::UnsupportedSetting`].
     pub fn from_json(text: &str, path: &Path) -> Result<Self> {
-        parse::<ImageProcessorFile>(text, path)?.validate(path)
+        Self::from_keys(parse_object(text, path)?, Place::ImageProcessor, path)
+    }
+
+    /// Reads the keys of an image processor, or of a video processor.
+    pub(super) fn from_keys(keys: Map<String, Value>, place: Place, path: &Path) -> Result<Self> {
+        let unsupported = |reason| PreprocessError::UnsupportedSetting { path: path.to_owned(), reason };
+        judge(&keys, place).map_err(unsupported)?;
+        if let Some(Value::Object(size)) = keys.get("size")
+            && let Some(unknown) = judge(size, Place::PictureSize).map_err(unsupported)?.first()
+        {
+            return Err(unsupported(format!(
+                "size has {unknown}, which is not supported (expected bounds of the area)"
+            )));
+        }
+        ImageProcessorFile::deserialize(Value::Object(keys))
+            .map_err(|source| PreprocessError::ParseConfig { path: path.to_owned(), source })?
+            .validate(path)
+    }
+
+    /// Whether pictures of one size become the same patches by `other`.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        *self == Self { pixel_bounds: self.pixel_bounds, ..other.clone() }
     }
 
     /// Side of a patch in pixels.
@@ -127,12 +158,6 @@ impl Default for ImageProcessorConfig {
     }
 }
 
-/// `processor_config.json` as transformers 5 writes it.
-#[derive(Deserialize)]
-struct ProcessorFile {
-    image_processor: Option<ImageProcessorFile>,
-}
-
 /// `preprocessor_config.json`, unchecked.
 #[derive(Deserialize)]
 struct ImageProcessorFile {
@@ -145,10 +170,6 @@ struct ImageProcessorFile {
     rescale_factor: Option<f64>,
     image_mean: Option<Vec<f64>>,
     image_std: Option<Vec<f64>>,
-    resample: Option<u32>,
-    do_resize: Option<bool>,
-    do_rescale: Option<bool>,
-    do_normalize: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -164,18 +185,6 @@ impl ImageProcessorFile {
         let file = Checked { path };
         let defaults = ImageProcessorConfig::default();
         let bounds = self.bounds(defaults.pixel_bounds);
-        for (field, value) in [
-            ("do_resize", self.do_resize),
-            ("do_rescale", self.do_rescale),
-            ("do_normalize", self.do_normalize),
-        ] {
-            if value == Some(false) {
-                return Err(file.invalid(field, "true", "false"));
-            }
-        }
-        if let Some(resample) = self.resample.filter(|&filter| filter != BICUBIC) {
-            return Err(file.invalid("resample", "3 (bicubic)", resample));
-        }
         let config = ImageProcessorConfig {
             patch_size: file.side("patch_size", self.patch_size, defaults.patch_size)?,
             temporal_patch_size: file.side(
@@ -261,16 +270,24 @@ impl Checked<'_> {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(text: &'a str, path: &Path) -> Result<T> {
-    serde_json::from_str(text)
-        .map_err(|source| PreprocessError::ParseConfig { path: PathBuf::from(path), source })
-}
-
-fn read_if_present(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+/// The keys of a settings file; none where it does not exist.
+pub(super) fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
+    match limited_file::read_text(path, MAX_BYTES) {
+        Ok(text) => parse_object(&text, path).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(PreprocessError::ReadFile { path: path.to_path_buf(), source }),
+    }
+}
+
+fn parse_object(text: &str, path: &Path) -> Result<Map<String, Value>> {
+    let path = PathBuf::from(path);
+    match serde_json::from_str(text) {
+        Ok(Value::Object(keys)) => Ok(keys),
+        Ok(other) => {
+            let reason = format!("it is {}, expected an object", shown(&other));
+            Err(PreprocessError::UnsupportedSetting { path, reason })
+        }
+        Err(source) => Err(PreprocessError::ParseConfig { path, source }),
     }
 }
 

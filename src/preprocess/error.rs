@@ -45,6 +45,14 @@ pub enum PreprocessError {
         /// What was found.
         got: String,
     },
+    /// A setting of a checkpoint asks for what is not built in.
+    #[error("{}: {reason}", path.display())]
+    UnsupportedSetting {
+        /// The file.
+        path: PathBuf,
+        /// The key, what was found and what is supported.
+        reason: String,
+    },
     /// An image is larger in bytes than the limit.
     #[error(
         "image {place} has {bytes} bytes, more than the limit of {limit_bytes}; raise the limit or shrink the file"

@@ -13,6 +13,7 @@
 //! `get_rope_index`) and qwen-vl-utils 0.0.11. The room knows neither tensors nor video files; sizes, grids and ids go
 //! in and out as numbers, so every rule can be tested alone.
 
+mod companions;
 mod config;
 mod error;
 mod image;
@@ -26,6 +27,7 @@ mod size;
 mod stretches;
 mod tokenize;
 
+pub use companions::unknown_settings;
 pub use config::ImageProcessorConfig;
 pub use error::PreprocessError;
 pub use image::{ImageLimits, decode_image, load_image};

@@ -9,9 +9,11 @@ use super::error::{PreprocessError, Result};
 use super::preprocessor::PromptConfig;
 use super::prompt::{ControlToken, VisualKind};
 use super::stretches::{may_break, next_break};
-use crate::regular_file::open_regular_file;
+use crate::limited_file;
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Bytes that it may have; that of Qwen2.5-VL has 11 million.
+const MAX_BYTES: u64 = 256 << 20;
 
 pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
 const TURN_START: &str = "<|im_start|>";
@@ -51,9 +53,7 @@ impl PromptTokenizer {
     /// Reads `tokenizer.json` in `model_dir` and checks it against the ids of the checkpoint's `config.json`.
     pub(super) fn load(model_dir: &Path, config: &PromptConfig) -> Result<Self> {
         let path = model_dir.join(TOKENIZER_FILE);
-        let mut text = Vec::new();
-        let read = open_regular_file(&path).and_then(|mut file| file.read_to_end(&mut text));
-        read.map_err(|source| match source.kind() {
+        let text = limited_file::read(&path, MAX_BYTES).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => PreprocessError::MissingCheckpointFile { path: path.clone() },
             _ => PreprocessError::ReadFile { path: path.clone(), source },
         })?;

@@ -22,6 +22,8 @@ mod indexer;
 #[cfg(all(feature = "cli", feature = "video"))]
 mod interop;
 mod model;
+mod model_hostile;
+mod model_settings;
 mod preprocess;
 mod retrieval;
 #[cfg(all(feature = "cli", feature = "synth"))]

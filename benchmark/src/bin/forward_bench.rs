@@ -36,7 +36,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = arguments.device.open()?;
-    let model = Qwen25Vl::load(&arguments.model, arguments.dtype.on(&device), &device)?;
+    let model = Qwen25Vl::load(&arguments.model, arguments.dtype.weights_on(&device), &device)?;
     let tensors = candle_core::safetensors::load(&arguments.inputs, &TensorDevice::Cpu)?;
     let tensor =
         |name: &str| tensors.get(name).ok_or_else(|| anyhow!("{} has no {name}", arguments.inputs.display()));

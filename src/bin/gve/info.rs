@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
 use gve::DType;
+use gve::device::available_memory;
+use gve::embedder::unknown_settings;
 use gve::model::{AdapterLayout, Checkpoint, Config, LoraAdapter, convert_checkpoint, merge_adapter};
 use gve::new_model::{NewModel, create};
 use gve::preprocess::PixelBounds;
@@ -194,6 +196,8 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
     let config = Config::load(&resolved.directory)?;
     let checkpoint = Checkpoint::open(&resolved.directory)?;
     let (text, vision) = (&config.text, &config.vision);
+    let bytes = |dtype| checkpoint.memory_as(dtype).total_bytes();
+    let unknown = unknown_settings(&resolved.directory);
     if json {
         let info = serde_json::json!({
             "id": resolved.id,
@@ -203,6 +207,11 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
             "parameters": checkpoint.num_parameters(),
             "tensors": checkpoint.tensor_names().len(),
             "stored_as": checkpoint.dtypes(),
+            "cpu": {
+                "held_as": held_as(&checkpoint, model.dtype), "computed_in": computed_in(model.dtype), "bytes": bytes(model.dtype),
+                "bytes_in_f32": bytes(DType::F32), "bytes_available": available_memory(),
+            },
+            "unknown_settings": unknown,
             "text": {
                 "layers": text.num_hidden_layers, "heads": text.num_attention_heads,
                 "key_value_heads": text.num_key_value_heads, "vocab": text.vocab_size,
@@ -227,6 +236,7 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
                     checkpoint.dtypes().join(", ")
                 ),
             ),
+            ("on the CPU", on_the_cpu(&checkpoint, model.dtype)),
             (
                 "language",
                 format!(
@@ -248,6 +258,42 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
         for (name, value) in rows {
             print(&format!("{name:<11}{value}"))?;
         }
+        for setting in unknown {
+            print(&format!("{:<11}{setting}: embeddings may differ from the reference's", "not known"))?;
+        }
     }
     Ok(Outcome::Complete)
+}
+
+/// The precisions in which the CPU holds the weights of a model that is loaded as `dtype`.
+fn held_as(checkpoint: &Checkpoint, dtype: DType) -> Vec<String> {
+    if dtype == DType::Auto { checkpoint.dtypes() } else { vec![dtype.to_string()] }
+}
+
+/// The precision of products there.
+fn computed_in(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Auto | DType::F32 => "f32",
+        DType::Bf16 => "bf16 where the processor multiplies it, f32 elsewhere",
+        DType::F16 => "f32",
+    }
+}
+
+/// What `dtype` means there, and in how much memory.
+fn on_the_cpu(checkpoint: &Checkpoint, dtype: DType) -> String {
+    let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+    let bytes = |dtype| gigabytes(checkpoint.memory_as(dtype).total_bytes());
+    let mut text = format!(
+        "--dtype {dtype}: weights held as {}, computed in {}, {} of memory",
+        held_as(checkpoint, dtype).join(", "),
+        computed_in(dtype),
+        bytes(dtype)
+    );
+    if dtype == DType::Auto {
+        text.push_str(&format!(" ({} with f32)", bytes(DType::F32)));
+    }
+    if let Some(available) = available_memory() {
+        text.push_str(&format!(", {} available", gigabytes(available)));
+    }
+    text
 }

@@ -1,10 +1,10 @@
 //! Options that several subcommands share: raw arguments to validated settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use gve::embedder::{EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN};
+use gve::embedder::{EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, unknown_settings};
 use gve::hub::{NANO, ResolvedModel};
 use gve::{DType, Device, Embedder, PixelLimits, Sampling};
 
@@ -121,6 +121,7 @@ impl ModelOptions {
                 "{directory} holds an adapter, which is not applied: --adapter {directory} folds it in"
             ));
         }
+        warn_of_unknown_settings(&model_dir);
         let mut builder = Embedder::builder(model_dir)
             .device(self.device)
             .dtype(self.dtype)
@@ -133,5 +134,15 @@ impl ModelOptions {
             builder = builder.batch_tokens(tokens);
         }
         builder
+    }
+}
+
+/// Tells of settings of the model in `model_dir` that may change embeddings in a way that is not built in.
+pub(crate) fn warn_of_unknown_settings(model_dir: &Path) {
+    for setting in unknown_settings(model_dir) {
+        warn(&format!(
+            "{}/{setting} is not known to this release: embeddings may differ from the reference's",
+            model_dir.display()
+        ));
     }
 }

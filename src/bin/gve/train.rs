@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use crate::harness::Harness;
 use crate::hub::resolve;
 use crate::interrupt::stop_on_ctrl_c;
+use crate::options::warn_of_unknown_settings;
 use crate::output::{self, Outcome, note, print, progress_bar, warn};
 use crate::process::tune_for_training;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     };
     let config = TrainConfig::load(&arguments.config)?;
     let model = resolve(&config.model.path, config.model.revision.as_deref(), arguments.quiet)?;
+    warn_of_unknown_settings(&model.directory);
     let cancel = stop_on_ctrl_c()?;
     let harness = Harness::new(&config, &model.directory, &cancel)?;
     let mut trainer = Trainer::new(config, &model.directory, &start)?;

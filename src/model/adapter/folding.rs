@@ -41,6 +41,11 @@ impl<'a> Folding<'a> {
         self.adapter.delta(pair, device).map(Some)
     }
 
+    /// Whether the adapter changes the weight of the module called `name` in a checkpoint.
+    pub(in crate::model) fn adapts(&self, name: &str) -> bool {
+        self.adapter.modules.contains_key(module_name(name))
+    }
+
     /// Fails unless every module of the adapter has found its weight.
     pub(in crate::model) fn require_all_bound(&self) -> Result<(), ModelError> {
         let bound = self.bound.borrow();

@@ -9,18 +9,24 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::targets::target_modules;
 use super::{AdapterLayout, LoraAdapter, LoraPair, LoraSettings, module_name};
+use crate::limited_file;
 use crate::model::ModelError;
 use crate::model::files::write_file;
 
 const CONFIG: &str = "adapter_config.json";
 const TENSORS: &str = "adapter_model.safetensors";
+/// Bytes that these may have: far more than any adapter.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+const MAX_TENSOR_BYTES: u64 = 16 << 30;
 
 pub(super) fn read(directory: &Path) -> Result<LoraAdapter, ModelError> {
     let path = directory.join(CONFIG);
-    let text = fs::read_to_string(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
+    let text = limited_file::read_text(&path, MAX_CONFIG_BYTES)
+        .map_err(|source| ModelError::Read { path: path.clone(), source })?;
     let settings = LoraSettings::parse(&text).map_err(|reason| ModelError::Adapter { path, reason })?;
     let path = directory.join(TENSORS);
-    let bytes = fs::read(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
+    let bytes = limited_file::read(&path, MAX_TENSOR_BYTES)
+        .map_err(|source| ModelError::Read { path: path.clone(), source })?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
         ModelError::Adapter { path: path.clone(), reason: format!("not a safetensors file: {e}") }
     })?;

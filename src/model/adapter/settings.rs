@@ -1,5 +1,11 @@
 use serde_json::{Value, json};
 
+use crate::settings_keys::{Place, judge, shown};
+
+/// Ways in which PEFT starts an adapter and leaves the weights below it as they are. The others change these too (`pissa`, `olora`, `loftq`, `corda`,
+/// `lora_ga`): their factors mean something beside the changed weights only, unless PEFT has converted them, which it writes down as `true`.
+const PLAIN_STARTS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
+
 /// The settings of an adapter, as `adapter_config.json` has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraSettings {
@@ -28,36 +34,37 @@ impl LoraSettings {
     /// Reads `adapter_config.json`; whatever would change the result and is not supported is an error.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let config: Value = serde_json::from_str(text).map_err(|e| format!("not valid JSON: {e}"))?;
+        let keys =
+            config.as_object().ok_or_else(|| format!("it is {}, expected an object", shown(&config)))?;
         let kind = config.get("peft_type").and_then(Value::as_str);
         if kind != Some("LORA") {
             return Err(format!("peft_type is {kind:?}, expected \"LORA\""));
         }
-        let is_unset = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Object(map) => map.is_empty(),
-            Value::Array(list) => list.is_empty(),
-            Value::String(text) => text == "none",
-            _ => false,
-        };
-        let unsupported = [
-            "use_dora",
-            "fan_in_fan_out",
-            "bias",
-            "modules_to_save",
-            "rank_pattern",
-            "alpha_pattern",
-            "lora_bias",
-        ];
-        for key in unsupported {
-            if let Some(value) = config.get(key).filter(|value| !is_unset(value)) {
-                return Err(format!("{key} is {value}, which is not supported"));
+        if let Some(unknown) = judge(keys, Place::Adapter)?.first() {
+            return Err(format!(
+                "{unknown} is {}, a setting that is not known here: whether it changes the result cannot be told",
+                shown(&config[unknown])
+            ));
+        }
+        match config.get("init_lora_weights") {
+            None | Some(Value::Null | Value::Bool(_)) => {}
+            Some(Value::String(start)) if PLAIN_STARTS.contains(&start.to_lowercase().as_str()) => {}
+            Some(other) => {
+                return Err(format!(
+                    "init_lora_weights is {}, which changes the weights of the model too; have PEFT convert the adapter \
+                     (`path_initial_model_for_weight_conversion` of `save_pretrained`)",
+                    shown(other)
+                ));
             }
         }
-        let number = |key: &str| config.get(key).and_then(Value::as_f64).ok_or(format!("{key} is missing"));
+        let number = |key: &str| {
+            let number = config.get(key).and_then(Value::as_f64).filter(|n| n.is_finite());
+            number.ok_or(format!("{key} is missing, or no number"))
+        };
         let r = config
             .get("r")
             .and_then(Value::as_u64)
-            .filter(|r| *r > 0)
+            .filter(|r| (1..=1 << 20).contains(r))
             .ok_or("r must be a positive number")?;
         let strings = |value: &Value| match value {
             Value::String(one) => vec![one.clone()],
@@ -125,7 +132,25 @@ mod tests {
             ("use_dora", json!(true)),
             ("modules_to_save", json!(["embed_tokens"])),
             ("rank_pattern", json!({"q_proj": 4})),
+            ("alpha_pattern", json!({"q_proj": 4})),
             ("bias", json!("all")),
+            ("lora_bias", json!(true)),
+            ("init_lora_weights", json!("pissa")),
+            ("init_lora_weights", json!("pissa_niter_16")),
+            ("init_lora_weights", json!("olora")),
+            ("init_lora_weights", json!("loftq")),
+            ("init_lora_weights", json!("corda")),
+            ("init_lora_weights", json!("lora_ga")),
+            ("init_lora_weights", json!("of tomorrow")),
+            ("layer_replication", json!([[0, 4], [2, 5]])),
+            ("megatron_config", json!({"tensor_model_parallel_size": 2})),
+            ("trainable_token_indices", json!([1, 2])),
+            ("target_parameters", json!(["experts.gate_up_proj"])),
+            ("alora_invocation_tokens", json!([3])),
+            ("arrow_config", json!({"top_k": 3})),
+            ("use_qalora", json!(true)),
+            ("use_bdlora", json!({"nblocks": 2})),
+            ("a_setting_of_tomorrow", json!(2)),
             ("r", json!(0)),
             ("lora_alpha", json!(null)),
         ] {
@@ -133,6 +158,26 @@ mod tests {
             config[key] = value;
             let reason = LoraSettings::parse(&config.to_string()).unwrap_err();
             assert!(reason.contains(key), "{reason}");
+        }
+    }
+    /// What PEFT 0.21.2 writes for `LoraConfig(r=8, target_modules=["q_proj"])`, and keys of earlier releases.
+    #[test]
+    fn defaults_of_peft_are_read() {
+        let written = r#"{"alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
+            "base_model_name_or_path": "m", "bias": "none", "corda_config": null, "ensure_weight_tying": false, "eva_config": null,
+            "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "kasa_config": null,
+            "layer_replication": null, "layers_pattern": null, "layers_to_transform": null, "loftq_config": {}, "lora_alpha": 8,
+            "lora_bias": false, "lora_dropout": 0.0, "lora_ga_config": null, "megatron_config": null, "megatron_core": "megatron.core",
+            "modules_to_save": null, "monteclora_config": null, "peft_type": "LORA", "peft_version": "0.21.2", "qalora_group_size": 16,
+            "r": 8, "rank_pattern": {}, "revision": null, "target_modules": ["q_proj"], "target_parameters": null,
+            "task_type": "FEATURE_EXTRACTION", "trainable_token_indices": null, "use_bdlora": null, "use_dora": false,
+            "use_qalora": false, "use_rslora": false, "velora_config": null, "not_there_yet": null}"#;
+        let settings = LoraSettings::parse(written).unwrap();
+        assert_eq!((settings.r, settings.scale()), (8, 1.0));
+        for start in [json!(false), json!("gaussian"), json!("eva"), json!("orthogonal")] {
+            let mut config: Value = serde_json::from_str(written).unwrap();
+            config["init_lora_weights"] = start;
+            assert!(LoraSettings::parse(&config.to_string()).is_ok());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Linear layers whose weights are bf16, on processors that multiply bf16.
 //!
-//! The activations are rounded to bf16 once per call and laid out in blocks of 32 rows; each task packs the weights it needs, 32
+//! The activations are rounded to bf16 once per call and laid out in blocks of 32 rows, or as three parts of bf16 that add up to them, each
+//! multiplied in its turn; each task packs the weights it needs, 32
 //! outputs at a time, and runs blocks of 32 x 32 outputs through one of two block products: the tile unit ([`amx`](super::amx)), or
 //! `vdpbf16ps` where there is only AVX512-BF16. Sums are kept in f32. Both operands have the layout the tile unit wants:
 //!
@@ -14,7 +15,7 @@
 //! computed along with it and however many threads there are.
 
 use super::amx::{self, Tiles};
-use super::linear::LinearShape;
+use super::linear::{LinearShape, Products};
 use super::parallel::SharedMut;
 use half::bf16;
 use rayon::prelude::*;
@@ -27,6 +28,9 @@ pub(super) const BLOCK: usize = 32;
 const STEPS_PER_PASS: usize = 32;
 /// Rows of a task: with the inputs of one pass they take 1 MiB, half of the second-level cache.
 const BLOCKS_PER_TASK: usize = 16;
+
+/// Parts of 8 bits that the 24 bits of an f32 are cut into.
+pub(super) const EXACT_PARTS: usize = 3;
 
 /// One cache line of packed bf16, as the processor's tiles want it.
 #[derive(Clone, Copy)]
@@ -61,6 +65,15 @@ impl Bf16Unit {
         units
     }
 
+    /// How many parts of activations this unit multiplies for `products`; `None` where f32 vectors are faster.
+    pub(super) fn parts(self, products: Products) -> Option<usize> {
+        match (products, self) {
+            (Products::Rounded, _) => Some(1),
+            (Products::Exact, Self::Tiles) => Some(EXACT_PARTS),
+            (Products::Exact, Self::Vectors) => None,
+        }
+    }
+
     /// The fastest unit, found once.
     pub(super) fn best() -> Option<Self> {
         static BEST: std::sync::OnceLock<Option<Bf16Unit>> = std::sync::OnceLock::new();
@@ -68,12 +81,13 @@ impl Bf16Unit {
     }
 }
 
-/// `y = x * weight^T + bias`; the slices have the lengths of `shape` and no dimension is 0.
+/// `y = x * weight^T + bias`, with `x` as `parts` parts of bf16; the slices have the lengths of `shape` and no dimension is 0.
 ///
 /// # Safety
 /// `unit` is one of [`Bf16Unit::available`].
 pub(super) unsafe fn linear(
     unit: Bf16Unit,
+    parts: usize,
     x: &[f32],
     weight: &[bf16],
     shape: LinearShape,
@@ -83,17 +97,19 @@ pub(super) unsafe fn linear(
     let steps = shape.in_features.div_ceil(BLOCK);
     let row_blocks = shape.rows.div_ceil(BLOCK);
     let mut activations = ACTIVATIONS.take();
-    resize(&mut activations, row_blocks * steps * BLOCK);
-    activations.par_chunks_mut(steps * BLOCK).enumerate().for_each(|(block, lines)| {
-        let rows = &x[block * BLOCK * shape.in_features..];
+    resize(&mut activations, parts * row_blocks * steps * BLOCK);
+    activations.par_chunks_mut(steps * BLOCK).enumerate().for_each(|(index, lines)| {
+        // The parts of a block lie one behind the other.
+        let rows = &x[index / parts * BLOCK * shape.in_features..];
         // SAFETY: both units imply AVX512-BF16 (caller).
-        unsafe { pack_activations(rows, shape.in_features, lines) };
+        unsafe { pack_activations(rows, shape.in_features, index % parts, lines) };
     });
 
     let panels = shape.out_features.div_ceil(BLOCK);
     let row_tasks = row_blocks.div_ceil(BLOCKS_PER_TASK);
     let panel_tasks = (4 * rayon::current_num_threads()).div_ceil(row_tasks).min(panels);
-    let product = Product { unit, activations: &activations, weight, shape, bias, y: SharedMut::new(y) };
+    let product =
+        Product { unit, parts, activations: &activations, weight, shape, bias, y: SharedMut::new(y) };
     (0..row_tasks * panel_tasks).into_par_iter().for_each(|task| {
         let blocks = share(row_blocks, row_tasks, task / panel_tasks);
         let panels = share(panels, panel_tasks, task % panel_tasks);
@@ -114,6 +130,7 @@ fn resize(buffer: &mut Vec<Line>, lines: usize) {
 
 struct Product<'a> {
     unit: Bf16Unit,
+    parts: usize,
     activations: &'a [Line],
     weight: &'a [bf16],
     shape: LinearShape,
@@ -138,11 +155,14 @@ impl Product<'_> {
                 let lines = &mut packed[..pass_steps * BLOCK];
                 // SAFETY: both units imply AVX512-BF16 (caller).
                 unsafe { pack_weights(self.weight, self.shape, panel * BLOCK, first_step * BLOCK, lines) };
-                for block in blocks.clone() {
-                    let first_line = (block * steps + first_step) * BLOCK;
+                for (block, part) in
+                    blocks.clone().flat_map(|block| (0..self.parts).map(move |part| (block, part)))
+                {
+                    let first_line = ((block * self.parts + part) * steps + first_step) * BLOCK;
                     let a = &self.activations[first_line..first_line + pass_steps * BLOCK];
+                    let is_first = first_step == 0 && part == 0;
                     // SAFETY: as above; the outputs are this task's own (caller).
-                    unsafe { self.compute_block(tiles.as_ref(), a, lines, block, panel, first_step == 0) };
+                    unsafe { self.compute_block(tiles.as_ref(), a, lines, block, panel, is_first) };
                 }
             }
         }
@@ -201,12 +221,12 @@ impl Product<'_> {
     }
 }
 
-/// Rounds up to 32 rows of activations into one block. Rows and inputs past the end become zero.
+/// Rounds up to 32 rows of activations into one block: themselves as part 0, and as part `n` what the parts before it leave. Rows and inputs past the end become zero.
 ///
 /// # Safety
 /// The processor has AVX512F, BW and BF16. `rows` is a whole number of rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn pack_activations(rows: &[f32], in_features: usize, lines: &mut [Line]) {
+unsafe fn pack_activations(rows: &[f32], in_features: usize, part: usize, lines: &mut [Line]) {
     for (row, line_in_step) in (0..BLOCK).enumerate() {
         let values = rows.get(row * in_features..(row + 1) * in_features);
         for (step, step_lines) in lines.chunks_exact_mut(BLOCK).enumerate() {
@@ -218,18 +238,32 @@ unsafe fn pack_activations(rows: &[f32], in_features: usize, lines: &mut [Line])
             let inputs = &values[step * BLOCK..in_features.min((step + 1) * BLOCK)];
             let mask = u32::MAX >> (BLOCK - inputs.len());
             // SAFETY: masked loads read the `inputs.len()` values only.
-            let (low, high) = unsafe {
+            let (mut low, mut high) = unsafe {
                 let high = inputs.as_ptr().wrapping_add(16);
                 (
                     _mm512_maskz_loadu_ps(mask as u16, inputs.as_ptr()),
                     _mm512_maskz_loadu_ps((mask >> 16) as u16, high),
                 )
             };
+            for _ in 0..part {
+                // Exact: what rounding leaves has fewer bits.
+                low = _mm512_sub_ps(low, rounded_to_bf16(low));
+                high = _mm512_sub_ps(high, rounded_to_bf16(high));
+            }
             let rounded = _mm512_cvtne2ps_pbh(high, low);
             // SAFETY: both are 64 plain bytes.
             *line = unsafe { std::mem::transmute::<__m512bh, Line>(rounded) };
         }
     }
+}
+
+/// The nearest bf16 of each value, as f32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn rounded_to_bf16(values: __m512) -> __m512 {
+    // SAFETY: both are 32 plain bytes.
+    let rounded = unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) };
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(rounded)))
 }
 
 /// Lays out the weights of 32 outputs from `output` on, over the inputs from `input` on. Outputs and inputs past the end become zero.

@@ -3,8 +3,9 @@
 //! Activations are f32 in memory whatever the weights are. Three ways lead there:
 //! - f32 weights go to the `gemm` crate, laid out `[in, out]`: it copies them into the order of its inner loop at every call,
 //!   which is a fifth of the time of a few hundred rows when they lie the other way.
-//! - bf16 weights are multiplied as bf16 where the processor can ([`gemm_bf16`](super::gemm_bf16)): the activations are rounded to bf16, sums
-//!   are f32, as PyTorch does.
+//! - bf16 weights are multiplied as bf16 where the processor can ([`gemm_bf16`](super::gemm_bf16)). With [`Products::Rounded`] the activations are
+//!   rounded to bf16, sums are f32, as PyTorch does. With [`Products::Exact`] they are cut into three bf16 parts that add up to them, which
+//!   pays where there is a tile unit.
 //! - Otherwise half-precision weights are widened a panel at a time, never the whole matrix, and multiplied in f32.
 
 use super::error::{KernelError, check_length};
@@ -42,6 +43,15 @@ pub enum WeightRef<'a> {
     F16(&'a [f16]),
 }
 
+/// What bf16 weights are multiplied with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// Activations rounded to bf16, where the processor multiplies bf16: half the time or less, 8 bits of precision.
+    Rounded,
+    /// The activations as they are: the result is that of the same weights in f32, but for the order of summation.
+    Exact,
+}
+
 impl WeightRef<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
@@ -62,6 +72,7 @@ impl WeightRef<'_> {
 pub fn linear(
     x: &[f32],
     weight: WeightRef<'_>,
+    products: Products,
     shape: LinearShape,
     bias: Option<&[f32]>,
     y: &mut [f32],
@@ -83,9 +94,11 @@ pub fn linear(
         WeightRef::F16(values) => linear_widened(x, values, shape, bias, y),
         WeightRef::Bf16(values) => {
             #[cfg(target_arch = "x86_64")]
-            if let Some(unit) = gemm_bf16::Bf16Unit::best() {
+            if let Some(unit) = gemm_bf16::Bf16Unit::best()
+                && let Some(parts) = unit.parts(products)
+            {
                 // SAFETY: `best` answers with an available unit only.
-                unsafe { gemm_bf16::linear(unit, x, values, shape, bias, y) };
+                unsafe { gemm_bf16::linear(unit, parts, x, values, shape, bias, y) };
                 return Ok(());
             }
             linear_widened(x, values, shape, bias, y);
@@ -299,7 +312,15 @@ mod tests {
         for case in SHAPES.map(case) {
             for bias in [None, Some(&case.bias[..])] {
                 let mut y = unwritten(case.shape);
-                linear(&case.x, WeightRef::F32(&case.transposed()), case.shape, bias, &mut y).unwrap();
+                linear(
+                    &case.x,
+                    WeightRef::F32(&case.transposed()),
+                    Products::Exact,
+                    case.shape,
+                    bias,
+                    &mut y,
+                )
+                .unwrap();
                 assert_close(&y, &reference(&case.x, &case, bias.is_some()), 1e-5);
             }
         }
@@ -313,7 +334,8 @@ mod tests {
             linear_widened(&case.x, &bf16_values(&case.weight), case.shape, Some(&case.bias), &mut y);
             assert_close(&y, &want, 1e-5);
             let (mut y, f16) = (unwritten(case.shape), f16_values(&case.weight));
-            linear(&case.x, WeightRef::F16(&f16), case.shape, Some(&case.bias), &mut y).unwrap();
+            linear(&case.x, WeightRef::F16(&f16), Products::Rounded, case.shape, Some(&case.bias), &mut y)
+                .unwrap();
             assert_close(&y, &want, 1e-5);
         }
     }
@@ -321,16 +343,18 @@ mod tests {
     #[test]
     fn bf16_weights_match_the_definition_on_this_processor() {
         for case in SHAPES.map(case) {
-            let mut y = unwritten(case.shape);
-            linear(&case.x, WeightRef::Bf16(&bf16_values(&case.weight)), case.shape, None, &mut y).unwrap();
             // Activations may have been rounded: 8 bits.
-            assert_close(&y, &reference(&case.x, &case, false), 4e-3);
+            for (products, tolerance) in [(Products::Rounded, 4e-3), (Products::Exact, 1e-5)] {
+                let (mut y, weight) = (unwritten(case.shape), bf16_values(&case.weight));
+                linear(&case.x, WeightRef::Bf16(&weight), products, case.shape, None, &mut y).unwrap();
+                assert_close(&y, &reference(&case.x, &case, false), tolerance);
+            }
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn every_bf16_unit_multiplies_rounded_activations() {
+    fn every_bf16_unit_multiplies_activations_rounded_or_whole() {
         let units = gemm_bf16::Bf16Unit::available();
         if units.is_empty() {
             eprintln!("skipped: this processor does not multiply bf16");
@@ -338,11 +362,13 @@ mod tests {
         for (unit, case) in units.iter().flat_map(|unit| SHAPES.map(|shape| (*unit, case(shape)))) {
             let rounded: Vec<f32> = bf16_values(&case.x).iter().map(|v| v.to_f32()).collect();
             let weight = bf16_values(&case.weight);
-            for bias in [None, Some(&case.bias[..])] {
-                let mut y = unwritten(case.shape);
-                // SAFETY: the unit is available.
-                unsafe { gemm_bf16::linear(unit, &case.x, &weight, case.shape, bias, &mut y) };
-                assert_close(&y, &reference(&rounded, &case, bias.is_some()), 1e-5);
+            for (parts, x) in [(1, &rounded), (gemm_bf16::EXACT_PARTS, &case.x)] {
+                for bias in [None, Some(&case.bias[..])] {
+                    let mut y = unwritten(case.shape);
+                    // SAFETY: the unit is available.
+                    unsafe { gemm_bf16::linear(unit, parts, &case.x, &weight, case.shape, bias, &mut y) };
+                    assert_close(&y, &reference(x, &case, bias.is_some()), 1e-5);
+                }
             }
         }
     }
@@ -351,11 +377,17 @@ mod tests {
     fn threads_do_not_change_a_bit_and_other_rows_hardly() {
         let case = case((300, 1100, 170));
         let (f32, bf16, f16) = (case.transposed(), bf16_values(&case.weight), f16_values(&case.weight));
-        for weight in [WeightRef::F32(&f32), WeightRef::Bf16(&bf16), WeightRef::F16(&f16)] {
+        for (weight, products) in [
+            (WeightRef::F32(&f32), Products::Exact),
+            (WeightRef::Bf16(&bf16), Products::Rounded),
+            (WeightRef::Bf16(&bf16), Products::Exact),
+            (WeightRef::F16(&f16), Products::Exact),
+        ] {
             let with_threads = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut y = unwritten(case.shape);
-                pool.install(|| linear(&case.x, weight, case.shape, Some(&case.bias), &mut y)).unwrap();
+                pool.install(|| linear(&case.x, weight, products, case.shape, Some(&case.bias), &mut y))
+                    .unwrap();
                 y
             };
             let all = with_threads(1);
@@ -363,7 +395,7 @@ mod tests {
             for (row, x) in case.x.chunks(1100).enumerate().step_by(37) {
                 let mut alone = vec![f32::NAN; 170];
                 let shape = LinearShape { rows: 1, ..case.shape };
-                linear(x, weight, shape, Some(&case.bias), &mut alone).unwrap();
+                linear(x, weight, products, shape, Some(&case.bias), &mut alone).unwrap();
                 let batched: Vec<f64> = all[row * 170..][..170].iter().map(|&v| f64::from(v)).collect();
                 // A lone row is summed in another order.
                 assert_close(&alone, &batched, 3e-6);
@@ -376,18 +408,18 @@ mod tests {
         let shape = LinearShape { rows: 2, in_features: 3, out_features: 4 };
         let (x, w, bias) = ([1.0; 6], [1.0; 12], [0.5; 4]);
         let mut y = [0.0; 8];
-        let got = linear(&x, WeightRef::F32(&w[1..]), shape, None, &mut y);
+        let got = linear(&x, WeightRef::F32(&w[1..]), Products::Exact, shape, None, &mut y);
         assert_eq!(
             got,
             Err(KernelError::Length { kernel: "linear", operand: "weight", expected: 12, got: 11 })
         );
-        assert!(linear(&x[1..], WeightRef::F32(&w), shape, None, &mut y).is_err());
-        assert!(linear(&x, WeightRef::F32(&w), shape, Some(&bias[1..]), &mut y).is_err());
-        assert!(linear(&x, WeightRef::F32(&w), shape, None, &mut y[1..]).is_err());
+        assert!(linear(&x[1..], WeightRef::F32(&w), Products::Exact, shape, None, &mut y).is_err());
+        assert!(linear(&x, WeightRef::F32(&w), Products::Exact, shape, Some(&bias[1..]), &mut y).is_err());
+        assert!(linear(&x, WeightRef::F32(&w), Products::Exact, shape, None, &mut y[1..]).is_err());
         let no_inputs = LinearShape { in_features: 0, ..shape };
-        linear(&[], WeightRef::F32(&[]), no_inputs, Some(&bias), &mut y).unwrap();
+        linear(&[], WeightRef::F32(&[]), Products::Exact, no_inputs, Some(&bias), &mut y).unwrap();
         assert_eq!(y, [0.5; 8]);
         let no_rows = LinearShape { rows: 0, ..shape };
-        assert_eq!(linear(&[], WeightRef::F32(&w), no_rows, None, &mut []), Ok(()));
+        assert_eq!(linear(&[], WeightRef::F32(&w), Products::Exact, no_rows, None, &mut []), Ok(()));
     }
 }

@@ -24,11 +24,11 @@ mod simd;
 #[cfg(test)]
 mod test_data;
 
-pub use activation::{add, silu_mul, silu_mul_backward};
+pub use activation::{Activation, add, gated_mul, gated_mul_backward};
 pub use attention::{AttentionGradients, AttentionSegment, Heads, attention, attention_backward};
 pub use dropout::{DropoutMask, dropout, mix64};
 pub use error::KernelError;
-pub use linear::{LinearShape, WeightRef, linear, transpose};
+pub use linear::{LinearShape, Products, WeightRef, linear, transpose};
 pub use linear_backward::{column_sums, linear_backward};
 pub use matmul::{MatrixRef, matmul};
 pub use norm::{rms_norm, rms_norm_backward};

@@ -9,7 +9,7 @@ use super::cpu::{View, hold, kernel};
 use super::trained_linear::trained_linear;
 use super::{Dropout, Lora, parameter};
 use crate::model::ModelError;
-use crate::model::kernels::{self, LinearShape};
+use crate::model::kernels::{self, LinearShape, Products};
 use crate::model::loader::Loader;
 
 /// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it, and a low-rank adapter on top where one is trained.
@@ -25,11 +25,12 @@ enum Weight {
 }
 
 impl Linear {
-    pub(in crate::model) fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+    /// A layer of these weights; `products` tells how half-precision ones are multiplied on the CPU.
+    pub(in crate::model) fn new(weight: Tensor, bias: Option<Tensor>, products: Products) -> Result<Self> {
         let weight = if weight.track_op() {
             Weight::Trained(weight, bias)
         } else {
-            Weight::Frozen(Arc::new(Frozen::new(weight, bias)?))
+            Weight::Frozen(Arc::new(Frozen::new(weight, bias, products)?))
         };
         Ok(Self { weight, lora: None })
     }
@@ -43,7 +44,7 @@ impl Linear {
     ) -> std::result::Result<Self, ModelError> {
         let weight = loader.weight("weight", &[outputs, inputs])?;
         let bias = bias.then(|| loader.activation("bias", &[outputs])).transpose()?;
-        Ok(Self { lora: loader.lora(inputs, outputs)?, ..Self::new(weight, bias)? })
+        Ok(Self { lora: loader.lora(inputs, outputs)?, ..Self::new(weight, bias, loader.products())? })
     }
 
     /// (rows, in) to (rows, out).
@@ -86,12 +87,13 @@ pub(in crate::model) struct Frozen {
     /// (out, in), but (in, out) in f32 on the CPU, as the kernel wants it.
     weight: Tensor,
     bias: Option<Tensor>,
+    products: Products,
     inputs: usize,
     outputs: usize,
 }
 
 impl Frozen {
-    pub(super) fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+    pub(super) fn new(weight: Tensor, bias: Option<Tensor>, products: Products) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let weight = if weight.device().is_cpu() && weight.dtype() == DType::F32 {
             let transposed = kernels::transpose(hold(&weight).f32()?, outputs, inputs);
@@ -99,7 +101,7 @@ impl Frozen {
         } else {
             weight
         };
-        Ok(Self { weight, bias, inputs, outputs })
+        Ok(Self { weight, bias, products, inputs, outputs })
     }
 
     pub(super) fn outputs(&self) -> usize {
@@ -120,7 +122,7 @@ impl Frozen {
     pub(super) fn apply(&self, x: &[f32], rows: usize, y: &mut [f32]) -> Result<()> {
         let (weight, bias) = (hold(&self.weight), self.bias.as_ref().map(hold));
         let bias = bias.as_ref().map(|bias| bias.f32()).transpose()?;
-        kernels::linear(x, weight.weight()?, self.shape(rows), bias, y).map_err(kernel)
+        kernels::linear(x, weight.weight()?, self.products, self.shape(rows), bias, y).map_err(kernel)
     }
 
     /// The input's gradient from that of the output, (rows, out) to (rows, in).

@@ -21,6 +21,12 @@ impl Lora {
         Self { a, b, scale, salt }
     }
 
+    /// What tells this layer's dropout from the others'.
+    #[cfg(test)]
+    pub(in crate::model) fn salt(&self) -> u64 {
+        self.salt
+    }
+
     /// The adapted layer, (rows, in) to (rows, out).
     pub(super) fn forward(
         &self,
@@ -161,6 +167,7 @@ mod tests {
     use candle_core::{DType, Var};
 
     use super::*;
+    use crate::model::kernels::Products;
     use crate::model::ops::Linear;
 
     const ROWS: usize = 9;
@@ -180,7 +187,7 @@ mod tests {
     fn both_bodies_agree_in_value_and_gradient_with_and_without_dropout() {
         let (weight, bias) =
             (random((OUTPUTS, INPUTS)), Tensor::randn(0f32, 1.0, OUTPUTS, &Device::Cpu).unwrap());
-        let frozen = Arc::new(Frozen::new(weight.clone(), Some(bias.clone())).unwrap());
+        let frozen = Arc::new(Frozen::new(weight.clone(), Some(bias.clone()), Products::Exact).unwrap());
         let var = |shape| Var::from_tensor(&random(shape)).unwrap();
         let (x, a, b) = (var((ROWS, INPUTS)), var((3, INPUTS)), var((OUTPUTS, 3)));
         let direction = random((ROWS, OUTPUTS));
@@ -211,14 +218,14 @@ mod tests {
         };
         assert_eq!(of_weights_size(x.matmul(&weight.t().unwrap()).unwrap()), 1);
         for dtype in [DType::F32, DType::BF16, DType::F16] {
-            let layer = Linear::new(weight.to_dtype(dtype).unwrap(), None).unwrap();
+            let layer = Linear::new(weight.to_dtype(dtype).unwrap(), None, Products::Exact).unwrap();
             assert_eq!(of_weights_size(layer.forward(&x).unwrap()), 0);
         }
     }
 
     #[test]
     fn an_input_without_a_graph_records_none() {
-        let frozen = Arc::new(Frozen::new(random((OUTPUTS, INPUTS)), None).unwrap());
+        let frozen = Arc::new(Frozen::new(random((OUTPUTS, INPUTS)), None, Products::Exact).unwrap());
         let [a, b] = [(3, INPUTS), (OUTPUTS, 3)].map(|shape| Var::from_tensor(&random(shape)).unwrap());
         let lora = Lora::new(a.as_tensor().clone(), b.as_tensor().clone(), 1.0, 0);
         let x = random((ROWS, INPUTS));

@@ -6,7 +6,7 @@ use super::cpu::{View, hold, kernel};
 use super::linear::Frozen;
 use super::{Dropout, Linear};
 use crate::model::ModelError;
-use crate::model::kernels;
+use crate::model::kernels::{self, Activation};
 use crate::model::loader::Loader;
 
 /// Intermediate values that may exist at one time on the CPU. Fewer rows at a time would save
@@ -18,11 +18,12 @@ thread_local! {
     static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-/// The gated feed-forward layer `down(silu(gate(x)) * up(x))`.
+/// The gated feed-forward layer `down(activation(gate(x)) * up(x))`.
 pub(in crate::model) struct GatedMlp {
     gate: Linear,
     up: Linear,
     down: Linear,
+    activation: Activation,
 }
 
 impl GatedMlp {
@@ -31,11 +32,13 @@ impl GatedMlp {
         hidden: usize,
         intermediate: usize,
         bias: bool,
+        activation: Activation,
     ) -> std::result::Result<Self, ModelError> {
         Ok(Self {
             gate: Linear::load(&loader.at("gate_proj"), hidden, intermediate, bias)?,
             up: Linear::load(&loader.at("up_proj"), hidden, intermediate, bias)?,
             down: Linear::load(&loader.at("down_proj"), intermediate, hidden, bias)?,
+            activation,
         })
     }
 
@@ -51,16 +54,37 @@ impl GatedMlp {
             && on_cpu
             && !x.track_op()
         {
-            return forward_in_blocks(gate, up, down, x);
+            return forward_in_blocks(gate, up, down, self.activation, x);
         }
         let (gate, up) = (self.gate.forward_dropping(x, dropout)?, self.up.forward_dropping(x, dropout)?);
-        let gated = if on_cpu { gate.apply_op2(&up, SiluMul)? } else { (gate.silu()? * up)? };
+        let gated = if on_cpu {
+            gate.apply_op2(&up, GatedMul(self.activation))?
+        } else {
+            (on_tensors(self.activation, &gate)? * up)?
+        };
         self.down.forward_dropping(&gated, dropout)
     }
 }
 
+/// The activation as tensor expressions.
+fn on_tensors(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => x.silu(),
+        Activation::Gelu => x.gelu_erf(),
+        Activation::GeluTanh => x.gelu(),
+        Activation::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+        Activation::Relu => x.relu(),
+    }
+}
+
 /// A feed-forward layer that does not learn on an input that no graph needs, on the CPU.
-fn forward_in_blocks(gate: &Frozen, up: &Frozen, down: &Frozen, x: &Tensor) -> Result<Tensor> {
+fn forward_in_blocks(
+    gate: &Frozen,
+    up: &Frozen,
+    down: &Frozen,
+    activation: Activation,
+    x: &Tensor,
+) -> Result<Tensor> {
     let (rows, hidden) = x.dims2()?;
     let width = gate.outputs();
     let block = (MAX_INTERMEDIATE / width).clamp(1, rows.max(1));
@@ -73,19 +97,19 @@ fn forward_in_blocks(gate: &Frozen, up: &Frozen, down: &Frozen, x: &Tensor) -> R
         let (gated, upped) = (&mut gated[..rows * width], &mut upped[..rows * width]);
         gate.apply(x, rows, gated)?;
         up.apply(x, rows, upped)?;
-        kernels::silu_mul(gated, upped).map_err(kernel)?;
+        kernels::gated_mul(activation, gated, upped).map_err(kernel)?;
         down.apply(gated, rows, y)?;
     }
     SCRATCH.set((gated, upped));
     Tensor::from_vec(y, (rows, hidden), &Device::Cpu)
 }
 
-/// `silu(gate) * up` on the CPU as part of a graph.
-struct SiluMul;
+/// `activation(gate) * up` on the CPU as part of a graph.
+struct GatedMul(Activation);
 
-impl CustomOp2 for SiluMul {
+impl CustomOp2 for GatedMul {
     fn name(&self) -> &'static str {
-        "silu-mul"
+        "gated-mul"
     }
 
     fn cpu_fwd(
@@ -96,7 +120,7 @@ impl CustomOp2 for SiluMul {
         up_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let mut y = View::new(gate, layout).f32()?.to_vec();
-        kernels::silu_mul(&mut y, View::new(up, up_layout).f32()?).map_err(kernel)?;
+        kernels::gated_mul(self.0, &mut y, View::new(up, up_layout).f32()?).map_err(kernel)?;
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
@@ -109,7 +133,8 @@ impl CustomOp2 for SiluMul {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let (mut grad_gate, mut grad_up) = (vec![0.0; gate.elem_count()], vec![0.0; up.elem_count()]);
-        kernels::silu_mul_backward(
+        kernels::gated_mul_backward(
+            self.0,
             hold(gate).f32()?,
             hold(up).f32()?,
             hold(&grad).f32()?,
@@ -119,5 +144,37 @@ impl CustomOp2 for SiluMul {
         .map_err(kernel)?;
         let on_cpu = |values| Tensor::from_vec(values, gate.shape(), &Device::Cpu).map(Some);
         Ok((on_cpu(grad_gate)?, on_cpu(grad_up)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+
+    #[test]
+    fn both_bodies_agree_in_value_and_gradient() {
+        for activation in [
+            Activation::Silu,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::QuickGelu,
+            Activation::Relu,
+        ] {
+            let var = || Var::randn(0f32, 2.0, (7, 33), &Device::Cpu).unwrap();
+            let (gate, up, direction) = (var(), var(), var());
+            let outcome = |y: Tensor| {
+                let grads = (&y * direction.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+                [y.detach(), grads.get(&gate).unwrap().clone(), grads.get(&up).unwrap().clone()]
+            };
+            let kernel = outcome(gate.apply_op2(&up, GatedMul(activation)).unwrap());
+            let tensors = outcome((on_tensors(activation, &gate).unwrap() * up.as_tensor()).unwrap());
+            for (a, b) in kernel.iter().zip(&tensors) {
+                let off = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+                // Values reach about fifty.
+                assert!(off.to_scalar::<f32>().unwrap() < 2e-4, "{activation:?}: {off}");
+            }
+        }
     }
 }

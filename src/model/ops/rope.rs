@@ -11,16 +11,17 @@ pub(in crate::model) struct RotaryTable {
 }
 
 impl RotaryTable {
-    /// A table from the angles in radians, `half_width` per row.
+    /// A table from the angles in radians, `half_width` per row; sines and cosines are multiplied with `factor`.
     pub(in crate::model) fn new(
         angles: &[f32],
         half_width: usize,
+        factor: f32,
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
         let rows = angles.len() / half_width;
         let of = |function: fn(f32) -> f32| {
-            let values: Vec<f32> = angles.iter().map(|&angle| function(angle)).collect();
+            let values: Vec<f32> = angles.iter().map(|&angle| factor * function(angle)).collect();
             Tensor::from_vec(values, (rows, half_width), device)?.to_dtype(dtype)
         };
         Ok(Self { cos: of(f32::cos)?, sin: of(f32::sin)? })
@@ -108,7 +109,7 @@ mod tests {
     #[test]
     fn both_bodies_agree_in_value_and_gradient() {
         let angles: Vec<f32> = (0..5 * 4).map(|i| i as f32 * 0.3).collect();
-        let table = RotaryTable::new(&angles, 4, DType::F32, &Device::Cpu).unwrap();
+        let table = RotaryTable::new(&angles, 4, 1.5, DType::F32, &Device::Cpu).unwrap();
         let x = Var::randn(0f32, 1.0, (5, 3, 8), &Device::Cpu).unwrap();
         let direction = Tensor::randn(0f32, 1.0, (5, 3, 8), &Device::Cpu).unwrap();
         let both = |y: Tensor| {

@@ -1,7 +1,12 @@
-//! Where the model runs, and in which precision. The only place that knows of CUDA and Metal.
+//! Where the model runs, in which precision, and in how much memory. The only place that knows of CUDA and Metal.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
+
+mod memory;
+
+use crate::model::WeightPrecision;
 
 /// A compute device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,7 +25,8 @@ pub enum Device {
 /// The precision of weights, and off the CPU of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DType {
-    /// f32 on the CPU, bf16 on a GPU.
+    /// On the CPU f32 with the weights held as the checkpoint has them, which takes no more memory than its files and gives what f32 gives; bf16 on a
+    /// GPU.
     #[default]
     Auto,
     /// 32-bit floating point.
@@ -92,7 +98,7 @@ impl Device {
 }
 
 impl DType {
-    /// The precision on `device`: what [`DType::Auto`] stands for there.
+    /// The precision of results on `device`: what [`DType::Auto`] stands for there.
     pub fn on(self, device: &candle_core::Device) -> candle_core::DType {
         match self {
             Self::Auto if device.is_cpu() => candle_core::DType::F32,
@@ -101,6 +107,22 @@ impl DType {
             Self::F16 => candle_core::DType::F16,
         }
     }
+}
+
+impl DType {
+    /// How weights are held on `device`.
+    pub fn weights_on(self, device: &candle_core::Device) -> WeightPrecision {
+        match self {
+            Self::Auto if device.is_cpu() => WeightPrecision::Stored,
+            _ => WeightPrecision::As(self.on(device)),
+        }
+    }
+}
+
+/// Bytes of memory that this process can still get, as far as the system tells (Linux): what is free or can be freed, swap included, within the limits of
+/// its control groups.
+pub fn available_memory() -> Option<u64> {
+    memory::available(Path::new("/"))
 }
 
 impl FromStr for Device {

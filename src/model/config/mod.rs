@@ -4,12 +4,26 @@
 //! `text_config` with the rotary settings in `rope_parameters` (transformers 5). Both read into
 //! one [`Config`]; field names are the file's own.
 
+mod rope;
+
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+pub(super) use rope::RopeScaling;
 
 use super::ModelError;
+use super::kernels::Activation;
+use crate::limited_file;
+use crate::settings_keys::{Place, judge, shown};
+
+/// Bytes that a `config.json` may have; published ones have a few thousand.
+const MAX_BYTES: u64 = 16 << 20;
+/// What a width, a number of heads or the side of a picture may be. Products of any three of them fit a `usize`, and published ones are far below.
+const MAX_SIZE: usize = 1 << 20;
+/// Layers that a model may have.
+const MAX_LAYERS: usize = 1 << 12;
 
 /// Shape of a Qwen2.5-VL embedder, as its `config.json` spells it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +38,8 @@ pub struct Config {
     pub video_token_id: u32,
     /// Id of `<|vision_start|>`.
     pub vision_start_token_id: u32,
+    /// Keys of the file that nobody here knows, with their places: whether they change an embedding cannot be told.
+    pub unknown_keys: Vec<String>,
 }
 
 /// Shape of the language model.
@@ -52,6 +68,12 @@ pub struct TextConfig {
     /// How many rotary frequencies follow the temporal, height and width positions.
     #[serde(skip)]
     pub mrope_section: [usize; 3],
+    /// How those frequencies are scaled.
+    #[serde(skip)]
+    pub(super) rope_scaling: RopeScaling,
+    /// What the gate of the feed-forward layers goes through.
+    #[serde(default, deserialize_with = "activation")]
+    pub hidden_act: Activation,
 }
 
 impl TextConfig {
@@ -88,16 +110,36 @@ pub struct VisionConfig {
     /// Blocks that attend over the whole frame instead of a window.
     pub fullatt_block_indexes: Vec<usize>,
     /// Temporal position ids per second of video.
-    #[serde(default = "two")]
+    #[serde(default = "four")]
     pub tokens_per_second: f64,
+    /// What the gate of the feed-forward layers goes through.
+    #[serde(default, deserialize_with = "activation")]
+    pub hidden_act: Activation,
 }
 
 fn three() -> usize {
     3
 }
 
-fn two() -> f64 {
-    2.0
+/// The default of transformers, which files leave out.
+fn four() -> f64 {
+    4.0
+}
+
+/// An activation by its name in transformers.
+fn activation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Activation, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    match name.as_str() {
+        "silu" | "swish" => Ok(Activation::Silu),
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "quick_gelu" => Ok(Activation::QuickGelu),
+        "relu" => Ok(Activation::Relu),
+        other => Err(serde::de::Error::custom(format!(
+            "hidden_act is {:?}, which is not supported (expected silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu or relu)",
+            other.chars().take(40).collect::<String>()
+        ))),
+    }
 }
 
 impl VisionConfig {
@@ -120,7 +162,7 @@ impl Config {
     /// kind of model or numbers that do not fit together.
     pub fn load(model_dir: &Path) -> Result<Self, ModelError> {
         let path = model_dir.join("config.json");
-        let text = std::fs::read_to_string(&path)
+        let text = limited_file::read_text(&path, MAX_BYTES)
             .map_err(|source| ModelError::Read { path: path.clone(), source })?;
         parse(&text).map_err(|reason| ModelError::Config { path, reason })
     }
@@ -137,12 +179,13 @@ fn parse(text: &str) -> Result<Config, String> {
             ));
         }
     }
-    let text_value = root.get("text_config").unwrap_or(&root);
-    let mut text = TextConfig::deserialize(text_value).map_err(|e| e.to_string())?;
-    let rope = ["rope_parameters", "rope_scaling"]
-        .iter()
-        .find_map(|key| text_value.get(*key).filter(|v| v.is_object()))
-        .ok_or("rope_scaling (or rope_parameters) with mrope_section is missing")?;
+    let nested = root.get("text_config").filter(|value| !value.is_null());
+    let text_value = nested.unwrap_or(&root);
+    let rope = rope_settings(text_value)?;
+    let vision = root.get("vision_config").ok_or("vision_config is missing")?;
+    let unknown_keys = judge_all(&root, nested, vision, rope)?;
+
+    let mut text = TextConfig::deserialize(text_keys(text_value)).map_err(|e| e.to_string())?;
     text.mrope_section = rope
         .get("mrope_section")
         .and_then(|v| <[usize; 3]>::deserialize(v).ok())
@@ -150,8 +193,10 @@ fn parse(text: &str) -> Result<Config, String> {
     if let Some(theta) = rope.get("rope_theta").and_then(Value::as_f64) {
         text.rope_theta = theta;
     }
-    let vision = root.get("vision_config").ok_or("vision_config is missing")?;
-    let mut vision = VisionConfig::deserialize(vision).map_err(|e| format!("vision_config: {e}"))?;
+    let positions = text_value.get("max_position_embeddings").and_then(Value::as_f64).filter(|n| *n >= 1.0);
+    text.rope_scaling = RopeScaling::read(rope, positions)?;
+    let mut vision =
+        VisionConfig::deserialize(set_keys(vision)).map_err(|e| format!("vision_config: {e}"))?;
     vision.fullatt_block_indexes.sort_unstable();
     let id = |key: &str| {
         root.get(key)
@@ -166,9 +211,96 @@ fn parse(text: &str) -> Result<Config, String> {
         vision_start_token_id: id("vision_start_token_id")?,
         text,
         vision,
+        unknown_keys,
     };
     check(&config)?;
     Ok(config)
+}
+
+/// The language model's rotary settings.
+fn rope_settings(text: &Value) -> Result<&Map<String, Value>, String> {
+    let of = |key: &str| text.get(key).and_then(Value::as_object);
+    match (of("rope_scaling"), of("rope_parameters")) {
+        (Some(old), Some(new)) if old != new => {
+            Err("rope_scaling and rope_parameters differ: transformers 4 reads the one and transformers 5 the other".to_owned())
+        }
+        (old, new) => {
+            new.or(old).ok_or_else(|| "rope_scaling (or rope_parameters) with mrope_section is missing".to_owned())
+        }
+    }
+}
+
+/// The keys of a part that say something: `null` stands for the default.
+fn set_keys(part: &Value) -> Value {
+    let mut part = part.clone();
+    if let Some(keys) = part.as_object_mut() {
+        keys.retain(|_, value| !value.is_null());
+    }
+    part
+}
+
+/// Those of the language model, as many key and value heads as others where the file does not say.
+fn text_keys(text: &Value) -> Value {
+    let mut text = set_keys(text);
+    if let Some(keys) = text.as_object_mut()
+        && let Some(heads) = keys.get("num_attention_heads").cloned()
+    {
+        keys.entry("num_key_value_heads").or_insert(heads);
+    }
+    text
+}
+
+/// Refuses keys whose values are not built in, and returns those that nobody knows, with their places.
+fn judge_all(
+    root: &Value,
+    nested: Option<&Value>,
+    vision: &Value,
+    rope: &Map<String, Value>,
+) -> Result<Vec<String>, String> {
+    let object = |value: &'_ Value, name: &str| match value.as_object() {
+        Some(map) => Ok(map.clone()),
+        None => Err(format!("{name} is {}, expected an object", shown(value))),
+    };
+    let root_place = if nested.is_some() { Place::NestedConfig } else { Place::FlatConfig };
+    let mut unknown = judge(&object(root, "the file")?, root_place)?;
+    let mut parts = vec![
+        ("vision_config", object(vision, "vision_config")?, Place::VisionConfig),
+        ("rope", rope.clone(), Place::Rope),
+    ];
+    if let Some(text) = nested {
+        parts.push(("text_config", object(text, "text_config")?, Place::TextConfig));
+    }
+    for (name, keys, place) in parts {
+        let found = judge(&keys, place).map_err(|reason| format!("{name}: {reason}"))?;
+        unknown.extend(found.into_iter().map(|key| format!("{name}.{key}")));
+    }
+    let text = nested.unwrap_or(root);
+    match text.get("layer_types") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(kinds)) if kinds.iter().all(|kind| kind == "full_attention") => {}
+        Some(other) => {
+            return Err(format!(
+                "layer_types is {}, of which only \"full_attention\" is supported",
+                shown(other)
+            ));
+        }
+    }
+    vision_rope(vision)?;
+    Ok(unknown)
+}
+
+/// The vision tower's rotary embedding, which only transformers 5 writes down, is built in.
+fn vision_rope(vision: &Value) -> Result<(), String> {
+    let Some(rope) = vision.get("rope_parameters").filter(|value| !value.is_null()) else { return Ok(()) };
+    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str).unwrap_or("axial");
+    let theta = rope.get("rope_theta").and_then(Value::as_f64).unwrap_or(super::vision::ROPE_THETA);
+    if !["axial", "default"].contains(&kind) || theta != super::vision::ROPE_THETA {
+        return Err(format!(
+            "vision_config: rope_parameters is {}, which is not supported (expected type axial and theta 10000)",
+            shown(rope)
+        ));
+    }
+    Ok(())
 }
 
 /// Every relation between numbers that the layers rely on.
@@ -176,16 +308,34 @@ fn check(config: &Config) -> Result<(), String> {
     let (t, v) = (&config.text, &config.vision);
     let sizes = [
         ("hidden_size", t.hidden_size),
+        ("intermediate_size", t.intermediate_size),
         ("num_attention_heads", t.num_attention_heads),
         ("num_key_value_heads", t.num_key_value_heads),
-        ("num_hidden_layers", t.num_hidden_layers),
+        ("head_dim", t.head_dim()),
+        ("vocab_size", t.vocab_size),
+        ("vision_config.hidden_size", v.hidden_size),
+        ("vision_config.intermediate_size", v.intermediate_size),
+        ("vision_config.out_hidden_size", v.out_hidden_size),
         ("vision_config.num_heads", v.num_heads),
+        ("vision_config.window_size", v.window_size),
+    ];
+    // Products of these occur with one another.
+    let small = [
+        ("vision_config.in_channels", v.in_channels),
         ("vision_config.patch_size", v.patch_size),
         ("vision_config.temporal_patch_size", v.temporal_patch_size),
         ("vision_config.spatial_merge_size", v.spatial_merge_size),
     ];
-    if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-        return Err(format!("{name} is 0"));
+    let layers = [("num_hidden_layers", t.num_hidden_layers), ("vision_config.depth", v.depth)];
+    let sections = t.mrope_section.map(|n| ("mrope_section", n.max(1)));
+    for (sizes, most) in [(&sizes[..], MAX_SIZE), (&small, 256), (&layers, MAX_LAYERS), (&sections, MAX_SIZE)]
+    {
+        if let Some((name, size)) = sizes.iter().find(|(_, size)| !(1..=most).contains(size)) {
+            return Err(format!("{name} is {size}, expected 1 to {most}"));
+        }
+    }
+    if !(t.rms_norm_eps.is_finite() && t.rms_norm_eps >= 0.0) {
+        return Err(format!("rms_norm_eps is {}, expected a small positive number", t.rms_norm_eps));
     }
     let window_unit = v.patch_size * v.spatial_merge_size;
     let relations = [
@@ -240,7 +390,7 @@ mod tests {
         let old = parse(&flat().to_string()).unwrap();
         let mut new = flat();
         let root = new.as_object_mut().unwrap();
-        let mut text = serde_json::Map::new();
+        let mut text = Map::new();
         for key in [
             "hidden_size",
             "intermediate_size",

@@ -1,0 +1,246 @@
+//! The settings files around `preprocessor_config.json`: what they say must agree with it, or be what is built in.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::ImageProcessorConfig;
+use super::config::{PREPROCESSOR_FILE, PROCESSOR_FILE, read_object};
+use super::error::{PreprocessError, Result};
+use crate::settings_keys::{Place, judge};
+
+const VIDEO_FILE: &str = "video_preprocessor_config.json";
+const TOKENIZER_FILE: &str = "tokenizer_config.json";
+const TEMPLATE_FILES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
+
+/// Texts that a template of Qwen2.5-VL puts out between its tags. The first four make up every prompt.
+const TEMPLATE_TEXTS: [&str; 9] = [
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>",
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    "<|vision_start|><|video_pad|><|vision_end|>",
+    "<|im_start|>assistant\n",
+    "<|im_end|>\n",
+    // Numbers of pictures, which are off unless a caller asks for them.
+    "Picture ",
+    "Video ",
+    ": ",
+    "\n",
+];
+const EVERY_PROMPT: usize = 4;
+
+/// Holds the video processor, the processor and the tokenizer of the checkpoint in `model_dir` against `image`, which is used for videos too.
+pub(super) fn check(model_dir: &Path, image: &ImageProcessorConfig) -> Result<()> {
+    let unsupported =
+        |name: &str, reason| PreprocessError::UnsupportedSetting { path: model_dir.join(name), reason };
+    for (name, keys, place) in files(model_dir)? {
+        judge(&keys, place).map_err(|reason| unsupported(name, reason))?;
+        if matches!(place, Place::ImageProcessor | Place::VideoProcessor) {
+            let other = ImageProcessorConfig::from_keys(keys, place, &model_dir.join(name))?;
+            // How large the frames of a video are is the caller's choice, as in the reference's evaluation.
+            let same = if place == Place::VideoProcessor { image.is_like(&other) } else { *image == other };
+            if !same {
+                let kind = if place == Place::VideoProcessor { "video_processor" } else { "image_processor" };
+                return Err(unsupported(
+                    name,
+                    format!(
+                        "the {kind} differs from {PREPROCESSOR_FILE}, whose settings are used for images and videos alike: make them equal"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the settings of images, videos, tokens and prompts in `model_dir` say that nobody here knows: keys, with their files, and a template of prompts
+/// that is another than the one built in. Files that cannot be read are passed over: loading the model says why.
+pub fn unknown_settings(model_dir: &Path) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (name, keys, place) in files(model_dir).unwrap_or_default() {
+        let found = judge(&keys, place).unwrap_or_default();
+        unknown.extend(found.into_iter().map(|key| format!("{name}: key `{key}`")));
+    }
+    if let Some(name) = foreign_template(model_dir) {
+        unknown.push(format!("{name}: a prompt other than Qwen2.5-VL's, which is built in"));
+    }
+    unknown
+}
+
+type Keys = serde_json::Map<String, Value>;
+
+/// Every settings file that is there, and the parts that have keys of their own.
+fn files(model_dir: &Path) -> Result<Vec<(&'static str, Keys, Place)>> {
+    let mut found = Vec::new();
+    for (name, place) in [
+        (PREPROCESSOR_FILE, Place::ImageProcessor),
+        (VIDEO_FILE, Place::VideoProcessor),
+        (PROCESSOR_FILE, Place::Processor),
+        (TOKENIZER_FILE, Place::Tokenizer),
+    ] {
+        let Some(keys) = read_object(&model_dir.join(name))? else { continue };
+        for (part, place) in
+            [("image_processor", Place::ImageProcessor), ("video_processor", Place::VideoProcessor)]
+        {
+            if let (PROCESSOR_FILE, Some(Value::Object(keys))) = (name, keys.get(part)) {
+                found.push((name, keys.clone(), place));
+            }
+        }
+        found.push((name, keys, place));
+    }
+    Ok(found)
+}
+
+/// The file whose template is not Qwen2.5-VL's, as far as the texts between its tags tell.
+fn foreign_template(model_dir: &Path) -> Option<&'static str> {
+    let [jinja, json] = TEMPLATE_FILES;
+    let in_json = |name| {
+        let keys = read_object(&model_dir.join(name)).ok()??;
+        keys.get("chat_template")?.as_str().map(str::to_owned)
+    };
+    let (name, template) = crate::limited_file::read_text(&model_dir.join(jinja), super::config::MAX_BYTES)
+        .ok()
+        .map(|text| (jinja, text))
+        .or_else(|| in_json(json).map(|text| (json, text)))
+        .or_else(|| in_json(TOKENIZER_FILE).map(|text| (TOKENIZER_FILE, text)))?;
+    let texts = texts_between_tags(&template);
+    let all: String = texts.concat();
+    let complete = TEMPLATE_TEXTS[..EVERY_PROMPT].iter().all(|text| all.contains(text));
+    let known = |text: &&str| TEMPLATE_TEXTS.iter().any(|known| known.contains(text));
+    (!complete || !texts.iter().all(known)).then_some(name)
+}
+
+/// What a template puts out as it stands: all that is in no tag. As transformers sets Jinja up, a line end behind a statement is dropped.
+fn texts_between_tags(template: &str) -> Vec<&str> {
+    let mut texts = Vec::new();
+    let mut rest = template;
+    while let Some(start) = rest.find('{') {
+        let close = match rest[start + 1..].chars().next() {
+            Some('%') => "%}",
+            Some('{') => "}}",
+            Some('#') => "#}",
+            _ => break,
+        };
+        texts.push(&rest[..start]);
+        let Some(end) = rest[start..].find(close) else { return texts };
+        rest = &rest[start + end + 2..];
+        if close != "}}" {
+            rest = rest.strip_prefix('\n').unwrap_or(rest);
+        }
+    }
+    texts.push(rest);
+    texts.retain(|text| !text.is_empty());
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, value) in files {
+            std::fs::write(folder.path().join(name), value.to_string()).unwrap();
+        }
+        folder
+    }
+
+    fn image() -> Value {
+        json!({"min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2})
+    }
+
+    fn load(files: &[(&str, Value)]) -> Result<ImageProcessorConfig> {
+        ImageProcessorConfig::load(folder(files).path())
+    }
+
+    #[test]
+    fn files_that_agree_are_read() {
+        // As transformers 5.23 writes them.
+        let video = json!({"size": {"longest_edge": 602112, "shortest_edge": 100352}, "do_convert_rgb": true, "do_resize": true, "resample": 3,
+            "do_rescale": true, "rescale_factor": 0.00392156862745098, "do_normalize": true, "do_sample_frames": false, "return_metadata": false,
+            "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2, "min_frames": 4, "max_frames": 768, "max_video_tokens": 128000,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "video_processor_type": "Qwen2VLVideoProcessor"});
+        let tokenizer = json!({"add_bos_token": false, "padding_side": "left", "model_max_length": 131072, "truncation_side": "right"});
+        load(&[(PREPROCESSOR_FILE, image()), (VIDEO_FILE, video.clone()), (TOKENIZER_FILE, tokenizer)])
+            .unwrap();
+        let processor = json!({"processor_class": "P", "image_processor": image(), "video_processor": video});
+        load(&[(PROCESSOR_FILE, processor.clone())]).unwrap();
+        load(&[(PREPROCESSOR_FILE, image()), (PROCESSOR_FILE, processor)]).unwrap();
+    }
+
+    #[test]
+    fn what_differs_or_is_not_built_in_is_refused_with_its_file() {
+        let with = |key: &str, value: Value| {
+            let mut image = image();
+            image[key] = value;
+            image
+        };
+        for (name, value, named) in [
+            (VIDEO_FILE, with("image_mean", json!([0.5, 0.5, 0.5])), "video_processor"),
+            (VIDEO_FILE, with("temporal_patch_size", json!(4)), "video_processor"),
+            (VIDEO_FILE, json!({"do_rescale": false}), "do_rescale"),
+            (PROCESSOR_FILE, json!({"image_processor": with("patch_size", json!(16))}), "image_processor"),
+            (
+                PROCESSOR_FILE,
+                json!({"image_processor": with("max_pixels", json!(784000))}),
+                "image_processor",
+            ),
+            (PROCESSOR_FILE, json!({"video_processor": with("resample", json!(2))}), "resample"),
+            (TOKENIZER_FILE, json!({"add_bos_token": true}), "add_bos_token"),
+            (TOKENIZER_FILE, json!({"add_eos_token": true}), "add_eos_token"),
+            (TOKENIZER_FILE, json!({"truncation_side": "left"}), "truncation_side"),
+            (TOKENIZER_FILE, json!(7), "an object"),
+        ] {
+            let message = load(&[(PREPROCESSOR_FILE, image()), (name, value)]).unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains(named), "{message}");
+        }
+        for (key, value) in [
+            ("do_resize", json!(false)),
+            ("do_center_crop", json!(true)),
+            ("do_pad", json!(true)),
+            ("do_convert_rgb", json!(false)),
+            ("size", json!({"height": 224, "width": 224})),
+        ] {
+            let message = load(&[(PREPROCESSOR_FILE, with(key, value))]).unwrap_err().to_string();
+            assert!(message.contains(PREPROCESSOR_FILE) && message.contains(key), "{message}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_other_prompts_are_told_of() {
+        let qwen = "{% set image_count = namespace(value=0) %}{% for message in messages %}{% if loop.first and message['role'] != 'system' %}\
+            <|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n\
+            {% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% else %}{% for content in message['content'] %}\
+            {% if content['type'] == 'image' %}{% if add_vision_id %}Picture {{ image_count.value }}: {% endif %}\
+            <|vision_start|><|image_pad|><|vision_end|>{% elif content['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>\
+            {% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}\
+            {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+        let told = |template: &str| {
+            unknown_settings(folder(&[("chat_template.json", json!({"chat_template": template}))]).path())
+        };
+        assert_eq!(told(qwen), [""; 0]);
+        for other in [
+            qwen.replace("a helpful", "an unhelpful"),
+            qwen.replace("<|vision_end|>", ""),
+            "{{ text }}".into(),
+            format!("Query: {qwen}"),
+        ] {
+            assert!(
+                matches!(told(&other).as_slice(), [line] if line.starts_with("chat_template.json")),
+                "{other}"
+            );
+        }
+        let mut strange = image();
+        strange["sharpen"] = json!(0.5);
+        let files =
+            [(PREPROCESSOR_FILE, strange), (TOKENIZER_FILE, json!({"chat_template": qwen, "spell": "out"}))];
+        assert_eq!(
+            unknown_settings(folder(&files).path()),
+            ["preprocessor_config.json: key `sharpen`", "tokenizer_config.json: key `spell`"]
+        );
+        for model in ["tests/golden/tiny-a/model", "assets/nano"] {
+            assert_eq!(unknown_settings(&Path::new(env!("CARGO_MANIFEST_DIR")).join(model)), [""; 0]);
+        }
+    }
+}
