@@ -1,6 +1,5 @@
 //! The checkpoint's tokenizer, restricted to what a prompt needs: ordinary text, and control tokens by name.
 
-use std::io::Read;
 use std::path::Path;
 
 use tokenizers::Tokenizer;
