@@ -57,6 +57,10 @@ const TOKEN_IDS: [(&str, &str); 7] = [
 /// [`PreprocessError::LearnTokenizer`](crate::preprocess::PreprocessError::LearnTokenizer).
 pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
     let mut config: Value = parse(&settings.config, 1, &read(&settings.config)?)?;
+    if !config.is_object() {
+        let reason = "is not a JSON object, expected the `config.json` of a model".to_owned();
+        return Err(ModelError::Config { path: settings.config.clone(), reason }.into());
+    }
     let mut texts = Vec::new();
     for path in &settings.texts {
         let open = |source| ModelError::Read { path: path.clone(), source };
@@ -135,5 +139,25 @@ fn collect(value: &Value, texts: &mut Vec<String>) {
         }),
         Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_that_is_no_object_is_refused_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, out) = (folder.path().join("config.json"), folder.path().join("out"));
+        for shape in ["[1]", "\"qwen\"", "7", "null"] {
+            fs::write(&config, shape).unwrap();
+            let pixels = PixelBounds::new(3136, 9408).unwrap();
+            let settings =
+                NewModel { config: config.clone(), texts: vec![], vocab_size: 300, pixels, seed: 1 };
+            let message = create(&out, &settings).unwrap_err().to_string();
+            assert!(message.contains("config.json") && message.contains("not a JSON object"), "{message}");
+            assert!(!out.exists());
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::error::{PreprocessError, Result};
@@ -48,6 +50,13 @@ struct SpecialTokens {
     video_pad: u32,
 }
 
+/// What of the file is read with care before the crate reads it.
+#[derive(Deserialize)]
+struct Decoder {
+    #[serde(rename = "decoder")]
+    _decoder: Option<Value>,
+}
+
 impl PromptTokenizer {
     /// Reads `tokenizer.json` in `model_dir` and checks it against the ids of the checkpoint's `config.json`.
     pub(super) fn load(model_dir: &Path, config: &PromptConfig) -> Result<Self> {
@@ -57,6 +66,8 @@ impl PromptTokenizer {
             _ => PreprocessError::ReadFile { path: path.clone(), source },
         })?;
         let unusable = |source| PreprocessError::LoadTokenizer { path: path.clone(), source };
+        // The crate panics where the decoder, which nothing here needs, is no JSON.
+        let _: Decoder = serde_json::from_slice(&text).map_err(|error| unusable(error.into()))?;
         let mut tokenizer = Tokenizer::from_bytes(&text).map_err(unusable)?;
         // The file may carry settings of whoever saved it; length is the prompt's affair.
         tokenizer.with_truncation(None).map_err(unusable)?;

@@ -105,7 +105,7 @@ pub(crate) fn run(command: &Command) -> Result<Outcome> {
 
 fn world(shared: &Shared, settings: WorldSettings) -> Result<()> {
     let cancel = stop_on_ctrl_c()?;
-    let bar = progress_bar(settings.videos + settings.pictures, "scenes", shared.quiet);
+    let bar = progress_bar(settings.videos.saturating_add(settings.pictures), "scenes", shared.quiet);
     let made = write_world(&shared.out, settings, &cancel, &|scenes| bar.inc(scenes as u64));
     bar.finish_and_clear();
     let made = made?;

@@ -20,10 +20,18 @@ pub(super) fn make_directory(path: &Path) -> Result<(), SynthError> {
     std::fs::create_dir_all(path).map_err(SynthError::io("create the folder", path))
 }
 
-/// Refuses to make nothing.
-pub(super) fn require_some(videos: usize) -> Result<(), SynthError> {
-    if videos == 0 {
-        return Err(SynthError::Setting { setting: "videos", expected: "at least 1", got: "0".to_owned() });
+/// Most videos, or pictures, of a world. All of its scenes are held in memory while they are drawn.
+const MOST: usize = 10_000_000;
+
+/// Refuses to make nothing, and more than there is room for.
+pub(super) fn require_some(counts: &[(&'static str, usize)]) -> Result<(), SynthError> {
+    let setting =
+        |setting, expected, got: usize| SynthError::Setting { setting, expected, got: got.to_string() };
+    if let Some(&(name, count)) = counts.iter().find(|(_, count)| *count > MOST) {
+        return Err(setting(name, "at most 10000000", count));
+    }
+    if counts.iter().all(|(_, count)| *count == 0) {
+        return Err(setting("videos", "at least 1", 0));
     }
     Ok(())
 }

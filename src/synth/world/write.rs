@@ -72,7 +72,7 @@ pub fn write_world(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<WorldSummary, SynthError> {
     let WorldSettings { seed, videos, pictures, things, encoding } = settings;
-    folder::require_some(videos + pictures)?;
+    folder::require_some(&[("videos", videos), ("pictures", pictures)])?;
     if !(1..=MOST_THINGS).contains(&things) {
         let got = things.to_string();
         return Err(SynthError::Setting { setting: "things", expected: "1 to 3", got });

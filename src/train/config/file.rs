@@ -8,6 +8,13 @@ use crate::train::{AdamWConfig, InfoNce, MuonConfig, Sampler, Schedule, TrainErr
 /// Pairs of each task that the prober looks at.
 const PROBE_PAIRS: usize = 256;
 
+/// Most of what is multiplied by other counts, which must stay numbers.
+const MOST: usize = 1 << 24;
+/// Most steps of an epoch.
+const MOST_STEPS: usize = u32::MAX as usize;
+/// Most rank of an adapter: more than a layer of any model is wide.
+const MOST_RANK: usize = 1 << 16;
+
 impl TrainConfig {
     /// Reads and checks a file. Relative paths in it are relative to its directory; they are made absolute, so that they are the same
     /// from wherever a run goes on.
@@ -74,10 +81,13 @@ impl TrainConfig {
         let dtype = self.model.dtype.parse::<DType>().map_err(|e| e.to_string());
         let at_least_1 = || "must be at least 1".to_owned();
         let positive_number = || "must be a positive number".to_owned();
+        let at_most = |most: usize| format!("must be at most {most}");
         #[rustfmt::skip]
         let rules = [
             ("", "epochs", self.epochs == 0, at_least_1()),
             ("", "steps_per_epoch", self.steps_per_epoch == Some(0), at_least_1()),
+            ("", "epochs", self.epochs > MOST, at_most(MOST)),
+            ("", "steps_per_epoch", self.steps_per_epoch.is_some_and(|steps| steps > MOST_STEPS), at_most(MOST_STEPS)),
             ("", "lora", self.train == Trained::Full && self.lora.is_some(), unread("with `train = \"full\"`")),
             ("", "full", self.train == Trained::Lora && self.full.is_some(), unread("without `train = \"full\"`")),
             ("model", "device", device.is_err(), device.err().unwrap_or_default()),
@@ -89,12 +99,15 @@ impl TrainConfig {
             ("model", "max_pixels", self.model.max_pixels.is_some_and(|p| p < PIXELS_PER_TOKEN), format!("must be at least {PIXELS_PER_TOKEN}")),
             ("model", "max_length", self.model.max_length < 2, "must be at least 2".to_owned()),
             ("lora", "r", lora.r == 0, at_least_1()),
+            ("lora", "r", lora.r > MOST_RANK, at_most(MOST_RANK)),
             ("lora", "alpha", !positive(lora.alpha), positive_number()),
             ("lora", "dropout", !share(lora.dropout), "must be at least 0 and less than 1".to_owned()),
             ("lora", "target_modules", lora.target_modules.is_empty(), "names no module".to_owned()),
             ("data", "pairs", self.data.pairs.is_empty(), "names no file".to_owned()),
             ("batch", "size", b.size < 2, "must be at least 2: a pair alone has nothing to be told from".to_owned()),
+            ("batch", "size", b.size > MOST, at_most(MOST)),
             ("batch", "accumulate", b.accumulate == 0, at_least_1()),
+            ("batch", "accumulate", b.accumulate > MOST, at_most(MOST)),
             ("batch", "chunk_tokens", b.chunk_tokens == 0, at_least_1()),
             ("loss", "temperature", !positive(self.loss.temperature), positive_number()),
             ("loss", "direction_weight", !(0.0..=1.0).contains(&self.loss.direction_weight), "must lie between 0 and 1".to_owned()),
@@ -293,6 +306,12 @@ mod tests {
                 "[evaluation]\npairs = [\"p\"]\nuvrb_limit = 9\n",
                 "c.toml:8: `evaluation.uvrb_limit` has no effect",
             ),
+            ("[batch]\nsize = 1152921504606846976\n", "c.toml:7: `batch.size` must be at most 16777216"),
+            ("[batch]\naccumulate = 9223372036854775807\n", "`batch.accumulate` must be at most 16777216"),
+            ("[batch]\nsize = 18446744073709551616\n", "c.toml:7: "),
+            ("[batch]\nsize = -1\n", "c.toml:7: invalid value: integer `-1`"),
+            ("[lora]\nr = 4294967296\n", "`lora.r` must be at most 65536"),
+            ("[optimizer]\nclip_norm = inf\n", "`optimizer.clip_norm` must not be negative"),
             ("[lora]\ndropout = 1.0\n", "c.toml:7: `lora.dropout`"),
             ("[lora]\nlayout = \"old\"\n", "c.toml:7: unknown variant `old`, expected `nested` or `flat`"),
             ("[full]\nvision = true\n", "c.toml:6: `full` has no effect without `train = \"full\"`"),
@@ -318,6 +337,14 @@ mod tests {
         assert!(
             area("max_pixels = 9408\ntokens_per_frame = 9")
                 .contains("c.toml:5: `model.tokens_per_frame` has no effect")
+        );
+        let counted = |line: &str| fault(&format!("{line}\n{LEAST}"));
+        assert!(
+            counted("epochs = 9223372036854775807")
+                .starts_with("c.toml:1: `epochs` must be at most 16777216")
+        );
+        assert!(
+            counted("steps_per_epoch = 4294967296").contains("`steps_per_epoch` must be at most 4294967295")
         );
         assert!(fault("").contains("missing field `output`"));
     }

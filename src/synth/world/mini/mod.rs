@@ -67,7 +67,7 @@ pub fn write_mini(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Vec<MiniSet>, SynthError> {
     let MiniSettings { seed, videos, encoding } = settings;
-    folder::require_some(videos)?;
+    folder::require_some(&[("videos", videos)])?;
     let description = json!({"kind": "uvrb-mini", "generator": folder::GENERATOR, "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
     let output = OutputFolder::open(root, &description)?;
     let root = output.root();
