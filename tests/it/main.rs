@@ -16,6 +16,7 @@ mod cli_media;
 mod cli_stop;
 mod embedder;
 mod golden;
+mod hostile;
 mod hub;
 mod images;
 mod indexer;
