@@ -92,6 +92,8 @@ fn gve_and_peak_kib(arguments: &[&str], folder: &std::path::Path) -> (std::proce
     use std::os::unix::process::ExitStatusExt;
 
     let (out, err) = (folder.join("out"), folder.join("err"));
+    // Waited for by hand, below, for the sake of what the system says of it then.
+    #[allow(clippy::zombie_processes)]
     let child = Command::new(env!("CARGO_BIN_EXE_gve"))
         .args(arguments)
         .stdin(Stdio::null())

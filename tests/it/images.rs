@@ -120,7 +120,7 @@ fn a_photograph_with_a_hole_is_refused() {
         let half = bytes.len() / 2;
         let table = [
             ("an end in the middle", [&bytes[..half], &[0xff, 0xd9]].concat()),
-            ("zeros for its second half", [&bytes[..half], &vec![0; 20]].concat()),
+            ("zeros for its second half", [&bytes[..half], &[0; 20]].concat()),
             ("another file behind its first half", [&bytes[..half], &bytes].concat()),
         ];
         for (hole, bytes) in table {

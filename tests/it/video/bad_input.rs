@@ -242,7 +242,7 @@ fn films_that_refer_to_other_files_show_nothing_of_them() {
     let absolute_url = [b"file://", &absolute[..], b"\0"].concat();
     let alias = {
         let name = b"secret.mp4";
-        let mut record = vec![0; 150];
+        let mut record = [0; 150];
         record[4..6].copy_from_slice(&[0, 2]); // version 2
         record[50] = name.len() as u8;
         record[51..51 + name.len()].copy_from_slice(name);
