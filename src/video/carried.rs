@@ -17,6 +17,8 @@ const MAX_BYTES: usize = 16 << 20;
 /// after a seek.
 #[derive(Debug, Default)]
 pub(super) struct CarriedData {
+    /// The codec header that the container begins with.
+    header: Vec<u8>,
     /// In the order of the packets.
     changes: Vec<Change>,
     bytes: usize,
@@ -30,6 +32,11 @@ struct Change {
 }
 
 impl CarriedData {
+    /// Nothing but the codec header that the container begins with, empty where it has none.
+    pub(super) fn new(header: &[u8]) -> Self {
+        Self { header: header.to_vec(), ..Self::default() }
+    }
+
     /// Remembers what packet `number` brings. False where there is too much to remember, so that decoding cannot start
     /// behind this packet.
     pub(super) fn note(&mut self, packet: &Packet, number: u32) -> bool {
@@ -39,6 +46,11 @@ impl CarriedData {
             };
             if self.in_force(kind, number).is_some_and(|known| known.data == data) {
                 continue;
+            }
+            if kind == Kind::AV_PKT_DATA_NEW_EXTRADATA && number > 0 && !self.header.is_empty() {
+                // From here on the first header is one among others.
+                let data = std::mem::take(&mut self.header);
+                self.changes.insert(0, Change { packet: 0, kind, data });
             }
             self.bytes = self.bytes.saturating_add(data.len());
             if self.bytes > MAX_BYTES {
@@ -124,6 +136,21 @@ mod tests {
         let mut packet = with(Kind::AV_PKT_DATA_PALETTE, &[7; 8]);
         carried.attach(&mut packet, 3).expect("memory");
         assert_eq!(palette_of(&packet), [7; 8]);
+    }
+
+    #[test]
+    fn the_first_header_is_in_force_until_another_one() {
+        let kind = Kind::AV_PKT_DATA_NEW_EXTRADATA;
+        let mut carried = CarriedData::new(&[1; 9]);
+        let header = |carried: &CarriedData, number| {
+            let mut packet = Packet::copy(&[1, 2, 3]);
+            carried.attach(&mut packet, number).expect("memory");
+            side_data(&packet, kind).map(<[u8]>::to_vec)
+        };
+        assert_eq!(header(&carried, 3), None, "what the decoder was opened with needs no telling");
+        assert!(carried.note(&with(kind, &[2; 9]), 7));
+        assert_eq!(header(&carried, 3), Some(vec![1; 9]));
+        assert_eq!(header(&carried, 7), Some(vec![2; 9]));
     }
 
     #[test]

@@ -84,8 +84,15 @@ mod tests {
             .iter()
             .map(|&(pts, dts)| {
                 let (pts, dts) = (Some(pts), Some(dts));
-                let packet =
-                    PacketEntry { pts, dts, duration: 1, position: 0, keyframe: false, displayed: true };
+                let packet = PacketEntry {
+                    pts,
+                    dts,
+                    duration: 1,
+                    position: 0,
+                    coded: None,
+                    keyframe: false,
+                    displayed: true,
+                };
                 clock.place(&packet, in_order).pts.expect("a time")
             })
             .collect();

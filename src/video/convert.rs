@@ -20,7 +20,7 @@ struct Source {
 
 /// Converts frames, keeping the scaling context from one to the next.
 pub(super) struct Converter {
-    /// Size of the stream. Streams that change their size midway are scaled to it, as the `ffmpeg` command does.
+    /// Size of the first picture. Streams that change their size midway are scaled to it, as the `ffmpeg` command does.
     size: (u32, u32),
     context: Option<(Source, scaling::Context)>,
     padded_rows: Vec<u8>,

@@ -188,7 +188,7 @@ impl Cursor {
 
     /// Puts decoder and demuxer to a place where decoding can start.
     fn start(&mut self, start: Start, target: usize) -> Result<(), VideoError> {
-        self.decoder.flush();
+        self.decoder.start_over(&self.demuxer)?;
         self.held = None;
         self.pending = None;
         self.state = State::Feeding;

@@ -5,7 +5,7 @@ use super::{
     demux::{self, Demuxer},
     disposable::{NalFraming, is_disposable},
 };
-use ffmpeg_next::{Discard, Error as FfmpegError, Packet, codec, decoder, ffi, frame};
+use ffmpeg_next::{Discard, Error as FfmpegError, Packet, codec, decoder, ffi, format::Pixel, frame};
 use std::{ffi::c_int, num::NonZeroUsize};
 
 /// More threads only add memory: FFmpeg itself stops at 16.
@@ -14,7 +14,13 @@ const MAX_THREADS: usize = 16;
 /// A decoder of one stream.
 pub(super) struct Decoder {
     inner: decoder::Video,
+    threads: Option<NonZeroUsize>,
+    limits: Limits,
     can_skip: bool,
+    /// Format and size of the latest picture.
+    shape: Option<(Pixel, u32, u32)>,
+    /// Whether pictures of different formats or sizes came out.
+    changed_shape: bool,
     /// For H.264 only.
     framing: Option<NalFraming>,
 }
@@ -45,21 +51,21 @@ impl Decoder {
         let framing = (id == Id::H264).then(|| NalFraming::of_extradata(demux::extradata(&parameters)));
         let mut context =
             codec::Context::from_parameters(parameters).map_err(|error| no_decoder(id.name(), error))?;
-        let threads = threads
+        let count = threads
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, |threads| threads.get().min(MAX_THREADS));
         // SAFETY: the context is live and not yet open. Both kinds of threading are allowed by default; FFmpeg picks
         // frames over slices where the codec has both.
         unsafe {
             let context = context.as_mut_ptr();
-            (*context).thread_count = threads as c_int;
+            (*context).thread_count = count as c_int;
             (*context).max_pixels = i64::try_from(limits.max_pixels).unwrap_or(i64::MAX);
         }
         let inner = context.decoder().video().map_err(|error| no_decoder(id.name(), error))?;
         use codec::Id;
         // The codecs whose decoders drop unreferenced frames without harm to the others.
         let can_skip = matches!(id, Id::H264 | Id::MPEG1VIDEO | Id::MPEG2VIDEO | Id::MPEG4);
-        Ok(Self { inner, can_skip, framing })
+        Ok(Self { inner, threads, limits: *limits, can_skip, shape: None, changed_shape: false, framing })
     }
 
     /// Feeds a packet. `wanted` says whether its own picture is of use or only what it lends to others.
@@ -82,7 +88,7 @@ impl Decoder {
         self.inner.send_packet(packet)
     }
 
-    /// Asks for the pictures still inside. Only [`Self::flush`] makes the decoder take packets again.
+    /// Asks for the pictures still inside. Only [`Self::start_over`] makes the decoder take packets again.
     pub(super) fn drain(&mut self) -> Result<(), FfmpegError> {
         match self.inner.send_eof() {
             Err(FfmpegError::Eof) => Ok(()),
@@ -90,16 +96,26 @@ impl Decoder {
         }
     }
 
-    /// Forgets everything fed.
-    pub(super) fn flush(&mut self) {
-        self.inner.flush();
+    /// Forgets everything fed. Decoders that change format or size midway do not find the way back: they are opened anew.
+    pub(super) fn start_over(&mut self, demuxer: &Demuxer) -> Result<(), VideoError> {
+        if self.changed_shape {
+            *self = Self::open(demuxer, self.threads, &self.limits)?;
+        } else {
+            self.inner.flush();
+        }
+        Ok(())
     }
 
     /// The next picture in presentation order.
     pub(super) fn receive(&mut self) -> Result<Output, FfmpegError> {
         let mut picture = frame::Video::empty();
         match self.inner.receive_frame(&mut picture) {
-            Ok(()) => Ok(Output::Picture(picture)),
+            Ok(()) => {
+                let shape = Some((picture.format(), picture.width(), picture.height()));
+                self.changed_shape |= self.shape.is_some() && self.shape != shape;
+                self.shape = shape;
+                Ok(Output::Picture(picture))
+            }
             Err(FfmpegError::Eof) => Ok(Output::End),
             Err(FfmpegError::Other { errno }) if errno == ffmpeg_next::error::EAGAIN => {
                 Ok(Output::NeedsPacket)

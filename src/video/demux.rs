@@ -21,6 +21,7 @@ pub(super) struct Demuxer {
     stream: usize,
     time_base: Rational,
     generate_pts: bool,
+    packets_in_index: usize,
     bad_reads: usize,
     broke_off: bool,
     limits: Limits,
@@ -69,12 +70,14 @@ impl Demuxer {
             unsafe { (*input.as_mut_ptr()).flags |= ffi::AVFMT_FLAG_GENPTS };
         }
         let time_base = input.stream(stream).map_or(Rational(1, 1), |s| s.time_base());
+        let packets_in_index = packets_in_index(&input, stream);
         Ok(Self {
             input,
             path: path.into(),
             stream,
             time_base,
             generate_pts,
+            packets_in_index,
             bad_reads: 0,
             broke_off: false,
             limits: *limits,
@@ -208,6 +211,11 @@ impl Demuxer {
         if status < 0 { Err(FfmpegError::from(status)) } else { Ok(()) }
     }
 
+    /// How many packets the index of an AVI file covers. `None` for other containers.
+    pub(super) fn packets_in_avi_index(&self) -> Option<usize> {
+        (self.input.format().name() == "avi").then_some(self.packets_in_index)
+    }
+
     /// Goes to a byte at which a packet begins, in containers that are read on from any place.
     pub(super) fn seek_byte(&mut self, position: i64) -> Result<(), FfmpegError> {
         if position < 0 || !matches!(self.input.format().name(), "mpegts" | "mpeg") {
@@ -290,6 +298,15 @@ fn best_video_stream(input: &Input) -> Option<usize> {
         u64::from(width) * u64::from(height)
     };
     input.streams().filter(is_video).max_by_key(area).map(|stream| stream.index())
+}
+
+/// Packets of a stream that the container's index, as read so far, names.
+fn packets_in_index(input: &Input, stream: usize) -> usize {
+    let entries = input.stream(stream).map_or(0, |stream| {
+        // SAFETY: the stream belongs to the live format context, and the call only reads.
+        unsafe { ffi::avformat_index_get_entries_count(stream.as_ptr()) }
+    });
+    usize::try_from(entries).unwrap_or(0)
 }
 
 /// Coded width and height in pixels.

@@ -1,7 +1,10 @@
 //! The frame index: what a scan of the packets tells, without decoding any.
 
-use super::clock::Clock;
-use std::ops::Range;
+use super::{
+    clock::Clock,
+    coded_order::{Coded, Group},
+    doubtful::{Doubtful, entangled, order_as_decoded, runs},
+};
 
 /// One packet of the video stream, in the order the demuxer gives them.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +17,8 @@ pub(super) struct PacketEntry {
     pub duration: i64,
     /// Byte in the file, negative where unknown.
     pub position: i64,
+    /// What the packet tells of its picture, if anything.
+    pub coded: Option<Coded>,
     /// Whether decoding can start here.
     pub keyframe: bool,
     /// Whether a frame of the presentation comes out of it; not so for packets cut away by an edit list.
@@ -29,22 +34,12 @@ pub(super) struct Keyframe {
     pub dts: i64,
     /// Byte in the file, negative where unknown.
     pub position: i64,
-}
-
-/// A run of packets, from one key frame to another, whose times do not tell the order of their pictures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Doubtful {
-    /// The packets.
-    pub packets: Range<u32>,
-    /// Those whose pictures a decoder gives, in the order in which it gives them.
-    pub decoded: Vec<u32>,
+    /// Whether pictures before it are needed for those just behind it.
+    pub gradual: bool,
 }
 
 /// Rank of packets that show nothing.
 const NOT_DISPLAYED: u32 = u32::MAX;
-/// Pictures that a decoder holds back at the most, twice over for streams in fields.
-const MAX_REORDERED: usize = 32;
-
 /// Packets and frames of a stream, and how they belong together.
 #[derive(Debug, Default)]
 pub(super) struct FrameIndex {
@@ -75,6 +70,10 @@ pub(super) struct FrameIndexBuilder {
     missing_pts: usize,
     /// Packets at which times say nothing about the order.
     doubts: Vec<u32>,
+    /// Pictures since the last key frame.
+    group: Group,
+    /// Whether times come again in a part of the file that is not indexed.
+    times_recur: bool,
     last: Option<(i64, i64)>,
 }
 
@@ -89,6 +88,8 @@ impl FrameIndexBuilder {
             packets: 0,
             missing_pts: 0,
             doubts: Vec::new(),
+            group: Group::default(),
+            times_recur: false,
             last: None,
         }
     }
@@ -99,7 +100,8 @@ impl FrameIndexBuilder {
         if entry.keyframe
             && let Some(dts) = entry.dts.or(entry.pts)
         {
-            self.keyframes.push(Keyframe { packet, dts, position: entry.position });
+            let gradual = entry.coded.is_some_and(|coded| coded.gradual);
+            self.keyframes.push(Keyframe { packet, dts, position: entry.position, gradual });
         }
         if !entry.displayed {
             return;
@@ -115,9 +117,17 @@ impl FrameIndexBuilder {
         let after_previous = || self.frames.last().map_or(0, |(pts, _)| pts.saturating_add(step));
         let pts = placed.pts.unwrap_or_else(after_previous);
         self.frames.push((pts, packet));
+        if let Some(coded) = entry.coded {
+            self.doubts.extend(self.group.push(coded.number, pts, packet, entry.keyframe));
+        }
         if self.last.is_none_or(|(last, _)| pts >= last) {
             self.last = Some((pts, entry.duration));
         }
+    }
+
+    /// Tells that times come again in a part of the file that is not indexed.
+    pub(super) fn note_recurring_times(&mut self) {
+        self.times_recur = true;
     }
 
     /// Frames seen so far.
@@ -145,53 +155,14 @@ impl FrameIndexBuilder {
     }
 
     /// The packets whose order only a decoder can tell, to be filled in by one.
-    pub(super) fn doubtful(&self) -> Vec<Doubtful> {
+    pub(super) fn doubtful(&mut self) -> Vec<Doubtful> {
         if !self.reorders || self.has_no_clock() {
             return Vec::new();
         }
         let mut doubts = self.doubts.clone();
-        doubts.extend(self.entangled());
-        doubts.sort_unstable();
-        let mut runs: Vec<Doubtful> = Vec::new();
-        for packet in doubts {
-            if runs.last().is_some_and(|run| packet < run.packets.end) {
-                // A key frame at the end of a run has a doubt of its own, which the next run is about.
-                continue;
-            }
-            let before = self.keyframes.partition_point(|key| key.packet < packet);
-            let after = self.keyframes.partition_point(|key| key.packet <= packet);
-            let start = before.checked_sub(1).and_then(|before| self.keyframes.get(before));
-            let start = start.map_or(0, |key| key.packet);
-            let end = self.keyframes.get(after).map_or(self.packets, |key| key.packet);
-            match runs.last_mut() {
-                Some(run) if start < run.packets.end => run.packets.end = end,
-                _ => runs.push(Doubtful { packets: start..end, decoded: Vec::new() }),
-            }
-        }
-        runs
-    }
-
-    /// Packets that share their time with another, or lie further from their place than decoders reorder.
-    fn entangled(&self) -> Vec<u32> {
-        let mut sorted: Vec<(i64, u32)> = self.frames.clone();
-        sorted.sort_unstable();
-        let mut found: Vec<u32> = sorted
-            .windows(2)
-            .filter_map(|pair| match pair {
-                [(a, first), (b, second)] if a == b => Some([*first, *second]),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        let moved = sorted.iter().zip(&self.frames).enumerate().filter(|(place, ((_, packet), here))| {
-            *packet != here.1
-                && self
-                    .frames
-                    .binary_search_by_key(packet, |(_, packet)| *packet)
-                    .is_ok_and(|coded| coded.abs_diff(*place) > MAX_REORDERED)
-        });
-        found.extend(moved.map(|(_, ((_, packet), _))| *packet));
-        found
+        doubts.extend(self.group.contradiction());
+        doubts.extend(entangled(&self.frames));
+        runs(doubts, &self.keyframes, self.packets)
     }
 
     /// The index, given what [`Self::doubtful`] asked for.
@@ -220,7 +191,8 @@ impl FrameIndexBuilder {
             latest
         });
         index.pts = rising.collect();
-        index.times_are_unique = self.clock.restarts() == 0
+        index.times_are_unique = !self.times_recur
+            && self.clock.restarts() == 0
             && doubtful.is_empty()
             && self.keyframes.is_sorted_by(|before, after| before.dts < after.dts);
         if !doubtful.is_empty() {
@@ -246,39 +218,6 @@ impl FrameIndexBuilder {
             rest = behind;
         }
         rest.sort_unstable();
-    }
-}
-
-/// Puts frames, given in the order of their packets, into the order in which a decoder gave them. One that did not come out
-/// follows the packet before it, or goes in front of all if it is a leading picture. Times are handed out in ascending order.
-fn order_as_decoded(frames: &mut [(i64, u32)], decoded: &[u32]) {
-    let mut times: Vec<i64> = frames.iter().map(|(pts, _)| *pts).collect();
-    if decoded.is_empty() {
-        frames.sort_unstable();
-        return;
-    }
-    let mut places: Vec<(u32, usize)> =
-        decoded.iter().enumerate().map(|(place, packet)| (*packet, place + 1)).collect();
-    places.sort_unstable();
-    let first = frames.first().map_or(0, |(pts, _)| *pts);
-    let mut before = 0;
-    let mut keyed: Vec<(usize, bool, u32)> = Vec::with_capacity(frames.len());
-    for &(pts, packet) in frames.iter() {
-        let place = places.binary_search_by_key(&packet, |(packet, _)| *packet);
-        let place = place.ok().and_then(|found| places.get(found));
-        keyed.push(match place {
-            Some(&(_, place)) => {
-                before = place;
-                (place, false, packet)
-            }
-            None if pts < first => (0, true, packet),
-            None => (before, true, packet),
-        });
-    }
-    keyed.sort_unstable();
-    times.sort_unstable();
-    for ((frame, (.., packet)), pts) in frames.iter_mut().zip(keyed).zip(times) {
-        *frame = (pts, packet);
     }
 }
 
@@ -345,14 +284,16 @@ impl FrameIndex {
     }
 
     /// Number of the last key frame, in decode order, that is not shown after frame `target`. Leading pictures, which
-    /// follow a key frame but are shown before it, so get the key frame in front of theirs.
+    /// follow a key frame but are shown before it, so get the key frame in front of theirs. From a gradual key frame on
+    /// the stream says itself when pictures are whole, but not always right: the one before is given then.
     pub(super) fn keyframe_before(&self, target: usize) -> Option<usize> {
         let upper = self.keyframes.partition_point(|key| match self.rank_of(key.packet as usize) {
             Some(rank) => rank <= target,
             // A key frame cut away by an edit list precedes what is shown from it.
             None => self.first_rank_from(key.packet as usize).is_some_and(|rank| rank <= target),
         });
-        upper.checked_sub(1)
+        let number = upper.checked_sub(1)?;
+        if self.keyframe(number)?.gradual { number.checked_sub(1) } else { Some(number) }
     }
 
     fn first_rank_from(&self, packet: usize) -> Option<usize> {
@@ -372,6 +313,7 @@ mod tests {
                 dts: Some(dts),
                 duration: 1,
                 position: 0,
+                coded: None,
                 keyframe,
                 displayed,
             });
@@ -423,6 +365,7 @@ mod tests {
                 dts: pts,
                 duration: 1,
                 position: 0,
+                coded: None,
                 keyframe: true,
                 displayed: true,
             });
@@ -440,7 +383,15 @@ mod tests {
         for _ in 0..parts {
             for (pts, dts, keyframe) in [(1, 0, true), (4, 1, false), (2, 2, false), (3, 3, false)] {
                 let (pts, dts) = (Some(pts), Some(dts));
-                builder.push(PacketEntry { pts, dts, duration: 1, position: 0, keyframe, displayed: true });
+                builder.push(PacketEntry {
+                    pts,
+                    dts,
+                    duration: 1,
+                    position: 0,
+                    coded: None,
+                    keyframe,
+                    displayed: true,
+                });
             }
         }
         builder
@@ -448,9 +399,12 @@ mod tests {
 
     #[test]
     fn parts_of_joined_recordings_follow_each_other() {
-        let builder = joined(3);
+        let mut builder = joined(3);
         let doubtful = builder.doubtful();
-        assert_eq!(doubtful.iter().map(|run| run.packets.clone()).collect::<Vec<_>>(), [0..12]);
+        assert_eq!(
+            doubtful.iter().map(|run| (run.packets.start, run.packets.end)).collect::<Vec<_>>(),
+            [(0, 12)]
+        );
         let index = builder.finish(&doubtful);
         assert_eq!(index.restarts(), 2);
         assert!(!index.times_are_unique());
@@ -463,9 +417,9 @@ mod tests {
 
     #[test]
     fn a_decoder_settles_what_times_leave_open() {
-        let builder = joined(1);
+        let mut builder = joined(1);
         assert_eq!(builder.doubtful(), []);
-        let decoded = Doubtful { packets: 0..4, decoded: vec![0, 2, 1] };
+        let decoded = Doubtful { packets: 0..4, from: 0, decoded: vec![0, 2, 1] };
         let index = builder.finish(&[decoded]);
         // Packet 3 did not come out and follows the one before it.
         let packets: Vec<_> = (0..4).filter_map(|frame| index.packet_of(frame)).collect();
@@ -481,16 +435,24 @@ mod tests {
             for packet in 0..6 * gop {
                 let keyframe = packet % gop == 0;
                 let (pts, dts) = (Some(times(packet)), Some(packet));
-                builder.push(PacketEntry { pts, dts, duration: 1, position: 0, keyframe, displayed: true });
+                builder.push(PacketEntry {
+                    pts,
+                    dts,
+                    duration: 1,
+                    position: 0,
+                    coded: None,
+                    keyframe,
+                    displayed: true,
+                });
             }
-            builder.doubtful().into_iter().map(|run| run.packets).collect::<Vec<_>>()
+            builder.doubtful().into_iter().map(|run| (run.packets.start, run.packets.end)).collect::<Vec<_>>()
         };
         let runs = doubted(&|packet| packet);
         assert_eq!(runs, []);
         let runs = doubted(&|packet| if packet == 50 { 51 } else { packet });
-        assert_eq!(runs, [40..80]);
+        assert_eq!(runs, [(40, 80)]);
         let runs = doubted(&|packet| if packet == 50 { 9000 } else { packet });
-        assert_eq!(runs, [40..120]);
+        assert_eq!(runs, [(40, 120)]);
     }
 
     #[test]
@@ -502,6 +464,7 @@ mod tests {
                 dts: pts,
                 duration: 1,
                 position: 0,
+                coded: None,
                 keyframe: true,
                 displayed: true,
             });

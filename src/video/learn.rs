@@ -5,7 +5,7 @@ use super::{
     carried::CarriedData,
     decode::{Decoder, Output, is_fatal},
     demux::{Demuxer, Read},
-    index::Doubtful,
+    doubtful::Doubtful,
 };
 
 /// Decodes the runs and writes down in which order their pictures come out. Leaves the demuxer somewhere in the file and the
@@ -24,29 +24,30 @@ pub(super) fn learn(
                 // The scan has met the same end.
                 return Ok(());
             };
-            if number == run.packets.start {
+            if number == run.from {
                 settle(demuxer, carried.attach(&mut packet, number))?;
             }
-            if run.packets.contains(&number) {
+            if number >= run.from {
                 packet.set_pts(Some(i64::from(number)));
                 packet.set_dts(None);
                 settle(demuxer, decoder.send(&packet, true))?;
-                take_pictures(demuxer, decoder, &mut run.decoded)?;
+                take_pictures(demuxer, decoder, run)?;
             }
             number += 1;
         }
         settle(demuxer, decoder.drain())?;
-        take_pictures(demuxer, decoder, &mut run.decoded)?;
-        decoder.flush();
+        take_pictures(demuxer, decoder, run)?;
+        decoder.start_over(demuxer)?;
     }
     Ok(())
 }
 
-fn take_pictures(demuxer: &Demuxer, decoder: &mut Decoder, decoded: &mut Vec<u32>) -> Result<(), VideoError> {
+fn take_pictures(demuxer: &Demuxer, decoder: &mut Decoder, run: &mut Doubtful) -> Result<(), VideoError> {
     loop {
         match decoder.receive() {
             Ok(Output::Picture(picture)) => {
-                decoded.extend(picture.pts().and_then(|number| u32::try_from(number).ok()));
+                let number = picture.pts().and_then(|number| u32::try_from(number).ok());
+                run.decoded.extend(number.filter(|number| run.packets.contains(number)));
             }
             Ok(Output::NeedsPacket | Output::End) => return Ok(()),
             Err(error) => settle(demuxer, Err(error))?,

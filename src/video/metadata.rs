@@ -5,7 +5,7 @@ use super::Orientation;
 /// Facts about the video stream of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoMetadata {
-    /// Width in pixels after rotation.
+    /// Width in pixels after rotation: that of the first picture, to which all others are scaled.
     pub width: u32,
     /// Height in pixels after rotation.
     pub height: u32,

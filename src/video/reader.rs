@@ -244,7 +244,7 @@ fn exact_plan(
     limits: &Limits,
     warnings: &mut Vec<Warning>,
 ) -> Result<Opening, VideoError> {
-    let Scan { index, carried, first } = scan(demuxer, decoder, limits)?;
+    let Scan { index, carried, first, cut } = scan(demuxer, decoder, limits)?;
     if index.frames() == 0 {
         return Err(VideoError::NothingDecodable {
             path: demuxer.path().into(),
@@ -253,7 +253,7 @@ fn exact_plan(
         });
     }
     let expected_frames = demuxer.header_frames().filter(|frames| *frames > index.packets());
-    if demuxer.broke_off() || (expected_frames.is_some() && demuxer.bad_reads() > 0) {
+    if cut || demuxer.broke_off() || (expected_frames.is_some() && demuxer.bad_reads() > 0) {
         warnings.push(Warning::Truncated { expected_frames, found_frames: index.frames() });
     }
     if index.restarts() > 0 {

@@ -3,12 +3,14 @@
 use super::{
     Limits, VideoError,
     carried::CarriedData,
+    coded_order::CodedOrder,
     decode::Decoder,
-    demux::{Demuxer, Read},
+    demux::{self, Demuxer, Read},
     index::{FrameIndex, FrameIndexBuilder, PacketEntry},
     learn::learn,
 };
 use ffmpeg_next::{Packet, codec::Id, ffi, packet::Ref};
+use std::ffi::c_int;
 
 /// What a scan finds.
 pub(super) struct Scan {
@@ -16,6 +18,8 @@ pub(super) struct Scan {
     pub carried: CarriedData,
     /// The first packet at which decoding can start.
     pub first: Option<Packet>,
+    /// Whether the rest of the file is another stream, with headers of its own.
+    pub cut: bool,
 }
 
 /// A scan under way.
@@ -23,6 +27,7 @@ struct Progress {
     builder: FrameIndexBuilder,
     carried: CarriedData,
     first: Option<Packet>,
+    cut: bool,
 }
 
 /// Indexes the video stream. The demuxer is left somewhere in the file. The decoder is used only where the times of the file
@@ -43,16 +48,21 @@ pub(super) fn scan(
     if !doubtful.is_empty() {
         learn(&mut doubtful, &scanned.carried, demuxer, decoder)?;
     }
-    let Progress { builder, carried, first } = scanned;
-    Ok(Scan { index: builder.finish(&doubtful), carried, first })
+    let Progress { builder, carried, first, cut } = scanned;
+    Ok(Scan { index: builder.finish(&doubtful), carried, first, cut })
 }
 
 fn read_through(demuxer: &mut Demuxer, codec: Id, limits: &Limits) -> Result<Progress, VideoError> {
     let mut builder = FrameIndexBuilder::new(reorders(codec));
-    let mut carried = CarriedData::default();
+    let mut order = demuxer.parameters().and_then(CodedOrder::open);
+    let is_trusted = trust(demuxer, codec);
+    let mut carried = demuxer
+        .parameters()
+        .map_or_else(CarriedData::default, |parameters| CarriedData::new(demux::extradata(&parameters)));
     let mut first = None;
     // Whether all that packets bring for those behind them could be kept.
     let mut is_startable = true;
+    let mut cut = false;
     loop {
         let packet = match demuxer.read() {
             Ok(Read::Packet(packet)) => packet,
@@ -63,6 +73,11 @@ fn read_through(demuxer: &mut Demuxer, codec: Id, limits: &Limits) -> Result<Pro
                 return Err(VideoError::Container { path: demuxer.path().into(), reason: error.to_string() });
             }
         };
+        if builder.displayed() > 0 && is_stream_header(&packet, codec) {
+            cut = true;
+            builder.note_recurring_times();
+            break;
+        }
         is_startable &= carried.note(&packet, builder.next_packet());
         // Their pictures are painted over the ones before, whatever the container flags.
         let is_painted_over = matches!(codec, Id::GIF | Id::APNG) && builder.displayed() > 0;
@@ -71,7 +86,11 @@ fn read_through(demuxer: &mut Demuxer, codec: Id, limits: &Limits) -> Result<Pro
             dts: packet.dts(),
             duration: packet.duration(),
             position: i64::try_from(packet.position()).unwrap_or(-1),
-            keyframe: packet.is_key() && is_startable && !is_painted_over,
+            coded: order.as_mut().and_then(|order| order.look(&packet)),
+            keyframe: packet.is_key()
+                && is_startable
+                && !is_painted_over
+                && is_trusted(builder.next_packet()),
             displayed: is_displayed(&packet, codec),
         };
         builder.push(entry);
@@ -87,17 +106,32 @@ fn read_through(demuxer: &mut Demuxer, codec: Id, limits: &Limits) -> Result<Pro
             });
         }
     }
-    Ok(Progress { builder, carried, first })
+    Ok(Progress { builder, carried, first, cut })
 }
 
 /// Whether pictures of a codec may be shown in another order than that of their packets.
 fn reorders(codec: Id) -> bool {
+    properties(codec) & ffi::AV_CODEC_PROP_REORDER != 0
+}
+
+/// Which packets are key frames if flagged so. AVI files tell in their index. Packets that it does not cover are all flagged,
+/// also those that only paint over the picture before, and decoders that show any picture do not notice.
+fn trust(demuxer: &Demuxer, codec: Id) -> impl Fn(u32) -> bool + use<> {
+    let notices = properties(codec) & (ffi::AV_CODEC_PROP_REORDER | ffi::AV_CODEC_PROP_INTRA_ONLY) != 0;
+    let covered = if notices { None } else { demuxer.packets_in_avi_index() };
+    move |packet| packet == 0 || covered.is_none_or(|covered| (packet as usize) < covered)
+}
+
+fn properties(codec: Id) -> c_int {
     // SAFETY: descriptors are static, and there is none for codecs that FFmpeg does not know.
-    let properties = unsafe {
-        let descriptor = ffi::avcodec_descriptor_get(codec.into());
-        descriptor.as_ref().map_or(0, |descriptor| descriptor.props)
-    };
-    properties & ffi::AV_CODEC_PROP_REORDER != 0
+    unsafe { ffi::avcodec_descriptor_get(codec.into()).as_ref().map_or(0, |descriptor| descriptor.props) }
+}
+
+/// Whether a packet begins another stream. Decoders of Theora cannot take one with several threads, nor go back behind it.
+fn is_stream_header(packet: &Packet, codec: Id) -> bool {
+    // Theora specification, 6.1: the first bit of a header packet is set.
+    let head = packet.data().and_then(|data| data.first());
+    codec == Id::THEORA && head.is_some_and(|head| head & 0x80 != 0)
 }
 
 /// Whether a packet leads to a frame.

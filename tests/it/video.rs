@@ -5,5 +5,6 @@ mod clips;
 mod damage;
 mod decode;
 mod memory;
+mod pictures;
 mod sample;
 mod write;

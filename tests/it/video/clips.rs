@@ -52,7 +52,14 @@ pub fn skip(name: &str, reason: &str) {
 }
 
 /// All frames of a file as the `ffmpeg` command decodes them, turned upright.
-pub fn decode_all(path: &Path, (width, height): (u32, u32)) -> Vec<Vec<u8>> {
+pub fn decode_all(path: &Path, size: (u32, u32)) -> Vec<Vec<u8>> {
+    let frames = decode_what_there_is(path, size).unwrap_or_else(|reason| panic!("{reason}"));
+    assert!(!frames.is_empty(), "{}", path.display());
+    frames
+}
+
+/// The same for a file that may be damaged. The reason where the command gives frames of another size.
+pub fn decode_what_there_is(path: &Path, (width, height): (u32, u32)) -> Result<Vec<Vec<u8>>, String> {
     let run = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-i"])
         .arg(path)
@@ -60,9 +67,11 @@ pub fn decode_all(path: &Path, (width, height): (u32, u32)) -> Vec<Vec<u8>> {
         .output()
         .expect("ffmpeg runs");
     let frame_bytes = width as usize * height as usize * 3;
-    assert!(!run.stdout.is_empty(), "{}", String::from_utf8_lossy(&run.stderr));
-    assert_eq!(run.stdout.len() % frame_bytes, 0, "{} frames of {width}x{height}", path.display());
-    run.stdout.chunks(frame_bytes).map(<[u8]>::to_vec).collect()
+    if !run.stdout.len().is_multiple_of(frame_bytes) {
+        let bytes = run.stdout.len();
+        return Err(format!("{}: {bytes} bytes are no frames of {width}x{height}", path.display()));
+    }
+    Ok(run.stdout.chunks(frame_bytes).map(<[u8]>::to_vec).collect())
 }
 
 /// Mean absolute difference of two pictures.
