@@ -5,6 +5,7 @@ use ffmpeg_next::{
     Packet,
     codec::{self, Id},
 };
+use std::ffi::c_int;
 
 /// Pictures looked at together where key frames are far apart.
 const MAX_GROUP: usize = 1024;
@@ -29,6 +30,9 @@ pub(super) struct CodedOrder {
     /// Pictures so far that others are predicted from, and bidirectional ones since.
     anchors: i64,
     since: i64,
+    /// Size and pixel format of the pictures so far.
+    shape: Option<((u32, u32), c_int)>,
+    changes_shape: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +51,24 @@ impl CodedOrder {
             Id::MPEG1VIDEO | Id::MPEG2VIDEO | Id::MPEG4 => Numbering::Types,
             _ => return None,
         };
-        Some(Self { parser: Parser::open(parameters)?, numbering, anchors: 0, since: 0 })
+        Some(Self {
+            parser: Parser::open(parameters)?,
+            numbering,
+            anchors: 0,
+            since: 0,
+            shape: None,
+            changes_shape: false,
+        })
     }
 
     /// Looks at the next packet.
     pub(super) fn look(&mut self, packet: &Packet) -> Option<Coded> {
-        let Parsed { picture_number, bidirectional, intra, .. } = self.parser.parse(packet)?;
+        let Parsed { size, format, picture_number, bidirectional, intra } = self.parser.parse(packet)?;
+        if size != (0, 0) {
+            let shape = Some((size, format));
+            self.changes_shape |= self.shape.is_some() && self.shape != shape;
+            self.shape = shape;
+        }
         let number = match self.numbering {
             Numbering::Counts => i64::from(picture_number),
             Numbering::Types if bidirectional => {
@@ -66,6 +82,11 @@ impl CodedOrder {
             }
         };
         Some(Coded { number, gradual: matches!(self.numbering, Numbering::Counts) && !intra })
+    }
+
+    /// Whether pictures of different sizes or pixel formats were among the packets.
+    pub(super) fn changes_shape(&self) -> bool {
+        self.changes_shape
     }
 }
 

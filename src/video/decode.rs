@@ -19,8 +19,8 @@ pub(super) struct Decoder {
     can_skip: bool,
     /// Format and size of the latest picture.
     shape: Option<(Pixel, u32, u32)>,
-    /// Whether pictures of different formats or sizes came out.
-    changed_shape: bool,
+    /// Whether pictures of different formats or sizes came out, or are to come.
+    changes_shape: bool,
     /// For H.264 only.
     framing: Option<NalFraming>,
 }
@@ -65,7 +65,7 @@ impl Decoder {
         use codec::Id;
         // The codecs whose decoders drop unreferenced frames without harm to the others.
         let can_skip = matches!(id, Id::H264 | Id::MPEG1VIDEO | Id::MPEG2VIDEO | Id::MPEG4);
-        Ok(Self { inner, threads, limits: *limits, can_skip, shape: None, changed_shape: false, framing })
+        Ok(Self { inner, threads, limits: *limits, can_skip, shape: None, changes_shape: false, framing })
     }
 
     /// Feeds a packet. `wanted` says whether its own picture is of use or only what it lends to others.
@@ -96,10 +96,16 @@ impl Decoder {
         }
     }
 
+    /// Tells that the stream has pictures of different formats or sizes.
+    pub(super) fn expect_changes(&mut self) {
+        self.changes_shape = true;
+    }
+
     /// Forgets everything fed. Decoders that change format or size midway do not find the way back: they are opened anew.
     pub(super) fn start_over(&mut self, demuxer: &Demuxer) -> Result<(), VideoError> {
-        if self.changed_shape {
+        if self.changes_shape {
             *self = Self::open(demuxer, self.threads, &self.limits)?;
+            self.changes_shape = true;
         } else {
             self.inner.flush();
         }
@@ -112,7 +118,7 @@ impl Decoder {
         match self.inner.receive_frame(&mut picture) {
             Ok(()) => {
                 let shape = Some((picture.format(), picture.width(), picture.height()));
-                self.changed_shape |= self.shape.is_some() && self.shape != shape;
+                self.changes_shape |= self.shape.is_some() && self.shape != shape;
                 self.shape = shape;
                 Ok(Output::Picture(picture))
             }

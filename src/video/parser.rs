@@ -17,6 +17,8 @@ pub(super) struct Parser {
 pub(super) struct Parsed {
     /// Width and height in pixels.
     pub size: (u32, u32),
+    /// FFmpeg's number of the pixel format, negative where it is not told.
+    pub format: c_int,
     /// The picture order count of H.264 and HEVC.
     pub picture_number: i32,
     /// Whether the picture is predicted from both sides and so shown before what was coded ahead of it.
@@ -61,6 +63,7 @@ impl Parser {
             let parser = self.inner.as_ref();
             Some(Parsed {
                 size: (u32::try_from(parser.width).unwrap_or(0), u32::try_from(parser.height).unwrap_or(0)),
+                format: parser.format,
                 picture_number: parser.output_picture_number,
                 bidirectional: parser.pict_type == ffi::AVPictureType::AV_PICTURE_TYPE_B as c_int,
                 intra: parser.pict_type == ffi::AVPictureType::AV_PICTURE_TYPE_I as c_int,

@@ -28,6 +28,8 @@ struct Progress {
     carried: CarriedData,
     first: Option<Packet>,
     cut: bool,
+    /// Whether pictures change their size or format midway.
+    changes_shape: bool,
 }
 
 /// Indexes the video stream. The demuxer is left somewhere in the file. The decoder is used only where the times of the file
@@ -44,11 +46,14 @@ pub(super) fn scan(
         demuxer.reopen(true)?;
         scanned = read_through(demuxer, codec, limits)?;
     }
+    if scanned.changes_shape {
+        decoder.expect_changes();
+    }
     let mut doubtful = scanned.builder.doubtful();
     if !doubtful.is_empty() {
         learn(&mut doubtful, &scanned.carried, demuxer, decoder)?;
     }
-    let Progress { builder, carried, first, cut } = scanned;
+    let Progress { builder, carried, first, cut, .. } = scanned;
     Ok(Scan { index: builder.finish(&doubtful), carried, first, cut })
 }
 
@@ -106,7 +111,8 @@ fn read_through(demuxer: &mut Demuxer, codec: Id, limits: &Limits) -> Result<Pro
             });
         }
     }
-    Ok(Progress { builder, carried, first, cut })
+    let changes_shape = order.is_some_and(|order| order.changes_shape());
+    Ok(Progress { builder, carried, first, cut, changes_shape })
 }
 
 /// Whether pictures of a codec may be shown in another order than that of their packets.
