@@ -288,13 +288,13 @@ mod tests {
     fn tokenizers_with_other_words_read_texts_as_a_whole() {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-a/model").join(TOKENIZER_FILE);
-        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        let changed = |pointer: &str, value: serde_json::Value| {
+        let json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let changed = |pointer: &str, value: Value| {
             let mut json = json.clone();
             *json.pointer_mut(pointer).unwrap() = value;
             may_break(&Tokenizer::from_bytes(json.to_string()).unwrap())
         };
-        assert!(changed("/normalizer", serde_json::Value::Null));
+        assert!(changed("/normalizer", Value::Null));
         assert!(!changed("/normalizer", serde_json::json!({"type": "Lowercase"})));
         assert!(!changed("/pre_tokenizer/pretokenizers/1/add_prefix_space", true.into()));
         assert!(!changed("/pre_tokenizer/pretokenizers/0/pattern", serde_json::json!({"Regex": "."})));

@@ -335,8 +335,7 @@ fn checked_groups(metadata: &ParquetMetaData, dim: usize, length: u64) -> Result
 
 /// A panic over a damaged file, which can only come out of the Parquet library, is damage.
 fn guarded<T>(read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    caught(read)
-        .unwrap_or_else(|| Err(Failure::Damage("the Parquet library fails over it".to_owned())))
+    caught(read).unwrap_or_else(|| Err(Failure::Damage("the Parquet library fails over it".to_owned())))
 }
 
 fn failure_of(path: &Path, failure: Failure) -> RetrievalError {
