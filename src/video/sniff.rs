@@ -82,6 +82,9 @@ fn describe_head(head: &[u8]) -> &'static str {
     if let Some(b"ftyp" | b"mdat" | b"moov" | b"free" | b"wide" | b"skip") = head.get(4..8) {
         return "an MP4 file without a usable moov atom, so cut short or never finished";
     }
+    if head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP") {
+        return "a WebP picture, which is read as an image and not as a video";
+    }
     let text = match std::str::from_utf8(head) {
         Ok(text) => Some(text),
         // The head may end inside a character.
@@ -103,8 +106,9 @@ mod tests {
 
     #[test]
     fn heads_are_told_apart() {
-        let table: [(&[u8], &str); 5] = [
+        let table: [(&[u8], &str); 6] = [
             (b"\0\0\0\x20ftypisom\0\0\x02\0", "moov"),
+            (b"RIFF\x1c\0\0\0WEBPVP8 ", "WebP"),
             (b"a plain text\nof two lines", "text"),
             ("na\u{ef}ve".as_bytes(), "text"),
             (&[0; 64], "zeros"),

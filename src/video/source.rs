@@ -23,7 +23,7 @@ const PROTOCOL: &str = "file:";
 /// The demuxers of formats that hold all there is to see, in all releases of FFmpeg so far: files, raw streams, single
 /// pictures, and sound and subtitles, of which one can say that they are no video. Left out are playlists and
 /// descriptions (hls, dash, concat, sdp, rtp, imf, vobsub, webm_dash_manifest, ffmetadata), scripts (lavfi, avisynth,
-/// vapoursynth) and devices.
+/// vapoursynth), devices, and WebP: over a damaged one FFmpeg ends the whole process, and they are read as images.
 const SELF_CONTAINED: &[&str] = &[
     "3dostr",
     "4xm",
@@ -350,8 +350,6 @@ const SELF_CONTAINED: &[&str] = &[
     "wady",
     "wav",
     "wc3movie",
-    "webp_anim",
-    "webp_pipe",
     "webvtt",
     "wsaud",
     "wsd",
@@ -472,7 +470,8 @@ pub(super) fn refused(path: &Path, status: c_int) -> VideoError {
         return VideoError::NotSelfContained { path: path.into(), found };
     }
     match FfmpegError::from(status) {
-        FfmpegError::InvalidData => {
+        // A format that is not let in is an invalid argument.
+        FfmpegError::InvalidData | FfmpegError::Other { errno: libc::EINVAL } => {
             VideoError::UnknownContainer { path: path.into(), found: sniff::describe_unrecognised(path) }
         }
         error => VideoError::Container { path: path.into(), reason: error.to_string() },
@@ -561,8 +560,8 @@ fn status(error: &std::io::Error) -> c_int {
 mod tests {
     use super::*;
 
-    /// Demuxers by name that open other files or addresses, run scripts, or read devices.
-    const OPEN_OTHERS: [&str; 22] = [
+    /// Demuxers by name that open other files or addresses, run scripts, read devices, or abort.
+    const KEPT_OUT: [&str; 24] = [
         "applehttp",
         "avisynth",
         "concat",
@@ -585,11 +584,14 @@ mod tests {
         "video4linux2",
         "vobsub",
         "webm_dash_manifest",
+        // FFmpeg ends the whole process over damaged ones.
+        "webp_anim",
+        "webp_pipe",
     ];
 
     #[test]
-    fn no_demuxer_that_opens_others_is_let_in() {
-        for name in OPEN_OTHERS {
+    fn no_demuxer_that_opens_others_or_aborts_is_let_in() {
+        for name in KEPT_OUT {
             assert!(!SELF_CONTAINED.contains(&name), "{name}");
         }
         assert!(SELF_CONTAINED.is_sorted(), "kept in order, so that none stands there twice");

@@ -31,7 +31,14 @@ fn noise(length: usize) -> Vec<u8> {
 #[test]
 fn files_that_are_no_videos_are_named_for_what_they_are() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let table: [(&str, Vec<u8>, &str); 6] = [
+    let webp = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images/lossy.webp");
+    let table: [(&str, Vec<u8>, &str); 7] = [
+        // Over damaged ones FFmpeg ends the whole process.
+        (
+            "picture.webp",
+            fs::read(webp).expect("reads"),
+            "not a video file: a WebP picture, which is read as an image",
+        ),
         ("empty.mp4", vec![], "the file is empty (0 bytes)"),
         ("noise.mp4", noise(60_000), "not a video file: the bytes match no known container"),
         ("text.mp4", b"just a few words\n".repeat(50), "not a video file: the file holds text"),
