@@ -70,7 +70,10 @@ fn a_run_stops_in_order_and_goes_on() {
     let (status, said, _) = end_of(start(&arguments));
     assert_eq!(status, Some(0), "{said}");
     let inputs = MINI[0].queries + MINI[0].clips.len();
-    assert!(stub.requests().len() <= inputs, "what was answered is not asked again");
+    // A request that was under way when the run stopped may be made again.
+    let under_way = before - ANSWERED;
+    let asked = stub.requests().len();
+    assert!(asked <= inputs + under_way, "{asked}: what was answered is asked again");
 }
 
 #[test]
