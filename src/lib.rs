@@ -71,7 +71,7 @@ pub use embedder::{
 };
 pub use error::Error;
 pub use random::Random;
-pub use regular_file::open_regular_file;
+pub use regular_file::{expect_replaceable, open_regular_file};
 pub use video::{Sampling, TimeRange};
 
 mod error;

@@ -24,6 +24,19 @@ pub fn open_regular_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Sees that a new file may take the place of what lies at `path`: nothing, or a regular file. Whoever may write to a folder of devices could
+/// put a file in the place of one.
+///
+/// # Errors
+/// As [`open_regular_file`]; nothing there is no error.
+pub fn expect_replaceable(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) => expect_regular(&metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn expect_regular(metadata: &Metadata) -> io::Result<()> {
     let Some(found) = irregular(metadata) else { return Ok(()) };
     let kind = if metadata.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
@@ -79,6 +92,7 @@ mod tests {
         for (path, what) in table {
             let error = open_regular_file(path).unwrap_err().to_string();
             assert_eq!(error, format!("it is {what}, expected a regular file"));
+            assert_eq!(expect_replaceable(path).unwrap_err().to_string(), error);
         }
         let file = dir.path().join("file");
         fs::write(&file, "words").unwrap();
@@ -87,7 +101,8 @@ mod tests {
             io::read_to_string(open_regular_file(&dir.path().join("other")).unwrap()).unwrap(),
             "words"
         );
-        let missing = open_regular_file(&dir.path().join("none")).unwrap_err();
-        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let none = dir.path().join("none");
+        assert_eq!(open_regular_file(&none).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(expect_replaceable(&file).is_ok() && expect_replaceable(&none).is_ok());
     }
 }

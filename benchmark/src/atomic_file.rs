@@ -18,6 +18,7 @@ pub(crate) struct AtomicFile {
 impl AtomicFile {
     /// Begins a file, making the directories above it.
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
+        gve::expect_replaceable(path).map_err(Error::io("replace", path))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         let file = temporary_file(parent).map_err(Error::io("create a file in", parent))?;

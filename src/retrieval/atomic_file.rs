@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::RetrievalError;
+use crate::regular_file::expect_replaceable;
 
 /// Ends the names of files that are being written. Whoever finds one without its writer may delete it.
 pub(super) const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -22,6 +23,7 @@ pub(super) struct AtomicFile {
 
 impl AtomicFile {
     pub(super) fn create(path: &Path) -> Result<Self, RetrievalError> {
+        expect_replaceable(path).map_err(RetrievalError::io("replace", path))?;
         let mut name = path.as_os_str().to_owned();
         name.push(TEMPORARY_SUFFIX);
         let temporary = PathBuf::from(name);

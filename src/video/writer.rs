@@ -1,6 +1,7 @@
 //! Frames to a file: the way back from pictures to a video.
 
 use super::{Limits, VideoError, demux::initialise};
+use crate::regular_file::expect_replaceable;
 use ffmpeg_next::{
     Codec, Dictionary, Error as FfmpegError, Packet, Rational, codec, color, encoder,
     format::{
@@ -332,6 +333,7 @@ struct UnfinishedFile {
 
 impl UnfinishedFile {
     fn create(path: &Path) -> Result<(Self, File), VideoError> {
+        expect_replaceable(path).map_err(|error| write_error(path, error))?;
         let mut name = path.as_os_str().to_owned();
         name.push(TEMPORARY_SUFFIX);
         let temporary = PathBuf::from(name);

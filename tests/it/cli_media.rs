@@ -50,6 +50,12 @@ fn pipes_among_the_inputs_fail_by_themselves() {
     assert_eq!(stdout(&output).lines().count(), 1);
     let said = stderr(&output);
     assert_eq!(said.matches("is a named pipe").count(), 2, "{said}");
+    // Nor does a file take the place of one.
+    let output =
+        gve(&["embed", "--model", text(&model), "--text", "a dog", "--format", "jsonl", "--out", pipe]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("it is a named pipe, expected a regular file"), "{}", stderr(&output));
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&std::fs::metadata(pipe).unwrap().file_type()));
     // Lines may come through one.
     let writer = std::thread::spawn({
         let pipe = pipe.to_owned();
