@@ -189,7 +189,7 @@ fn what_cannot_be_written_is_refused_in_one_line() {
         ),
         (&path, ffv1, (70, 118), 24, "frame 0 must be 70x118 pixels, got 118x70"),
         (&missing, ffv1, SIZE, 24, "cannot write the video: No such file or directory"),
-        (&occupied, ffv1, SIZE, 24, "cannot write the video: Is a directory"),
+        (&occupied, ffv1, SIZE, 24, "cannot write the video: it is a directory, expected a regular file"),
     ];
     for (path, encoding, size, fps, expected) in table {
         let line = refused(path, encoding, size, fps);
