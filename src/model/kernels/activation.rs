@@ -150,7 +150,7 @@ impl GeluTanh {
     #[inline(always)]
     fn inner(x: f32) -> f32 {
         // 2 sqrt(2 / pi)
-        1.595_769_1 * (x + 0.044_715 * x * x * x)
+        1.595_769_2 * (x + 0.044_715 * x * x * x)
     }
 }
 
@@ -163,7 +163,7 @@ impl Curve for GeluTanh {
     #[inline(always)]
     fn slope(x: f32) -> f32 {
         let sigmoid = sigmoid(Self::inner(x));
-        sigmoid * (1.0 + x * (1.0 - sigmoid) * 1.595_769_1 * (1.0 + 3.0 * 0.044_715 * x * x))
+        sigmoid * (1.0 + x * (1.0 - sigmoid) * 1.595_769_2 * (1.0 + 3.0 * 0.044_715 * x * x))
     }
 }
 
