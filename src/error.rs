@@ -3,6 +3,7 @@ use crate::embedder::{EmbedError, InputJsonError};
 use crate::hub::HubError;
 use crate::indexer::IndexError;
 use crate::model::ModelError;
+use crate::pairs::PairsError;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::RetrievalError;
 use crate::synth::SynthError;
@@ -37,6 +38,9 @@ pub enum Error {
     /// A library or embedding file that cannot be used.
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),
+    /// Pairs that cannot be used.
+    #[error(transparent)]
+    Pairs(#[from] PairsError),
     /// A model that cannot be trained.
     #[error(transparent)]
     Train(#[from] TrainError),

@@ -33,6 +33,7 @@
 //! | [`indexer`] | folders | a library |
 //! | [`new_model`] | a shape and texts | a model to train from nothing |
 //! | [`hub`] | a model id | a model directory |
+//! | [`pairs`] | JSON lines | pairs of inputs to train on, by task |
 //! | [`train`] | pairs of inputs | an adapter, or new weights |
 //! | [`synth`] | videos, or a seed | pairs to train on |
 //! | [`text`] | a text file of another program | its lines and ids |
@@ -57,6 +58,7 @@ pub mod hub;
 pub mod indexer;
 pub mod model;
 pub mod new_model;
+pub mod pairs;
 pub mod preprocess;
 pub mod retrieval;
 pub mod synth;
@@ -75,6 +77,7 @@ pub use regular_file::{expect_replaceable, open_regular_file};
 pub use video::{Sampling, TimeRange};
 
 mod error;
+mod hash;
 mod limited_file;
 mod random;
 mod regular_file;

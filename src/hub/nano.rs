@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{HubError, HubOptions, ResolvedModel};
-use crate::model::hash::{FNV_OFFSET, fnv};
+use crate::hash::{FNV_OFFSET, fnv};
 use crate::sentence_transformers;
 
 /// The name of the built-in model, for [`resolve`](super::resolve). It knows its procedural world only

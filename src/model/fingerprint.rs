@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::hash::{FNV_OFFSET, fnv};
 use super::{Checkpoint, ModelError};
+use crate::hash::{FNV_OFFSET, fnv};
 use crate::limited_file;
 
 /// Files besides the weights that shape embeddings, where they are there.

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-use super::hash::{FNV_OFFSET, fnv};
 use super::memory::shortage;
 use super::{Config, ModelError};
 use crate::Random;
 use crate::device::available_memory;
+use crate::hash::{FNV_OFFSET, fnv};
 
 /// Writes random weights for the `config.json` in `model_dir` as `model.safetensors` beside it, in f32 and under the names of Qwen2.5-VL. Returns
 /// the number of parameters.

@@ -17,7 +17,6 @@ mod config;
 mod error;
 mod files;
 mod fingerprint;
-pub(crate) mod hash;
 mod init;
 mod kernels;
 mod language;

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::adapter::{AdapterLayout, module_name, tensor_name};
-use super::hash::{FNV_OFFSET, fnv};
 use super::kernels::mix64;
 use super::ops::Lora;
+use crate::hash::{FNV_OFFSET, fnv};
 
 /// What is trained of a model.
 #[derive(Debug, Clone)]

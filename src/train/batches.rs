@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use super::TrainError;
 use super::curriculum::Curriculum;
 use super::negatives::HardNegatives;
-use super::pairs::{Cursor, Pair, PairIndex, content_key};
 use super::planner::{PlannedBatch, Planner};
 use crate::embedder::Input;
+use crate::pairs::{Cursor, Pair, PairIndex, content_key};
 
 /// A batch whose inputs are ready for the model.
 #[derive(Debug)]

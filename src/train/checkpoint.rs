@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::curriculum::Curriculum;
 use super::negatives::HardNegatives;
-use super::pairs::{Cursor, Extent};
+use crate::pairs::{Cursor, Extent};
 
 /// Version of [`RunState`]'s form.
 const FORMAT_VERSION: u32 = 1;

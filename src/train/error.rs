@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use crate::embedder::EmbedError;
 use crate::model::ModelError;
+use crate::pairs::PairsError;
 use crate::retrieval::RetrievalError;
 
 /// What can go wrong in training. Each displays as one line.
@@ -16,19 +17,9 @@ pub enum TrainError {
         /// What is wrong, and what was expected.
         reason: String,
     },
-    /// A training pair cannot be used.
-    #[error("{}:{line}: {reason}", path.display())]
-    Pair {
-        /// The file of pairs.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The files of pairs hold nothing to train on.
-    #[error("no training pairs in {0}")]
-    NoPairs(String),
+    /// Training pairs cannot be used.
+    #[error(transparent)]
+    Pairs(#[from] PairsError),
     /// A file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::TrainError;
 use super::negatives::Positives;
-use super::pairs::PairIndex;
 use super::prober::{EmbeddedPairs, Prober};
 use crate::embedder::CancelToken;
+use crate::pairs::PairIndex;
 use crate::retrieval::rank;
 
 /// Where a ranking is cut off.

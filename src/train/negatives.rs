@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use super::pairs::{PairIndex, content_key};
 use super::prober::{EmbeddedPairs, Prober};
 use crate::embedder::CancelToken;
+use crate::pairs::{PairIndex, content_key};
 use crate::retrieval::{dot, rank};
 
 /// A target whose cosine with the positive is this close to 1 is the positive again.

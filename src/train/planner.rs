@@ -1,5 +1,5 @@
 use super::curriculum::Curriculum;
-use super::pairs::{Cursor, PairIndex, Shuffled};
+use crate::pairs::{Cursor, PairIndex, Shuffled};
 
 /// Decides what each batch holds: one task, drawn from the curriculum, and the next pairs of that task's walk.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 use ndarray::Array2;
 
 use super::TrainError;
-use super::pairs::PairIndex;
 use crate::embedder::{CancelToken, EmbedError, Embedder, Input};
+use crate::pairs::PairIndex;
 use crate::random::Random;
 
 /// Whatever embeds inputs outside of the gradient: an off-the-shelf embedder in the first epoch, the model in
@@ -86,7 +86,7 @@ pub fn alignment(
     random: &mut Random,
     cancel: &CancelToken,
 ) -> Result<f64, TrainError> {
-    let pairs = index.tasks().get(task).map_or(0, super::pairs::TaskPairs::len);
+    let pairs = index.tasks().get(task).map_or(0, crate::pairs::TaskPairs::len);
     let embedded = EmbeddedPairs::new(prober, index, task, random.sample(pairs, count.max(1)), cancel)?;
     let cosines = embedded.query_embeddings.rows().into_iter().zip(embedded.positive_embeddings.rows());
     let total: f64 = cosines.map(|(query, positive)| f64::from(query.dot(&positive))).sum();

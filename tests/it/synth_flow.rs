@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use gve::train::PairIndex;
+use gve::pairs::PairIndex;
 use serde_json::{Value, json};
 
 use crate::cli::{assert_status, json_lines, media, model, stderr, stdout, text};

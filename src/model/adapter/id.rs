@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::{FNV_OFFSET, fnv};
 use crate::model::ModelError;
-use crate::model::hash::{FNV_OFFSET, fnv};
 
 /// Which adapter is folded into a model: where it is, and what was in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

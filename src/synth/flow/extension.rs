@@ -12,10 +12,10 @@ use super::reply::Composed;
 use super::report::{Filter, Judgement};
 use super::{Flow, OnEvent, telling};
 use crate::embedder::Input;
+use crate::pairs::Pair;
 use crate::retrieval::rank;
 use crate::synth::SynthError;
 use crate::synth::output_folder::write_atomically;
-use crate::train::Pair;
 
 /// A clip's partner is one of so many clips that are most like it.
 const PARTNERS: usize = 5;
@@ -214,6 +214,6 @@ impl Flow {
 }
 
 fn pair(task: &str, source: String, query: Input, positive: Input) -> Result<Pair, String> {
-    let task = task.parse().map_err(|error: crate::train::UnknownTask| error.to_string())?;
+    let task = task.parse().map_err(|error: crate::pairs::UnknownTask| error.to_string())?;
     Ok(Pair { task, source: Some(source), group: None, query, positive, negatives: Vec::new() })
 }

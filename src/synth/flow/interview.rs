@@ -19,7 +19,7 @@ use super::prompts::Prompts;
 use super::reply::{Reply, schema};
 use super::settings::FlowSettings;
 use crate::embedder::{CancelToken, Progress};
-use crate::model::hash::{FNV_OFFSET, fnv};
+use crate::hash::{FNV_OFFSET, fnv};
 use crate::synth::SynthError;
 use crate::video::VideoOptions;
 

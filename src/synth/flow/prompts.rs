@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::template::Template;
-use crate::model::hash::{FNV_OFFSET, fnv};
+use crate::hash::{FNV_OFFSET, fnv};
 use crate::synth::SynthError;
 
 /// What the captioner is told and asked, as templates.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::model::hash::{FNV_OFFSET, fnv};
+use crate::hash::{FNV_OFFSET, fnv};
 use crate::synth::SynthError;
 use crate::text::{LineError, Lines};
 use crate::video::TimeRange;

@@ -5,7 +5,7 @@ use super::journal::Journal;
 use super::report::{Filter, Judgement};
 use super::settings::FlowSettings;
 use crate::embedder::{CancelToken, Embedder, Input, Progress};
-use crate::model::hash::{FNV_OFFSET, fnv};
+use crate::hash::{FNV_OFFSET, fnv};
 use crate::retrieval::dot;
 use crate::synth::SynthError;
 

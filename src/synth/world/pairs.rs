@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Random;
 use crate::embedder::{Input, Part, VideoPart};
-use crate::train::{Pair, Task};
+use crate::pairs::{Pair, Task};
 use crate::video::TimeRange;
 
 use super::caption::{Aspect, Style, describe_change};

@@ -10,11 +10,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::pairs::Task;
 use super::schedule::Decay;
 use super::{AdamWConfig, InfoNce, LoraConfig};
 use crate::embedder::{FRAMES_PER_VIDEO, PIXELS_PER_TOKEN};
 use crate::model::AdapterLayout;
+use crate::pairs::Task;
 use crate::preprocess::PromptConfig;
 
 /// A training run.

@@ -15,12 +15,12 @@ use super::curriculum::{Curriculum, TaskFacts};
 use super::log::{Entry, RunLog};
 use super::negatives::{HardNegatives, mine};
 use super::optimizer::Optimizer;
-use super::pairs::{PairIndex, TaskPairs};
 use super::planner::Planner;
 use super::prober::{Prober, alignment};
 use super::schedule::Schedule;
 use super::{TrainError, TrainableModel};
 use crate::embedder::{CancelToken, Embedder, Input};
+use crate::pairs::{PairIndex, TaskPairs};
 use crate::random::Random;
 use step::Progress;
 

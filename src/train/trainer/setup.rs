@@ -9,10 +9,10 @@ use super::super::config::{BatchSection, ModelSection, TrainConfig, Trained};
 use super::super::learner::reading;
 use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
-use super::super::pairs::{Cursor, PairIndex, TaskPairs};
 use super::super::{TrainError, TrainableModel};
 use super::{Start, Trainer};
 use crate::embedder::{EmbedError, default_max_pixels};
+use crate::pairs::{Cursor, PairIndex, TaskPairs};
 use crate::preprocess::ImageProcessorConfig;
 
 /// Settings that may change between the two halves of a run: they do not touch the weights.
@@ -292,8 +292,8 @@ fn differences(saved: &Value, ours: &Value, prefix: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::pairs::Extent;
     use super::*;
+    use crate::pairs::Extent;
 
     #[test]
     fn settings_that_shape_the_weights_must_be_the_same() {

@@ -14,11 +14,11 @@ use super::super::gradients::norm;
 use super::super::log::{Entry, RunLog};
 use super::super::negatives::HardNegatives;
 use super::super::optimizer::{Optimizer, clip};
-use super::super::pairs::PairIndex;
 use super::super::schedule::Schedule;
 use super::super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
 use super::{DROPOUT_STREAM, Scorer, TrainEvent, by_task, write_weights};
 use crate::embedder::CancelToken;
+use crate::pairs::PairIndex;
 use crate::random::Random;
 
 /// What the steps of an epoch read and move.

@@ -8,11 +8,11 @@ use std::process::Command;
 
 #[cfg(feature = "nano")]
 use gve::hub::{HubOptions, NANO, resolve};
+use gve::pairs::PairIndex;
 use gve::synth::SynthError;
 use gve::synth::world::{
     ChangeKind, Scene, Style, Video, WorldSettings, describe, describe_change, director, draw, write_world,
 };
-use gve::train::PairIndex;
 use gve::video::VideoEncoding;
 use gve::{CancelToken, Random};
 #[cfg(feature = "nano")]

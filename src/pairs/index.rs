@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pair, Task};
+use super::{Pair, PairsError, Task};
 use crate::regular_file::open_regular_file;
 use crate::text::{LineError, Lines};
-use crate::train::TrainError;
 
 /// Where every pair of some files lies. The pairs themselves stay on disk, so that millions of them cost 24 bytes
 /// each.
@@ -50,12 +49,12 @@ impl PairIndex {
     /// # Errors
     /// The first line that is no pair or names a missing file, by file and line; a file that cannot be read; no
     /// pairs at all.
-    pub fn open(files: &[PathBuf], check_media: bool) -> Result<Self, TrainError> {
+    pub fn open(files: &[PathBuf], check_media: bool) -> Result<Self, PairsError> {
         let mut tasks: BTreeMap<Task, Grouped> = BTreeMap::new();
         let mut seen = HashSet::new();
         for (file, path) in (0..).zip(files) {
             for_each_line(path, |line, offset, text| {
-                let fault = |reason| TrainError::Pair { path: path.clone(), line: line as usize, reason };
+                let fault = |reason| PairsError::Pair { path: path.clone(), line: line as usize, reason };
                 let pair = Pair::from_json(text, base(path)).map_err(fault)?;
                 let row = Row { file, line, offset };
                 tasks.entry(pair.task).or_default().push(row, pair.group.as_deref());
@@ -71,7 +70,7 @@ impl PairIndex {
         }
         if tasks.is_empty() {
             let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-            return Err(TrainError::NoPairs(names.join(", ")));
+            return Err(PairsError::NoPairs(names.join(", ")));
         }
         let tasks = tasks.into_iter().map(|(task, pairs)| pairs.finish(task)).collect();
         Ok(Self { files: files.to_vec(), tasks })
@@ -98,14 +97,14 @@ impl PairIndex {
     ///
     /// # Errors
     /// The file changed since it was indexed, or cannot be read.
-    pub fn read(&self, task: usize, row: usize) -> Result<Pair, TrainError> {
+    pub fn read(&self, task: usize, row: usize) -> Result<Pair, PairsError> {
         let (path, row) = self.locate(task, row)?;
-        let mut file = open_regular_file(path).map_err(TrainError::io("open", path))?;
-        file.seek(SeekFrom::Start(row.offset)).map_err(TrainError::io("read", path))?;
-        let fault = |reason| TrainError::Pair { path: path.to_owned(), line: row.line as usize, reason };
+        let mut file = open_regular_file(path).map_err(PairsError::io("open", path))?;
+        file.seek(SeekFrom::Start(row.offset)).map_err(PairsError::io("read", path))?;
+        let fault = |reason| PairsError::Pair { path: path.to_owned(), line: row.line as usize, reason };
         let text = match Lines::new(file).next() {
             Some(Ok(line)) => line.text,
-            Some(Err(LineError::Io(error))) => return Err(TrainError::io("read", path)(error)),
+            Some(Err(LineError::Io(error))) => return Err(PairsError::io("read", path)(error)),
             Some(Err(LineError::Text { reason, .. })) => return Err(fault(reason)),
             None => String::new(),
         };
@@ -128,20 +127,20 @@ impl PairIndex {
     ///
     /// # Errors
     /// A file is gone.
-    pub fn extent(&self) -> Result<Extent, TrainError> {
+    pub fn extent(&self) -> Result<Extent, PairsError> {
         let sizes = self
             .files
             .iter()
-            .map(|path| path.metadata().map(|m| m.len()).map_err(TrainError::io("look at", path)));
+            .map(|path| path.metadata().map(|m| m.len()).map_err(PairsError::io("look at", path)));
         Ok(Extent {
             pairs: self.tasks.iter().map(|t| (t.task.to_string(), t.len())).collect(),
             bytes: sizes.sum::<Result<u64, _>>()?,
         })
     }
 
-    fn locate(&self, task: usize, row: usize) -> Result<(&Path, Row), TrainError> {
+    fn locate(&self, task: usize, row: usize) -> Result<(&Path, Row), PairsError> {
         let found = self.tasks.get(task).and_then(|t| t.rows.get(row));
-        let row = found.ok_or_else(|| TrainError::Shape(format!("there is no pair {row} of task {task}")))?;
+        let row = found.ok_or(PairsError::NoSuchPair { task, row })?;
         Ok((&self.files[row.file as usize], *row))
     }
 }
@@ -203,14 +202,14 @@ fn require_file(path: &Path) -> Result<(), String> {
 /// Calls `visit` with number, byte offset and text of each line that is not blank.
 fn for_each_line(
     path: &Path,
-    mut visit: impl FnMut(u32, u64, &str) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
-    for line in Lines::new(open_regular_file(path).map_err(TrainError::io("open", path))?) {
+    mut visit: impl FnMut(u32, u64, &str) -> Result<(), PairsError>,
+) -> Result<(), PairsError> {
+    for line in Lines::new(open_regular_file(path).map_err(PairsError::io("open", path))?) {
         let line = line.map_err(|error| match error {
             LineError::Text { number, reason } => {
-                TrainError::Pair { path: path.to_owned(), line: number, reason }
+                PairsError::Pair { path: path.to_owned(), line: number, reason }
             }
-            LineError::Io(error) => TrainError::io("read", path)(error),
+            LineError::Io(error) => PairsError::io("read", path)(error),
         })?;
         visit(line.number as u32, line.offset, &line.text)?;
     }

@@ -9,6 +9,7 @@
 //! Query, positive and negatives are inputs as `gve embed --input` takes them, instruction included. Lines of one task that stand one behind the
 //! other with the same `"group"` come into one batch, so that near misses of each other are told apart at no cost.
 
+mod error;
 mod index;
 mod shuffle;
 mod task;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::embedder::{ImageSource, Input, InputJson, Part};
 
+pub use error::PairsError;
 pub use index::{Extent, PairIndex, TaskPairs};
 pub use shuffle::{Cursor, Shuffled};
 pub use task::{Task, UnknownTask};
