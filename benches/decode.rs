@@ -3,7 +3,8 @@
 #![allow(clippy::expect_used, clippy::print_stderr)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gve::video::{FrameCount, Sampling, TimeRange, VideoOptions, VideoReader, select};
+use gve::TimeRange;
+use gve::video::{FrameCount, Sampling, VideoOptions, VideoReader, select};
 use std::{path::Path, process::Command};
 
 /// Name and encoder arguments of the clips, 20 s of 720p each.

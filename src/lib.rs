@@ -25,6 +25,7 @@
 //!
 //! | module | from | to |
 //! |---|---|---|
+//! | [`media`] | the name of a file | whether it is a video or an image |
 //! | [`video`] | a file | sampled frames |
 //! | [`preprocess`] | frames, images, text | patches, token ids, positions |
 //! | [`model`] | patches and tokens | hidden states |
@@ -56,6 +57,7 @@ pub mod embedder;
 pub mod http;
 pub mod hub;
 pub mod indexer;
+pub mod media;
 pub mod model;
 pub mod new_model;
 pub mod pairs;
@@ -72,9 +74,10 @@ pub use embedder::{
     ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, VideoPart,
 };
 pub use error::Error;
+pub use media::TimeRange;
 pub use random::Random;
 pub use regular_file::{expect_replaceable, open_regular_file};
-pub use video::{Sampling, TimeRange};
+pub use video::Sampling;
 
 mod error;
 mod hash;

@@ -1,11 +1,12 @@
 use super::prepare::Prepared;
+use crate::media::TimeRange;
 
 /// A point of the embedding space: an L2-normalised vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
     values: Vec<f32>,
     num_tokens: usize,
-    time_range: Option<(f64, f64)>,
+    time_range: Option<TimeRange>,
     warnings: Vec<String>,
 }
 
@@ -50,7 +51,7 @@ impl Embedding {
 
     /// Start and end of the stretch of video that was looked at, in seconds from the video's first
     /// frame; `None` without a video file. With several videos, that of the first.
-    pub fn time_range(&self) -> Option<(f64, f64)> {
+    pub fn time_range(&self) -> Option<TimeRange> {
         self.time_range
     }
 

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use image::RgbImage;
 
-use crate::video::{Sampling, TimeRange};
+use crate::media::TimeRange;
+use crate::video::Sampling;
 
 /// What becomes one embedding: texts, images and videos in the order given, under an optional
 /// instruction.

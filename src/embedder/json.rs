@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+use crate::media::TimeRange;
 use crate::text::Id;
-use crate::video::{Sampling, TimeRange};
+use crate::video::Sampling;
 
 /// A line of JSON that is not an input, or an input that no line of JSON could say.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use image::RgbImage;
 
 use super::error::EmbedError;
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+use crate::media::TimeRange;
 use crate::model::{PackedBatch, Visual};
 use crate::preprocess::{
     Encoding, ImageLimits, Patchifier, PixelBounds, Preprocessor, PromptPart, VisualPatches, load_image,
@@ -34,7 +35,7 @@ pub struct Prepared {
     pub(super) encoding: Encoding,
     pub(super) visuals: Vec<Visual>,
     /// Stretch of the first video file that was looked at, in seconds.
-    pub(super) time_range: Option<(f64, f64)>,
+    pub(super) time_range: Option<TimeRange>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -73,7 +74,7 @@ struct TimedPatches {
 /// What is learnt about an input on the way.
 #[derive(Default)]
 struct Notes {
-    time_range: Option<(f64, f64)>,
+    time_range: Option<TimeRange>,
     warnings: Vec<String>,
 }
 
@@ -184,8 +185,9 @@ impl Preparer {
 
 /// The part of a video of `duration` seconds that lies in `range`.
 #[cfg(feature = "video")]
-fn covered(duration: f64, range: crate::video::TimeRange) -> (f64, f64) {
-    (range.start_seconds.unwrap_or(0.0), range.end_seconds.map_or(duration, |end| end.min(duration)))
+fn covered(duration: f64, range: TimeRange) -> TimeRange {
+    let end = range.end_seconds.map_or(duration, |end| end.min(duration));
+    TimeRange::between(range.start_seconds.unwrap_or(0.0), end)
 }
 
 fn timed(video: TimedPatches) -> (PromptPart<'static>, VisualPatches) {

@@ -11,16 +11,8 @@ use image::{ImageFormat, ImageReader};
 use walkdir::{DirEntry, WalkDir};
 
 use super::IndexError;
+use crate::media::MediaKind;
 use crate::regular_file::irregular;
-use crate::retrieval::MediaKind;
-
-/// File name extensions taken for videos, in lower case.
-pub const VIDEO_EXTENSIONS: &[&str] = &[
-    "3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts",
-    "webm", "wmv", "y4m",
-];
-/// File name extensions taken for images, in lower case.
-pub const IMAGE_EXTENSIONS: &[&str] = &["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
 /// A video or image file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +26,10 @@ pub struct MediaFile {
 /// What makes a file in a folder a video or an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Recognition {
-    /// An extension of [`VIDEO_EXTENSIONS`] or [`IMAGE_EXTENSIONS`].
+    /// Its [name](MediaKind::of_name).
     #[default]
     ByName,
-    /// Such an extension, or a content that opens as one.
+    /// Such a name, or a content that opens as one.
     ByContent,
 }
 
@@ -175,7 +167,7 @@ impl Found {
             return;
         }
         let path = entry.into_path();
-        let has_name_of_media = kind_by_name(&path).is_some();
+        let has_name_of_media = MediaKind::of_name(&path).is_some();
         match look(&path, recognition) {
             Ok(Look::Media(kind)) => self.files.push(MediaFile { path, kind }),
             Ok(Look::Special(found)) if has_name_of_media => {
@@ -207,18 +199,7 @@ fn look(path: &Path, recognition: Recognition) -> io::Result<Look> {
         Recognition::ByName => None,
         Recognition::ByContent => kind_by_content(path),
     };
-    Ok(kind_by_name(path).or_else(by_content).map_or(Look::Unknown, Look::Media))
-}
-
-fn kind_by_name(path: &Path) -> Option<MediaKind> {
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    if VIDEO_EXTENSIONS.contains(&extension.as_str()) {
-        Some(MediaKind::Video)
-    } else if IMAGE_EXTENSIONS.contains(&extension.as_str()) {
-        Some(MediaKind::Image)
-    } else {
-        None
-    }
+    Ok(MediaKind::of_name(path).or_else(by_content).map_or(Look::Unknown, Look::Media))
 }
 
 /// What a file opens as. An animation is a video, as by its name.

@@ -13,16 +13,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use find::{
-    Found, IMAGE_EXTENSIONS, MediaFile, PassedOver, Recognition, VIDEO_EXTENSIONS, find, find_media,
-};
+pub use find::{Found, MediaFile, PassedOver, Recognition, find, find_media};
 pub use prune::{Doubt, Extent, Pruned, prune};
 
 use crate::embedder::{CancelToken, EmbedError, Embedder, Embedding, Input};
+use crate::media::MediaKind;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::{
     FileFingerprint, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION,
-    MediaKind, RetrievalError, TimeRange,
+    RetrievalError,
 };
 use crate::video::VideoError;
 
@@ -241,8 +240,7 @@ fn input_of(file: &MediaFile) -> Input {
 }
 
 fn row_of(file: &MediaFile, fingerprint: FileFingerprint, embedding: Embedding) -> LibraryRow {
-    let time_range =
-        embedding.time_range().map(|(start_seconds, end_seconds)| TimeRange { start_seconds, end_seconds });
+    let time_range = embedding.time_range();
     LibraryRow {
         entry: LibraryEntry { path: file.path.clone(), kind: file.kind, time_range, fingerprint },
         embedding: embedding.into_vec(),

@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::indexer::{MediaFile, PassedOver};
-    use crate::retrieval::MediaKind;
+    use crate::media::MediaKind;
 
     /// Paths with what is said about them; nothing lies anywhere else.
     struct Told(HashMap<PathBuf, Result<bool, ErrorKind>>);

@@ -26,7 +26,7 @@ pub use embedding_file::{
 pub use error::RetrievalError;
 pub use library::{
     FileFingerprint, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,
-    MANIFEST_FORMAT_VERSION, MediaKind, TimeRange,
+    MANIFEST_FORMAT_VERSION,
 };
 pub use parquet_file::ParquetTable;
 pub use similarity::{dot, normalize};

@@ -33,7 +33,7 @@ pub use error::{VideoError, Warning};
 pub use frame::Frame;
 pub use limits::Limits;
 pub use orientation::Orientation;
-pub use sample::{FrameCount, Sampling, Selection, StreamTiming, TimeRange, select};
+pub use sample::{FrameCount, Sampling, Selection, StreamTiming, select};
 
 #[cfg(feature = "video")]
 mod carried;

@@ -40,7 +40,8 @@ pub struct VideoOptions {
 /// An open video.
 ///
 /// ```no_run
-/// use gve::video::{FrameCount, Sampling, TimeRange, VideoReader, select};
+/// use gve::TimeRange;
+/// use gve::video::{FrameCount, Sampling, VideoReader, select};
 ///
 /// # fn main() -> Result<(), gve::video::VideoError> {
 /// let mut reader = VideoReader::open("clip.mp4")?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::VideoError;
+use crate::media::TimeRange;
 
 /// Frame counts of the model are multiples of this (`FRAME_FACTOR` of qwen-vl-utils; the temporal patch size).
 const FRAME_FACTOR: usize = 2;
@@ -42,15 +43,6 @@ pub enum FrameCount {
     Model,
     /// Exactly what was asked for, as far as the video has it.
     Exact,
-}
-
-/// A stretch of video in seconds from its first frame. An open end is the end of the video.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct TimeRange {
-    /// Start; `None` is the first frame.
-    pub start_seconds: Option<f64>,
-    /// End, inclusive; `None` is the last frame.
-    pub end_seconds: Option<f64>,
 }
 
 /// What the samplers need to know of a video.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use gve::indexer::{PassedOver, Recognition, find, library_manifest};
-use gve::retrieval::MediaKind;
+use gve::media::MediaKind;
 use gve::synth::SynthError;
 use gve::synth::flow::{
     BUILT_IN_PROMPTS, Captioner, CaptionerSettings, Flow, FlowEvent, FlowPlan, FlowSettings, FlowSummary,

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gve::video::{FrameCount, TimeRange, VideoReader, select};
+use gve::TimeRange;
+use gve::video::{FrameCount, VideoReader, select};
 use image::{ImageFormat, RgbImage};
 
 use crate::options::SamplingOptions;

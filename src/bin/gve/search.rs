@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use gve::indexer::library_manifest;
 use gve::retrieval::{Library, LibraryHit};
-use gve::{Input, PixelLimits};
+use gve::{Input, PixelLimits, TimeRange};
 
 use crate::library::report_damage;
 use crate::options::ModelOptions;
@@ -98,15 +98,16 @@ fn row(rank: usize, hit: &LibraryHit<'_>) -> String {
     let range = hit
         .entry
         .time_range
-        .map_or_else(String::new, |range| format!("  {:.1}-{:.1} s", range.start_seconds, range.end_seconds));
+        .and_then(TimeRange::bounds)
+        .map_or_else(String::new, |(start, end)| format!("  {start:.1}-{end:.1} s"));
     format!("{rank:>3}  {:.4}  {}{range}", hit.score, name(&hit.entry.path))
 }
 
 fn json(rank: usize, hit: &LibraryHit<'_>) -> String {
     serde_json::json!({
         "rank": rank, "score": hit.score, "path": hit.entry.path, "kind": hit.entry.kind,
-        "start": hit.entry.time_range.map(|range| range.start_seconds),
-        "end": hit.entry.time_range.map(|range| range.end_seconds),
+        "start": hit.entry.time_range.and_then(|range| range.start_seconds),
+        "end": hit.entry.time_range.and_then(|range| range.end_seconds),
     })
     .to_string()
 }

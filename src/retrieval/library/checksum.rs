@@ -8,7 +8,8 @@ use std::hash::Hasher;
 
 use twox_hash::XxHash64;
 
-use super::entry::{LibraryEntry, MediaKind};
+use super::entry::LibraryEntry;
+use crate::media::{MediaKind, TimeRange};
 
 /// Values of an embedding that are hashed together.
 const CHUNK: usize = 256;
@@ -21,8 +22,8 @@ pub(super) fn of_row(row: usize, entry: &LibraryEntry, embedding: &[f32]) -> u64
         MediaKind::Image => 0,
         MediaKind::Video => 1,
     };
-    let range = entry.time_range.map(|range| (range.start_seconds.to_bits(), range.end_seconds.to_bits()));
-    let (start, end) = range.unwrap_or_default();
+    let range = entry.time_range.map(TimeRange::to_bits);
+    let [start, end] = range.unwrap_or_default().map(Option::unwrap_or_default);
     let size = entry.fingerprint.size_bytes;
     let modified = entry.fingerprint.modified_nanoseconds.cast_unsigned();
     let numbers =
@@ -78,13 +79,13 @@ impl Seal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::retrieval::{FileFingerprint, TimeRange};
+    use crate::retrieval::FileFingerprint;
 
     fn entry() -> LibraryEntry {
         LibraryEntry {
             path: "/a/b.mp4".into(),
             kind: MediaKind::Video,
-            time_range: Some(TimeRange { start_seconds: 0.0, end_seconds: 0.0 }),
+            time_range: Some(TimeRange::between(0.0, 0.0)),
             fingerprint: FileFingerprint { size_bytes: 5, modified_nanoseconds: -7 },
         }
     }

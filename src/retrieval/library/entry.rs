@@ -7,26 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
+use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::{RetrievalError, dot};
-
-/// What kind of file a row was made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MediaKind {
-    /// A still image.
-    Image,
-    /// A video, or a time range of one.
-    Video,
-}
-
-/// A part of a video.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct TimeRange {
-    /// Where the part begins, in seconds from the start of the video.
-    pub start_seconds: f64,
-    /// Where it ends.
-    pub end_seconds: f64,
-}
 
 /// Tells whether a file has changed since it was embedded, without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,7 +43,7 @@ pub struct LibraryEntry {
     /// What it is.
     pub kind: MediaKind,
     /// The part of the video this row stands for, all of it as a rule; `None` for an image, or where whoever
-    /// added it did not say.
+    /// added it did not say. Both of its bounds are known.
     pub time_range: Option<TimeRange>,
     /// State of the file when it was embedded.
     pub fingerprint: FileFingerprint,
@@ -89,6 +71,18 @@ pub(super) fn check_length(embedding: &[f32]) -> Result<(), String> {
     Err(format!("its length is {length}, expected 1"))
 }
 
+/// Refuses a range of which a bound is open or no number: what a row stands for must not depend on how long its file is.
+pub(super) fn check_range(range: Option<TimeRange>) -> Result<(), String> {
+    match range {
+        Some(TimeRange { start_seconds: start, end_seconds: end })
+            if range.and_then(TimeRange::bounds).is_none() =>
+        {
+            Err(format!("its time range is {start:?} to {end:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Which rows count, given all rows ever written in the order they were written.
 ///
 /// A file's rows are those made from its newest state, which is the state of its last row. Of two rows for the
@@ -98,7 +92,7 @@ pub(super) fn live_rows(entries: &[LibraryEntry]) -> Vec<bool> {
     let mut last_of_range = HashMap::new();
     for (row, entry) in entries.iter().enumerate() {
         if newest.get(&entry.path) == Some(&entry.fingerprint) {
-            let range = entry.time_range.map(|r| (r.start_seconds.to_bits(), r.end_seconds.to_bits()));
+            let range = entry.time_range.map(TimeRange::to_bits);
             last_of_range.insert((&entry.path, range), row);
         }
     }
@@ -140,8 +134,7 @@ mod tests {
         let row = |path: &str, start: Option<f64>, modified_nanoseconds| LibraryEntry {
             path: path.into(),
             kind: MediaKind::Video,
-            time_range: start
-                .map(|start_seconds| TimeRange { start_seconds, end_seconds: start_seconds + 1.0 }),
+            time_range: start.map(|start| TimeRange::between(start, start + 1.0)),
             fingerprint: FileFingerprint { size_bytes: 1, modified_nanoseconds },
         };
         let cases = [

@@ -29,7 +29,7 @@ mod segment_reader;
 mod segment_writer;
 mod writer;
 
-pub use entry::{FileFingerprint, LibraryEntry, LibraryRow, MediaKind, TimeRange};
+pub use entry::{FileFingerprint, LibraryEntry, LibraryRow};
 pub use manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
 pub use reader::{Library, LibraryHit};
 pub use writer::LibraryWriter;

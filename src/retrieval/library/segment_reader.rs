@@ -19,9 +19,10 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::checksum::{self, Seal};
-use super::entry::{FileFingerprint, LibraryEntry, MediaKind, TimeRange, check_length};
+use super::entry::{FileFingerprint, LibraryEntry, check_length, check_range};
 use super::segment::Segment;
 use super::segment_writer::{CHECKSUM, REPLACES_THROUGH, ROW_GROUP_ROWS, SEAL};
+use crate::media::{MediaKind, TimeRange};
 use crate::regular_file::open_regular_file;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::{self, column, one_line};
@@ -283,15 +284,9 @@ impl<'a> Columns<'a> {
             other => return Err(format!("its media kind is {other:?}")),
         };
         let bound = |column: &Float64Array| column.is_valid(row).then(|| column.value(row));
-        let time_range = match (bound(self.starts), bound(self.ends)) {
-            (None, None) => None,
-            (Some(start_seconds), Some(end_seconds))
-                if start_seconds.is_finite() && end_seconds.is_finite() =>
-            {
-                Some(TimeRange { start_seconds, end_seconds })
-            }
-            (start, end) => return Err(format!("its time range is {start:?} to {end:?}")),
-        };
+        let range = TimeRange { start_seconds: bound(self.starts), end_seconds: bound(self.ends) };
+        let time_range = (range != TimeRange::default()).then_some(range);
+        check_range(time_range)?;
         let fingerprint = FileFingerprint {
             size_bytes: self.sizes.value(row),
             modified_nanoseconds: self.modified.value(row),

@@ -12,8 +12,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
 use super::checksum::{self, Seal};
-use super::entry::{LibraryRow, MediaKind, TimeRange};
+use super::entry::LibraryRow;
 use super::segment::Segment;
+use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::RetrievalError;
 use crate::retrieval::atomic_file::AtomicFile;
 use crate::retrieval::columns::{self, one_line};
@@ -109,8 +110,8 @@ fn to_batch(
 ) -> Result<Result<RecordBatch, String>, RetrievalError> {
     let paths = rows.iter().map(|row| path_text(&row.entry.path)).collect::<Result<Vec<_>, _>>()?;
     let kinds = rows.iter().map(|row| kind_name(row.entry.kind));
-    let range = |bound: fn(TimeRange) -> f64| {
-        rows.iter().map(move |row| row.entry.time_range.map(bound)).collect::<Float64Array>()
+    let range = |bound: fn(TimeRange) -> Option<f64>| {
+        rows.iter().map(move |row| row.entry.time_range.and_then(bound)).collect::<Float64Array>()
     };
     let checksums =
         (first..).zip(rows).map(|(number, row)| checksum::of_row(number, &row.entry, &row.embedding));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::catalog::{Catalog, Segments, segments_directory};
-use super::entry::{FileFingerprint, LibraryRow, check_length, newest_fingerprints};
+use super::entry::{FileFingerprint, LibraryRow, check_length, check_range, newest_fingerprints};
 use super::manifest::LibraryManifest;
 use super::segment::Segment;
 use super::segment_writer::{SegmentWriter, path_text};
@@ -146,7 +146,9 @@ impl LibraryWriter {
                 got: row.embedding.len(),
             });
         }
-        check_length(&row.embedding).map_err(|reason| RetrievalError::InvalidEmbedding { what, reason })
+        check_range(row.entry.time_range)
+            .and_then(|()| check_length(&row.embedding))
+            .map_err(|reason| RetrievalError::InvalidEmbedding { what, reason })
     }
 
     /// Makes all rows added so far durable.

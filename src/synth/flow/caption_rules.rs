@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use super::report::Filter;
-use crate::indexer::{IMAGE_EXTENSIONS, VIDEO_EXTENSIONS};
+use crate::media::MediaKind;
 
 /// Phrases that speak of a channel, a licence or the writer instead of the video.
 const BOILERPLATE: [&str; 22] = [
@@ -113,7 +113,7 @@ fn is_address(token: &str) -> bool {
 fn is_file_name(token: &str) -> bool {
     let token = token.trim_matches(|c: char| !c.is_alphanumeric());
     let extension = token.rsplit_once('.').map_or("", |(_, extension)| extension);
-    if VIDEO_EXTENSIONS.contains(&extension) || IMAGE_EXTENSIONS.contains(&extension) {
+    if MediaKind::of_extension(extension).is_some() {
         return true;
     }
     CAMERA_NAMES.iter().any(|prefix| {

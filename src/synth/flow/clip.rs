@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::Random;
 use crate::embedder::{Input, Part, PixelLimits, VideoPart};
-use crate::video::TimeRange;
+use crate::media::TimeRange;
 
 /// A stretch of a video: what captions are about and queries lead to.
 #[derive(Debug, Clone, PartialEq)]

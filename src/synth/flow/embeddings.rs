@@ -5,9 +5,8 @@ use ndarray::Axis;
 
 use super::clip::Clip;
 use crate::embedder::{CancelToken, Embedder, Input, Progress};
-use crate::retrieval::{
-    FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter, MediaKind, TimeRange,
-};
+use crate::media::{MediaKind, TimeRange};
+use crate::retrieval::{FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter};
 use crate::synth::SynthError;
 
 /// The embeddings of clips and their frames, which lie in a library that can also be searched.
@@ -18,7 +17,7 @@ pub(super) struct Embeddings {
 }
 
 /// A file, and the bits of the time range in it.
-type Key = (PathBuf, Option<(u64, u64)>);
+type Key = (PathBuf, Option<[Option<u64>; 2]>);
 
 /// Inputs of one file, which become rows of the library together.
 struct Group {
@@ -140,10 +139,10 @@ fn time_range(clip: &Clip) -> Option<TimeRange> {
     let (start, end) = (clip.range.start_seconds, clip.range.end_seconds);
     (start.is_some() || end.is_some()).then(|| {
         let start_seconds = start.unwrap_or(0.0);
-        TimeRange { start_seconds, end_seconds: end.unwrap_or(start_seconds + clip.seconds) }
+        TimeRange::between(start_seconds, end.unwrap_or(start_seconds + clip.seconds))
     })
 }
 
 fn key(path: &Path, range: Option<TimeRange>) -> Key {
-    (path.to_owned(), range.map(|range| (range.start_seconds.to_bits(), range.end_seconds.to_bits())))
+    (path.to_owned(), range.map(TimeRange::to_bits))
 }

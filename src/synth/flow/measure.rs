@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::clip::{Clip, Draw, cut, length};
 use super::settings::FlowSettings;
+use crate::media::TimeRange;
 use crate::synth::SynthError;
 use crate::synth::output_folder::write_atomically;
-use crate::video::{FrameCount, Sampling, TimeRange, VideoError, VideoOptions, VideoReader, select};
+use crate::video::{FrameCount, Sampling, VideoError, VideoOptions, VideoReader, select};
 
 /// Frames that motion is measured on, per clip.
 const FRAMES: usize = 8;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::hash::{FNV_OFFSET, fnv};
+use crate::media::TimeRange;
 use crate::synth::SynthError;
 use crate::text::{LineError, Lines};
-use crate::video::TimeRange;
 
 /// Captions that came with the videos: JSON lines of a video, a caption and, where it is not about all of the
 /// video, a time range in seconds.

@@ -1,6 +1,6 @@
 //! What a query may be introduced with, by what it is about: the instructions of the benchmark's data sets, so that a model learns to read them.
 
-use super::caption::{Aspect, Style};
+use super::style::{Aspect, Style};
 
 /// Of a query with a picture and words on what is different.
 pub const TEXT_AND_IMAGE: &str =

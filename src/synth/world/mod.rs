@@ -26,13 +26,14 @@ mod pairs;
 mod raster;
 mod scene;
 mod sprites;
+mod style;
 mod video;
 mod vocabulary;
 mod words;
 #[cfg(feature = "video")]
 mod write;
 
-pub use caption::{Aspect, Caption, Style, describe, describe_change};
+pub use caption::{Caption, describe, describe_change};
 pub use claim::{Claim, Relation, Thing, When};
 pub use director::{Change, ChangeKind};
 #[cfg(feature = "video")]
@@ -40,6 +41,7 @@ pub use mini::{MiniSet, MiniSettings, write_mini};
 pub use raster::draw;
 pub use scene::{Action, Actor, Affine, Event, FPS, Ground, HEIGHT, Look, Pose, Scene, View, WIDTH};
 pub use sprites::name as sprite_name;
+pub use style::{Aspect, Style};
 pub use video::{Family, Video, VideoCaption};
 pub use vocabulary::{CameraMove, Colour, Direction, Pattern, Shape, Texture, Tone};
 #[cfg(feature = "video")]

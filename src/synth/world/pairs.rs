@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::Random;
 use crate::embedder::{Input, Part, VideoPart};
+use crate::media::TimeRange;
 use crate::pairs::{Pair, Task};
-use crate::video::TimeRange;
 
-use super::caption::{Aspect, Style, describe_change};
+use super::caption::describe_change;
 use super::director::pick;
 use super::instructions;
 use super::scene::{Action, FPS, Scene};
+use super::style::{Aspect, Style};
 use super::video::{Family, Video, VideoCaption};
 
 /// Where the files of a family lie.

@@ -4,11 +4,12 @@ use image::RgbImage;
 
 use crate::Random;
 
-use super::caption::{Caption, Style, describe};
+use super::caption::{Caption, describe};
 use super::claim::Claim;
 use super::director::{Change, ChangeKind};
 use super::raster;
 use super::scene::{FPS, Scene};
+use super::style::Style;
 
 /// Scenes, one cut behind the other.
 #[derive(Debug, Clone, PartialEq)]

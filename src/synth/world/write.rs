@@ -12,10 +12,10 @@ use crate::synth::SynthError;
 use crate::synth::output_folder::OutputFolder;
 use crate::video::VideoEncoding;
 
-use super::caption::Style;
 use super::director::{ChangeKind, MOST_THINGS, pick, scene_of_at_most};
 use super::folder;
 use super::pairs::{Files, Pairs, pairs, picture_pairs};
+use super::style::Style;
 use super::video::{Family, Video};
 
 /// What [`write_world`] makes.

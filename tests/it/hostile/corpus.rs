@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use gve::Device;
 use gve::embedder::{Embedder, Input};
+use gve::media::MediaKind;
 use gve::model::{Checkpoint, Config, LoraAdapter};
 use gve::pairs::PairIndex;
 use gve::preprocess::{ImageLimits, load_image};
 use gve::retrieval::{
     EmbeddingFormat, EmbeddingWriter, FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow,
-    LibraryWriter, MANIFEST_FORMAT_VERSION, MediaKind, read_embeddings,
+    LibraryWriter, MANIFEST_FORMAT_VERSION, read_embeddings,
 };
 use gve::train::TrainConfig;
 use serde_json::json;

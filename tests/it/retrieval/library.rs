@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use gve::Sampling;
+use gve::media::MediaKind;
 use gve::retrieval::{
     FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter,
-    MANIFEST_FORMAT_VERSION, MediaKind, RetrievalError, TimeRange,
+    MANIFEST_FORMAT_VERSION, RetrievalError,
 };
+use gve::{Sampling, TimeRange};
 
 pub(super) const DIM: usize = 8;
 
@@ -55,7 +56,7 @@ fn a_library_comes_back_as_it_was_written() {
     let directory = tempfile::tempdir().unwrap();
     let mut video = row("b.mp4", 2, -5);
     video.entry.kind = MediaKind::Video;
-    video.entry.time_range = Some(TimeRange { start_seconds: 1.5, end_seconds: 4.0 });
+    video.entry.time_range = Some(TimeRange::between(1.5, 4.0));
     let rows = [row("ä/a.png", 1, i64::MAX), video];
     let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
     writer.append(&rows).unwrap();

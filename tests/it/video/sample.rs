@@ -1,6 +1,7 @@
 //! Samplers against the reference's numbers, on tables and on real clips.
 
-use gve::video::{FrameCount, Sampling, StreamTiming, TimeRange, VideoError, VideoReader, select};
+use gve::TimeRange;
+use gve::video::{FrameCount, Sampling, StreamTiming, VideoError, VideoReader, select};
 use std::path::Path;
 
 const WHOLE: TimeRange = TimeRange { start_seconds: None, end_seconds: None };

@@ -4,8 +4,9 @@ use crate::Random;
 use crate::embedder::CancelToken;
 use crate::synth::SynthError;
 
-use super::super::caption::{Style, describe_change};
+use super::super::caption::describe_change;
 use super::super::director::{Change, pick};
+use super::super::style::Style;
 use super::super::video::{Video, VideoCaption};
 use super::sets::Corpus;
 

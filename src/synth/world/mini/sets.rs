@@ -2,9 +2,9 @@
 
 use crate::Random;
 
-use super::super::caption::{Aspect, Style};
 use super::super::director::ChangeKind::{self, Act, Camera, Count, Ground, Paint, Reorder, Replace, Swap};
 use super::super::director::{any_scene, scene};
+use super::super::style::{Aspect, Style};
 use super::super::video::Video;
 
 /// A data set.

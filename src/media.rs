@@ -1,0 +1,79 @@
+//! Media files by their names, and stretches of them: what the rooms that read, keep and find them have in common.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+/// File name extensions taken for videos, in lower case.
+pub const VIDEO_EXTENSIONS: &[&str] = &[
+    "3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts",
+    "webm", "wmv", "y4m",
+];
+/// File name extensions taken for images, in lower case.
+pub const IMAGE_EXTENSIONS: &[&str] = &["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+
+/// What kind of file an embedding is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaKind {
+    /// A still image.
+    Image,
+    /// A video, or a time range of one.
+    Video,
+}
+
+impl MediaKind {
+    /// What a file is by the extension of its name, in whatever case; `None` where that is neither of [`VIDEO_EXTENSIONS`] nor of
+    /// [`IMAGE_EXTENSIONS`].
+    ///
+    /// ```
+    /// use gve::media::MediaKind;
+    ///
+    /// assert_eq!(MediaKind::of_name("holiday/DSC_0001.JPG".as_ref()), Some(MediaKind::Image));
+    /// assert_eq!(MediaKind::of_name("loop.gif".as_ref()), Some(MediaKind::Video));
+    /// assert_eq!(MediaKind::of_name("notes.txt".as_ref()), None);
+    /// ```
+    pub fn of_name(path: &Path) -> Option<Self> {
+        Self::of_extension(path.extension()?.to_str()?)
+    }
+
+    /// As [`of_name`](Self::of_name), given the extension alone, without its dot.
+    pub fn of_extension(extension: &str) -> Option<Self> {
+        let extension = extension.to_ascii_lowercase();
+        let is_one_of = |extensions: &[&str]| extensions.contains(&extension.as_str());
+        if is_one_of(VIDEO_EXTENSIONS) {
+            Some(Self::Video)
+        } else if is_one_of(IMAGE_EXTENSIONS) {
+            Some(Self::Image)
+        } else {
+            None
+        }
+    }
+}
+
+/// A stretch of video in seconds from its first frame. The default is the whole of it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct TimeRange {
+    /// Start; `None` is the first frame.
+    pub start_seconds: Option<f64>,
+    /// End, inclusive; `None` is the last frame.
+    pub end_seconds: Option<f64>,
+}
+
+impl TimeRange {
+    /// The stretch between two times.
+    pub fn between(start_seconds: f64, end_seconds: f64) -> Self {
+        Self { start_seconds: Some(start_seconds), end_seconds: Some(end_seconds) }
+    }
+
+    /// Start and end, where both are known and numbers.
+    pub fn bounds(self) -> Option<(f64, f64)> {
+        let (start, end) = self.start_seconds.zip(self.end_seconds)?;
+        (start.is_finite() && end.is_finite()).then_some((start, end))
+    }
+
+    /// Start and end as keys of a map: equal bit for bit.
+    pub(crate) fn to_bits(self) -> [Option<u64>; 2] {
+        [self.start_seconds, self.end_seconds].map(|bound| bound.map(f64::to_bits))
+    }
+}

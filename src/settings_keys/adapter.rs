@@ -1,0 +1,54 @@
+//! `adapter_config.json`, as PEFT writes it.
+
+use super::Rule::{Harmless, Only, Read};
+use super::{OFF, Table};
+
+/// `adapter_config.json`.
+pub(super) const ADAPTER: &Table = &[
+    (
+        Read,
+        &[
+            "base_model_name_or_path",
+            "init_lora_weights",
+            "lora_alpha",
+            "lora_dropout",
+            "peft_type",
+            "r",
+            "target_modules",
+            "use_rslora",
+        ],
+    ),
+    // Layers that are there twice, or change in another way than by a sum.
+    (
+        OFF,
+        &["layer_replication", "use_dora", "use_bdlora", "use_qalora", "velora_config", "monteclora_config"],
+    ),
+    (OFF, &["alora_invocation_tokens", "arrow_config", "kasa_config", "bias", "lora_bias", "fan_in_fan_out"]),
+    // More that is trained than linear layers' factors.
+    (OFF, &["modules_to_save", "trainable_token_indices", "target_parameters", "ensure_weight_tying"]),
+    (OFF, &["megatron_config", "rank_pattern", "alpha_pattern"]),
+    (Only(&["true"]), &["enable_lora"]),
+    (
+        Harmless,
+        &[
+            "auto_mapping",
+            // Of an initialisation, which `init_lora_weights` names.
+            "corda_config",
+            "eva_config",
+            "loftq_config",
+            "lora_ga_config",
+            // Which layers have an adapter is a matter of its tensors.
+            "exclude_modules",
+            "layers_pattern",
+            "layers_to_transform",
+            "inference_mode",
+            "megatron_core",
+            "peft_version",
+            // Of `use_qalora`, which is judged above.
+            "qalora_group_size",
+            "revision",
+            "runtime_config",
+            "task_type",
+        ],
+    ),
+];

@@ -1,0 +1,191 @@
+//! `config.json`: the keys of language and vision towers.
+
+use super::Rule::{Harmless, Only, Read};
+use super::{OFF, ONE, Table};
+
+/// `config.json`, and every part of it: what any model of transformers may have.
+pub(super) const COMMON: &Table = &[
+    (Read, &["model_type"]),
+    // Weights that are not floating point, or stand for others.
+    (OFF, &["quantization_config", "compression_config", "pruned_heads"]),
+    (OFF, &["is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size"]),
+    // What a program that runs the model does with it, or what its training did.
+    (
+        Harmless,
+        &[
+            "architectures",
+            "attn_implementation",
+            "auto_map",
+            "chunk_size_feed_forward",
+            "dtype",
+            "finetuning_task",
+            "id2label",
+            "initializer_range",
+            "is_decoder",
+            "keys_to_ignore_at_inference",
+            "label2id",
+            "name_or_path",
+            "num_labels",
+            "output_attentions",
+            "output_hidden_states",
+            "problem_type",
+            "processor_class",
+            "return_dict",
+            "task_specific_params",
+            "tf_legacy_loss",
+            "tie_encoder_decoder",
+            "tokenizer_class",
+            "torch_dtype",
+            "torchscript",
+            "transformers_version",
+            "transformers_weights",
+            "unsloth_fixed",
+            "unsloth_version",
+            "use_bfloat16",
+            "use_return_dict",
+        ],
+    ),
+    // How text would be generated.
+    (
+        Harmless,
+        &[
+            "bad_words_ids",
+            "begin_suppress_tokens",
+            "diversity_penalty",
+            "do_sample",
+            "early_stopping",
+            "encoder_no_repeat_ngram_size",
+            "exponential_decay_length_penalty",
+            "forced_bos_token_id",
+            "forced_eos_token_id",
+            "length_penalty",
+            "max_length",
+            "min_length",
+            "no_repeat_ngram_size",
+            "num_beam_groups",
+            "num_beams",
+            "num_return_sequences",
+            "output_scores",
+            "prefix",
+            "remove_invalid_values",
+            "repetition_penalty",
+            "return_dict_in_generate",
+            "suppress_tokens",
+            "temperature",
+            "top_k",
+            "top_p",
+            "typical_p",
+        ],
+    ),
+];
+
+/// The language model's keys: at the top of `config.json`, or in its `text_config`.
+pub(super) const TEXT: &Table = &[
+    (
+        Read,
+        &[
+            "head_dim",
+            "hidden_act",
+            "hidden_size",
+            "image_token_id",
+            "intermediate_size",
+            "layer_types",
+            "max_position_embeddings",
+            "num_attention_heads",
+            "num_hidden_layers",
+            "num_key_value_heads",
+            "rms_norm_eps",
+            "rope_parameters",
+            "rope_scaling",
+            "rope_theta",
+            "video_token_id",
+            "vision_start_token_id",
+            "vocab_size",
+        ],
+    ),
+    (ONE, &["partial_rotary_factor", "attention_multiplier", "embedding_multiplier", "residual_multiplier"]),
+    (Only(&["true"]), &["is_causal"]),
+    (OFF, &["use_sliding_window", "no_rope_layers", "rope_interleave", "rope_interleaved", "alibi"]),
+    (OFF, &["attn_logit_softcapping", "logit_softcapping", "query_pre_attn_scalar", "scale_embedding"]),
+    (OFF, &["mlp_bias", "use_qk_norm", "qk_norm", "use_cla", "attention_sink", "attention_chunk_size"]),
+    (OFF, &["num_experts", "num_local_experts", "num_experts_per_tok", "moe_intermediate_size"]),
+    (
+        Harmless,
+        &[
+            // There is no dropout outside of training, and the reference fine-tunes without.
+            "attention_dropout",
+            // Whether a layer has a bias is a matter of its tensors; the reference reads no such key.
+            "attention_bias",
+            "qkv_bias",
+            // Without a head there is nothing to tie.
+            "tie_word_embeddings",
+            // Without `use_sliding_window`, which is judged above.
+            "sliding_window",
+            "max_window_layers",
+            // Tokens come from tokenizer.json.
+            "bos_token_id",
+            "decoder_start_token_id",
+            "eos_token_id",
+            "pad_token_id",
+            "sep_token_id",
+            "vision_end_token_id",
+            "vision_token_id",
+            "pretraining_tp",
+            "use_cache",
+            "vision_config",
+        ],
+    ),
+];
+
+/// What stands beside `text_config`. Keys of [`TEXT`] that are there as well are copies that the reference does not read.
+pub(super) const ROOT: &Table = &[(Read, &["text_config"])];
+
+/// `vision_config`.
+pub(super) const VISION: &Table = &[
+    (
+        Read,
+        &[
+            "depth",
+            "fullatt_block_indexes",
+            "hidden_act",
+            "hidden_size",
+            "in_channels",
+            "intermediate_size",
+            "num_heads",
+            "out_hidden_size",
+            "patch_size",
+            "rope_parameters",
+            "spatial_merge_size",
+            "temporal_patch_size",
+            "tokens_per_second",
+            "window_size",
+        ],
+    ),
+    // Of the relatives: Qwen2-VL and Qwen3-VL.
+    (OFF, &["deepstack_visual_indexes", "num_position_embeddings", "mlp_ratio", "embed_dim"]),
+    // The reference reads `in_channels` and `patch_size`.
+    (Harmless, &["in_chans", "spatial_patch_size"]),
+];
+
+/// `rope_scaling` or `rope_parameters` of the language model.
+pub(super) const ROPE: &Table = &[
+    (
+        Read,
+        &[
+            "attention_factor",
+            "beta_fast",
+            "beta_slow",
+            "factor",
+            "mrope_section",
+            "mscale",
+            "mscale_all_dim",
+            "original_max_position_embeddings",
+            "rope_theta",
+            "rope_type",
+            "type",
+        ],
+    ),
+    (ONE, &["partial_rotary_factor"]),
+    (OFF, &["mrope_interleaved"]),
+    (Only(&["true"]), &["truncate"]),
+];
