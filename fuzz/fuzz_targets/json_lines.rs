@@ -1,0 +1,6 @@
+//! See `gve_fuzz_targets::json_lines`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _refused = gve_fuzz_targets::run(gve_fuzz_targets::json_lines, bytes);
+});
