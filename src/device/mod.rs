@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 mod memory;
 
 use crate::model::WeightPrecision;
@@ -124,6 +126,26 @@ impl DType {
 pub fn available_memory() -> Option<u64> {
     memory::available(Path::new("/"))
 }
+
+/// Has settings files spell a type as its `FromStr` and `Display` do.
+macro_rules! spelled {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+spelled!(Device);
+spelled!(DType);
 
 impl FromStr for Device {
     type Err = DeviceError;

@@ -13,7 +13,6 @@ use super::gather::GatherNegatives;
 use super::loss::{Contrast, InfoNce};
 use super::prober::{Prober, matrix};
 use super::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
-use crate::device::{DType, Device as DeviceChoice};
 use crate::embedder::{CancelToken, Embedder, EmbedderBuilder, Input, PixelLimits};
 use crate::model::{AdapterLayout, LoraAdapter};
 use crate::video::Sampling;
@@ -35,11 +34,9 @@ pub(super) struct BatchNumbers {
 
 /// How inputs are read and where the model runs.
 pub(super) fn reading(directory: &Path, config: &TrainConfig) -> Result<EmbedderBuilder, TrainError> {
-    let device: DeviceChoice = config.model.device.parse().map_err(crate::embedder::EmbedError::from)?;
-    let dtype: DType = config.model.dtype.parse().map_err(crate::embedder::EmbedError::from)?;
     Ok(Embedder::builder(directory)
-        .device(device)
-        .dtype(dtype)
+        .device(config.model.device)
+        .dtype(config.model.dtype)
         .sampling(Sampling::Uniform { frames: config.model.frames })
         .pixels(PixelLimits { min_pixels: None, max_pixels: config.model.area() })
         .max_length(config.model.max_length))
@@ -169,7 +166,7 @@ mod tests {
     /// Two answers to one question are no negatives of each other, in one piece or in several.
     #[test]
     fn a_query_that_comes_twice_is_known_as_one() {
-        let reading = Embedder::builder(MODEL).device(DeviceChoice::Cpu);
+        let reading = Embedder::builder(MODEL).device(crate::Device::Cpu);
         let model = TrainableModel::load(reading, Trainable::Lora(LoraConfig::default())).unwrap();
         let loss = InfoNce { mask_false_negatives: false, ..InfoNce::default() };
         let settings = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p\"]\n";

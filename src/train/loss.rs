@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{D, DType, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::gather::GatherNegatives;
@@ -18,7 +19,8 @@ const FALSE_NEGATIVE_MARGIN: f64 = 0.1;
 ///
 /// Query `i` should find target `i` among all targets and all hard negatives of the batch, its own and the other
 /// queries'. Target `i` should find query `i` among the queries.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct InfoNce {
     /// Cosines are divided by this. Default: 0.03.
     pub temperature: f64,
@@ -70,6 +72,17 @@ pub struct BatchLoss {
 }
 
 impl InfoNce {
+    /// The first setting that makes no sense, by its name, and why.
+    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let is_positive = self.temperature.is_finite() && self.temperature > 0.0;
+        let faults = [
+            ("temperature", !is_positive, "must be a positive number"),
+            ("direction_weight", !(0.0..=1.0).contains(&self.direction_weight), "must lie between 0 and 1"),
+            ("matryoshka_dims", self.matryoshka_dims.contains(&0), "must not hold 0"),
+        ];
+        faults.into_iter().find(|(_, is_wrong, _)| *is_wrong).map(|(name, _, reason)| (name, reason))
+    }
+
     /// The loss of `batch`, together with what other devices have.
     ///
     /// # Errors

@@ -34,8 +34,8 @@ mod trainer;
 
 pub use config::{
     BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, FullSection,
-    LogSection, LoraSection, LossSection, ModelSection, NegativesSection, OptimizerKind, OptimizerSection,
-    SamplerKind, TrainConfig, Trained,
+    LogSection, LoraSection, ModelSection, NegativesSection, OptimizerKind, OptimizerSection, SamplerKind,
+    TrainConfig, Trained,
 };
 pub use curriculum::{Curriculum, Sampler, TaskFacts};
 pub use error::TrainError;

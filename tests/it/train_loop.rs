@@ -271,7 +271,7 @@ fn bad_input_is_one_clear_line() {
         ("momentum", &[("optimizer.momentum", "0.9")], &["momentum.toml:", "`optimizer.momentum`", "muon"]),
         ("missing", &[("data.pairs", "[\"nowhere.jsonl\"]")], &["cannot open", "nowhere.jsonl"]),
         ("model", &[("model.path", "\"./no/such/model\"")], &["no/such/model"]),
-        ("device", &[("model.device", "\"gpu\"")], &["`model.device`", "unknown device `gpu`"]),
+        ("device", &[("model.device", "\"gpu\"")], &["device.toml:", "unknown device `gpu`: expected auto"]),
         ("weights", &[("curriculum.weights", "{ tv2v = 2.0 }")], &["curriculum.weights", "tv2v", "no pairs"]),
         ("init", &[("lora.init", "\"nowhere\"")], &["nowhere"]),
     ];

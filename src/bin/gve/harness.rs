@@ -61,8 +61,8 @@ impl Harness {
     #[must_use]
     pub(crate) fn reading(mut self, model: &ModelSection) -> Self {
         let settings = [
-            ("--device", Some(model.device.clone())),
-            ("--dtype", Some(model.dtype.clone())),
+            ("--device", Some(model.device.to_string())),
+            ("--dtype", Some(model.dtype.to_string())),
             ("--frames", Some(model.frames.to_string())),
             ("--max-pixels", model.max_pixels.map(|pixels| pixels.to_string())),
             ("--max-length", Some(model.max_length.to_string())),

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{OptimizerKind, SamplerKind, TrainConfig, Trained};
-use crate::device::{DType, Device};
+use crate::device::DType;
 use crate::embedder::PIXELS_PER_TOKEN;
-use crate::train::{AdamWConfig, InfoNce, MuonConfig, Sampler, Schedule, TrainError};
+use crate::train::{AdamWConfig, MuonConfig, Sampler, Schedule, TrainError};
 
 /// Pairs of each task that the prober looks at.
 const PROBE_PAIRS: usize = 256;
@@ -77,8 +77,7 @@ impl TrainConfig {
         let evaluates = self.evaluation.is_some();
         let evaluation = self.evaluation.clone().unwrap_or_default();
         let no_uvrb = evaluation.uvrb.is_none();
-        let device = self.model.device.parse::<Device>().map_err(|e| e.to_string());
-        let dtype = self.model.dtype.parse::<DType>().map_err(|e| e.to_string());
+        let loss = self.loss.fault();
         let at_least_1 = || "must be at least 1".to_owned();
         let positive_number = || "must be a positive number".to_owned();
         let at_most = |most: usize| format!("must be at most {most}");
@@ -90,9 +89,7 @@ impl TrainConfig {
             ("", "steps_per_epoch", self.steps_per_epoch.is_some_and(|steps| steps > MOST_STEPS), at_most(MOST_STEPS)),
             ("", "lora", self.train == Trained::Full && self.lora.is_some(), unread("with `train = \"full\"`")),
             ("", "full", self.train == Trained::Lora && self.full.is_some(), unread("without `train = \"full\"`")),
-            ("model", "device", device.is_err(), device.err().unwrap_or_default()),
-            ("model", "dtype", dtype.is_err(), dtype.as_ref().err().cloned().unwrap_or_default()),
-            ("model", "dtype", dtype == Ok(DType::F16), "must be auto, f32 or bf16: f16 overflows in training".to_owned()),
+            ("model", "dtype", self.model.dtype == DType::F16, "must be auto, f32 or bf16: f16 overflows in training".to_owned()),
             ("model", "frames", self.model.frames == 0, at_least_1()),
             ("model", "tokens_per_frame", self.model.tokens_per_frame == Some(0), at_least_1()),
             ("model", "tokens_per_frame", self.model.tokens_per_frame.is_some() && self.model.max_pixels.is_some(), unread("beside `max_pixels`")),
@@ -109,9 +106,7 @@ impl TrainConfig {
             ("batch", "accumulate", b.accumulate == 0, at_least_1()),
             ("batch", "accumulate", b.accumulate > MOST, at_most(MOST)),
             ("batch", "chunk_tokens", b.chunk_tokens == 0, at_least_1()),
-            ("loss", "temperature", !positive(self.loss.temperature), positive_number()),
-            ("loss", "direction_weight", !(0.0..=1.0).contains(&self.loss.direction_weight), "must lie between 0 and 1".to_owned()),
-            ("loss", "matryoshka_dims", self.loss.matryoshka_dims.contains(&0), "must not hold 0".to_owned()),
+            ("loss", loss.map_or("", |(key, _)| key), loss.is_some(), loss.map_or("", |(_, reason)| reason).to_owned()),
             ("curriculum", "weights", !c.weights.iter().flatten().all(|(_, &w)| positive(w)), "must all be positive numbers".to_owned()),
             ("curriculum", "sigma_start", c.sigma_start.is_some_and(|s| !positive(s)), positive_number()),
             ("curriculum", "sigma_end", c.sigma_end.is_some_and(|s| !positive(s)), positive_number()),
@@ -151,17 +146,6 @@ impl TrainConfig {
         }
         self.curriculum.prober.iter_mut().for_each(&mut visit);
         self.lora.iter_mut().filter_map(|lora| lora.init.as_mut()).for_each(visit);
-    }
-
-    /// The loss.
-    pub fn info_nce(&self) -> InfoNce {
-        InfoNce {
-            temperature: self.loss.temperature,
-            direction_weight: self.loss.direction_weight,
-            mask_duplicates: self.loss.mask_duplicates,
-            mask_false_negatives: self.loss.mask_false_negatives,
-            matryoshka_dims: self.loss.matryoshka_dims.clone(),
-        }
     }
 
     /// The sampler of tasks.
@@ -239,6 +223,7 @@ fn find_key(text: &str, section: &str, key: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::InfoNce;
 
     const LEAST: &str = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p.jsonl\"]\n";
 
@@ -253,7 +238,7 @@ mod tests {
         assert_eq!((lora.r, lora.alpha, lora.dropout, lora.target_modules.len()), (16, 32.0, 0.1, 6));
         assert_eq!((config.optimizer.learning_rate, config.adamw().weight_decay), (3e-5, 0.1));
         assert_eq!((config.epochs, config.seed, config.batch.size), (3, 42, 1024));
-        assert_eq!((config.info_nce(), config.sampler()), (InfoNce::default(), Sampler::default()));
+        assert_eq!((config.loss.clone(), config.sampler()), (InfoNce::default(), Sampler::default()));
         assert_eq!(
             (config.model.frames, config.model.area(), config.model.max_length),
             (8, None, 8192),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Decay;
 use super::{AdamWConfig, InfoNce, LoraConfig};
+use crate::device::{DType, Device};
 use crate::embedder::{FRAMES_PER_VIDEO, PIXELS_PER_TOKEN};
 use crate::model::AdapterLayout;
 use crate::pairs::Task;
@@ -48,9 +49,9 @@ pub struct TrainConfig {
     /// Size of batches.
     #[serde(default)]
     pub batch: BatchSection,
-    /// The loss.
+    /// `[loss]`.
     #[serde(default)]
-    pub loss: LossSection,
+    pub loss: InfoNce,
     /// Which task a batch is of.
     #[serde(default)]
     pub curriculum: CurriculumSection,
@@ -92,11 +93,11 @@ pub struct ModelSection {
     #[serde(default)]
     pub revision: Option<String>,
     /// auto, cpu, cuda, cuda:N or metal.
-    #[serde(default = "default_auto")]
-    pub device: String,
+    #[serde(default)]
+    pub device: Device,
     /// auto, f32 or bf16.
-    #[serde(default = "default_auto")]
-    pub dtype: String,
+    #[serde(default)]
+    pub dtype: DType,
     /// Frames per video, where a pair does not say.
     #[serde(default = "default_frames")]
     pub frames: usize,
@@ -191,22 +192,6 @@ section!(
         chunk_tokens: usize = 8192,
         /// Whether layers are computed again in the backward pass instead of remembered.
         gradient_checkpointing: bool = true,
-    }
-);
-
-section!(
-    /// `[loss]`; see [`InfoNce`](super::InfoNce).
-    LossSection {
-        /// Cosines are divided by this.
-        temperature: f64 = InfoNce::default().temperature,
-        /// Weight of the direction from target to query.
-        direction_weight: f64 = InfoNce::default().direction_weight,
-        /// Leaves out what a row's query has as positive in any pair of the batch.
-        mask_duplicates: bool = InfoNce::default().mask_duplicates,
-        /// Leaves out likely right answers.
-        mask_false_negatives: bool = InfoNce::default().mask_false_negatives,
-        /// Prefixes that shall be embeddings of their own.
-        matryoshka_dims: Vec<usize> = InfoNce::default().matryoshka_dims,
     }
 );
 
@@ -328,10 +313,6 @@ fn default_seed() -> u64 {
 
 fn default_epochs() -> usize {
     3
-}
-
-fn default_auto() -> String {
-    "auto".to_owned()
 }
 
 fn default_frames() -> usize {

@@ -57,7 +57,7 @@ impl Progress<'_> {
         let start = Instant::now();
         let step = self.state.step;
         let count = self.config.batch.accumulate;
-        let loss = self.config.info_nce();
+        let loss = self.config.loss.clone();
         let mut gradients = Gradients::default();
         let mut sums = Sums::default();
         for number in 0..count {
