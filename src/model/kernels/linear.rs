@@ -11,8 +11,8 @@
 use super::error::{KernelError, check_length};
 #[cfg(target_arch = "x86_64")]
 use super::gemm_bf16;
+use super::matmul::gemm_strided;
 use super::parallel::SharedMut;
-use gemm::Parallelism;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -148,55 +148,16 @@ fn linear_f32(x: &[f32], weight: &[f32], shape: LinearShape, bias: Option<&[f32]
         // SAFETY: this task alone writes its columns of `y`; the strides are those of row-major matrices whose lengths
         // the caller has checked.
         unsafe {
-            multiply(
+            gemm_strided(
                 (rows, outputs, in_features),
-                x.as_ptr(),
-                (weight.as_ptr().add(first), (out_features, 1)),
+                (x.as_ptr(), in_features, 1),
+                (weight.as_ptr().add(first), out_features, 1),
                 (y.as_ptr().add(first), out_features),
                 bias.is_some(),
+                1.0,
             );
         }
     });
-}
-
-/// `y (+)= x * weight` for `(rows, outputs, inputs)` on the calling thread. The weights come with their strides from input
-/// to input and from output to output, `y` with the stride between its rows.
-///
-/// # Safety
-/// `x` is readable over rows x inputs, `weight` over inputs x outputs at its strides, `y` writable over rows x outputs at
-/// its stride.
-unsafe fn multiply(
-    (rows, outputs, inputs): (usize, usize, usize),
-    x: *const f32,
-    (weight, (input_stride, output_stride)): (*const f32, (usize, usize)),
-    (y, y_stride): (*mut f32, usize),
-    add: bool,
-) {
-    let start = if add { 1.0 } else { 0.0 };
-    // SAFETY: the caller vouches for the extents.
-    unsafe {
-        gemm::gemm(
-            rows,
-            outputs,
-            inputs,
-            y,
-            1,
-            y_stride as isize,
-            add,
-            x,
-            1,
-            inputs as isize,
-            weight,
-            output_stride as isize,
-            input_stride as isize,
-            start,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
 }
 
 /// The path for half-precision weights without half-precision arithmetic.
@@ -217,12 +178,13 @@ where
         weights.convert_to_f32_slice(&mut widened);
         // SAFETY: this task alone writes the columns of its panel, which lie within `y`.
         unsafe {
-            multiply(
+            gemm_strided(
                 (rows, weights.len() / in_features, in_features),
-                x.as_ptr(),
-                (widened.as_ptr(), (1, in_features)),
+                (x.as_ptr(), in_features, 1),
+                (widened.as_ptr(), 1, in_features),
                 (y.as_ptr().add(panel * PANEL), out_features),
                 true,
+                1.0,
             );
         }
         WIDENED.set(widened);

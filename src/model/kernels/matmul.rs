@@ -1,4 +1,5 @@
-//! General matrix products in f32, for the backward passes: any of the operands may be read transposed.
+//! General matrix products in f32: any of the operands may be read transposed. [`matmul`] serves the backward passes, [`gemm_strided`] all
+//! kernels that call the `gemm` crate.
 
 use super::error::{KernelError, check_length};
 use super::parallel::SharedMut;

@@ -16,6 +16,7 @@ mod tests;
 pub use backward::{AttentionGradients, attention_backward};
 
 use super::error::{KernelError, check_length};
+use super::matmul::gemm_strided;
 use super::parallel::SharedMut;
 use super::rope::HeadsShape;
 use rayon::prelude::*;
@@ -199,9 +200,9 @@ impl Problem<'_> {
             let v = self.v.values[at(&self.v)..].as_ptr();
             // SAFETY: `width` rows of keys follow `k`; the scores hold 128 x 256 values.
             unsafe {
-                multiply(
+                gemm_strided(
                     (rows, width, head_dim),
-                    (q, self.q.shape.row_stride),
+                    (q, self.q.shape.row_stride, 1),
                     (k, 1, self.k.shape.row_stride),
                     (scores.as_mut_ptr(), width),
                     false,
@@ -218,9 +219,9 @@ impl Problem<'_> {
                 if block > 0 {
                     scale_rows(out, out_stride, head_dim, &rescale[..rows]);
                 }
-                multiply(
+                gemm_strided(
                     (rows, head_dim, width),
-                    (scores.as_ptr(), width),
+                    (scores.as_ptr(), width, 1),
                     (v, self.v.shape.row_stride, 1),
                     (out, out_stride),
                     block > 0,
@@ -243,44 +244,5 @@ unsafe fn scale_rows(rows: *mut f32, stride: usize, head_dim: usize, factors: &[
         // SAFETY: the caller vouches for the rows.
         let values = unsafe { std::slice::from_raw_parts_mut(rows.add(row * stride), head_dim) };
         values.iter_mut().for_each(|v| *v *= factor);
-    }
-}
-
-/// `c (+)= factor * a * b` for `(rows, columns, depth)`; `a` and `c` come with their row strides, `b` with the strides of depth and columns.
-///
-/// # Safety
-/// The matrices are readable, and `c` writable, over those extents.
-unsafe fn multiply(
-    (rows, columns, depth): (usize, usize, usize),
-    (a, a_stride): (*const f32, usize),
-    (b, b_depth_stride, b_column_stride): (*const f32, usize, usize),
-    (c, c_stride): (*mut f32, usize),
-    add: bool,
-    factor: f32,
-) {
-    let start = if add { 1.0 } else { 0.0 };
-    // SAFETY: the caller vouches for the extents.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            depth,
-            c,
-            1,
-            c_stride as isize,
-            add,
-            a,
-            1,
-            a_stride as isize,
-            b,
-            b_column_stride as isize,
-            b_depth_stride as isize,
-            start,
-            factor,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }
