@@ -84,7 +84,6 @@ mod hash;
 mod limited_file;
 mod random;
 mod regular_file;
-mod sentence_transformers;
 mod settings_keys;
 
 /// Compiles the examples in the README.

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::model::qwen2_5_vl::{CHAT_TEMPLATE, TEMPLATE_TEXT};
+use crate::model::sentence_transformers::describe;
 use crate::model::{ModelError, init_weights, write_directory};
-use crate::preprocess::{CHAT_TEMPLATE, PixelBounds, learn_tokenizer};
-use crate::sentence_transformers::describe;
+use crate::preprocess::{PixelBounds, learn_tokenizer};
 use crate::text::{LineError, Lines, decode};
 
 /// What [`create`] makes.
@@ -77,7 +78,9 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
         move |source| ModelError::Write { path, source }
     };
     write_directory(out, |out| {
-        let special = learn_tokenizer(texts.into_iter(), settings.vocab_size, &out.join("tokenizer.json"))?;
+        // The words of the chat template stand around every text.
+        let texts = texts.into_iter().chain(std::iter::repeat_n(TEMPLATE_TEXT.to_owned(), 100));
+        let special = learn_tokenizer(texts, settings.vocab_size, &out.join("tokenizer.json"))?;
         let special: BTreeMap<_, _> = special.into_iter().collect();
         for (key, token) in TOKEN_IDS {
             config[key] = json!(special.get(token));

@@ -5,8 +5,9 @@ use super::error::EmbedError;
 use super::input::PixelLimits;
 use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
+use crate::model::qwen2_5_vl::{Preprocessor, PromptConfig};
 use crate::model::{AdapterId, Config, LoraAdapter, Qwen25Vl, WeightPrecision, checkpoint_fingerprint};
-use crate::preprocess::{ImageLimits, ImageProcessorConfig, Preprocessor, PromptConfig};
+use crate::preprocess::{ImageLimits, ImageProcessorConfig};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;

@@ -7,10 +7,10 @@ use image::RgbImage;
 use super::error::EmbedError;
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
 use crate::media::TimeRange;
+use crate::model::qwen2_5_vl::Preprocessor;
 use crate::model::{PackedBatch, Visual};
 use crate::preprocess::{
-    Encoding, ImageLimits, Patchifier, PixelBounds, Preprocessor, PromptPart, VisualPatches, load_image,
-    patchify_image,
+    Encoding, ImageLimits, Patchifier, PixelBounds, PromptPart, VisualPatches, load_image, patchify_image,
 };
 use crate::video::Sampling;
 #[cfg(feature = "video")]

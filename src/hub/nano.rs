@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{HubError, HubOptions, ResolvedModel};
 use crate::hash::{FNV_OFFSET, fnv};
-use crate::sentence_transformers;
+use crate::model::sentence_transformers;
 
 /// The name of the built-in model, for [`resolve`](super::resolve). It knows its procedural world only
 /// ([`synth::world`](crate::synth::world)): for footage there are models such as `Alibaba-NLP/GVE-3B`.

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use super::adapter::{Folding, LoraAdapter};
 use super::files::{write_directory, write_file};
 use super::{Checkpoint, Config, ModelError};
-use crate::sentence_transformers::describe;
+use crate::model::sentence_transformers::describe;
 
 /// Extensions of files that belong to a model beside its weights.
 const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];

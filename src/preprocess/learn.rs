@@ -11,7 +11,6 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, PreTokenizerWrapper, Tokenizer, TokenizerBuilder};
 
 use super::error::{PreprocessError, Result};
-use super::prompt::DEFAULT_INSTRUCTION;
 
 /// How Qwen cuts text into words before it looks for tokens: contractions, words with the blank before them, single digits, signs, line ends.
 pub(super) const WORDS: &str = concat!(
@@ -65,9 +64,7 @@ fn learn(texts: impl Iterator<Item = String> + Send, vocab_size: usize) -> token
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .show_progress(false)
         .build();
-    // The words of the chat template stand around every text.
-    let template = format!("system\n{DEFAULT_INSTRUCTION}\nuser\nassistant\n");
-    learner.train(&mut trainer, texts.chain(std::iter::repeat_n(template, 100)))?;
+    learner.train(&mut trainer, texts)?;
     let special = SPECIAL_TOKENS.map(|token| AddedToken::from(token, true).normalized(false));
     learner.add_special_tokens(special)?;
     // Once more through its file's form, whose type is that of any tokenizer.

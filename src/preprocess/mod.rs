@@ -5,12 +5,12 @@
 //! as the reference does, and the pixels are normalised on their way into rows of `pixel_values`. The result,
 //! [`VisualPatches`], carries the grid of patches along time, height and width.
 //!
-//! Prompts take the other. [`Preprocessor::encode`] lays text, images and videos (each known by its grid) out in the
-//! chat template, tokenises the text between the control tokens, stands one placeholder for each visual token, cuts
-//! to the longest sequence, appends `<|endoftext|>` and numbers everything with [`mrope_positions`].
+//! Prompts take the other. A [`PromptPart`] is text, or an image or a video known by its grid. How parts are laid out and
+//! numbered differs between families of models and lies with them ([`model`](crate::model)); here the text between the control
+//! tokens is tokenised, one placeholder stands for each visual token, and the whole is cut to the longest sequence.
 //!
-//! Both follow the reference of the released checkpoints: transformers 4.51.3 (`Qwen2VLImageProcessor`,
-//! `get_rope_index`) and qwen-vl-utils 0.0.11. The room knows neither tensors nor video files; sizes, grids and ids go
+//! Both follow the reference of the released checkpoints: transformers 4.51.3 (`Qwen2VLImageProcessor`)
+//! and qwen-vl-utils 0.0.11. The room knows neither tensors nor video files; sizes, grids and ids go
 //! in and out as numbers, so every rule can be tested alone.
 
 mod companions;
@@ -19,10 +19,9 @@ mod error;
 mod image;
 mod learn;
 mod patchify;
-mod positions;
-mod preprocessor;
 mod prompt;
 mod resize;
+mod sequence;
 mod size;
 mod stretches;
 mod tokenize;
@@ -33,10 +32,10 @@ pub use error::PreprocessError;
 pub use image::{ImageLimits, decode_image, load_image};
 pub use learn::learn_tokenizer;
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
-pub use positions::{PositionSpan, mrope_positions};
-pub use preprocessor::{Encoding, Preprocessor, PromptConfig, VisualSpan};
-pub(crate) use prompt::CHAT_TEMPLATE;
-pub use prompt::{DEFAULT_INSTRUCTION, PromptPart, VisualKind};
+pub(crate) use prompt::{ControlToken, PromptPiece, Rendering};
+pub use prompt::{PositionSpan, PromptPart, VisualKind};
 pub use resize::{BicubicResizer, Rounding};
+pub(crate) use sequence::Sequence;
+pub use sequence::{Encoding, VisualSpan};
 pub use size::{PixelBounds, PixelSize, smart_resize, target_size};
-pub(crate) use tokenize::END_OF_TEXT;
+pub(crate) use tokenize::{END_OF_TEXT, IMAGE_PAD, PromptTokenizer, VIDEO_PAD, VISION_END, VISION_START};

@@ -7,7 +7,6 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::error::{PreprocessError, Result};
-use super::preprocessor::PromptConfig;
 use super::prompt::{ControlToken, VisualKind};
 use super::stretches::{may_break, next_break};
 use crate::limited_file;
@@ -19,10 +18,10 @@ const MAX_BYTES: u64 = 256 << 20;
 pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
 const TURN_START: &str = "<|im_start|>";
 const TURN_END: &str = "<|im_end|>";
-const VISION_START: &str = "<|vision_start|>";
-const VISION_END: &str = "<|vision_end|>";
-const IMAGE_PAD: &str = "<|image_pad|>";
-const VIDEO_PAD: &str = "<|video_pad|>";
+pub(crate) const VISION_START: &str = "<|vision_start|>";
+pub(crate) const VISION_END: &str = "<|vision_end|>";
+pub(crate) const IMAGE_PAD: &str = "<|image_pad|>";
+pub(crate) const VIDEO_PAD: &str = "<|video_pad|>";
 
 /// Text that is tokenised at a time, where it can be broken behind so much.
 const STRETCH_BYTES: usize = 64 << 10;
@@ -31,7 +30,7 @@ const MAX_UNBROKEN_BYTES: usize = 1 << 20;
 
 /// Turns text into token ids. Spellings of special tokens in text are text.
 #[derive(Debug)]
-pub(super) struct PromptTokenizer {
+pub(crate) struct PromptTokenizer {
     tokenizer: Tokenizer,
     special: SpecialTokens,
     /// Whether texts may be tokenised in stretches.
@@ -58,8 +57,12 @@ struct Decoder {
 }
 
 impl PromptTokenizer {
-    /// Reads `tokenizer.json` in `model_dir` and checks it against the ids of the checkpoint's `config.json`.
-    pub(super) fn load(model_dir: &Path, config: &PromptConfig) -> Result<Self> {
+    /// Reads `tokenizer.json` in `model_dir` and checks it against the checkpoint's `config.json`: `config_ids` are its keys, the tokens
+    /// they mean, and their ids where it has them.
+    pub(crate) fn load(
+        model_dir: &Path,
+        config_ids: &[(&'static str, &'static str, Option<u32>)],
+    ) -> Result<Self> {
         let path = model_dir.join(TOKENIZER_FILE);
         let text = limited_file::read(&path, MAX_BYTES).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => PreprocessError::MissingCheckpointFile { path: path.clone() },
@@ -74,7 +77,7 @@ impl PromptTokenizer {
         tokenizer.with_padding(None);
         tokenizer.set_encode_special_tokens(true);
         let special = SpecialTokens::find(&tokenizer, &path)?;
-        special.check(config, &path)?;
+        check_ids(&tokenizer, config_ids, &path)?;
         let may_break = may_break(&tokenizer);
         Ok(Self { tokenizer, special, may_break })
     }
@@ -155,22 +158,22 @@ impl SpecialTokens {
             video_pad: find(VIDEO_PAD)?,
         })
     }
+}
 
-    fn check(&self, config: &PromptConfig, path: &Path) -> Result<()> {
-        let pairs = [
-            ("image_token_id", IMAGE_PAD, self.image_pad, Some(config.image_token_id)),
-            ("video_token_id", VIDEO_PAD, self.video_pad, Some(config.video_token_id)),
-            ("vision_start_token_id", VISION_START, self.vision_start, config.vision_start_token_id),
-            ("vision_end_token_id", VISION_END, self.vision_end, config.vision_end_token_id),
-        ];
-        for (field, token, tokenizer_id, config_id) in pairs {
-            if let Some(config_id) = config_id.filter(|&id| id != tokenizer_id) {
-                let path = path.to_path_buf();
-                return Err(PreprocessError::TokenIdMismatch { path, field, token, tokenizer_id, config_id });
-            }
+fn check_ids(
+    tokenizer: &Tokenizer,
+    config_ids: &[(&'static str, &'static str, Option<u32>)],
+    path: &Path,
+) -> Result<()> {
+    for &(field, token, config_id) in config_ids {
+        if let (Some(config_id), Some(tokenizer_id)) = (config_id, tokenizer.token_to_id(token))
+            && config_id != tokenizer_id
+        {
+            let path = path.to_path_buf();
+            return Err(PreprocessError::TokenIdMismatch { path, field, token, tokenizer_id, config_id });
         }
-        Ok(())
     }
+    Ok(())
 }
 
 #[cfg(test)]

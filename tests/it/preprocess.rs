@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gve::model::qwen2_5_vl::{Preprocessor, PromptConfig, mrope_positions};
 use gve::preprocess::{
     BicubicResizer, Encoding, ImageLimits, ImageProcessorConfig, Patchifier, PixelBounds, PixelSize,
-    PositionSpan, PreprocessError, Preprocessor, PromptConfig, PromptPart, Rounding, VisualKind,
-    VisualPatches, load_image, mrope_positions, patchify_image, smart_resize,
+    PositionSpan, PreprocessError, PromptPart, Rounding, VisualKind, VisualPatches, load_image,
+    patchify_image, smart_resize,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;

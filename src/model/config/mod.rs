@@ -1,133 +1,59 @@
-//! `config.json` of a Qwen2.5-VL checkpoint.
-//!
-//! Two layouts exist: the language model's fields at the top level (transformers 4), or under
-//! `text_config` with the rotary settings in `rope_parameters` (transformers 5). Both read into
-//! one [`Config`]; field names are the file's own.
+//! `config.json`: what its readers share, whatever the family.
 
 mod rope;
+mod text;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub(super) use rope::RopeScaling;
+pub use text::TextConfig;
+pub(super) use text::rope_settings;
 
 use super::ModelError;
 use super::kernels::Activation;
 use crate::limited_file;
-use crate::settings_keys::{Place, judge, shown};
+use crate::settings_keys::shown;
 
 /// Bytes that a `config.json` may have; published ones have a few thousand.
 const MAX_BYTES: u64 = 16 << 20;
 /// What a width, a number of heads or the side of a picture may be. Products of any three of them fit a `usize`, and published ones are far below.
-const MAX_SIZE: usize = 1 << 20;
+pub(super) const MAX_SIZE: usize = 1 << 20;
 /// Layers that a model may have.
-const MAX_LAYERS: usize = 1 << 12;
+pub(super) const MAX_LAYERS: usize = 1 << 12;
 
-/// Shape of a Qwen2.5-VL embedder, as its `config.json` spells it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Config {
-    /// The language model, whose `hidden_size` is the embedding's dimension.
-    pub text: TextConfig,
-    /// The vision tower.
-    pub vision: VisionConfig,
-    /// Id of `<|image_pad|>`, the placeholder of one merged image patch.
-    pub image_token_id: u32,
-    /// Id of `<|video_pad|>`, the placeholder of one merged video patch.
-    pub video_token_id: u32,
-    /// Id of `<|vision_start|>`.
-    pub vision_start_token_id: u32,
-    /// Keys of the file that nobody here knows, with their places: whether they change an embedding cannot be told.
-    pub unknown_keys: Vec<String>,
-}
-
-/// Shape of the language model.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct TextConfig {
-    /// Width of the residual stream, and of the embedding.
-    pub hidden_size: usize,
-    /// Width of the gated feed-forward layer.
-    pub intermediate_size: usize,
-    /// Number of decoder layers.
-    pub num_hidden_layers: usize,
-    /// Number of query heads.
-    pub num_attention_heads: usize,
-    /// Number of key and value heads.
-    pub num_key_value_heads: usize,
-    /// Width of a head; `hidden_size / num_attention_heads` where the file does not say.
-    #[serde(default)]
-    head_dim: Option<usize>,
-    /// Size of the vocabulary.
-    pub vocab_size: usize,
-    /// Epsilon of the RMS norms.
-    pub rms_norm_eps: f64,
-    /// Base of the rotary embedding.
-    #[serde(default)]
-    pub rope_theta: f64,
-    /// How many rotary frequencies follow the temporal, height and width positions.
-    #[serde(skip)]
-    pub mrope_section: [usize; 3],
-    /// How those frequencies are scaled.
-    #[serde(skip)]
-    pub(super) rope_scaling: RopeScaling,
-    /// What the gate of the feed-forward layers goes through.
-    #[serde(default, deserialize_with = "activation")]
-    pub hidden_act: Activation,
-}
-
-impl TextConfig {
-    /// Width of one attention head.
-    pub fn head_dim(&self) -> usize {
-        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+/// Reads `config.json` in `model_dir`, whose path comes with it for messages.
+pub(super) fn read(model_dir: &Path) -> Result<(PathBuf, Value), ModelError> {
+    let path = model_dir.join("config.json");
+    let text = limited_file::read_text(&path, MAX_BYTES)
+        .map_err(|source| ModelError::Read { path: path.clone(), source })?;
+    match serde_json::from_str(&text) {
+        Ok(root) => Ok((path, root)),
+        Err(error) => Err(ModelError::Config { path, reason: format!("not valid JSON: {error}") }),
     }
 }
 
-/// Shape of the vision tower.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct VisionConfig {
-    /// Number of blocks.
-    pub depth: usize,
-    /// Width of the tower.
-    pub hidden_size: usize,
-    /// Number of attention heads.
-    pub num_heads: usize,
-    /// Width of the gated feed-forward layer.
-    pub intermediate_size: usize,
-    /// Width after the merger: the language model's `hidden_size`.
-    pub out_hidden_size: usize,
-    /// Colour channels of a patch.
-    #[serde(default = "three")]
-    pub in_channels: usize,
-    /// Side of a patch in pixels.
-    pub patch_size: usize,
-    /// Patches of a side merged into one token.
-    pub spatial_merge_size: usize,
-    /// Frames of a patch.
-    pub temporal_patch_size: usize,
-    /// Side of an attention window in pixels.
-    pub window_size: usize,
-    /// Blocks that attend over the whole frame instead of a window.
-    pub fullatt_block_indexes: Vec<usize>,
-    /// Temporal position ids per second of video.
-    #[serde(default = "four")]
-    pub tokens_per_second: f64,
-    /// What the gate of the feed-forward layers goes through.
-    #[serde(default, deserialize_with = "activation")]
-    pub hidden_act: Activation,
+/// The keys of the part called `name`.
+pub(super) fn object(part: &Value, name: &str) -> Result<Map<String, Value>, String> {
+    match part.as_object() {
+        Some(keys) => Ok(keys.clone()),
+        None => Err(format!("{name} is {}, expected an object", shown(part))),
+    }
 }
 
-fn three() -> usize {
-    3
-}
-
-/// The default of transformers, which files leave out.
-fn four() -> f64 {
-    4.0
+/// The keys of a part that say something: `null` stands for the default.
+pub(super) fn set_keys(part: &Value) -> Value {
+    let mut part = part.clone();
+    if let Some(keys) = part.as_object_mut() {
+        keys.retain(|_, value| !value.is_null());
+    }
+    part
 }
 
 /// An activation by its name in transformers.
-fn activation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Activation, D::Error> {
+pub(super) fn activation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Activation, D::Error> {
     let name = String::deserialize(deserializer)?;
     match name.as_str() {
         "silu" | "swish" => Ok(Activation::Silu),
@@ -139,293 +65,5 @@ fn activation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Activ
             "hidden_act is {:?}, which is not supported (expected silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu or relu)",
             other.chars().take(40).collect::<String>()
         ))),
-    }
-}
-
-impl VisionConfig {
-    /// Values in one patch: channels x frames x height x width.
-    pub fn patch_len(&self) -> usize {
-        self.in_channels * self.temporal_patch_size * self.patch_size * self.patch_size
-    }
-
-    /// Patches merged into one token.
-    pub fn merge_unit(&self) -> usize {
-        self.spatial_merge_size * self.spatial_merge_size
-    }
-}
-
-impl Config {
-    /// Reads and checks `config.json` in `model_dir`.
-    ///
-    /// # Errors
-    /// [`ModelError::Read`] without the file, [`ModelError::Config`] when it describes another
-    /// kind of model or numbers that do not fit together.
-    pub fn load(model_dir: &Path) -> Result<Self, ModelError> {
-        let path = model_dir.join("config.json");
-        let text = limited_file::read_text(&path, MAX_BYTES)
-            .map_err(|source| ModelError::Read { path: path.clone(), source })?;
-        parse(&text).map_err(|reason| ModelError::Config { path, reason })
-    }
-}
-
-fn parse(text: &str) -> Result<Config, String> {
-    let root: Value = serde_json::from_str(text).map_err(|e| format!("not valid JSON: {e}"))?;
-    match root.get("model_type").and_then(Value::as_str) {
-        Some("qwen2_5_vl") => {}
-        other => {
-            return Err(format!(
-                "model_type is {}, expected \"qwen2_5_vl\": this crate runs Qwen2.5-VL embedders such as Alibaba-NLP/GVE-3B",
-                other.map_or("missing".to_owned(), |m| format!("{m:?}"))
-            ));
-        }
-    }
-    let nested = root.get("text_config").filter(|value| !value.is_null());
-    let text_value = nested.unwrap_or(&root);
-    let rope = rope_settings(text_value)?;
-    let vision = root.get("vision_config").ok_or("vision_config is missing")?;
-    let unknown_keys = judge_all(&root, nested, vision, rope)?;
-
-    let mut text = TextConfig::deserialize(text_keys(text_value)).map_err(|e| e.to_string())?;
-    text.mrope_section = rope
-        .get("mrope_section")
-        .and_then(|v| <[usize; 3]>::deserialize(v).ok())
-        .ok_or("mrope_section must hold three numbers: temporal, height, width")?;
-    if let Some(theta) = rope.get("rope_theta").and_then(Value::as_f64) {
-        text.rope_theta = theta;
-    }
-    let positions = text_value.get("max_position_embeddings").and_then(Value::as_f64).filter(|n| *n >= 1.0);
-    text.rope_scaling = RopeScaling::read(rope, positions)?;
-    let mut vision =
-        VisionConfig::deserialize(set_keys(vision)).map_err(|e| format!("vision_config: {e}"))?;
-    vision.fullatt_block_indexes.sort_unstable();
-    let id = |key: &str| {
-        root.get(key)
-            .or_else(|| text_value.get(key))
-            .and_then(Value::as_u64)
-            .and_then(|id| u32::try_from(id).ok())
-            .ok_or(format!("{key} is missing"))
-    };
-    let config = Config {
-        image_token_id: id("image_token_id")?,
-        video_token_id: id("video_token_id")?,
-        vision_start_token_id: id("vision_start_token_id")?,
-        text,
-        vision,
-        unknown_keys,
-    };
-    check(&config)?;
-    Ok(config)
-}
-
-/// The language model's rotary settings.
-fn rope_settings(text: &Value) -> Result<&Map<String, Value>, String> {
-    let of = |key: &str| text.get(key).and_then(Value::as_object);
-    match (of("rope_scaling"), of("rope_parameters")) {
-        (Some(old), Some(new)) if old != new => {
-            Err("rope_scaling and rope_parameters differ: transformers 4 reads the one and transformers 5 the other".to_owned())
-        }
-        (old, new) => {
-            new.or(old).ok_or_else(|| "rope_scaling (or rope_parameters) with mrope_section is missing".to_owned())
-        }
-    }
-}
-
-/// The keys of a part that say something: `null` stands for the default.
-fn set_keys(part: &Value) -> Value {
-    let mut part = part.clone();
-    if let Some(keys) = part.as_object_mut() {
-        keys.retain(|_, value| !value.is_null());
-    }
-    part
-}
-
-/// Those of the language model, as many key and value heads as others where the file does not say.
-fn text_keys(text: &Value) -> Value {
-    let mut text = set_keys(text);
-    if let Some(keys) = text.as_object_mut()
-        && let Some(heads) = keys.get("num_attention_heads").cloned()
-    {
-        keys.entry("num_key_value_heads").or_insert(heads);
-    }
-    text
-}
-
-/// Refuses keys whose values are not built in, and returns those that nobody knows, with their places.
-fn judge_all(
-    root: &Value,
-    nested: Option<&Value>,
-    vision: &Value,
-    rope: &Map<String, Value>,
-) -> Result<Vec<String>, String> {
-    let object = |value: &'_ Value, name: &str| match value.as_object() {
-        Some(map) => Ok(map.clone()),
-        None => Err(format!("{name} is {}, expected an object", shown(value))),
-    };
-    let root_place = if nested.is_some() { Place::NestedConfig } else { Place::FlatConfig };
-    let mut unknown = judge(&object(root, "the file")?, root_place)?;
-    let mut parts = vec![
-        ("vision_config", object(vision, "vision_config")?, Place::VisionConfig),
-        ("rope", rope.clone(), Place::Rope),
-    ];
-    if let Some(text) = nested {
-        parts.push(("text_config", object(text, "text_config")?, Place::TextConfig));
-    }
-    for (name, keys, place) in parts {
-        let found = judge(&keys, place).map_err(|reason| format!("{name}: {reason}"))?;
-        unknown.extend(found.into_iter().map(|key| format!("{name}.{key}")));
-    }
-    let text = nested.unwrap_or(root);
-    match text.get("layer_types") {
-        None | Some(Value::Null) => {}
-        Some(Value::Array(kinds)) if kinds.iter().all(|kind| kind == "full_attention") => {}
-        Some(other) => {
-            return Err(format!(
-                "layer_types is {}, of which only \"full_attention\" is supported",
-                shown(other)
-            ));
-        }
-    }
-    vision_rope(vision)?;
-    Ok(unknown)
-}
-
-/// The vision tower's rotary embedding, which only transformers 5 writes down, is built in.
-fn vision_rope(vision: &Value) -> Result<(), String> {
-    let Some(rope) = vision.get("rope_parameters").filter(|value| !value.is_null()) else { return Ok(()) };
-    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str).unwrap_or("axial");
-    let theta = rope.get("rope_theta").and_then(Value::as_f64).unwrap_or(super::vision::ROPE_THETA);
-    if !["axial", "default"].contains(&kind) || theta != super::vision::ROPE_THETA {
-        return Err(format!(
-            "vision_config: rope_parameters is {}, which is not supported (expected type axial and theta 10000)",
-            shown(rope)
-        ));
-    }
-    Ok(())
-}
-
-/// Every relation between numbers that the layers rely on.
-fn check(config: &Config) -> Result<(), String> {
-    let (t, v) = (&config.text, &config.vision);
-    let sizes = [
-        ("hidden_size", t.hidden_size),
-        ("intermediate_size", t.intermediate_size),
-        ("num_attention_heads", t.num_attention_heads),
-        ("num_key_value_heads", t.num_key_value_heads),
-        ("head_dim", t.head_dim()),
-        ("vocab_size", t.vocab_size),
-        ("vision_config.hidden_size", v.hidden_size),
-        ("vision_config.intermediate_size", v.intermediate_size),
-        ("vision_config.out_hidden_size", v.out_hidden_size),
-        ("vision_config.num_heads", v.num_heads),
-        ("vision_config.window_size", v.window_size),
-    ];
-    // Products of these occur with one another.
-    let small = [
-        ("vision_config.in_channels", v.in_channels),
-        ("vision_config.patch_size", v.patch_size),
-        ("vision_config.temporal_patch_size", v.temporal_patch_size),
-        ("vision_config.spatial_merge_size", v.spatial_merge_size),
-    ];
-    let layers = [("num_hidden_layers", t.num_hidden_layers), ("vision_config.depth", v.depth)];
-    let sections = t.mrope_section.map(|n| ("mrope_section", n.max(1)));
-    for (sizes, most) in [(&sizes[..], MAX_SIZE), (&small, 256), (&layers, MAX_LAYERS), (&sections, MAX_SIZE)]
-    {
-        if let Some((name, size)) = sizes.iter().find(|(_, size)| !(1..=most).contains(size)) {
-            return Err(format!("{name} is {size}, expected 1 to {most}"));
-        }
-    }
-    if !(t.rms_norm_eps.is_finite() && t.rms_norm_eps >= 0.0) {
-        return Err(format!("rms_norm_eps is {}, expected a small positive number", t.rms_norm_eps));
-    }
-    let window_unit = v.patch_size * v.spatial_merge_size;
-    let relations = [
-        (
-            t.num_attention_heads.is_multiple_of(t.num_key_value_heads),
-            "num_attention_heads must be a multiple of num_key_value_heads",
-        ),
-        (
-            2 * t.mrope_section.iter().sum::<usize>() == t.head_dim(),
-            "mrope_section must add up to half of a head's width",
-        ),
-        (t.rope_theta > 0.0, "rope_theta is missing or not positive"),
-        (v.out_hidden_size == t.hidden_size, "vision_config.out_hidden_size must equal hidden_size"),
-        (
-            v.hidden_size.is_multiple_of(4 * v.num_heads),
-            "vision_config.hidden_size must be a multiple of four times num_heads",
-        ),
-        (
-            v.window_size >= window_unit && v.window_size.is_multiple_of(window_unit),
-            "vision_config.window_size must be a multiple of patch_size * spatial_merge_size",
-        ),
-        (v.tokens_per_second > 0.0, "vision_config.tokens_per_second must be positive"),
-    ];
-    match relations.iter().find(|(holds, _)| !holds) {
-        Some((_, rule)) => Err((*rule).to_owned()),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn flat() -> Value {
-        json!({
-            "model_type": "qwen2_5_vl", "hidden_size": 64, "intermediate_size": 160,
-            "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "vocab_size": 640, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
-            "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
-            "image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 7,
-            "vision_config": {
-                "depth": 4, "hidden_size": 32, "num_heads": 4, "intermediate_size": 72,
-                "out_hidden_size": 64, "patch_size": 14, "spatial_merge_size": 2,
-                "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": [3, 1]
-            }
-        })
-    }
-
-    #[test]
-    fn both_layouts_read_alike() {
-        let old = parse(&flat().to_string()).unwrap();
-        let mut new = flat();
-        let root = new.as_object_mut().unwrap();
-        let mut text = Map::new();
-        for key in [
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "vocab_size",
-            "rms_norm_eps",
-        ] {
-            text.insert(key.into(), root.remove(key).unwrap());
-        }
-        root.remove("rope_theta");
-        root.remove("rope_scaling");
-        text.insert("rope_parameters".into(), json!({"rope_theta": 1e6, "mrope_section": [2, 3, 3]}));
-        root.insert("text_config".into(), text.into());
-        assert_eq!(parse(&new.to_string()).unwrap(), old);
-        assert_eq!(old.vision.fullatt_block_indexes, [1, 3]);
-        assert_eq!(old.text.head_dim(), 16);
-    }
-
-    #[test]
-    fn contradictions_are_named() {
-        let cases = [
-            ("/model_type", json!("bert"), "model_type"),
-            ("/num_key_value_heads", json!(3), "num_key_value_heads"),
-            ("/rope_scaling/mrope_section", json!([2, 3, 4]), "mrope_section"),
-            ("/vision_config/out_hidden_size", json!(65), "out_hidden_size"),
-            ("/vision_config/window_size", json!(100), "window_size"),
-            ("/num_attention_heads", json!(0), "num_attention_heads"),
-        ];
-        for (pointer, value, named) in cases {
-            let mut config = flat();
-            *config.pointer_mut(pointer).unwrap() = value;
-            let reason = parse(&config.to_string()).unwrap_err();
-            assert!(reason.contains(named), "{pointer}: {reason}");
-        }
     }
 }

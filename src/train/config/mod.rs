@@ -15,8 +15,8 @@ use super::{AdamWConfig, InfoNce, LoraConfig};
 use crate::device::{DType, Device};
 use crate::embedder::{FRAMES_PER_VIDEO, PIXELS_PER_TOKEN};
 use crate::model::AdapterLayout;
+use crate::model::qwen2_5_vl::PromptConfig;
 use crate::pairs::Task;
-use crate::preprocess::PromptConfig;
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

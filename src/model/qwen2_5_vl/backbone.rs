@@ -3,38 +3,15 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::adapter::{Folding, LoraAdapter};
-use super::language::{LanguageModel, Training};
-use super::loader::{Changes, Loader, Precision};
-use super::segments::Segments;
-use super::trainable::{Recorder, TrainableParts};
+use super::Config;
 use super::vision::VisionTower;
-use super::window::GridThw;
-use super::{Checkpoint, Config, ModelError, WeightPrecision, memory};
 use crate::device::available_memory;
-
-/// One image or video as the vision tower reads it.
-#[derive(Debug, Clone)]
-pub struct Visual {
-    /// Flattened patches, `grid_thw` product x [`patch_len`](super::VisionConfig::patch_len)
-    /// values, unit by unit (see [`GridThw`]).
-    pub pixel_values: Vec<f32>,
-    /// Temporal patches, rows and columns.
-    pub grid_thw: GridThw,
-}
-
-/// Sequences packed one behind the other, without padding.
-#[derive(Debug, Clone, Default)]
-pub struct PackedBatch<'a> {
-    /// Token ids of all sequences.
-    pub input_ids: Vec<u32>,
-    /// Temporal, height and width positions, one of each per token.
-    pub position_ids: [Vec<u32>; 3],
-    /// Tokens of each sequence.
-    pub lengths: Vec<usize>,
-    /// Images and videos in the order of their placeholder tokens.
-    pub visuals: Vec<&'a Visual>,
-}
+use crate::model::adapter::{Folding, LoraAdapter};
+use crate::model::layers::{LanguageModel, Training};
+use crate::model::loader::{Changes, Loader, Precision};
+use crate::model::segments::Segments;
+use crate::model::trainable::{Recorder, TrainableParts};
+use crate::model::{Checkpoint, GridThw, ModelError, PackedBatch, Visual, WeightPrecision, memory};
 
 /// Qwen2.5-VL without its language head: token ids and patches to hidden states.
 pub struct Qwen25Vl {

@@ -2,36 +2,8 @@
 //!
 //! Follows `get_rope_index` of transformers 4.51.3 (`modeling_qwen2_5_vl.py`). Later releases number videos otherwise.
 
-use super::error::{PreprocessError, Result};
-
-/// A run of tokens that is numbered as one.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum PositionSpan {
-    /// Tokens that advance all three axes by one each.
-    Text {
-        /// Number of tokens.
-        len: usize,
-    },
-    /// The tokens of one image or video, time first, then rows, then columns.
-    Visual {
-        /// Visual tokens (merged patches) along time, height and width.
-        token_grid_thw: [usize; 3],
-        /// Seconds between steps in time; 0 for an image.
-        second_per_grid: f64,
-    },
-}
-
-impl PositionSpan {
-    /// Number of tokens.
-    pub fn num_tokens(&self) -> usize {
-        match self {
-            Self::Text { len } => *len,
-            Self::Visual { token_grid_thw, .. } => {
-                token_grid_thw.iter().fold(1, |n, &side| n.saturating_mul(side))
-            }
-        }
-    }
-}
+use super::Result;
+use crate::preprocess::{PositionSpan, PreprocessError};
 
 /// Positions of a sequence of `spans`, as `[temporal, height, width]`, each as long as the sequence.
 ///

@@ -2,13 +2,14 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::ModelError;
 use super::config::VisionConfig;
-use super::loader::{Loader, Precision};
-use super::ops::{
+use super::window::Geometry;
+use crate::model::loader::{Loader, Precision};
+use crate::model::ops::{
     AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, add, apply_rope, attention, inverse_frequencies,
 };
-use super::window::{Geometry, GridThw};
+use crate::model::segments::Segments;
+use crate::model::{GridThw, ModelError};
 
 /// Base of the vision tower's rotary embedding; the configuration files of transformers 4 have no field for it.
 pub(super) const ROPE_THETA: f64 = 10_000.0;
@@ -86,9 +87,7 @@ impl VisionTower {
         let geometry = Geometry::new(grids, &self.config);
         let order = |units: Vec<u32>| Tensor::new(units, &self.device);
         let rotary = self.rotary_table(&geometry.positions)?;
-        let plan = |segments: &super::segments::Segments| {
-            AttentionPlan::new(segments, segments, false, &self.device)
-        };
+        let plan = |segments: &Segments| AttentionPlan::new(segments, segments, false, &self.device);
         let (windows, frames) = (plan(&geometry.windows)?, plan(&geometry.frames)?);
 
         let x = self.patch_embed.forward(&pixel_values)?;

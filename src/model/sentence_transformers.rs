@@ -9,11 +9,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::qwen2_5_vl::{CHAT_TEMPLATE, PromptConfig};
+use super::{Config, ModelError, write_file};
 use crate::embedder::{FRAMES_PER_VIDEO, default_max_pixels};
-use crate::model::{Config, ModelError, write_file};
-use crate::preprocess::{
-    CHAT_TEMPLATE, END_OF_TEXT, ImageProcessorConfig, PixelBounds, PreprocessError, PromptConfig,
-};
+use crate::preprocess::{END_OF_TEXT, ImageProcessorConfig, PixelBounds, PreprocessError};
 
 /// Prompts, similarity and the like. The one of these files that others may have had a say in.
 const SETTINGS: &str = "config_sentence_transformers.json";

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
 
-use super::ModelError;
-use super::config::TextConfig;
-use super::loader::{Loader, Precision};
-use super::ops::{
+use crate::model::ModelError;
+use crate::model::config::TextConfig;
+use crate::model::loader::{Loader, Precision};
+use crate::model::ops::{
     AttentionPlan, Dropout, GatedMlp, GradientSink, Linear, RmsNorm, RotaryTable, add, apply_rope, attention,
     checkpointed, inverse_frequencies,
 };
-use super::segments::Segments;
+use crate::model::segments::Segments;
 
-pub(super) struct LanguageModel {
+pub(in crate::model) struct LanguageModel {
     embed_tokens: Tensor,
     layers: Vec<Arc<DecoderLayer>>,
     norm: RmsNorm,
@@ -34,7 +34,7 @@ struct DecoderLayer {
 }
 
 impl LanguageModel {
-    pub(super) fn load(
+    pub(in crate::model) fn load(
         loader: &Loader<'_>,
         config: &TextConfig,
         precision: Precision,
@@ -56,13 +56,13 @@ impl LanguageModel {
     }
 
     /// Embeddings of `ids`, (ids, hidden); part of a graph where `record` is set and they are trained.
-    pub(super) fn embed(&self, ids: &[u32], record: bool) -> Result<Tensor> {
+    pub(in crate::model) fn embed(&self, ids: &[u32], record: bool) -> Result<Tensor> {
         let table = if record { self.embed_tokens.clone() } else { self.embed_tokens.detach() };
         table.index_select(&Tensor::new(ids, &self.device)?, 0)?.to_dtype(self.precision.activations)
     }
 
     /// Final-norm hidden states of every row: (rows, hidden) to (rows, hidden).
-    pub(super) fn hidden_states(
+    pub(in crate::model) fn hidden_states(
         &self,
         x: Tensor,
         position_ids: &[Vec<u32>; 3],
@@ -76,7 +76,7 @@ impl LanguageModel {
     /// Final-norm hidden state of each sequence's last row: (rows, hidden) to
     /// (sequences, hidden). In the last layer only those rows' queries and feed-forward layers
     /// are computed.
-    pub(super) fn last_hidden_states(
+    pub(in crate::model) fn last_hidden_states(
         &self,
         x: Tensor,
         position_ids: &[Vec<u32>; 3],

@@ -6,11 +6,8 @@
 //! `Qwen2_5_VisionTransformerPretrainedModel` in transformers 4.51.
 
 use super::config::VisionConfig;
-use super::segments::Segments;
-
-/// Patches of one image or video: frames, rows and columns. Rows and columns are multiples of
-/// `spatial_merge_size`; a temporal patch spans `temporal_patch_size` frames.
-pub type GridThw = [usize; 3];
+use crate::model::GridThw;
+use crate::model::segments::Segments;
 
 /// Order and grouping of the patches of several visuals for the vision tower.
 pub(super) struct Geometry {

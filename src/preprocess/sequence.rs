@@ -1,0 +1,120 @@
+//! From the pieces of a prompt to token ids within a longest sequence.
+
+use super::error::{PreprocessError, Result};
+use super::prompt::{PositionSpan, PromptPiece, VisualKind};
+use super::tokenize::PromptTokenizer;
+
+/// A prompt as the language model reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoding {
+    /// Token ids; the last is `<|endoftext|>`, whose hidden state is the embedding.
+    pub input_ids: Vec<u32>,
+    /// Rotary positions along time, height and width, each as long as `input_ids`.
+    pub position_ids: [Vec<u32>; 3],
+    /// Where the visual tokens lie, in the order of the parts.
+    pub visual_spans: Vec<VisualSpan>,
+    /// Tokens that were cut off the end to keep `max_length`.
+    pub truncated_tokens: usize,
+}
+
+/// The visual tokens of one part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VisualSpan {
+    /// Index of the part in the prompt.
+    pub part_index: usize,
+    /// Image or video.
+    pub kind: VisualKind,
+    /// Index of the first visual token in `input_ids`.
+    pub start: usize,
+    /// Number of visual tokens: `grid_thw` multiplied out, divided by `spatial_merge_size` squared.
+    pub len: usize,
+}
+
+/// A prompt under construction.
+#[derive(Debug, Default)]
+pub(crate) struct Sequence {
+    /// Token ids, cut to length; those of visual tokens are placeholders.
+    pub(crate) ids: Vec<u32>,
+    /// The same as runs that are numbered as one.
+    pub(crate) spans: Vec<PositionSpan>,
+    /// Where the visual tokens lie.
+    pub(crate) visuals: Vec<VisualSpan>,
+    /// Tokens that were cut off the end.
+    pub(crate) truncated_tokens: usize,
+    /// Tokens that were counted but not stored because they can never fit.
+    unstored: usize,
+}
+
+impl Sequence {
+    /// The tokens of `pieces`, cut to `max_length - 1`, and `<|endoftext|>`.
+    ///
+    /// # Errors
+    /// [`PreprocessError::VisualTokenLimit`] where the cut would lose visual tokens, and what the tokenizer says.
+    pub(crate) fn of(pieces: &[PromptPiece], tokenizer: &PromptTokenizer, max_length: usize) -> Result<Self> {
+        let mut sequence = Self::default();
+        for piece in pieces {
+            match piece {
+                PromptPiece::Control(token) => {
+                    sequence.push_text(&[tokenizer.control_id(*token)], max_length);
+                }
+                PromptPiece::Text(text) => {
+                    tokenizer.encode(text, |ids| sequence.push_text(ids, max_length))?;
+                }
+                PromptPiece::Visual { part_index, kind, span } => {
+                    let visual =
+                        VisualSpan { part_index: *part_index, kind: *kind, start: 0, len: span.num_tokens() };
+                    sequence.push_visual(visual, *span, tokenizer.pad_id(*kind), max_length);
+                }
+            }
+        }
+        sequence.truncated_tokens = sequence.truncate(max_length)?;
+        sequence.push_text(&[tokenizer.end_of_text_id()], max_length);
+        Ok(sequence)
+    }
+
+    fn push_text(&mut self, ids: &[u32], max_length: usize) {
+        // Nothing may be stored behind what is not.
+        let room = if self.unstored > 0 { 0 } else { max_length.saturating_sub(self.ids.len()) };
+        let (stored, unstored) = ids.split_at(room.min(ids.len()));
+        self.ids.extend_from_slice(stored);
+        self.unstored = self.unstored.saturating_add(unstored.len());
+        self.spans.push(PositionSpan::Text { len: ids.len() });
+    }
+
+    fn push_visual(&mut self, visual: VisualSpan, span: PositionSpan, pad_id: u32, max_length: usize) {
+        let start = self.ids.len().saturating_add(self.unstored);
+        if visual.len > max_length.saturating_sub(start) {
+            self.unstored = self.unstored.saturating_add(visual.len);
+        } else {
+            self.ids.resize(self.ids.len() + visual.len, pad_id);
+        }
+        self.spans.push(span);
+        self.visuals.push(VisualSpan { start, ..visual });
+    }
+
+    /// Cuts text off the end so that one more token fits into `max_length`, and returns how many tokens went.
+    fn truncate(&mut self, max_length: usize) -> Result<usize> {
+        let allowed = max_length.saturating_sub(1);
+        if let Some(last) = self.visuals.last() {
+            let end = last.start.saturating_add(last.len);
+            if end > allowed {
+                return Err(PreprocessError::VisualTokenLimit {
+                    part_index: last.part_index,
+                    needed_tokens: end.saturating_add(1),
+                    allowed_tokens: max_length,
+                });
+            }
+        }
+        let truncated = self.ids.len().saturating_add(self.unstored).saturating_sub(allowed);
+        self.unstored = 0;
+        self.ids.truncate(allowed);
+        let mut excess = truncated;
+        for span in self.spans.iter_mut().rev() {
+            let PositionSpan::Text { len } = span else { break };
+            let cut = excess.min(*len);
+            *len -= cut;
+            excess -= cut;
+        }
+        Ok(truncated)
+    }
+}
