@@ -5,7 +5,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gve::preprocess::{ImageProcessorConfig, Patchifier, PixelBounds, PixelSize, patchify_image};
+use gve::model::qwen2_5_vl::PIXEL_BUDGET;
+use gve::preprocess::{ImageProcessorConfig, Patchifier, PixelSize, patchify_image};
 use image::{Rgb, RgbImage};
 
 fn picture(size: PixelSize) -> RgbImage {
@@ -20,7 +21,7 @@ fn config() -> ImageProcessorConfig {
 /// 8 frames of 1280x720, 200 visual tokens each: the evaluation setting.
 fn video(criterion: &mut Criterion) {
     let frame = picture(PixelSize::new(1280, 720));
-    let bounds = PixelBounds::for_video(None, Some(200 * 28 * 28), 8).expect("valid bounds");
+    let bounds = PIXEL_BUDGET.for_video(None, Some(200 * 28 * 28), 8).expect("valid bounds");
     let config = config();
     let mut group = criterion.benchmark_group("preprocess");
     group.throughput(Throughput::Elements(8));
@@ -43,7 +44,7 @@ fn image(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("preprocess");
     group.sample_size(20).throughput(Throughput::Elements(photo.len() as u64 / 3));
     for (name, max_pixels) in [("image_12mp_full", None), ("image_12mp_200_tokens", Some(200 * 28 * 28))] {
-        let bounds = PixelBounds::for_image(None, max_pixels).expect("valid bounds");
+        let bounds = PIXEL_BUDGET.for_image(None, max_pixels).expect("valid bounds");
         group.bench_function(name, |bencher| {
             bencher.iter(|| patchify_image(&config, black_box(&photo), bounds).expect("patches"));
         });

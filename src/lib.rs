@@ -29,6 +29,7 @@
 //! | [`video`] | a file | sampled frames |
 //! | [`preprocess`] | frames, images, text | patches, token ids, positions |
 //! | [`model`] | patches and tokens | hidden states |
+//! | [`recipe`] | the name of a checkpoint | how it is used |
 //! | [`embedder`] | inputs | embeddings |
 //! | [`retrieval`] | embeddings | rankings, library files |
 //! | [`indexer`] | folders | a library |
@@ -62,6 +63,7 @@ pub mod model;
 pub mod new_model;
 pub mod pairs;
 pub mod preprocess;
+pub mod recipe;
 pub mod retrieval;
 pub mod synth;
 pub mod text;

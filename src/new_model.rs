@@ -1,4 +1,4 @@
-//! Models that have learned nothing yet, to train small ones from nothing.
+//! Models that have learned nothing yet, to train small ones from nothing. They are of the family of GVE, Qwen2.5-VL.
 //!
 //! [`create`] joins the two halves of a checkpoint: [`init_weights`] makes random weights for a shape, and [`learn_tokenizer`] a vocabulary for the texts that
 //! it will be trained on. The result is a directory in Hugging Face layout that everything else takes for a model.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::model::qwen2_5_vl::{CHAT_TEMPLATE, TEMPLATE_TEXT};
+use crate::model::qwen2_5_vl::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
 use crate::model::sentence_transformers::describe;
 use crate::model::{ModelError, init_weights, write_directory};
 use crate::preprocess::{PixelBounds, learn_tokenizer};
@@ -39,17 +39,6 @@ pub struct Created {
     /// Number of tokens in the vocabulary.
     pub tokens: usize,
 }
-
-/// Keys of `config.json` that hold the id of a special token.
-const TOKEN_IDS: [(&str, &str); 7] = [
-    ("bos_token_id", "<|endoftext|>"),
-    ("eos_token_id", "<|im_end|>"),
-    ("vision_start_token_id", "<|vision_start|>"),
-    ("vision_end_token_id", "<|vision_end|>"),
-    ("vision_token_id", "<|vision_pad|>"),
-    ("image_token_id", "<|image_pad|>"),
-    ("video_token_id", "<|video_pad|>"),
-];
 
 /// Makes a checkpoint in `out`, which may not be there yet or be empty; when it fails, nothing is left behind. Equal settings and texts give equal weights.
 ///
@@ -87,37 +76,13 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
         }
         let tokens = special.values().max().map_or(0, |&id| id as usize + 1);
         config["vocab_size"] = json!(tokens);
-        let files = [
-            ("config.json", config),
-            ("preprocessor_config.json", preprocessor_config(settings.pixels)),
-            ("tokenizer_config.json", tokenizer_config()),
-            ("chat_template.json", json!({ "chat_template": CHAT_TEMPLATE })),
-        ];
-        for (name, value) in files {
+        let files = settings_files(settings.pixels);
+        for (name, value) in std::iter::once(("config.json", config)).chain(files) {
             let path = out.join(name);
             fs::write(&path, format!("{value:#}\n")).map_err(write(&path))?;
         }
         describe(out)?;
         Ok(Created { parameters: init_weights(out, settings.seed)?, tokens })
-    })
-}
-
-fn preprocessor_config(pixels: PixelBounds) -> Value {
-    json!({
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2_5_VLProcessor",
-        "image_mean": [0.481_454_66, 0.457_827_5, 0.408_210_73],
-        "image_std": [0.268_629_54, 0.261_302_58, 0.275_777_11],
-        "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2,
-        "min_pixels": pixels.min_pixels(), "max_pixels": pixels.max_pixels(),
-    })
-}
-
-fn tokenizer_config() -> Value {
-    json!({
-        "tokenizer_class": "Qwen2Tokenizer",
-        "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
-        "clean_up_tokenization_spaces": false,
     })
 }
 

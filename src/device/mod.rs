@@ -7,8 +7,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod memory;
+mod precision;
 
-use crate::model::WeightPrecision;
+pub use precision::WeightPrecision;
 
 /// A compute device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -5,29 +5,19 @@ use super::error::EmbedError;
 use super::input::PixelLimits;
 use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
-use crate::model::qwen2_5_vl::{Preprocessor, PromptConfig};
-use crate::model::{AdapterId, Config, LoraAdapter, Qwen25Vl, WeightPrecision, checkpoint_fingerprint};
-use crate::preprocess::{ImageLimits, ImageProcessorConfig};
+use crate::model::family::{self, Family};
+use crate::model::{AdapterId, LoraAdapter, ModelError, WeightPrecision, checkpoint_fingerprint};
+use crate::preprocess::ImageLimits;
+use crate::recipe::Recipe;
 use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
 
-/// Frames per video in the published evaluation, and wherever nobody says.
-pub const FRAMES_PER_VIDEO: usize = 8;
-/// Pixels of one visual token: the square of patch size x merge size.
-pub const PIXELS_PER_TOKEN: u64 = 28 * 28;
-/// Most visual tokens per frame in the published evaluation, and wherever nobody says and the checkpoint does not allow less.
-pub const TOKENS_PER_FRAME: u64 = 200;
 /// Tokens of a batch: a processor is busy with few, a GPU wants many.
 const CPU_BATCH_TOKENS: usize = 2048;
 const GPU_BATCH_TOKENS: usize = 16_384;
 /// Threads that decode ahead of the model, at the most.
 const MAX_DECODE_THREADS: usize = 8;
-
-/// Largest area of a picture where nobody says: a checkpoint made for small pictures has never seen larger ones.
-pub(crate) fn default_max_pixels(processor: &ImageProcessorConfig) -> u64 {
-    processor.pixel_bounds().max_pixels().min(TOKENS_PER_FRAME * PIXELS_PER_TOKEN)
-}
 
 /// Settings of an [`Embedder`]; the defaults are those of the published evaluation.
 ///
@@ -51,10 +41,12 @@ pub struct EmbedderBuilder {
     adapter: Option<PathBuf>,
     device: Device,
     dtype: DType,
-    sampling: Sampling,
+    recipe: Option<Recipe>,
+    sampling: Option<Sampling>,
     pixels: PixelLimits,
+    tokens_per_frame: Option<u64>,
     instruction: Option<String>,
-    max_length: usize,
+    max_length: Option<usize>,
     batch_tokens: Option<usize>,
     decode_threads: Option<usize>,
     #[cfg(feature = "video")]
@@ -69,10 +61,12 @@ impl EmbedderBuilder {
             adapter: None,
             device: Device::default(),
             dtype: DType::default(),
-            sampling: Sampling::Uniform { frames: FRAMES_PER_VIDEO },
+            recipe: None,
+            sampling: None,
             pixels: PixelLimits::default(),
+            tokens_per_frame: None,
             instruction: None,
-            max_length: PromptConfig::DEFAULT_MAX_LENGTH,
+            max_length: None,
             batch_tokens: None,
             decode_threads: None,
             #[cfg(feature = "video")]
@@ -81,7 +75,8 @@ impl EmbedderBuilder {
         }
     }
 
-    /// A PEFT adapter (`adapter_config.json` and `adapter_model.safetensors`) to fold into the weights while they are loaded.
+    /// A PEFT adapter (`adapter_config.json` and `adapter_model.safetensors`) to fold into the weights while
+    /// they are loaded.
     pub fn adapter(mut self, directory: impl Into<PathBuf>) -> Self {
         self.adapter = Some(directory.into());
         self
@@ -99,24 +94,30 @@ impl EmbedderBuilder {
         self
     }
 
+    /// How the checkpoint is used, where no other setting says. Default: that of its architecture.
+    pub fn recipe(mut self, recipe: Recipe) -> Self {
+        self.recipe = Some(recipe);
+        self
+    }
+
     /// Which frames of a video to look at, where the input does not say. Default: 8, evenly
     /// spread.
     pub fn sampling(mut self, sampling: Sampling) -> Self {
-        self.sampling = sampling;
+        self.sampling = Some(sampling);
         self
     }
 
-    /// Bounds on the area of pictures, where the input does not say. Default: 200 visual tokens at most, or what the checkpoint's
-    /// `preprocessor_config.json` allows if that is less.
+    /// Bounds on the area of pictures, where the input does not say. Default: 200 visual tokens at most, or
+    /// what the checkpoint's `preprocessor_config.json` allows if that is less.
     pub fn pixels(mut self, pixels: PixelLimits) -> Self {
-        self.pixels = pixels;
+        (self.pixels, self.tokens_per_frame) = (pixels, None);
         self
     }
 
-    /// Most visual tokens per frame or image, 28 x 28 pixels each. Default: 200, or what the checkpoint allows if that
-    /// is less.
+    /// Most visual tokens per frame or image, which are 28 x 28 pixels each of Qwen2.5-VL. Default: 200, or
+    /// what the checkpoint allows if that is less.
     pub fn tokens_per_frame(mut self, tokens: u64) -> Self {
-        self.pixels.max_pixels = Some(tokens.saturating_mul(PIXELS_PER_TOKEN));
+        self.tokens_per_frame = Some(tokens);
         self
     }
 
@@ -126,9 +127,9 @@ impl EmbedderBuilder {
         self
     }
 
-    /// Longest input in tokens; text beyond it is cut off. Default: [`PromptConfig::DEFAULT_MAX_LENGTH`].
+    /// Longest input in tokens; text beyond it is cut off. Default: 8192.
     pub fn max_length(mut self, tokens: usize) -> Self {
-        self.max_length = tokens;
+        self.max_length = Some(tokens);
         self
     }
 
@@ -163,16 +164,23 @@ impl EmbedderBuilder {
     /// # Errors
     /// A device that is not there, or a checkpoint or an adapter that cannot be loaded.
     pub fn build(self) -> Result<Embedder, EmbedError> {
-        let (device, dtype) = self.place()?;
+        self.build_as(family::open)
+    }
+
+    /// As [`build`](Self::build), where `open` says what the checkpoint in a directory is.
+    pub(crate) fn build_as(
+        self,
+        open: impl FnOnce(&Path) -> Result<Box<dyn Family>, ModelError>,
+    ) -> Result<Embedder, EmbedError> {
+        let (device, precision) = self.place()?;
         let fingerprint = checkpoint_fingerprint(&self.model_dir)?;
-        let (model, adapter) = match &self.adapter {
-            None => (Qwen25Vl::load(&self.model_dir, dtype, &device)?, None),
-            Some(directory) => {
-                let adapter = LoraAdapter::read(directory)?;
-                let id = AdapterId::of(directory)?;
-                (Qwen25Vl::load_adapted(&self.model_dir, dtype, &device, &adapter)?, Some(id))
-            }
+        let family = open(&self.model_dir)?;
+        let (adapter, id) = match &self.adapter {
+            None => (None, None),
+            Some(directory) => (Some(LoraAdapter::read(directory)?), Some(AdapterId::of(directory)?)),
         };
+        let recipe = self.recipe_of(&*family);
+        let backbone = family.backbone(&self.model_dir, &recipe, precision, &device, adapter.as_ref())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.decode_threads.unwrap_or((cores / 2).clamp(1, MAX_DECODE_THREADS));
         let decode_pool = rayon::ThreadPoolBuilder::new()
@@ -181,9 +189,19 @@ impl EmbedderBuilder {
             .build()
             .map_err(|e| EmbedError::Job(e.to_string()))?;
         let batch_tokens = self.batch_tokens_on(&device);
-        let preparer = self.preparer()?;
+        let preparer = self.preparer(&*family)?;
         Ok(Embedder {
-            inner: Arc::new(Inner { model, preparer, adapter, fingerprint, decode_pool, batch_tokens }),
+            inner: Arc::new(Inner {
+                dim: family.dim(),
+                dtype: precision.arithmetic(),
+                device,
+                backbone,
+                preparer,
+                adapter: id,
+                fingerprint,
+                decode_pool,
+                batch_tokens,
+            }),
         })
     }
 
@@ -210,27 +228,31 @@ impl EmbedderBuilder {
         self.batch_tokens.unwrap_or(default)
     }
 
+    /// How the checkpoint, which is of `family`, is used by these settings.
+    pub(crate) fn recipe_of(&self, family: &dyn Family) -> Recipe {
+        let mut recipe = self.recipe.clone().unwrap_or_else(|| family.recipe());
+        if let Some(tokens) = self.max_length {
+            recipe.max_length = tokens;
+        }
+        recipe
+    }
+
     /// What turns inputs into tokens and patches, by these settings.
-    pub(crate) fn preparer(self) -> Result<Preparer, EmbedError> {
-        let config = Config::load(&self.model_dir)?;
-        let preprocessor = Preprocessor::load(
-            &self.model_dir,
-            PromptConfig {
-                spatial_merge_size: config.vision.spatial_merge_size,
-                tokens_per_second: config.vision.tokens_per_second,
-                image_token_id: config.image_token_id,
-                video_token_id: config.video_token_id,
-                vision_start_token_id: Some(config.vision_start_token_id),
-                vision_end_token_id: None,
-                max_length: self.max_length,
-            },
-        )?;
-        let default_max_pixels = default_max_pixels(preprocessor.image_processor());
+    pub(crate) fn preparer(self, family: &dyn Family) -> Result<Preparer, EmbedError> {
+        let recipe = self.recipe_of(family);
+        let processor = family.processor(&self.model_dir, &recipe)?;
+        let pictures = processor.pictures();
+        let mut pixels = self.pixels;
+        if let Some(tokens) = self.tokens_per_frame {
+            pixels.max_pixels = Some(pictures.budget.pixels(tokens));
+        }
+        let frames = recipe.frames_per_video;
         Ok(Preparer {
-            preprocessor,
-            sampling: self.sampling,
-            pixels: self.pixels,
-            default_max_pixels,
+            default_max_pixels: pictures.max_pixels(recipe.tokens_per_frame),
+            processor,
+            sampling: self.sampling.unwrap_or(Sampling::Uniform { frames }),
+            pixels,
+            max_length: recipe.max_length,
             instruction: self.instruction,
             #[cfg(feature = "video")]
             video: self.video,

@@ -29,7 +29,7 @@ impl Embedding {
         })
     }
 
-    /// Number of values: the model's `hidden_size`.
+    /// Number of values: the width of the model.
     pub fn dim(&self) -> usize {
         self.values.len()
     }
@@ -79,6 +79,7 @@ impl Embedding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Item;
     use crate::preprocess::Encoding;
 
     #[test]
@@ -89,7 +90,8 @@ mod tests {
             visual_spans: vec![],
             truncated_tokens: 0,
         };
-        let prepared = Prepared { encoding, visuals: vec![], time_range: None, warnings: vec![] };
+        let prepared =
+            Prepared { item: Item { encoding, visuals: vec![] }, time_range: None, warnings: vec![] };
         let embedding = Embedding::from_hidden_state(vec![3.0, 0.0, -4.0], &prepared).unwrap();
         assert_eq!(embedding.as_slice(), [0.6, 0.0, -0.8]);
         assert_eq!((embedding.dim(), embedding.num_tokens()), (3, 7));

@@ -88,7 +88,7 @@ pub struct PixelLimits {
     /// Smaller pictures are enlarged to this area.
     pub min_pixels: Option<u64>,
     /// Larger pictures are reduced to this area. It holds for small ones too: where it lies below the default smallest area, the
-    /// reference would grow them past it (see [`PixelBounds::for_video`](crate::preprocess::PixelBounds::for_video)).
+    /// reference would grow them past it (see [`PixelBudget::for_video`](crate::preprocess::PixelBudget::for_video)).
     pub max_pixels: Option<u64>,
 }
 

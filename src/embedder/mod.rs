@@ -14,12 +14,13 @@ mod iter;
 mod json;
 mod pipeline;
 mod prepare;
+#[cfg(test)]
+pub(crate) mod seam_tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use builder::default_max_pixels;
-pub use builder::{EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, TOKENS_PER_FRAME};
+pub use builder::EmbedderBuilder;
 pub use cancel::CancelToken;
 pub use embedding::Embedding;
 pub use error::EmbedError;
@@ -32,15 +33,26 @@ pub use prepare::Prepared;
 
 pub(crate) use prepare::Preparer;
 
-use crate::model::{AdapterId, Config, Qwen25Vl};
+use crate::model::AdapterId;
+use crate::model::family::{self, Backbone};
+use crate::model::qwen2_5_vl::PIXEL_BUDGET;
+pub use crate::recipe::{FRAMES_PER_VIDEO, TOKENS_PER_FRAME};
 use crate::video::Sampling;
 
-/// What the settings files of the model in `model_dir` say that this release does not know, one line each, beginning with the file's name: whether
-/// it changes embeddings cannot be told. What is known to change them and is not built in is an error of [`Embedder::load`] instead.
+/// Pixels of one visual token of Qwen2.5-VL, for whoever has no model at hand.
+pub const PIXELS_PER_TOKEN: u64 = PIXEL_BUDGET.pixels_per_token;
+/// Frames of which Qwen2.5-VL takes multiples, for whoever has no model at hand.
+pub const FRAME_FACTOR: usize = PIXEL_BUDGET.frame_factor;
+
+/// What the settings files of the model in `model_dir` say that this release does not know, one line each,
+/// beginning with the file's name: whether it changes embeddings cannot be told. What is known to change them
+/// and is not built in is an error of [`Embedder::load`] instead.
 pub fn unknown_settings(model_dir: &Path) -> Vec<String> {
-    let config = Config::load(model_dir).map(|config| config.unknown_keys).unwrap_or_default();
-    let of_config = config.into_iter().map(|key| format!("config.json: key `{key}`"));
-    of_config.chain(crate::preprocess::unknown_settings(model_dir)).collect()
+    let family = family::open(model_dir).ok();
+    let keys = family.as_ref().map(|family| family.unknown_keys().to_vec()).unwrap_or_default();
+    let of_config = keys.into_iter().map(|key| format!("config.json: key `{key}`"));
+    let template = family.and_then(|family| family.template());
+    of_config.chain(crate::preprocess::unknown_settings(model_dir, template)).collect()
 }
 
 /// Turns texts, images, videos and compositions of them into embeddings of one space.
@@ -66,7 +78,12 @@ pub struct Embedder {
 }
 
 struct Inner {
-    model: Qwen25Vl,
+    backbone: Box<dyn Backbone>,
+    /// Values in an embedding.
+    dim: usize,
+    device: candle_core::Device,
+    /// Precision of results.
+    dtype: candle_core::DType,
     preparer: Preparer,
     adapter: Option<AdapterId>,
     fingerprint: String,
@@ -99,12 +116,7 @@ impl Embedder {
 
     /// Values in an embedding.
     pub fn dim(&self) -> usize {
-        self.inner.model.config().text.hidden_size
-    }
-
-    /// The model's configuration.
-    pub fn config(&self) -> &Config {
-        self.inner.model.config()
+        self.inner.dim
     }
 
     /// Which frames of a video are looked at, where the input does not say.
@@ -127,24 +139,25 @@ impl Embedder {
         self.inner.adapter.as_ref()
     }
 
-    /// What tells the model from others, its adapter aside: see [`checkpoint_fingerprint`](crate::model::checkpoint_fingerprint).
+    /// What tells the model from others, its adapter aside: see
+    /// [`checkpoint_fingerprint`](crate::model::checkpoint_fingerprint).
     pub fn fingerprint(&self) -> &str {
         &self.inner.fingerprint
     }
 
     /// Longest input in tokens; text beyond it is cut off.
     pub fn max_length(&self) -> usize {
-        self.inner.preparer.preprocessor.prompt_config().max_length
+        self.inner.preparer.max_length
     }
 
     /// Where the model runs.
     pub fn device(&self) -> &candle_core::Device {
-        self.inner.model.device()
+        &self.inner.device
     }
 
     /// Precision of the embeddings: that of the weights, or f32 where they are held as they are stored.
     pub fn dtype(&self) -> candle_core::DType {
-        self.inner.model.dtype()
+        self.inner.dtype
     }
 
     /// How video files are opened.
@@ -225,7 +238,8 @@ impl Inner {
     }
 
     fn forward(&self, batch: &[Prepared]) -> Result<Vec<Result<Embedding, EmbedError>>, EmbedError> {
-        let pooled = self.model.last_hidden_states(&Prepared::pack(batch))?;
+        let items: Vec<_> = batch.iter().map(|prepared| &prepared.item).collect();
+        let pooled = self.backbone.embed(&items)?;
         let rows: Vec<Vec<f32>> = pooled.to_vec2().map_err(crate::model::ModelError::from)?;
         let embeddings = rows
             .into_iter()

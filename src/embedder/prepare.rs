@@ -7,22 +7,22 @@ use image::RgbImage;
 use super::error::EmbedError;
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
 use crate::media::TimeRange;
-use crate::model::qwen2_5_vl::Preprocessor;
-use crate::model::{PackedBatch, Visual};
-use crate::preprocess::{
-    Encoding, ImageLimits, Patchifier, PixelBounds, PromptPart, VisualPatches, load_image, patchify_image,
-};
+use crate::model::family::Processor;
+use crate::model::{Item, PackedBatch};
+use crate::preprocess::{ImageLimits, Patchifier, PromptPart, VisualPatches, load_image};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
 
 /// Turns inputs into what the model reads. Knows of no weights, and may be used from many threads.
 pub(crate) struct Preparer {
-    pub(super) preprocessor: Preprocessor,
+    pub(super) processor: Box<dyn Processor>,
     pub(super) sampling: Sampling,
     pub(super) pixels: PixelLimits,
     /// Largest area of a picture, where neither it nor `pixels` says; gives way to a smallest area that is asked for.
     pub(super) default_max_pixels: u64,
+    /// Longest sequence in tokens.
+    pub(super) max_length: usize,
     pub(super) instruction: Option<String>,
     #[cfg(feature = "video")]
     pub(super) video: VideoOptions,
@@ -32,8 +32,7 @@ pub(crate) struct Preparer {
 /// An input as the model reads it: token ids, positions and patches.
 #[derive(Debug)]
 pub struct Prepared {
-    pub(super) encoding: Encoding,
-    pub(super) visuals: Vec<Visual>,
+    pub(crate) item: Item,
     /// Stretch of the first video file that was looked at, in seconds.
     pub(super) time_range: Option<TimeRange>,
     pub(super) warnings: Vec<String>,
@@ -42,7 +41,7 @@ pub struct Prepared {
 impl Prepared {
     /// Tokens the model reads, visual ones included.
     pub fn num_tokens(&self) -> usize {
-        self.encoding.input_ids.len()
+        self.item.num_tokens()
     }
 
     /// What was odd about the input but no reason to fail.
@@ -52,16 +51,7 @@ impl Prepared {
 
     /// Inputs packed one behind the other, as [`Qwen25Vl`](crate::model::Qwen25Vl) reads them.
     pub fn pack<'a>(items: impl IntoIterator<Item = &'a Self>) -> PackedBatch<'a> {
-        let mut packed = PackedBatch::default();
-        for item in items {
-            packed.lengths.push(item.num_tokens());
-            packed.input_ids.extend(&item.encoding.input_ids);
-            for (all, its) in packed.position_ids.iter_mut().zip(&item.encoding.position_ids) {
-                all.extend(its);
-            }
-            packed.visuals.extend(&item.visuals);
-        }
-        packed
+        PackedBatch::pack(items.into_iter().map(|prepared| &prepared.item))
     }
 }
 
@@ -105,26 +95,24 @@ impl Preparer {
                 Part::Frames(frames) => timed(self.frames_patches(frames)?),
             };
             parts.push(prompt_part);
-            visuals.push(Visual { pixel_values: patches.pixel_values, grid_thw: patches.grid_thw });
+            visuals.push(patches);
         }
         let instruction = input.instruction.as_deref().or(self.instruction.as_deref());
-        let encoding = self.preprocessor.encode(&parts, instruction)?;
+        let encoding = self.processor.encode(&parts, instruction)?;
         if encoding.truncated_tokens > 0 {
             notes.warnings.push(format!(
                 "{} tokens of text beyond the limit of {} were cut off",
-                encoding.truncated_tokens,
-                self.preprocessor.prompt_config().max_length
+                encoding.truncated_tokens, self.max_length
             ));
         }
         let Notes { time_range, warnings } = notes;
-        Ok(Prepared { encoding, visuals, time_range, warnings })
+        Ok(Prepared { item: Item { encoding, visuals }, time_range, warnings })
     }
 
     fn image_patches(&self, part: &ImagePart) -> Result<VisualPatches, EmbedError> {
         let image = self.pixels(&part.source)?;
         let limits = self.limits(part.pixels);
-        let bounds = PixelBounds::for_image(limits.min_pixels, limits.max_pixels)?;
-        Ok(patchify_image(self.preprocessor.image_processor(), &image, bounds)?)
+        Ok(self.processor.pictures().image(&image, limits.min_pixels, limits.max_pixels)?)
     }
 
     fn frames_patches(&self, part: &FramesPart) -> Result<TimedPatches, EmbedError> {
@@ -141,7 +129,8 @@ impl Preparer {
 
         let mut reader = VideoReader::open_with(&part.path, self.video)?;
         let sampling = part.sampling.as_ref().unwrap_or(&self.sampling);
-        let selection = select(&reader.timing(), sampling, part.range, FrameCount::Model)?;
+        let count = FrameCount::MultipleOf(self.processor.pictures().budget.frame_factor);
+        let selection = select(&reader.timing(), sampling, part.range, count)?;
         let mut patchifier = self.patchifier(part.pixels, selection.indices.len())?;
         for frame in reader.frames(&selection.indices) {
             patchifier.push_image(&frame?.image)?;
@@ -158,12 +147,11 @@ impl Preparer {
 
     fn patchifier(&self, pixels: PixelLimits, num_frames: usize) -> Result<Patchifier, EmbedError> {
         let limits = self.limits(pixels);
-        let bounds = PixelBounds::for_video(limits.min_pixels, limits.max_pixels, num_frames)?;
-        Ok(Patchifier::new(self.preprocessor.image_processor(), bounds, num_frames))
+        Ok(self.processor.pictures().video(num_frames, limits.min_pixels, limits.max_pixels)?)
     }
 
     fn timed(&self, patchifier: Patchifier, sample_fps: f64) -> Result<TimedPatches, EmbedError> {
-        let second_per_grid = self.preprocessor.image_processor().second_per_grid(sample_fps)?;
+        let second_per_grid = self.processor.pictures().processor.second_per_grid(sample_fps)?;
         Ok(TimedPatches { patches: patchifier.finish()?, second_per_grid })
     }
 

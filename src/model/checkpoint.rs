@@ -13,8 +13,8 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::ModelError;
+use super::WeightPrecision;
 use super::files::is_plain_file_name;
-use super::loader::WeightPrecision;
 use super::memory::MemoryNeed;
 use crate::limited_file;
 use crate::regular_file::open_regular_file;
@@ -106,19 +106,18 @@ impl Checkpoint {
         names.into_iter().collect()
     }
 
-    /// Bytes that the weights take in the memory of the CPU when they are loaded as `dtype`, and what loading them takes on top for a while.
-    /// [`DType::Auto`](crate::DType::Auto) keeps what is stored.
+    /// Bytes that the weights take in the memory of the CPU when they are loaded as `dtype`, and what loading
+    /// them takes on top for a while. [`DType::Auto`](crate::DType::Auto) keeps what is stored.
     pub fn memory_as(&self, dtype: crate::DType) -> MemoryNeed {
         self.memory(dtype.into(), &|_| false)
     }
 
     /// As [`memory_as`](Self::memory_as), where the tensors that `widened` knows by their names are held in f32.
     pub(super) fn memory(&self, precision: WeightPrecision, widened: &dyn Fn(&str) -> bool) -> MemoryNeed {
-        let parts = [self.vision_prefix(), self.language_prefix()].map(|prefix| format!("{prefix}."));
         let mut need = MemoryNeed::default();
         for (name, info) in self.shards.iter().flat_map(|shard| shard.metadata.tensors()) {
-            if !parts.iter().any(|part| name.starts_with(part)) {
-                // The head, which is not loaded.
+            if name.starts_with("lm_head.") {
+                // Not loaded.
                 continue;
             }
             let values = info.shape.iter().product::<usize>() as u64;

@@ -96,6 +96,9 @@ pub enum ModelError {
         /// Shape of the adapter's change.
         got: Vec<usize>,
     },
+    /// Random weights of a family that is not made from nothing.
+    #[error("models of this family are not made from nothing: start from a checkpoint that is trained")]
+    Scratch,
     /// The batch handed to the model contradicts itself.
     #[error("malformed batch: {0}")]
     Batch(String),

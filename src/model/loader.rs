@@ -1,43 +1,14 @@
-use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::adapter::Folding;
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::adapter::{Folding, LoraAdapter, ModuleNames};
 use super::kernels::Products;
 use super::ops::Lora;
-use super::trainable::Recorder;
-use super::{Checkpoint, ModelError};
-
-/// The precision of weights in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WeightPrecision {
-    /// This one. On processors that multiply bf16, activations that meet bf16 weights are rounded to bf16.
-    As(DType),
-    /// Each tensor as its file has it, and everything is computed in f32: the results are those of weights in f32, in the memory of the file. For the
-    /// CPU only.
-    Stored,
-}
-
-impl From<DType> for WeightPrecision {
-    fn from(dtype: DType) -> Self {
-        Self::As(dtype)
-    }
-}
-
-/// That of a setting on the CPU.
-impl From<crate::DType> for WeightPrecision {
-    fn from(dtype: crate::DType) -> Self {
-        dtype.weights_on(&Device::Cpu)
-    }
-}
-
-impl WeightPrecision {
-    /// The precision that results have.
-    pub(super) fn arithmetic(self) -> DType {
-        match self {
-            Self::As(dtype) => dtype,
-            Self::Stored => DType::F32,
-        }
-    }
-}
+use super::trainable::{Recorder, TrainableParts};
+use super::{Checkpoint, ModelError, WeightPrecision, memory};
+use crate::device::available_memory;
 
 /// Precision of weights and of activations. They differ on the CPU, where activations are f32
 /// whatever the weights are stored as.
@@ -65,6 +36,78 @@ impl Changes<'_> {
     }
 }
 
+/// The weights of a checkpoint, and how they are to be taken from it.
+pub(crate) struct Weights<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) precision: Precision,
+    pub(super) device: &'a Device,
+    changes: Changes<'a>,
+}
+
+impl<'a> Weights<'a> {
+    /// Those whose names begin with `prefix`.
+    pub(super) fn at(&self, prefix: &str) -> Loader<'a> {
+        Loader {
+            checkpoint: self.checkpoint,
+            prefix: prefix.to_owned(),
+            precision: self.precision,
+            device: self.device.clone(),
+            changes: self.changes,
+        }
+    }
+}
+
+/// What `load` makes of the weights in `model_dir` as `weights`. On the CPU activations are f32; elsewhere
+/// they are as weights are.
+fn load_changed<T>(
+    model_dir: &Path,
+    weights: WeightPrecision,
+    device: &Device,
+    changes: Changes<'_>,
+    load: impl FnOnce(&Weights<'_>) -> Result<T, ModelError>,
+) -> Result<T, ModelError> {
+    let checkpoint = Checkpoint::open(model_dir)?;
+    let activations = if device.is_cpu() { DType::F32 } else { weights.arithmetic() };
+    if device.is_cpu() {
+        let widened = |name: &str| changes.widens(name);
+        memory::require(&checkpoint, weights, &widened, available_memory())?;
+    }
+    let precision = Precision { weights, activations };
+    load(&Weights { checkpoint: &checkpoint, precision, device, changes })
+}
+
+/// What `load` makes of the weights in `model_dir`, with `adapter` folded in before they are rounded to `weights`.
+pub(super) fn load_folded<T>(
+    model_dir: &Path,
+    weights: WeightPrecision,
+    device: &Device,
+    adapter: Option<&LoraAdapter>,
+    load: impl FnOnce(&Weights<'_>) -> Result<T, ModelError>,
+) -> Result<T, ModelError> {
+    let folding = adapter.map(Folding::new);
+    let changes = Changes { folding: folding.as_ref(), recorder: None };
+    let model = load_changed(model_dir, weights, device, changes, load)?;
+    if let Some(folding) = &folding {
+        folding.require_all_bound()?;
+    }
+    Ok(model)
+}
+
+/// What `load` makes of the weights in `model_dir`, with `parts` made trainable; also what is trained, by name.
+pub(super) fn load_trained<T>(
+    model_dir: &Path,
+    weights: WeightPrecision,
+    device: &Device,
+    parts: TrainableParts,
+    names: ModuleNames,
+    load: impl FnOnce(&Weights<'_>) -> Result<T, ModelError>,
+) -> Result<(T, BTreeMap<String, Var>), ModelError> {
+    let recorder = Recorder::new(parts, names);
+    let changes = Changes { folding: None, recorder: Some(&recorder) };
+    let model = load_changed(model_dir, weights, device, changes, load)?;
+    Ok((model, recorder.into_parameters()))
+}
+
 /// A place in a checkpoint, and how tensors are to be taken from it.
 #[derive(Clone)]
 pub(super) struct Loader<'a> {
@@ -76,16 +119,6 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(
-        checkpoint: &'a Checkpoint,
-        prefix: &str,
-        precision: Precision,
-        device: &Device,
-        changes: Changes<'a>,
-    ) -> Self {
-        Self { checkpoint, prefix: prefix.to_owned(), precision, device: device.clone(), changes }
-    }
-
     /// The same, one name deeper.
     pub(super) fn at(&self, name: impl std::fmt::Display) -> Self {
         Self { prefix: format!("{}.{name}", self.prefix), ..self.clone() }

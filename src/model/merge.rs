@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::adapter::{Folding, LoraAdapter};
 use super::files::{write_directory, write_file};
-use super::{Checkpoint, Config, ModelError};
+use super::{Checkpoint, ModelError, family};
 use crate::model::sentence_transformers::describe;
 
 /// Extensions of files that belong to a model beside its weights.
@@ -108,7 +108,7 @@ fn fill(
     mut change: impl FnMut(&str, &[usize], &Load<'_>) -> Result<Option<Tensor>, ModelError>,
 ) -> Result<(), ModelError> {
     // Not a model: no reason to write anything.
-    Config::load(model_dir)?;
+    family::open(model_dir)?;
     let checkpoint = Checkpoint::open(model_dir)?;
     copy_companions(model_dir, out)?;
     describe(out)?;

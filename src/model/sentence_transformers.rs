@@ -1,18 +1,20 @@
 //! What a checkpoint tells the Python library [sentence-transformers](https://sbert.net) about how gve embeds.
 //!
-//! A checkpoint without `modules.json` is loaded there all the same, and pooled by the mean of its tokens. The files here say what the
-//! reference does: the chat template with the start of the answer, `<|endoftext|>` behind it, the hidden state of that last token, length 1.
-//! Everything that writes a checkpoint writes them. `tests/interop/check_sentence_transformers.py` holds the installed package against them.
+//! A checkpoint without `modules.json` is loaded there all the same, and pooled by the mean of its tokens.
+//! The files here say what the reference does: the chat template with the start of the answer,
+//! `<|endoftext|>` behind it, the hidden state of that last token, length 1. Everything that writes a
+//! checkpoint writes them. `tests/interop/check_sentence_transformers.py` holds the installed package against
+//! them.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::qwen2_5_vl::{CHAT_TEMPLATE, PromptConfig};
-use super::{Config, ModelError, write_file};
-use crate::embedder::{FRAMES_PER_VIDEO, default_max_pixels};
-use crate::preprocess::{END_OF_TEXT, ImageProcessorConfig, PixelBounds, PreprocessError};
+use super::family::{self, Family};
+use super::{ModelError, write_file};
+use crate::preprocess::{ChatTemplate, END_OF_TEXT, PreprocessError};
+use crate::recipe::{Pooling, Recipe};
 
 /// Prompts, similarity and the like. The one of these files that others may have had a say in.
 const SETTINGS: &str = "config_sentence_transformers.json";
@@ -36,8 +38,11 @@ pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Names within the checkpoint in `directory`, and contents.
-pub(crate) fn files(directory: &Path) -> Result<[(&'static str, String); 5], ModelError> {
+/// Names within the checkpoint in `directory`, and contents. None of a family without a chat template.
+pub(crate) fn files(directory: &Path) -> Result<Vec<(&'static str, String)>, ModelError> {
+    let family = family::open(directory)?;
+    let Some(template) = family.template() else { return Ok(Vec::new()) };
+    let recipe = family.recipe();
     let modules = ["Transformer", "Pooling", "Normalize"].into_iter().zip(["", "1_Pooling", "2_Normalize"]);
     let modules: Vec<Value> = (0..)
         .zip(modules)
@@ -45,41 +50,50 @@ pub(crate) fn files(directory: &Path) -> Result<[(&'static str, String); 5], Mod
             json!({"idx": place, "name": place.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}")})
         })
         .collect();
-    let dim = Config::load(directory)?.text.hidden_size;
-    let pooling = json!({"embedding_dimension": dim, "pooling_mode": "lasttoken", "include_prompt": true});
+    let mode = match recipe.pooling {
+        Pooling::LastToken => "lasttoken",
+    };
+    let pooling = json!({"embedding_dimension": family.dim(), "pooling_mode": mode, "include_prompt": true});
     let normalize =
         json!({"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"});
     let files = [
         ("modules.json", json!(modules)),
-        ("sentence_bert_config.json", transformer(directory)?),
+        ("sentence_bert_config.json", transformer(directory, &*family, template, &recipe)?),
         ("1_Pooling/config.json", pooling),
         ("2_Normalize/config.json", normalize),
         (SETTINGS, settings(&directory.join(SETTINGS))),
     ];
-    Ok(files.map(|(name, value)| (name, format!("{value:#}\n"))))
+    Ok(files.map(|(name, value)| (name, format!("{value:#}\n"))).into())
 }
 
 /// How inputs become tokens and pictures.
-fn transformer(directory: &Path) -> Result<Value, ModelError> {
+fn transformer(
+    directory: &Path,
+    family: &dyn Family,
+    template: &ChatTemplate,
+    recipe: &Recipe,
+) -> Result<Value, ModelError> {
     let forward = json!({"method": "forward", "method_output_name": "last_hidden_state"});
     let mut message = forward.clone();
     message["format"] = "structured".into();
+    let end = if recipe.append_end_of_text { END_OF_TEXT } else { "" };
     let mut processing = json!({
         "chat_template": {
-            "chat_template": format!("{CHAT_TEMPLATE}{END_OF_TEXT}"),
+            "chat_template": format!("{}{end}", template.jinja),
             "add_generation_prompt": true,
             // Special tokens in a user's text are text.
             "sanitize_control_tokens": true,
         },
-        "text": {"max_length": PromptConfig::DEFAULT_MAX_LENGTH},
+        "text": {"max_length": recipe.max_length},
     });
     let invalid =
         |error: PreprocessError| ModelError::Config { path: directory.to_owned(), reason: error.to_string() };
-    match ImageProcessorConfig::load(directory) {
-        Ok(processor) => {
-            let area = default_max_pixels(&processor);
-            let image = PixelBounds::for_image(None, Some(area)).map_err(invalid)?;
-            let video = PixelBounds::for_video(None, Some(area), FRAMES_PER_VIDEO).map_err(invalid)?;
+    match family.pictures(directory) {
+        Ok(pictures) => {
+            let area = pictures.max_pixels(recipe.tokens_per_frame);
+            let (processor, budget) = (&pictures.processor, &pictures.budget);
+            let image = budget.for_image(None, Some(area)).map_err(invalid)?;
+            let video = budget.for_video(None, Some(area), recipe.frames_per_video).map_err(invalid)?;
             let least = image.min_pixels().max(processor.pixel_bounds().min_pixels()).min(area);
             processing["image"] = size(least, area);
             processing["video"] = size(video.min_pixels(), area);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::adapter::{AdapterLayout, module_name, tensor_name};
+use super::adapter::{AdapterLayout, ModuleNames, module_name, tensor_name};
 use super::kernels::mix64;
 use super::ops::Lora;
 use crate::hash::{FNV_OFFSET, fnv};
@@ -13,7 +13,7 @@ use crate::hash::{FNV_OFFSET, fnv};
 /// What is trained of a model.
 #[derive(Debug, Clone)]
 pub(crate) enum TrainableParts {
-    /// A fresh low-rank adapter on linear layers of the language model.
+    /// A fresh low-rank adapter on linear layers that the family has for it.
     Lora {
         /// Rank.
         r: usize,
@@ -34,12 +34,13 @@ pub(crate) enum TrainableParts {
 /// Makes tensors trainable as the layers load them.
 pub(super) struct Recorder {
     parts: TrainableParts,
+    names: ModuleNames,
     parameters: RefCell<BTreeMap<String, Var>>,
 }
 
 impl Recorder {
-    pub(super) fn new(parts: TrainableParts) -> Self {
-        Self { parts, parameters: RefCell::default() }
+    pub(super) fn new(parts: TrainableParts, names: ModuleNames) -> Self {
+        Self { parts, names, parameters: RefCell::default() }
     }
 
     /// What is trained, in f32, by the name that PEFT or the checkpoint gives it.
@@ -51,7 +52,7 @@ impl Recorder {
     pub(super) fn trains(&self, name: &str) -> bool {
         match self.parts {
             TrainableParts::Lora { .. } => false,
-            TrainableParts::Full { vision } => vision || !module_name(name).starts_with("visual."),
+            TrainableParts::Full { vision } => vision || !module_name(name).starts_with(self.names.vision),
         }
     }
 
@@ -63,8 +64,8 @@ impl Recorder {
         Ok(tensor)
     }
 
-    /// The adapter of the linear layer at `prefix`, where it gets one: `A` uniform within `1 / sqrt(inputs)`, which is Kaiming's with
-    /// `a = sqrt(5)`, and `B` zero, as PEFT starts.
+    /// The adapter of the linear layer at `prefix`, where it gets one: `A` uniform within `1 / sqrt(inputs)`,
+    /// which is Kaiming's with `a = sqrt(5)`, and `B` zero, as PEFT starts.
     pub(super) fn lora(
         &self,
         prefix: &str,
@@ -75,7 +76,7 @@ impl Recorder {
         let TrainableParts::Lora { r, scale, target_modules, seed } = &self.parts else { return Ok(None) };
         let module = module_name(prefix);
         let last = module.rsplit('.').next().unwrap_or(module);
-        if !module.starts_with("layers.") || !target_modules.iter().any(|target| target == last) {
+        if !module.starts_with(self.names.adapted) || !target_modules.iter().any(|target| target == last) {
             return Ok(None);
         }
         let salt = fnv(FNV_OFFSET, module.as_bytes());
@@ -102,12 +103,13 @@ mod tests {
 
     #[test]
     fn every_layer_drops_by_a_mask_of_its_own() {
-        let recorder = Recorder::new(TrainableParts::Lora {
+        let parts = TrainableParts::Lora {
             r: 1,
             scale: 1.0,
             target_modules: vec!["q_proj".into(), "k_proj".into(), "up_proj".into()],
             seed: 0,
-        });
+        };
+        let recorder = Recorder::new(parts, ModuleNames::default());
         let modules = ["self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj"];
         let names = (0..4).flat_map(|layer| modules.map(|module| format!("model.layers.{layer}.{module}")));
         let salt = |name: String| recorder.lora(&name, 2, 2, &Device::Cpu).unwrap().unwrap().salt();
@@ -118,12 +120,9 @@ mod tests {
     #[test]
     fn starts_are_uniform_seeded_and_differ_between_layers() {
         let start = |seed, prefix: &str| -> Vec<f32> {
-            let recorder = Recorder::new(TrainableParts::Lora {
-                r: 8,
-                scale: 2.0,
-                target_modules: vec!["q_proj".into()],
-                seed,
-            });
+            let parts =
+                TrainableParts::Lora { r: 8, scale: 2.0, target_modules: vec!["q_proj".into()], seed };
+            let recorder = Recorder::new(parts, ModuleNames::default());
             assert!(recorder.lora("model.layers.0.self_attn.o_proj", 4, 4, &Device::Cpu).unwrap().is_none());
             assert!(recorder.lora("visual.q_proj", 4, 4, &Device::Cpu).unwrap().is_none());
             recorder.lora(prefix, 400, 100, &Device::Cpu).unwrap().unwrap();

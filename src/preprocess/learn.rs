@@ -12,7 +12,8 @@ use tokenizers::{AddedToken, PreTokenizerWrapper, Tokenizer, TokenizerBuilder};
 
 use super::error::{PreprocessError, Result};
 
-/// How Qwen cuts text into words before it looks for tokens: contractions, words with the blank before them, single digits, signs, line ends.
+/// How Qwen cuts text into words before it looks for tokens: contractions, words with the blank before them,
+/// single digits, signs, line ends.
 pub(super) const WORDS: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -30,8 +31,9 @@ const SPECIAL_TOKENS: [&str; 8] = [
     "<|video_pad|>",
 ];
 
-/// Learns a byte-level BPE with Qwen's rules from `texts` and writes it to `path` as `tokenizer.json`. It has `vocab_size` tokens at most, of which
-/// Qwen's special tokens are the last, and reads any text: what it has no token for it spells in bytes. Returns the id of each special token.
+/// Learns a byte-level BPE with Qwen's rules from `texts` and writes it to `path` as `tokenizer.json`. It has
+/// `vocab_size` tokens at most, of which Qwen's special tokens are the last, and reads any text: what it has
+/// no token for it spells in bytes. Returns the id of each special token.
 ///
 /// # Errors
 /// [`PreprocessError::LearnTokenizer`] when nothing can be learned or the file cannot be written.

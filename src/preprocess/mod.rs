@@ -1,13 +1,15 @@
 //! Everything between raw media and the tensors the model reads, as plain numbers.
 //!
 //! Pictures take one road. [`load_image`] reads a file into 8-bit RGB; frames of a video come in as bytes. A
-//! [`Patchifier`] takes them one after another: [`target_size`] says how large they become, [`BicubicResizer`] resamples
-//! as the reference does, and the pixels are normalised on their way into rows of `pixel_values`. The result,
-//! [`VisualPatches`], carries the grid of patches along time, height and width.
+//! [`Patchifier`] takes them one after another: [`target_size`] says how large they become,
+//! [`BicubicResizer`] resamples as the reference does, and the pixels are normalised on their way into rows
+//! of `pixel_values`. The result, [`VisualPatches`], carries the grid of patches along time, height and
+//! width.
 //!
-//! Prompts take the other. A [`PromptPart`] is text, or an image or a video known by its grid. How parts are laid out and
-//! numbered differs between families of models and lies with them ([`model`](crate::model)); here the text between the control
-//! tokens is tokenised, one placeholder stands for each visual token, and the whole is cut to the longest sequence.
+//! Prompts take the other. A [`PromptPart`] is text, or an image or a video known by its grid. How parts are
+//! laid out and numbered differs between families of models and lies with them (`model`);
+//! here the text between the control tokens is tokenised, one placeholder stands for each visual token, and
+//! the whole is cut to the longest sequence.
 //!
 //! Both follow the reference of the released checkpoints: transformers 4.51.3 (`Qwen2VLImageProcessor`)
 //! and qwen-vl-utils 0.0.11. The room knows neither tensors nor video files; sizes, grids and ids go
@@ -19,6 +21,7 @@ mod error;
 mod image;
 mod learn;
 mod patchify;
+mod pictures;
 mod prompt;
 mod resize;
 mod sequence;
@@ -26,16 +29,17 @@ mod size;
 mod stretches;
 mod tokenize;
 
-pub use companions::unknown_settings;
+pub use companions::{ChatTemplate, unknown_settings};
 pub use config::ImageProcessorConfig;
 pub use error::PreprocessError;
 pub use image::{ImageLimits, decode_image, load_image};
 pub use learn::learn_tokenizer;
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
+pub use pictures::Pictures;
 pub(crate) use prompt::{ControlToken, PromptPiece, Rendering};
 pub use prompt::{PositionSpan, PromptPart, VisualKind};
 pub use resize::{BicubicResizer, Rounding};
 pub(crate) use sequence::Sequence;
 pub use sequence::{Encoding, VisualSpan};
-pub use size::{PixelBounds, PixelSize, smart_resize, target_size};
+pub use size::{PixelBounds, PixelBudget, PixelSize, smart_resize, target_size};
 pub(crate) use tokenize::{END_OF_TEXT, IMAGE_PAD, PromptTokenizer, VIDEO_PAD, VISION_END, VISION_START};

@@ -5,9 +5,9 @@ use super::prompt::{PositionSpan, PromptPiece, VisualKind};
 use super::tokenize::PromptTokenizer;
 
 /// A prompt as the language model reads it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Encoding {
-    /// Token ids; the last is `<|endoftext|>`, whose hidden state is the embedding.
+    /// Token ids. Of GVE the last is `<|endoftext|>`, whose hidden state is the embedding.
     pub input_ids: Vec<u32>,
     /// Rotary positions along time, height and width, each as long as `input_ids`.
     pub position_ids: [Vec<u32>; 3],
@@ -46,11 +46,17 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    /// The tokens of `pieces`, cut to `max_length - 1`, and `<|endoftext|>`.
+    /// The tokens of `pieces` within `max_length`, and where `append_end_of_text` is set `<|endoftext|>`
+    /// behind what is left of them.
     ///
     /// # Errors
     /// [`PreprocessError::VisualTokenLimit`] where the cut would lose visual tokens, and what the tokenizer says.
-    pub(crate) fn of(pieces: &[PromptPiece], tokenizer: &PromptTokenizer, max_length: usize) -> Result<Self> {
+    pub(crate) fn of(
+        pieces: &[PromptPiece],
+        tokenizer: &PromptTokenizer,
+        max_length: usize,
+        append_end_of_text: bool,
+    ) -> Result<Self> {
         let mut sequence = Self::default();
         for piece in pieces {
             match piece {
@@ -67,8 +73,9 @@ impl Sequence {
                 }
             }
         }
-        sequence.truncated_tokens = sequence.truncate(max_length)?;
-        sequence.push_text(&[tokenizer.end_of_text_id()], max_length);
+        let appended: &[u32] = if append_end_of_text { &[tokenizer.end_of_text_id()] } else { &[] };
+        sequence.truncated_tokens = sequence.truncate(max_length, appended.len())?;
+        sequence.push_text(appended, max_length);
         Ok(sequence)
     }
 
@@ -92,15 +99,15 @@ impl Sequence {
         self.visuals.push(VisualSpan { start, ..visual });
     }
 
-    /// Cuts text off the end so that one more token fits into `max_length`, and returns how many tokens went.
-    fn truncate(&mut self, max_length: usize) -> Result<usize> {
-        let allowed = max_length.saturating_sub(1);
+    /// Cuts text off the end so that `more` tokens fit into `max_length`, and returns how many tokens went.
+    fn truncate(&mut self, max_length: usize, more: usize) -> Result<usize> {
+        let allowed = max_length.saturating_sub(more);
         if let Some(last) = self.visuals.last() {
             let end = last.start.saturating_add(last.len);
             if end > allowed {
                 return Err(PreprocessError::VisualTokenLimit {
                     part_index: last.part_index,
-                    needed_tokens: end.saturating_add(1),
+                    needed_tokens: end.saturating_add(more),
                     allowed_tokens: max_length,
                 });
             }

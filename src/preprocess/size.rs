@@ -8,17 +8,6 @@ use std::fmt;
 use super::config::ImageProcessorConfig;
 use super::error::{PreprocessError, Result};
 
-/// Area of one visual token in `qwen_vl_utils`, which its default bounds are multiples of.
-const TOKEN_PIXELS: u64 = 28 * 28;
-const IMAGE_MIN_PIXELS: u64 = 4 * TOKEN_PIXELS;
-const IMAGE_MAX_PIXELS: u64 = 16_384 * TOKEN_PIXELS;
-const VIDEO_MIN_PIXELS: u64 = 128 * TOKEN_PIXELS;
-const VIDEO_MAX_PIXELS: u64 = 768 * TOKEN_PIXELS;
-/// `VIDEO_TOTAL_PIXELS`: 90 % of 128,000 visual tokens over all frames of one video.
-const VIDEO_TOTAL_PIXELS: u64 = 115_200 * TOKEN_PIXELS;
-/// Frames that share one visual token in `qwen_vl_utils` (`FRAME_FACTOR`).
-const FRAME_FACTOR: u64 = 2;
-
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PixelSize {
@@ -67,40 +56,6 @@ impl PixelBounds {
         Ok(Self { min_pixels, max_pixels, strict_max: false })
     }
 
-    /// Bounds of an image part: 4 to 16,384 visual tokens unless told
-    /// otherwise (`qwen_vl_utils.fetch_image`). A default gives way to an explicit bound on the other side.
-    ///
-    /// Here this differs from the reference, as in [`PixelBounds::for_video`]: an image smaller than the default smallest
-    /// area is grown to it there, past a `max_pixels` that lies below.
-    ///
-    /// # Errors
-    /// As [`PixelBounds::new`].
-    pub fn for_image(min_pixels: Option<u64>, max_pixels: Option<u64>) -> Result<Self> {
-        let max = max_pixels.unwrap_or(IMAGE_MAX_PIXELS.max(min_pixels.unwrap_or(0)));
-        Self::with_default_min(min_pixels, IMAGE_MIN_PIXELS, max)
-    }
-
-    /// Bounds of each frame of a decoded video: 128 to 768 visual tokens unless told otherwise, and at most
-    /// 115,200 tokens' worth of pixels for the whole video (`qwen_vl_utils.fetch_video`). As there, an explicit
-    /// `max_pixels` can lower the upper bound but not raise it.
-    ///
-    /// A `max_pixels` below the default smallest area (128 visual tokens, 100,352 pixels) lowers that too, and holds. The
-    /// reference keeps its default then: it shrinks frames larger than `max_pixels`, but grows smaller ones to 100,352
-    /// pixels, past the bound it was given. So only for clips that are smaller than such a `max_pixels` do sizes differ from the
-    /// reference's. Who wants its size gives it as `min_pixels` and `max_pixels`.
-    ///
-    /// # Errors
-    /// [`PreprocessError::NoFrames`] where `num_frames` is 0; else as [`PixelBounds::new`].
-    pub fn for_video(min_pixels: Option<u64>, max_pixels: Option<u64>, num_frames: usize) -> Result<Self> {
-        if num_frames == 0 {
-            return Err(PreprocessError::NoFrames);
-        }
-        let share = VIDEO_TOTAL_PIXELS.saturating_mul(FRAME_FACTOR) / num_frames as u64;
-        let floor = min_pixels.unwrap_or(VIDEO_MIN_PIXELS);
-        let ceiling = VIDEO_MAX_PIXELS.min(share).max(floor.saturating_mul(105) / 100);
-        Self::with_default_min(min_pixels, VIDEO_MIN_PIXELS, max_pixels.unwrap_or(ceiling).min(ceiling))
-    }
-
     fn with_default_min(min_pixels: Option<u64>, default_min: u64, max_pixels: u64) -> Result<Self> {
         let min = min_pixels.unwrap_or(default_min.min(max_pixels));
         Ok(Self { strict_max: min_pixels.is_none(), ..Self::new(min, max_pixels)? })
@@ -119,6 +74,72 @@ impl PixelBounds {
     /// Largest area.
     pub fn max_pixels(self) -> u64 {
         self.max_pixels
+    }
+}
+
+/// How large the pictures of a family of models are where nobody says, in visual tokens: the rules of
+/// `qwen_vl_utils` with a family's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelBudget {
+    /// Area of one visual token, of which all bounds are multiples.
+    pub pixels_per_token: u64,
+    /// Fewest and most visual tokens of an image.
+    pub image_tokens: (u64, u64),
+    /// Fewest and most visual tokens of a frame.
+    pub frame_tokens: (u64, u64),
+    /// Most visual tokens of all frames of a video.
+    pub video_tokens: u64,
+    /// Frames that share one visual token (`FRAME_FACTOR`).
+    pub frame_factor: usize,
+}
+
+impl PixelBudget {
+    /// Bounds of an image part unless told
+    /// otherwise (`qwen_vl_utils.fetch_image`). A default gives way to an explicit bound on the other side.
+    ///
+    /// Here this differs from the reference, as in [`PixelBudget::for_video`]: an image smaller than the
+    /// default smallest area is grown to it there, past a `max_pixels` that lies below.
+    ///
+    /// # Errors
+    /// As [`PixelBounds::new`].
+    pub fn for_image(&self, min_pixels: Option<u64>, max_pixels: Option<u64>) -> Result<PixelBounds> {
+        let (least, most) = self.image_tokens;
+        let max = max_pixels.unwrap_or(self.pixels(most).max(min_pixels.unwrap_or(0)));
+        PixelBounds::with_default_min(min_pixels, self.pixels(least), max)
+    }
+
+    /// Bounds of each frame of a decoded video unless told otherwise, within the tokens of the whole video
+    /// (`qwen_vl_utils.fetch_video`). As there, an explicit `max_pixels` can lower the upper bound but not raise it.
+    ///
+    /// A `max_pixels` below the default smallest area (100,352 pixels of Qwen2.5-VL) lowers that too, and
+    /// holds. The reference keeps its default then: it shrinks frames larger than `max_pixels`, but grows
+    /// smaller ones to 100,352 pixels, past the bound it was given. So only for clips that are smaller than
+    /// such a `max_pixels` do sizes differ from the reference's. Who wants its size gives it as `min_pixels`
+    /// and `max_pixels`.
+    ///
+    /// # Errors
+    /// [`PreprocessError::NoFrames`] where `num_frames` is 0; else as [`PixelBounds::new`].
+    pub fn for_video(
+        &self,
+        min_pixels: Option<u64>,
+        max_pixels: Option<u64>,
+        num_frames: usize,
+    ) -> Result<PixelBounds> {
+        if num_frames == 0 {
+            return Err(PreprocessError::NoFrames);
+        }
+        let (least, most) = self.frame_tokens;
+        let share =
+            self.pixels(self.video_tokens).saturating_mul(self.frame_factor as u64) / num_frames as u64;
+        let floor = min_pixels.unwrap_or(self.pixels(least));
+        let ceiling = self.pixels(most).min(share).max(floor.saturating_mul(105) / 100);
+        let max = max_pixels.unwrap_or(ceiling).min(ceiling);
+        PixelBounds::with_default_min(min_pixels, self.pixels(least), max)
+    }
+
+    /// Area of `tokens` visual tokens.
+    pub fn pixels(&self, tokens: u64) -> u64 {
+        tokens.saturating_mul(self.pixels_per_token)
     }
 }
 
@@ -192,6 +213,15 @@ pub fn target_size(size: PixelSize, bounds: PixelBounds, config: &ImageProcessor
 mod tests {
     use super::*;
 
+    /// That of Qwen2.5-VL.
+    const BUDGET: PixelBudget = PixelBudget {
+        pixels_per_token: 784,
+        image_tokens: (4, 16_384),
+        frame_tokens: (128, 768),
+        video_tokens: 115_200,
+        frame_factor: 2,
+    };
+
     fn resized(width: u32, height: u32, min: u64, max: u64) -> (u32, u32) {
         let size =
             smart_resize(PixelSize::new(width, height), 28, PixelBounds::new(min, max).unwrap()).unwrap();
@@ -233,7 +263,7 @@ mod tests {
         for _ in 0..20_000 {
             let size = PixelSize::new(next(5000) as u32 + 1, next(5000) as u32 + 1);
             let max = (next(2000) + 1) * 784 + next(784);
-            let bounds = PixelBounds::for_image(None, Some(max)).unwrap();
+            let bounds = BUDGET.for_image(None, Some(max)).unwrap();
             let to = smart_resize(size, 28, bounds).unwrap();
             assert!(
                 to.width > 0 && to.height > 0 && to.width.is_multiple_of(28) && to.height.is_multiple_of(28),
@@ -246,7 +276,7 @@ mod tests {
     #[test]
     fn video_bounds_follow_the_number_of_frames() {
         let bounds = |min, max, frames| {
-            let b = PixelBounds::for_video(min, max, frames).unwrap();
+            let b = BUDGET.for_video(min, max, frames).unwrap();
             (b.min_pixels(), b.max_pixels())
         };
         assert_eq!(bounds(None, None, 8), (128 * 784, 768 * 784));
@@ -255,12 +285,12 @@ mod tests {
         assert_eq!(bounds(None, Some(16 * 784), 8), (16 * 784, 16 * 784));
         assert_eq!(bounds(None, Some(1000 * 784), 8), (128 * 784, 768 * 784));
         assert_eq!(bounds(Some(1000 * 784), None, 8), (1000 * 784, 1050 * 784));
-        assert!(matches!(PixelBounds::for_video(None, None, 0), Err(PreprocessError::NoFrames)));
+        assert!(matches!(BUDGET.for_video(None, None, 0), Err(PreprocessError::NoFrames)));
     }
 
     #[test]
     fn a_lowered_minimum_never_exceeds_the_maximum() {
-        let bounds = PixelBounds::for_video(None, Some(16 * 784), 8).unwrap();
+        let bounds = BUDGET.for_video(None, Some(16 * 784), 8).unwrap();
         for (width, height) in [(60, 100), (33, 90), (1, 1), (20, 400), (111, 112)] {
             let to = smart_resize(PixelSize::new(width, height), 28, bounds).unwrap();
             assert!(to.area() <= 16 * 784, "{width}x{height} -> {to}");
@@ -269,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_reference_grows_small_clips_past_the_bound_it_was_given() {
-        let of_a_part = PixelBounds::for_video(None, Some(16 * 784), 8).unwrap();
+        let of_a_part = BUDGET.for_video(None, Some(16 * 784), 8).unwrap();
         // qwen_vl_utils.smart_resize(height, width, 28, 128 * 784, 16 * 784), which is what fetch_video calls.
         for ((width, height), reference, ours) in [
             ((60, 100), (252, 420), (84, 140)),
@@ -278,7 +308,7 @@ mod tests {
             ((320, 180), (140, 84), (140, 84)),
         ] {
             let size = PixelSize::new(width, height);
-            let keeping_the_default = PixelBounds::constant(VIDEO_MIN_PIXELS, 16 * 784);
+            let keeping_the_default = PixelBounds::constant(128 * 784, 16 * 784);
             let there = smart_resize(size, 28, keeping_the_default).unwrap();
             let here = smart_resize(size, 28, of_a_part).unwrap();
             assert_eq!(((there.width, there.height), (here.width, here.height)), (reference, ours), "{size}");

@@ -57,8 +57,8 @@ struct Decoder {
 }
 
 impl PromptTokenizer {
-    /// Reads `tokenizer.json` in `model_dir` and checks it against the checkpoint's `config.json`: `config_ids` are its keys, the tokens
-    /// they mean, and their ids where it has them.
+    /// Reads `tokenizer.json` in `model_dir` and checks it against the checkpoint's `config.json`:
+    /// `config_ids` are its keys, the tokens they mean, and their ids where it has them.
     pub(crate) fn load(
         model_dir: &Path,
         config_ids: &[(&'static str, &'static str, Option<u32>)],
@@ -82,7 +82,8 @@ impl PromptTokenizer {
         Ok(Self { tokenizer, special, may_break })
     }
 
-    /// Gives the ids of `text` to `take`, some at a time: however long the text, no more than a stretch of it is worked on.
+    /// Gives the ids of `text` to `take`, some at a time: however long the text, no more than a stretch of it
+    /// is worked on.
     pub(super) fn encode(&self, text: &str, take: impl FnMut(&[u32])) -> Result<()> {
         self.encode_in_stretches(text, STRETCH_BYTES, take)
     }

@@ -14,6 +14,7 @@ use super::loss::{Contrast, InfoNce};
 use super::prober::{Prober, matrix};
 use super::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use crate::embedder::{CancelToken, Embedder, EmbedderBuilder, Input, PixelLimits};
+use crate::model::family::Family;
 use crate::model::{AdapterLayout, LoraAdapter};
 use crate::video::Sampling;
 
@@ -34,21 +35,30 @@ pub(super) struct BatchNumbers {
 
 /// How inputs are read and where the model runs.
 pub(super) fn reading(directory: &Path, config: &TrainConfig) -> Result<EmbedderBuilder, TrainError> {
-    Ok(Embedder::builder(directory)
+    let reading = Embedder::builder(directory)
         .device(config.model.device)
         .dtype(config.model.dtype)
         .sampling(Sampling::Uniform { frames: config.model.frames })
-        .pixels(PixelLimits { min_pixels: None, max_pixels: config.model.area() })
-        .max_length(config.model.max_length))
+        .pixels(PixelLimits { min_pixels: None, max_pixels: config.model.max_pixels })
+        .max_length(config.model.max_length);
+    Ok(match config.model.tokens_per_frame {
+        Some(tokens) => reading.tokens_per_frame(tokens),
+        None => reading,
+    })
 }
 
 impl TrainableModel {
-    /// The model of a run, at its start.
-    pub(super) fn of_run(directory: &Path, config: &TrainConfig) -> Result<Self, TrainError> {
+    /// The model of a run, at its start; the checkpoint in `directory` is of `family`.
+    pub(super) fn of_run(
+        directory: &Path,
+        family: Box<dyn Family>,
+        config: &TrainConfig,
+    ) -> Result<Self, TrainError> {
         let reading = reading(directory, config)?;
+        let load = |trainable| Self::load_as(reading, trainable, |_| Ok(family));
         if config.train == Trained::Full {
             let vision = config.full.as_ref().is_some_and(|full| full.vision);
-            return Self::load(reading, Trainable::Full { vision });
+            return load(Trainable::Full { vision });
         }
         let section = config.lora.clone().unwrap_or_default();
         let mut lora = LoraConfig {
@@ -59,7 +69,7 @@ impl TrainableModel {
             seed: config.seed,
             layout: section.layout,
         };
-        let Some(init) = &section.init else { return Self::load(reading, Trainable::Lora(lora)) };
+        let Some(init) = &section.init else { return load(Trainable::Lora(lora)) };
         let adapter = LoraAdapter::read(init)?;
         let settings = adapter.settings();
         (lora.r, lora.alpha) = (settings.r, settings.scale() * settings.r as f64);
@@ -67,7 +77,7 @@ impl TrainableModel {
         let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
         let modules: BTreeSet<String> = adapter.module_names().map(last).collect();
         lora.target_modules = modules.into_iter().collect();
-        let model = Self::load(reading, Trainable::Lora(lora))?;
+        let model = load(Trainable::Lora(lora))?;
         model.load_state(&adapter.tensors(AdapterLayout::Flat)).map_err(|error| TrainError::Checkpoint {
             path: init.clone(),
             reason: format!("{error}: was it trained for another model?"),

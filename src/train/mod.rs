@@ -29,6 +29,8 @@ mod optimizer;
 mod planner;
 mod prober;
 mod schedule;
+#[cfg(test)]
+mod seam_tests;
 mod settings;
 mod trainer;
 

@@ -8,9 +8,10 @@ use candle_core::{DType, Device, Tensor};
 use super::grad_cache::pieces;
 use super::{Gradients, LoraConfig, Mode, Parameters, Prepared, TrainError, Trainable};
 use crate::embedder::{EmbedderBuilder, Input, Preparer};
+use crate::model::family::{self, Backbone, Family, VisualRows};
 use crate::model::{
-    Config, Dropout, GradientSink, LoraAdapter, LoraSettings, PackedBatch, Qwen25Vl, TrainableParts,
-    Training, write_checkpoint,
+    Dropout, GradientSink, Item, LoraAdapter, LoraSettings, ModelError, TrainableParts, Training,
+    write_checkpoint,
 };
 
 /// A model of which something is trained.
@@ -36,7 +37,9 @@ use crate::model::{
 /// # Ok(()) }
 /// ```
 pub struct TrainableModel {
-    model: Qwen25Vl,
+    backbone: Box<dyn Backbone>,
+    /// Values in an embedding.
+    dim: usize,
     preparer: Preparer,
     trainable: Trainable,
     parameters: Parameters,
@@ -46,11 +49,11 @@ pub struct TrainableModel {
     batch_tokens: usize,
 }
 
-/// Items packed for the model, and what does not change from one pass over them to the next.
+/// Items for the model, and what does not change from one pass over them to the next.
 pub(super) struct Batch<'a> {
-    packed: PackedBatch<'a>,
+    items: Vec<&'a Item>,
     /// Rows of the visuals, unless the vision tower is trained.
-    visual_rows: Option<Tensor>,
+    visual_rows: Option<VisualRows>,
     /// Places of the items in the whole batch.
     places: Range<usize>,
 }
@@ -63,6 +66,15 @@ impl TrainableModel {
     /// [`TrainError::Setting`], a device that is not there, a checkpoint that cannot be loaded. An adapter set in `settings` is an error: start
     /// from it with [`load_state`](Self::load_state), or merge it first.
     pub fn load(settings: EmbedderBuilder, trainable: Trainable) -> Result<Self, TrainError> {
+        Self::load_as(settings, trainable, family::open)
+    }
+
+    /// As [`load`](Self::load), where `open` says what the checkpoint in a directory is.
+    pub(crate) fn load_as(
+        settings: EmbedderBuilder,
+        trainable: Trainable,
+        open: impl FnOnce(&Path) -> Result<Box<dyn Family>, ModelError>,
+    ) -> Result<Self, TrainError> {
         if let Some(adapter) = settings.adapter_dir() {
             return Err(TrainError::Setting {
                 setting: "adapter",
@@ -70,9 +82,11 @@ impl TrainableModel {
                 got: adapter.display().to_string(),
             });
         }
+        let model_dir = settings.model_dir().to_owned();
+        let family = open(&model_dir)?;
         let parts = match &trainable {
             Trainable::Lora(lora) => {
-                lora.check()?;
+                lora.check(family.module_names().projections)?;
                 TrainableParts::Lora {
                     r: lora.r,
                     scale: settings_of(lora, None).scale(),
@@ -83,13 +97,14 @@ impl TrainableModel {
             Trainable::Full { vision } => TrainableParts::Full { vision: *vision },
         };
         let (device, dtype) = settings.place()?;
-        let model_dir = settings.model_dir().to_owned();
-        let (model, parameters) = Qwen25Vl::load_trainable(&model_dir, dtype, &device, parts)?;
+        let recipe = settings.recipe_of(&*family);
+        let (backbone, parameters) = family.trainable_backbone(&model_dir, &recipe, dtype, &device, parts)?;
         let sink = Arc::new(GradientSink::new(parameters.values().cloned().collect()));
         let batch_tokens = settings.batch_tokens_on(&device);
         Ok(Self {
-            model,
-            preparer: settings.preparer()?,
+            backbone,
+            dim: family.dim(),
+            preparer: settings.preparer(&*family)?,
             trainable,
             parameters,
             sink,
@@ -98,14 +113,9 @@ impl TrainableModel {
         })
     }
 
-    /// The model's configuration.
-    pub fn config(&self) -> &Config {
-        self.model.config()
-    }
-
     /// Values in an embedding.
     pub fn dim(&self) -> usize {
-        self.config().text.hidden_size
+        self.dim
     }
 
     /// What is trained, in f32. A name is that of `adapter_model.safetensors` (flat layout), or that of the checkpoint where the weights
@@ -219,18 +229,18 @@ impl TrainableModel {
         Ok(())
     }
 
-    /// Packs the items at `places`; frozen vision towers are run here, once for all passes.
+    /// The items at `places`; frozen vision towers are run here, once for all passes.
     pub(super) fn batch<'a>(
         &self,
         items: &[&'a Prepared],
         places: Range<usize>,
     ) -> Result<Batch<'a>, TrainError> {
-        let packed = Prepared::pack(items[places.clone()].iter().copied());
+        let items: Vec<&Item> = items[places.clone()].iter().map(|prepared| &prepared.item).collect();
         let visual_rows = match self.trainable {
             Trainable::Full { vision: true } => None,
-            _ => self.model.visual_rows(&packed, false)?,
+            _ => self.backbone.visual_rows(&items, false)?,
         };
-        Ok(Batch { packed, visual_rows, places })
+        Ok(Batch { items, visual_rows, places })
     }
 
     /// Embeddings by `mode`, with gradient checkpointing where a graph is recorded.
@@ -255,11 +265,11 @@ impl TrainableModel {
         let visual_rows = match &batch.visual_rows {
             Some(rows) => Some(rows),
             None => {
-                seen = self.model.visual_rows(&batch.packed, record)?;
+                seen = self.backbone.visual_rows(&batch.items, record)?;
                 seen.as_ref()
             }
         };
-        let pooled = self.model.pooled(&batch.packed, visual_rows, record, &training)?;
+        let pooled = self.backbone.pooled(&batch.items, visual_rows, record, &training)?;
         let length = pooled.sqr()?.sum_keepdim(1)?.sqrt()?;
         Ok(pooled.broadcast_div(&length)?)
     }
@@ -268,7 +278,7 @@ impl TrainableModel {
         match (&self.trainable, mode) {
             (Trainable::Lora(lora), Mode::Train { seed }) if lora.dropout > 0.0 => {
                 let numbers = batch.places.clone().map(|place| place as u64);
-                let sequences = numbers.zip(batch.packed.lengths.iter().copied());
+                let sequences = numbers.zip(batch.items.iter().map(|item| item.num_tokens()));
                 Some(Dropout::new(lora.dropout as f32, seed, sequences))
             }
             _ => None,

@@ -1,5 +1,5 @@
 use super::TrainError;
-use crate::model::AdapterLayout;
+use crate::model::{AdapterLayout, ModuleNames};
 
 /// What of a model is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,12 +31,9 @@ pub struct LoraConfig {
     pub layout: AdapterLayout,
 }
 
-/// The linear layers of a decoder layer.
-const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-
 impl Default for LoraConfig {
     fn default() -> Self {
-        let targets = PROJECTIONS.iter().filter(|name| **name != "o_proj");
+        let targets = ModuleNames::default().projections.iter().filter(|name| **name != "o_proj");
         Self {
             r: 16,
             alpha: 32.0,
@@ -49,7 +46,8 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
-    pub(super) fn check(&self) -> Result<(), TrainError> {
+    /// Fails where no adapter can be trained by these settings; `projections` may have one.
+    pub(super) fn check(&self, projections: &[&str]) -> Result<(), TrainError> {
         let wrong = |setting, expected: &str, got: String| {
             Err(TrainError::Setting { setting, expected: expected.to_owned(), got })
         };
@@ -62,12 +60,11 @@ impl LoraConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             return wrong("dropout", "a number from 0 to below 1", self.dropout.to_string());
         }
-        match self.target_modules.iter().find(|target| !PROJECTIONS.contains(&target.as_str())) {
-            Some(unknown) => {
-                wrong("target_modules", &format!("some of {}", PROJECTIONS.join(", ")), unknown.clone())
-            }
+        let expected = || format!("some of {}", projections.join(", "));
+        match self.target_modules.iter().find(|target| !projections.contains(&target.as_str())) {
+            Some(unknown) => wrong("target_modules", &expected(), unknown.clone()),
             None if self.target_modules.is_empty() => {
-                wrong("target_modules", &format!("some of {}", PROJECTIONS.join(", ")), "empty".to_owned())
+                wrong("target_modules", &expected(), "empty".to_owned())
             }
             None => Ok(()),
         }
@@ -94,7 +91,7 @@ mod tests {
     #[test]
     fn the_recipe_is_fine_and_nonsense_is_named() {
         let recipe = LoraConfig::default();
-        recipe.check().unwrap();
+        recipe.check(ModuleNames::default().projections).unwrap();
         assert_eq!(recipe.target_modules.len(), 6);
         for (config, named) in [
             (LoraConfig { r: 0, ..recipe.clone() }, "r is 0"),
@@ -103,7 +100,7 @@ mod tests {
             (LoraConfig { target_modules: vec!["q_prj".into()], ..recipe.clone() }, "q_prj"),
             (LoraConfig { target_modules: vec![], ..recipe.clone() }, "target_modules"),
         ] {
-            let message = config.check().unwrap_err().to_string();
+            let message = config.check(ModuleNames::default().projections).unwrap_err().to_string();
             assert!(message.contains(named), "{message}");
         }
     }

@@ -46,7 +46,7 @@ pub struct VideoOptions {
 /// # fn main() -> Result<(), gve::video::VideoError> {
 /// let mut reader = VideoReader::open("clip.mp4")?;
 /// let sampling = Sampling::Uniform { frames: 8 };
-/// let selection = select(&reader.timing(), &sampling, TimeRange::default(), FrameCount::Model)?;
+/// let selection = select(&reader.timing(), &sampling, TimeRange::default(), FrameCount::MultipleOf(2))?;
 /// for frame in reader.frames(&selection.indices) {
 ///     let frame = frame?;
 ///     println!("{} {:.3} s {:?}", frame.index, frame.pts_seconds, frame.image.dimensions());

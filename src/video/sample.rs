@@ -5,8 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::VideoError;
 use crate::media::TimeRange;
 
-/// Frame counts of the model are multiples of this (`FRAME_FACTOR` of qwen-vl-utils; the temporal patch size).
-const FRAME_FACTOR: usize = 2;
 /// `FPS_MIN_FRAMES` of qwen-vl-utils.
 const DEFAULT_MIN_FRAMES: usize = 4;
 /// `FPS_MAX_FRAMES` of qwen-vl-utils.
@@ -35,14 +33,22 @@ pub enum Sampling {
 }
 
 /// How a number of frames is arrived at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameCount {
-    /// As the model was trained: even, by the rules of `smart_nframes` in qwen-vl-utils 0.0.11. Where that function
-    /// raises because the video is too short, as many frames as there are.
-    #[default]
-    Model,
     /// Exactly what was asked for, as far as the video has it.
     Exact,
+    /// A multiple of so many, which a model takes together, by the rules of `smart_nframes` in qwen-vl-utils 0.0.11. Where that
+    /// function raises because the video is too short, as many frames as there are.
+    MultipleOf(usize),
+}
+
+impl FrameCount {
+    fn factor(self) -> usize {
+        match self {
+            Self::Exact => 1,
+            Self::MultipleOf(factor) => factor.max(1),
+        }
+    }
 }
 
 /// What the samplers need to know of a video.
@@ -126,18 +132,16 @@ pub fn select(
     }
     let (first, last) = frame_range(timing, range)?;
     let total = last - first + 1;
-    let frames = match (sampling, count) {
-        (Sampling::Uniform { frames: 0 }, _) => {
+    let factor = count.factor();
+    let frames = match sampling {
+        Sampling::Uniform { frames: 0 } => {
             return Err(invalid("the number of frames", "at least 1", 0));
         }
-        (Sampling::Uniform { frames }, FrameCount::Exact) => (*frames).min(total),
-        (Sampling::Uniform { frames }, FrameCount::Model) => {
-            round_to_even(*frames as f64).max(FRAME_FACTOR).min(total)
+        Sampling::Uniform { frames } => round_by(*frames, factor).max(factor).min(total),
+        Sampling::Fps { fps, min_frames, max_frames } => {
+            frames_at_fps(timing, total, *fps, *min_frames, *max_frames, factor)?
         }
-        (Sampling::Fps { fps, min_frames, max_frames }, count) => {
-            frames_at_fps(timing, total, *fps, *min_frames, *max_frames, count)?
-        }
-        (Sampling::Timestamps(_), _) => total,
+        Sampling::Timestamps(_) => total,
     };
     Ok(Selection {
         indices: linspace_rounded(first, last, frames),
@@ -145,38 +149,31 @@ pub fn select(
     })
 }
 
-/// `smart_nframes` with `fps`; see [`FrameCount`] for the two ways.
+/// `smart_nframes` with `fps`, for multiples of `factor`.
 fn frames_at_fps(
     timing: &StreamTiming,
     total: usize,
     fps: f64,
     min_frames: Option<usize>,
     max_frames: Option<usize>,
-    count: FrameCount,
+    factor: usize,
 ) -> Result<usize, VideoError> {
     positive("fps", fps)?;
-    let least = match count {
-        FrameCount::Model => FRAME_FACTOR,
-        FrameCount::Exact => 1,
-    };
-    if let Some(max) = max_frames.filter(|max| *max < least) {
-        let expected = match count {
-            FrameCount::Model => "at least 2",
-            FrameCount::Exact => "at least 1",
+    if let Some(max) = max_frames.filter(|max| *max < factor) {
+        let expected = match factor {
+            1 => "at least 1",
+            2 => "at least 2",
+            _ => "at least as many frames as the model takes together",
         };
         return Err(invalid("max_frames", expected, max));
     }
     let wanted = total as f64 / timing.average_fps * fps;
-    let min = min_frames.unwrap_or(DEFAULT_MIN_FRAMES);
+    let min = min_frames.unwrap_or(DEFAULT_MIN_FRAMES).next_multiple_of(factor);
     let max = max_frames.unwrap_or(DEFAULT_MAX_FRAMES.min(total));
-    let (min, max, factor) = match count {
-        FrameCount::Model => (min.next_multiple_of(FRAME_FACTOR), max, FRAME_FACTOR),
-        FrameCount::Exact => (min, max, 1),
-    };
     let max = max / factor * factor;
     let bounded = wanted.max(min as f64).min(max as f64).min(total as f64);
     let frames = bounded as usize / factor * factor;
-    Ok(frames.max(least).min(total))
+    Ok(frames.max(factor).min(total))
 }
 
 /// First and last frame number of a range, both inclusive.
@@ -236,9 +233,9 @@ fn linspace_rounded(first: usize, last: usize, frames: usize) -> Vec<usize> {
         .collect()
 }
 
-/// `round_by_factor(n, 2)`: Python's `round` takes halves to even.
-fn round_to_even(frames: f64) -> usize {
-    (frames / FRAME_FACTOR as f64).round_ties_even() as usize * FRAME_FACTOR
+/// `round_by_factor(n, factor)`: Python's `round` takes halves to even.
+fn round_by(frames: usize, factor: usize) -> usize {
+    ((frames as f64 / factor as f64).round_ties_even() as usize).saturating_mul(factor)
 }
 
 fn positive(what: &'static str, value: f64) -> Result<(), VideoError> {

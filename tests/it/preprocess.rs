@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gve::model::qwen2_5_vl::{Preprocessor, PromptConfig, mrope_positions};
+use gve::model::qwen2_5_vl::{PIXEL_BUDGET, Preprocessor, PromptConfig, mrope_positions};
 use gve::preprocess::{
     BicubicResizer, Encoding, ImageLimits, ImageProcessorConfig, Patchifier, PixelBounds, PixelSize,
     PositionSpan, PreprocessError, PromptPart, Rounding, VisualKind, VisualPatches, load_image,
     patchify_image, smart_resize,
 };
+use gve::recipe::Recipe;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -35,7 +36,7 @@ const CLIPS: [(&str, PixelSize); 3] = [
 impl GoldenSet {
     fn load(dir: PathBuf) -> Self {
         let model = dir.join("model");
-        let preprocessor = Preprocessor::load(&model, prompt_config(&model)).unwrap();
+        let preprocessor = Preprocessor::load(&model, prompt_config(&model), Recipe::default()).unwrap();
         let cases = json(&dir.join("cases.json")).as_array().unwrap().clone();
         Self { dir, preprocessor, cases }
     }
@@ -63,12 +64,12 @@ impl GoldenSet {
                 let image =
                     load_image(&golden_dir().join("media").join(name), &ImageLimits::default()).unwrap();
                 let patches =
-                    patchify_image(config, &image, PixelBounds::for_image(min, max).unwrap()).unwrap();
+                    patchify_image(config, &image, PIXEL_BUDGET.for_image(min, max).unwrap()).unwrap();
                 parts.push(PromptPart::Image { grid_thw: patches.grid_thw });
                 images.push(patches);
             } else {
                 let num_frames = part["frame_indices"].as_array().unwrap().len();
-                let bounds = PixelBounds::for_video(min, max, num_frames).unwrap();
+                let bounds = PIXEL_BUDGET.for_video(min, max, num_frames).unwrap();
                 let name = part["video"].as_str().unwrap();
                 let size = CLIPS.iter().find(|(clip, _)| *clip == name).unwrap().1;
                 let target = gve::preprocess::target_size(size, bounds, config).unwrap();
@@ -96,13 +97,18 @@ fn prompt_config(model: &Path) -> PromptConfig {
         video_token_id: id("video_token_id"),
         vision_start_token_id: Some(id("vision_start_token_id")),
         vision_end_token_id: Some(id("vision_end_token_id")),
-        max_length: PromptConfig::DEFAULT_MAX_LENGTH,
     }
 }
 
 fn tiny(max_length: usize) -> Preprocessor {
     let model = golden_dir().join("tiny-a/model");
-    Preprocessor::load(&model, PromptConfig { max_length, ..prompt_config(&model) }).unwrap()
+    Preprocessor::load(&model, prompt_config(&model), within(max_length)).unwrap()
+}
+
+fn within(max_length: usize) -> Recipe {
+    let mut recipe = Recipe::default();
+    recipe.max_length = max_length;
+    recipe
 }
 
 fn numbers<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
@@ -187,7 +193,7 @@ fn video_pixels_equal_the_reference() {
             let name = &case["name"];
             let [num_frames, height, width, 3] = shape[..] else { panic!("frames are {shape:?}") };
             let max = case["content"][0]["max_pixels"].as_u64();
-            let bounds = PixelBounds::for_video(None, max, num_frames).unwrap();
+            let bounds = PIXEL_BUDGET.for_video(None, max, num_frames).unwrap();
             let config = set.preprocessor.image_processor();
             let mut patchifier = Patchifier::new(config, bounds, num_frames);
             let size = PixelSize::new(width as u32, height as u32);
@@ -356,21 +362,23 @@ fn the_cut_never_loses_visual_tokens() {
 fn checkpoints_that_disagree_are_refused() {
     let model = golden_dir().join("tiny-a/model");
     let good = prompt_config(&model);
-    let load = |config: PromptConfig| Preprocessor::load(&model, config).unwrap_err().to_string();
+    let load_as =
+        |config: PromptConfig, recipe| Preprocessor::load(&model, config, recipe).unwrap_err().to_string();
+    let load = |config| load_as(config, Recipe::default());
     assert!(load(PromptConfig { image_token_id: 1, ..good.clone() }).contains("image_token_id 1"));
     assert!(
         load(PromptConfig { vision_end_token_id: Some(2), ..good.clone() }).contains("vision_end_token_id 2")
     );
     assert!(load(PromptConfig { spatial_merge_size: 3, ..good.clone() }).contains("spatial_merge_size"));
     assert!(load(PromptConfig { tokens_per_second: 0.0, ..good.clone() }).contains("tokens_per_second"));
-    assert!(load(PromptConfig { max_length: 1, ..good }).contains("max_length"));
+    assert!(load_as(good, within(1)).contains("max_length"));
 }
 
 #[test]
 fn broken_tokenizers_are_named() {
     let model = golden_dir().join("tiny-a/model");
     let dir = tempfile::tempdir().unwrap();
-    let load = || Preprocessor::load(dir.path(), prompt_config(&model)).unwrap_err();
+    let load = || Preprocessor::load(dir.path(), prompt_config(&model), Recipe::default()).unwrap_err();
     assert!(load().to_string().contains("preprocessor_config.json"));
     std::fs::copy(model.join("preprocessor_config.json"), dir.path().join("preprocessor_config.json"))
         .unwrap();
@@ -393,7 +401,7 @@ fn odd_sizes_become_whole_patches() {
     for (width, height) in [(1, 1), (1, 977), (977, 1), (27, 29), (13, 211), (333, 77), (640, 3)] {
         let image =
             image::RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, (x ^ y) as u8]));
-        let bounds = PixelBounds::for_image(None, Some(40 * 784)).unwrap();
+        let bounds = PIXEL_BUDGET.for_image(None, Some(40 * 784)).unwrap();
         let patches = patchify_image(&config, &image, bounds).unwrap();
         let [steps, rows, columns] = patches.grid_thw;
         assert!(

@@ -139,10 +139,9 @@ fn export(model: &TrainableModel, items: &[Prepared], directory: &Path) -> Resul
     };
     let lengths: Vec<u32> = packed.lengths.iter().map(|&length| length as u32).collect();
     let grids: Vec<u32> = packed.visuals.iter().flat_map(|v| v.grid_thw.map(|side| side as u32)).collect();
-    let patch_len = model.config().vision.patch_len();
     let pixels = packed.visuals.iter().map(|v| {
-        let rows = v.pixel_values.len() / patch_len;
-        Tensor::from_slice(&v.pixel_values, (rows, patch_len), &TensorDevice::Cpu)
+        let patch_len = v.pixel_values.len() / v.num_patches();
+        Tensor::from_slice(&v.pixel_values, (v.num_patches(), patch_len), &TensorDevice::Cpu)
     });
     let positions = packed.position_ids.iter().map(|ids| integers(ids)).collect::<Result<Vec<_>, _>>()?;
     let tensors = HashMap::from([

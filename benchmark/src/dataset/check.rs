@@ -331,6 +331,7 @@ fn decode_video(_: &Path) -> Look {
 fn sampled_frames(path: &Path) -> Result<Vec<String>, gve::video::VideoError> {
     use std::num::NonZeroUsize;
 
+    use gve::embedder::FRAME_FACTOR;
     use gve::video::{FrameCount, VideoOptions, VideoReader, select};
     use gve::{Sampling, TimeRange};
 
@@ -338,7 +339,8 @@ fn sampled_frames(path: &Path) -> Result<Vec<String>, gve::video::VideoError> {
     let options = VideoOptions { threads: NonZeroUsize::new(1), ..VideoOptions::default() };
     let mut reader = VideoReader::open_with(path, options)?;
     let sampling = Sampling::Uniform { frames: 8 };
-    let selection = select(&reader.timing(), &sampling, TimeRange::default(), FrameCount::Model)?;
+    let selection =
+        select(&reader.timing(), &sampling, TimeRange::default(), FrameCount::MultipleOf(FRAME_FACTOR))?;
     for frame in reader.frames(&selection.indices) {
         frame?;
     }

@@ -1,5 +1,6 @@
 //! Cached frames are many; a model looks at few.
 
+use gve::embedder::FRAME_FACTOR;
 use gve::video::{FrameCount, StreamTiming, select};
 use gve::{FramesPart, Part, Sampling, TimeRange};
 
@@ -25,9 +26,10 @@ impl Dataset {
 
 fn sample(part: &mut FramesPart, sampling: &Sampling) -> Result<(), Error> {
     let timing = StreamTiming::regular(part.frames.len(), part.fps);
-    let selection = select(&timing, sampling, TimeRange::default(), FrameCount::Model).map_err(|error| {
-        Error::Settings(format!("cached frames at {} frames per second: {error}", part.fps))
-    })?;
+    let selection = select(&timing, sampling, TimeRange::default(), FrameCount::MultipleOf(FRAME_FACTOR))
+        .map_err(|error| {
+            Error::Settings(format!("cached frames at {} frames per second: {error}", part.fps))
+        })?;
     part.frames = selection.indices.iter().map(|&index| part.frames[index].clone()).collect();
     part.fps = selection.sample_fps;
     Ok(())

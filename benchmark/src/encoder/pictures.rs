@@ -40,13 +40,15 @@ fn visit_video(
     sampling: &Sampling,
     visit: &mut dyn FnMut(&RgbImage) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
+    use gve::embedder::FRAME_FACTOR;
     use gve::video::{FrameCount, VideoReader, select};
 
     let named = |error| EncodeError(format!("{}: {error}", part.path.display()));
     let mut reader = VideoReader::open(&part.path).map_err(EncodeError::new)?;
     let sampling = part.sampling.as_ref().unwrap_or(sampling);
     // The sampler sees numbers only, so its errors do not name the file.
-    let selection = select(&reader.timing(), sampling, part.range, FrameCount::Model).map_err(named)?;
+    let selection = select(&reader.timing(), sampling, part.range, FrameCount::MultipleOf(FRAME_FACTOR))
+        .map_err(named)?;
     for frame in reader.frames(&selection.indices) {
         visit(&frame.map_err(EncodeError::new)?.image)?;
     }

@@ -1,8 +1,10 @@
-//! Low-rank adapters as PEFT stores them (`adapter_config.json` and `adapter_model.safetensors`), and their way into a model's weights.
+//! Low-rank adapters as PEFT stores them (`adapter_config.json` and `adapter_model.safetensors`), and their
+//! way into a model's weights.
 //!
-//! Names differ between libraries: the language layers are `model.layers` up to transformers 4.51 and `model.language_model.layers` since,
-//! and tensors may carry the adapter's name (`lora_A.default.weight`). Here a module has one name: `layers.0.self_attn.q_proj`, or
-//! `visual.blocks.0.attn.qkv` in the vision tower.
+//! Names differ between libraries: the language layers are `model.layers` up to transformers 4.51 and
+//! `model.language_model.layers` since, and tensors may carry the adapter's name (`lora_A.default.weight`).
+//! Here a module has one name: `layers.0.self_attn.q_proj`, or `visual.blocks.0.attn.qkv` in the vision
+//! tower.
 
 mod folding;
 mod id;
@@ -40,8 +42,9 @@ struct LoraPair {
     b: Tensor,
 }
 
-/// How the tensors of an adapter file are called: as the modules of `Qwen2_5_VLForConditionalGeneration` in the transformers release that will
-/// read it. PEFT binds no others, and says so in a warning alone. gve reads both.
+/// How the tensors of an adapter file are called: as the modules of `Qwen2_5_VLForConditionalGeneration` in
+/// the transformers release that will read it. PEFT binds no others, and says so in a warning alone. gve
+/// reads both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterLayout {
@@ -56,14 +59,16 @@ impl LoraAdapter {
     /// Reads the adapter in `directory`.
     ///
     /// # Errors
-    /// [`ModelError::Read`] for a missing file, [`ModelError::Adapter`] for one that is no LoRA adapter, is of a kind that is not
-    /// supported (DoRA, trained biases, ranks that differ), or does not hold both factors of every module.
+    /// [`ModelError::Read`] for a missing file, [`ModelError::Adapter`] for one that is no LoRA adapter, is
+    /// of a kind that is not supported (DoRA, trained biases, ranks that differ), or does not hold both
+    /// factors of every module.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
         peft::read(directory)
     }
 
-    /// Writes the adapter into `directory`, which is made if need be. Each file appears under its name when it is complete. `target_modules` in
-    /// `adapter_config.json` is a pattern of exactly the adapted modules: bare names such as `up_proj` are also those of the vision tower.
+    /// Writes the adapter into `directory`, which is made if need be. Each file appears under its name when
+    /// it is complete. `target_modules` in `adapter_config.json` is a pattern of exactly the adapted modules:
+    /// bare names such as `up_proj` are also those of the vision tower.
     ///
     /// # Errors
     /// [`ModelError::Write`] naming the file.
@@ -104,6 +109,25 @@ impl LoraAdapter {
     /// `scale * B A` for a module, (out, in) in f32.
     fn delta(&self, pair: &LoraPair, device: &Device) -> Result<Tensor, ModelError> {
         Ok((pair.b.matmul(&pair.a)? * self.settings.scale())?.to_device(device)?)
+    }
+}
+
+/// Which modules of a family are what, by the beginnings of their names here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ModuleNames {
+    /// The vision tower's, which are trained only where that is asked for.
+    pub(crate) vision: &'static str,
+    /// Those that a fresh adapter may be put on.
+    pub(crate) adapted: &'static str,
+    /// The linear layers among them, by the last parts of their names.
+    pub(crate) projections: &'static [&'static str],
+}
+
+/// Those of the line of Qwen-VL.
+impl Default for ModuleNames {
+    fn default() -> Self {
+        let projections = &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+        Self { vision: "visual.", adapted: "layers.", projections }
     }
 }
 

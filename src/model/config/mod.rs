@@ -19,7 +19,8 @@ use crate::settings_keys::shown;
 
 /// Bytes that a `config.json` may have; published ones have a few thousand.
 const MAX_BYTES: u64 = 16 << 20;
-/// What a width, a number of heads or the side of a picture may be. Products of any three of them fit a `usize`, and published ones are far below.
+/// What a width, a number of heads or the side of a picture may be. Products of any three of them fit a
+/// `usize`, and published ones are far below.
 pub(super) const MAX_SIZE: usize = 1 << 20;
 /// Layers that a model may have.
 pub(super) const MAX_LAYERS: usize = 1 << 12;

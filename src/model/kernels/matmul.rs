@@ -1,5 +1,5 @@
-//! General matrix products in f32: any of the operands may be read transposed. [`matmul`] serves the backward passes, [`gemm_strided`] all
-//! kernels that call the `gemm` crate.
+//! General matrix products in f32: any of the operands may be read transposed. [`matmul`] serves the backward
+//! passes, [`gemm_strided`] all kernels that call the `gemm` crate.
 
 use super::error::{KernelError, check_length};
 use super::parallel::SharedMut;
@@ -75,7 +75,8 @@ pub fn matmul(
     }
     let c = SharedMut::new(c);
     let block = |row: usize, num_rows: usize, column: usize, num_columns: usize| {
-        // SAFETY: the block lies within all three matrices, whose lengths were checked, and no two blocks of a call overlap.
+        // SAFETY: the block lies within all three matrices, whose lengths were checked, and no two blocks of
+        // a call overlap.
         unsafe {
             gemm_strided(
                 (num_rows, num_columns, depth),
@@ -106,8 +107,8 @@ pub fn matmul(
     Ok(())
 }
 
-/// `c (+)= scale * a * b` for `(rows, columns, depth)` on the calling thread; `a` and `b` come with their row and column strides, `c` with
-/// its row stride.
+/// `c (+)= scale * a * b` for `(rows, columns, depth)` on the calling thread; `a` and `b` come with their row
+/// and column strides, `c` with its row stride.
 ///
 /// # Safety
 /// The matrices are readable, and `c` writable, over those extents.

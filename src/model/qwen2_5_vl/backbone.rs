@@ -1,17 +1,16 @@
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 
 use super::Config;
 use super::vision::VisionTower;
-use crate::device::available_memory;
-use crate::model::adapter::{Folding, LoraAdapter};
+use crate::model::adapter::LoraAdapter;
+use crate::model::family::{Backbone, VisualRows};
 use crate::model::layers::{LanguageModel, Training};
-use crate::model::loader::{Changes, Loader, Precision};
+use crate::model::loader::{Precision, Weights, load_folded};
+use crate::model::packed::{Item, part_of_graph, pixel_rows};
 use crate::model::segments::Segments;
-use crate::model::trainable::{Recorder, TrainableParts};
-use crate::model::{Checkpoint, GridThw, ModelError, PackedBatch, Visual, WeightPrecision, memory};
+use crate::model::{GridThw, ModelError, PackedBatch, Visual, WeightPrecision};
 
 /// Qwen2.5-VL without its language head: token ids and patches to hidden states.
 pub struct Qwen25Vl {
@@ -28,13 +27,14 @@ impl Qwen25Vl {
     /// On the CPU activations are f32 whatever `dtype` is; elsewhere they are `dtype` as well.
     ///
     /// # Errors
-    /// Those of [`Config::load`] and [`Checkpoint::open`], a missing or misshapen tensor, and [`ModelError::Memory`] before any weight is loaded.
+    /// Those of [`Config::load`] and [`Checkpoint::open`], a missing or misshapen tensor, and
+    /// [`ModelError::Memory`] before any weight is loaded.
     pub fn load(
         model_dir: &Path,
         dtype: impl Into<WeightPrecision>,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        Self::load_changed(model_dir, dtype, device, Changes::default())
+        Self::load_with(model_dir, dtype.into(), device, None)
     }
 
     /// As [`load`](Self::load), with `adapter` folded into the weights before they are rounded to `dtype`.
@@ -47,50 +47,30 @@ impl Qwen25Vl {
         device: &Device,
         adapter: &LoraAdapter,
     ) -> Result<Self, ModelError> {
-        let folding = Folding::new(adapter);
-        let model = Self::load_changed(
-            model_dir,
-            dtype,
-            device,
-            Changes { folding: Some(&folding), recorder: None },
-        )?;
-        folding.require_all_bound()?;
-        Ok(model)
+        Self::load_with(model_dir, dtype.into(), device, Some(adapter))
     }
 
-    /// As [`load`](Self::load), with `parts` made trainable; also what is trained, by name.
-    pub(crate) fn load_trainable(
+    fn load_with(
         model_dir: &Path,
-        dtype: impl Into<WeightPrecision>,
+        precision: WeightPrecision,
         device: &Device,
-        parts: TrainableParts,
-    ) -> Result<(Self, BTreeMap<String, Var>), ModelError> {
-        let recorder = Recorder::new(parts);
-        let changes = Changes { folding: None, recorder: Some(&recorder) };
-        let model = Self::load_changed(model_dir, dtype, device, changes)?;
-        Ok((model, recorder.into_parameters()))
-    }
-
-    fn load_changed(
-        model_dir: &Path,
-        dtype: impl Into<WeightPrecision>,
-        device: &Device,
-        changes: Changes<'_>,
+        adapter: Option<&LoraAdapter>,
     ) -> Result<Self, ModelError> {
         let config = Config::load(model_dir)?;
-        let checkpoint = Checkpoint::open(model_dir)?;
-        let weights: WeightPrecision = dtype.into();
-        let activations = if device.is_cpu() { DType::F32 } else { weights.arithmetic() };
-        let precision = Precision { weights, activations };
-        if device.is_cpu() {
-            let widened = |name: &str| changes.widens(name);
-            memory::require(&checkpoint, weights, &widened, available_memory())?;
-        }
-        let at = |prefix| Loader::new(&checkpoint, prefix, precision, device, changes);
-        let vision = VisionTower::load(&at(checkpoint.vision_prefix()), &config.vision, precision, device)?;
-        let language =
-            LanguageModel::load(&at(checkpoint.language_prefix()), &config.text, precision, device)?;
-        Ok(Self { config, vision, language, device: device.clone(), precision })
+        load_folded(model_dir, precision, device, adapter, |weights| Self::new(&config, weights))
+    }
+
+    pub(super) fn new(config: &Config, weights: &Weights<'_>) -> Result<Self, ModelError> {
+        let Weights { checkpoint, precision, device, .. } = *weights;
+        let vision = weights.at(checkpoint.vision_prefix());
+        let language = weights.at(checkpoint.language_prefix());
+        Ok(Self {
+            vision: VisionTower::load(&vision, &config.vision, precision, device)?,
+            language: LanguageModel::load(&language, &config.text, precision, device)?,
+            config: config.clone(),
+            device: device.clone(),
+            precision,
+        })
     }
 
     /// The model's configuration.
@@ -124,7 +104,7 @@ impl Qwen25Vl {
     /// [`ModelError::Batch`] when the batch contradicts itself.
     pub fn hidden_states(&self, batch: &PackedBatch<'_>) -> Result<Tensor, ModelError> {
         let sequences = self.check(batch)?;
-        let x = self.embed_inputs(batch, self.visual_rows(batch, false)?.as_ref(), false)?;
+        let x = self.embed_inputs(batch, self.rows_of(&batch.visuals, false)?.as_ref(), false)?;
         let x = self.language.hidden_states(x, &batch.position_ids, &sequences)?;
         Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
     }
@@ -134,29 +114,23 @@ impl Qwen25Vl {
     /// # Errors
     /// [`ModelError::Batch`] when the batch contradicts itself.
     pub fn last_hidden_states(&self, batch: &PackedBatch<'_>) -> Result<Tensor, ModelError> {
-        let visual_rows = self.visual_rows(batch, false)?;
-        self.pooled(batch, visual_rows.as_ref(), false, &Training::default())
+        let visual_rows = self.rows_of(&batch.visuals, false)?;
+        self.last_states(batch, visual_rows.as_ref(), false, &Training::default())
     }
 
-    /// Rows of the visuals of `batch`, (visual tokens, hidden), for [`pooled`](Self::pooled); `None` without visuals. Part of a graph
-    /// where `record` is set and the vision tower is trained.
-    pub(crate) fn visual_rows(
-        &self,
-        batch: &PackedBatch<'_>,
-        record: bool,
-    ) -> Result<Option<Tensor>, ModelError> {
-        if batch.visuals.is_empty() {
+    /// Rows of `visuals`, (visual tokens, hidden); `None` without visuals.
+    fn rows_of(&self, visuals: &[&Visual], record: bool) -> Result<Option<Tensor>, ModelError> {
+        if visuals.is_empty() {
             return Ok(None);
         }
-        let pixels = self.pixels(&batch.visuals)?;
+        let pixels = self.pixels(visuals)?;
         let pixels = if record && self.vision.is_trained() { part_of_graph(pixels)? } else { pixels };
-        let grids: Vec<GridThw> = batch.visuals.iter().map(|v| v.grid_thw).collect();
+        let grids: Vec<GridThw> = visuals.iter().map(|v| v.grid_thw).collect();
         Ok(Some(self.vision.forward(pixels, &grids)?))
     }
 
-    /// As [`last_hidden_states`](Self::last_hidden_states), given the visuals' rows. With `record` the result is part of a graph that
-    /// reaches down to the trainable tensors.
-    pub(crate) fn pooled(
+    /// As [`last_hidden_states`](Self::last_hidden_states), given the visuals' rows.
+    fn last_states(
         &self,
         batch: &PackedBatch<'_>,
         visual_rows: Option<&Tensor>,
@@ -170,36 +144,9 @@ impl Qwen25Vl {
         Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
     }
 
-    /// The sequences of `batch`, once it is found not to contradict itself.
     fn check(&self, batch: &PackedBatch<'_>) -> Result<Segments, ModelError> {
-        let tokens = batch.input_ids.len();
-        let sequences = Segments::from_lengths(batch.lengths.iter().copied());
-        let positions = batch.position_ids.each_ref().map(Vec::len);
-        if sequences.num_rows() != tokens || positions != [tokens; 3] {
-            return Err(ModelError::Batch(format!(
-                "{tokens} token ids, {positions:?} positions, lengths that add up to {}: all must be equal",
-                sequences.num_rows()
-            )));
-        }
-        if batch.lengths.contains(&0) {
-            return Err(ModelError::Batch("a sequence without tokens".to_owned()));
-        }
-        if let Some(id) = batch.input_ids.iter().find(|&&id| id as usize >= self.config.text.vocab_size) {
-            return Err(ModelError::Batch(format!(
-                "token id {id} is outside of the vocabulary of {}: the tokenizer belongs to another model",
-                self.config.text.vocab_size
-            )));
-        }
-        let placeholders = batch.input_ids.iter().filter(|&&id| self.is_placeholder(id)).count();
-        let unit = self.config.vision.merge_unit();
-        let visual_tokens: usize =
-            batch.visuals.iter().map(|v| v.grid_thw.iter().product::<usize>() / unit).sum();
-        if placeholders != visual_tokens {
-            return Err(ModelError::Batch(format!(
-                "{placeholders} visual placeholder tokens, but {visual_tokens} tokens from the visuals"
-            )));
-        }
-        Ok(sequences)
+        let Config { text, vision, .. } = &self.config;
+        batch.check(text.vocab_size, vision.merge_unit(), |id| self.is_placeholder(id))
     }
 
     fn is_placeholder(&self, id: u32) -> bool {
@@ -215,51 +162,31 @@ impl Qwen25Vl {
     ) -> Result<Tensor, ModelError> {
         let text = self.language.embed(&batch.input_ids, record)?;
         let Some(visual_rows) = visual_rows else { return Ok(text) };
-        let mut next_visual = batch.input_ids.len() as u32;
-        let source: Vec<u32> = (0..)
-            .zip(&batch.input_ids)
-            .map(|(row, &id)| {
-                if self.is_placeholder(id) {
-                    next_visual += 1;
-                    next_visual - 1
-                } else {
-                    row
-                }
-            })
-            .collect();
-        let source = Tensor::new(source, &self.device)?;
-        Ok(Tensor::cat(&[&text, visual_rows], 0)?.index_select(&source, 0)?)
+        Ok(batch.with_visuals(&text, visual_rows, |id| self.is_placeholder(id))?)
     }
 
     /// The patches of `visuals`, one behind the other, (patches, patch length).
     fn pixels(&self, visuals: &[&Visual]) -> Result<Tensor, ModelError> {
-        let patch_len = self.config.vision.patch_len();
-        let merge = self.config.vision.spatial_merge_size;
-        for visual in visuals {
-            let [t, h, w] = visual.grid_thw;
-            let expected = t * h * w * patch_len;
-            let whole_units = h.is_multiple_of(merge) && w.is_multiple_of(merge);
-            if visual.pixel_values.len() != expected || expected == 0 || !whole_units {
-                return Err(ModelError::Batch(format!(
-                    "a visual with grid {:?} has {} pixel values, expected {expected}, rows and columns multiples of {merge}",
-                    visual.grid_thw,
-                    visual.pixel_values.len()
-                )));
-            }
-        }
-        let pixels = visuals
-            .iter()
-            .map(|v| {
-                let rows = v.pixel_values.len() / patch_len;
-                Tensor::from_slice(&v.pixel_values, (rows, patch_len), &self.device)?
-                    .to_dtype(self.precision.activations)
-            })
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(Tensor::cat(&pixels, 0)?)
+        let vision = &self.config.vision;
+        let activations = self.precision.activations;
+        pixel_rows(visuals, vision.patch_len(), vision.spatial_merge_size, activations, &self.device)
     }
 }
 
-/// `x` as the start of a graph, unless it is part of one.
-fn part_of_graph(x: Tensor) -> candle_core::Result<Tensor> {
-    if x.track_op() { Ok(x) } else { Ok(Var::from_tensor(&x)?.into_inner()) }
+impl Backbone for Qwen25Vl {
+    fn visual_rows(&self, items: &[&Item], record: bool) -> Result<Option<VisualRows>, ModelError> {
+        let visuals: Vec<&Visual> = items.iter().flat_map(|item| &item.visuals).collect();
+        Ok(self.rows_of(&visuals, record)?.map(|rows| vec![rows]))
+    }
+
+    fn pooled(
+        &self,
+        items: &[&Item],
+        visual_rows: Option<&VisualRows>,
+        record: bool,
+        training: &Training,
+    ) -> Result<Tensor, ModelError> {
+        let batch = PackedBatch::pack(items.iter().copied());
+        self.last_states(&batch, visual_rows.and_then(|rows| rows.first()), record, training)
+    }
 }

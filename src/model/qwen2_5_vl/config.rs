@@ -9,12 +9,13 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::vision::ROPE_THETA;
 use crate::model::ModelError;
 use crate::model::config::{
     self, MAX_LAYERS, MAX_SIZE, TextConfig, activation, object, rope_settings, set_keys,
 };
+use crate::model::family::ModelType;
 use crate::model::kernels::Activation;
+use crate::model::layers::PATCH_ROPE_THETA;
 use crate::settings_keys::{Place, judge, shown};
 
 /// Shape of a Qwen2.5-VL embedder, as its `config.json` spells it.
@@ -97,20 +98,20 @@ impl Config {
     /// kind of model or numbers that do not fit together.
     pub fn load(model_dir: &Path) -> Result<Self, ModelError> {
         let (path, root) = config::read(model_dir)?;
-        parse(&root).map_err(|reason| ModelError::Config { path, reason })
+        let config = match ModelType::of(&root) {
+            Ok(ModelType::Qwen25Vl) => Self::parse(&root),
+            Err(reason) => Err(reason),
+        };
+        config.map_err(|reason| ModelError::Config { path, reason })
+    }
+
+    /// Checks and takes what a `config.json` says.
+    pub(in crate::model) fn parse(root: &Value) -> Result<Self, String> {
+        parse(root)
     }
 }
 
 fn parse(root: &Value) -> Result<Config, String> {
-    match root.get("model_type").and_then(Value::as_str) {
-        Some("qwen2_5_vl") => {}
-        other => {
-            return Err(format!(
-                "model_type is {}, expected \"qwen2_5_vl\": this crate runs Qwen2.5-VL embedders such as Alibaba-NLP/GVE-3B",
-                other.map_or("missing".to_owned(), |m| format!("{m:?}"))
-            ));
-        }
-    }
     let nested = root.get("text_config").filter(|value| !value.is_null());
     let text_value = nested.unwrap_or(root);
     let rope = rope_settings(text_value)?;
@@ -179,8 +180,8 @@ fn judge_all(
 fn vision_rope(vision: &Value) -> Result<(), String> {
     let Some(rope) = vision.get("rope_parameters").filter(|value| !value.is_null()) else { return Ok(()) };
     let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str).unwrap_or("axial");
-    let theta = rope.get("rope_theta").and_then(Value::as_f64).unwrap_or(ROPE_THETA);
-    if !["axial", "default"].contains(&kind) || theta != ROPE_THETA {
+    let theta = rope.get("rope_theta").and_then(Value::as_f64).unwrap_or(PATCH_ROPE_THETA);
+    if !["axial", "default"].contains(&kind) || theta != PATCH_ROPE_THETA {
         return Err(format!(
             "vision_config: rope_parameters is {}, which is not supported (expected type axial and theta 10000)",
             shown(rope)
@@ -300,7 +301,6 @@ mod tests {
     #[test]
     fn contradictions_are_named() {
         let cases = [
-            ("/model_type", json!("bert"), "model_type"),
             ("/num_key_value_heads", json!(3), "num_key_value_heads"),
             ("/rope_scaling/mrope_section", json!([2, 3, 4]), "mrope_section"),
             ("/vision_config/out_hidden_size", json!(65), "out_hidden_size"),

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use super::Result;
 use super::positions::mrope_positions;
 use super::prompt::render;
+use super::{PIXEL_BUDGET, Result};
+use crate::model::family::Processor;
 use crate::preprocess::{
-    Encoding, IMAGE_PAD, ImageProcessorConfig, PreprocessError, PromptPart, PromptTokenizer, Sequence,
-    VIDEO_PAD, VISION_END, VISION_START,
+    Encoding, IMAGE_PAD, ImageProcessorConfig, Pictures, PreprocessError, PromptPart, PromptTokenizer,
+    Sequence, VIDEO_PAD, VISION_END, VISION_START,
 };
+use crate::recipe::Recipe;
 
 /// What a prompt must know of the checkpoint's `config.json`. Fields are spelled as there.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,14 +27,6 @@ pub struct PromptConfig {
     pub vision_start_token_id: Option<u32>,
     /// Id of `<|vision_end|>`, where the configuration names it.
     pub vision_end_token_id: Option<u32>,
-    /// Longest sequence, the final `<|endoftext|>` included; [`PromptConfig::DEFAULT_MAX_LENGTH`] is the evaluation
-    /// default.
-    pub max_length: usize,
-}
-
-impl PromptConfig {
-    /// Sequence length of the published evaluation, in tokens.
-    pub const DEFAULT_MAX_LENGTH: usize = 8192;
 }
 
 /// The settings and the tokenizer of one checkpoint.
@@ -40,21 +34,22 @@ impl PromptConfig {
 /// It has no state that changes, so one may serve many threads.
 #[derive(Debug)]
 pub struct Preprocessor {
-    image_processor: ImageProcessorConfig,
+    pictures: Pictures,
     prompt: PromptConfig,
+    recipe: Recipe,
     tokenizer: PromptTokenizer,
 }
 
 impl Preprocessor {
     /// Reads `preprocessor_config.json` and `tokenizer.json` in `model_dir` and checks that they agree with `prompt`,
-    /// which the caller takes from `config.json`.
+    /// which the caller takes from `config.json`. System turn, end and length of a prompt are those of `recipe`.
     ///
     /// # Errors
     /// Missing, unreadable or damaged files; special tokens that are missing or whose ids disagree; settings that
     /// cannot be run with. Each names the file and the key.
-    pub fn load(model_dir: &Path, prompt: PromptConfig) -> Result<Self> {
-        let image_processor = ImageProcessorConfig::load(model_dir)?;
-        check(&prompt, &image_processor)?;
+    pub fn load(model_dir: &Path, prompt: PromptConfig, recipe: Recipe) -> Result<Self> {
+        let pictures = Pictures::load(model_dir, PIXEL_BUDGET)?;
+        check(&prompt, &recipe, &pictures.processor)?;
         let tokenizer = PromptTokenizer::load(
             model_dir,
             &[
@@ -64,29 +59,28 @@ impl Preprocessor {
                 ("vision_end_token_id", VISION_END, prompt.vision_end_token_id),
             ],
         )?;
-        Ok(Self { image_processor, prompt, tokenizer })
+        Ok(Self { pictures, prompt, recipe, tokenizer })
     }
 
     /// How pictures become patches.
     pub fn image_processor(&self) -> &ImageProcessorConfig {
-        &self.image_processor
+        &self.pictures.processor
     }
 
-    /// How prompts become ids.
-    pub fn prompt_config(&self) -> &PromptConfig {
-        &self.prompt
-    }
-
-    /// Encodes a prompt: a system turn holding `instruction` (or the default), a user turn holding `parts`, the start of
-    /// the answer, cut to `max_length - 1` tokens, and `<|endoftext|>`.
+    /// Encodes a prompt: a system turn holding `instruction` (or the recipe's where it is missing or empty),
+    /// a user turn holding `parts`, the start of the answer, cut to `max_length - 1` tokens, and
+    /// `<|endoftext|>`.
     ///
     /// # Errors
-    /// [`PreprocessError::VisualTokenLimit`] where the cut would lose visual tokens (text is cut silently, see
-    /// [`Encoding::truncated_tokens`]); [`PreprocessError::InvalidGrid`] and [`PreprocessError::InvalidTiming`] for parts
-    /// that no checkpoint can read; [`PreprocessError::PositionLimit`].
+    /// [`PreprocessError::VisualTokenLimit`] where the cut would lose visual tokens (text is cut silently,
+    /// see [`Encoding::truncated_tokens`]); [`PreprocessError::InvalidGrid`] and
+    /// [`PreprocessError::InvalidTiming`] for parts that no checkpoint can read;
+    /// [`PreprocessError::PositionLimit`].
     pub fn encode(&self, parts: &[PromptPart<'_>], instruction: Option<&str>) -> Result<Encoding> {
-        let pieces = render(parts, instruction, self.prompt.spatial_merge_size)?;
-        let sequence = Sequence::of(&pieces, &self.tokenizer, self.prompt.max_length)?;
+        let Recipe { instruction: default, append_end_of_text, max_length, .. } = &self.recipe;
+        let system = instruction.filter(|text| !text.is_empty()).unwrap_or(default);
+        let pieces = render(parts, system, self.prompt.spatial_merge_size)?;
+        let sequence = Sequence::of(&pieces, &self.tokenizer, *max_length, *append_end_of_text)?;
         Ok(Encoding {
             position_ids: mrope_positions(&sequence.spans, self.prompt.tokens_per_second)?,
             input_ids: sequence.ids,
@@ -96,11 +90,21 @@ impl Preprocessor {
     }
 }
 
-fn check(prompt: &PromptConfig, image_processor: &ImageProcessorConfig) -> Result<()> {
+impl Processor for Preprocessor {
+    fn pictures(&self) -> &Pictures {
+        &self.pictures
+    }
+
+    fn encode(&self, parts: &[PromptPart<'_>], instruction: Option<&str>) -> Result<Encoding> {
+        self.encode(parts, instruction)
+    }
+}
+
+fn check(prompt: &PromptConfig, recipe: &Recipe, image_processor: &ImageProcessorConfig) -> Result<()> {
     let invalid =
         |field, expected, got: String| Err(PreprocessError::InvalidPromptConfig { field, expected, got });
-    if prompt.max_length < 2 {
-        return invalid("max_length", "at least 2", prompt.max_length.to_string());
+    if recipe.max_length < 2 {
+        return invalid("max_length", "at least 2", recipe.max_length.to_string());
     }
     if !(prompt.tokens_per_second.is_finite() && prompt.tokens_per_second > 0.0) {
         return invalid("tokens_per_second", "a positive number", prompt.tokens_per_second.to_string());
@@ -110,4 +114,31 @@ fn check(prompt: &PromptConfig, image_processor: &ImageProcessorConfig) -> Resul
         return invalid("spatial_merge_size", expected, prompt.spatial_merge_size.to_string());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::qwen2_5_vl::Config;
+
+    #[test]
+    fn the_recipe_gives_the_system_turn_and_the_end() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-a/model");
+        let config = Config::load(&model).unwrap();
+        let ids = |recipe: &Recipe, instruction| {
+            let processor = Preprocessor::load(&model, config.prompt(), recipe.clone()).unwrap();
+            processor.encode(&[PromptPart::Text("a fox")], instruction).unwrap().input_ids
+        };
+        let gve = Recipe::default();
+        let default = ids(&gve, None);
+        assert_eq!(default, ids(&gve, Some("")));
+        assert_eq!(default, ids(&gve, Some("You are a helpful assistant.")));
+        let other = Recipe { instruction: "Judge.".to_owned(), append_end_of_text: false, ..gve.clone() };
+        let bare = ids(&other, None);
+        assert_eq!([&bare[..], &default[default.len() - 1..]].concat(), ids(&gve, Some("Judge.")));
+        // Without an end, the whole length is the prompt's.
+        let short = Recipe { max_length: bare.len(), ..other };
+        assert_eq!(ids(&short, None), bare);
+        assert_eq!(ids(&Recipe { append_end_of_text: true, ..short }, None).len(), bare.len());
+    }
 }

@@ -4,22 +4,21 @@ use candle_core::{Device, Result, Tensor};
 
 use super::config::VisionConfig;
 use super::window::Geometry;
+use crate::model::layers::{PatchAttention, PatchMerger, patch_rotary};
 use crate::model::loader::{Loader, Precision};
-use crate::model::ops::{
-    AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, add, apply_rope, attention, inverse_frequencies,
-};
+use crate::model::ops::{AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, add};
 use crate::model::segments::Segments;
 use crate::model::{GridThw, ModelError};
 
-/// Base of the vision tower's rotary embedding; the configuration files of transformers 4 have no field for it.
-pub(super) const ROPE_THETA: f64 = 10_000.0;
-/// Epsilon of its norms, likewise.
+/// Epsilon of the norms; the configuration files have no field for it.
 const NORM_EPS: f64 = 1e-6;
 
 pub(super) struct VisionTower {
     patch_embed: Linear,
     blocks: Vec<Block>,
-    merger: Merger,
+    /// Before the merger.
+    norm: RmsNorm,
+    merger: PatchMerger,
     config: VisionConfig,
     precision: Precision,
     device: Device,
@@ -27,18 +26,9 @@ pub(super) struct VisionTower {
 
 struct Block {
     norm1: RmsNorm,
-    qkv: Linear,
-    proj: Linear,
+    attn: PatchAttention,
     norm2: RmsNorm,
     mlp: GatedMlp,
-    num_heads: usize,
-}
-
-/// Joins the patches of a unit and maps them to the language model's width.
-struct Merger {
-    norm: RmsNorm,
-    first: Linear,
-    second: Linear,
 }
 
 impl VisionTower {
@@ -65,11 +55,8 @@ impl VisionTower {
                 loader.products(),
             )?,
             blocks,
-            merger: Merger {
-                norm: RmsNorm::load(&merger.at("ln_q"), c.hidden_size, NORM_EPS)?,
-                first: Linear::load(&merger.at("mlp.0"), merged, merged, true)?,
-                second: Linear::load(&merger.at("mlp.2"), merged, c.out_hidden_size, true)?,
-            },
+            norm: RmsNorm::load(&merger.at("ln_q"), c.hidden_size, NORM_EPS)?,
+            merger: PatchMerger::load(&merger.at("mlp.0"), &merger.at("mlp.2"), merged, c.out_hidden_size)?,
             config: config.clone(),
             precision,
             device: device.clone(),
@@ -86,7 +73,9 @@ impl VisionTower {
     pub(super) fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<Tensor> {
         let geometry = Geometry::new(grids, &self.config);
         let order = |units: Vec<u32>| Tensor::new(units, &self.device);
-        let rotary = self.rotary_table(&geometry.positions)?;
+        let head_width = self.config.hidden_size / self.config.num_heads;
+        let activations = self.precision.activations;
+        let rotary = patch_rotary(&geometry.positions, head_width, activations, &self.device)?;
         let plan = |segments: &Segments| AttentionPlan::new(segments, segments, false, &self.device);
         let (windows, frames) = (plan(&geometry.windows)?, plan(&geometry.frames)?);
 
@@ -102,18 +91,8 @@ impl VisionTower {
             let whole_frame = self.config.fullatt_block_indexes.binary_search(&i).is_ok();
             x = block.forward(x, &rotary, if whole_frame { &frames } else { &windows })?;
         }
-        self.merger.forward(&x, units)?.index_select(&order(geometry.original_order)?, 0)
-    }
-
-    /// The first half of a head's frequencies turns with the row, the second with the column.
-    fn rotary_table(&self, positions: &[[u32; 2]]) -> Result<RotaryTable> {
-        let half = self.config.hidden_size / self.config.num_heads / 2;
-        let frequencies = inverse_frequencies(ROPE_THETA, half);
-        let angles: Vec<f32> = positions
-            .iter()
-            .flat_map(|place| place.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f)))
-            .collect();
-        RotaryTable::new(&angles, half, 1.0, self.precision.activations, &self.device)
+        let x = self.norm.forward(&x)?.reshape((units, ()))?;
+        self.merger.forward(&x)?.index_select(&order(geometry.original_order)?, 0)
     }
 }
 
@@ -122,31 +101,16 @@ impl Block {
         let width = c.hidden_size;
         Ok(Self {
             norm1: RmsNorm::load(&loader.at("norm1"), width, NORM_EPS)?,
-            qkv: Linear::load(&loader.at("attn.qkv"), width, 3 * width, true)?,
-            proj: Linear::load(&loader.at("attn.proj"), width, width, true)?,
+            attn: PatchAttention::load(&loader.at("attn"), width, c.num_heads)?,
             norm2: RmsNorm::load(&loader.at("norm2"), width, NORM_EPS)?,
             mlp: GatedMlp::load(&loader.at("mlp"), width, c.intermediate_size, true, c.hidden_act)?,
-            num_heads: c.num_heads,
         })
     }
 
     fn forward(&self, x: Tensor, rotary: &RotaryTable, plan: &AttentionPlan) -> Result<Tensor> {
-        let (rows, width) = x.dims2()?;
-        let qkv = self.qkv.forward(&self.norm1.forward(&x)?)?;
-        // Views into the fused result: (rows, 3, heads, head width).
-        let fused = qkv.reshape((rows, 3, self.num_heads, width / self.num_heads))?;
-        let part = |i: usize| fused.narrow(1, i, 1)?.squeeze(1);
-        let (q, k) = (apply_rope(part(0)?, rotary)?, apply_rope(part(1)?, rotary)?);
-        let attended = self.proj.forward(&attention(&q, &k, &part(2)?, plan)?)?;
+        let attended = self.attn.forward(&self.norm1.forward(&x)?, rotary, plan)?;
         let x = add(x, &attended)?;
         let fed = self.mlp.forward(&self.norm2.forward(&x)?)?;
         add(x, &fed)
-    }
-}
-
-impl Merger {
-    fn forward(&self, x: &Tensor, units: usize) -> Result<Tensor> {
-        let x = self.norm.forward(x)?.reshape((units, ()))?;
-        self.second.forward(&self.first.forward(&x)?.gelu_erf()?)
     }
 }

@@ -240,7 +240,7 @@ mod tests {
         assert_eq!((config.epochs, config.seed, config.batch.size), (3, 42, 1024));
         assert_eq!((config.loss.clone(), config.sampler()), (InfoNce::default(), Sampler::default()));
         assert_eq!(
-            (config.model.frames, config.model.area(), config.model.max_length),
+            (config.model.frames, config.model.area(784), config.model.max_length),
             (8, None, 8192),
             "the area of pictures is the model's matter"
         );

@@ -13,10 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::schedule::Decay;
 use super::{AdamWConfig, InfoNce, LoraConfig};
 use crate::device::{DType, Device};
-use crate::embedder::{FRAMES_PER_VIDEO, PIXELS_PER_TOKEN};
 use crate::model::AdapterLayout;
-use crate::model::qwen2_5_vl::PromptConfig;
 use crate::pairs::Task;
+use crate::recipe::Recipe;
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,7 +100,7 @@ pub struct ModelSection {
     /// Frames per video, where a pair does not say.
     #[serde(default = "default_frames")]
     pub frames: usize,
-    /// Most visual tokens of 28 x 28 pixels per frame or image, where a pair does not say; [`max_pixels`](Self::max_pixels) in another unit.
+    /// Most visual tokens, of 28 x 28 pixels in Qwen2.5-VL, per frame or image, where a pair does not say; [`max_pixels`](Self::max_pixels) in another unit.
     #[serde(default)]
     pub tokens_per_frame: Option<u64>,
     /// Most pixels per frame or image, where a pair does not say. If neither is given: 200 tokens, or what the model allows, as
@@ -114,9 +113,9 @@ pub struct ModelSection {
 }
 
 impl ModelSection {
-    /// The area of pictures, whichever way it is given.
-    pub(super) fn area(&self) -> Option<u64> {
-        self.max_pixels.or(self.tokens_per_frame.map(|tokens| tokens.saturating_mul(PIXELS_PER_TOKEN)))
+    /// The area of pictures, whichever way it is given; a visual token has `pixels_per_token`.
+    pub(super) fn area(&self, pixels_per_token: u64) -> Option<u64> {
+        self.max_pixels.or(self.tokens_per_frame.map(|tokens| tokens.saturating_mul(pixels_per_token)))
     }
 
     /// The same with `area` as the area of pictures.
@@ -316,11 +315,11 @@ fn default_epochs() -> usize {
 }
 
 fn default_frames() -> usize {
-    FRAMES_PER_VIDEO
+    Recipe::default().frames_per_video
 }
 
 fn default_max_length() -> usize {
-    PromptConfig::DEFAULT_MAX_LENGTH
+    Recipe::default().max_length
 }
 
 fn default_true() -> bool {

@@ -1,5 +1,6 @@
 //! The loop: epochs of the curriculum, steps of the optimiser, and everything that is written down on the way.
 
+mod area;
 mod setup;
 mod step;
 #[cfg(test)]

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::checkpoint::{Checkpoint, RunState};
-use super::super::config::{BatchSection, ModelSection, TrainConfig, Trained};
+use super::super::config::{BatchSection, TrainConfig, Trained};
 use super::super::learner::reading;
 use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
 use super::super::{TrainError, TrainableModel};
+use super::area::area;
 use super::{Start, Trainer};
-use crate::embedder::{EmbedError, default_max_pixels};
+use crate::embedder::PIXELS_PER_TOKEN;
+use crate::model::family;
 use crate::pairs::{Cursor, PairIndex, TaskPairs};
-use crate::preprocess::ImageProcessorConfig;
 
 /// Settings that may change between the two halves of a run: they do not touch the weights.
 const FREE_SETTINGS: [&str; 5] = ["output", "checkpoint", "evaluation", "log", "lora.layout"];
@@ -49,7 +50,8 @@ impl Trainer {
         let checkpoint = find(&folder, start)?;
         let extent = index.extent()?;
         let saved = checkpoint.as_deref().map(Checkpoint::state).transpose()?;
-        let area = area(&config.model, saved.as_ref().map(|saved| &saved.config), model_dir)?;
+        let family = family::open(model_dir)?;
+        let area = area(&config.model, saved.as_ref().map(|saved| &saved.config), &*family, model_dir)?;
         config.model.set_area(Some(area));
         let cursors = vec![Cursor::default(); index.tasks().len()];
         let mut state = RunState::new(cursors, extent, written(&config)?);
@@ -58,7 +60,7 @@ impl Trainer {
             state = saved.with_config(state.config);
         }
 
-        let model = TrainableModel::of_run(model_dir, &config)?;
+        let model = TrainableModel::of_run(model_dir, family, &config)?;
         if let Some(long) = config.loss.matryoshka_dims.iter().find(|&&dim| dim > model.dim()) {
             let reason = format!("holds {long}, but an embedding of this model has {} values", model.dim());
             return Err(TrainError::Config { place: "loss.matryoshka_dims".to_owned(), reason });
@@ -207,35 +209,20 @@ fn require_same(
 }
 
 /// Settings as a checkpoint holds them.
-fn written(config: &TrainConfig) -> Result<Value, TrainError> {
+pub(super) fn written(config: &TrainConfig) -> Result<Value, TrainError> {
     serde_json::to_value(config).map_err(|error| TrainError::Config {
         place: "the settings".to_owned(),
         reason: format!("{error}: checkpoints hold them as text, so rename what cannot be written"),
     })
 }
 
-/// The area of pictures: as the settings say, or the run so far, or as everything else that embeds has it.
-fn area(model: &ModelSection, saved: Option<&Value>, model_dir: &Path) -> Result<u64, TrainError> {
-    let saved = || {
-        let model = with_defaults(saved?);
-        model.pointer("/model/max_pixels")?.as_u64()
-    };
-    match model.area().or_else(saved) {
-        Some(area) => Ok(area),
-        None => {
-            let processor = ImageProcessorConfig::load(model_dir).map_err(EmbedError::from)?;
-            Ok(default_max_pixels(&processor))
-        }
-    }
-}
-
 /// Settings as this release writes them: a key that came after the checkpoint was made has its default. Those it cannot read stay
 /// as they are.
-fn with_defaults(saved: &Value) -> Value {
+pub(super) fn with_defaults(saved: &Value) -> Value {
     let config: Result<TrainConfig, _> = serde_json::from_value(saved.clone());
     let as_written = |mut config: TrainConfig| {
-        // Once, the area was written down in tokens. And a section that is left out is one of defaults.
-        config.model.set_area(config.model.area());
+        // Once, the area was written down in tokens, of the one family there was. And a section that is left out is one of defaults.
+        config.model.set_area(config.model.area(PIXELS_PER_TOKEN));
         if config.train == Trained::Lora {
             config.lora.get_or_insert_default();
         }
@@ -334,33 +321,6 @@ mod tests {
 
         older["optimizer"]["of_another_release"] = 1.into();
         assert_eq!(with_defaults(&older), older);
-    }
-
-    #[test]
-    fn the_area_of_pictures_is_as_told_or_as_before_or_as_the_model_allows() {
-        let model =
-            |keys: &str| -> ModelSection { toml::from_str(&format!("path = \"m\"\n{keys}")).unwrap() };
-        let saved = |keys: &str| {
-            let least = "output = \"run\"\n[data]\npairs = [\"p.jsonl\"]\n[model]\npath = \"m\"\n";
-            written(&toml::from_str(&format!("{least}{keys}")).unwrap()).unwrap()
-        };
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("preprocessor_config.json"), "{\"max_pixels\": 9408}").unwrap();
-        let older = saved("tokens_per_frame = 200");
-        for (keys, saved, expected) in [
-            ("", None, 9408),
-            ("tokens_per_frame = 20", None, 15_680),
-            ("max_pixels = 5000", None, 5000),
-            ("", Some(&older), 156_800),
-            ("", Some(&saved("max_pixels = 7000")), 7000),
-            ("max_pixels = 5000", Some(&older), 5000),
-        ] {
-            assert_eq!(area(&model(keys), saved, folder.path()).unwrap(), expected, "{keys} after {saved:?}");
-        }
-        // What a larger model allows, the default does not take.
-        fs::write(folder.path().join("preprocessor_config.json"), "{}").unwrap();
-        assert_eq!(area(&model(""), None, folder.path()).unwrap(), 200 * 784);
-        assert!(area(&model(""), None, Path::new("/nowhere")).is_err());
     }
 
     #[test]

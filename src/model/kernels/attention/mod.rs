@@ -1,10 +1,11 @@
 //! Scaled dot-product attention over packed segments.
 //!
-//! Sequences lie one after the other in `[tokens, heads, head_dim]`, and every segment attends within itself only: a window of
-//! patches, a video's frame, one text of a batch. A task takes one segment, one head and up to 128 query rows. It goes through the keys in
-//! blocks, keeping for each row the largest score so far and the sum of the exponentials (online softmax, Milakov and
-//! Gimelshein 2018; FlashAttention, Dao et al. 2022), so scores take 128 x 256 values per thread however long the segment.
-//! Keys past the causal limit of the block's last row are never touched.
+//! Sequences lie one after the other in `[tokens, heads, head_dim]`, and every segment attends within itself
+//! only: a window of patches, a video's frame, one text of a batch. A task takes one segment, one head and up
+//! to 128 query rows. It goes through the keys in blocks, keeping for each row the largest score so far and
+//! the sum of the exponentials (online softmax, Milakov and Gimelshein 2018; FlashAttention, Dao et al.
+//! 2022), so scores take 128 x 256 values per thread however long the segment. Keys past the causal limit of
+//! the block's last row are never touched.
 //!
 //! What a row adds up, and in which order, depends on its own segment alone.
 
@@ -33,8 +34,8 @@ const SMALLEST_PARALLEL: usize = 1 << 12;
 
 /// Rows of queries and the rows of keys and values they attend to.
 ///
-/// Under a causal mask the last query sees all keys, the one before all but the last key, and so on: with as many queries as keys that
-/// is the usual mask, with a single query that of the segment's last token.
+/// Under a causal mask the last query sees all keys, the one before all but the last key, and so on: with as
+/// many queries as keys that is the usual mask, with a single query that of the segment's last token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttentionSegment {
     /// Rows of `q` and of the output.
@@ -65,8 +66,8 @@ pub struct Heads<'a> {
 /// Query head `h` uses key and value head `h / (query heads / key heads)`. Rows of `out` in no segment are left alone.
 ///
 /// # Errors
-/// [`KernelError`] when head counts or sizes do not agree, a slice is too short, or segments reach outside the rows, are out of
-/// order, overlap, or have no keys.
+/// [`KernelError`] when head counts or sizes do not agree, a slice is too short, or segments reach outside
+/// the rows, are out of order, overlap, or have no keys.
 pub fn attention(
     q: Heads<'_>,
     k: Heads<'_>,
@@ -94,7 +95,8 @@ pub fn attention(
         }
     }
     let problem = Problem { q, k, v, causal, scale, out: SharedMut::new(out) };
-    // SAFETY (both calls): segments have disjoint queries, so every task writes rows and heads of its own; all ranges were checked.
+    // SAFETY (both calls): segments have disjoint queries, so every task writes rows and heads of its own;
+    // all ranges were checked.
     if scores < SMALLEST_PARALLEL {
         tasks.iter().for_each(|task| unsafe { problem.compute(task) });
     } else {

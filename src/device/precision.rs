@@ -1,0 +1,34 @@
+use candle_core::{DType, Device};
+
+/// The precision of weights in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightPrecision {
+    /// This one. On processors that multiply bf16, activations that meet bf16 weights are rounded to bf16.
+    As(DType),
+    /// Each tensor as its file has it, and everything is computed in f32: the results are those of weights in
+    /// f32, in the memory of the file. For the CPU only.
+    Stored,
+}
+
+impl From<DType> for WeightPrecision {
+    fn from(dtype: DType) -> Self {
+        Self::As(dtype)
+    }
+}
+
+/// That of a setting on the CPU.
+impl From<super::DType> for WeightPrecision {
+    fn from(dtype: super::DType) -> Self {
+        dtype.weights_on(&Device::Cpu)
+    }
+}
+
+impl WeightPrecision {
+    /// The precision that results have.
+    pub(crate) fn arithmetic(self) -> DType {
+        match self {
+            Self::As(dtype) => dtype,
+            Self::Stored => DType::F32,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! How a published checkpoint is used, as data. What it is lies in its `config.json` and in the code of its
+//! family (`model`): one architecture is published under many recipes.
+
+use serde::{Deserialize, Serialize};
+
+/// Frames per video in the published evaluation of GVE, and wherever nobody says.
+pub const FRAMES_PER_VIDEO: usize = 8;
+/// Most visual tokens per frame there, and wherever nobody says and the checkpoint does not allow less.
+pub const TOKENS_PER_FRAME: u64 = 200;
+
+/// How a checkpoint wants to be used. The default is GVE's way, by the authors' evaluation (arXiv 2510.27571).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Recipe {
+    /// System turn of inputs that have no instruction.
+    pub instruction: String,
+    /// Whether `<|endoftext|>` stands behind the prompt, after it was cut to length.
+    pub append_end_of_text: bool,
+    /// What becomes of the hidden states of a sequence.
+    pub pooling: Pooling,
+    /// Frames per video, evenly spread.
+    pub frames_per_video: usize,
+    /// Most visual tokens per frame or image, where the checkpoint does not allow less.
+    pub tokens_per_frame: u64,
+    /// Longest sequence in tokens, what is appended included.
+    pub max_length: usize,
+}
+
+/// How the hidden states of a sequence become one vector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Pooling {
+    /// That of the last token, behind the final norm.
+    #[default]
+    LastToken,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            instruction: "You are a helpful assistant.".to_owned(),
+            append_end_of_text: true,
+            pooling: Pooling::LastToken,
+            frames_per_video: FRAMES_PER_VIDEO,
+            tokens_per_frame: TOKENS_PER_FRAME,
+            max_length: 8192,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_entry_leaves_out_is_as_gve_has_it_and_typos_are_errors() {
+        let read = |text: &str| toml::from_str::<Recipe>(text);
+        assert_eq!(read("").unwrap(), Recipe::default());
+        let other = read("append_end_of_text = false\nmax_length = 3200").unwrap();
+        assert_eq!(other, Recipe { append_end_of_text: false, max_length: 3200, ..Recipe::default() });
+        assert!(read("maxlength = 3200").unwrap_err().to_string().contains("max_length"));
+        assert!(read("pooling = \"mean\"").unwrap_err().to_string().contains("last_token"));
+    }
+}
