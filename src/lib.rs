@@ -76,7 +76,7 @@ pub use embedder::{
     ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, VideoPart,
 };
 pub use error::Error;
-pub use media::TimeRange;
+pub use media::{MediaReader, MediaSource, TimeRange};
 pub use random::Random;
 pub use regular_file::{expect_replaceable, open_regular_file};
 pub use video::Sampling;

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read};
-use std::path::Path;
 
 use ::image::metadata::Orientation;
 use ::image::{
@@ -11,7 +10,7 @@ use ::image::{
 
 use super::error::{PreprocessError, Result};
 use super::size::PixelSize;
-use crate::regular_file::open_regular_file;
+use crate::media::MediaSource;
 
 mod bits;
 mod jpeg;
@@ -37,7 +36,7 @@ impl Default for ImageLimits {
     }
 }
 
-/// Reads the image at `path`: PNG, JPEG, GIF, WebP, BMP or TIFF, known by its content and not by its name.
+/// Reads an image, out of a file, [bytes or a reader](MediaSource): PNG, JPEG, GIF, WebP, BMP or TIFF, known by its content and not by its name.
 ///
 /// The orientation in its EXIF data is applied, transparency is laid over white (as `qwen_vl_utils.to_rgb` does), and
 /// 16-bit channels are scaled to 8 bits. Of an animation this is the first picture.
@@ -49,12 +48,17 @@ impl Default for ImageLimits {
 /// [`PreprocessError::ReadFile`], also for pipes and devices, [`PreprocessError::DecodeImage`],
 /// [`PreprocessError::IncompleteImage`], and the limits as [`PreprocessError::ImageByteLimit`],
 /// [`PreprocessError::ImagePixelLimit`] and [`PreprocessError::ImageMemoryLimit`].
-pub fn load_image(path: &Path, limits: &ImageLimits) -> Result<RgbImage> {
-    let unreadable = |source| PreprocessError::ReadFile { path: path.to_path_buf(), source };
+pub fn load_image(source: impl Into<MediaSource>, limits: &ImageLimits) -> Result<RgbImage> {
+    let media = source.into();
+    let place = media.to_string();
+    if let Some(bytes) = media.in_memory() {
+        return decode_image(bytes, &place, limits);
+    }
+    let unreadable = |source| PreprocessError::ReadFile { path: media.label(), source };
     let mut bytes = Vec::new();
-    let file = open_regular_file(path).map_err(unreadable)?;
-    file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    decode_image(&bytes, &path.display().to_string(), limits)
+    let reader = media.open().map_err(unreadable)?;
+    reader.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    decode_image(&bytes, &place, limits)
 }
 
 /// Decodes an image held in memory, as [`load_image`] does; `place` names it in errors.

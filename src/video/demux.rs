@@ -1,6 +1,6 @@
 //! Files to packets: opening, choosing the video stream, reading and seeking.
 
-use super::{Limits, Orientation, VideoError, sniff, source, source::ByteSource};
+use super::{Orientation, VideoError, origin::Origin, source, source::ByteSource};
 use ffmpeg_next::{
     Discard, Error as FfmpegError, Packet, Rational, codec, ffi,
     format::{context::Input, stream::Disposition},
@@ -8,23 +8,21 @@ use ffmpeg_next::{
 };
 use std::{
     ffi::c_int,
-    fs::File,
-    path::{Path, PathBuf},
+    path::Path,
     ptr, slice,
-    sync::Once,
+    sync::{Arc, Once},
 };
 
 /// An open file of which only the video stream is read.
 pub(super) struct Demuxer {
     input: Input,
-    path: PathBuf,
+    origin: Arc<Origin>,
     stream: usize,
     time_base: Rational,
     generate_pts: bool,
     packets_in_index: usize,
     bad_reads: usize,
     broke_off: bool,
-    limits: Limits,
     /// What `input` reads from, and so dropped after it.
     _source: ByteSource,
 }
@@ -39,25 +37,24 @@ pub(super) enum Read {
 }
 
 impl Demuxer {
-    /// Opens a file and picks its video stream.
-    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self, VideoError> {
+    /// Opens a source and picks its video stream.
+    pub(super) fn open(origin: &Arc<Origin>) -> Result<Self, VideoError> {
         initialise();
-        Self::open_as(path, limits, false)
+        Self::open_as(Arc::clone(origin), false)
     }
 
     /// The same file from its first packet, for streams that cannot be sought in. With `generate_pts` the demuxer fills
     /// in presentation times that the file leaves out.
     pub(super) fn reopen(&mut self, generate_pts: bool) -> Result<(), VideoError> {
         let generate_pts = generate_pts || self.generate_pts;
-        *self = Self::open_as(&self.path, &self.limits, generate_pts)?;
+        *self = Self::open_as(Arc::clone(&self.origin), generate_pts)?;
         Ok(())
     }
 
-    fn open_as(path: &Path, limits: &Limits, generate_pts: bool) -> Result<Self, VideoError> {
-        let file = sniff::open_file(path, limits)?;
-        let (mut input, source) = open_input(path, file)?;
+    fn open_as(origin: Arc<Origin>, generate_pts: bool) -> Result<Self, VideoError> {
+        let (mut input, source) = open_input(&origin)?;
         let stream = best_video_stream(&input).ok_or_else(|| VideoError::NoVideoStream {
-            path: path.into(),
+            path: origin.path().into(),
             found: describe_streams(&input),
         })?;
         for (index, mut other) in input.streams_mut().enumerate() {
@@ -73,20 +70,25 @@ impl Demuxer {
         let packets_in_index = packets_in_index(&input, stream);
         Ok(Self {
             input,
-            path: path.into(),
+            origin,
             stream,
             time_base,
             generate_pts,
             packets_in_index,
             bad_reads: 0,
             broke_off: false,
-            limits: *limits,
             _source: source,
         })
     }
 
+    /// What errors call the source.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.origin.path()
+    }
+
+    /// What is read.
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     /// Index of the video stream.
@@ -250,15 +252,15 @@ pub(super) fn initialise() {
 }
 
 /// Opens a container, and finds out about its streams what the header does not tell.
-fn open_input(path: &Path, file: File) -> Result<(Input, ByteSource), VideoError> {
-    let (mut input, source) = source::open(path, file)?;
+fn open_input(origin: &Arc<Origin>) -> Result<(Input, ByteSource), VideoError> {
+    let (mut input, source) = source::open(origin)?;
     if is_described(&input) {
         return Ok((input, source));
     }
     // SAFETY: the context is live.
     let status = unsafe { ffi::avformat_find_stream_info(input.as_mut_ptr(), ptr::null_mut()) };
     if status < 0 {
-        return Err(source::refused(path, status));
+        return Err(source::refused(origin, status));
     }
     Ok((input, source))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Why a video could not be opened, sampled, decoded or written. Every message is one line and opens with the path, but for
-/// those on what was asked for.
+/// those on what was asked for. Media that are no file go by their [name](crate::MediaSource::named) instead of a path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
@@ -27,7 +27,7 @@ pub enum VideoError {
         /// The path as given.
         path: PathBuf,
     },
-    /// The operating system refused to read the file.
+    /// The operating system refused to read the file, or the reader that gives its bytes failed. The refusal names the byte.
     #[error("{}: cannot read the file: {source}", path.display())]
     Io {
         /// The path as given.

@@ -60,6 +60,8 @@ mod learn;
 #[cfg(feature = "video")]
 mod metadata;
 #[cfg(feature = "video")]
+mod origin;
+#[cfg(feature = "video")]
 mod parser;
 #[cfg(feature = "video")]
 mod plan;
@@ -71,6 +73,8 @@ mod reader;
 mod references;
 #[cfg(feature = "video")]
 mod scan;
+#[cfg(feature = "video")]
+mod self_contained;
 #[cfg(feature = "video")]
 mod sniff;
 #[cfg(feature = "video")]

@@ -8,12 +8,14 @@ use super::{
     decode::Decoder,
     demux::{self, Demuxer, Read},
     metadata,
+    origin::Origin,
     plan::Plan,
     probe::picture_size,
     scan::{Scan, scan},
 };
+use crate::media::MediaSource;
 use ffmpeg_next::Packet;
-use std::{num::NonZeroUsize, path::Path};
+use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
 /// How frames are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +56,18 @@ pub struct VideoOptions {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// An upload need not become a file first:
+///
+/// ```
+/// use gve::{MediaSource, video::VideoReader};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let upload = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/media/ntsc.mp4"))?;
+/// let reader = VideoReader::open(MediaSource::bytes(upload).named("upload 17"))?;
+/// assert!(reader.metadata().frames > 1);
+/// # Ok(()) }
+/// ```
 pub struct VideoReader {
     cursor: Cursor,
     converter: Converter,
@@ -67,19 +81,24 @@ impl VideoReader {
     ///
     /// # Errors
     /// As [`Self::open_with`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, VideoError> {
-        Self::open_with(path, VideoOptions::default())
+    pub fn open(source: impl Into<MediaSource>) -> Result<Self, VideoError> {
+        Self::open_with(source, VideoOptions::default())
     }
 
-    /// Opens a video. Takes the stream FFmpeg holds for the best one; cover pictures are not videos.
+    /// Opens a video: a file, or [bytes or a reader](MediaSource). Takes the stream FFmpeg holds for the best one; cover pictures are not videos.
     ///
     /// # Errors
-    /// A [`VideoError`] that says what the file is instead, which limit it breaks, or which decoder is missing.
-    pub fn open_with(path: impl AsRef<Path>, options: VideoOptions) -> Result<Self, VideoError> {
+    /// A [`VideoError`] that says what the file is instead, which limit it breaks, at which byte it cannot be read, or which decoder is missing.
+    pub fn open_with(source: impl Into<MediaSource>, options: VideoOptions) -> Result<Self, VideoError> {
+        let origin = Origin::new(source.into(), &options.limits);
+        origin.settle(Self::open_origin(&origin, options))
+    }
+
+    fn open_origin(origin: &Arc<Origin>, options: VideoOptions) -> Result<Self, VideoError> {
         let limits = options.limits;
-        let mut demuxer = Demuxer::open(path.as_ref(), &limits)?;
+        let mut demuxer = Demuxer::open(origin)?;
         let header_size = demuxer.parameters().as_ref().map_or((0, 0), demux::size);
-        check_pixels(path.as_ref(), header_size, &limits)?;
+        check_pixels(origin.path(), header_size, &limits)?;
         let mut decoder = Decoder::open(&demuxer, options.threads, &limits)?;
         let mut warnings = Vec::new();
         let approximate = match options.seeking {
@@ -92,7 +111,7 @@ impl VideoReader {
         };
         if plan.frames() as u64 > limits.max_frames as u64 {
             return Err(VideoError::Limit {
-                path: path.as_ref().into(),
+                path: origin.path().into(),
                 what: "frames:",
                 limit: limits.max_frames as u64,
                 got: plan.frames() as u64,
@@ -100,7 +119,7 @@ impl VideoReader {
         }
         // Headers may be wrong; the stream is not.
         let size = first.and_then(|packet| picture_size(&demuxer, &packet, &limits)).unwrap_or(header_size);
-        check_pixels(path.as_ref(), size, &limits)?;
+        check_pixels(origin.path(), size, &limits)?;
         let metadata = describe(&demuxer, &plan, size);
         Ok(Self {
             cursor: Cursor::new(demuxer, decoder, plan, carried, lookahead),
@@ -148,6 +167,11 @@ impl VideoReader {
     }
 
     fn frame(&mut self, index: usize, next: Option<usize>) -> Result<Frame, VideoError> {
+        let origin = Arc::clone(self.cursor.demuxer().origin());
+        origin.settle(self.decode(index, next))
+    }
+
+    fn decode(&mut self, index: usize, next: Option<usize>) -> Result<Frame, VideoError> {
         if index >= self.metadata.frames {
             return Err(VideoError::IndexOutOfRange {
                 path: self.cursor.demuxer().path().into(),

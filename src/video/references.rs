@@ -3,7 +3,7 @@
 //! FFmpeg passes over such references or reads on in the file at hand, where other bytes lie. Only boxes around the
 //! references are looked at, so this costs a few reads however long the film.
 
-use std::fs::File;
+use crate::media::MediaReader;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
@@ -13,21 +13,22 @@ const MAX_BOXES: usize = 10_000;
 /// What kinds of boxes such a file begins with.
 const FIRST: [&[u8; 4]; 8] = [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid"];
 
-/// Says what the file is if all of its pictures lie elsewhere.
-pub(super) fn describe(file: &File) -> Option<&'static str> {
+/// Says what the file is if all of its pictures lie elsewhere. Leaves the reader somewhere in it.
+pub(super) fn describe(file: &mut MediaReader) -> Option<&'static str> {
     let mut boxes = Boxes { file, left: MAX_BOXES };
     // Whatever cannot be read is FFmpeg's to tell of.
     boxes.describe().ok().flatten()
 }
 
 struct Boxes<'a> {
-    file: &'a File,
+    file: &'a mut MediaReader,
     left: usize,
 }
 
 impl Boxes<'_> {
     fn describe(&mut self) -> io::Result<Option<&'static str>> {
-        let whole = 0..self.file.metadata()?.len();
+        // Without a length, reading finds the end.
+        let whole = 0..self.file.length().unwrap_or(u64::MAX);
         let Some((kind, _)) = self.at(whole.clone())? else { return Ok(None) };
         if !FIRST.contains(&&kind) {
             return Ok(None);

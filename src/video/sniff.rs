@@ -1,40 +1,8 @@
-//! What lies at a path, told before and after FFmpeg has looked at it.
+//! What bytes that no demuxer could open look like.
 
-use super::{Limits, VideoError};
-use crate::regular_file::{irregular, open_regular_file};
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-    path::Path,
-};
-
-/// Bytes looked at to say what an unrecognised file is.
-const HEAD_BYTES: u64 = 512;
-
-/// Opens the file, and refuses what FFmpeg would answer with a riddle: missing files, directories, pipes, empty and
-/// over-long files.
-pub(super) fn open_file(path: &Path, limits: &Limits) -> Result<File, VideoError> {
-    let io = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => VideoError::NotFound { path: path.into() },
-        _ => VideoError::Io { path: path.into(), source },
-    };
-    if let Some(found) = irregular(&fs::metadata(path).map_err(io)?) {
-        return Err(VideoError::NotAFile { path: path.into(), found });
-    }
-    let file = open_regular_file(path).map_err(io)?;
-    match file.metadata().map_err(io)?.len() {
-        0 => Err(VideoError::EmptyFile { path: path.into() }),
-        got if got > limits.max_bytes => {
-            Err(VideoError::Limit { path: path.into(), what: "bytes:", limit: limits.max_bytes, got })
-        }
-        _ => Ok(file),
-    }
-}
-
-/// What kind of list the file is, if it looks like one that names media in other places.
-pub(super) fn describe_playlist(path: &Path) -> Option<&'static str> {
-    let head = read_head(path).ok()?;
-    let text = String::from_utf8_lossy(&head);
+/// What kind of list it is, if it looks like one that names media in other places.
+pub(super) fn describe_playlist(head: &[u8]) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(head);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let begins = |start: &str| text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
     let lists = [
@@ -67,18 +35,8 @@ pub(super) fn describe_playlist(path: &Path) -> Option<&'static str> {
     elements.into_iter().find_map(|(element, found)| holds(element).then_some(found))
 }
 
-/// Says what a file that no demuxer could open looks like.
-pub(super) fn describe_unrecognised(path: &Path) -> &'static str {
-    read_head(path).map_or("its bytes cannot be read", |head| describe_head(&head))
-}
-
-fn read_head(path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    open_regular_file(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok(head)
-}
-
-fn describe_head(head: &[u8]) -> &'static str {
+/// Says what a file with this beginning looks like.
+pub(super) fn describe_unrecognised(head: &[u8]) -> &'static str {
     if let Some(b"ftyp" | b"mdat" | b"moov" | b"free" | b"wide" | b"skip") = head.get(4..8) {
         return "an MP4 file without a usable moov atom, so cut short or never finished";
     }
@@ -115,9 +73,9 @@ mod tests {
             (&[0x93, 0x00, 0xfe, 0x12, 0x77], "no known container"),
         ];
         for (head, expected) in table {
-            let described = describe_head(head);
+            let described = describe_unrecognised(head);
             assert!(described.contains(expected), "{head:?}: {described}");
         }
-        assert_eq!(describe_head(&"\u{e9}".as_bytes()[..1]), "the file holds text");
+        assert_eq!(describe_unrecognised(&"\u{e9}".as_bytes()[..1]), "the file holds text");
     }
 }

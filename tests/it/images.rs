@@ -1,5 +1,6 @@
 //! Image files: as Pillow decodes them, whole or refused, and within memory. `tests/images/make_images.py` made the files.
 
+use gve::MediaSource;
 use gve::preprocess::{ImageLimits, PreprocessError, decode_image, load_image};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use std::io::Cursor;
@@ -213,6 +214,28 @@ fn pictures_beyond_the_memory_are_refused_by_their_head() {
     large[frame + 5..frame + 9].copy_from_slice(&[0x2e, 0xe0, 0x2e, 0xe0]);
     // The data are those of a small picture, of which the whole is asked before.
     assert!(matches!(refused(&large), PreprocessError::IncompleteImage { .. }));
+}
+
+#[test]
+fn bytes_and_readers_are_the_same_image_as_the_file() {
+    let limits = ImageLimits::default();
+    for (name, bytes) in files() {
+        for bytes in [bytes[..bytes.len() / 2].to_vec(), bytes] {
+            let said = |result: Result<RgbImage, PreprocessError>| result.map_err(|error| error.to_string());
+            let expected = said(decode_image(&bytes, &name, &limits));
+            let reader = MediaSource::reader(Cursor::new(bytes.clone())).named(&name);
+            assert!(said(load_image(reader, &limits)) == expected, "{name}");
+            assert!(said(load_image(MediaSource::bytes(bytes).named(&name), &limits)) == expected, "{name}");
+        }
+    }
+    let max_bytes = 1000;
+    let long = MediaSource::reader(Cursor::new(vec![0; 2000]));
+    let error = load_image(long, &ImageLimits { max_bytes, ..limits }).expect_err("refused");
+    assert!(matches!(error, PreprocessError::ImageByteLimit { limit_bytes: 1000, .. }), "{error}");
+    let file = std::fs::File::open(folder()).expect("opens");
+    let line =
+        load_image(MediaSource::reader(file).named("upload"), &limits).expect_err("refused").to_string();
+    assert!(line.starts_with("cannot read upload: at byte 0: ") && !line.contains('\n'), "{line}");
 }
 
 #[cfg(unix)]

@@ -51,7 +51,7 @@ impl PictureSource {
             }
             Self::Clip(clip) => {
                 let said = |error: crate::video::VideoError| error.to_string();
-                let mut reader = VideoReader::open_with(&clip.path, options).map_err(said)?;
+                let mut reader = VideoReader::open_with(&*clip.path, options).map_err(said)?;
                 let sampling = Sampling::Uniform { frames: settings.frames };
                 let selection =
                     select(&reader.timing(), &sampling, clip.range, FrameCount::Exact).map_err(said)?;

@@ -1,6 +1,7 @@
 //! Files that are no videos, each with one clear line.
 
 use super::clips::{Clip, make, source};
+use gve::MediaSource;
 use gve::video::{Limits, VideoError, VideoOptions, VideoReader};
 use std::{fs, path::Path};
 
@@ -11,9 +12,18 @@ fn refusal(path: &Path) -> VideoError {
             let line = error.to_string();
             assert!(line.starts_with(&path.display().to_string()), "{line}");
             assert!(!line.contains('\n'), "{line}");
+            if let Some(bytes) = in_memory(path) {
+                assert_eq!(VideoReader::open(bytes).err().map(|error| error.to_string()), Some(line));
+            }
             error
         }
     }
+}
+
+/// The same by the same name, but in memory. `None` for what is no file.
+fn in_memory(path: &Path) -> Option<MediaSource> {
+    let bytes = path.is_file().then(|| fs::read(path).expect("reads"))?;
+    Some(MediaSource::bytes(bytes).named(path.display().to_string()))
 }
 
 /// Bytes without a pattern, the same in every run.
@@ -144,7 +154,15 @@ fn secret() -> Option<Clip> {
 
 /// Opens or refuses; whatever is opened may show nothing of the secret.
 fn never_shows_the_secret(path: &Path) -> Option<VideoError> {
-    let mut reader = match VideoReader::open(path) {
+    let error = show_no_secret(path.into());
+    let bytes = in_memory(path).expect("a file");
+    assert_eq!(show_no_secret(bytes).map(|e| e.to_string()), error.as_ref().map(ToString::to_string));
+    error
+}
+
+fn show_no_secret(source: MediaSource) -> Option<VideoError> {
+    let name = source.to_string();
+    let mut reader = match VideoReader::open(source) {
         Ok(reader) => reader,
         Err(error) => return Some(error),
     };
@@ -152,12 +170,7 @@ fn never_shows_the_secret(path: &Path) -> Option<VideoError> {
     for frame in reader.frames(&all) {
         let Ok(frame) = frame else { break };
         let [red, green, blue] = frame.image.get_pixel(32.min(frame.image.width() - 1), 0).0;
-        assert!(
-            !(blue > 180 && red < 80 && green < 110),
-            "{}: frame {} shows it",
-            path.display(),
-            frame.index
-        );
+        assert!(!(blue > 180 && red < 80 && green < 110), "{name}: frame {} shows it", frame.index);
     }
     None
 }

@@ -1,4 +1,8 @@
-//! Media files by their names, and stretches of them: what the rooms that read, keep and find them have in common.
+//! Where media come from, what they are by their names, and stretches of them: what the rooms that read, keep and find them have in common.
+
+mod source;
+
+pub use source::{MediaReader, MediaSource};
 
 use std::path::Path;
 

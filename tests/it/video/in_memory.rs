@@ -1,0 +1,193 @@
+//! Videos as bytes and as readers: the same as files, and whatever a reader does is one error.
+
+use super::clips::{make, source};
+use gve::MediaSource;
+use gve::video::{Limits, VideoError, VideoOptions, VideoReader};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::{fs, path::PathBuf};
+
+/// A reader of `bytes` that gives at most 1000 at a time, and at `from` does as `then` says.
+struct Reader {
+    bytes: Cursor<Vec<u8>>,
+    /// `None` where it keeps it to itself.
+    length: Option<u64>,
+    from: u64,
+    then: fn() -> io::Result<usize>,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let here = self.bytes.position();
+        if here >= self.from {
+            return (self.then)();
+        }
+        let most = buffer.len().min(1000).min((self.from - here) as usize);
+        self.bytes.read(&mut buffer[..most])
+    }
+}
+
+impl Seek for Reader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match (to, self.length) {
+            (SeekFrom::End(0), Some(length)) => Ok(length),
+            (SeekFrom::End(_), _) => Err(io::ErrorKind::Unsupported.into()),
+            (to, _) => self.bytes.seek(to),
+        }
+    }
+}
+
+/// A reader that gives all.
+fn plain(bytes: &[u8]) -> Reader {
+    Reader {
+        bytes: Cursor::new(bytes.to_vec()),
+        length: Some(bytes.len() as u64),
+        from: u64::MAX,
+        then: || Ok(0),
+    }
+}
+
+fn media() -> Vec<PathBuf> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/media");
+    ["bunny.mp4", "ntsc.mp4", "testsrc.mp4"].map(|name| [folder, name].iter().collect()).to_vec()
+}
+
+/// All that is told of a video and all of its frames.
+fn whole(source: impl Into<MediaSource>) -> Result<String, VideoError> {
+    let mut reader = VideoReader::open(source)?;
+    let all: Vec<usize> = (0..reader.metadata().frames).rev().step_by(3).collect();
+    let frames: Vec<_> = reader.frames(&all).collect::<Result<_, _>>()?;
+    Ok(format!("{:?} {:?} {frames:?} {:?}", reader.metadata(), reader.timing(), reader.warnings()))
+}
+
+#[test]
+fn bytes_and_readers_are_the_same_video_as_the_file() {
+    let mut files = media();
+    // Indexed at the end, read on from any place, without an index, and one that FFmpeg tells by its extension and opens by itself.
+    let rest = [
+        ("a.mkv", "-c:v libx264 -pix_fmt yuv420p"),
+        ("a.ts", "-c:v mpeg2video"),
+        ("a.avi", "-c:v mpeg4"),
+        ("a.h264", "-c:v libx264 -pix_fmt yuv420p"),
+        ("a.tga", "-frames:v 1 -update 1"),
+    ];
+    let clips: Vec<_> =
+        rest.iter().filter_map(|(name, how)| make(name, &source("64x48", "25", 0.4), how)).collect();
+    files.extend(clips.iter().map(|clip| clip.path.clone()));
+    // One that breaks off, which is told as a warning.
+    let broken = clips.first().map(|clip| clip.path.with_file_name("broken.mkv"));
+    if let (Some(clip), Some(broken)) = (clips.first(), &broken) {
+        let bytes = fs::read(&clip.path).expect("reads");
+        fs::write(broken, &bytes[..bytes.len() * 3 / 5]).expect("writes");
+        files.push(broken.clone());
+    }
+    for file in files {
+        let name = file.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+        let expected = whole(&file).expect("decodes");
+        let bytes = fs::read(&file).expect("reads");
+        let untold = Reader { length: None, ..plain(&bytes) };
+        let sources = [
+            MediaSource::reader(plain(&bytes)),
+            MediaSource::reader(untold),
+            MediaSource::reader(fs::File::open(&file).expect("opens")),
+            MediaSource::bytes(bytes),
+        ];
+        for source in sources {
+            let source = source.named(&name);
+            // Twice, for a source is not used up.
+            for _ in 0..2 {
+                assert!(whole(source.clone()).expect("decodes") == expected, "{name}: {source:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_and_panics_of_a_reader_are_one_error_that_names_source_and_byte() {
+    let file = media().remove(1);
+    let bytes = fs::read(&file).expect("reads");
+    let expected = whole(&file).expect("decodes");
+    let behaviours: [(fn() -> io::Result<usize>, &str); 3] = [
+        (|| Err(io::Error::new(io::ErrorKind::ConnectionReset, "the line is dead")), "the line is dead"),
+        (|| panic!("out of tapes"), "the reader panicked: out of tapes"),
+        (|| Ok(usize::MAX), "the reader claims to have put"),
+    ];
+    for (then, said) in behaviours {
+        let mut failed = 0;
+        for part in 0..8 {
+            let from = bytes.len() as u64 * part / 8;
+            let source = MediaSource::reader(Reader { from, then, ..plain(&bytes) }).named("upload");
+            match whole(source) {
+                // What lies there is nothing that is needed.
+                Ok(found) => assert!(found == expected, "{said}, from byte {from} on"),
+                Err(error) => {
+                    failed += 1;
+                    assert!(matches!(error, VideoError::Io { .. }), "{error}");
+                    let line = error.to_string();
+                    let start = "upload: cannot read the file: at byte ";
+                    let at = line.strip_prefix(start).and_then(|rest| rest.split(':').next()?.parse().ok());
+                    assert!(
+                        at.is_some_and(|at: u64| at >= from && at <= bytes.len() as u64),
+                        "{from}: {line}"
+                    );
+                    assert!(line.contains(said) && !line.contains('\n'), "{line}");
+                }
+            }
+        }
+        assert!(failed >= 4, "{failed} of 8");
+    }
+}
+
+#[test]
+fn a_length_that_is_not_so_is_an_error_that_names_the_source() {
+    let file = media().remove(1);
+    let bytes = fs::read(&file).expect("reads");
+    let claims =
+        |length: u64| MediaSource::reader(Reader { length: Some(length), ..plain(&bytes) }).named("upload");
+    for length in [0, 1, 100, bytes.len() as u64 / 2] {
+        let line = whole(claims(length)).expect_err("too little").to_string();
+        assert!(line.starts_with("upload: ") && !line.contains('\n'), "{length}: {line}");
+    }
+    // More than there is, in a container that is read to its end.
+    let Some(clip) = make("a.ts", &source("64x48", "25", 0.4), "-c:v mpeg2video") else { return };
+    let bytes = fs::read(&clip.path).expect("reads");
+    let length = Some(bytes.len() as u64 + 1880);
+    let line =
+        whole(MediaSource::reader(Reader { length, ..plain(&bytes) })).expect_err("too much").to_string();
+    let expected =
+        format!("at byte {}: it ends here, and was to have {} bytes", bytes.len(), bytes.len() + 1880);
+    assert_eq!(line, format!("a reader: cannot read the file: {expected}"));
+}
+
+#[test]
+fn limits_hold_for_readers_that_do_not_tell_their_length() {
+    let file = media().remove(1);
+    let bytes = fs::read(&file).expect("reads");
+    for length in [None, Some(bytes.len() as u64)] {
+        let source = MediaSource::reader(Reader { length, ..plain(&bytes) });
+        let limits = |max_bytes| VideoOptions {
+            limits: Limits { max_bytes, ..Limits::default() },
+            ..VideoOptions::default()
+        };
+        let short = VideoReader::open_with(source.clone(), limits(1000)).err().expect("a limit is broken");
+        assert!(matches!(short, VideoError::Limit { what: "bytes:", limit: 1000, .. }), "{short}");
+        assert!(VideoReader::open_with(source, limits(bytes.len() as u64)).is_ok());
+    }
+    let zeros = MediaSource::reader(Reader { length: None, ..plain(&[]) });
+    let line = whole(zeros).expect_err("nothing").to_string();
+    assert_eq!(line, "a reader: the file is empty (0 bytes)");
+}
+
+#[test]
+fn the_name_of_bytes_opens_no_file() {
+    let file = media().remove(1);
+    let name = file.to_str().expect("UTF-8");
+    for name in [name.to_owned(), format!("file:{name}"), "a\0b.mp4".to_owned()] {
+        let source = MediaSource::bytes(b"no video at all, but some words".repeat(100)).named(&name);
+        let error = whole(source).expect_err("no video");
+        assert!(
+            matches!(error, VideoError::UnknownContainer { found: "the file holds text", .. }),
+            "{error}"
+        );
+        assert!(error.to_string().starts_with(&name));
+    }
+}
