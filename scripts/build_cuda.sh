@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ $# -gt 0 ] || set -- --package gve --bin gve --features cuda
+[ $# -gt 0 ] || set -- --package gve-cli --features cuda
 # A CUDA build has its own directory: sharing one would rebuild everything at each change of features.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/cuda
 

@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 demo=$1
-gve() { cargo run --quiet --locked --bin gve -- "$@"; }
+gve() { cargo run --quiet --locked --package gve-cli -- "$@"; }
 
 echo "building gve"
-cargo build --quiet --locked --bin gve
+cargo build --quiet --locked --package gve-cli
 rm -rf "$demo" && mkdir -p "$demo"
 
 printf '\n== generate 60 videos that the model has never seen\n'

@@ -47,7 +47,7 @@
 //! |---|---|---|
 //! | `video` | yes | reading and writing of video files, with FFmpeg 5.1 or later |
 //! | `synth` | yes | [`synth::flow`]: pairs made from videos with a multimodal model behind a chat endpoint |
-//! | `nano` | with `cli` | the built-in model, 7 MB of the program; `gve::hub::resolve("nano", ..)` |
+//! | `nano` | no | the built-in model, 7 MB of the program; `gve::hub::resolve("nano", ..)` |
 //! | `cuda` | no | NVIDIA GPUs |
 //! | `metal` | no | Apple GPUs |
 //!

@@ -6,7 +6,7 @@ counts what was bound and compares what comes out. Run it with each line of tran
 
     python3 -m venv new && new/bin/pip install torch torchvision pillow transformers==5.23.0 peft==0.21.2
     python3 -m venv old && old/bin/pip install torch torchvision pillow transformers==4.51.3 peft==0.17.1
-    cargo build && new/bin/python tests/interop/check_peft.py target/debug/gve && old/bin/python tests/interop/check_peft.py target/debug/gve
+    cargo build --package gve-cli && new/bin/python tests/interop/check_peft.py target/debug/gve && old/bin/python tests/interop/check_peft.py target/debug/gve
 
 With --write, it also puts the names that PEFT bound, and the `target_modules` that it bound them by, into tests/interop/peft.json under
 the layout of this transformers. The tests of the repository hold what gve writes against that file.

@@ -3,7 +3,7 @@
 
     python3 -m venv venv
     venv/bin/pip install torch torchvision pillow sentence-transformers==6.2.0 transformers==5.23.0
-    cargo build && venv/bin/python tests/interop/check_sentence_transformers.py target/debug/gve
+    cargo build --package gve-cli && venv/bin/python tests/interop/check_sentence_transformers.py target/debug/gve
 
 Checks a merged, a converted, a trained and a new model, and the built-in one: texts, texts under an instruction (a prompt there), several of
 different lengths in one batch, images, and both in one input. Videos are left out: see docs/training.md for what differs.

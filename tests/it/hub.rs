@@ -1,211 +1,31 @@
 //! The real client against a hub of our own on a loopback address.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 mod hostile;
 
 use gve::hub::{DownloadProgress, HubError, HubOptions, ResolvedModel, resolve};
+use gve_test_support::hub::{COMMIT, FakeHub, Faults, ID, SHARD};
 
-pub(crate) const ID: &str = "acme/tiny-embedder";
-pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-const SHARD: &str = "model-00002-of-00002.safetensors";
-
-#[derive(Default)]
-struct Faults {
-    /// Close the connection after this many bytes of this file; each entry is used once.
-    drops: Vec<(String, usize)>,
-    /// Answer the next requests for the bytes of a file with this status.
-    statuses: Vec<u16>,
-    /// Answer every request for a list of files with this status.
-    listing: Option<&'static str>,
-    /// Send whole files whatever range was asked for.
-    ignores_ranges: bool,
+fn options(hub: &FakeHub, cache: &Path) -> HubOptions {
+    HubOptions {
+        endpoint: Some(hub.endpoint.clone()),
+        cache_dir: Some(cache.to_owned()),
+        ..HubOptions::default()
+    }
 }
 
-/// Speaks as much of the hub's protocol as a client needs: the file list of a revision, small files served in
-/// place, weights by a redirect to another path, ranges.
-pub(crate) struct FakeHub {
-    files: BTreeMap<String, Vec<u8>>,
-    requests: Mutex<Vec<String>>,
-    faults: Mutex<Faults>,
-    pub(crate) endpoint: String,
-}
-
-impl FakeHub {
-    /// A small made-up checkpoint.
-    fn start() -> Arc<Self> {
-        let index = format!(
-            r#"{{"weight_map": {{"a": "model-00001-of-00002.safetensors", "b": "{SHARD}", "c": "{SHARD}"}}}}"#
-        );
-        let weights = |seed: u8| (0..300_000_u32).map(|i| (i % 251) as u8 ^ seed).collect::<Vec<u8>>();
-        let files = [
-            ("config.json", b"{\"model_type\": \"qwen2_5_vl\"}".to_vec()),
-            ("preprocessor_config.json", b"{}".to_vec()),
-            ("tokenizer.json", b"{\"version\": \"1.0\"}".to_vec()),
-            ("tokenizer_config.json", b"{ }".to_vec()),
-            ("README.md", b"not needed".to_vec()),
-            ("model.safetensors.index.json", index.into_bytes()),
-            ("model-00001-of-00002.safetensors", weights(1)),
-            (SHARD, weights(2)),
-        ];
-        Self::serve(files.map(|(name, bytes)| (name.to_owned(), bytes)).into())
-    }
-
-    /// The files of a model directory, under the id `acme/tiny-embedder`.
-    #[cfg(all(feature = "cli", feature = "video"))]
-    pub(crate) fn serve_directory(directory: &Path) -> Arc<Self> {
-        let files = std::fs::read_dir(directory).unwrap().map(|entry| {
-            let entry = entry.unwrap();
-            (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
-        });
-        Self::serve(files.collect())
-    }
-
-    fn serve(files: BTreeMap<String, Vec<u8>>) -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let hub = Arc::new(Self { files, requests: Mutex::default(), faults: Mutex::default(), endpoint });
-        let served = Arc::clone(&hub);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let hub = Arc::clone(&served);
-                // A client that hangs up early is part of the game.
-                std::thread::spawn(move || drop(hub.answer(stream.unwrap())));
-            }
-        });
-        hub
-    }
-
-    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let request_line = lines.next().unwrap_or(Ok(String::new()))?;
-        let (mut range, mut token) = (None, None);
-        for line in lines {
-            let line = line?.to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(value) = line.strip_prefix("range: bytes=") {
-                let (start, end) = value.split_once('-').unwrap();
-                range = Some((start.parse::<usize>().unwrap(), end.parse::<usize>().ok()));
-            }
-            token = token.or(line.strip_prefix("authorization: bearer ").map(str::to_owned));
-        }
-        let path = request_line.split(' ').nth(1).unwrap_or("").to_owned();
-        let shown = range.map_or(String::new(), |(start, end)| {
-            format!(" {start}-{}", end.map_or(String::new(), |e| e.to_string()))
-        });
-        self.requests.lock().unwrap().push(format!("{path}{shown}"));
-
-        if let Some(rest) = path.strip_prefix("/api/models/") {
-            if let Some(status) = self.faults.lock().unwrap().listing {
-                return respond(&mut stream, status, "", b"");
-            }
-            let siblings: Vec<String> =
-                self.files.keys().map(|file| format!(r#"{{"rfilename": "{file}"}}"#)).collect();
-            let body =
-                format!(r#"{{"sha": "{COMMIT}", "siblings": [{}], "id": "{ID}"}}"#, siblings.join(", "));
-            return match rest.strip_prefix(ID).unwrap_or("") {
-                "/revision/main" | "/revision/v1" => respond(&mut stream, "200 OK", "", body.as_bytes()),
-                "" if rest.starts_with("acme/gated") && token.as_deref() != Some("good") => {
-                    respond(&mut stream, "401 Unauthorized", "", b"")
-                }
-                "" if rest.starts_with("acme/html") => respond(&mut stream, "200 OK", "", b"<html>"),
-                _ => respond(&mut stream, "404 Not Found", "", b""),
-            };
-        }
-        let (file, redirected) = match path.strip_prefix("/cdn/") {
-            Some(file) => (file, true),
-            None => (path.strip_prefix(&format!("/{ID}/resolve/{COMMIT}/")).unwrap_or(""), false),
-        };
-        let Some(content) = self.files.get(file) else {
-            return respond(&mut stream, "404 Not Found", "", b"");
-        };
-        let identity = format!("x-repo-commit: {COMMIT}\r\n");
-        if file.ends_with(".safetensors") && !redirected {
-            let headers = format!(
-                "{identity}x-linked-etag: \"etag-{file}\"\r\nx-linked-size: {}\r\nlocation: {}/cdn/{file}\r\n",
-                content.len(),
-                self.endpoint
-            );
-            return respond(&mut stream, "302 Found", &headers, b"");
-        }
-        self.send_file(&mut stream, file, content, range, &format!("{identity}etag: \"etag-{file}\"\r\n"))
-    }
-
-    fn send_file(
-        &self,
-        stream: &mut TcpStream,
-        file: &str,
-        content: &[u8],
-        range: Option<(usize, Option<usize>)>,
-        headers: &str,
-    ) -> std::io::Result<()> {
-        let (start, end) = range.unwrap_or((0, None));
-        let is_probe = end.is_some();
-        let mut faults = self.faults.lock().unwrap();
-        if !is_probe && let Some(status) = faults.statuses.pop() {
-            return respond(stream, &format!("{status} Refused"), "", b"");
-        }
-        if start >= content.len() {
-            return respond(stream, "416 Range Not Satisfiable", "", b"");
-        }
-        let last = end.unwrap_or(usize::MAX).min(content.len() - 1);
-        let (status, body) = if faults.ignores_ranges && !is_probe {
-            ("200 OK", content)
+fn assert_served(hub: &FakeHub, model: &ResolvedModel) {
+    for (file, content) in &hub.files {
+        let got = std::fs::read(model.directory.join(file));
+        if *file == "README.md" {
+            assert!(got.is_err(), "README.md is not needed");
         } else {
-            ("206 Partial Content", &content[start..=last])
-        };
-        let headers = format!("{headers}content-range: bytes {start}-{last}/{}\r\n", content.len());
-        let drop_at = (!is_probe).then(|| faults.drops.iter().position(|(name, _)| name == file)).flatten();
-        if let Some(position) = drop_at {
-            let bytes = faults.drops.remove(position).1;
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            )?;
-            return stream.write_all(&body[..bytes]);
-        }
-        drop(faults);
-        respond(stream, status, &headers, body)
-    }
-
-    pub(crate) fn take_requests(&self) -> Vec<String> {
-        std::mem::take(&mut self.requests.lock().unwrap())
-    }
-
-    fn options(&self, cache: &Path) -> HubOptions {
-        HubOptions {
-            endpoint: Some(self.endpoint.clone()),
-            cache_dir: Some(cache.to_owned()),
-            ..HubOptions::default()
+            assert!(got.unwrap() == *content, "{file} differs");
         }
     }
-
-    fn assert_served(&self, model: &ResolvedModel) {
-        for (file, content) in &self.files {
-            let got = std::fs::read(model.directory.join(file));
-            if *file == "README.md" {
-                assert!(got.is_err(), "README.md is not needed");
-            } else {
-                assert!(got.unwrap() == *content, "{file} differs");
-            }
-        }
-    }
-}
-
-fn respond(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    )?;
-    stream.write_all(body)
 }
 
 fn quiet(_: DownloadProgress<'_>) {}
@@ -218,28 +38,28 @@ fn a_model_is_fetched_once_and_then_found_offline() {
         assert!(p.done_bytes <= p.total_bytes);
         seen.insert(p.file.to_owned(), (p.done_bytes, p.total_bytes));
     };
-    let model = resolve(ID, &hub.options(cache.path()), &mut progress).unwrap();
+    let model = resolve(ID, &options(&hub, cache.path()), &mut progress).unwrap();
     assert_eq!((model.id.as_str(), model.revision.as_deref()), (ID, Some(COMMIT)));
     assert_eq!(
         model.directory,
         cache.path().join("models--acme--tiny-embedder/snapshots").join(COMMIT),
         "the layout huggingface_hub shares"
     );
-    hub.assert_served(&model);
+    assert_served(&hub, &model);
     assert_eq!(seen[SHARD], (300_000, 300_000));
     assert_eq!(seen.len(), 7);
 
     hub.take_requests();
-    assert_eq!(resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap(), model);
+    assert_eq!(resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap(), model);
     assert_eq!(
         hub.take_requests(),
         [format!("/api/models/{ID}/revision/main")],
         "only the branch is looked up again"
     );
 
-    let offline = HubOptions { offline: true, ..hub.options(cache.path()) };
+    let offline = HubOptions { offline: true, ..options(&hub, cache.path()) };
     assert_eq!(resolve(ID, &offline, &mut quiet).unwrap(), model);
-    let by_commit = HubOptions { revision: Some(COMMIT.to_owned()), ..hub.options(cache.path()) };
+    let by_commit = HubOptions { revision: Some(COMMIT.to_owned()), ..options(&hub, cache.path()) };
     assert_eq!(resolve(ID, &by_commit, &mut quiet).unwrap(), model);
     assert!(hub.take_requests().is_empty(), "neither needs a request");
 
@@ -252,8 +72,8 @@ fn a_model_is_fetched_once_and_then_found_offline() {
 fn a_dropped_connection_resumes_where_it_stopped() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
     hub.faults.lock().unwrap().drops = vec![(SHARD.to_owned(), 123_456)];
-    let model = resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap();
-    hub.assert_served(&model);
+    let model = resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap();
+    assert_served(&hub, &model);
     let requests = hub.take_requests();
     let resumed = requests.iter().find_map(|r| {
         r.strip_prefix(&format!("/cdn/{SHARD} "))?.strip_suffix('-')?.parse::<usize>().ok().filter(|&n| n > 0)
@@ -268,13 +88,13 @@ fn a_dropped_connection_resumes_where_it_stopped() {
 fn a_connection_may_break_any_number_of_times_if_each_brings_something() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
     hub.faults.lock().unwrap().drops = vec![(SHARD.to_owned(), 30_000); 8];
-    hub.assert_served(&resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap());
+    assert_served(&hub, &resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap());
     assert!(hub.faults.lock().unwrap().drops.is_empty());
 
     // None brings anything: given up after five.
     let cache = tempfile::tempdir().unwrap();
     hub.faults.lock().unwrap().drops = vec![(SHARD.to_owned(), 0); 8];
-    let error = resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap_err();
+    let error = resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap_err();
     assert!(matches!(error, HubError::Network { .. }), "{error}");
     assert_eq!(hub.faults.lock().unwrap().drops.len(), 3);
 }
@@ -282,7 +102,7 @@ fn a_connection_may_break_any_number_of_times_if_each_brings_something() {
 #[test]
 fn a_copy_in_the_cache_stands_in_for_a_hub_out_of_reach() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
-    let options = hub.options(cache.path());
+    let options = options(&hub, cache.path());
     let model = resolve(ID, &options, &mut quiet).unwrap();
     assert_eq!(model.warning, None);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -321,7 +141,9 @@ fn two_at_once_fetch_one_model() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| hub.assert_served(&resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap()));
+            scope.spawn(|| {
+                assert_served(&hub, &resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap())
+            });
         }
     });
     let bodies = hub.take_requests().iter().filter(|request| **request == format!("/cdn/{SHARD}")).count();
@@ -338,8 +160,8 @@ fn a_later_run_resumes_and_one_killed_before_the_rename_is_adopted() {
     std::fs::write(blobs.join(format!("etag-{SHARD}")).with_extension("part"), &hub.files[SHARD][..100_000])
         .unwrap();
     std::fs::write(blobs.join(format!("etag-{first}")).with_extension("part"), &hub.files[first]).unwrap();
-    let model = resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap();
-    hub.assert_served(&model);
+    let model = resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap();
+    assert_served(&hub, &model);
     let requests = hub.take_requests();
     assert!(requests.contains(&format!("/cdn/{SHARD} 100000-")), "{requests:?}");
     assert!(
@@ -353,19 +175,19 @@ fn a_server_that_ignores_ranges_cannot_spoil_a_file() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
     *hub.faults.lock().unwrap() =
         Faults { drops: vec![(SHARD.to_owned(), 50_000)], ignores_ranges: true, ..Faults::default() };
-    let model = resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap();
-    hub.assert_served(&model);
+    let model = resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap();
+    assert_served(&hub, &model);
 }
 
 #[test]
 fn errors_of_the_server_are_tried_again_but_not_for_ever() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
     hub.faults.lock().unwrap().statuses = vec![503, 500];
-    hub.assert_served(&resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap());
+    assert_served(&hub, &resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap());
 
     let cache = tempfile::tempdir().unwrap();
     hub.faults.lock().unwrap().statuses = vec![503; 1000];
-    let error = resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap_err();
+    let error = resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap_err();
     assert!(matches!(error, HubError::Network { .. }), "{error}");
     assert!(error.to_string().contains("503"), "{error}");
 }
@@ -373,7 +195,7 @@ fn errors_of_the_server_are_tried_again_but_not_for_ever() {
 #[test]
 fn failures_are_one_line_that_names_the_model_and_the_address() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
-    let options = hub.options(cache.path());
+    let options = options(&hub, cache.path());
     let with = |token: Option<&str>, revision: Option<&str>| HubOptions {
         token: token.map(str::to_owned),
         revision: revision.map(str::to_owned),
@@ -400,11 +222,11 @@ fn failures_are_one_line_that_names_the_model_and_the_address() {
 #[test]
 fn offline_without_a_copy_says_so_and_makes_no_request() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
-    let offline = HubOptions { offline: true, ..hub.options(cache.path()) };
+    let offline = HubOptions { offline: true, ..options(&hub, cache.path()) };
     let error = resolve(ID, &offline, &mut quiet).unwrap_err();
     assert!(matches!(error, HubError::NotCached { .. }), "{error}");
 
-    let model = resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap();
+    let model = resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap();
     hub.take_requests();
     std::fs::remove_file(model.directory.join(SHARD)).unwrap();
     let error = resolve(ID, &offline, &mut quiet).unwrap_err();
@@ -415,7 +237,7 @@ fn offline_without_a_copy_says_so_and_makes_no_request() {
     assert!(hub.take_requests().is_empty());
 
     // Online, the file that is still among the blobs is linked again without downloading it.
-    hub.assert_served(&resolve(ID, &hub.options(cache.path()), &mut quiet).unwrap());
+    assert_served(&hub, &resolve(ID, &options(&hub, cache.path()), &mut quiet).unwrap());
     assert!(!hub.take_requests().contains(&format!("/cdn/{SHARD} 0-")));
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 use gve::indexer::{IndexError, IndexEvent, IndexOptions, Recognition, find, index_with, library_manifest};
 use gve::retrieval::{Library, LibraryWriter};
 use gve::{CancelToken, Embedder};
-
-use crate::golden::golden_dir;
+use gve_test_support::golden::golden_dir;
 
 const FILES: usize = 4;
 

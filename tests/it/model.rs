@@ -7,8 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen2;
 use gve::model::{Checkpoint, ModelError, PackedBatch, Qwen25Vl, Visual, convert_checkpoint};
-
-use crate::golden::{Case, cosine, fixture_dirs, max_difference};
+use gve_test_support::golden::{Case, cosine, fixture_dirs, max_difference};
 
 /// What the model reads for one case.
 struct Sample {

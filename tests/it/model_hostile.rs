@@ -5,9 +5,9 @@ use std::path::Path;
 use candle_core::{DType, Device};
 use gve::Embedder;
 use gve::model::{Checkpoint, LoraAdapter, Qwen25Vl, checkpoint_fingerprint};
+use gve_test_support::golden::golden_dir;
 use serde_json::{Value, json};
 
-use crate::golden::golden_dir;
 use crate::model_settings::changed_model;
 
 /// The error of everything that reads `folder`, each one line.

@@ -5,9 +5,8 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use gve::DType;
 use gve::model::{Config, ModelError, PackedBatch, Qwen25Vl, Visual, convert_checkpoint};
+use gve_test_support::golden::{Case, cosine, golden_dir};
 use serde_json::{Value, json};
-
-use crate::golden::{Case, cosine, golden_dir};
 
 /// The tiny model with other settings.
 pub(crate) fn changed_model(change: impl FnOnce(&mut Value)) -> tempfile::TempDir {

@@ -10,10 +10,9 @@ use gve::preprocess::{
     patchify_image, smart_resize,
 };
 use gve::recipe::Recipe;
+use gve_test_support::golden::{fixture_dirs, golden_dir};
 use safetensors::SafeTensors;
 use serde_json::Value;
-
-use crate::golden::{fixture_dirs, golden_dir};
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()

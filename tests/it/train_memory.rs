@@ -8,8 +8,7 @@ use std::process::Command;
 use candle_core::{DType, Device, Tensor};
 use gve::train::{LoraConfig, Memory, Trainable, TrainableModel};
 use gve::{Embedder, Input};
-
-use crate::golden::golden_dir;
+use gve_test_support::golden::golden_dir;
 
 /// Directory of a model, and what to do with it: see [`train_memory_child`].
 const CHILD: &str = "GVE_TEST_TRAINING_MEMORY_OF";

@@ -7,9 +7,8 @@ use candle_core::{DType, Device, Tensor};
 use gve::model::{AdapterLayout, Config, LoraAdapter, LoraSettings, ModelError, Qwen25Vl, merge_adapter};
 use gve::train::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use gve::{Embedder, Input};
+use gve_test_support::golden::{cosine, fixture_dirs, golden_dir, max_difference};
 use serde_json::Value;
-
-use crate::golden::{cosine, fixture_dirs, golden_dir, max_difference};
 
 /// What `make_golden.py` trained with.
 fn lora(record: &Value) -> LoraConfig {

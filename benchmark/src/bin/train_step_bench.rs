@@ -3,9 +3,6 @@
 //! The batch is the whole file: its first half are queries, its second half their targets. Prints one JSON line: seconds and loss of every
 //! step, tokens of the batch, the peak memory of the process, and how much of that was there before the first step.
 
-#[path = "../../../src/bin/gve/process.rs"]
-mod process;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -19,6 +16,7 @@ use gve::train::{
     TrainableModel,
 };
 use gve::{DType, Device, Embedder, Input};
+use gve_cli::process::tune_for_training;
 
 /// Times training steps of a model on given inputs.
 #[derive(Parser)]
@@ -74,7 +72,7 @@ enum Trained {
 #[allow(clippy::print_stdout)]
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    process::tune_for_training();
+    tune_for_training();
     let trainable = match arguments.train {
         Trained::Lora => Trainable::Lora(LoraConfig {
             r: arguments.rank,

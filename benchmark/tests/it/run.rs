@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use gve_test_support::files::text;
+use gve_test_support::golden::model;
+use gve_test_support::program::{assert_status, stderr, stdout};
 use serde_json::Value;
 use uvrb::result::{DatasetResult, read_queries};
 
@@ -21,24 +24,6 @@ pub(crate) fn uvrb(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
-pub(crate) fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-pub(crate) fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-#[track_caller]
-pub(crate) fn assert_status(output: &Output, status: i32) {
-    assert_eq!(output.status.code(), Some(status), "{}{}", stdout(output), stderr(output));
-    assert!(!stderr(output).contains("panicked"), "{}", stderr(output));
-}
-
 /// Runs, expects a failure, and gives the one line that names it.
 #[track_caller]
 fn refusal(arguments: &[&str]) -> String {
@@ -47,10 +32,6 @@ fn refusal(arguments: &[&str]) -> String {
     let message = stderr(&output);
     assert_eq!(message.trim_end().lines().count(), 1, "{message}");
     message
-}
-
-fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny-a/model")
 }
 
 /// Arguments of a run over `data` into `out` with the tiny model.

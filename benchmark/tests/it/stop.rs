@@ -1,12 +1,14 @@
 //! Runs that are asked to stop, and results that nobody reads.
 
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::encoder::stub::{Answer, Stub};
+use gve_test_support::files::text;
+use gve_test_support::program::{assert_status, end_of, stderr};
+use gve_test_support::stub::{Answer, Stub};
+
 use crate::mini::{self, MINI};
 
 fn start(arguments: &[&str]) -> Child {
@@ -17,25 +19,6 @@ fn start(arguments: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
-}
-
-/// Waits for a program to end, which it must do soon: its status, and what it said.
-#[track_caller]
-fn end_of(mut child: Child) -> (Option<i32>, String, Output) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            panic!("it does not end: {:?}", child.wait_with_output().unwrap());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr.clone()).unwrap(), output)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 #[test]
@@ -60,15 +43,15 @@ fn a_run_stops_in_order_and_goes_on() {
     is_reached.recv_timeout(Duration::from_secs(120)).unwrap();
     // SAFETY: the child is ours and has not been waited for, so the id is still its own.
     assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
-    let (status, said, output) = end_of(child);
-    assert_eq!(status, Some(2), "{said}");
+    let output = end_of(child);
+    assert_status(&output, 2);
+    let said = stderr(&output);
     assert!(said.lines().count() == 1 && said.contains("stopped"), "{said}");
     assert_eq!(output.stdout, b"");
 
     let before = stub.requests().len();
     assert!((ANSWERED..ANSWERED + 3).contains(&before), "{before}");
-    let (status, said, _) = end_of(start(&arguments));
-    assert_eq!(status, Some(0), "{said}");
+    assert_status(&end_of(start(&arguments)), 0);
     let inputs = MINI[0].queries + MINI[0].clips.len();
     // A request that was under way when the run stopped may be made again.
     let under_way = before - ANSWERED;
@@ -87,7 +70,8 @@ fn a_reader_that_goes_away_is_no_fault() {
     for arguments in [&run[..], &["list"], &["list", "--json"], &["report", text(&out)], &["--help"]] {
         let mut child = start(arguments);
         drop(child.stdout.take());
-        let (status, said, _) = end_of(child);
-        assert_eq!((status, said.as_str()), (Some(0), ""), "{arguments:?}");
+        let output = end_of(child);
+        assert_status(&output, 0);
+        assert_eq!(stderr(&output), "", "{arguments:?}");
     }
 }

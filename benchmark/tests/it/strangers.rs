@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gve::Input;
+use gve_test_support::files::text;
+use gve_test_support::program::{assert_status, stderr, stdout};
+use gve_test_support::stub::{Answer, Stub};
 use serde_json::{Value, json};
 use uvrb::dataset::{CheckOptions, LoadOptions, check, load};
 use uvrb::encoder::{Encoder, Item, PrecomputedEncoder, Request, Role};
@@ -11,17 +14,12 @@ use uvrb::manifest::{DatasetSpec, MainMetric, Manifest};
 use uvrb::result::{DatasetResult, QueryRecord, queries_path, read_queries, result_path, write_queries};
 use uvrb::run_file::Run;
 
-use crate::encoder::stub::{Answer, Stub};
 use crate::mini::{self, MINI, write_lines};
 use crate::result::plain;
-use crate::run::{assert_status, stderr, stdout, uvrb};
+use crate::run::uvrb;
 
 pub(crate) fn tables(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tables").join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// The bytes of `text` with a byte order mark and line ends as on Windows, a blank line in front of the last.

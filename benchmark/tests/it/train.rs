@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gve_test_support::golden::model as tiny_model;
+use gve_test_support::program::{assert_status, stderr};
 use serde_json::{Value, json};
 
 use crate::mini::{self, MINI};
@@ -24,10 +26,6 @@ fn gve() -> Option<PathBuf> {
 
 /// What the model of the runs allows: less than 200 tokens, and no multiple of one.
 const MAX_PIXELS: u64 = 12 * 784 + 1;
-
-fn tiny_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny-a/model")
-}
 
 /// Two data sets of the miniature, and pairs to train with.
 struct Bench {
@@ -93,16 +91,6 @@ impl Bench {
             })
             .collect()
     }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-#[track_caller]
-fn assert_status(output: &Output, status: i32) {
-    assert_eq!(output.status.code(), Some(status), "{}", stderr(output));
-    assert!(!stderr(output).contains("panicked"), "{}", stderr(output));
 }
 
 /// How the embeddings behind the results in `folder` were made.

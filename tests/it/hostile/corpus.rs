@@ -13,9 +13,8 @@ use gve::retrieval::{
     LibraryWriter, MANIFEST_FORMAT_VERSION, read_embeddings,
 };
 use gve::train::TrainConfig;
+use gve_test_support::golden::golden_dir;
 use serde_json::json;
-
-use crate::golden::golden_dir;
 
 const DIM: usize = 8;
 

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gve::hub::{HubOptions, ResolvedModel, resolve};
+use gve_test_support::hub::{COMMIT, ID, respond};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 
-use super::{COMMIT, ID, quiet, respond};
+use super::quiet;
 use cases::cases;
 
 const TOKEN: &str = "hf_SecretToken";

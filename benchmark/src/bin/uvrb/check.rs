@@ -2,10 +2,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use gve_cli::output::{Outcome, print, progress_bar, report, show, warn};
 use uvrb::dataset::{CheckOptions, CheckReport, Count, LoadOptions, check, find};
 use uvrb::manifest::{DatasetSpec, Manifest};
-
-use crate::output::{Outcome, print, progress_bar, report, show, warn};
 
 #[derive(Args)]
 #[command(after_help = "\

@@ -2,12 +2,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use gve_cli::output::{Outcome, print, report, warn};
 use serde_json::json;
 use uvrb::comparison::{DatasetComparison, compare_models};
 use uvrb::result::{DatasetResult, ModelResults, load_results};
 use uvrb::statistics::SEED;
-
-use crate::output::{Outcome, print, report, warn};
 
 #[derive(Args)]
 #[command(after_help = "\

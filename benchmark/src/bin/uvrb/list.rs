@@ -2,9 +2,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use gve_cli::output::{Outcome, print};
 use uvrb::manifest::{DatasetSpec, Manifest};
-
-use crate::output::{Outcome, print};
 
 #[derive(Args)]
 #[command(after_help = "\

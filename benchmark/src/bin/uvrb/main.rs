@@ -1,19 +1,11 @@
 //! `uvrb`: scores video retrieval on the data sets of UVRB.
 //!
 //! One file per subcommand, each nothing but arguments and printing. What both programs share in talking to people
-//! is written once, with `gve`.
+//! is the library of `gve-cli`.
 
 mod check;
 mod compare;
-#[path = "../../../../src/bin/gve/hub.rs"]
-mod hub;
-#[path = "../../../../src/bin/gve/interrupt.rs"]
-mod interrupt;
 mod list;
-#[path = "../../../../src/bin/gve/options.rs"]
-mod options;
-#[path = "../../../../src/bin/gve/output.rs"]
-mod output;
 mod report;
 mod run;
 mod score;
@@ -22,6 +14,7 @@ mod source;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use gve_cli::output;
 
 /// Score video retrieval: 16 data sets, nine abilities.
 #[derive(Parser)]
@@ -56,7 +49,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    output::tell_panics_in_one_line();
+    output::start(env!("CARGO_BIN_NAME"));
     output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
         Command::List(arguments) => list::run(arguments),
         Command::Check(arguments) => check::run(arguments),

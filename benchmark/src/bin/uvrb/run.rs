@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use gve::CancelToken;
+use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
+use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
 use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::encoder::{Encoder, PromptStyle, Role};
 use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, evaluate, is_current, subsample};
@@ -13,8 +15,6 @@ use uvrb::result::{DatasetResult, Subsample, queries_path, result_path, write_qu
 use uvrb::run_file::{RunFormat, RunWriter, check_trec_ids};
 use uvrb::statistics::SEED;
 
-use crate::interrupt::{stop_on_ctrl_c, stopped};
-use crate::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
 use crate::source::SourceOptions;
 
 #[derive(Args)]

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use gve_cli::output::{Outcome, print, warn};
 use serde_json::json;
 use uvrb::dataset::{self, LoadOptions};
 use uvrb::manifest::{DatasetSpec, MainMetric, Manifest};
@@ -9,8 +10,6 @@ use uvrb::metrics::{CUTOFFS, QueryScores, mean};
 use uvrb::result::{Interval, SubsetScores};
 use uvrb::run_file::Run;
 use uvrb::statistics::{SEED, mean_interval};
-
-use crate::output::{Outcome, print, warn};
 
 #[derive(Args)]
 #[command(after_help = "\

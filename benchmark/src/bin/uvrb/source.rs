@@ -7,13 +7,12 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gve::Sampling;
 use gve::embedder::{PIXELS_PER_TOKEN, TOKENS_PER_FRAME};
+use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
+use gve_cli::output::warn;
 use uvrb::encoder::{
     CachedEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder,
     ServerEncoder, ServerOptions, VideoTransport, checkpoint_revision,
 };
-
-use crate::options::{ModelOptions, PixelOptions, SamplingOptions};
-use crate::output::warn;
 
 /// Dimensions of the baseline `random`.
 const RANDOM_DIM: usize = 256;

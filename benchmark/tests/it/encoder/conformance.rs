@@ -2,13 +2,13 @@
 
 use gve::retrieval::{EmbeddingFormat, EmbeddingWriter};
 use gve::{DType, Device, Embedder, Input, Sampling};
+use gve_test_support::stub::{Answer, Stub};
 use uvrb::Error;
 use uvrb::encoder::{
     CachedEncoder, Encoder, Item, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder,
     Request, Role, ServerEncoder, ServerOptions, VideoTransport,
 };
 
-use super::stub::{Answer, Stub};
 use super::{encode, golden};
 
 const BAD: &str = "bad";

@@ -4,7 +4,6 @@ mod cache;
 mod conformance;
 mod precomputed;
 mod server;
-pub(crate) mod stub;
 
 use std::path::PathBuf;
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use gve::Input;
 use gve::http::RetrySettings;
+use gve_test_support::stub::{Answer, DIM, Received, Stub};
 use serde_json::json;
 use uvrb::encoder::{ServerEncoder, ServerOptions};
 
-use super::stub::{Answer, DIM, Received, Stub};
 use super::{encode, try_encode};
 
 const RETRIES: usize = 3;

@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use gve_test_support::hub::{COMMIT, ID, respond};
+
 use super::{
     Answer, Asked, Case, Misbehaviour, PASSWORD, SHARDS, SIGNATURE, Server, TOKEN, git_id, send, sha256,
 };
-use crate::hub::{COMMIT, ID, respond};
 
 /// All cases.
 pub(super) fn cases() -> Vec<Case> {

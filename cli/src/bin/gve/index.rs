@@ -1,0 +1,207 @@
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use gve::indexer::{
+    Doubt, Extent, Found, IndexError, IndexEvent, IndexOptions, MediaFile, PassedOver, Pruned, Recognition,
+    find, index_with, library_manifest, prune,
+};
+use gve::retrieval::LibraryWriter;
+use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
+use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
+use gve_cli::output::{Outcome, name, print, progress_bar, report, show, warn};
+use indicatif::ProgressBar;
+
+use crate::library::{report_damage, tell_passed_over};
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  gve index ~/Videos --library ~/.local/share/gve --model Alibaba-NLP/GVE-3B
+  gve index holiday.mp4 more/ --library lib --model ./GVE-3B --fps 1 --max-frames 64
+
+A second run adds only what is new or changed; a run that was stopped goes on where it was. Ctrl-C stops after what is
+under way; a second Ctrl-C ends at once.")]
+pub(crate) struct Arguments {
+    /// Files and folders; folders are searched for videos and images.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Directory of the library, made if need be.
+    #[arg(long, value_name = "DIR")]
+    library: PathBuf,
+    /// Take a file for what its content is, whatever its name ends in.
+    #[arg(long)]
+    any_name: bool,
+    /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read or has become empty are kept:
+    /// a drive may be away.
+    #[arg(long)]
+    prune: bool,
+    /// Forget every file that is not there now, under PATH or not, whatever the reason.
+    #[arg(long)]
+    prune_all: bool,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    #[command(flatten)]
+    pixels: PixelOptions,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+    let sampling = arguments.sampling.sampling()?;
+    let pixels = arguments.pixels.pixels()?;
+    let searched = Searched::new(&arguments);
+    let mut counts = Counts { failed: searched.failed, ..Counts::default() };
+
+    let model = arguments.model.resolve()?;
+    let embedder = arguments.model.builder(model.directory.clone(), sampling, pixels).build()?;
+    let manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
+    let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
+    report_damage(library.damage());
+    counts.failed += library.damage().len();
+    counts.prune(&mut library, &searched.found, &arguments)?;
+
+    let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
+    let options = IndexOptions { cancel: stop_on_ctrl_c()?, ..IndexOptions::default() };
+    let indexed = index_with(&embedder, &mut library, &searched.files, &options, |event| {
+        counts.tell(&event, &bar);
+    });
+    let is_stopped = match indexed {
+        Ok(()) => {
+            library.finish()?;
+            false
+        }
+        Err(IndexError::Cancelled) => true,
+        Err(error) => return Err(error.into()),
+    };
+    bar.finish_and_clear();
+    counts.print(&searched.passed_over, arguments.json)?;
+    if is_stopped {
+        return Ok(stopped("what was added is in the library, and the same command goes on from there"));
+    }
+    if searched.files.is_empty() && !searched.passed_over.is_empty() {
+        return Ok(Outcome::Nothing);
+    }
+    Ok(Outcome::of(counts.added + counts.unchanged, counts.failed + counts.in_doubt))
+}
+
+/// What lies at the paths.
+struct Searched {
+    found: Vec<Found>,
+    /// All files, each once, in order.
+    files: Vec<MediaFile>,
+    passed_over: PassedOver,
+    failed: usize,
+}
+
+impl Searched {
+    /// Searches all paths, and says what cannot be looked at and what is passed over.
+    fn new(arguments: &Arguments) -> Self {
+        let recognition = if arguments.any_name { Recognition::ByContent } else { Recognition::ByName };
+        let mut found: Vec<Found> = arguments.paths.iter().map(|path| find(path, recognition)).collect();
+        let mut files: Vec<MediaFile> = found.iter().flat_map(|found| found.files.iter().cloned()).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.dedup();
+        let mut passed_over = PassedOver::default();
+        found.iter().for_each(|found| passed_over.add(&found.passed_over));
+        let failures: Vec<IndexError> = found.iter_mut().flat_map(|found| found.failures.drain(..)).collect();
+        let failed = failures.len();
+        failures.into_iter().for_each(|error| report(&error.into()));
+        let remedy = "--any-name looks at what is in files whose name does not say";
+        let remedy = (!arguments.any_name).then_some(remedy);
+        tell_passed_over(&passed_over, remedy, files.is_empty(), arguments.model.quiet);
+        Self { found, files, passed_over, failed }
+    }
+}
+
+/// What became of the files.
+#[derive(Default)]
+struct Counts {
+    added: usize,
+    unchanged: usize,
+    failed: usize,
+    forgotten: usize,
+    /// Not there, but not forgotten.
+    kept: usize,
+    /// Those of them that were to be forgotten, were it known that they are gone.
+    in_doubt: usize,
+}
+
+impl Counts {
+    fn prune(
+        &mut self,
+        library: &mut LibraryWriter,
+        searched: &[Found],
+        arguments: &Arguments,
+    ) -> Result<()> {
+        let extent = match (arguments.prune, arguments.prune_all) {
+            (_, true) => Extent::NotThere,
+            (true, false) => Extent::Gone,
+            (false, false) => return Ok(()),
+        };
+        let Pruned { forgotten, kept } = prune(library, searched, extent)?;
+        self.forgotten += forgotten;
+        for ((folder, doubt), count) in kept {
+            let folder = name(&folder);
+            warn(&format!(
+                "{folder}: {doubt}; {count} of its files are not forgotten: --prune-all forgets them"
+            ));
+            self.kept += count;
+            self.in_doubt += if doubt == Doubt::NotSearched { 0 } else { count };
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: &IndexEvent<'_>, bar: &ProgressBar) {
+        match event {
+            IndexEvent::Done(path, warnings) => {
+                self.added += 1;
+                show(bar, &path.display().to_string());
+                for warning in *warnings {
+                    bar.suspend(|| warn(&format!("{}: {warning}", path.display())));
+                }
+            }
+            IndexEvent::Failed(path, error) => {
+                self.failed += 1;
+                let (path, error) = (path.display().to_string(), error.to_string());
+                let message = if error.contains(&path) { error } else { format!("{path}: {error}") };
+                bar.suspend(|| report(&anyhow!(message)));
+            }
+            IndexEvent::Forgotten(path) => {
+                self.forgotten += 1;
+                let path = path.display();
+                bar.suspend(|| {
+                    warn(&format!("{path}: forgotten, for it is no longer what it was when it was added"));
+                });
+                // It was counted when it failed.
+                return;
+            }
+            _ => self.unchanged += 1,
+        }
+        bar.inc(1);
+    }
+
+    fn print(&self, passed_over: &PassedOver, json: bool) -> Result<()> {
+        let Self { added, unchanged, failed, forgotten, kept, .. } = self;
+        if json {
+            let PassedOver { unknown, hidden, folder_links, special, .. } = passed_over;
+            let summary = serde_json::json!({
+                "added": added, "unchanged": unchanged, "failed": failed, "pruned": forgotten, "kept": kept,
+                "passed_over": {
+                    "unknown": unknown, "hidden": hidden, "folder_links": folder_links, "special": special,
+                },
+            });
+            return Ok(print(&summary.to_string())?);
+        }
+        let mut line = format!("{added} added, {unchanged} unchanged, {failed} failed");
+        for (count, what) in [(forgotten, "forgotten"), (kept, "not there but kept")] {
+            if *count > 0 {
+                line = format!("{line}, {count} {what}");
+            }
+        }
+        Ok(print(&line)?)
+    }
+}

@@ -1,0 +1,298 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Subcommand, ValueEnum};
+use gve::DType;
+use gve::device::available_memory;
+use gve::embedder::unknown_settings;
+use gve::model::{AdapterLayout, Checkpoint, Config, LoraAdapter, convert_checkpoint, merge_adapter};
+use gve::new_model::{NewModel, create};
+use gve::preprocess::PixelBounds;
+use gve_cli::options::ModelOptions;
+use gve_cli::output::{Outcome, print};
+
+/// The least area of a picture, as Qwen2.5-VL has it: four visual tokens.
+const MIN_PIXELS: u64 = 56 * 56;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show what a model is: shape, size, where its files are.
+    #[command(after_help = "\
+Examples:
+  gve model info --model ./GVE-3B
+  gve model info --model Alibaba-NLP/GVE-3B --json")]
+    Info {
+        #[command(flatten)]
+        model: ModelOptions,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a model that has learned nothing yet, to train from nothing.
+    #[command(after_help = "\
+Examples:
+  gve model init --config recipes/nano/config.json --texts world/captions.jsonl --texts world/pairs_t2v.jsonl --out nano-0")]
+    Init {
+        /// Its shape: a config.json in Hugging Face layout. Ids and number of tokens are filled in.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// JSON lines whose `text` and `instruction` values the tokenizer learns from.
+        #[arg(long, value_name = "FILE", required = true)]
+        texts: Vec<PathBuf>,
+        /// Tokens the tokenizer may have.
+        #[arg(long, value_name = "N", default_value_t = 2048)]
+        vocab: usize,
+        /// Area of a picture that the model is made for, at most.
+        #[arg(long, value_name = "P", default_value_t = 112 * 84)]
+        max_pixels: u64,
+        /// Where random weights come from.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// Directory to make.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Store a model in another precision, given as --dtype.
+    #[command(after_help = "\
+Examples:
+  gve model convert --model runs/mine/final --dtype bf16 --out mine-bf16")]
+    Convert {
+        #[command(flatten)]
+        model: ModelOptions,
+        /// Directory to make; it may not hold anything yet.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write an adapter anew, under the names that a release of transformers has: what others bind by name, such as PEFT.
+    #[command(after_help = "\
+Examples:
+  gve model adapter --adapter runs/old/final --out my-adapter
+  gve model adapter --adapter runs/mine/final --layout flat --out my-adapter-4.51")]
+    Adapter {
+        /// Directory of a PEFT adapter, in either layout.
+        #[arg(long, value_name = "DIR")]
+        adapter: PathBuf,
+        /// nested: transformers 4.52 and later; flat: up to 4.51.
+        #[arg(long, value_enum, default_value = "nested")]
+        layout: Layout,
+        /// Directory to make; it may not hold anything yet.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fold an adapter into a model: a checkpoint in Hugging Face layout, in the precision of the model.
+    #[command(after_help = "\
+Examples:
+  gve model merge --model ./GVE-3B --adapter ./my-adapter --out ./GVE-3B-mine
+  gve model merge --model Alibaba-NLP/GVE-3B --adapter ./my-adapter --out ./GVE-3B-mine")]
+    Merge {
+        #[command(flatten)]
+        model: ModelOptions,
+        /// Directory to make; it may not hold anything yet.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// [`AdapterLayout`] as an argument.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Layout {
+    Nested,
+    Flat,
+}
+
+pub(crate) fn run(command: Command) -> Result<Outcome> {
+    match command {
+        Command::Info { model, json } => info(&model, json),
+        Command::Init { config, texts, vocab, max_pixels, seed, out, json } => {
+            let pixels = PixelBounds::new(MIN_PIXELS, max_pixels)?;
+            init(&out, &NewModel { config, texts, vocab_size: vocab, pixels, seed }, json)
+        }
+        Command::Convert { model, out, json } => convert(&model, &out, json),
+        Command::Adapter { adapter, layout, out, json } => rename(&adapter, layout, &out, json),
+        Command::Merge { model, out, json } => merge(&model, &out, json),
+    }
+}
+
+fn init(out: &Path, settings: &NewModel, json: bool) -> Result<Outcome> {
+    let made = create(out, settings)?;
+    let (millions, tokens) = (made.parameters as f64 / 1e6, made.tokens);
+    print(&if json {
+        serde_json::json!({ "out": out, "parameters": made.parameters, "tokens": tokens }).to_string()
+    } else {
+        format!("{}: {millions:.2} M parameters, {tokens} tokens", out.display())
+    })?;
+    Ok(Outcome::Complete)
+}
+
+fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
+    if model.adapter.is_some() {
+        bail!("--adapter has no effect here: fold it in with `gve model merge`");
+    }
+    let dtype = model.dtype;
+    if dtype == DType::Auto {
+        bail!("no precision given: use --dtype with f32, bf16 or f16");
+    }
+    let resolved = model.resolve()?;
+    convert_checkpoint(&resolved.directory, dtype, out)?;
+    if json {
+        print(
+            &serde_json::json!({ "out": out, "model": resolved.id, "dtype": dtype.to_string() }).to_string(),
+        )?;
+    } else {
+        print(&format!("{}: {} stored as {dtype}", out.display(), resolved.id))?;
+    }
+    Ok(Outcome::Complete)
+}
+
+fn rename(adapter: &Path, layout: Layout, out: &Path, json: bool) -> Result<Outcome> {
+    let adapter = LoraAdapter::read(adapter)?;
+    if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("cannot write {}: the directory is not empty", out.display());
+    }
+    let layout = match layout {
+        Layout::Nested => AdapterLayout::Nested,
+        Layout::Flat => AdapterLayout::Flat,
+    };
+    adapter.write(out, layout)?;
+    let modules = adapter.module_names().count();
+    if json {
+        print(&serde_json::json!({ "out": out, "modules": modules }).to_string())?;
+    } else {
+        print(&format!("{}: an adapter of {modules} modules", out.display()))?;
+    }
+    Ok(Outcome::Complete)
+}
+
+fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
+    let Some(adapter) = &model.adapter else {
+        bail!("no adapter given: use --adapter with the directory of adapter_config.json");
+    };
+    let adapter = LoraAdapter::read(adapter)?;
+    let resolved = model.resolve()?;
+    let changed = merge_adapter(&resolved.directory, &adapter, out)?;
+    if json {
+        print(&serde_json::json!({ "out": out, "model": resolved.id, "changed": changed }).to_string())?;
+    } else {
+        print(&format!("{}: {changed} tensors of {} changed", out.display(), resolved.id))?;
+    }
+    Ok(Outcome::Complete)
+}
+
+fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
+    let resolved = model.resolve()?;
+    let config = Config::load(&resolved.directory)?;
+    let checkpoint = Checkpoint::open(&resolved.directory)?;
+    let (text, vision) = (&config.text, &config.vision);
+    let bytes = |dtype| checkpoint.memory_as(dtype).total_bytes();
+    let unknown = unknown_settings(&resolved.directory);
+    if json {
+        let info = serde_json::json!({
+            "id": resolved.id,
+            "revision": resolved.revision,
+            "directory": resolved.directory,
+            "dim": text.hidden_size,
+            "parameters": checkpoint.num_parameters(),
+            "tensors": checkpoint.tensor_names().len(),
+            "stored_as": checkpoint.dtypes(),
+            "cpu": {
+                "held_as": held_as(&checkpoint, model.dtype), "computed_in": computed_in(model.dtype), "bytes": bytes(model.dtype),
+                "bytes_in_f32": bytes(DType::F32), "bytes_available": available_memory(),
+            },
+            "unknown_settings": unknown,
+            "text": {
+                "layers": text.num_hidden_layers, "heads": text.num_attention_heads,
+                "key_value_heads": text.num_key_value_heads, "vocab": text.vocab_size,
+            },
+            "vision": {
+                "blocks": vision.depth, "hidden": vision.hidden_size,
+                "patch": vision.patch_size, "window": vision.window_size,
+            },
+        });
+        print(&info.to_string())?;
+    } else {
+        let rows = [
+            ("model", resolved.id),
+            ("revision", resolved.revision.unwrap_or_else(|| "-".to_owned())),
+            ("directory", resolved.directory.display().to_string()),
+            ("embedding", format!("{} values", text.hidden_size)),
+            (
+                "parameters",
+                format!(
+                    "{:.1} M, stored as {}",
+                    checkpoint.num_parameters() as f64 / 1e6,
+                    checkpoint.dtypes().join(", ")
+                ),
+            ),
+            ("on the CPU", on_the_cpu(&checkpoint, model.dtype)),
+            (
+                "language",
+                format!(
+                    "{} layers, {} heads, {} key-value heads, vocabulary of {}",
+                    text.num_hidden_layers,
+                    text.num_attention_heads,
+                    text.num_key_value_heads,
+                    text.vocab_size
+                ),
+            ),
+            (
+                "vision",
+                format!(
+                    "{} blocks of width {}, patches of {} pixels, windows of {}",
+                    vision.depth, vision.hidden_size, vision.patch_size, vision.window_size
+                ),
+            ),
+        ];
+        for (name, value) in rows {
+            print(&format!("{name:<11}{value}"))?;
+        }
+        for setting in unknown {
+            print(&format!("{:<11}{setting}: embeddings may differ from the reference's", "not known"))?;
+        }
+    }
+    Ok(Outcome::Complete)
+}
+
+/// The precisions in which the CPU holds the weights of a model that is loaded as `dtype`.
+fn held_as(checkpoint: &Checkpoint, dtype: DType) -> Vec<String> {
+    if dtype == DType::Auto { checkpoint.dtypes() } else { vec![dtype.to_string()] }
+}
+
+/// The precision of products there.
+fn computed_in(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Auto | DType::F32 => "f32",
+        DType::Bf16 => "bf16 where the processor multiplies it, f32 elsewhere",
+        DType::F16 => "f32",
+    }
+}
+
+/// What `dtype` means there, and in how much memory.
+fn on_the_cpu(checkpoint: &Checkpoint, dtype: DType) -> String {
+    let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+    let bytes = |dtype| gigabytes(checkpoint.memory_as(dtype).total_bytes());
+    let mut text = format!(
+        "--dtype {dtype}: weights held as {}, computed in {}, {} of memory",
+        held_as(checkpoint, dtype).join(", "),
+        computed_in(dtype),
+        bytes(dtype)
+    );
+    if dtype == DType::Auto {
+        text.push_str(&format!(" ({} with f32)", bytes(DType::F32)));
+    }
+    if let Some(available) = available_memory() {
+        text.push_str(&format!(", {} available", gigabytes(available)));
+    }
+    text
+}

@@ -1,0 +1,37 @@
+//! What the commands that read libraries and folders share.
+
+use anyhow::anyhow;
+use gve::indexer::PassedOver;
+use gve::retrieval::RetrievalError;
+use gve_cli::output::{note, report, warn};
+
+/// Damaged parts that are named one by one.
+const MAX_NAMED: usize = 20;
+
+/// Names what is damaged in a library, and not all of it where that is much.
+pub(crate) fn report_damage(damage: &[RetrievalError]) {
+    damage.iter().take(MAX_NAMED).for_each(|error| report(&anyhow!(error.to_string())));
+    if damage.len() > MAX_NAMED {
+        report(&anyhow!("{} further parts of the library are damaged", damage.len() - MAX_NAMED));
+    }
+}
+
+/// Says what a search for files passed over: a warning where it found nothing. `remedy` has more files taken, where there is
+/// one.
+pub(crate) fn tell_passed_over(
+    passed_over: &PassedOver,
+    remedy: Option<&str>,
+    found_nothing: bool,
+    quiet: bool,
+) {
+    if passed_over.is_empty() {
+        return;
+    }
+    let remedy = remedy.filter(|_| !passed_over.unknown.is_empty());
+    let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    if found_nothing {
+        warn(&format!("nothing found; passed over: {passed_over}{remedy}"));
+    } else if !quiet {
+        note(&format!("passed over: {passed_over}{remedy}"));
+    }
+}

@@ -1,0 +1,78 @@
+//! `gve`: embed text, images and video, and search folders of them.
+//!
+//! One file per subcommand, each nothing but arguments and printing. Results go to standard
+//! output, everything else to standard error.
+
+mod embed;
+#[cfg(feature = "synth")]
+mod flow;
+#[cfg(feature = "video")]
+mod frames;
+mod harness;
+mod index;
+mod info;
+mod library;
+mod search;
+#[cfg(feature = "video")]
+mod synth;
+mod train;
+#[cfg(feature = "video")]
+mod world;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gve_cli::output;
+
+/// Embed text, images and video into one space, and search them.
+#[derive(Parser)]
+#[command(name = "gve", version, propagate_version = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gve index ~/Videos --library ~/.local/share/gve --model Alibaba-NLP/GVE-3B
+  gve search --library ~/.local/share/gve \"a dog catches a ball\"
+  gve embed --text \"a dog runs\" --video clip.mp4 --model Alibaba-NLP/GVE-3B
+
+Exit status: 0 all done; 1 nothing done; 2 done in part, each failure named on standard error.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Embed texts, images and videos.
+    Embed(embed::Arguments),
+    /// Write the frames that would be sampled from a video.
+    #[cfg(feature = "video")]
+    Frames(frames::Arguments),
+    /// Embed the videos and images of a folder into a library.
+    Index(index::Arguments),
+    /// Search a library by text, image or video.
+    Search(search::Arguments),
+    /// Make training data.
+    #[cfg(feature = "video")]
+    #[command(subcommand)]
+    Synth(synth::Command),
+    /// Fine-tune a model on pairs of your own.
+    Train(train::Arguments),
+    /// Show a model, make a new one, store one in another precision, or fold an adapter into one.
+    #[command(subcommand)]
+    Model(info::Command),
+}
+
+fn main() -> ExitCode {
+    output::start(env!("CARGO_BIN_NAME"));
+    output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
+        Command::Embed(arguments) => embed::run(arguments),
+        #[cfg(feature = "video")]
+        Command::Frames(arguments) => frames::run(arguments),
+        Command::Index(arguments) => index::run(arguments),
+        Command::Search(arguments) => search::run(arguments),
+        #[cfg(feature = "video")]
+        Command::Synth(command) => synth::run(command),
+        Command::Train(arguments) => train::run(arguments),
+        Command::Model(command) => info::run(command),
+    }))
+}

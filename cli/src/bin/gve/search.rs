@@ -1,0 +1,113 @@
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use gve::indexer::library_manifest;
+use gve::retrieval::{Library, LibraryHit};
+use gve::{Input, PixelLimits, TimeRange};
+use gve_cli::options::ModelOptions;
+use gve_cli::output::{Outcome, name, print, warn};
+
+use crate::library::report_damage;
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  gve search --library lib \"a dog catches a ball\"
+  gve search --library lib --image ball.png -k 5
+  gve search --library lib --video clip.mp4 \"now in the forest\" --json
+
+The model and its settings are the library's own. A name that would not be one line is shown as in a JSON string, `\\n` for a
+line end and so on; --json has every name as it is.")]
+pub(crate) struct Arguments {
+    /// Directory of the library.
+    #[arg(long, value_name = "DIR")]
+    library: PathBuf,
+    /// What to look for. With --image or --video, text and picture make one query.
+    #[arg(value_name = "TEXT")]
+    text: Option<String>,
+    /// An image to look for.
+    #[arg(long, value_name = "P")]
+    image: Option<PathBuf>,
+    /// A video to look for.
+    #[arg(long, value_name = "P")]
+    video: Option<PathBuf>,
+    /// The system turn of the query.
+    #[arg(long, value_name = "S")]
+    instruction: Option<String>,
+    /// Number of results.
+    #[arg(short, value_name = "N", default_value_t = 10)]
+    k: usize,
+    /// Print JSON lines.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+    let query = query(&arguments)?;
+    let library = Library::open(&arguments.library)?;
+    report_damage(library.damage());
+    let manifest = library.manifest();
+
+    let mut options = arguments.model;
+    if options.model.is_none() {
+        options.revision = options.revision.or_else(|| manifest.revision.clone());
+        options.model = Some(manifest.model.clone());
+        options.adapter = options.adapter.or_else(|| manifest.adapter.as_ref().map(|a| a.directory.clone()));
+    }
+    let model = options.resolve()?;
+    let pixels = PixelLimits { min_pixels: manifest.min_pixels, max_pixels: manifest.max_pixels };
+    let mut builder = options.builder(model.directory.clone(), manifest.sampling.clone(), pixels);
+    if let Some(instruction) = &manifest.instruction {
+        builder = builder.instruction(instruction);
+    }
+    let embedder = builder.build()?;
+    library.require_manifest(&library_manifest(&embedder, &model.id, model.revision.as_deref()))?;
+    let embedding = embedder.embed_one(&query)?;
+    for warning in embedding.warnings() {
+        warn(&format!("the query: {warning}"));
+    }
+
+    let hits = library.search(embedding.as_slice().into(), arguments.k)?;
+    for (rank, hit) in hits.iter().enumerate() {
+        print(&if arguments.json { json(rank + 1, hit) } else { row(rank + 1, hit) })?;
+    }
+    Ok(Outcome::of(library.entries().len(), library.damage().len()))
+}
+
+fn query(arguments: &Arguments) -> Result<Input> {
+    let mut query = Input { instruction: arguments.instruction.clone(), ..Input::default() };
+    if let Some(video) = &arguments.video {
+        query = query.and_video(video);
+    }
+    if let Some(image) = &arguments.image {
+        query = query.and_image(image);
+    }
+    if let Some(text) = &arguments.text {
+        query = query.and_text(text);
+    }
+    if query.parts.is_empty() {
+        bail!("nothing to search for: give a text, --image or --video");
+    }
+    Ok(query)
+}
+
+fn row(rank: usize, hit: &LibraryHit<'_>) -> String {
+    let range = hit
+        .entry
+        .time_range
+        .and_then(TimeRange::bounds)
+        .map_or_else(String::new, |(start, end)| format!("  {start:.1}-{end:.1} s"));
+    format!("{rank:>3}  {:.4}  {}{range}", hit.score, name(&hit.entry.path))
+}
+
+fn json(rank: usize, hit: &LibraryHit<'_>) -> String {
+    serde_json::json!({
+        "rank": rank, "score": hit.score, "path": hit.entry.path, "kind": hit.entry.kind,
+        "start": hit.entry.time_range.and_then(|range| range.start_seconds),
+        "end": hit.entry.time_range.and_then(|range| range.end_seconds),
+    })
+    .to_string()
+}

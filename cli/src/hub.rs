@@ -1,0 +1,52 @@
+//! The environment's hub settings; the library itself reads no environment.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use gve::hub::{HubOptions, ResolvedModel};
+
+use crate::output::{byte_bar, show, warn};
+
+/// Finds or downloads a model, drawing a bar per file.
+///
+/// # Errors
+/// As [`gve::hub::resolve`].
+pub fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Result<ResolvedModel> {
+    let options = HubOptions { revision: revision.map(str::to_owned), ..from_environment() };
+    let bar = byte_bar(0, quiet);
+    let resolved = gve::hub::resolve(model, &options, &mut |progress| {
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.done_bytes);
+        show(&bar, progress.file);
+    });
+    bar.finish_and_clear();
+    let mut resolved = resolved?;
+    if let Some(warning) = &resolved.warning {
+        warn(warning);
+    }
+    // A library outlives the folder it was made from: name a directory so that it is found again.
+    if resolved.revision.is_none() {
+        resolved.directory = Path::new(model).canonicalize()?;
+        resolved.id = resolved.directory.display().to_string();
+    }
+    Ok(resolved)
+}
+
+/// The variables that `huggingface_hub` knows, with its meaning, and where a user's caches are.
+fn from_environment() -> HubOptions {
+    let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let is_on = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
+    HubOptions {
+        endpoint: text("HF_ENDPOINT"),
+        nano_dir: text("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("gve")),
+        cache_dir: text("HF_HOME").map(|home| PathBuf::from(home).join("hub")),
+        token: text("HF_TOKEN"),
+        offline: text("HF_HUB_OFFLINE").is_some_and(is_on),
+        revision: None,
+        timeout: text("HF_HUB_DOWNLOAD_TIMEOUT")
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok())
+            .filter(|timeout| !timeout.is_zero()),
+    }
+}

@@ -1,0 +1,9 @@
+//! What the programs `gve` and `uvrb` share: options and what they mean, messages, bars, Ctrl-C, the environment.
+//!
+//! A part of these programs, made for them alone. An application links `gve` itself, which knows nothing of a command line.
+
+pub mod hub;
+pub mod interrupt;
+pub mod options;
+pub mod output;
+pub mod process;

@@ -1,0 +1,141 @@
+//! `gve index` run again, over what has changed and after it was killed.
+
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use gve_test_support::files::text;
+use gve_test_support::golden::{media, model};
+use gve_test_support::program::{assert_status, json_lines, stderr};
+
+use crate::program::{command, gve};
+
+#[test]
+fn a_library_grows_by_what_is_new_and_finds_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let clips = folder.path().join("clips");
+    std::fs::create_dir(&clips).unwrap();
+    for name in ["ntsc.mp4", "testsrc.mp4", "rabbit.png", "tall.png"] {
+        std::fs::copy(media(name), clips.join(name)).unwrap();
+    }
+    std::fs::write(clips.join("broken.mp4"), "no video").unwrap();
+    let (library, model) = (folder.path().join("library"), model());
+    let index = |more: &[&str]| {
+        gve(&[&["index", text(&clips), "--library", text(&library), "--model", text(&model), "--json"], more]
+            .concat())
+    };
+    let counts = |output: &Output| {
+        let summary = &json_lines(output)[0];
+        ["added", "unchanged", "failed"].map(|key| summary[key].as_u64().unwrap())
+    };
+    let first = index(&[]);
+    assert_status(&first, 2);
+    assert_eq!(counts(&first), [4, 0, 1]);
+    assert!(stderr(&first).contains("broken.mp4"));
+
+    std::fs::remove_file(clips.join("broken.mp4")).unwrap();
+    std::fs::copy(media("tiny.png"), clips.join("tiny.png")).unwrap();
+    std::fs::copy(media("bunny.mp4"), clips.join("ntsc.mp4")).unwrap();
+    let second = index(&[]);
+    assert_status(&second, 0);
+    assert_eq!(counts(&second), [2, 3, 0]);
+
+    let search = |query: &[&str]| {
+        json_lines(&gve(&[&["search", "--library", text(&library), "--json"], query].concat()))
+    };
+    let rabbit = media("rabbit.png");
+    let hits = search(&["--image", text(&rabbit), "-k", "2"]);
+    assert_eq!(hits.len(), 2);
+    assert!(hits[0]["path"].as_str().unwrap().ends_with("rabbit.png"));
+    assert!(hits[0]["score"].as_f64().unwrap() > 0.9999);
+    let bunny = media("bunny.mp4");
+    let hits = search(&["--video", text(&bunny)]);
+    assert_eq!(hits.len(), 5);
+    // The replaced file: what is found is what it is now.
+    assert!(hits[0]["path"].as_str().unwrap().ends_with("ntsc.mp4"));
+    assert_eq!((hits[0]["start"].as_f64(), hits[0]["end"].as_f64().map(f64::round)), (Some(0.0), Some(5.0)));
+    assert_eq!(search(&["a rabbit"]).len(), 5);
+
+    let mixed = index(&["--frames", "4"]);
+    assert_status(&mixed, 1);
+    assert!(stderr(&mixed).contains("sampling"), "{}", stderr(&mixed));
+    // A name that is no text costs no other file.
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::ffi::OsStrExt;
+
+        let odd = clips.join(std::ffi::OsStr::from_bytes(b"a\xe9.png"));
+        std::fs::copy(media("tiny.png"), &odd).unwrap();
+        let third = index(&[]);
+        assert_status(&third, 2);
+        assert_eq!(counts(&third), [0, 5, 1]);
+        assert!(stderr(&third).contains("UTF-8"), "{}", stderr(&third));
+        std::fs::remove_file(odd).unwrap();
+    }
+
+    // The model may move; what it is may not change.
+    let moved = folder.path().join("moved");
+    copy_directory(&model, &moved);
+    let with_moved = || gve(&["search", "--library", text(&library), "--model", text(&moved), "a rabbit"]);
+    assert_status(&with_moved(), 0);
+    let weights = moved.join("model-00001-of-00004.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].iter_mut().step_by(4).for_each(|byte| *byte ^= 1);
+    std::fs::write(&weights, bytes).unwrap();
+    let changed = with_moved();
+    assert_status(&changed, 1);
+    assert!(stderr(&changed).contains("revision"), "{}", stderr(&changed));
+
+    std::fs::remove_file(clips.join("tall.png")).unwrap();
+    let pruned = index(&["--prune"]);
+    assert_status(&pruned, 0);
+    assert_eq!(json_lines(&pruned)[0]["pruned"], 1);
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_killed_index_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let clips = folder.path().join("clips");
+    std::fs::create_dir(&clips).unwrap();
+    const FILES: u64 = 24;
+    for i in 0..FILES {
+        std::fs::copy(media("bunny.mp4"), clips.join(format!("{i:02}.mp4"))).unwrap();
+    }
+    let (library, model) = (folder.path().join("library"), model());
+    let arguments = ["index", text(&clips), "--library", text(&library), "--model", text(&model), "--json"];
+    let child = command(&arguments).stdout(Stdio::null()).spawn().unwrap();
+    kill_at_first_segment(child, &library.join("segments"));
+
+    let resumed = gve(&arguments);
+    assert_status(&resumed, 0);
+    let summary = &json_lines(&resumed)[0];
+    let (added, unchanged) = (summary["added"].as_u64().unwrap(), summary["unchanged"].as_u64().unwrap());
+    assert!(unchanged > 0 && added > 0, "{summary}");
+    assert_eq!(added + unchanged, FILES);
+}
+
+fn kill_at_first_segment(mut child: Child, segments: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let finished = |path: &Path| path.extension().is_some_and(|extension| extension == "parquet");
+    loop {
+        let any =
+            std::fs::read_dir(segments).is_ok_and(|files| files.flatten().any(|file| finished(&file.path())));
+        if any {
+            break;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "indexing ended before it could be killed");
+        assert!(Instant::now() < deadline, "no segment was written");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

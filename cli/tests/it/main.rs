@@ -1,0 +1,18 @@
+//! The one integration binary: what the program does, a module per subject.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+// Tables of cases are best read as tables.
+#![allow(clippy::type_complexity)]
+
+mod adapter;
+mod embed;
+mod index;
+mod interop;
+mod library;
+mod media;
+mod program;
+#[cfg(unix)]
+mod stop;
+mod synth_flow;
+mod train_loop;
+mod world;

@@ -1,0 +1,137 @@
+//! Commands that are asked to stop, and commands whose results nobody reads.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use gve_test_support::files::text;
+use gve_test_support::golden::{media, model};
+use gve_test_support::program::{assert_status, end_of, json_lines, stderr};
+use serde_json::Value;
+
+use crate::program::{command, gve};
+
+#[track_caller]
+fn ask_to_stop(child: &Child, signal: libc::c_int) {
+    // SAFETY: the child is ours and has not been waited for, so the id is still its own.
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
+}
+
+#[test]
+fn indexing_stops_in_order_and_goes_on() {
+    const FILES: u64 = 24;
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let folder = tempfile::tempdir().unwrap();
+        let clips = folder.path().join("clips");
+        fs::create_dir(&clips).unwrap();
+        for i in 0..FILES {
+            fs::copy(media("bunny.mp4"), clips.join(format!("{i:02}.mp4"))).unwrap();
+        }
+        let (library, model) = (folder.path().join("library"), model());
+        let arguments =
+            ["index", text(&clips), "--library", text(&library), "--model", text(&model), "--json"];
+        let child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for_segment(&library.join("segments"));
+        ask_to_stop(&child, signal);
+        let stopped = end_of(child);
+        assert_status(&stopped, 2);
+        let said = stderr(&stopped);
+        assert!(said.lines().count() == 1 && said.contains("stopped"), "{said}");
+        let added = json_lines(&stopped)[0]["added"].as_u64().unwrap();
+        assert!(added > 0 && added < FILES, "{added}");
+
+        let resumed = gve(&arguments);
+        assert_status(&resumed, 0);
+        let summary = &json_lines(&resumed)[0];
+        assert_eq!(summary["unchanged"], added, "all that was told of is on disk");
+        assert_eq!(summary["added"], FILES - added);
+    }
+}
+
+fn wait_for_segment(segments: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let finished = |path: &Path| path.extension().is_some_and(|extension| extension == "parquet");
+    while !fs::read_dir(segments).is_ok_and(|files| files.flatten().any(|file| finished(&file.path()))) {
+        assert!(Instant::now() < deadline, "no segment was written");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// While it waits for the next input, too.
+#[test]
+fn embedding_stops_in_order() {
+    let (folder, model) = (tempfile::tempdir().unwrap(), model());
+    let out = folder.path().join("out.jsonl");
+    for out in [None, Some(text(&out))] {
+        let mut arguments = vec!["embed", "--model", text(&model), "--input", "-"];
+        arguments.extend(out.into_iter().flat_map(|out| ["--out", out]));
+        let mut child = command(&arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        // The line that is at fault is answered last, so that the one before it is done by then.
+        writeln!(input, r#"{{"id": "a", "content": [{{"type": "text", "text": "a dog"}}]}}"#).unwrap();
+        writeln!(input, "no input").unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let fault = said.next().unwrap().unwrap();
+        assert!(fault.contains("-:2"), "{fault}");
+        ask_to_stop(&child, libc::SIGINT);
+        let output = end_of(child);
+        assert_status(&output, 2);
+        let rest: Vec<String> = said.map(Result::unwrap).collect();
+        assert!(rest.len() == 1 && rest[0].contains("stopped: 1 inputs are embedded"), "{rest:?}");
+        let results = match out {
+            None => String::from_utf8(output.stdout).unwrap(),
+            Some(out) => fs::read_to_string(out).unwrap(),
+        };
+        let lines: Vec<Value> = results.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0]["id"], "a");
+        drop(input);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    let (model, clip, folder) = (model(), media("ntsc.mp4"), tempfile::tempdir().unwrap());
+    let library = folder.path().join("library");
+    let index = ["index", text(&clip), "--library", text(&library), "--model", text(&model)];
+    let run = |arguments: &[&str]| {
+        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        end_of(child)
+    };
+    for arguments in [
+        &index[..],
+        &["search", "--library", text(&library), "a dog"],
+        &["embed", "--model", text(&model), "--text", "a", "--text", "b"],
+        &["frames", text(&clip), "--frames", "999"],
+        &["model", "info", "--model", text(&model)],
+        &["--help"],
+    ] {
+        let output = run(arguments);
+        assert_status(&output, 0);
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+}
+
+/// A disk that is full is another matter than a reader that has seen enough.
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_written_are_an_error() {
+    let (model, clip) = (model(), media("ntsc.mp4"));
+    for arguments in
+        [&["embed", "--model", text(&model), "--text", "a"][..], &["frames", text(&clip)], &["--help"]]
+    {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = command(arguments).stdout(full).output().unwrap();
+        assert_status(&output, 1);
+        let said = stderr(&output);
+        assert!(said.lines().count() == 1 && said.contains("standard output"), "{arguments:?}: {said}");
+    }
+}

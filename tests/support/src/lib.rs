@@ -1,0 +1,9 @@
+//! What the tests of this workspace share: the reference's numbers, what a program said, and servers that misbehave when told to.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod files;
+pub mod golden;
+pub mod hub;
+pub mod program;
+pub mod stub;
