@@ -26,7 +26,7 @@ use super::layers::Training;
 use super::loader::{Weights, load_folded, load_trained};
 use super::packed::Item;
 use super::qwen2_5_vl;
-use super::trainable::TrainableParts;
+use super::trainable::Trainable;
 use super::{ModelError, WeightPrecision, config};
 use crate::preprocess::{ChatTemplate, Encoding, Pictures, PreprocessError, PromptPart};
 use crate::recipe::Recipe;
@@ -151,17 +151,17 @@ impl dyn Family {
         load_folded(model_dir, precision, device, adapter, |weights| self.load(weights, recipe))
     }
 
-    /// As [`backbone`](Self::backbone), with `parts` made trainable; also what is trained, by name.
+    /// As [`backbone`](Self::backbone), with what `trainable` says made trainable; also what is trained, by name.
     pub(crate) fn trainable_backbone(
         &self,
         model_dir: &Path,
         recipe: &Recipe,
         precision: WeightPrecision,
         device: &Device,
-        parts: TrainableParts,
+        trainable: Trainable,
     ) -> Result<(Box<dyn Backbone>, BTreeMap<String, Var>), ModelError> {
         let names = self.module_names();
-        load_trained(model_dir, precision, device, parts, names, |weights| self.load(weights, recipe))
+        load_trained(model_dir, precision, device, trainable, names, |weights| self.load(weights, recipe))
     }
 }
 

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::adapter::{Folding, LoraAdapter, ModuleNames};
 use super::kernels::Products;
 use super::ops::Lora;
-use super::trainable::{Recorder, TrainableParts};
+use super::trainable::{Recorder, Trainable};
 use super::{Checkpoint, ModelError, WeightPrecision, memory};
 use crate::device::available_memory;
 
@@ -93,16 +93,16 @@ pub(super) fn load_folded<T>(
     Ok(model)
 }
 
-/// What `load` makes of the weights in `model_dir`, with `parts` made trainable; also what is trained, by name.
+/// What `load` makes of the weights in `model_dir`, with what `trainable` says made trainable; also what is trained, by name.
 pub(super) fn load_trained<T>(
     model_dir: &Path,
     weights: WeightPrecision,
     device: &Device,
-    parts: TrainableParts,
+    trainable: Trainable,
     names: ModuleNames,
     load: impl FnOnce(&Weights<'_>) -> Result<T, ModelError>,
 ) -> Result<(T, BTreeMap<String, Var>), ModelError> {
-    let recorder = Recorder::new(parts, names);
+    let recorder = Recorder::new(trainable, names);
     let changes = Changes { folding: None, recorder: Some(&recorder) };
     let model = load_changed(model_dir, weights, device, changes, load)?;
     Ok((model, recorder.into_parameters()))

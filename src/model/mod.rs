@@ -36,8 +36,7 @@ pub(crate) mod skeleton;
 mod trainable;
 
 pub use crate::device::WeightPrecision;
-pub(crate) use adapter::ModuleNames;
-pub use adapter::{AdapterId, AdapterLayout, LoraAdapter, LoraSettings};
+pub use adapter::{AdapterId, AdapterLayout, LoraAdapter, LoraConfig, LoraSettings};
 pub use checkpoint::Checkpoint;
 pub use config::TextConfig;
 pub use error::ModelError;
@@ -53,4 +52,4 @@ pub(crate) use ops::{Dropout, GradientSink};
 pub(crate) use packed::Item;
 pub use packed::{GridThw, PackedBatch, Visual};
 pub use qwen2_5_vl::{Config, Qwen25Vl, VisionConfig};
-pub(crate) use trainable::TrainableParts;
+pub use trainable::Trainable;

@@ -5,26 +5,17 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::adapter::{AdapterLayout, ModuleNames, module_name, tensor_name};
+use super::adapter::{AdapterLayout, LoraConfig, ModuleNames, module_name, tensor_name};
 use super::kernels::mix64;
 use super::ops::Lora;
 use crate::hash::{FNV_OFFSET, fnv};
 
-/// What is trained of a model.
-#[derive(Debug, Clone)]
-pub(crate) enum TrainableParts {
-    /// A fresh low-rank adapter on linear layers that the family has for it.
-    Lora {
-        /// Rank.
-        r: usize,
-        /// Factor of the adapter's share.
-        scale: f64,
-        /// Last parts of the names of adapted layers.
-        target_modules: Vec<String>,
-        /// Where the random start comes from.
-        seed: u64,
-    },
-    /// The weights themselves, those of the vision tower only where `vision` is set.
+/// What of a model is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trainable {
+    /// A low-rank adapter on linear layers that the family has for it; the checkpoint's own weights stay as they are.
+    Lora(LoraConfig),
+    /// The weights of the language model, token embeddings included.
     Full {
         /// Train the vision tower as well.
         vision: bool,
@@ -33,14 +24,14 @@ pub(crate) enum TrainableParts {
 
 /// Makes tensors trainable as the layers load them.
 pub(super) struct Recorder {
-    parts: TrainableParts,
+    trainable: Trainable,
     names: ModuleNames,
     parameters: RefCell<BTreeMap<String, Var>>,
 }
 
 impl Recorder {
-    pub(super) fn new(parts: TrainableParts, names: ModuleNames) -> Self {
-        Self { parts, names, parameters: RefCell::default() }
+    pub(super) fn new(trainable: Trainable, names: ModuleNames) -> Self {
+        Self { trainable, names, parameters: RefCell::default() }
     }
 
     /// What is trained, in f32, by the name that PEFT or the checkpoint gives it.
@@ -50,9 +41,9 @@ impl Recorder {
 
     /// Whether the checkpoint's tensor `name` itself is trained.
     pub(super) fn trains(&self, name: &str) -> bool {
-        match self.parts {
-            TrainableParts::Lora { .. } => false,
-            TrainableParts::Full { vision } => vision || !module_name(name).starts_with(self.names.vision),
+        match self.trainable {
+            Trainable::Lora(_) => false,
+            Trainable::Full { vision } => vision || !module_name(name).starts_with(self.names.vision),
         }
     }
 
@@ -73,21 +64,24 @@ impl Recorder {
         outputs: usize,
         device: &Device,
     ) -> Result<Option<Lora>> {
-        let TrainableParts::Lora { r, scale, target_modules, seed } = &self.parts else { return Ok(None) };
+        let Trainable::Lora(config) = &self.trainable else { return Ok(None) };
         let module = module_name(prefix);
         let last = module.rsplit('.').next().unwrap_or(module);
-        if !module.starts_with(self.names.adapted) || !target_modules.iter().any(|target| target == last) {
+        if !module.starts_with(self.names.adapted)
+            || !config.target_modules.iter().any(|target| target == last)
+        {
             return Ok(None);
         }
         let salt = fnv(FNV_OFFSET, module.as_bytes());
+        let r = config.r;
         let bound = 1.0 / (inputs as f32).sqrt();
-        let start = mix64(seed ^ salt);
+        let start = mix64(config.seed ^ salt);
         let a: Vec<f32> = (0..(r * inputs) as u64).map(|i| bound * uniform(start.wrapping_add(i))).collect();
-        let a = Tensor::from_vec(a, (*r, inputs), device)?;
-        let b = Tensor::zeros((outputs, *r), DType::F32, device)?;
+        let a = Tensor::from_vec(a, (r, inputs), device)?;
+        let b = Tensor::zeros((outputs, r), DType::F32, device)?;
         let name = |factor| tensor_name(module, factor, AdapterLayout::Flat);
         let (a, b) = (self.parameter(&name('A'), &a)?, self.parameter(&name('B'), &b)?);
-        Ok(Some(Lora::new(a, b, *scale, salt)))
+        Ok(Some(Lora::new(a, b, config.settings(None).scale(), salt)))
     }
 }
 
@@ -103,13 +97,9 @@ mod tests {
 
     #[test]
     fn every_layer_drops_by_a_mask_of_its_own() {
-        let parts = TrainableParts::Lora {
-            r: 1,
-            scale: 1.0,
-            target_modules: vec!["q_proj".into(), "k_proj".into(), "up_proj".into()],
-            seed: 0,
-        };
-        let recorder = Recorder::new(parts, ModuleNames::default());
+        let target_modules = vec!["q_proj".into(), "k_proj".into(), "up_proj".into()];
+        let config = LoraConfig { r: 1, target_modules, ..LoraConfig::default() };
+        let recorder = Recorder::new(Trainable::Lora(config), ModuleNames::default());
         let modules = ["self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj"];
         let names = (0..4).flat_map(|layer| modules.map(|module| format!("model.layers.{layer}.{module}")));
         let salt = |name: String| recorder.lora(&name, 2, 2, &Device::Cpu).unwrap().unwrap().salt();
@@ -120,9 +110,9 @@ mod tests {
     #[test]
     fn starts_are_uniform_seeded_and_differ_between_layers() {
         let start = |seed, prefix: &str| -> Vec<f32> {
-            let parts =
-                TrainableParts::Lora { r: 8, scale: 2.0, target_modules: vec!["q_proj".into()], seed };
-            let recorder = Recorder::new(parts, ModuleNames::default());
+            let target_modules = vec!["q_proj".into()];
+            let config = LoraConfig { r: 8, target_modules, seed, ..LoraConfig::default() };
+            let recorder = Recorder::new(Trainable::Lora(config), ModuleNames::default());
             assert!(recorder.lora("model.layers.0.self_attn.o_proj", 4, 4, &Device::Cpu).unwrap().is_none());
             assert!(recorder.lora("visual.q_proj", 4, 4, &Device::Cpu).unwrap().is_none());
             recorder.lora(prefix, 400, 100, &Device::Cpu).unwrap().unwrap();

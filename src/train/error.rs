@@ -9,10 +9,10 @@ use crate::retrieval::RetrievalError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The configuration file is wrong.
+    /// A setting of a run or of an adapter makes no sense.
     #[error("{place}: {reason}")]
     Config {
-        /// The file, with the line where it is known.
+        /// The file, with the line where it is known, or the name of the setting.
         place: String,
         /// What is wrong, and what was expected.
         reason: String,

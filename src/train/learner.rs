@@ -1,21 +1,19 @@
 //! The trainable model as the loop uses it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use ndarray::Array2;
 
 use super::batches::LoadedBatch;
-use super::config::{TrainConfig, Trained};
+use super::config::TrainConfig;
 use super::gather::GatherNegatives;
 use super::loss::{Contrast, InfoNce};
 use super::prober::{Prober, matrix};
-use super::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
+use super::{Gradients, Memory, Mode, Prepared, TrainError, TrainableModel};
 use crate::embedder::{CancelToken, Embedder, EmbedderBuilder, Input, PixelLimits};
 use crate::model::family::Family;
-use crate::model::{AdapterLayout, LoraAdapter};
 use crate::video::Sampling;
 
 /// The parameters in f32, exactly as they are in training.
@@ -54,35 +52,7 @@ impl TrainableModel {
         family: Box<dyn Family>,
         config: &TrainConfig,
     ) -> Result<Self, TrainError> {
-        let reading = reading(directory, config)?;
-        let load = |trainable| Self::load_as(reading, trainable, |_| Ok(family));
-        if config.train == Trained::Full {
-            let vision = config.full.as_ref().is_some_and(|full| full.vision);
-            return load(Trainable::Full { vision });
-        }
-        let section = config.lora.clone().unwrap_or_default();
-        let mut lora = LoraConfig {
-            r: section.r,
-            alpha: section.alpha,
-            dropout: section.dropout,
-            target_modules: section.target_modules,
-            seed: config.seed,
-            layout: section.layout,
-        };
-        let Some(init) = &section.init else { return load(Trainable::Lora(lora)) };
-        let adapter = LoraAdapter::read(init)?;
-        let settings = adapter.settings();
-        (lora.r, lora.alpha) = (settings.r, settings.scale() * settings.r as f64);
-        // What its file says may be a pattern; its tensors tell.
-        let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
-        let modules: BTreeSet<String> = adapter.module_names().map(last).collect();
-        lora.target_modules = modules.into_iter().collect();
-        let model = load(Trainable::Lora(lora))?;
-        model.load_state(&adapter.tensors(AdapterLayout::Flat)).map_err(|error| TrainError::Checkpoint {
-            path: init.clone(),
-            reason: format!("{error}: was it trained for another model?"),
-        })?;
-        Ok(model)
+        Self::load_as(reading(directory, config)?, config.trainable(), |_| Ok(family))
     }
 
     /// Loss and gradients of a batch; `seed` is that of dropout.
@@ -170,6 +140,7 @@ mod tests {
     use super::super::curriculum::Curriculum;
     use super::super::gather::SingleProcess;
     use super::*;
+    use crate::model::{LoraConfig, Trainable};
 
     const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
 

@@ -34,10 +34,11 @@ mod seam_tests;
 mod settings;
 mod trainer;
 
+pub use crate::model::{LoraConfig, Trainable};
 pub use config::{
     BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, FullSection,
-    LogSection, LoraSection, ModelSection, NegativesSection, OptimizerKind, OptimizerSection, SamplerKind,
-    TrainConfig, Trained,
+    LogSection, ModelSection, NegativesSection, OptimizerKind, OptimizerSection, SamplerKind, TrainConfig,
+    Trained,
 };
 pub use curriculum::{Curriculum, Sampler, TaskFacts};
 pub use error::TrainError;
@@ -52,7 +53,7 @@ pub use negatives::{HardNegatives, mine};
 pub use optimizer::{AdamW, AdamWConfig, Muon, MuonConfig, Optimizer, clip};
 pub use prober::{Prober, alignment};
 pub use schedule::{Decay, Schedule};
-pub use settings::{LoraConfig, Mode, Trainable};
+pub use settings::Mode;
 pub use trainer::{Finish, Scorer, Start, TrainEvent, Trainer};
 
 pub use crate::embedder::Prepared;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::grad_cache::pieces;
-use super::{Gradients, LoraConfig, Mode, Parameters, Prepared, TrainError, Trainable};
+use super::{Gradients, Mode, Parameters, Prepared, TrainError};
 use crate::embedder::{EmbedderBuilder, Input, Preparer};
 use crate::model::family::{self, Backbone, Family, VisualRows};
 use crate::model::{
-    Dropout, GradientSink, Item, LoraAdapter, LoraSettings, ModelError, TrainableParts, Training,
+    AdapterLayout, Dropout, GradientSink, Item, LoraAdapter, LoraConfig, ModelError, Trainable, Training,
     write_checkpoint,
 };
 
@@ -84,24 +84,21 @@ impl TrainableModel {
         }
         let model_dir = settings.model_dir().to_owned();
         let family = open(&model_dir)?;
-        let parts = match &trainable {
+        let (trainable, start) = match trainable {
             Trainable::Lora(lora) => {
-                lora.check(family.module_names().projections)?;
-                TrainableParts::Lora {
-                    r: lora.r,
-                    scale: settings_of(lora, None).scale(),
-                    target_modules: lora.target_modules.clone(),
-                    seed: lora.seed,
-                }
+                let (lora, start) = with_start(lora)?;
+                check(&lora, family.module_names().projections)?;
+                (Trainable::Lora(lora), start)
             }
-            Trainable::Full { vision } => TrainableParts::Full { vision: *vision },
+            full => (full, None),
         };
         let (device, dtype) = settings.place()?;
         let recipe = settings.recipe_of(&*family);
-        let (backbone, parameters) = family.trainable_backbone(&model_dir, &recipe, dtype, &device, parts)?;
+        let (backbone, parameters) =
+            family.trainable_backbone(&model_dir, &recipe, dtype, &device, trainable.clone())?;
         let sink = Arc::new(GradientSink::new(parameters.values().cloned().collect()));
         let batch_tokens = settings.batch_tokens_on(&device);
-        Ok(Self {
+        let model = Self {
             backbone,
             dim: family.dim(),
             preparer: settings.preparer(&*family)?,
@@ -110,7 +107,14 @@ impl TrainableModel {
             sink,
             model_dir,
             batch_tokens,
-        })
+        };
+        if let Some((path, adapter)) = start {
+            model.load_state(&adapter.tensors(AdapterLayout::Flat)).map_err(|error| {
+                let reason = format!("{error}: was it trained for another model?");
+                TrainError::Checkpoint { path, reason }
+            })?;
+        }
+        Ok(model)
     }
 
     /// Values in an embedding.
@@ -208,7 +212,7 @@ impl TrainableModel {
         match &self.trainable {
             Trainable::Full { .. } => Ok(None),
             Trainable::Lora(lora) => {
-                Ok(Some(LoraAdapter::from_tensors(settings_of(lora, base_model), self.state()?)?))
+                Ok(Some(LoraAdapter::from_tensors(lora.settings(base_model), self.state()?)?))
             }
         }
     }
@@ -286,13 +290,29 @@ impl TrainableModel {
     }
 }
 
-fn settings_of(lora: &LoraConfig, base_model: Option<&str>) -> LoraSettings {
-    LoraSettings {
-        r: lora.r,
-        alpha: lora.alpha,
-        dropout: lora.dropout,
-        target_modules: lora.target_modules.clone(),
-        use_rslora: false,
-        base_model: base_model.map(str::to_owned),
+/// `lora` with what holds of the adapter that it starts from, if it names one; and that adapter.
+fn with_start(mut lora: LoraConfig) -> Result<(LoraConfig, Option<(PathBuf, LoraAdapter)>), TrainError> {
+    let Some(init) = lora.init.clone() else { return Ok((lora, None)) };
+    let adapter = LoraAdapter::read(&init)?;
+    let settings = adapter.settings();
+    (lora.r, lora.alpha) = (settings.r, settings.scale() * settings.r as f64);
+    // What its file says may be a pattern; its tensors tell.
+    let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
+    let modules: BTreeSet<String> = adapter.module_names().map(last).collect();
+    lora.target_modules = modules.into_iter().collect();
+    Ok((lora, Some((init, adapter))))
+}
+
+/// Fails where no adapter can be trained by these settings; `projections` may have one.
+fn check(lora: &LoraConfig, projections: &[&str]) -> Result<(), TrainError> {
+    let wrong = |setting, reason| Err(TrainError::Config { place: format!("lora.{setting}"), reason });
+    if let Some((setting, reason)) = lora.fault() {
+        return wrong(setting, reason);
+    }
+    match lora.target_modules.iter().find(|target| !projections.contains(&target.as_str())) {
+        Some(unknown) => {
+            wrong("target_modules", format!("names {unknown}, expected some of {}", projections.join(", ")))
+        }
+        None => Ok(()),
     }
 }

@@ -6,6 +6,7 @@
 //! Here a module has one name: `layers.0.self_attn.q_proj`, or `visual.blocks.0.attn.qkv` in the vision
 //! tower.
 
+mod config;
 mod folding;
 mod id;
 mod peft;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use config::LoraConfig;
 pub(super) use folding::Folding;
 pub use id::AdapterId;
 pub use settings::LoraSettings;

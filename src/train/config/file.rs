@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use super::{OptimizerKind, SamplerKind, TrainConfig, Trained};
 use crate::device::DType;
 use crate::embedder::PIXELS_PER_TOKEN;
+use crate::model::{LoraConfig, Trainable};
 use crate::train::{AdamWConfig, MuonConfig, Sampler, Schedule, TrainError};
 
 /// Pairs of each task that the prober looks at.
@@ -12,8 +13,6 @@ const PROBE_PAIRS: usize = 256;
 const MOST: usize = 1 << 24;
 /// Most steps of an epoch.
 const MOST_STEPS: usize = u32::MAX as usize;
-/// Most rank of an adapter: more than a layer of any model is wide.
-const MOST_RANK: usize = 1 << 16;
 
 impl TrainConfig {
     /// Reads and checks a file. Relative paths in it are relative to its directory; they are made absolute, so that they are the same
@@ -73,7 +72,7 @@ impl TrainConfig {
         let unread = |because: &str| format!("has no effect {because}: remove it");
         let only_pyramid = || unread("without the sampler `pyramid`");
         let (c, o, b) = (&self.curriculum, &self.optimizer, &self.batch);
-        let lora = self.lora.clone().unwrap_or_default();
+        let lora = self.lora.as_ref().and_then(LoraConfig::fault);
         let evaluates = self.evaluation.is_some();
         let evaluation = self.evaluation.clone().unwrap_or_default();
         let no_uvrb = evaluation.uvrb.is_none();
@@ -95,11 +94,7 @@ impl TrainConfig {
             ("model", "tokens_per_frame", self.model.tokens_per_frame.is_some() && self.model.max_pixels.is_some(), unread("beside `max_pixels`")),
             ("model", "max_pixels", self.model.max_pixels.is_some_and(|p| p < PIXELS_PER_TOKEN), format!("must be at least {PIXELS_PER_TOKEN}")),
             ("model", "max_length", self.model.max_length < 2, "must be at least 2".to_owned()),
-            ("lora", "r", lora.r == 0, at_least_1()),
-            ("lora", "r", lora.r > MOST_RANK, at_most(MOST_RANK)),
-            ("lora", "alpha", !positive(lora.alpha), positive_number()),
-            ("lora", "dropout", !share(lora.dropout), "must be at least 0 and less than 1".to_owned()),
-            ("lora", "target_modules", lora.target_modules.is_empty(), "names no module".to_owned()),
+            ("lora", lora.as_ref().map_or("", |(key, _)| key), lora.is_some(), lora.as_ref().map_or_else(String::new, |(_, reason)| reason.clone())),
             ("data", "pairs", self.data.pairs.is_empty(), "names no file".to_owned()),
             ("batch", "size", b.size < 2, "must be at least 2: a pair alone has nothing to be told from".to_owned()),
             ("batch", "size", b.size > MOST, at_most(MOST)),
@@ -146,6 +141,16 @@ impl TrainConfig {
         }
         self.curriculum.prober.iter_mut().for_each(&mut visit);
         self.lora.iter_mut().filter_map(|lora| lora.init.as_mut()).for_each(visit);
+    }
+
+    /// What is trained.
+    pub fn trainable(&self) -> Trainable {
+        match self.train {
+            Trained::Lora => {
+                Trainable::Lora(LoraConfig { seed: self.seed, ..self.lora.clone().unwrap_or_default() })
+            }
+            Trained::Full => Trainable::Full { vision: self.full.as_ref().is_some_and(|full| full.vision) },
+        }
     }
 
     /// The sampler of tasks.

@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Decay;
-use super::{AdamWConfig, InfoNce, LoraConfig};
+use super::{AdamWConfig, InfoNce};
 use crate::device::{DType, Device};
-use crate::model::AdapterLayout;
+use crate::model::LoraConfig;
 use crate::pairs::Task;
 use crate::recipe::Recipe;
 
@@ -39,7 +39,7 @@ pub struct TrainConfig {
     pub model: ModelSection,
     /// The adapter, if one is trained.
     #[serde(default)]
-    pub lora: Option<LoraSection>,
+    pub lora: Option<LoraConfig>,
     /// The weights, if they are trained themselves.
     #[serde(default)]
     pub full: Option<FullSection>,
@@ -138,24 +138,6 @@ macro_rules! section {
         }
     };
 }
-
-section!(
-    /// `[lora]`; the defaults are the published recipe.
-    LoraSection {
-        /// Width of the two low-rank factors.
-        r: usize = LoraConfig::default().r,
-        /// The adapter's output is scaled by `alpha / r`.
-        alpha: f64 = LoraConfig::default().alpha,
-        /// Share of the adapter's inputs that is dropped in training.
-        dropout: f64 = LoraConfig::default().dropout,
-        /// Projections of the language layers that get an adapter.
-        target_modules: Vec<String> = LoraConfig::default().target_modules,
-        /// Adapter directory to start from, instead of a random one. Its r, alpha and modules hold.
-        init: Option<PathBuf> = None,
-        /// Whose names the adapter's tensors have in files. Says nothing about their values.
-        layout: AdapterLayout = AdapterLayout::default(),
-    }
-);
 
 section!(
     /// `[full]`.
