@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::options::with_fields;
+
 mod secrets;
 
 pub use secrets::{Secrets, redacted_url};
@@ -16,6 +18,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// How often and how soon a request is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetrySettings {
     /// Tries after the first.
     pub retries: u32,
@@ -24,6 +27,12 @@ pub struct RetrySettings {
     /// Longest wait, unless the server asks for more.
     pub max_delay: Duration,
 }
+
+with_fields!(RetrySettings {
+    with_retries(retries: u32),
+    with_first_delay(first_delay: Duration),
+    with_max_delay(max_delay: Duration),
+});
 
 impl Default for RetrySettings {
     /// 6 more tries after 1, 2, 4, 8, 16 and 32 seconds.

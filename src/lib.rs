@@ -84,6 +84,7 @@ pub use video::Sampling;
 mod error;
 mod hash;
 mod limited_file;
+mod options;
 mod random;
 mod regular_file;
 mod settings_keys;

@@ -14,7 +14,7 @@ use crate::output::{byte_bar, show, warn};
 /// # Errors
 /// As [`gve::hub::resolve`].
 pub fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Result<ResolvedModel> {
-    let options = HubOptions { revision: revision.map(str::to_owned), ..from_environment() };
+    let options = from_environment().with_revision(revision.map(str::to_owned));
     let bar = byte_bar(0, quiet);
     let resolved = gve::hub::resolve(model, &options, &mut |progress| {
         bar.set_length(progress.total_bytes);
@@ -38,15 +38,14 @@ pub fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Result<Resol
 fn from_environment() -> HubOptions {
     let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let is_on = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
-    HubOptions {
-        endpoint: text("HF_ENDPOINT"),
-        nano_dir: text("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("gve")),
-        cache_dir: text("HF_HOME").map(|home| PathBuf::from(home).join("hub")),
-        token: text("HF_TOKEN"),
-        offline: text("HF_HUB_OFFLINE").is_some_and(is_on),
-        revision: None,
-        timeout: text("HF_HUB_DOWNLOAD_TIMEOUT")
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok())
-            .filter(|timeout| !timeout.is_zero()),
-    }
+    let timeout = text("HF_HUB_DOWNLOAD_TIMEOUT")
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok())
+        .filter(|timeout| !timeout.is_zero());
+    HubOptions::default()
+        .with_endpoint(text("HF_ENDPOINT"))
+        .with_nano_dir(text("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("gve")))
+        .with_cache_dir(text("HF_HOME").map(|home| PathBuf::from(home).join("hub")))
+        .with_token(text("HF_TOKEN"))
+        .with_offline(text("HF_HUB_OFFLINE").is_some_and(is_on))
+        .with_timeout(timeout)
 }

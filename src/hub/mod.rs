@@ -30,6 +30,8 @@ use hf_hub::{Cache, Repo, RepoType};
 use cache::ModelFolder;
 use client::Client;
 
+use crate::options::with_fields;
+
 pub use error::HubError;
 #[cfg(feature = "nano")]
 pub use nano::NANO;
@@ -37,6 +39,7 @@ pub use reference::ModelReference;
 
 /// Where and how to look for models on the hub.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HubOptions {
     /// Address of the hub; `None` is `https://huggingface.co`.
     pub endpoint: Option<String>,
@@ -55,6 +58,16 @@ pub struct HubOptions {
     pub nano_dir: Option<PathBuf>,
 }
 
+with_fields!(HubOptions {
+    with_endpoint(endpoint: Option<String>),
+    with_cache_dir(cache_dir: Option<PathBuf>),
+    with_token(token: Option<String>),
+    with_offline(offline: bool),
+    with_revision(revision: Option<String>),
+    with_timeout(timeout: Option<Duration>),
+    with_nano_dir(nano_dir: Option<PathBuf>),
+});
+
 /// A model that is complete on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedModel {
@@ -70,6 +83,7 @@ pub struct ResolvedModel {
 
 /// What a download reports while it runs. One file after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DownloadProgress<'a> {
     /// File within the model.
     pub file: &'a str,

@@ -18,6 +18,7 @@ pub use prune::{Doubt, Extent, Pruned, prune};
 
 use crate::embedder::{CancelToken, EmbedError, Embedder, Embedding, Input};
 use crate::media::MediaKind;
+use crate::options::with_fields;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::{
     FileFingerprint, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION,
@@ -30,12 +31,18 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How [`index_with`] goes about it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct IndexOptions {
     /// How long finished rows may wait to be written together with the next ones: 1 second by default.
     pub flush_interval: Duration,
     /// Ends indexing in order.
     pub cancel: CancelToken,
 }
+
+with_fields!(IndexOptions {
+    with_flush_interval(flush_interval: Duration),
+    with_cancel(cancel: CancelToken),
+});
 
 impl Default for IndexOptions {
     fn default() -> Self {

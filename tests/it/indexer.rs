@@ -52,13 +52,13 @@ impl Bench {
 #[test]
 fn rows_wait_no_longer_than_they_may() {
     let bench = Bench::new();
-    let at_once = IndexOptions { flush_interval: Duration::ZERO, ..IndexOptions::default() };
+    let at_once = IndexOptions::default().with_flush_interval(Duration::ZERO);
     let (outcome, rows) = bench.index(&at_once, |_| {});
     outcome.unwrap();
     assert_eq!(rows, [1, 2, 3, 4], "each is on disk, and told of, before the next is taken");
 
     let bench = Bench::new();
-    let at_the_end = IndexOptions { flush_interval: Duration::MAX, ..IndexOptions::default() };
+    let at_the_end = IndexOptions::default().with_flush_interval(Duration::MAX);
     let (outcome, rows) = bench.index(&at_the_end, |_| {});
     outcome.unwrap();
     assert_eq!(rows, [4; FILES], "all are on disk before the first is told of");
@@ -68,7 +68,7 @@ fn rows_wait_no_longer_than_they_may() {
 fn cancelling_keeps_what_is_done() {
     let bench = Bench::new();
     let cancel = CancelToken::new();
-    let options = IndexOptions { flush_interval: Duration::ZERO, cancel: cancel.clone() };
+    let options = IndexOptions::default().with_flush_interval(Duration::ZERO).with_cancel(cancel.clone());
     let (outcome, rows) = bench.index(&options, |path| {
         if path.ends_with("1.png") {
             cancel.cancel();

@@ -92,7 +92,7 @@ fn train_memory_child() {
     let Ok(task) = std::env::var(CHILD) else { return };
     let task: serde_json::Value = serde_json::from_str(&task).unwrap();
     let settings = Embedder::builder(task["model"].as_str().unwrap()).device(gve::Device::Cpu);
-    let lora = LoraConfig { r: 4, ..LoraConfig::default() };
+    let lora = LoraConfig::default().with_r(4);
     let model = TrainableModel::load(settings, Trainable::Lora(lora)).unwrap();
     let memory = Memory {
         checkpointing: task["checkpointing"].as_bool().unwrap(),

@@ -12,12 +12,10 @@ use serde_json::Value;
 
 /// What `make_golden.py` trained with.
 fn lora(record: &Value) -> LoraConfig {
-    LoraConfig {
-        r: record["r"].as_u64().unwrap() as usize,
-        alpha: record["alpha"].as_f64().unwrap(),
-        dropout: 0.0,
-        ..LoraConfig::default()
-    }
+    LoraConfig::default()
+        .with_r(record["r"].as_u64().unwrap() as usize)
+        .with_alpha(record["alpha"].as_f64().unwrap())
+        .with_dropout(0.0)
 }
 
 fn record(fixture: &Path) -> Value {
@@ -180,7 +178,7 @@ fn the_trajectory_ends_where_the_reference_ended() {
 #[test]
 fn saving_memory_does_not_change_gradients() {
     let fixture = &fixture_dirs()[0];
-    let config = LoraConfig { dropout: 0.3, ..lora(&record(fixture)) };
+    let config = lora(&record(fixture)).with_dropout(0.3);
     let model = at_the_start(fixture, config);
     let items = inputs(&model);
     let loss = |embeddings: &Tensor| contrastive(embeddings, 0.1);
@@ -310,7 +308,7 @@ fn states_that_do_not_fit_change_nothing() {
     }
     let empty = model.gradients(&[], 0, Memory::default(), |e| Ok(e.sum_all()?));
     assert!(empty.err().unwrap().to_string().contains("without items"));
-    let settings = LoraConfig { target_modules: vec!["q_prj".into()], ..LoraConfig::default() };
+    let settings = LoraConfig::default().with_target_modules(vec!["q_prj".into()]);
     let failed = TrainableModel::load(Embedder::builder(fixture.join("model")), Trainable::Lora(settings));
     assert!(failed.err().unwrap().to_string().contains("q_prj"));
 }

@@ -74,12 +74,11 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     tune_for_training();
     let trainable = match arguments.train {
-        Trained::Lora => Trainable::Lora(LoraConfig {
-            r: arguments.rank,
-            alpha: 2.0 * arguments.rank as f64,
-            dropout: arguments.dropout,
-            ..LoraConfig::default()
-        }),
+        Trained::Lora => {
+            let (rank, alpha) = (arguments.rank, 2.0 * arguments.rank as f64);
+            let lora = LoraConfig::default().with_r(rank).with_alpha(alpha).with_dropout(arguments.dropout);
+            Trainable::Lora(lora)
+        }
         Trained::Language => Trainable::Full { vision: false },
         Trained::Everything => Trainable::Full { vision: true },
     };

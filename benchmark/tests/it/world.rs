@@ -12,7 +12,7 @@ use uvrb::manifest::Manifest;
 fn the_harness_reads_every_data_set_and_every_relevant_video_exists() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().join("mini");
-    let settings = MiniSettings { seed: 9, videos: 3, encoding: VideoEncoding::H264 { crf: 40 } };
+    let settings = MiniSettings::new(9).with_videos(3).with_encoding(VideoEncoding::H264 { crf: 40 });
     let made = write_mini(&root, settings, &CancelToken::new(), &|_| {}).unwrap();
     let manifest = Manifest::builtin();
     let ids: Vec<&str> = made.iter().map(|set| set.id).collect();

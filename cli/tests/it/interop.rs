@@ -113,7 +113,7 @@ fn written_checkpoints_say_how_they_embed() {
     make(&["init", "--config", text(&shape), "--texts", text(&path("texts.jsonl"))], "new");
     // Made in the shape of the built-in model.
     assert_described(&path("new"), "nano");
-    let options = gve::hub::HubOptions { nano_dir: Some(path("cache")), ..Default::default() };
+    let options = gve::hub::HubOptions::default().with_nano_dir(Some(path("cache")));
     let nano = gve::hub::resolve(gve::hub::NANO, &options, &mut |_| ()).unwrap();
     assert_described(&nano.directory, "nano");
     let output = gve(&["model", "info", "--model", text(&path("new"))]);

@@ -1,5 +1,6 @@
 use serde::Serialize;
 
+use crate::options::with_fields;
 use crate::synth::SynthError;
 
 /// What decides, beside videos, models and prompts, which pairs come out.
@@ -7,6 +8,7 @@ use crate::synth::SynthError;
 /// Stands in `run.json` but for what may change from run to run: thresholds that do no more than sort what is written
 /// down, so that a better one costs no answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct FlowSettings {
     /// What profiles, clips, frames, styles and partners are drawn from.
     pub seed: u64,
@@ -27,6 +29,17 @@ pub struct FlowSettings {
     /// Longest side of the pictures that the captioner is shown, in pixels.
     pub picture_side: u32,
 }
+
+with_fields!(FlowSettings {
+    with_seed(seed: u64),
+    with_clip_seconds(clip_seconds: f64),
+    with_clips_per_video(clips_per_video: usize),
+    with_min_motion(min_motion: f64),
+    with_min_cosine(min_cosine: f64),
+    with_min_words(min_words: usize),
+    with_frames(frames: usize),
+    with_picture_side(picture_side: u32),
+});
 
 impl Default for FlowSettings {
     fn default() -> Self {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::Random;
 use crate::embedder::CancelToken;
+use crate::options::with_fields;
 use crate::synth::SynthError;
 use crate::synth::output_folder::OutputFolder;
 use crate::video::VideoEncoding;
@@ -20,6 +21,7 @@ use super::video::{Family, Video};
 
 /// What [`write_world`] makes.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct WorldSettings {
     /// Where all randomness comes from.
     pub seed: u64,
@@ -32,6 +34,21 @@ pub struct WorldSettings {
     /// How videos are stored.
     pub encoding: VideoEncoding,
 }
+
+impl WorldSettings {
+    /// Nothing yet, of scenes with up to [`MOST_THINGS`] things; videos would be small.
+    pub fn new(seed: u64) -> Self {
+        let encoding = VideoEncoding::H264 { crf: 20 };
+        Self { seed, videos: 0, pictures: 0, things: MOST_THINGS, encoding }
+    }
+}
+
+with_fields!(WorldSettings {
+    with_videos(videos: usize),
+    with_pictures(pictures: usize),
+    with_things(things: usize),
+    with_encoding(encoding: VideoEncoding),
+});
 
 /// What [`write_world`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]

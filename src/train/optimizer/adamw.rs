@@ -6,9 +6,11 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::super::{Gradients, Parameters, TrainError};
 use super::saved;
+use crate::options::with_fields;
 
 /// Settings of [`AdamW`]; the defaults are `torch.optim.AdamW`'s, with the published weight decay.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct AdamWConfig {
     /// Decay of the mean of gradients.
     pub beta1: f64,
@@ -19,6 +21,13 @@ pub struct AdamWConfig {
     /// Share of a weight, times the learning rate, that each step takes off it.
     pub weight_decay: f64,
 }
+
+with_fields!(AdamWConfig {
+    with_beta1(beta1: f64),
+    with_beta2(beta2: f64),
+    with_eps(eps: f64),
+    with_weight_decay(weight_decay: f64),
+});
 
 impl Default for AdamWConfig {
     fn default() -> Self {

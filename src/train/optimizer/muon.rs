@@ -7,15 +7,22 @@ use rayon::prelude::*;
 
 use super::super::{Gradients, Parameters, TrainError};
 use super::saved;
+use crate::options::with_fields;
 
 /// Settings of [`Muon`]; the defaults are `torch.optim.Muon`'s.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct MuonConfig {
     /// Share of the mean of gradients that a step keeps.
     pub momentum: f64,
     /// Share of a weight, times the learning rate, that each step takes off it.
     pub weight_decay: f64,
 }
+
+with_fields!(MuonConfig {
+    with_momentum(momentum: f64),
+    with_weight_decay(weight_decay: f64),
+});
 
 impl Default for MuonConfig {
     fn default() -> Self {

@@ -191,13 +191,11 @@ impl Server {
     }
 
     fn resolve(&self, cache: &Path) -> Result<ResolvedModel, gve::hub::HubError> {
-        let options = HubOptions {
-            endpoint: Some(format!("http://user:{PASSWORD}@127.0.0.1:{}", self.ports[0])),
-            cache_dir: Some(cache.to_owned()),
-            token: Some(TOKEN.to_owned()),
-            timeout: Some(TIMEOUT),
-            ..HubOptions::default()
-        };
+        let options = HubOptions::default()
+            .with_endpoint(Some(format!("http://user:{PASSWORD}@127.0.0.1:{}", self.ports[0])))
+            .with_cache_dir(Some(cache.to_owned()))
+            .with_token(Some(TOKEN.to_owned()))
+            .with_timeout(Some(TIMEOUT));
         resolve(ID, &options, &mut quiet)
     }
 }
@@ -284,12 +282,10 @@ fn a_hub_that_misbehaves_does_no_harm() {
 fn a_revision_that_is_a_path_is_refused() {
     let (server, cache) = (Server::start(|_, _, _| None), tempfile::tempdir().unwrap());
     for revision in ["../../../escape", "/tmp/gve-hub-escape", "a\\b", ""] {
-        let options = HubOptions {
-            endpoint: Some(format!("http://127.0.0.1:{}", server.ports[0])),
-            cache_dir: Some(cache.path().join("hub")),
-            revision: Some(revision.to_owned()),
-            ..HubOptions::default()
-        };
+        let options = HubOptions::default()
+            .with_endpoint(Some(format!("http://127.0.0.1:{}", server.ports[0])))
+            .with_cache_dir(Some(cache.path().join("hub")))
+            .with_revision(Some(revision.to_owned()));
         let error = resolve(ID, &options, &mut quiet).unwrap_err();
         assert!(matches!(error, gve::hub::HubError::InvalidRevision { .. }), "{error}");
     }
@@ -306,12 +302,10 @@ fn a_password_and_a_broken_address_stay_unsaid() {
         format!("http://user:{PASSWORD}@127.0.0.1:1/?key={SIGNATURE}"),
     ] {
         let cache = tempfile::tempdir().unwrap();
-        let options = HubOptions {
-            endpoint: Some(endpoint.clone()),
-            cache_dir: Some(cache.path().to_owned()),
-            timeout: Some(TIMEOUT),
-            ..HubOptions::default()
-        };
+        let options = HubOptions::default()
+            .with_endpoint(Some(endpoint.clone()))
+            .with_cache_dir(Some(cache.path().to_owned()))
+            .with_timeout(Some(TIMEOUT));
         let error = resolve(ID, &options, &mut quiet).unwrap_err().to_string();
         assert!(
             !error.contains(PASSWORD) && !error.contains(SIGNATURE) && error.lines().count() == 1,

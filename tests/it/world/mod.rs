@@ -158,8 +158,7 @@ fn the_reader_and_the_claims_agree_on_near_misses() {
 fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
     let parent = tempfile::tempdir().unwrap();
     let [first, second] = ["a", "b"].map(|name| parent.path().join(name));
-    let settings =
-        WorldSettings { seed: 5, videos: 9, pictures: 6, things: 3, encoding: VideoEncoding::Ffv1 };
+    let settings = WorldSettings::new(5).with_videos(9).with_pictures(6).with_encoding(VideoEncoding::Ffv1);
     let make = |root: &Path| write_world(root, settings, &CancelToken::new(), &|_| {});
     let summary = make(&first).unwrap();
     assert!(summary.videos >= 9 && summary.captions > 40);
@@ -176,22 +175,21 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
     fs::remove_file(second.join("captions.jsonl")).unwrap();
     make(&second).unwrap();
     assert!(all == files(&second));
-    let other = write_world(&second, WorldSettings { seed: 6, ..settings }, &CancelToken::new(), &|_| {});
+    let other = write_world(
+        &second,
+        WorldSettings::new(6).with_videos(9).with_pictures(6).with_encoding(VideoEncoding::Ffv1),
+        &CancelToken::new(),
+        &|_| {},
+    );
     let message = other.unwrap_err().to_string();
     assert!(message.contains("seed is 5 there and 6 here") && !message.contains('\n'), "{message}");
     assert!(all == files(&second));
     for (spoilt, message) in [
-        (WorldSettings { videos: 0, pictures: 0, ..settings }, "videos is 0, expected at least 1"),
-        (
-            WorldSettings { videos: usize::MAX, ..settings },
-            "videos is 18446744073709551615, expected at most 10000000",
-        ),
-        (
-            WorldSettings { pictures: usize::MAX, ..settings },
-            "pictures is 18446744073709551615, expected at most 10000000",
-        ),
-        (WorldSettings { things: 0, ..settings }, "things is 0, expected 1 to 3"),
-        (WorldSettings { things: 4, ..settings }, "things is 4, expected 1 to 3"),
+        (settings.with_videos(0).with_pictures(0), "videos is 0, expected at least 1"),
+        (settings.with_videos(usize::MAX), "videos is 18446744073709551615, expected at most 10000000"),
+        (settings.with_pictures(usize::MAX), "pictures is 18446744073709551615, expected at most 10000000"),
+        (settings.with_things(0), "things is 0, expected 1 to 3"),
+        (settings.with_things(4), "things is 4, expected 1 to 3"),
     ] {
         let refused = write_world(&parent.path().join("d"), spoilt, &CancelToken::new(), &|_| {});
         assert_eq!(refused.unwrap_err().to_string(), message);
@@ -225,7 +223,7 @@ fn pictures_are_the_same_every_time() {
 #[test]
 fn nano_finds_what_is_described() {
     let folder = tempfile::tempdir().unwrap();
-    let options = HubOptions { nano_dir: Some(folder.path().to_owned()), ..HubOptions::default() };
+    let options = HubOptions::default().with_nano_dir(Some(folder.path().to_owned()));
     let model = resolve(NANO, &options, &mut |_| ()).unwrap();
     let embedder = Embedder::load(model.directory).unwrap();
     let scenes: Vec<Scene> = scenes(24).collect();

@@ -18,11 +18,10 @@ fn options(base_url: &str) -> ServerOptions {
     ServerOptions {
         concurrency: 1,
         timeout: Duration::from_millis(700),
-        retry: RetrySettings {
-            retries: RETRIES as u32,
-            first_delay: Duration::from_millis(1),
-            max_delay: Duration::from_millis(5),
-        },
+        retry: RetrySettings::default()
+            .with_retries(RETRIES as u32)
+            .with_first_delay(Duration::from_millis(1))
+            .with_max_delay(Duration::from_millis(5)),
         ..ServerOptions::new(base_url, "acme/tiny")
     }
 }

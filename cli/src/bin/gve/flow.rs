@@ -204,16 +204,15 @@ fn open(arguments: FlowArguments) -> Result<(Flow, usize)> {
     };
     let prompts = Prompts::load(arguments.prompts.as_deref())?;
     let filters = &arguments.filters;
-    let settings = FlowSettings {
-        seed: arguments.seed,
-        clip_seconds: filters.clip_seconds,
-        clips_per_video: filters.clips_per_video,
-        min_motion: filters.min_motion,
-        min_cosine: filters.min_cosine,
-        min_words: filters.min_words,
-        frames: arguments.captioner.captioner_frames,
-        picture_side: arguments.captioner.captioner_side,
-    };
+    let settings = FlowSettings::default()
+        .with_seed(arguments.seed)
+        .with_clip_seconds(filters.clip_seconds)
+        .with_clips_per_video(filters.clips_per_video)
+        .with_min_motion(filters.min_motion)
+        .with_min_cosine(filters.min_cosine)
+        .with_min_words(filters.min_words)
+        .with_frames(arguments.captioner.captioner_frames)
+        .with_picture_side(arguments.captioner.captioner_side);
     let captioner = Captioner::new(arguments.captioner.settings()?)?;
     let (sampling, pixels) = (arguments.sampling.sampling()?, arguments.pixels.pixels()?);
     let model = arguments.model.resolve()?;

@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     counts.prune(&mut library, &searched.found, &arguments)?;
 
     let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
-    let options = IndexOptions { cancel: stop_on_ctrl_c()?, ..IndexOptions::default() };
+    let options = IndexOptions::default().with_cancel(stop_on_ctrl_c()?);
     let indexed = index_with(&embedder, &mut library, &searched.files, &options, |event| {
         counts.tell(&event, &bar);
     });

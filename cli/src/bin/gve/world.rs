@@ -85,11 +85,12 @@ pub(crate) fn run(command: &Command) -> Result<Outcome> {
     let made = match *command {
         Command::World { videos, pictures, things, ref shared } => {
             let encoding = shared.encoding.into();
-            world(shared, WorldSettings { seed: shared.seed, videos, pictures, things, encoding })
+            let settings = WorldSettings::new(shared.seed).with_videos(videos).with_pictures(pictures);
+            world(shared, settings.with_things(things).with_encoding(encoding))
         }
         Command::UvrbMini { videos, ref shared } => {
             let encoding = shared.encoding.into();
-            uvrb_mini(shared, MiniSettings { seed: shared.seed, videos, encoding })
+            uvrb_mini(shared, MiniSettings::new(shared.seed).with_videos(videos).with_encoding(encoding))
         }
     };
     match made {

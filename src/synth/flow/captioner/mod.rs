@@ -26,6 +26,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where the captioner is, and how it is spoken to. Of these only the model decides what comes out.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct CaptionerSettings {
     /// What `/chat/completions` is appended to, such as `http://localhost:8000/v1`. A query stays behind it.
     pub base_url: String,

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::Random;
 use crate::embedder::CancelToken;
+use crate::options::with_fields;
 use crate::synth::SynthError;
 use crate::synth::output_folder::OutputFolder;
 use crate::video::VideoEncoding;
@@ -28,6 +29,7 @@ use sets::{Asks, SETS, Set};
 
 /// What [`write_mini`] makes.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct MiniSettings {
     /// Where all randomness comes from.
     pub seed: u64,
@@ -36,6 +38,18 @@ pub struct MiniSettings {
     /// How videos are stored.
     pub encoding: VideoEncoding,
 }
+
+impl MiniSettings {
+    /// 102 videos of a corpus, stored small.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, videos: 102, encoding: VideoEncoding::H264 { crf: 20 } }
+    }
+}
+
+with_fields!(MiniSettings {
+    with_videos(videos: usize),
+    with_encoding(encoding: VideoEncoding),
+});
 
 /// A data set that [`write_mini`] made.
 #[derive(Debug, Clone, PartialEq)]
