@@ -18,8 +18,7 @@ fn main() -> anyhow::Result<()> {
         [flag, ..] if flag == "--worker" => bail!("usage: --worker CLIP THREADS FRAME..."),
         _ => return Ok(()),
     };
-    let options =
-        VideoOptions { threads: Some(threads.parse().context("THREADS")?), ..VideoOptions::default() };
+    let options = VideoOptions::default().with_threads(Some(threads.parse().context("THREADS")?));
     let indices: Vec<usize> =
         indices.iter().map(|index| index.parse().context("FRAME")).collect::<Result<_, _>>()?;
     let decode = || -> anyhow::Result<Vec<Frame>> {

@@ -100,7 +100,7 @@ impl PixelOptions {
                 "--max-pixels must be at least {PIXELS_PER_TOKEN}, and --tokens-per-frame at least 1; got {pixels} pixels"
             );
         }
-        Ok(PixelLimits { min_pixels: None, max_pixels })
+        Ok(PixelLimits::default().with_max_pixels(max_pixels))
     }
 }
 

@@ -56,7 +56,8 @@ impl EmbedError {
     /// The same, naming the file at `path` if it did not.
     pub(super) fn at(self, path: &Path) -> Self {
         match self {
-            Self::Video(VideoError::InvalidSampling { .. } | VideoError::EmptyRange { .. })
+            Self::Panicked
+            | Self::Video(VideoError::InvalidSampling { .. } | VideoError::EmptyRange { .. })
             | Self::Preprocess(
                 PreprocessError::InvalidPixelBounds { .. }
                 | PreprocessError::FrameSizeMismatch { .. }

@@ -1,8 +1,11 @@
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::path::Path;
 
 use image::RgbImage;
 
-use crate::media::TimeRange;
+use crate::media::{MediaSource, TimeRange};
+use crate::options::with_fields;
+use crate::preprocess::{ImageLimits, PreprocessError, load_image};
 use crate::video::Sampling;
 
 /// What becomes one embedding: texts, images and videos in the order given, under an optional
@@ -15,6 +18,23 @@ use crate::video::Sampling;
 ///     .and_image("rabbit.png")
 ///     .with_instruction("Find the clip that corresponds to the given text and the given image.");
 /// assert_eq!(query.parts.len(), 2);
+/// ```
+///
+/// Files are no more than one place that videos and images come from. An upload is embedded as it came:
+///
+/// ```
+/// use gve::{Embedder, Input, MediaSource};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let embedder = Embedder::load(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model"))?;
+/// # let upload = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/media/rabbit.png"))?;
+/// let image = Input::image(MediaSource::bytes(upload).named("upload 17"));
+/// let embedding = embedder.embed_one(&image)?;
+/// # assert_eq!(embedding.dim(), embedder.dim());
+///
+/// let damaged = Input::image(MediaSource::bytes(b"no picture").named("upload 18"));
+/// assert!(embedder.embed_one(&damaged).is_err_and(|error| error.to_string().contains("upload 18")));
+/// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Input {
@@ -32,7 +52,7 @@ pub enum Part {
     Text(String),
     /// A still image.
     Image(ImagePart),
-    /// A video file; needs the feature `video`.
+    /// A video; needs the feature `video`.
     Video(VideoPart),
     /// Frames of a video that are at hand already.
     Frames(FramesPart),
@@ -40,6 +60,7 @@ pub enum Part {
 
 /// A still image.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ImagePart {
     /// Where the pixels come from.
     pub source: ImageSource,
@@ -47,20 +68,65 @@ pub struct ImagePart {
     pub pixels: PixelLimits,
 }
 
+impl ImagePart {
+    /// An image of the size that the embedder chooses.
+    pub fn new(source: impl Into<ImageSource>) -> Self {
+        Self { source: source.into(), pixels: PixelLimits::default() }
+    }
+}
+
+with_fields!(ImagePart {
+    with_pixels(pixels: PixelLimits),
+});
+
 /// Where an image's pixels come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ImageSource {
-    /// An encoded file.
-    Path(PathBuf),
-    /// Decoded pixels.
-    Memory(RgbImage),
+    /// An image file, or the bytes of one.
+    Encoded(MediaSource),
+    /// Pixels. [`FrameView`](crate::preprocess::FrameView) makes them of RGBA and of rows that lie apart.
+    Decoded(RgbImage),
 }
 
-/// A video file, or a range of it.
+impl ImageSource {
+    /// The path of an image file; `None` for what is no file.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Encoded(source) => source.path(),
+            Self::Decoded(_) => None,
+        }
+    }
+
+    /// The pixels, decoded if need be.
+    ///
+    /// # Errors
+    /// As [`load_image`].
+    pub fn pixels(&self, limits: &ImageLimits) -> Result<Cow<'_, RgbImage>, PreprocessError> {
+        match self {
+            Self::Encoded(source) => load_image(source.clone(), limits).map(Cow::Owned),
+            Self::Decoded(image) => Ok(Cow::Borrowed(image)),
+        }
+    }
+}
+
+impl From<MediaSource> for ImageSource {
+    fn from(source: MediaSource) -> Self {
+        Self::Encoded(source)
+    }
+}
+
+impl From<RgbImage> for ImageSource {
+    fn from(image: RgbImage) -> Self {
+        Self::Decoded(image)
+    }
+}
+
+/// A video, or a range of it.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct VideoPart {
-    /// The file.
-    pub path: PathBuf,
+    /// The file, or the bytes of one.
+    pub source: MediaSource,
     /// Which frames to look at; `None`: the embedder's own sampling.
     pub sampling: Option<Sampling>,
     /// The part of the file to look at; all of it by default.
@@ -69,8 +135,23 @@ pub struct VideoPart {
     pub pixels: PixelLimits,
 }
 
+impl VideoPart {
+    /// A whole video, sampled as the embedder is set to.
+    pub fn new(source: impl Into<MediaSource>) -> Self {
+        let (range, pixels) = (TimeRange::default(), PixelLimits::default());
+        Self { source: source.into(), sampling: None, range, pixels }
+    }
+}
+
+with_fields!(VideoPart {
+    with_sampling(sampling: Option<Sampling>),
+    with_range(range: TimeRange),
+    with_pixels(pixels: PixelLimits),
+});
+
 /// Frames that were sampled elsewhere.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FramesPart {
     /// The frames in order of time, all of one size.
     pub frames: Vec<ImageSource>,
@@ -81,9 +162,21 @@ pub struct FramesPart {
     pub pixels: PixelLimits,
 }
 
+impl FramesPart {
+    /// Frames that are `1 / fps` seconds apart.
+    pub fn new(frames: Vec<ImageSource>, fps: f64) -> Self {
+        Self { frames, fps, pixels: PixelLimits::default() }
+    }
+}
+
+with_fields!(FramesPart {
+    with_pixels(pixels: PixelLimits),
+});
+
 /// Bounds on the area of an image or frame as the model sees it, in pixels. `None`: the
 /// embedder's own bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PixelLimits {
     /// Smaller pictures are enlarged to this area.
     pub min_pixels: Option<u64>,
@@ -92,29 +185,31 @@ pub struct PixelLimits {
     pub max_pixels: Option<u64>,
 }
 
+with_fields!(PixelLimits {
+    with_min_pixels(min_pixels: Option<u64>),
+    with_max_pixels(max_pixels: Option<u64>),
+});
+
 impl Input {
     /// An input of one text.
     pub fn text(text: impl Into<String>) -> Self {
         Self::default().and_text(text)
     }
 
-    /// An input of one image file.
-    pub fn image(path: impl Into<PathBuf>) -> Self {
-        Self::default().and_image(path)
+    /// An input of one image: a path, or [bytes or a reader](MediaSource).
+    pub fn image(source: impl Into<MediaSource>) -> Self {
+        Self::default().and_image(source)
     }
 
-    /// An input of one video file, sampled as the embedder is set to.
-    pub fn video(path: impl Into<PathBuf>) -> Self {
-        Self::default().and_video(path)
+    /// An input of one video, sampled as the embedder is set to: a path, or [bytes or a reader](MediaSource).
+    pub fn video(source: impl Into<MediaSource>) -> Self {
+        Self::default().and_video(source)
     }
 
     /// An input of frames in memory that are `1 / fps` seconds apart.
     pub fn frames(frames: Vec<RgbImage>, fps: f64) -> Self {
-        Self::default().and_part(Part::Frames(FramesPart {
-            frames: frames.into_iter().map(ImageSource::Memory).collect(),
-            fps,
-            pixels: PixelLimits::default(),
-        }))
+        let frames = frames.into_iter().map(ImageSource::Decoded).collect();
+        Self::default().and_part(Part::Frames(FramesPart::new(frames, fps)))
     }
 
     /// Adds a text behind the parts so far.
@@ -123,24 +218,16 @@ impl Input {
         self.and_part(Part::Text(text.into()))
     }
 
-    /// Adds an image file behind the parts so far.
+    /// Adds an image behind the parts so far.
     #[must_use]
-    pub fn and_image(self, path: impl Into<PathBuf>) -> Self {
-        self.and_part(Part::Image(ImagePart {
-            source: ImageSource::Path(path.into()),
-            pixels: PixelLimits::default(),
-        }))
+    pub fn and_image(self, source: impl Into<MediaSource>) -> Self {
+        self.and_part(Part::Image(ImagePart::new(source.into())))
     }
 
-    /// Adds a video file behind the parts so far.
+    /// Adds a video behind the parts so far.
     #[must_use]
-    pub fn and_video(self, path: impl Into<PathBuf>) -> Self {
-        self.and_part(Part::Video(VideoPart {
-            path: path.into(),
-            sampling: None,
-            range: TimeRange::default(),
-            pixels: PixelLimits::default(),
-        }))
+    pub fn and_video(self, source: impl Into<MediaSource>) -> Self {
+        self.and_part(Part::Video(VideoPart::new(source)))
     }
 
     /// Adds any part behind the parts so far.

@@ -103,8 +103,8 @@ impl Input {
     /// written relative to it, all others as absolute paths.
     ///
     /// # Errors
-    /// [`InputJsonError`] where there is no such line: images in memory, [`Sampling::Timestamps`], paths that are not
-    /// UTF-8, and whatever `from_json` refuses.
+    /// [`InputJsonError`] where there is no such line: images and videos that are no files, [`Sampling::Timestamps`], paths that
+    /// are not UTF-8, and whatever `from_json` refuses.
     pub fn to_json(&self, id: Option<&str>, base: &Path) -> Result<String, InputJsonError> {
         Ok(serde_json::to_string(&InputJson::of(self, id, base)?)?)
     }
@@ -172,7 +172,7 @@ impl Content {
         match self {
             Self::Text { text } => Ok(Part::Text(text)),
             Self::Image { image, min_pixels, max_pixels } => Ok(Part::Image(ImagePart {
-                source: ImageSource::Path(base.join(image)),
+                source: ImageSource::Encoded(base.join(image).into()),
                 pixels: limits(min_pixels, max_pixels)?,
             })),
             Self::Video(video) => video.into_part(base),
@@ -184,7 +184,8 @@ impl Video {
     fn of(part: &VideoPart, base: &Path) -> Result<Self, &'static str> {
         let TimeRange { start_seconds: start, end_seconds: end } = part.range;
         let PixelLimits { min_pixels, max_pixels } = part.pixels;
-        let video = Some(relative(&part.path, base)?);
+        let path = part.source.path().ok_or("a video in memory has no form in JSON: write it to a file")?;
+        let video = Some(relative(path, base)?);
         let plain = Self { video, start, end, min_pixels, max_pixels, ..Self::default() };
         match part.sampling {
             None => Ok(plain),
@@ -203,14 +204,14 @@ impl Video {
         }
         match (self.video.take(), self.frames.take()) {
             (Some(video), None) => Ok(Part::Video(VideoPart {
-                path: base.join(video),
+                source: base.join(video).into(),
                 sampling: self.sampling()?,
                 range: self.range()?,
                 pixels,
             })),
             (None, Some(frames)) => Ok(Part::Frames(FramesPart {
                 fps: self.fps_of_frames(&frames)?,
-                frames: frames.into_iter().map(|f| ImageSource::Path(base.join(f))).collect(),
+                frames: frames.into_iter().map(|f| ImageSource::Encoded(base.join(f).into())).collect(),
                 pixels,
             })),
             _ => Err("a video part takes either `video` (a file) or `frames` (a list of images)"),
@@ -261,10 +262,8 @@ impl Video {
 }
 
 fn source_path(source: &ImageSource, base: &Path) -> Result<PathBuf, &'static str> {
-    match source {
-        ImageSource::Path(path) => relative(path, base),
-        ImageSource::Memory(_) => Err("an image in memory has no form in JSON: write it to a file"),
-    }
+    let path = source.path().ok_or("an image in memory has no form in JSON: write it to a file")?;
+    relative(path, base)
 }
 
 /// A path that, joined to `base`, leads to the file at `path`.
@@ -287,6 +286,7 @@ fn limits(min_pixels: Option<u64>, max_pixels: Option<u64>) -> Result<PixelLimit
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::MediaSource;
 
     fn parse(line: &str) -> Result<(Option<String>, Input), InputJsonError> {
         Input::from_json(line, Path::new("/data"))
@@ -307,20 +307,20 @@ mod tests {
         assert_eq!(numbered, (Some("7".to_owned()), Input::text("")));
         let expected = [
             Part::Video(VideoPart {
-                path: "/data/b.mp4".into(),
+                source: "/data/b.mp4".into(),
                 sampling: Some(Sampling::Fps { fps: 2.0, min_frames: None, max_frames: Some(10) }),
                 range: TimeRange { start_seconds: Some(1.5), end_seconds: None },
                 pixels: PixelLimits::default(),
             }),
             Part::Text("then".into()),
             Part::Image(ImagePart {
-                source: ImageSource::Path("/abs/a.png".into()),
+                source: ImageSource::Encoded("/abs/a.png".into()),
                 pixels: PixelLimits { min_pixels: None, max_pixels: Some(37632) },
             }),
             Part::Frames(FramesPart {
                 frames: vec![
-                    ImageSource::Path("/data/f0.png".into()),
-                    ImageSource::Path("/data/f1.png".into()),
+                    ImageSource::Encoded("/data/f0.png".into()),
+                    ImageSource::Encoded("/data/f1.png".into()),
                 ],
                 fps: 1.0,
                 pixels: PixelLimits::default(),
@@ -332,11 +332,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let image =
-            |path: &str, pixels| Part::Image(ImagePart { source: ImageSource::Path(path.into()), pixels });
+            |path: &str, pixels| Part::Image(ImagePart { source: ImageSource::Encoded(path.into()), pixels });
         let video = |sampling, start_seconds, end_seconds| {
             let range = TimeRange { start_seconds, end_seconds };
             Part::Video(VideoPart {
-                path: "/data/b.mp4".into(),
+                source: "/data/b.mp4".into(),
                 sampling,
                 range,
                 pixels: PixelLimits::default(),
@@ -354,7 +354,7 @@ mod tests {
                 None,
             ))
             .and_part(Part::Frames(FramesPart {
-                frames: vec![ImageSource::Path("/data/f0.png".into())],
+                frames: vec![ImageSource::Encoded("/data/f0.png".into())],
                 fps: 1.0,
                 pixels,
             }))
@@ -381,6 +381,8 @@ mod tests {
         let cases = [
             (Input::default(), "empty"),
             (Input::frames(vec![image::RgbImage::new(1, 1)], 1.0), "content[0]: an image in memory"),
+            (Input::image(MediaSource::bytes(b"")), "an image in memory"),
+            (Input::video(MediaSource::bytes(b"")), "a video in memory"),
             (sampled(Sampling::Timestamps(vec![1.0])), "time stamps"),
             (sampled(Sampling::Uniform { frames: 0 }), "at least 1"),
             (sampled(Sampling::Fps { fps: f64::NAN, min_frames: None, max_frames: None }), "positive"),

@@ -93,6 +93,7 @@ struct Inner {
 
 /// How far a job has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Inputs that have their embedding or their error.
     pub done: usize,
@@ -224,8 +225,8 @@ impl Embedder {
 }
 
 impl Inner {
-    /// Embeds prepared inputs together. Should the batch fail as a whole (out of memory, say),
-    /// each is tried alone, so that an error belongs to one input.
+    /// Embeds prepared inputs together. Should the batch fail as a whole (out of memory, say), each is tried alone, so that
+    /// an error belongs to one input, and warned of why.
     fn forward_each(&self, batch: Vec<Prepared>) -> Vec<Result<Embedding, EmbedError>> {
         if batch.is_empty() {
             return Vec::new();
@@ -233,7 +234,14 @@ impl Inner {
         match self.forward(&batch) {
             Ok(embeddings) => embeddings,
             Err(error) if batch.len() == 1 => vec![Err(error)],
-            Err(_) => batch.into_iter().flat_map(|one| self.forward_each(vec![one])).collect(),
+            Err(error) => {
+                let warning = format!("embedded alone, as a batch of {} failed: {error}", batch.len());
+                let alone = batch.into_iter().flat_map(|mut one| {
+                    one.warnings.push(warning.clone());
+                    self.forward_each(vec![one])
+                });
+                alone.collect()
+            }
         }
     }
 
@@ -246,5 +254,24 @@ impl Inner {
             .zip(batch)
             .map(|(row, prepared)| Embedding::from_hidden_state(row, prepared).ok_or(EmbedError::NotFinite));
         Ok(embeddings.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_embedded_alone_is_told_why() {
+        let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+        let embedder = Embedder::load(model_dir).unwrap();
+        let prepare = |text| embedder.inner.preparer.prepare(&Input::text(text)).unwrap();
+        let (good, mut bad) = (prepare("a dog"), prepare("a cat"));
+        bad.item.encoding.input_ids[0] = u32::MAX;
+        let results = embedder.inner.forward_each(vec![good, bad]);
+        let [Ok(alone), Err(error)] = &results[..] else { panic!("{results:?}") };
+        let error = error.to_string();
+        assert_eq!(alone.warnings(), [format!("embedded alone, as a batch of 2 failed: {error}")]);
+        assert_eq!(alone.as_slice(), embedder.embed_one(&Input::text("a dog")).unwrap().as_slice());
     }
 }

@@ -4,7 +4,6 @@
 //! batches and runs the model. Results come out in input order, and an input that fails takes nothing else with it.
 
 use std::borrow::Borrow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::Inner;
@@ -62,17 +61,11 @@ fn prepare_all<B: Borrow<Input> + Send>(
             scope.spawn(move |_| {
                 if !cancel.is_cancelled() {
                     // Nobody waits for it any more where the job has ended.
-                    drop(done.send(prepare(inner, input.borrow())));
+                    drop(done.send(inner.preparer.prepare(input.borrow())));
                 }
             });
         }
     });
-}
-
-/// Prepares an input. A panic, which can only come out of a library for files, is this input's error.
-fn prepare(inner: &Inner, input: &Input) -> Outcome<Prepared> {
-    let prepared = catch_unwind(AssertUnwindSafe(|| inner.preparer.prepare(input)));
-    prepared.unwrap_or(Err(EmbedError::Panicked))
 }
 
 /// Inputs that are being prepared, in their order.

@@ -1,15 +1,16 @@
 //! One input to tokens and patches: files are read, decoded, resized and laid out here.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::RgbImage;
 
 use super::error::EmbedError;
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
-use crate::media::TimeRange;
+use crate::media::{MediaSource, TimeRange};
 use crate::model::family::Processor;
 use crate::model::{Item, PackedBatch};
-use crate::preprocess::{ImageLimits, Patchifier, PromptPart, VisualPatches, load_image};
+use crate::preprocess::{ImageLimits, Patchifier, PromptPart, VisualPatches};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
@@ -69,7 +70,12 @@ struct Notes {
 }
 
 impl Preparer {
+    /// Prepares an input. A panic is this input's error.
     pub(crate) fn prepare(&self, input: &Input) -> Result<Prepared, EmbedError> {
+        guarded(|| self.prepare_unguarded(input))
+    }
+
+    fn prepare_unguarded(&self, input: &Input) -> Result<Prepared, EmbedError> {
         if input.parts.is_empty() {
             return Err(EmbedError::EmptyInput);
         }
@@ -83,15 +89,13 @@ impl Preparer {
                     continue;
                 }
                 Part::Image(image) => {
-                    let patches = self.image_patches(image).map_err(|error| match &image.source {
-                        ImageSource::Path(path) => error.at(path),
-                        ImageSource::Memory(_) => error,
-                    })?;
+                    let patches = match &image.source {
+                        ImageSource::Encoded(source) => naming(source, || self.image_patches(image)),
+                        ImageSource::Decoded(_) => self.image_patches(image),
+                    }?;
                     (PromptPart::Image { grid_thw: patches.grid_thw }, patches)
                 }
-                Part::Video(video) => {
-                    timed(self.video_patches(video, &mut notes).map_err(|error| error.at(&video.path))?)
-                }
+                Part::Video(video) => timed(naming(&video.source, || self.video_patches(video, &mut notes))?),
                 Part::Frames(frames) => timed(self.frames_patches(frames)?),
             };
             parts.push(prompt_part);
@@ -127,7 +131,7 @@ impl Preparer {
     fn video_patches(&self, part: &VideoPart, notes: &mut Notes) -> Result<TimedPatches, EmbedError> {
         use crate::video::{FrameCount, VideoReader, select};
 
-        let mut reader = VideoReader::open_with(&part.path, self.video)?;
+        let mut reader = VideoReader::open_with(part.source.clone(), self.video)?;
         let sampling = part.sampling.as_ref().unwrap_or(&self.sampling);
         let count = FrameCount::MultipleOf(self.processor.pictures().budget.frame_factor);
         let selection = select(&reader.timing(), sampling, part.range, count)?;
@@ -142,7 +146,7 @@ impl Preparer {
 
     #[cfg(not(feature = "video"))]
     fn video_patches(&self, part: &VideoPart, _: &mut Notes) -> Result<TimedPatches, EmbedError> {
-        Err(EmbedError::NoVideoSupport { path: part.path.clone() })
+        Err(EmbedError::NoVideoSupport { path: part.source.label() })
     }
 
     fn patchifier(&self, pixels: PixelLimits, num_frames: usize) -> Result<Patchifier, EmbedError> {
@@ -157,8 +161,8 @@ impl Preparer {
 
     fn pixels<'a>(&self, source: &'a ImageSource) -> Result<Cow<'a, RgbImage>, EmbedError> {
         match source {
-            ImageSource::Path(path) => Ok(Cow::Owned(load_image(path, &self.image_limits)?)),
-            ImageSource::Memory(image) => Ok(Cow::Borrowed(image)),
+            ImageSource::Encoded(media) => naming(media, || Ok(source.pixels(&self.image_limits)?)),
+            ImageSource::Decoded(image) => Ok(Cow::Borrowed(image)),
         }
     }
 
@@ -169,6 +173,16 @@ impl Preparer {
         let max_pixels = part.max_pixels.or(self.pixels.max_pixels).unwrap_or(default);
         PixelLimits { min_pixels, max_pixels: Some(max_pixels) }
     }
+}
+
+/// What `work` gives. A panic, which can only come out of a library for files, is an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(EmbedError::Panicked))
+}
+
+/// What `work` on a source gives. An error, also of a panic, names the source.
+fn naming<T>(source: &MediaSource, work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
+    guarded(work).map_err(|error| error.at(&source.label()))
 }
 
 /// The part of a video of `duration` seconds that lies in `range`.

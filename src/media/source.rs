@@ -48,18 +48,22 @@ enum Origin {
 }
 
 #[derive(Clone)]
-struct Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
+struct Bytes {
+    held: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    length: usize,
+}
 
 impl AsRef<[u8]> for Bytes {
     fn as_ref(&self) -> &[u8] {
-        (*self.0).as_ref()
+        (*self.held).as_ref()
     }
 }
 
 impl MediaSource {
     /// The bytes of a whole file: a `Vec<u8>`, an `Arc<[u8]>`, a memory map. They are not copied.
     pub fn bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self { origin: Origin::Bytes(Bytes(Arc::new(bytes))), name: None }
+        let length = bytes.as_ref().len();
+        Self { origin: Origin::Bytes(Bytes { held: Arc::new(bytes), length }), name: None }
     }
 
     /// All that `reader` gives from its byte 0 on, wherever it stands now.
@@ -111,8 +115,8 @@ impl MediaSource {
                 (Arc::new(Mutex::new(Guarded::new(file))), Some(length))
             }
             Origin::Bytes(bytes) => {
-                let length = bytes.as_ref().len() as u64;
-                (Arc::new(Mutex::new(Guarded::new(Cursor::new(bytes.clone())))), Some(length))
+                let cursor = Guarded::new(Cursor::new(bytes.clone()));
+                (Arc::new(Mutex::new(cursor)), Some(bytes.length as u64))
             }
             Origin::Reader(guarded) => (Arc::clone(guarded), lock(guarded).length()),
         };
@@ -132,7 +136,7 @@ impl fmt::Display for MediaSource {
         match (&self.name, &self.origin) {
             (Some(name), _) => f.write_str(name),
             (None, Origin::File(path)) => path.display().fmt(f),
-            (None, Origin::Bytes(bytes)) => write!(f, "{} bytes in memory", bytes.as_ref().len()),
+            (None, Origin::Bytes(bytes)) => write!(f, "{} bytes in memory", bytes.length),
             (None, Origin::Reader(_)) => f.write_str("a reader"),
         }
     }
@@ -147,7 +151,7 @@ impl fmt::Debug for MediaSource {
             Origin::Bytes(bytes) => {
                 let mut hasher = DefaultHasher::new();
                 bytes.as_ref().hash(&mut hasher);
-                tuple.field(&bytes.as_ref().len()).field(&hasher.finish())
+                tuple.field(&bytes.length).field(&hasher.finish())
             }
             Origin::Reader(reader) => tuple.field(&Arc::as_ptr(reader)),
         };

@@ -60,7 +60,7 @@ impl PairIndex {
                 tasks.entry(pair.task).or_default().push(row, pair.group.as_deref());
                 if check_media {
                     for media in pair.files() {
-                        if seen.insert(media.clone()) {
+                        if seen.insert(media.to_owned()) {
                             require_file(media).map_err(fault)?;
                         }
                     }

@@ -15,7 +15,7 @@ mod shuffle;
 mod task;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +115,7 @@ impl Pair {
     }
 
     /// All files the pair names.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.query, &self.positive].into_iter().chain(&self.negatives).flat_map(files)
     }
 }
@@ -125,19 +125,15 @@ fn negative(index: usize) -> String {
     format!("negatives[{index}]")
 }
 
-fn files(input: &Input) -> impl Iterator<Item = &PathBuf> {
+fn files(input: &Input) -> impl Iterator<Item = &Path> {
     input.parts.iter().flat_map(|part| {
         let sources: &[ImageSource] = match part {
             Part::Image(image) => std::slice::from_ref(&image.source),
             Part::Frames(frames) => &frames.frames,
             Part::Text(_) | Part::Video(_) => &[],
         };
-        let video = if let Part::Video(video) = part { Some(&video.path) } else { None };
-        let images = sources.iter().filter_map(|source| match source {
-            ImageSource::Path(path) => Some(path),
-            ImageSource::Memory(_) => None,
-        });
-        images.chain(video)
+        let video = if let Part::Video(video) = part { video.source.path() } else { None };
+        sources.iter().filter_map(ImageSource::path).chain(video)
     })
 }
 

@@ -1,7 +1,9 @@
 //! What can go wrong between raw media and model inputs.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::image::PixelFormat;
 use super::size::PixelSize;
 
 /// An error of the preprocessing room. Every message is one line and names the file or the prompt part at fault.
@@ -127,6 +129,20 @@ pub enum PreprocessError {
     EmptyPicture {
         /// The size given.
         size: PixelSize,
+    },
+    /// A [`FrameView`](super::FrameView) whose stride or data disagree with its size.
+    #[error("a frame of {size} pixels of {format:?}: {what} must be {}, got {got}", bytes_of(expected))]
+    FrameBuffer {
+        /// The size given.
+        size: PixelSize,
+        /// What a pixel is made of.
+        format: PixelFormat,
+        /// What does not fit.
+        what: &'static str,
+        /// Bytes that would fit.
+        expected: RangeInclusive<usize>,
+        /// Bytes given.
+        got: usize,
     },
     /// A pixel buffer whose length disagrees with its size.
     #[error("frame {frame_index} of {size} pixels needs {expected_bytes} bytes of RGB, got {got_bytes}")]
@@ -288,6 +304,14 @@ pub enum PreprocessError {
 /// What a decoder says, whose messages may have several lines.
 fn one_line(source: &image::ImageError) -> String {
     source.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn bytes_of(expected: &RangeInclusive<usize>) -> String {
+    match (*expected.start(), *expected.end()) {
+        (least, usize::MAX) => format!("at least {least} bytes"),
+        (least, most) if least == most => format!("{least} bytes"),
+        (least, most) => format!("{least} to {most} bytes"),
+    }
 }
 
 /// Result of the preprocessing room.

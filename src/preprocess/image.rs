@@ -11,13 +11,18 @@ use ::image::{
 use super::error::{PreprocessError, Result};
 use super::size::PixelSize;
 use crate::media::MediaSource;
+use crate::options::with_fields;
 
 mod bits;
 mod jpeg;
 mod tiff;
+mod view;
+
+pub use view::{FrameView, PixelFormat};
 
 /// What an image file may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImageLimits {
     /// Largest encoded size in bytes.
     pub max_bytes: u64,
@@ -27,6 +32,12 @@ pub struct ImageLimits {
     /// what its decoder needs beside them. Told from the header, before any of it is held.
     pub max_memory_bytes: u64,
 }
+
+with_fields!(ImageLimits {
+    with_max_bytes(max_bytes: u64),
+    with_max_pixels(max_pixels: u64),
+    with_max_memory_bytes(max_memory_bytes: u64),
+});
 
 impl Default for ImageLimits {
     /// 256 MiB of file, 178,956,970 pixels (the size at which Pillow refuses an image as a decompression bomb) and

@@ -1,6 +1,7 @@
 //! Everything between raw media and the tensors the model reads, as plain numbers.
 //!
-//! Pictures take one road. [`load_image`] reads a file into 8-bit RGB; frames of a video come in as bytes. A
+//! Pictures take one road. [`load_image`] reads a file into 8-bit RGB; frames of a video come in as bytes, those of
+//! another program by a [`FrameView`]. A
 //! [`Patchifier`] takes them one after another: [`target_size`] says how large they become,
 //! [`BicubicResizer`] resamples as the reference does, and the pixels are normalised on their way into rows
 //! of `pixel_values`. The result, [`VisualPatches`], carries the grid of patches along time, height and
@@ -32,7 +33,7 @@ mod tokenize;
 pub use companions::{ChatTemplate, unknown_settings};
 pub use config::ImageProcessorConfig;
 pub use error::PreprocessError;
-pub use image::{ImageLimits, decode_image, load_image};
+pub use image::{FrameView, ImageLimits, PixelFormat, decode_image, load_image};
 pub use learn::learn_tokenizer;
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
 pub use pictures::Pictures;

@@ -13,7 +13,7 @@ use super::{
     probe::picture_size,
     scan::{Scan, scan},
 };
-use crate::media::MediaSource;
+use crate::{media::MediaSource, options::with_fields};
 use ffmpeg_next::Packet;
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
@@ -30,6 +30,7 @@ pub enum Seeking {
 
 /// How to open a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct VideoOptions {
     /// How frames are found.
     pub seeking: Seeking,
@@ -38,6 +39,12 @@ pub struct VideoOptions {
     /// Threads of the decoder; as many as the machine has (at most 16) where `None`.
     pub threads: Option<NonZeroUsize>,
 }
+
+with_fields!(VideoOptions {
+    with_seeking(seeking: Seeking),
+    with_limits(limits: Limits),
+    with_threads(threads: Option<NonZeroUsize>),
+});
 
 /// An open video.
 ///

@@ -13,6 +13,7 @@ const DEFAULT_MAX_FRAMES: usize = 768;
 /// What to take from a video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Sampling {
     /// A number of frames, evenly spread, the first and the last included.
     Uniform {

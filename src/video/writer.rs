@@ -28,6 +28,7 @@ const CHANNELS: usize = 3;
 
 /// The codec and container of a [`VideoWriter`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VideoEncoding {
     /// H.264 in MP4: 4:2:0, BT.601 in limited range, a key frame every second or sooner. Width and height must be even.
     H264 {

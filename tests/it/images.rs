@@ -142,7 +142,7 @@ fn png(picture: DynamicImage) -> Vec<u8> {
 fn memory_is_counted_before_it_is_held() {
     let eight = png(DynamicImage::ImageRgb8(RgbImage::new(200, 100)));
     let sixteen = png(DynamicImage::ImageRgba16(image::ImageBuffer::new(200, 100)));
-    let limits = |max_memory_bytes| ImageLimits { max_memory_bytes, ..ImageLimits::default() };
+    let limits = |max_memory_bytes| ImageLimits::default().with_max_memory_bytes(max_memory_bytes);
     // Rows and columns take something for the resizing to come.
     let beside = 100 * 352 + 200 * 16;
     for (bytes, pixel_bytes) in [(&eight, 3), (&sixteen, 8)] {
@@ -228,9 +228,8 @@ fn bytes_and_readers_are_the_same_image_as_the_file() {
             assert!(said(load_image(MediaSource::bytes(bytes).named(&name), &limits)) == expected, "{name}");
         }
     }
-    let max_bytes = 1000;
     let long = MediaSource::reader(Cursor::new(vec![0; 2000]));
-    let error = load_image(long, &ImageLimits { max_bytes, ..limits }).expect_err("refused");
+    let error = load_image(long, &limits.with_max_bytes(1000)).expect_err("refused");
     assert!(matches!(error, PreprocessError::ImageByteLimit { limit_bytes: 1000, .. }), "{error}");
     let file = std::fs::File::open(folder()).expect("opens");
     let line =

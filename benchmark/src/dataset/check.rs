@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gve::preprocess::{ImageLimits, load_image};
+use gve::preprocess::ImageLimits;
 use gve::{ImageSource, Part};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -228,15 +228,11 @@ fn media<'a>(files: &'a IndexFiles, assembled: &'a Assembled) -> Vec<Medium<'a>>
 
 /// The file of a part, the first one of a frame cache.
 fn file_of(part: &Part) -> Option<&Path> {
-    let source = match part {
-        Part::Video(video) => return Some(&video.path),
-        Part::Image(image) => &image.source,
-        Part::Frames(frames) => frames.frames.first()?,
-        _ => return None,
-    };
-    match source {
-        ImageSource::Path(path) => Some(path),
-        ImageSource::Memory(_) => None,
+    match part {
+        Part::Video(video) => video.source.path(),
+        Part::Image(image) => image.source.path(),
+        Part::Frames(frames) => frames.frames.first()?.path(),
+        _ => None,
     }
 }
 
@@ -297,16 +293,14 @@ fn look(medium: &Medium<'_>, decode: bool) -> Look {
     match medium.part {
         Part::Image(image) => decode_images(std::slice::from_ref(&image.source)),
         Part::Frames(frames) => decode_images(&frames.frames),
-        Part::Video(video) => decode_video(&video.path),
+        Part::Video(_) => decode_video(medium.path),
         _ => Look::There,
     }
 }
 
 fn decode_images(images: &[ImageSource]) -> Look {
     for image in images {
-        if let ImageSource::Path(path) = image
-            && let Err(error) = load_image(path, &ImageLimits::default())
-        {
+        if let Err(error) = image.pixels(&ImageLimits::default()) {
             return Look::Undecodable(error.to_string());
         }
     }
@@ -336,7 +330,7 @@ fn sampled_frames(path: &Path) -> Result<Vec<String>, gve::video::VideoError> {
     use gve::{Sampling, TimeRange};
 
     // The videos are decoded side by side already.
-    let options = VideoOptions { threads: NonZeroUsize::new(1), ..VideoOptions::default() };
+    let options = VideoOptions::default().with_threads(NonZeroUsize::new(1));
     let mut reader = VideoReader::open_with(path, options)?;
     let sampling = Sampling::Uniform { frames: 8 };
     let selection =

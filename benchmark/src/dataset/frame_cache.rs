@@ -37,17 +37,17 @@ fn sample(part: &mut FramesPart, sampling: &Sampling) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use gve::{ImageSource, PixelLimits};
+    use gve::ImageSource;
 
     use super::*;
 
     #[test]
     fn eight_frames_of_a_minute_at_one_a_second() {
-        let frames = (0..60).map(|i| ImageSource::Path(format!("{i}.jpg").into())).collect();
-        let mut part = FramesPart { frames, fps: 1.0, pixels: PixelLimits::default() };
+        let frames = (0..60).map(|i| ImageSource::Encoded(format!("{i}.jpg").into())).collect();
+        let mut part = FramesPart::new(frames, 1.0);
         sample(&mut part, &Sampling::Uniform { frames: 8 }).unwrap();
         let names: Vec<ImageSource> =
-            [0, 8, 17, 25, 34, 42, 51, 59].map(|i| ImageSource::Path(format!("{i}.jpg").into())).into();
+            [0, 8, 17, 25, 34, 42, 51, 59].map(|i| ImageSource::Encoded(format!("{i}.jpg").into())).into();
         assert_eq!(part.frames, names);
         assert!((part.fps - 8.0 / 60.0).abs() < 1e-12, "{}", part.fps);
 

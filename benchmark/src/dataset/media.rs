@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::path::{Component, Path, PathBuf};
 
-use gve::{FramesPart, ImagePart, ImageSource, Part, PixelLimits, TimeRange, VideoPart};
+use gve::{FramesPart, ImagePart, ImageSource, MediaSource, Part, VideoPart};
 
 /// Where the frame caches lie beside `videos/`.
 const FRAME_CACHES: &str = "videos_frames";
@@ -20,7 +20,7 @@ impl Media<'_> {
     /// The image at `path`, which need not exist.
     pub(super) fn image(&self, path: &str) -> Result<Part, String> {
         let path = self.resolve(&self.inside(path)?, "images");
-        Ok(Part::Image(ImagePart { source: ImageSource::Path(path), pixels: PixelLimits::default() }))
+        Ok(Part::Image(ImagePart::new(MediaSource::from(path))))
     }
 
     /// The video at `path`, which need not exist, or its cached frames.
@@ -29,15 +29,10 @@ impl Media<'_> {
         if let Some(fps) = self.frame_cache_fps
             && let Some(frames) = self.cached_frames(&path)?
         {
-            let frames = frames.into_iter().map(ImageSource::Path).collect();
-            return Ok(Part::Frames(FramesPart { frames, fps, pixels: PixelLimits::default() }));
+            let frames = frames.into_iter().map(|frame| ImageSource::Encoded(frame.into())).collect();
+            return Ok(Part::Frames(FramesPart::new(frames, fps)));
         }
-        Ok(Part::Video(VideoPart {
-            path: self.resolve(&path, "videos"),
-            sampling: None,
-            range: TimeRange::default(),
-            pixels: PixelLimits::default(),
-        }))
+        Ok(Part::Video(VideoPart::new(self.resolve(&path, "videos"))))
     }
 
     /// `path` as a path below the directory. What leads out of it is refused: index files come from strangers.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gve::{ImageSource, Input, Part, PixelLimits, Sampling, TimeRange};
+use gve::{ImageSource, Input, MediaSource, Part, PixelLimits, Sampling, TimeRange};
 use sha2::{Digest, Sha256};
 
 use super::record::{self, Sha256Digest};
@@ -82,7 +82,7 @@ impl ContentHasher {
                     hash.pixels(image.pixels)
                 }
                 Part::Video(video) => {
-                    hash.tag("video").bytes(&self.file(&video.path)?);
+                    hash.tag("video").bytes(&self.media(&video.source)?);
                     hash.option(video.sampling.as_ref(), Fields::sampling);
                     hash.range(video.range).pixels(video.pixels)
                 }
@@ -101,13 +101,22 @@ impl ContentHasher {
 
     fn source(&self, hash: &mut Fields, source: &ImageSource) -> Result<(), ContentError> {
         match source {
-            ImageSource::Path(path) => hash.tag("file").bytes(&self.file(path)?),
-            ImageSource::Memory(image) => {
+            ImageSource::Encoded(source) => hash.tag("file").bytes(&self.media(source)?),
+            ImageSource::Decoded(image) => {
                 let (width, height) = image.dimensions();
                 hash.tag("memory").number(width.into()).number(height.into()).bytes(image.as_raw())
             }
         };
         Ok(())
+    }
+
+    /// The hash of what a file holds, or of the same bytes elsewhere.
+    fn media(&self, source: &MediaSource) -> Result<Sha256Digest, ContentError> {
+        let failed = |error| ContentError::Read { path: source.to_string().into(), source: error };
+        match source.path() {
+            Some(path) => self.file(path),
+            None => hash_bytes(source.open().map_err(failed)?).map_err(failed),
+        }
     }
 
     /// The hash of a file's content.
@@ -162,11 +171,14 @@ fn settled(path: &Path, size: u64, modified: SystemTime) -> Option<FileState> {
 
 /// The SHA-256 of a file's content.
 pub(super) fn hash_file(path: &Path) -> io::Result<Sha256Digest> {
-    let mut file = gve::open_regular_file(path)?;
+    hash_bytes(gve::open_regular_file(path)?)
+}
+
+fn hash_bytes(mut bytes: impl Read) -> io::Result<Sha256Digest> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        match file.read(&mut buffer)? {
+        match bytes.read(&mut buffer)? {
             0 => return Ok(hash.finalize().into()),
             read => hash.update(&buffer[..read]),
         }
@@ -230,6 +242,7 @@ impl Fields {
                 self.tag("timestamps").number(count(seconds.len()));
                 seconds.iter().fold(self, |hash, &time| hash.float(time))
             }
+            newer => self.tag("newer").tag(&serde_json::json!(newer).to_string()),
         }
     }
 
@@ -247,15 +260,6 @@ mod tests {
 
     use super::*;
 
-    fn video(path: &Path) -> VideoPart {
-        VideoPart {
-            path: path.to_owned(),
-            sampling: None,
-            range: TimeRange::default(),
-            pixels: PixelLimits::default(),
-        }
-    }
-
     fn of(part: Part) -> Input {
         Input::default().and_part(part)
     }
@@ -266,15 +270,19 @@ mod tests {
         let (a, b) = (directory.path().join("a"), directory.path().join("b"));
         fs::write(&a, "content a").unwrap();
         fs::write(&b, "content b").unwrap();
-        let bounds = PixelLimits { min_pixels: Some(1), max_pixels: None };
-        let frames =
-            |frames: Vec<ImageSource>, fps| of(Part::Frames(FramesPart { frames, fps, pixels: bounds }));
-        let (file, memory) =
-            (|path: &Path| ImageSource::Path(path.into()), |w, h| ImageSource::Memory(RgbImage::new(w, h)));
-        let sampled = |sampling| of(Part::Video(VideoPart { sampling: Some(sampling), ..video(&a) }));
+        let bounds = PixelLimits::default().with_min_pixels(Some(1));
+        let largest = PixelLimits::default().with_max_pixels(Some(1));
+        let frames = |frames: Vec<ImageSource>, fps| {
+            of(Part::Frames(FramesPart::new(frames, fps).with_pixels(bounds)))
+        };
+        let (file, memory) = (
+            |path: &Path| ImageSource::Encoded(path.into()),
+            |w, h| ImageSource::Decoded(RgbImage::new(w, h)),
+        );
+        let sampled = |sampling| of(Part::Video(VideoPart::new(&a).with_sampling(Some(sampling))));
         let fps = |min_frames, max_frames| Sampling::Fps { fps: 1.0, min_frames, max_frames };
         let ranged = |start_seconds, end_seconds| {
-            of(Part::Video(VideoPart { range: TimeRange { start_seconds, end_seconds }, ..video(&a) }))
+            of(Part::Video(VideoPart::new(&a).with_range(TimeRange { start_seconds, end_seconds })))
         };
         let inputs = [
             Input::default(),
@@ -290,14 +298,11 @@ mod tests {
             Input::video(&a),
             Input::image(&a).and_text("a"),
             Input::text("a").and_image(&a),
-            of(Part::Image(ImagePart { source: file(&a), pixels: bounds })),
-            of(Part::Image(ImagePart {
-                source: file(&a),
-                pixels: PixelLimits { min_pixels: None, max_pixels: Some(1) },
-            })),
-            of(Part::Image(ImagePart { source: memory(2, 3), pixels: bounds })),
-            of(Part::Image(ImagePart { source: memory(3, 2), pixels: bounds })),
-            of(Part::Video(VideoPart { pixels: bounds, ..video(&a) })),
+            of(Part::Image(ImagePart::new(file(&a)).with_pixels(bounds))),
+            of(Part::Image(ImagePart::new(file(&a)).with_pixels(largest))),
+            of(Part::Image(ImagePart::new(memory(2, 3)).with_pixels(bounds))),
+            of(Part::Image(ImagePart::new(memory(3, 2)).with_pixels(bounds))),
+            of(Part::Video(VideoPart::new(&a).with_pixels(bounds))),
             sampled(Sampling::Uniform { frames: 8 }),
             sampled(Sampling::Uniform { frames: 9 }),
             sampled(fps(None, None)),
@@ -326,6 +331,7 @@ mod tests {
         let hasher = ContentHasher::new();
         let before = hasher.key(&Input::video(&a)).unwrap();
         assert_eq!(before, hasher.key(&Input::video(&b)).unwrap());
+        assert_eq!(before, hasher.key(&Input::video(MediaSource::bytes("same"))).unwrap());
         assert_eq!(before, ContentHasher::new().key(&Input::video(&a)).unwrap());
         // As long as before, and at once: the hash of a file that has only just changed is not relied upon.
         fs::write(&a, "else").unwrap();

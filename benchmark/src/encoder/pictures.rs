@@ -1,6 +1,6 @@
 //! The pictures an input shows: images, and the sampled frames of videos.
 
-use gve::preprocess::{ImageLimits, load_image};
+use gve::preprocess::ImageLimits;
 use gve::{ImageSource, Part, Sampling, VideoPart};
 use image::RgbImage;
 
@@ -26,12 +26,7 @@ fn visit_source(
     source: &ImageSource,
     visit: &mut dyn FnMut(&RgbImage) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
-    match source {
-        ImageSource::Memory(image) => visit(image),
-        ImageSource::Path(path) => {
-            visit(&load_image(path, &ImageLimits::default()).map_err(EncodeError::new)?)
-        }
-    }
+    visit(&*source.pixels(&ImageLimits::default()).map_err(EncodeError::new)?)
 }
 
 #[cfg(feature = "video")]
@@ -43,8 +38,8 @@ fn visit_video(
     use gve::embedder::FRAME_FACTOR;
     use gve::video::{FrameCount, VideoReader, select};
 
-    let named = |error| EncodeError(format!("{}: {error}", part.path.display()));
-    let mut reader = VideoReader::open(&part.path).map_err(EncodeError::new)?;
+    let named = |error| EncodeError(format!("{}: {error}", part.source));
+    let mut reader = VideoReader::open(part.source.clone()).map_err(EncodeError::new)?;
     let sampling = part.sampling.as_ref().unwrap_or(sampling);
     // The sampler sees numbers only, so its errors do not name the file.
     let selection = select(&reader.timing(), sampling, part.range, FrameCount::MultipleOf(FRAME_FACTOR))
@@ -61,5 +56,5 @@ fn visit_video(
     _: &Sampling,
     _: &mut dyn FnMut(&RgbImage) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
-    Err(EncodeError(format!("{}: this build cannot decode video", part.path.display())))
+    Err(EncodeError(format!("{}: this build cannot decode video", part.source)))
 }

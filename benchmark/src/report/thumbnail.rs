@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gve::Input;
 use gve::embedder::{ImageSource, Part};
-use gve::preprocess::{ImageLimits, load_image};
+use gve::preprocess::ImageLimits;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, RgbImage};
 
@@ -33,12 +33,8 @@ pub fn thumbnail(input: &Input) -> Result<Option<String>, String> {
 }
 
 fn still(source: &ImageSource) -> Result<RgbImage, String> {
-    match source {
-        ImageSource::Path(path) => {
-            load_image(path, &ImageLimits::default()).map_err(|error| error.to_string())
-        }
-        ImageSource::Memory(picture) => Ok(picture.clone()),
-    }
+    let picture = source.pixels(&ImageLimits::default()).map_err(|error| error.to_string())?;
+    Ok(picture.into_owned())
 }
 
 fn encode(picture: RgbImage) -> Result<String, String> {
@@ -60,13 +56,13 @@ mod video {
     pub(super) fn frame(part: &VideoPart) -> Result<RgbImage, String> {
         decode(part)
             .map_err(|error| error.to_string())?
-            .ok_or_else(|| format!("{}: no frame could be decoded", part.path.display()))
+            .ok_or_else(|| format!("{}: no frame could be decoded", part.source))
     }
 
     fn decode(part: &VideoPart) -> Result<Option<RgbImage>, VideoError> {
         // Any frame near the middle will do, so a long file is not read through.
-        let options = VideoOptions { seeking: Seeking::Approximate, ..VideoOptions::default() };
-        let mut reader = VideoReader::open_with(&part.path, options)?;
+        let options = VideoOptions::default().with_seeking(Seeking::Approximate);
+        let mut reader = VideoReader::open_with(part.source.clone(), options)?;
         let three = Sampling::Uniform { frames: 3 };
         let selection = select(&reader.timing(), &three, part.range, FrameCount::Exact)?;
         let middle: Vec<usize> =
@@ -82,7 +78,7 @@ mod video {
     use image::RgbImage;
 
     pub(super) fn frame(part: &VideoPart) -> Result<RgbImage, String> {
-        Err(format!("{}: built without the feature `video`", part.path.display()))
+        Err(format!("{}: built without the feature `video`", part.source))
     }
 }
 

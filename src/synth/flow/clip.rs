@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Random;
-use crate::embedder::{Input, Part, PixelLimits, VideoPart};
+use crate::embedder::{Input, Part, VideoPart};
 use crate::media::TimeRange;
 
 /// A stretch of a video: what captions are about and queries lead to.
@@ -59,12 +59,7 @@ impl Clip {
 }
 
 fn video(path: &Path, range: TimeRange) -> Input {
-    Input::default().and_part(Part::Video(VideoPart {
-        path: path.to_owned(),
-        sampling: None,
-        range,
-        pixels: PixelLimits::default(),
-    }))
+    Input::default().and_part(Part::Video(VideoPart::new(path).with_range(range)))
 }
 
 /// The clips of a video of `seconds`: the ranges that captions name, as far as the video reaches, or else pieces

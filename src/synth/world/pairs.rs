@@ -222,9 +222,7 @@ impl Maker<'_> {
     fn clip(&mut self, video: usize, scene: usize) -> Input {
         let [start, end] = clip_span(&self.family.videos[video], scene, self.random);
         let range = TimeRange { start_seconds: Some(start), end_seconds: Some(end) };
-        let part =
-            VideoPart { path: self.files.video(video), sampling: None, range, pixels: Default::default() };
-        Input { parts: vec![Part::Video(part)], instruction: None }
+        Input::default().and_part(Part::Video(VideoPart::new(self.files.video(video)).with_range(range)))
     }
 
     /// Half of the queries come with an instruction, so that a model needs none and does not stumble over one.

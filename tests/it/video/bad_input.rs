@@ -127,20 +127,18 @@ fn limits_are_errors_of_their_own() {
     };
     let defaults = Limits::default();
     let table = [
-        (Limits { max_frames: 24, ..defaults }, "frames: at least 25, limit is 24"),
-        (Limits { max_pixels: 57_599, ..defaults }, "pixels a frame: 57600, limit is 57599"),
-        (Limits { max_bytes: 100, ..defaults }, "limit is 100"),
+        (defaults.with_max_frames(24), "frames: at least 25, limit is 24"),
+        (defaults.with_max_pixels(57_599), "pixels a frame: 57600, limit is 57599"),
+        (defaults.with_max_bytes(100), "limit is 100"),
     ];
     for (limits, expected) in table {
-        let options = VideoOptions { limits, ..VideoOptions::default() };
+        let options = VideoOptions::default().with_limits(limits);
         let error = VideoReader::open_with(&clip.path, options).err().expect("a limit is broken");
         assert!(matches!(error, VideoError::Limit { .. }));
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let just = Limits { max_frames: 25, max_pixels: 57_600, ..defaults };
-    assert!(
-        VideoReader::open_with(&clip.path, VideoOptions { limits: just, ..VideoOptions::default() }).is_ok()
-    );
+    let just = defaults.with_max_frames(25).with_max_pixels(57_600);
+    assert!(VideoReader::open_with(&clip.path, VideoOptions::default().with_limits(just)).is_ok());
 }
 
 /// A video of one colour, and the folder it lies in.

@@ -185,7 +185,7 @@ fn approximate_seeking_agrees_on_constant_rates() {
         let Some(clip) = make(file, &source("320x180", "25", 4.0), output) else {
             continue;
         };
-        let options = VideoOptions { seeking: Seeking::Approximate, ..VideoOptions::default() };
+        let options = VideoOptions::default().with_seeking(Seeking::Approximate);
         let mut approximate = VideoReader::open_with(&clip.path, options).expect("opens");
         let mut exact = VideoReader::open(&clip.path).expect("opens");
         assert_eq!(approximate.metadata().frames, 100, "{file}");
@@ -208,8 +208,7 @@ fn threads_make_no_difference() {
     };
     let order = [3, 30, 31, 74, 10];
     let with = |threads| {
-        let options =
-            VideoOptions { threads: std::num::NonZeroUsize::new(threads), ..VideoOptions::default() };
+        let options = VideoOptions::default().with_threads(std::num::NonZeroUsize::new(threads));
         frames(&mut VideoReader::open_with(&clip.path, options).expect("opens"), &order)
     };
     let single = with(1);

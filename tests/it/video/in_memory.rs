@@ -3,6 +3,7 @@
 use super::clips::{make, source};
 use gve::MediaSource;
 use gve::video::{Limits, VideoError, VideoOptions, VideoReader};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::{fs, path::PathBuf};
 
@@ -55,8 +56,13 @@ fn media() -> Vec<PathBuf> {
 fn whole(source: impl Into<MediaSource>) -> Result<String, VideoError> {
     let mut reader = VideoReader::open(source)?;
     let all: Vec<usize> = (0..reader.metadata().frames).rev().step_by(3).collect();
-    let frames: Vec<_> = reader.frames(&all).collect::<Result<_, _>>()?;
-    Ok(format!("{:?} {:?} {frames:?} {:?}", reader.metadata(), reader.timing(), reader.warnings()))
+    let mut pixels = DefaultHasher::new();
+    for frame in reader.frames(&all) {
+        let frame = frame?;
+        (frame.index, frame.pts_seconds.to_bits(), frame.image.as_raw()).hash(&mut pixels);
+    }
+    let pixels = pixels.finish();
+    Ok(format!("{:?} {:?} {pixels} {:?}", reader.metadata(), reader.timing(), reader.warnings()))
 }
 
 #[test]
@@ -95,7 +101,7 @@ fn bytes_and_readers_are_the_same_video_as_the_file() {
             let source = source.named(&name);
             // Twice, for a source is not used up.
             for _ in 0..2 {
-                assert!(whole(source.clone()).expect("decodes") == expected, "{name}: {source:?}");
+                assert_eq!(whole(source.clone()).expect("decodes"), expected, "{name}: {source:?}");
             }
         }
     }
@@ -118,7 +124,7 @@ fn errors_and_panics_of_a_reader_are_one_error_that_names_source_and_byte() {
             let source = MediaSource::reader(Reader { from, then, ..plain(&bytes) }).named("upload");
             match whole(source) {
                 // What lies there is nothing that is needed.
-                Ok(found) => assert!(found == expected, "{said}, from byte {from} on"),
+                Ok(found) => assert_eq!(found, expected, "{said}, from byte {from} on"),
                 Err(error) => {
                     failed += 1;
                     assert!(matches!(error, VideoError::Io { .. }), "{error}");
@@ -164,10 +170,8 @@ fn limits_hold_for_readers_that_do_not_tell_their_length() {
     let bytes = fs::read(&file).expect("reads");
     for length in [None, Some(bytes.len() as u64)] {
         let source = MediaSource::reader(Reader { length, ..plain(&bytes) });
-        let limits = |max_bytes| VideoOptions {
-            limits: Limits { max_bytes, ..Limits::default() },
-            ..VideoOptions::default()
-        };
+        let limits =
+            |max_bytes| VideoOptions::default().with_limits(Limits::default().with_max_bytes(max_bytes));
         let short = VideoReader::open_with(source.clone(), limits(1000)).err().expect("a limit is broken");
         assert!(matches!(short, VideoError::Limit { what: "bytes:", limit: 1000, .. }), "{short}");
         assert!(VideoReader::open_with(source, limits(bytes.len() as u64)).is_ok());

@@ -97,7 +97,7 @@ fn faulty(form: &Form, fault: Fault, first: &[u8], second: &[u8]) -> Option<Vec<
 
 /// All frames by number, and which of them other frames stand in for.
 fn read(path: &Path, order: &[usize]) -> Result<(Vec<Vec<u8>>, Vec<usize>), String> {
-    let options = VideoOptions { threads: NonZeroUsize::new(2), ..VideoOptions::default() };
+    let options = VideoOptions::default().with_threads(NonZeroUsize::new(2));
     let mut reader = VideoReader::open_with(path, options).map_err(|error| error.to_string())?;
     let found: Result<Vec<_>, _> = reader.frames(order).collect();
     let mut found = found.map_err(|error| error.to_string())?;

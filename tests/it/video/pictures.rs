@@ -107,7 +107,7 @@ fn size_faults(file: &str, codec: &str, field: &SizeField) -> Vec<String> {
     let expected = decode_all(&clip.path, (64, 48));
     let mut faults = Vec::new();
     for seeking in [Seeking::Exact, Seeking::Approximate] {
-        let options = VideoOptions { seeking, ..VideoOptions::default() };
+        let options = VideoOptions::default().with_seeking(seeking);
         let mut reader = VideoReader::open_with(&clip.path, options).expect("opens");
         let size = (reader.metadata().width, reader.metadata().height);
         if size != (64, 48) || expected.len() != 10 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gve::preprocess::{ImageLimits, decode_image};
-use gve::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+use gve::{FramesPart, ImagePart, ImageSource, Input, MediaSource, Part, PixelLimits, VideoPart};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{ImageFormat, RgbImage};
@@ -41,19 +41,19 @@ pub(super) fn body(input: &Input, options: &ServerOptions) -> Result<Vec<u8>, En
 fn push(part: &Part, options: &ServerOptions, content: &mut Vec<Value>) -> Result<(), EncodeError> {
     match (part, &options.video) {
         (Part::Text(text), _) => content.push(json!({"type": "text", "text": text})),
-        (Part::Image(ImagePart { source: ImageSource::Path(path), pixels }), _) => {
-            let bytes = read(path, options.max_file_bytes)?;
+        (Part::Image(ImagePart { source: ImageSource::Encoded(source), pixels, .. }), _) => {
+            let bytes = read(source, options.max_file_bytes)?;
+            let place = source.to_string();
             content.push(match max_pixels(*pixels, options)? {
-                None => image_url(mime_type(&bytes, path)?, &bytes),
+                None => image_url(mime_type(&bytes, &place)?, &bytes),
                 Some(max_pixels) => {
-                    let place = path.display().to_string();
                     let image =
                         decode_image(&bytes, &place, &ImageLimits::default()).map_err(EncodeError::new)?;
                     jpeg(&image, Some(max_pixels))?
                 }
             });
         }
-        (Part::Image(ImagePart { source: ImageSource::Memory(image), pixels }), _) => {
+        (Part::Image(ImagePart { source: ImageSource::Decoded(image), pixels, .. }), _) => {
             content.push(jpeg(image, max_pixels(*pixels, options)?)?);
         }
         (Part::Video(video), VideoTransport::File) => content.push(video_url(video, options)?),
@@ -86,20 +86,14 @@ fn max_pixels(part: PixelLimits, options: &ServerOptions) -> Result<Option<u64>,
 }
 
 fn video_url(video: &VideoPart, options: &ServerOptions) -> Result<Value, EncodeError> {
-    let plain = VideoPart {
-        path: video.path.clone(),
-        sampling: None,
-        range: gve::TimeRange::default(),
-        pixels: PixelLimits::default(),
-    };
-    if *video != plain {
+    let name = video.source.to_string();
+    if *video != VideoPart::new(video.source.clone()) {
         return Err(EncodeError(format!(
-            "{}: a server takes whole files and samples as it is set up: send videos as frames",
-            video.path.display()
+            "{name}: a server takes whole files and samples as it is set up: send videos as frames"
         )));
     }
-    let bytes = read(&video.path, options.max_file_bytes)?;
-    let extension = video.path.extension().map(|extension| extension.to_ascii_lowercase());
+    let bytes = read(&video.source, options.max_file_bytes)?;
+    let extension = Path::new(&name).extension().map(|extension| extension.to_ascii_lowercase());
     let mime_type = match extension.as_ref().and_then(|extension| extension.to_str()) {
         Some("webm") => "video/webm",
         Some("mkv") => "video/x-matroska",
@@ -111,25 +105,22 @@ fn video_url(video: &VideoPart, options: &ServerOptions) -> Result<Value, Encode
     Ok(json!({"type": "video_url", "video_url": {"url": data_url(mime_type, &bytes)}}))
 }
 
-fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, EncodeError> {
-    let failed = |error| EncodeError(format!("cannot read {}: {error}", path.display()));
-    let file = gve::open_regular_file(path).map_err(failed)?;
+fn read(source: &MediaSource, max_bytes: u64) -> Result<Vec<u8>, EncodeError> {
+    let failed = |error| EncodeError(format!("cannot read {source}: {error}"));
+    let reader = source.open().map_err(failed)?;
     let mut bytes = Vec::new();
-    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    reader.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > max_bytes {
         return Err(EncodeError(format!(
-            "{} is larger than the {max_bytes} bytes that are sent to a server: raise the limit, or send frames",
-            path.display()
+            "{source} is larger than the {max_bytes} bytes that are sent to a server: raise the limit, or send frames"
         )));
     }
     Ok(bytes)
 }
 
-fn mime_type(bytes: &[u8], path: &Path) -> Result<&'static str, EncodeError> {
+fn mime_type(bytes: &[u8], place: &str) -> Result<&'static str, EncodeError> {
     let format = image::guess_format(bytes);
-    format
-        .map(|format| format.to_mime_type())
-        .map_err(|error| EncodeError::new(format!("{}: {error}", path.display())))
+    format.map(|format| format.to_mime_type()).map_err(|error| EncodeError::new(format!("{place}: {error}")))
 }
 
 /// A picture as JPEG, reduced to at most `max_pixels`.

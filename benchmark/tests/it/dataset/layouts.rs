@@ -146,10 +146,8 @@ fn frame_caches_are_used_only_when_their_rate_is_known() {
         let Part::Frames(frames) = &dataset.corpus[row].input.parts[0] else {
             panic!("{:?}", dataset.corpus[row].input);
         };
-        let name = |source: &ImageSource| match source {
-            ImageSource::Path(path) => path.file_name().unwrap().to_string_lossy().into_owned(),
-            ImageSource::Memory(_) => panic!("a path"),
-        };
+        let name =
+            |source: &ImageSource| source.path().unwrap().file_name().unwrap().to_string_lossy().into_owned();
         assert_eq!(frames.frames.iter().map(name).collect::<Vec<_>>(), expected);
         assert_eq!(frames.fps, 2.0);
     }

@@ -8,7 +8,7 @@ mod layouts;
 use std::fs;
 use std::path::Path;
 
-use gve::{ImageSource, Part};
+use gve::Part;
 use tempfile::TempDir;
 use uvrb::dataset::{Dataset, LoadOptions, load};
 use uvrb::manifest::{DatasetSpec, Manifest};
@@ -50,11 +50,8 @@ fn kind(part: &Part) -> &'static str {
 
 fn file(part: &Part) -> Option<&Path> {
     match part {
-        Part::Video(video) => Some(&video.path),
-        Part::Image(image) => match &image.source {
-            ImageSource::Path(path) => Some(path),
-            ImageSource::Memory(_) => None,
-        },
+        Part::Video(video) => video.source.path(),
+        Part::Image(image) => image.source.path(),
         _ => None,
     }
 }

@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         options.adapter = options.adapter.or_else(|| manifest.adapter.as_ref().map(|a| a.directory.clone()));
     }
     let model = options.resolve()?;
-    let pixels = PixelLimits { min_pixels: manifest.min_pixels, max_pixels: manifest.max_pixels };
+    let pixels =
+        PixelLimits::default().with_min_pixels(manifest.min_pixels).with_max_pixels(manifest.max_pixels);
     let mut builder = options.builder(model.directory.clone(), manifest.sampling.clone(), pixels);
     if let Some(instruction) = &manifest.instruction {
         builder = builder.instruction(instruction);
