@@ -10,11 +10,8 @@ use gve::hub::{DownloadProgress, HubError, HubOptions, ResolvedModel, resolve};
 use gve_test_support::hub::{COMMIT, FakeHub, Faults, ID, SHARD};
 
 fn options(hub: &FakeHub, cache: &Path) -> HubOptions {
-    HubOptions {
-        endpoint: Some(hub.endpoint.clone()),
-        cache_dir: Some(cache.to_owned()),
-        ..HubOptions::default()
-    }
+    let options = HubOptions::default().with_endpoint(Some(hub.endpoint.clone()));
+    options.with_cache_dir(Some(cache.to_owned()))
 }
 
 fn assert_served(hub: &FakeHub, model: &ResolvedModel) {
@@ -57,9 +54,9 @@ fn a_model_is_fetched_once_and_then_found_offline() {
         "only the branch is looked up again"
     );
 
-    let offline = HubOptions { offline: true, ..options(&hub, cache.path()) };
+    let offline = options(&hub, cache.path()).with_offline(true);
     assert_eq!(resolve(ID, &offline, &mut quiet).unwrap(), model);
-    let by_commit = HubOptions { revision: Some(COMMIT.to_owned()), ..options(&hub, cache.path()) };
+    let by_commit = options(&hub, cache.path()).with_revision(Some(COMMIT.to_owned()));
     assert_eq!(resolve(ID, &by_commit, &mut quiet).unwrap(), model);
     assert!(hub.take_requests().is_empty(), "neither needs a request");
 
@@ -106,7 +103,7 @@ fn a_copy_in_the_cache_stands_in_for_a_hub_out_of_reach() {
     let model = resolve(ID, &options, &mut quiet).unwrap();
     assert_eq!(model.warning, None);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let down = HubOptions { endpoint: Some(format!("http://user:secret-word@{closed}")), ..options.clone() };
+    let down = options.clone().with_endpoint(Some(format!("http://user:secret-word@{closed}")));
     let assert_stands_in = |options: &HubOptions| {
         let got = resolve(ID, options, &mut quiet).unwrap();
         let warning = got.warning.clone().unwrap();
@@ -130,7 +127,7 @@ fn a_copy_in_the_cache_stands_in_for_a_hub_out_of_reach() {
         assert!(error.contains(says), "{error}");
     }
     // A copy that is not whole, or of another revision, stands in for nothing.
-    let other = HubOptions { revision: Some("v1".into()), ..down.clone() };
+    let other = down.clone().with_revision(Some("v1".into()));
     assert!(matches!(resolve(ID, &other, &mut quiet), Err(HubError::Network { .. })));
     std::fs::remove_file(model.directory.join(SHARD)).unwrap();
     assert!(matches!(resolve(ID, &down, &mut quiet), Err(HubError::Network { .. })));
@@ -196,10 +193,8 @@ fn errors_of_the_server_are_tried_again_but_not_for_ever() {
 fn failures_are_one_line_that_names_the_model_and_the_address() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
     let options = options(&hub, cache.path());
-    let with = |token: Option<&str>, revision: Option<&str>| HubOptions {
-        token: token.map(str::to_owned),
-        revision: revision.map(str::to_owned),
-        ..options.clone()
+    let with = |token: Option<&str>, revision: Option<&str>| {
+        options.clone().with_token(token.map(str::to_owned)).with_revision(revision.map(str::to_owned))
     };
     for (id, options, expected) in [
         ("acme/gated", with(None, None), "401): it is gated, private or misspelt; give a token"),
@@ -214,7 +209,7 @@ fn failures_are_one_line_that_names_the_model_and_the_address() {
         assert!(error.contains(id) && error.contains(&hub.endpoint) && error.lines().count() == 1, "{error}");
     }
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let down = HubOptions { endpoint: Some(format!("http://{closed}")), ..options };
+    let down = options.with_endpoint(Some(format!("http://{closed}")));
     let error = resolve(ID, &down, &mut quiet).unwrap_err();
     assert!(matches!(error, HubError::Network { .. }), "{error}");
 }
@@ -222,7 +217,7 @@ fn failures_are_one_line_that_names_the_model_and_the_address() {
 #[test]
 fn offline_without_a_copy_says_so_and_makes_no_request() {
     let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
-    let offline = HubOptions { offline: true, ..options(&hub, cache.path()) };
+    let offline = options(&hub, cache.path()).with_offline(true);
     let error = resolve(ID, &offline, &mut quiet).unwrap_err();
     assert!(matches!(error, HubError::NotCached { .. }), "{error}");
 
@@ -257,11 +252,9 @@ fn what_is_neither_directory_nor_id_says_so() {
 #[test]
 fn the_built_in_model_is_unpacked_once_and_mended() {
     let folder = tempfile::tempdir().unwrap();
-    let options = |revision: Option<&str>| HubOptions {
-        nano_dir: Some(folder.path().to_owned()),
-        revision: revision.map(str::to_owned),
-        offline: true,
-        ..HubOptions::default()
+    let options = |revision: Option<&str>| {
+        let options = HubOptions::default().with_nano_dir(Some(folder.path().to_owned())).with_offline(true);
+        options.with_revision(revision.map(str::to_owned))
     };
     let unpack = |revision| resolve(gve::hub::NANO, &options(revision), &mut |_| ());
     let model = unpack(None).unwrap();

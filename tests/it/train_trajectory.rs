@@ -23,12 +23,8 @@ fn the_trajectory_is_the_references() {
         let tensors = |name: &str| -> BTreeMap<String, Tensor> {
             LoraAdapter::read(&folder.join(name)).unwrap().tensors(AdapterLayout::Flat)
         };
-        let lora = LoraConfig {
-            r: number("r") as usize,
-            alpha: number("alpha"),
-            dropout: 0.0,
-            ..LoraConfig::default()
-        };
+        let lora =
+            LoraConfig::default().with_r(number("r") as usize).with_alpha(number("alpha")).with_dropout(0.0);
         let settings = Embedder::builder(fixture.join("model")).device(gve::Device::Cpu);
         let model = TrainableModel::load(settings, Trainable::Lora(lora)).unwrap();
         model.load_state(&tensors("adapter_init")).unwrap();
@@ -49,7 +45,7 @@ fn the_trajectory_is_the_references() {
             direction_weight: number("v2t_weight"),
             ..InfoNce::default()
         };
-        let config = AdamWConfig { weight_decay: number("weight_decay"), ..AdamWConfig::default() };
+        let config = AdamWConfig::default().with_weight_decay(number("weight_decay"));
         let mut optimizer = AdamW::new(model.parameters(), config).unwrap();
         let steps = record["log"].as_array().unwrap();
         let schedule = Schedule {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{AdapterLayout, LoraSettings, ModuleNames};
+use crate::options::with_fields;
 
 /// Most rank of an adapter: more than a layer of any model is wide.
 const MAX_RANK: usize = 1 << 16;
@@ -11,6 +12,7 @@ const MAX_RANK: usize = 1 << 16;
 /// the paper (arXiv 2510.27571): r 16, alpha 32, dropout 0.1 on all projections but the attention's output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct LoraConfig {
     /// Rank: width of the two factors.
     pub r: usize,
@@ -28,6 +30,16 @@ pub struct LoraConfig {
     #[serde(skip, default = "default_seed")]
     pub seed: u64,
 }
+
+with_fields!(LoraConfig {
+    with_r(r: usize),
+    with_alpha(alpha: f64),
+    with_dropout(dropout: f64),
+    with_target_modules(target_modules: Vec<String>),
+    with_init(init: Option<PathBuf>),
+    with_layout(layout: AdapterLayout),
+    with_seed(seed: u64),
+});
 
 fn default_seed() -> u64 {
     LoraConfig::default().seed
