@@ -1,6 +1,8 @@
 //! How a published checkpoint is used, as data. What it is lies in its `config.json` and in the code of its
 //! family (`model`): one architecture is published under many recipes.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// Frames per video in the published evaluation of GVE, and wherever nobody says.
@@ -48,6 +50,16 @@ impl Default for Recipe {
             max_length: 8192,
         }
     }
+}
+
+/// Which adapter is folded into a model: where it is, and what was in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterId {
+    /// Its directory, absolute.
+    pub directory: PathBuf,
+    /// A hash of its files, so that an adapter that is trained further is told from what it was.
+    pub fingerprint: String,
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use super::input::PixelLimits;
 use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
 use crate::model::family::{self, Family};
-use crate::model::{AdapterId, LoraAdapter, ModelError, WeightPrecision, checkpoint_fingerprint};
+use crate::model::{LoraAdapter, ModelError, WeightPrecision, checkpoint_fingerprint};
 use crate::preprocess::ImageLimits;
-use crate::recipe::Recipe;
+use crate::recipe::{AdapterId, Recipe};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;

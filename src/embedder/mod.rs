@@ -33,9 +33,9 @@ pub use prepare::Prepared;
 
 pub(crate) use prepare::Preparer;
 
-use crate::model::AdapterId;
 use crate::model::family::{self, Backbone};
 use crate::model::qwen2_5_vl::PIXEL_BUDGET;
+use crate::recipe::AdapterId;
 pub use crate::recipe::{FRAMES_PER_VIDEO, TOKENS_PER_FRAME};
 use crate::video::Sampling;
 

@@ -6,7 +6,7 @@ pub use source::{MediaReader, MediaSource};
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// File name extensions taken for videos, in lower case.
 pub const VIDEO_EXTENSIONS: &[&str] = &[
@@ -15,6 +15,9 @@ pub const VIDEO_EXTENSIONS: &[&str] = &[
 ];
 /// File name extensions taken for images, in lower case.
 pub const IMAGE_EXTENSIONS: &[&str] = &["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+
+/// Pixels of the largest picture that is read where nobody says: Pillow's own bound against decompression bombs.
+pub const MAX_PICTURE_PIXELS: u64 = 178_956_970;
 
 /// What kind of file an embedding is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,6 +56,29 @@ impl MediaKind {
             None
         }
     }
+}
+
+/// Which frames to take from a video.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Sampling {
+    /// A number of frames, evenly spread, the first and the last included.
+    Uniform {
+        /// Frames wanted; a shorter video gives all it has.
+        frames: usize,
+    },
+    /// So many frames for each second of video, evenly spread.
+    Fps {
+        /// Frames wanted per second of video.
+        fps: f64,
+        /// Fewest frames to take; 4 where `None`.
+        min_frames: Option<usize>,
+        /// Most frames to take; 768 where `None`. Wins over `min_frames`.
+        max_frames: Option<usize>,
+    },
+    /// The frames on display at these times, in seconds from the first frame, in the order given.
+    Timestamps(Vec<f64>),
 }
 
 /// A stretch of video in seconds from its first frame. The default is the whole of it.

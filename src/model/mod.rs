@@ -36,7 +36,7 @@ pub(crate) mod skeleton;
 mod trainable;
 
 pub use crate::device::WeightPrecision;
-pub use adapter::{AdapterId, AdapterLayout, LoraAdapter, LoraConfig, LoraSettings};
+pub use adapter::{AdapterLayout, LoraAdapter, LoraConfig, LoraSettings};
 pub use checkpoint::Checkpoint;
 pub use config::TextConfig;
 pub use error::ModelError;

@@ -10,7 +10,7 @@ use ::image::{
 
 use super::error::{PreprocessError, Result};
 use super::size::PixelSize;
-use crate::media::MediaSource;
+use crate::media::{MAX_PICTURE_PIXELS, MediaSource};
 use crate::options::with_fields;
 
 mod bits;
@@ -43,7 +43,7 @@ impl Default for ImageLimits {
     /// 256 MiB of file, 178,956,970 pixels (the size at which Pillow refuses an image as a decompression bomb) and
     /// 800 MiB of memory, which is enough for as many pixels of 8 bits with transparency.
     fn default() -> Self {
-        Self { max_bytes: 256 << 20, max_pixels: 178_956_970, max_memory_bytes: 800 << 20 }
+        Self { max_bytes: 256 << 20, max_pixels: MAX_PICTURE_PIXELS, max_memory_bytes: 800 << 20 }
     }
 }
 

@@ -29,11 +29,12 @@ mod limits;
 mod orientation;
 mod sample;
 
+pub use crate::media::Sampling;
 pub use error::{VideoError, Warning};
 pub use frame::Frame;
 pub use limits::Limits;
 pub use orientation::Orientation;
-pub use sample::{FrameCount, Sampling, Selection, StreamTiming, select};
+pub use sample::{FrameCount, Selection, StreamTiming, select};
 
 #[cfg(feature = "video")]
 mod carried;

@@ -1,37 +1,12 @@
 //! Which frames to take: index arithmetic on metadata, without a decoder.
 
-use serde::{Deserialize, Serialize};
-
 use super::VideoError;
-use crate::media::TimeRange;
+use crate::media::{Sampling, TimeRange};
 
 /// `FPS_MIN_FRAMES` of qwen-vl-utils.
 const DEFAULT_MIN_FRAMES: usize = 4;
 /// `FPS_MAX_FRAMES` of qwen-vl-utils.
 const DEFAULT_MAX_FRAMES: usize = 768;
-
-/// What to take from a video.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum Sampling {
-    /// A number of frames, evenly spread, the first and the last included.
-    Uniform {
-        /// Frames wanted; a shorter video gives all it has.
-        frames: usize,
-    },
-    /// So many frames for each second of video, evenly spread.
-    Fps {
-        /// Frames wanted per second of video.
-        fps: f64,
-        /// Fewest frames to take; 4 where `None`.
-        min_frames: Option<usize>,
-        /// Most frames to take; 768 where `None`. Wins over `min_frames`.
-        max_frames: Option<usize>,
-    },
-    /// The frames on display at these times, in seconds from the first frame, in the order given.
-    Timestamps(Vec<f64>),
-}
 
 /// How a number of frames is arrived at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

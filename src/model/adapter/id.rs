@@ -1,19 +1,8 @@
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 use crate::hash::{FNV_OFFSET, fnv};
 use crate::model::ModelError;
-
-/// Which adapter is folded into a model: where it is, and what was in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdapterId {
-    /// Its directory, absolute.
-    pub directory: PathBuf,
-    /// A hash of its files, so that an adapter that is trained further is told from what it was.
-    pub fingerprint: String,
-}
+use crate::recipe::AdapterId;
 
 impl AdapterId {
     /// That of the adapter in `directory`.

@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 
 pub use config::LoraConfig;
 pub(super) use folding::Folding;
-pub use id::AdapterId;
 pub use settings::LoraSettings;
 
 use super::ModelError;

@@ -8,12 +8,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
-use crate::model::AdapterId;
-use crate::preprocess::ImageLimits;
+use crate::media::{MAX_PICTURE_PIXELS, Sampling};
+use crate::recipe::AdapterId;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::atomic_file::AtomicFile;
 use crate::retrieval::columns::one_line;
-use crate::video::Sampling;
 
 /// The layout of library directories this version reads and writes.
 pub const MANIFEST_FORMAT_VERSION: u32 = 1;
@@ -94,9 +93,8 @@ impl LibraryManifest {
         if !(1..=MAX_DIM).contains(&self.dim) {
             return Err(format!("dim must be 1 to {MAX_DIM}, got {}", self.dim));
         }
-        let largest = ImageLimits::default().max_pixels;
-        if let Some(pixels) = self.min_pixels.filter(|pixels| *pixels > largest) {
-            return Err(format!("min_pixels must be at most {largest}, got {pixels}"));
+        if let Some(pixels) = self.min_pixels.filter(|pixels| *pixels > MAX_PICTURE_PIXELS) {
+            return Err(format!("min_pixels must be at most {MAX_PICTURE_PIXELS}, got {pixels}"));
         }
         Ok(())
     }
