@@ -13,11 +13,10 @@
 //!
 //! What a family is, is code. How one of its checkpoints is used is data: the [`Recipe`].
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use serde_json::Value;
 
 use super::adapter::{LoraAdapter, ModuleNames};
@@ -26,7 +25,7 @@ use super::layers::Training;
 use super::loader::{Weights, load_folded, load_trained};
 use super::packed::Item;
 use super::qwen2_5_vl;
-use super::trainable::Trainable;
+use super::trainable::{Parameters, Trainable};
 use super::{ModelError, WeightPrecision, config};
 use crate::preprocess::{ChatTemplate, Encoding, Pictures, PreprocessError, PromptPart};
 use crate::recipe::Recipe;
@@ -159,7 +158,7 @@ impl dyn Family {
         precision: WeightPrecision,
         device: &Device,
         trainable: Trainable,
-    ) -> Result<(Box<dyn Backbone>, BTreeMap<String, Var>), ModelError> {
+    ) -> Result<(Box<dyn Backbone>, Parameters), ModelError> {
         let names = self.module_names();
         load_trained(model_dir, precision, device, trainable, names, |weights| self.load(weights, recipe))
     }

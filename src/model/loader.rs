@@ -1,12 +1,11 @@
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 
 use super::adapter::{Folding, LoraAdapter, ModuleNames};
 use super::kernels::Products;
 use super::ops::Lora;
-use super::trainable::{Recorder, Trainable};
+use super::trainable::{Parameters, Recorder, Trainable};
 use super::{Checkpoint, ModelError, WeightPrecision, memory};
 use crate::device::available_memory;
 
@@ -19,17 +18,17 @@ pub(super) struct Precision {
 }
 
 /// What is done to tensors on their way into the model.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Changes<'a> {
+#[derive(Clone, Copy)]
+struct Changes<'a> {
     /// An adapter to add to the weights it was trained for.
-    pub(super) folding: Option<&'a Folding<'a>>,
+    folding: Option<&'a Folding<'a>>,
     /// Takes down what is to be trained.
-    pub(super) recorder: Option<&'a Recorder>,
+    recorder: Option<&'a Recorder>,
 }
 
 impl Changes<'_> {
     /// Whether the checkpoint's tensor `name` is changed in f32.
-    pub(super) fn widens(&self, name: &str) -> bool {
+    fn widens(&self, name: &str) -> bool {
         let is_adapted =
             |folding: &Folding<'_>| name.strip_suffix(".weight").is_some_and(|module| folding.adapts(module));
         self.folding.is_some_and(is_adapted) || self.recorder.is_some_and(|recorder| recorder.trains(name))
@@ -101,7 +100,7 @@ pub(super) fn load_trained<T>(
     trainable: Trainable,
     names: ModuleNames,
     load: impl FnOnce(&Weights<'_>) -> Result<T, ModelError>,
-) -> Result<(T, BTreeMap<String, Var>), ModelError> {
+) -> Result<(T, Parameters), ModelError> {
     let recorder = Recorder::new(trainable, names);
     let changes = Changes { folding: None, recorder: Some(&recorder) };
     let model = load_changed(model_dir, weights, device, changes, load)?;

@@ -52,4 +52,4 @@ pub(crate) use ops::{Dropout, GradientSink};
 pub(crate) use packed::Item;
 pub use packed::{GridThw, PackedBatch, Visual};
 pub use qwen2_5_vl::{Config, Qwen25Vl, VisionConfig};
-pub use trainable::Trainable;
+pub use trainable::{Parameters, Trainable};

@@ -1,5 +1,4 @@
-//! A family in few lines, for tests: a tower of bytes and a tower of frames side by side, each of which means
-//! what it sees.
+//! A family in few lines, for tests: towers of bytes and of frames side by side, which mean what they see.
 
 use std::path::Path;
 

@@ -10,6 +10,9 @@ use super::kernels::mix64;
 use super::ops::Lora;
 use crate::hash::{FNV_OFFSET, fnv};
 
+/// Parameters to train, by name.
+pub type Parameters = BTreeMap<String, Var>;
+
 /// What of a model is trained.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trainable {
@@ -26,7 +29,7 @@ pub enum Trainable {
 pub(super) struct Recorder {
     trainable: Trainable,
     names: ModuleNames,
-    parameters: RefCell<BTreeMap<String, Var>>,
+    parameters: RefCell<Parameters>,
 }
 
 impl Recorder {
@@ -35,7 +38,7 @@ impl Recorder {
     }
 
     /// What is trained, in f32, by the name that PEFT or the checkpoint gives it.
-    pub(super) fn into_parameters(self) -> BTreeMap<String, Var> {
+    pub(super) fn into_parameters(self) -> Parameters {
         self.parameters.into_inner()
     }
 

@@ -1,10 +1,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result, Tensor, TensorId, Var};
+use candle_core::{DType, Result, Tensor, TensorId};
 
-/// Parameters to train, by name.
-pub type Parameters = BTreeMap<String, Var>;
+use super::Parameters;
 
 /// Gradients of parameters in f32, by name; a parameter that the loss does not reach has none.
 #[derive(Debug, Clone, Default)]

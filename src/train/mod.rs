@@ -45,7 +45,7 @@ pub use error::TrainError;
 pub use evaluation::{Recall, evaluate};
 pub use gather::{GatherNegatives, SingleProcess};
 pub use grad_cache::Memory;
-pub use gradients::{Gradients, Parameters};
+pub use gradients::Gradients;
 pub use log::{Entry, RunLog};
 pub use loss::{BatchLoss, Contrast, InfoNce};
 pub use model::TrainableModel;
@@ -57,3 +57,4 @@ pub use settings::Mode;
 pub use trainer::{Finish, Scorer, Start, TrainEvent, Trainer};
 
 pub use crate::embedder::Prepared;
+pub use crate::model::Parameters;

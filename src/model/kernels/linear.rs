@@ -2,11 +2,11 @@
 //!
 //! Activations are f32 in memory whatever the weights are. Three ways lead there:
 //! - f32 weights go to the `gemm` crate, laid out `[in, out]`: it copies them into the order of its inner
-//! loop at every call, which is a fifth of the time of a few hundred rows when they lie the other way.
+//!   loop at every call, which is a fifth of the time of a few hundred rows when they lie the other way.
 //! - bf16 weights are multiplied as bf16 where the processor can ([`gemm_bf16`](super::gemm_bf16)). With
-//! [`Products::Rounded`] the activations are rounded to bf16, sums are f32, as PyTorch does. With
-//! [`Products::Exact`] they are cut into three bf16 parts that add up to them, which pays where there is a
-//! tile unit.
+//!   [`Products::Rounded`] the activations are rounded to bf16, sums are f32, as PyTorch does. With
+//!   [`Products::Exact`] they are cut into three bf16 parts that add up to them, which pays where there is a
+//!   tile unit.
 //! - Otherwise half-precision weights are widened a panel at a time, never the whole matrix, and multiplied in f32.
 
 use super::error::{KernelError, check_length};
