@@ -6,6 +6,7 @@ use crate::model::ModelError;
 use crate::pairs::PairsError;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::RetrievalError;
+use crate::store::IoError;
 use crate::synth::SynthError;
 use crate::train::TrainError;
 use crate::video::VideoError;
@@ -35,6 +36,9 @@ pub enum Error {
     /// A line of JSON that is no input.
     #[error(transparent)]
     InputJson(#[from] InputJsonError),
+    /// A file or folder that cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A library or embedding file that cannot be used.
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),

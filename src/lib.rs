@@ -38,6 +38,7 @@
 //! | [`pairs`] | JSON lines | pairs of inputs to train on, by task |
 //! | [`train`] | pairs of inputs | an adapter, or new weights |
 //! | [`synth`] | videos, or a seed | pairs to train on |
+//! | [`store`] | what is to be written | files and folders, whole or not at all |
 //! | [`text`] | a text file of another program | its lines and ids |
 //! | [`http`] | a failed request | the wait before the next, and what the server said |
 //!
@@ -65,6 +66,7 @@ pub mod pairs;
 pub mod preprocess;
 pub mod recipe;
 pub mod retrieval;
+pub mod store;
 pub mod synth;
 pub mod text;
 pub mod train;
@@ -78,15 +80,12 @@ pub use embedder::{
 pub use error::Error;
 pub use media::{MediaReader, MediaSource, TimeRange};
 pub use random::Random;
-pub use regular_file::{expect_replaceable, open_regular_file};
 pub use video::Sampling;
 
 mod error;
 mod hash;
-mod limited_file;
 mod options;
 mod random;
-mod regular_file;
 mod settings_keys;
 
 /// Compiles the examples in the README.

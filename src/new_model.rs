@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::model::qwen2_5_vl::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
 use crate::model::sentence_transformers::describe;
-use crate::model::{ModelError, init_weights, write_directory};
+use crate::model::{ModelError, init_weights};
 use crate::preprocess::{PixelBounds, learn_tokenizer};
+use crate::store::{Existing, IoError, write_folder};
 use crate::text::{LineError, Lines, decode};
 
 /// What [`create`] makes.
@@ -43,7 +44,7 @@ pub struct Created {
 /// Makes a checkpoint in `out`, which may not be there yet or be empty; when it fails, nothing is left behind. Equal settings and texts give equal weights.
 ///
 /// # Errors
-/// [`ModelError::Read`] and [`ModelError::Config`] for a shape or texts that cannot be read, [`ModelError::Write`], and
+/// [`ModelError::Io`] and [`ModelError::Config`] for a shape or texts that cannot be read or a model that cannot be written, and
 /// [`PreprocessError::LearnTokenizer`](crate::preprocess::PreprocessError::LearnTokenizer).
 pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
     let mut config: Value = parse(&settings.config, 1, &read(&settings.config)?)?;
@@ -53,7 +54,7 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
     }
     let mut texts = Vec::new();
     for path in &settings.texts {
-        let open = |source| ModelError::Read { path: path.clone(), source };
+        let open = |reason| ModelError::from(IoError::of("read", path)(reason));
         for line in Lines::open(path).map_err(open)? {
             let line = line.map_err(|error| match error {
                 LineError::Io(source) => open(source),
@@ -62,11 +63,7 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
             collect(&parse(path, line.number, &line.text)?, &mut texts);
         }
     }
-    let write = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ModelError::Write { path, source }
-    };
-    write_directory(out, |out| {
+    write_folder(out, Existing::Refuse, |out| {
         // The words of the chat template stand around every text.
         let texts = texts.into_iter().chain(std::iter::repeat_n(TEMPLATE_TEXT.to_owned(), 100));
         let special = learn_tokenizer(texts, settings.vocab_size, &out.join("tokenizer.json"))?;
@@ -79,7 +76,9 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
         let files = settings_files(settings.pixels);
         for (name, value) in std::iter::once(("config.json", config)).chain(files) {
             let path = out.join(name);
-            fs::write(&path, format!("{value:#}\n")).map_err(write(&path))?;
+            fs::write(&path, format!("{value:#}\n"))
+                .map_err(IoError::of("write", &path))
+                .map_err(ModelError::from)?;
         }
         describe(out)?;
         Ok(Created { parameters: init_weights(out, settings.seed)?, tokens })
@@ -87,7 +86,7 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
 }
 
 fn read(path: &Path) -> Result<String, ModelError> {
-    let bytes = fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(IoError::of("read", path))?;
     decode(bytes).map_err(|reason| ModelError::Config { path: path.to_owned(), reason })
 }
 

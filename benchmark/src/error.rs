@@ -2,20 +2,15 @@
 
 use std::path::PathBuf;
 
+use gve::store::IoError;
+
 /// What can go wrong in the harness. Each displays as one line that names the file and the place in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file or directory could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A file that does not hold what it should.
     #[error("{}{}: {reason}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
     Invalid {
@@ -64,18 +59,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: an I/O failure of `action` on `path`.
-    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { path, action, source }
-    }
-
     /// The error of a table of texts: what is wrong with it is about no embedding.
     pub(crate) fn of_table(error: gve::retrieval::RetrievalError) -> Self {
         use gve::retrieval::RetrievalError;
         match error {
             RetrievalError::InvalidFile { path, reason } => Self::invalid(path, None, reason),
-            RetrievalError::Io { path, action, source } => Self::Io { path, action, source },
+            RetrievalError::Io(error) => Self::Io(error),
             other => Self::Retrieval(other),
         }
     }

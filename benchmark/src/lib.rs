@@ -14,7 +14,6 @@
 //! - [`metrics`] and [`statistics`] are functions of numbers; [`comparison`] holds two models against each other.
 //! - [`evaluate`] joins these into a [`result`], the file that the [`report`] reads.
 
-mod atomic_file;
 pub mod comparison;
 pub mod dataset;
 pub mod encoder;

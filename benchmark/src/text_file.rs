@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
+use gve::store::IoError;
 use gve::text::{Line, LineError, Lines, decode};
 
 use crate::Error;
 
 /// The lines of a file that are not blank.
 pub(crate) fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line, Error>>, Error> {
-    let lines = Lines::open(path).map_err(Error::io("open", path))?;
+    let lines = Lines::open(path).map_err(IoError::of("open", path))?;
     Ok(lines.map(move |line| {
         line.map_err(|error| match error {
             LineError::Text { number, reason } => Error::invalid(path, number, reason),
-            LineError::Io(source) => Error::io("read", path)(source),
+            LineError::Io(source) => IoError::of("read", path)(source).into(),
             other => Error::invalid(path, None, other),
         })
     }))
@@ -20,6 +21,6 @@ pub(crate) fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line, Err
 
 /// All of a file.
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(IoError::of("read", path))?;
     decode(bytes).map_err(|reason| Error::invalid(path, None, reason))
 }

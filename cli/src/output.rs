@@ -98,15 +98,9 @@ fn one_line(message: &str) -> String {
     format!("{joined}; --help shows how")
 }
 
-/// One line on standard error: the error, and its causes where it does not name them itself.
+/// One line on standard error: the error and its causes.
 pub fn report(error: &anyhow::Error) {
-    let mut line = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !line.contains(&cause) {
-            line = format!("{line}: {cause}");
-        }
-    }
-    note(&format!("error: {line}"));
+    note(&format!("error: {error:#}"));
 }
 
 /// One line on standard error: a warning.

@@ -22,12 +22,12 @@ pub enum EmbedError {
     #[error(transparent)]
     Video(#[from] VideoError),
     /// What is asked of a file cannot be done.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Why; it does not name the file.
-        source: Box<EmbedError>,
+        reason: Box<EmbedError>,
     },
     /// An input without parts.
     #[error("an input without content: give at least one text, image or video")]
@@ -62,7 +62,7 @@ impl EmbedError {
                 PreprocessError::InvalidPixelBounds { .. }
                 | PreprocessError::FrameSizeMismatch { .. }
                 | PreprocessError::EmptyPicture { .. },
-            ) => Self::File { path: path.to_owned(), source: Box::new(self) },
+            ) => Self::File { path: path.to_owned(), reason: Box::new(self) },
             names_it => names_it,
         }
     }

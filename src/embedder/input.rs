@@ -175,7 +175,7 @@ with_fields!(FramesPart {
 
 /// Bounds on the area of an image or frame as the model sees it, in pixels. `None`: the
 /// embedder's own bound.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PixelLimits {
     /// Smaller pictures are enlarged to this area.

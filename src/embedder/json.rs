@@ -23,7 +23,7 @@ use crate::video::Sampling;
 pub enum InputJsonError {
     /// Not JSON, an unknown key, a missing or mistyped value.
     #[error("not an input: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// Nothing to embed.
     #[error("`content` is empty: give at least one text, image or video")]
     EmptyContent,
@@ -96,7 +96,7 @@ impl Input {
     /// # Errors
     /// [`InputJsonError`]; unknown keys are errors.
     pub fn from_json(line: &str, base: &Path) -> Result<(Option<String>, Self), InputJsonError> {
-        serde_json::from_str::<InputJson>(line)?.into_input(base)
+        serde_json::from_str::<InputJson>(line).map_err(InputJsonError::Json)?.into_input(base)
     }
 
     /// The line of JSON that [`from_json`](Self::from_json) reads as this `id` and this input. Paths beneath `base` are
@@ -106,7 +106,7 @@ impl Input {
     /// [`InputJsonError`] where there is no such line: images and videos that are no files, [`Sampling::Timestamps`], paths that
     /// are not UTF-8, and whatever `from_json` refuses.
     pub fn to_json(&self, id: Option<&str>, base: &Path) -> Result<String, InputJsonError> {
-        Ok(serde_json::to_string(&InputJson::of(self, id, base)?)?)
+        serde_json::to_string(&InputJson::of(self, id, base)?).map_err(InputJsonError::Json)
     }
 }
 

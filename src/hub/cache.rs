@@ -1,38 +1,27 @@
 //! The folder of one model in the cache that Python's `huggingface_hub` and we share: `blobs/<etag>`, `snapshots/<commit>/<file>` as
 //! relative links to them, `refs/<revision>` with the commit of a branch. Every file appears whole under its name.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::HubError;
 use super::digest::sha256_hex;
+use crate::store::{IoError, Lock, create_folder_of, open_own, write_file, write_link};
 
 /// How long the holder of a lock may show no progress.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
-/// Keeps temporary names of threads apart.
-static TEMPORARY: AtomicU64 = AtomicU64::new(0);
-
 pub(super) struct ModelFolder {
     root: PathBuf,
-}
-
-/// Held while a blob is written; the file stays, as removing it would let two in.
-pub(super) struct Lock {
-    _file: File,
 }
 
 impl ModelFolder {
     /// `root`: `models--<owner>--<name>` in the cache, absolute.
     pub(super) fn new(root: PathBuf) -> Self {
         Self { root }
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
     }
 
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
@@ -62,77 +51,51 @@ impl ModelFolder {
     }
 
     /// Makes `file` of a snapshot name the contents of `blob`: by a relative link, or a copy where the system has none. Replaces a
-    /// link that leads nowhere.
-    pub(super) fn link(&self, blob: &Path, commit: &str, file: &str) -> io::Result<()> {
+    /// link that leads nowhere. For the holder of the lock on `blob`.
+    pub(super) fn link(&self, blob: &Path, commit: &str, file: &str) -> Result<(), HubError> {
         let snapshot = self.snapshot(commit);
-        fs::create_dir_all(&snapshot)?;
-        replace(&snapshot.join(file), |temporary| {
-            // From snapshots/<commit>/<file> to blobs/<etag>; file names hold no directories (see `layout`).
-            #[cfg(unix)]
-            {
-                let name = blob.file_name().unwrap_or_default();
-                std::os::unix::fs::symlink(Path::new("../../blobs").join(name), temporary)
-            }
-            #[cfg(not(unix))]
-            {
-                fs::copy(blob, temporary).map(|_| ())
-            }
-        })
+        fs::create_dir_all(&snapshot).map_err(IoError::of("create the folder", &snapshot))?;
+        // From snapshots/<commit>/<file> to blobs/<etag>; file names hold no directories (see `layout`).
+        let name = blob.file_name().unwrap_or_default();
+        Ok(write_link(&Path::new("../../blobs").join(name), &snapshot.join(file))?)
     }
 
     /// Writes down that `revision` is `commit`.
-    pub(super) fn set_revision(&self, revision: &str, commit: &str) -> io::Result<()> {
+    pub(super) fn set_revision(&self, revision: &str, commit: &str) -> Result<(), HubError> {
         let path = self.root.join("refs").join(revision);
         if fs::read_to_string(&path).is_ok_and(|known| known == commit) {
             return Ok(());
         }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        replace(&path, |temporary| fs::write(temporary, commit))
+        create_folder_of(&path)?;
+        Ok(write_file(path, |file| file.write_all(commit.as_bytes()))?)
     }
 
     /// The commit that `revision` was when it was last looked up.
-    pub(super) fn revision(&self, revision: &str) -> io::Result<Option<String>> {
-        match fs::read_to_string(self.root.join("refs").join(revision)) {
+    pub(super) fn revision(&self, revision: &str) -> Result<Option<String>, HubError> {
+        let path = self.root.join("refs").join(revision);
+        match fs::read_to_string(&path) {
             Ok(commit) => Ok(Some(commit.trim().to_owned())),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
-            Err(e) => Err(e),
+            Err(e) => Err(IoError::of("read", path)(e).into()),
         }
     }
 }
 
-/// Has `make` make a file of another name, which then takes the place of `path`.
-fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.{number}", std::process::id()));
-    make(&temporary)
-        .and_then(|()| fs::rename(&temporary, path))
-        .inspect_err(|_| drop(fs::remove_file(&temporary)))
-}
-
 /// The file for what has arrived of `blob`, under the name that `hf-hub` gives it. A link in its place is not followed.
-pub(super) fn open_partial(partial: &Path) -> io::Result<File> {
-    if let Some(blobs) = partial.parent() {
-        fs::create_dir_all(blobs)?;
-    }
-    open_itself(partial)
+pub(super) fn open_partial(partial: &Path) -> Result<File, IoError> {
+    create_folder_of(partial)?;
+    open_own(partial).map_err(IoError::of("open", partial))
 }
 
 /// Waits for the lock on `blob`, which is that of `hf-hub`, as long as whoever has it gets on with `partial`; `None` if it does not.
-pub(super) fn lock(blob: &Path, partial: &Path) -> io::Result<Option<Lock>> {
-    if let Some(blobs) = blob.parent() {
-        fs::create_dir_all(blobs)?;
-    }
-    let file = open_itself(&blob.with_extension("lock"))?;
+pub(super) fn lock(blob: &Path, partial: &Path) -> Result<Option<Lock>, IoError> {
+    create_folder_of(blob)?;
+    let path = blob.with_extension("lock");
     let size = || fs::metadata(partial).map_or(0, |found| found.len());
     let (mut seen, mut since) = (size(), Instant::now());
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(Lock { _file: file })),
-            Err(fs::TryLockError::Error(e)) => return Err(e),
-            Err(fs::TryLockError::WouldBlock) => {}
+        if let Some(lock) = Lock::take(&path)? {
+            return Ok(Some(lock));
         }
         if size() != seen {
             (seen, since) = (size(), Instant::now());
@@ -141,19 +104,4 @@ pub(super) fn lock(blob: &Path, partial: &Path) -> io::Result<Option<Lock>> {
         }
         std::thread::sleep(LOCK_POLL);
     }
-}
-
-/// Opens or creates a file of ours for reading and writing. A link in its place, which would lead the writing elsewhere, is removed.
-fn open_itself(path: &Path) -> io::Result<File> {
-    if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
-        fs::remove_file(path)?;
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(libc::O_NOFOLLOW);
-    }
-    options.open(path)
 }

@@ -80,10 +80,8 @@ impl<'a> Client<'a> {
         let url = self.info_url(self.revision);
         let retry = RetrySettings { retries: if self.has_copy { 0 } else { RETRY.retries }, ..RETRY };
         let info = match retried(retry, || Ok(self.info(&url)?)) {
-            Err(HubError::Response { reason, .. }) if reason == "status 404" => {
-                return Err(self.not_found(&url));
-            }
-            info => info?,
+            Err(Failure { status: Some(404), .. }) => return Err(self.not_found(&url)),
+            info => info.map_err(|failure| failure.error)?,
         };
         let wrong = |reason: String| HubError::Response {
             id: self.id.to_owned(),
@@ -125,9 +123,7 @@ impl<'a> Client<'a> {
         }
         // Last, so that a branch in the cache always points to a whole snapshot.
         if !is_commit_hash(self.revision) {
-            self.folder
-                .set_revision(self.revision, commit)
-                .map_err(|source| HubError::Io { path: self.folder.root().join("refs"), source })?;
+            self.folder.set_revision(self.revision, commit)?;
         }
         Ok(ResolvedModel { directory, id: self.id.to_owned(), revision: Some(commit.clone()), warning: None })
     }
@@ -156,6 +152,7 @@ impl<'a> Client<'a> {
                 Setback { failure: interrupted.failure, progressed }
             })
         })
+        .map_err(|failure| failure.error)
     }
 
     fn info_url(&self, revision: &str) -> String {
@@ -189,23 +186,26 @@ impl<'a> Client<'a> {
 }
 
 /// Tries until there is an answer, an error that stays, or `retry.retries` attempts in a row after one that got on.
-fn retried<T>(retry: RetrySettings, mut attempt: impl FnMut() -> Result<T, Setback>) -> Result<T, HubError> {
+fn retried<T>(retry: RetrySettings, mut attempt: impl FnMut() -> Result<T, Setback>) -> Result<T, Failure> {
     let mut idle = 0;
     loop {
-        let Setback { failure: Failure { error, retry_after }, progressed } = match attempt() {
+        let Setback { failure, progressed } = match attempt() {
             Ok(done) => return Ok(done),
             Err(setback) => setback,
         };
         if progressed {
             idle = 0;
         }
-        let HubError::Network { id, url, reason } = error else { return Err(error) };
+        let Failure { error, retry_after, status } = failure;
+        let HubError::Network { id, url, reason } = error else {
+            return Err(Failure { error, retry_after, status });
+        };
         if let Some(wait) = retry_after.filter(|wait| *wait > MAX_WAIT) {
             let reason = format!("{reason}, and it asks to come back in {} s", wait.as_secs());
-            return Err(HubError::Network { id, url, reason });
+            return Err(HubError::Network { id, url, reason }.into());
         }
         if idle >= retry.retries {
-            return Err(HubError::Network { id, url, reason });
+            return Err(HubError::Network { id, url, reason }.into());
         }
         std::thread::sleep(retry.delay(idle, retry_after));
         idle += 1;

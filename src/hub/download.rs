@@ -11,6 +11,7 @@ use super::digest::Digest;
 use super::names::blob_name;
 use super::transport::{Answer, Failure, Transport};
 use super::{DownloadProgress, HubError};
+use crate::store::{IoError, rename};
 
 const COMMIT: &str = "x-repo-commit";
 const LINKED_ETAG: &str = "x-linked-etag";
@@ -57,22 +58,19 @@ impl Download<'_> {
         let path = blob.with_extension("part");
         let fail =
             |failure| Interrupted { failure, partial_bytes: fs::metadata(&path).map_or(0, |m| m.len()) };
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| fail(HubError::Io { path, source }.into())
-        };
-        let Some(lock) = cache::lock(&blob, &path).map_err(io(&blob))? else {
+        let Some(lock) = cache::lock(&blob, &path).map_err(|error| fail(HubError::from(error).into()))?
+        else {
             let (id, file) = (self.id.to_owned(), self.file.to_owned());
             return Err(fail(HubError::Locked { id, file }.into()));
         };
         // Downloaded for another revision, or by another process just now. One of another size was damaged.
         if !fs::metadata(&blob).is_ok_and(|there| there.is_file() && there.len() == announced.size) {
             self.fill(&path, &announced, progress).map_err(&fail)?;
-            fs::rename(&path, &blob).map_err(io(&blob))?;
+            rename(&path, &blob).map_err(|error| fail(HubError::from(error).into()))?;
         }
         let linked = self.folder.link(&blob, self.commit, self.file);
         drop(lock);
-        linked.map_err(io(&self.folder.snapshot(self.commit).join(self.file)))
+        linked.map_err(|error| fail(error.into()))
     }
 
     /// Asks for the first byte, which brings the headers.
@@ -120,8 +118,8 @@ impl Download<'_> {
         announced: &Announced,
         progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<(), Failure> {
-        let io = |source| HubError::Io { path: path.to_owned(), source };
-        let file = cache::open_partial(path).map_err(io)?;
+        let io = |reason: io::Error| HubError::from(IoError::of("write", path)(reason));
+        let file = cache::open_partial(path).map_err(HubError::from)?;
         let length = file.metadata().map_err(io)?.len();
         let mut partial = Partial { path: path.to_owned(), file, length };
         if length > announced.size {
@@ -167,14 +165,12 @@ impl Download<'_> {
         progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<Uri, Failure> {
         let path = partial.path.clone();
-        let io = |source| HubError::Io { path: path.clone(), source };
+        let io = |reason: io::Error| HubError::from(IoError::of("write", &path)(reason));
         let range = (partial.length > 0).then(|| format!("bytes={}-", partial.length));
         let answer = match self.transport.get(&self.url, range.as_deref()) {
             // Past the end of what is there now.
-            Err(failure) if matches!(&failure.error, HubError::Response { reason, .. } if reason == "status 416") =>
-            {
-                partial.clear().map_err(io)?;
-                let HubError::Response { id, url, reason } = failure.error else { return Err(failure) };
+            Err(Failure { error: HubError::Response { id, url, reason }, status: Some(416), .. }) => {
+                partial.clear().map_err(&io)?;
                 return Err(HubError::Network { id, url, reason }.into());
             }
             answer => answer?,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::store::IoError;
+
 /// Errors of resolving a model reference. Each displays as one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -151,13 +153,8 @@ pub enum HubError {
         file: String,
     },
     /// The disk refuses.
-    #[error("cannot read or write {}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// No cache directory was given and there is no home directory to look in.
     #[error("there is no home directory: name a cache directory")]
     NoHome,

@@ -31,6 +31,7 @@ use cache::ModelFolder;
 use client::Client;
 
 use crate::options::with_fields;
+use crate::store::IoError;
 
 pub use error::HubError;
 #[cfg(feature = "nano")]
@@ -173,9 +174,7 @@ fn resolve_id(
 fn open_cache(options: &HubOptions) -> Result<Cache, HubError> {
     let path = match &options.cache_dir {
         // Links in the cache are relative, which needs absolute paths to start from.
-        Some(path) => {
-            std::path::absolute(path).map_err(|source| HubError::Io { path: path.clone(), source })?
-        }
+        Some(path) => std::path::absolute(path).map_err(IoError::of("find", path))?,
         None => std::env::home_dir().ok_or(HubError::NoHome)?.join(".cache/huggingface/hub"),
     };
     Ok(Cache::new(path))
@@ -187,13 +186,8 @@ fn cached_model(
     id: &str,
     revision: &str,
 ) -> Result<Option<(ResolvedModel, Vec<String>)>, HubError> {
-    let commit = if is_commit_hash(revision) {
-        Some(revision.to_owned())
-    } else {
-        folder
-            .revision(revision)
-            .map_err(|source| HubError::Io { path: folder.root().join("refs").join(revision), source })?
-    };
+    let commit =
+        if is_commit_hash(revision) { Some(revision.to_owned()) } else { folder.revision(revision)? };
     let Some(commit) = commit.filter(|commit| names::is_file_name(commit)) else { return Ok(None) };
     let directory = folder.snapshot(&commit);
     if !directory.is_dir() {
@@ -210,5 +204,5 @@ fn is_commit_hash(revision: &str) -> bool {
 
 /// Reads a small text file of a model.
 fn read_text(path: &Path) -> Result<String, HubError> {
-    std::fs::read_to_string(path).map_err(|source| HubError::Io { path: path.to_owned(), source })
+    Ok(std::fs::read_to_string(path).map_err(IoError::of("read", path))?)
 }

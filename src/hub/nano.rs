@@ -1,13 +1,13 @@
 //! The model that comes with the crate: small enough to be part of the program, so that everything works without a download.
 
 use std::fs;
-use std::path::Path;
+use std::io::Write;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{HubError, HubOptions, ResolvedModel};
 use crate::hash::{FNV_OFFSET, fnv};
 use crate::model::sentence_transformers;
+use crate::store::{IoError, create_folder_of, write_file};
 
 /// The name of the built-in model, for [`resolve`](super::resolve). It knows its procedural world only
 /// ([`synth::world`](crate::synth::world)): for footage there are models such as `Alibaba-NLP/GVE-3B`.
@@ -33,9 +33,6 @@ static REVISION: LazyLock<String> = LazyLock::new(|| {
     format!("{:016x}", files.fold(FNV_OFFSET, |hash, (_, bytes)| fnv(hash, bytes)))
 });
 
-/// Files written so far, which keeps their temporary names apart.
-static UNPACKED: AtomicU64 = AtomicU64::new(0);
-
 /// Unpacks the model where that has not been done yet.
 pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
     if let Some(revision) = options.revision.as_ref().filter(|revision| **revision != *REVISION) {
@@ -46,32 +43,23 @@ pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
         None => std::env::home_dir().ok_or(HubError::NoHome)?.join(".cache/gve"),
     };
     let directory = parent.join(format!("{NANO}-{}", *REVISION));
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        |source| HubError::Io { path, source }
-    };
-    fs::create_dir_all(&directory).map_err(io(&directory))?;
-    let write = |name: &str, bytes: &[u8]| {
+    let write = |name: &str, bytes: &[u8]| -> Result<(), IoError> {
         let path = directory.join(name);
         if fs::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }
         // Another process or thread may be doing the same: each file appears whole, and it does not matter whose.
-        let number = UNPACKED.fetch_add(1, Ordering::Relaxed);
-        let temporary =
-            directory.join(format!(".{}.{}.{number}", name.replace('/', "."), std::process::id()));
-        let folder = path.parent().unwrap_or(&directory);
-        let written = fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&temporary, bytes))
-            .and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(io(&path))
+        create_folder_of(&path)?;
+        write_file(path, |file| file.write_all(bytes))
     };
     for (name, bytes) in FILES {
         write(name, bytes)?;
     }
     // Made of the files above, which are as they were built in.
     let described = sentence_transformers::files(&directory);
-    for (name, text) in described.map_err(|error| io(&directory)(std::io::Error::other(error)))? {
+    let described =
+        described.map_err(|error| IoError::of("describe", &directory)(std::io::Error::other(error)))?;
+    for (name, text) in described {
         write(name, text.as_bytes())?;
     }
     Ok(ResolvedModel { directory, id: NANO.to_owned(), revision: Some(REVISION.clone()), warning: None })

@@ -42,11 +42,13 @@ pub(super) struct Failure {
     pub(super) error: HubError,
     /// The wait that the server asks for.
     pub(super) retry_after: Option<Duration>,
+    /// The status of an answer that is not what was asked for.
+    pub(super) status: Option<u16>,
 }
 
 impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
-        Self { error, retry_after: None }
+        Self { error, retry_after: None, status: None }
     }
 }
 
@@ -160,7 +162,11 @@ impl Transport {
         if !is_redirect(status) {
             let wait =
                 response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
-            self.accept(uri, status, is_hub).map_err(|error| Failure { error, retry_after: wait })?;
+            self.accept(uri, status, is_hub).map_err(|error| Failure {
+                error,
+                retry_after: wait,
+                status: Some(status),
+            })?;
         }
         let (parts, body) = response.into_parts();
         let body = Steady::new(body.into_reader(), self.timeout);

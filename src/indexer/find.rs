@@ -12,7 +12,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::IndexError;
 use crate::media::MediaKind;
-use crate::regular_file::irregular;
+use crate::store::{IoError, irregular};
 
 /// A video or image file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,8 +116,8 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
     };
     let path = match fs::canonicalize(root) {
         Ok(path) => path,
-        Err(source) => {
-            found.failures.push(IndexError::Walk { path: root.to_owned(), source });
+        Err(error) => {
+            found.failures.push(IoError::of("find", root)(error).into());
             return found;
         }
     };
@@ -128,7 +128,7 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
             Ok(Look::Special(found_there)) => {
                 found.failures.push(IndexError::NotAFile { path, found: found_there });
             }
-            Err(source) => found.failures.push(IndexError::Walk { path, source }),
+            Err(error) => found.failures.push(IoError::of("read", path)(error).into()),
         }
         return found;
     }
@@ -143,7 +143,7 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
             Ok(entry) => found.take_entry(entry, recognition),
             Err(error) => {
                 let path = error.path().unwrap_or(&path).to_owned();
-                found.failures.push(IndexError::Walk { path, source: error.into() });
+                found.failures.push(IoError::of("read", path)(error.into()).into());
             }
         }
     }
@@ -174,7 +174,7 @@ impl Found {
                 self.failures.push(IndexError::NotAFile { path, found });
             }
             Ok(Look::Special(_)) => self.passed_over.special += 1,
-            Err(source) if has_name_of_media => self.failures.push(IndexError::Walk { path, source }),
+            Err(error) if has_name_of_media => self.failures.push(IoError::of("read", path)(error).into()),
             Ok(Look::Unknown) | Err(_) => {
                 let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
                 *self.passed_over.unknown.entry(extension).or_default() += 1;
@@ -280,7 +280,7 @@ mod tests {
         let text = find(&folder.path().join("notes.txt"), Recognition::ByName);
         assert!(matches!(text.failures.as_slice(), [IndexError::UnknownExtension { .. }]));
         let missing = find(&folder.path().join("nowhere/at/all"), Recognition::ByName);
-        assert!(matches!(missing.failures.as_slice(), [IndexError::Walk { .. }]));
+        assert!(matches!(missing.failures.as_slice(), [IndexError::Io(_)]));
         assert_eq!(missing.root, found.root.join("nowhere/at/all"));
         assert_eq!(
             find_media(folder.path()).into_iter().filter_map(Result::ok).collect::<Vec<_>>(),

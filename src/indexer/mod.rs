@@ -24,6 +24,7 @@ use crate::retrieval::{
     FileFingerprint, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION,
     RetrievalError,
 };
+use crate::store::IoError;
 use crate::video::VideoError;
 
 /// How long finished rows may wait to be written together with the next ones.
@@ -69,13 +70,8 @@ pub enum IndexEvent<'a> {
 #[non_exhaustive]
 pub enum IndexError {
     /// A path that cannot be walked.
-    #[error("{}: {source}", path.display())]
-    Walk {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A file given by name that is neither a video nor an image by its extension or content.
     #[error("{}: neither its ending nor its content is that of a video or image", path.display())]
     UnknownExtension {
@@ -216,7 +212,7 @@ fn is_of_content(error: &EmbedError) -> bool {
                 | VideoError::PixelFormat { .. }
                 | VideoError::Limit { .. }
         ),
-        EmbedError::File { source, .. } => is_of_content(source),
+        EmbedError::File { reason, .. } => is_of_content(reason),
         EmbedError::Panicked => true,
         _ => false,
     }

@@ -5,13 +5,13 @@
 //! an error that names the byte.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::regular_file::open_regular_file;
+use crate::store::open_regular_file;
 
 /// An encoded video or image: a file, bytes in memory, or a reader.
 ///
@@ -142,17 +142,13 @@ impl fmt::Display for MediaSource {
     }
 }
 
-/// Tells sources apart that are not equal, without spelling out all their bytes.
+/// Does not spell out all the bytes.
 impl fmt::Debug for MediaSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut tuple = f.debug_tuple("MediaSource");
         match &self.origin {
             Origin::File(path) => tuple.field(path),
-            Origin::Bytes(bytes) => {
-                let mut hasher = DefaultHasher::new();
-                bytes.as_ref().hash(&mut hasher);
-                tuple.field(&bytes.length).field(&hasher.finish())
-            }
+            Origin::Bytes(bytes) => tuple.field(&bytes.length),
             Origin::Reader(reader) => tuple.field(&Arc::as_ptr(reader)),
         };
         if let Some(name) = &self.name {
@@ -176,6 +172,17 @@ impl PartialEq for MediaSource {
 }
 
 impl Eq for MediaSource {}
+
+impl Hash for MediaSource {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        match &self.origin {
+            Origin::File(path) => (0, path).hash(hasher),
+            Origin::Bytes(bytes) => (1, bytes.as_ref()).hash(hasher),
+            Origin::Reader(reader) => (2, Arc::as_ptr(reader)).hash(hasher),
+        }
+        self.name.hash(hasher);
+    }
+}
 
 /// A [`MediaSource`] that is read, with a place of its own in it.
 ///
@@ -211,7 +218,7 @@ impl Read for MediaReader {
             }
             (read, _) => read,
         };
-        let read = read.map_err(|source| io::Error::new(source.kind(), ReadError { offset, source }))?;
+        let read = read.map_err(|reason| io::Error::new(reason.kind(), ReadError { offset, reason }))?;
         self.position = offset.saturating_add(read as u64);
         Ok(read)
     }
@@ -237,10 +244,10 @@ impl Seek for MediaReader {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("at byte {offset}: {source}")]
+#[error("at byte {offset}: {reason}")]
 struct ReadError {
     offset: u64,
-    source: io::Error,
+    reason: io::Error,
 }
 
 trait ReadSeek: Read + Seek + Send {}
@@ -302,6 +309,8 @@ impl Guarded {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::DefaultHasher;
+
     use super::*;
 
     /// Gives bytes by a rule, and says it has `length` of them.
@@ -404,8 +413,13 @@ mod tests {
     }
 
     #[test]
-    fn equal_sources_are_equal_and_look_so() {
+    fn equal_sources_are_equal_and_hash_alike() {
         let bytes = |bytes: &[u8]| MediaSource::bytes(bytes.to_vec());
+        let key = |source: &MediaSource| {
+            let mut hasher = DefaultHasher::new();
+            source.hash(&mut hasher);
+            hasher.finish()
+        };
         let reader = MediaSource::reader(Cursor::new([1]));
         let different = [
             MediaSource::from("a"),
@@ -419,7 +433,7 @@ mod tests {
         ];
         for (i, a) in different.iter().enumerate() {
             for (j, b) in different.iter().enumerate() {
-                assert_eq!((a == b, format!("{a:?}") == format!("{b:?}")), (i == j, i == j), "{a:?} {b:?}");
+                assert_eq!((a == b, key(a) == key(b)), (i == j, i == j), "{a:?} {b:?}");
             }
         }
         assert_eq!(bytes(b"a"), bytes(b"a"));

@@ -16,8 +16,7 @@ use super::ModelError;
 use super::WeightPrecision;
 use super::files::is_plain_file_name;
 use super::memory::MemoryNeed;
-use crate::limited_file;
-use crate::regular_file::open_regular_file;
+use crate::store::{IoError, limited_file, open_regular_file};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -54,7 +53,7 @@ impl Checkpoint {
     /// Maps the weights in `directory` and reads their headers.
     ///
     /// # Errors
-    /// [`ModelError::Read`] for a missing file, [`ModelError::Checkpoint`] for a damaged one.
+    /// [`ModelError::Io`] for a missing file, [`ModelError::Checkpoint`] for a damaged one.
     pub fn open(directory: &Path) -> Result<Self, ModelError> {
         let index = directory.join(INDEX);
         // As transformers does, the single file is preferred where both are there.
@@ -197,7 +196,7 @@ impl Checkpoint {
 
 impl Shard {
     fn open(path: PathBuf) -> Result<Self, ModelError> {
-        let read = |source| ModelError::Read { path: path.clone(), source };
+        let read = |reason| ModelError::from(IoError::of("read", &path)(reason));
         let file = open_regular_file(&path).map_err(read)?;
         // SAFETY: the mapping is private and read-only. A file that another process truncates
         // while it is loaded can raise SIGBUS; every memory-mapping loader shares that limit.
@@ -322,8 +321,7 @@ fn shard_names(index: &Path) -> Result<Vec<String>, ModelError> {
     struct Index {
         weight_map: HashMap<String, String>,
     }
-    let text = limited_file::read_text(index, MAX_INDEX_BYTES)
-        .map_err(|source| ModelError::Read { path: index.to_owned(), source })?;
+    let text = limited_file::read_text(index, MAX_INDEX_BYTES).map_err(IoError::of("read", index))?;
     let Index { weight_map } = serde_json::from_str(&text).map_err(|e| ModelError::Checkpoint {
         path: index.to_owned(),
         reason: format!("not a safetensors index: {e}"),

@@ -1,17 +1,14 @@
 use std::path::PathBuf;
 
+use crate::store::IoError;
+
 /// What can go wrong while loading a checkpoint or running the model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// A file of the checkpoint cannot be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// A file or folder of a checkpoint cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// `config.json` does not describe a model this crate runs.
     #[error("{}: {reason}", path.display())]
     Config {
@@ -49,14 +46,6 @@ pub enum ModelError {
         expected: Vec<usize>,
         /// The shape found.
         got: Vec<usize>,
-    },
-    /// A file or directory cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
     },
     /// A file of an adapter is not what it should be.
     #[error("{}: {reason}", path.display())]
@@ -112,5 +101,12 @@ pub enum ModelError {
     },
     /// A tensor operation failed: out of memory, an unsupported device, ...
     #[error("tensor operation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(candle_core::Error),
+}
+
+// Not `#[from]`, which would make it a source besides.
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error)
+    }
 }

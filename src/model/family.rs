@@ -71,7 +71,7 @@ impl ModelType {
 /// The family of the checkpoint in `model_dir`, with what its `config.json` says.
 ///
 /// # Errors
-/// [`ModelError::Read`] without the file, [`ModelError::Config`] for a model type that is not built in or
+/// [`ModelError::Io`] without the file, [`ModelError::Config`] for a model type that is not built in or
 /// numbers that do not fit together.
 pub(crate) fn open(model_dir: &Path) -> Result<Box<dyn Family>, ModelError> {
     let (path, root) = config::read(model_dir)?;

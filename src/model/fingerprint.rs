@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Checkpoint, ModelError};
 use crate::hash::{FNV_OFFSET, fnv};
-use crate::limited_file;
+use crate::store::{IoError, limited_file};
 
 /// Files besides the weights that shape embeddings, where they are there.
 const SETTINGS: [&str; 4] =
@@ -21,7 +21,7 @@ const MAX_SETTINGS_BYTES: u64 = 256 << 20;
 /// against a forger they are no protection.
 ///
 /// # Errors
-/// [`ModelError::Read`] for a file that cannot be read, [`ModelError::Checkpoint`] for damaged weights.
+/// [`ModelError::Io`] for a file that cannot be read, [`ModelError::Checkpoint`] for damaged weights.
 pub fn checkpoint_fingerprint(directory: &Path) -> Result<String, ModelError> {
     let mut hash = FNV_OFFSET;
     let mut add = |bytes: &[u8]| hash = fnv(fnv(hash, &(bytes.len() as u64).to_le_bytes()), bytes);
@@ -31,7 +31,7 @@ pub fn checkpoint_fingerprint(directory: &Path) -> Result<String, ModelError> {
             Ok(bytes) => add(&bytes),
             // Whoever needs it will say so.
             Err(error) if error.kind() == ErrorKind::NotFound => add(b""),
-            Err(source) => return Err(ModelError::Read { path, source }),
+            Err(source) => return Err(IoError::of("read", path)(source).into()),
         }
     }
     for shard in Checkpoint::open(directory)?.shards() {

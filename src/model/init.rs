@@ -19,7 +19,7 @@ use crate::hash::{FNV_OFFSET, fnv};
 /// section 2.3); norms are ones, biases zeros. Every tensor is a function of `seed` and its name.
 ///
 /// # Errors
-/// Those of [`Config::load`](super::Config::load), [`ModelError::Memory`] and [`ModelError::Write`].
+/// Those of [`Config::load`](super::Config::load), [`ModelError::Memory`] and [`ModelError::Io`].
 pub fn init_weights(model_dir: &Path, seed: u64) -> Result<usize, ModelError> {
     let family = family::open(model_dir)?;
     let mut sizes = RandomWeights { seed, tensors: None, values: 0 };

@@ -7,9 +7,9 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::adapter::{Folding, LoraAdapter};
-use super::files::{write_directory, write_file};
 use super::{Checkpoint, ModelError, family};
 use crate::model::sentence_transformers::describe;
+use crate::store::{Existing, IoError, write_file, write_folder};
 
 /// Extensions of files that belong to a model beside its weights.
 const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
@@ -26,7 +26,7 @@ const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
 pub fn merge_adapter(model_dir: &Path, adapter: &LoraAdapter, out: &Path) -> Result<usize, ModelError> {
     let folding = Folding::new(adapter);
     let mut changed = 0;
-    write_directory(out, |inside| {
+    write_folder(out, Existing::Refuse, |inside| {
         fill(model_dir, inside, None, |name, shape, load| {
             let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
             let Some(delta) = folding.delta(module, shape, &Device::Cpu)? else { return Ok(None) };
@@ -42,23 +42,25 @@ pub fn merge_adapter(model_dir: &Path, adapter: &LoraAdapter, out: &Path) -> Res
 /// precision they are stored in. Like [`merge_adapter`] otherwise.
 ///
 /// # Errors
-/// [`ModelError::Write`] when `out` is not empty or cannot be written, [`ModelError::Shape`] for a replacement of another shape, and the
+/// [`ModelError::Io`] when `out` is not empty or cannot be written, [`ModelError::Shape`] for a replacement of another shape, and the
 /// errors of [`Checkpoint::open`].
 pub fn write_checkpoint(
     model_dir: &Path,
     out: &Path,
     mut replace: impl FnMut(&str) -> Option<Tensor>,
 ) -> Result<(), ModelError> {
-    write_directory(out, |inside| fill(model_dir, inside, None, |name, _, _| Ok(replace(name))))
+    write_folder(out, Existing::Refuse, |inside| {
+        fill(model_dir, inside, None, |name, _, _| Ok(replace(name)))
+    })
 }
 
 /// Writes a copy of the checkpoint in `model_dir` to `out` that is stored as `dtype`; `Auto` is f32. Like [`merge_adapter`] otherwise.
 ///
 /// # Errors
-/// [`ModelError::Write`] when `out` is not empty or cannot be written, and the errors of [`Checkpoint::open`].
+/// [`ModelError::Io`] when `out` is not empty or cannot be written, and the errors of [`Checkpoint::open`].
 pub fn convert_checkpoint(model_dir: &Path, dtype: crate::DType, out: &Path) -> Result<(), ModelError> {
     let dtype = dtype.on(&Device::Cpu);
-    write_directory(out, |inside| {
+    write_folder(out, Existing::Refuse, |inside| {
         fill(model_dir, inside, Some(dtype), |_, _, load| Ok(Some(load(dtype)?)))?;
         edit_json(&inside.join("config.json"), |config| {
             // The key's name changed with transformers 4.56.
@@ -86,15 +88,15 @@ fn dtype_name(dtype: DType) -> &'static str {
 }
 
 fn edit_json(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) -> Result<(), ModelError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+    let text = fs::read_to_string(path).map_err(IoError::of("read", path))?;
     let invalid = |error: serde_json::Error| ModelError::Checkpoint {
         path: path.to_owned(),
         reason: error.to_string(),
     };
     let mut value = serde_json::from_str(&text).map_err(invalid)?;
     edit(&mut value);
-    write_file(path, serde_json::to_string_pretty(&value).map_err(invalid)?.as_bytes())
+    let text = serde_json::to_string_pretty(&value).map_err(invalid)?;
+    Ok(write_file(path, |file| file.write_all(text.as_bytes()))?)
 }
 
 /// Loads the tensor at hand in a given precision.
@@ -114,7 +116,7 @@ fn fill(
     describe(out)?;
     for shard in checkpoint.shards() {
         let path = out.join(shard.file_name());
-        let write = |source| ModelError::Write { path: path.clone(), source };
+        let write = |reason| ModelError::from(IoError::of("write", &path)(reason));
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(write)?);
         match dtype {
             // Names, shapes and types stay, so the header does as well.
@@ -139,7 +141,7 @@ fn fill(
             let dtype = dtype.map_or_else(|| stored.dtype(), Ok)?;
             write_tensor(&tensor.to_device(&Device::Cpu)?.to_dtype(dtype)?, &mut file)?.map_err(write)?;
         }
-        file.flush().and_then(|()| file.get_ref().sync_all()).map_err(write)?;
+        file.flush().map_err(write)?;
     }
     Ok(())
 }
@@ -158,7 +160,7 @@ fn write_tensor(tensor: &Tensor, out: &mut impl Write) -> Result<std::io::Result
 
 /// Copies configuration, tokenizer and the like, but for an adapter's: its weights stay behind.
 fn copy_companions(from: &Path, to: &Path) -> Result<(), ModelError> {
-    let read = |source| ModelError::Read { path: from.to_owned(), source };
+    let read = |reason| IoError::of("read", from)(reason);
     for entry in fs::read_dir(from).map_err(read)? {
         let path = entry.map_err(read)?.path();
         let is_companion = path.extension().and_then(|e| e.to_str()).is_some_and(|e| COMPANIONS.contains(&e));
@@ -168,7 +170,7 @@ fn copy_companions(from: &Path, to: &Path) -> Result<(), ModelError> {
             path.file_name().filter(|name| is_companion && !is_adapters(name) && path.is_file())
         {
             let target = to.join(name);
-            fs::copy(&path, &target).map_err(|source| ModelError::Write { path: target.clone(), source })?;
+            fs::copy(&path, &target).map_err(IoError::of("write", &target))?;
         }
     }
     Ok(())

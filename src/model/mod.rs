@@ -41,7 +41,6 @@ pub use checkpoint::Checkpoint;
 pub use config::TextConfig;
 pub use error::ModelError;
 pub use family::ModelType;
-pub(crate) use files::{write_directory, write_file};
 pub use fingerprint::checkpoint_fingerprint;
 pub use init::init_weights;
 pub use kernels::Activation;

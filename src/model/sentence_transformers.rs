@@ -7,14 +7,16 @@
 //! them.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::ModelError;
 use super::family::{self, Family};
-use super::{ModelError, write_file};
 use crate::preprocess::{ChatTemplate, END_OF_TEXT, PreprocessError};
 use crate::recipe::{Pooling, Recipe};
+use crate::store::{create_folder_of, write_file};
 
 /// Prompts, similarity and the like. The one of these files that others may have had a say in.
 const SETTINGS: &str = "config_sentence_transformers.json";
@@ -25,15 +27,12 @@ const SETTINGS: &str = "config_sentence_transformers.json";
 /// used by name; one that was the default is so no longer, as gve would not use it.
 ///
 /// # Errors
-/// [`ModelError::Config`] and [`ModelError::Write`].
+/// [`ModelError::Config`] and [`ModelError::Io`].
 pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
     for (name, text) in files(directory)? {
         let path = directory.join(name);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)
-                .map_err(|source| ModelError::Write { path: folder.to_owned(), source })?;
-        }
-        write_file(&path, text.as_bytes())?;
+        create_folder_of(&path)?;
+        write_file(path, |file| file.write_all(text.as_bytes()))?;
     }
     Ok(())
 }

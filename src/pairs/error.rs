@@ -1,4 +1,6 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::store::IoError;
 
 /// What can be wrong with files of pairs. Each displays as one line.
 #[derive(Debug, thiserror::Error)]
@@ -26,21 +28,6 @@ pub enum PairsError {
         row: usize,
     },
     /// A file could not be read.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-}
-
-impl PairsError {
-    /// Wraps an I/O error with what was tried on which path.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, action, source }
-    }
+    #[error(transparent)]
+    Io(#[from] IoError),
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Pair, PairsError, Task};
-use crate::regular_file::open_regular_file;
+use crate::store::{IoError, open_regular_file};
 use crate::text::{LineError, Lines};
 
 /// Where every pair of some files lies. The pairs themselves stay on disk, so that millions of them cost 24 bytes
@@ -99,12 +99,12 @@ impl PairIndex {
     /// The file changed since it was indexed, or cannot be read.
     pub fn read(&self, task: usize, row: usize) -> Result<Pair, PairsError> {
         let (path, row) = self.locate(task, row)?;
-        let mut file = open_regular_file(path).map_err(PairsError::io("open", path))?;
-        file.seek(SeekFrom::Start(row.offset)).map_err(PairsError::io("read", path))?;
+        let mut file = open_regular_file(path).map_err(IoError::of("open", path))?;
+        file.seek(SeekFrom::Start(row.offset)).map_err(IoError::of("read", path))?;
         let fault = |reason| PairsError::Pair { path: path.to_owned(), line: row.line as usize, reason };
         let text = match Lines::new(file).next() {
             Some(Ok(line)) => line.text,
-            Some(Err(LineError::Io(error))) => return Err(PairsError::io("read", path)(error)),
+            Some(Err(LineError::Io(error))) => return Err(IoError::of("read", path)(error).into()),
             Some(Err(LineError::Text { reason, .. })) => return Err(fault(reason)),
             None => String::new(),
         };
@@ -131,10 +131,10 @@ impl PairIndex {
         let sizes = self
             .files
             .iter()
-            .map(|path| path.metadata().map(|m| m.len()).map_err(PairsError::io("look at", path)));
+            .map(|path| path.metadata().map(|m| m.len()).map_err(IoError::of("look at", path)));
         Ok(Extent {
             pairs: self.tasks.iter().map(|t| (t.task.to_string(), t.len())).collect(),
-            bytes: sizes.sum::<Result<u64, _>>()?,
+            bytes: sizes.sum::<Result<u64, IoError>>()?,
         })
     }
 
@@ -204,12 +204,12 @@ fn for_each_line(
     path: &Path,
     mut visit: impl FnMut(u32, u64, &str) -> Result<(), PairsError>,
 ) -> Result<(), PairsError> {
-    for line in Lines::new(open_regular_file(path).map_err(PairsError::io("open", path))?) {
+    for line in Lines::new(open_regular_file(path).map_err(IoError::of("open", path))?) {
         let line = line.map_err(|error| match error {
             LineError::Text { number, reason } => {
                 PairsError::Pair { path: path.to_owned(), line: number, reason }
             }
-            LineError::Io(error) => PairsError::io("read", path)(error),
+            LineError::Io(error) => IoError::of("read", path)(error).into(),
         })?;
         visit(line.number as u32, line.offset, &line.text)?;
     }

@@ -18,8 +18,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::embedder::{ImageSource, Input, InputJson, Part};
+use crate::embedder::{FramesPart, ImageSource, Input, InputJson, Part, VideoPart};
 
 pub use error::PairsError;
 pub use index::{Extent, PairIndex, TaskPairs};
@@ -141,9 +142,35 @@ fn files(input: &Input) -> impl Iterator<Item = &Path> {
 /// different inputs may share it once in 2^64.
 pub fn content_key(input: &Input) -> u64 {
     let mut hasher = DefaultHasher::new();
-    // The content is nested enums of paths, numbers and pixels; their debug form tells all of them apart.
-    format!("{input:?}").hash(&mut hasher);
+    input.instruction.hash(&mut hasher);
+    for part in &input.parts {
+        std::mem::discriminant(part).hash(&mut hasher);
+        match part {
+            Part::Text(text) => text.hash(&mut hasher),
+            Part::Image(image) => {
+                hash_source(&image.source, &mut hasher);
+                image.pixels.hash(&mut hasher);
+            }
+            Part::Video(VideoPart { source, sampling, range, pixels }) => {
+                (source, pixels).hash(&mut hasher);
+                [range.start_seconds, range.end_seconds].map(|time| time.map(f64::to_bits)).hash(&mut hasher);
+                json!(sampling).to_string().hash(&mut hasher);
+            }
+            Part::Frames(FramesPart { frames, fps, pixels }) => {
+                (frames.len(), fps.to_bits(), pixels).hash(&mut hasher);
+                frames.iter().for_each(|frame| hash_source(frame, &mut hasher));
+            }
+        }
+    }
     hasher.finish()
+}
+
+fn hash_source(source: &ImageSource, hasher: &mut impl Hasher) {
+    std::mem::discriminant(source).hash(hasher);
+    match source {
+        ImageSource::Encoded(source) => source.hash(hasher),
+        ImageSource::Decoded(image) => (image.dimensions(), image.as_raw()).hash(hasher),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +194,37 @@ mod tests {
         assert_eq!(files, ["/data/dog.mp4", "/data/dog.mp4", "/data/a.png", "/b.png"]);
         assert_eq!(content_key(&pair.positive), content_key(&pair.negatives[0]));
         assert_ne!(content_key(&pair.positive), content_key(&pair.negatives[1]));
+    }
+
+    #[test]
+    fn inputs_that_differ_have_different_keys() {
+        let video = |more: &str| {
+            let json = format!(r#"{{"content": [{{"type": "video", "video": "dog.mp4"{more}}}]}}"#);
+            serde_json::from_str::<InputJson>(&json).unwrap().into_input(Path::new("/data")).unwrap().1
+        };
+        let (grey, wide) = (image::RgbImage::new(2, 3), image::RgbImage::new(3, 2));
+        let inputs = [
+            Input::default(),
+            Input::text("a"),
+            Input::text("a").with_instruction("b"),
+            Input::text("b").with_instruction("a"),
+            Input::text("a").and_text("b"),
+            Input::text("ab"),
+            Input::image("dog.mp4"),
+            video(""),
+            video(r#", "nframes": 4"#),
+            video(r#", "nframes": 5"#),
+            video(r#", "fps": 4.0"#),
+            video(r#", "start": 1.0"#),
+            video(r#", "end": 1.0"#),
+            video(r#", "max_pixels": 3136"#),
+            Input::frames(vec![grey.clone()], 1.0),
+            Input::frames(vec![grey.clone()], 2.0),
+            Input::frames(vec![wide], 1.0),
+            Input::frames(vec![grey.clone(), grey], 1.0),
+        ];
+        let keys: std::collections::HashSet<u64> = inputs.iter().map(content_key).collect();
+        assert_eq!(keys.len(), inputs.len());
     }
 
     #[test]

@@ -99,11 +99,12 @@ fn foreign_template(model_dir: &Path, built_in: &ChatTemplate) -> Option<&'stati
         let keys = read_object(&model_dir.join(name)).ok()??;
         keys.get("chat_template")?.as_str().map(str::to_owned)
     };
-    let (name, template) = crate::limited_file::read_text(&model_dir.join(jinja), super::config::MAX_BYTES)
-        .ok()
-        .map(|text| (jinja, text))
-        .or_else(|| in_json(json).map(|text| (json, text)))
-        .or_else(|| in_json(TOKENIZER_FILE).map(|text| (TOKENIZER_FILE, text)))?;
+    let (name, template) =
+        crate::store::limited_file::read_text(&model_dir.join(jinja), super::config::MAX_BYTES)
+            .ok()
+            .map(|text| (jinja, text))
+            .or_else(|| in_json(json).map(|text| (json, text)))
+            .or_else(|| in_json(TOKENIZER_FILE).map(|text| (TOKENIZER_FILE, text)))?;
     let texts = texts_between_tags(&template);
     let all: String = texts.concat();
     let ChatTemplate { every_prompt, on_demand, .. } = built_in;

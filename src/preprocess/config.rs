@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::companions;
 use super::error::{PreprocessError, Result};
 use super::size::PixelBounds;
-use crate::limited_file;
 use crate::settings_keys::{Place, judge, shown};
+use crate::store::{IoError, limited_file};
 
 pub(super) const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 pub(super) const PROCESSOR_FILE: &str = "processor_config.json";
@@ -77,7 +77,7 @@ impl ImageProcessorConfig {
             )));
         }
         ImageProcessorFile::deserialize(Value::Object(keys))
-            .map_err(|source| PreprocessError::ParseConfig { path: path.to_owned(), source })?
+            .map_err(|reason| PreprocessError::ParseConfig { path: path.to_owned(), reason })?
             .validate(path)
     }
 
@@ -275,7 +275,7 @@ pub(super) fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
     match limited_file::read_text(path, MAX_BYTES) {
         Ok(text) => parse_object(&text, path).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(PreprocessError::ReadFile { path: path.to_path_buf(), source }),
+        Err(error) => Err(IoError::of("read", path)(error).into()),
     }
 }
 
@@ -287,7 +287,7 @@ fn parse_object(text: &str, path: &Path) -> Result<Map<String, Value>> {
             let reason = format!("it is {}, expected an object", shown(&other));
             Err(PreprocessError::UnsupportedSetting { path, reason })
         }
-        Err(source) => Err(PreprocessError::ParseConfig { path, source }),
+        Err(reason) => Err(PreprocessError::ParseConfig { path, reason }),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::image::PixelFormat;
 use super::size::PixelSize;
+use crate::store::IoError;
 
 /// An error of the preprocessing room. Every message is one line and names the file or the prompt part at fault.
 #[derive(Debug, thiserror::Error)]
@@ -20,20 +21,15 @@ pub enum PreprocessError {
         path: PathBuf,
     },
     /// A file exists but could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    ReadFile {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A configuration file is not the JSON it should be.
-    #[error("cannot parse {}: {source}", path.display())]
+    #[error("cannot parse {}: {reason}", path.display())]
     ParseConfig {
         /// The file.
         path: PathBuf,
         /// The parser's reason, with line and column.
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// A configuration value is outside what the model can be run with.
     #[error("{}: {field} must be {expected}, got {got}", path.display())]
@@ -104,13 +100,13 @@ pub enum PreprocessError {
     /// The bytes are no image of a supported format, or are damaged.
     #[error(
         "cannot decode image {place}: {}; PNG, JPEG, GIF, WebP, BMP and TIFF are supported",
-        one_line(source)
+        one_line(reason)
     )]
     DecodeImage {
         /// Path or caller's name of the image.
         place: String,
         /// The decoder's reason.
-        source: image::ImageError,
+        reason: image::ImageError,
     },
     /// Pixel bounds that no size can meet.
     #[error(
@@ -182,12 +178,12 @@ pub enum PreprocessError {
         reason: String,
     },
     /// `tokenizer.json` could not be turned into a tokenizer.
-    #[error("cannot load tokenizer {}: {source}", path.display())]
+    #[error("cannot load tokenizer {}: {reason}", path.display())]
     LoadTokenizer {
         /// The file.
         path: PathBuf,
         /// The tokenizer library's reason.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The tokenizer lacks a token the chat template is made of.
     #[error("tokenizer {} has no token {token}; a Qwen2.5-VL tokenizer is needed", path.display())]
@@ -220,12 +216,12 @@ pub enum PreprocessError {
         config_id: u32,
     },
     /// The tokenizer failed on a text.
-    #[error("cannot tokenize a text of {bytes} bytes: {source}")]
+    #[error("cannot tokenize a text of {bytes} bytes: {reason}")]
     Tokenize {
         /// Length of the text.
         bytes: usize,
         /// The tokenizer library's reason.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A text without a place to break it at, too long to be tokenised as a whole.
     #[error(
@@ -238,12 +234,12 @@ pub enum PreprocessError {
         limit_bytes: usize,
     },
     /// No tokenizer could be learned from the texts given, or it could not be written.
-    #[error("cannot learn a tokenizer for {}: {source}", path.display())]
+    #[error("cannot learn a tokenizer for {}: {reason}", path.display())]
     LearnTokenizer {
         /// The file it was for.
         path: PathBuf,
         /// The tokenizer library's reason.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A setting of the prompt that no prompt can be made with.
     #[error("{field} must be {expected}, got {got}")]
@@ -302,8 +298,8 @@ pub enum PreprocessError {
 }
 
 /// What a decoder says, whose messages may have several lines.
-fn one_line(source: &image::ImageError) -> String {
-    source.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+fn one_line(reason: &image::ImageError) -> String {
+    reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn bytes_of(expected: &RangeInclusive<usize>) -> String {

@@ -12,6 +12,7 @@ use super::error::{PreprocessError, Result};
 use super::size::PixelSize;
 use crate::media::{MAX_PICTURE_PIXELS, MediaSource};
 use crate::options::with_fields;
+use crate::store::IoError;
 
 mod bits;
 mod jpeg;
@@ -56,7 +57,7 @@ impl Default for ImageLimits {
 /// lies behind the picture, or that nothing does, not even the mark of its end, is not.
 ///
 /// # Errors
-/// [`PreprocessError::ReadFile`], also for pipes and devices, [`PreprocessError::DecodeImage`],
+/// [`PreprocessError::Io`], also for pipes and devices, [`PreprocessError::DecodeImage`],
 /// [`PreprocessError::IncompleteImage`], and the limits as [`PreprocessError::ImageByteLimit`],
 /// [`PreprocessError::ImagePixelLimit`] and [`PreprocessError::ImageMemoryLimit`].
 pub fn load_image(source: impl Into<MediaSource>, limits: &ImageLimits) -> Result<RgbImage> {
@@ -65,10 +66,10 @@ pub fn load_image(source: impl Into<MediaSource>, limits: &ImageLimits) -> Resul
     if let Some(bytes) = media.in_memory() {
         return decode_image(bytes, &place, limits);
     }
-    let unreadable = |source| PreprocessError::ReadFile { path: media.label(), source };
     let mut bytes = Vec::new();
-    let reader = media.open().map_err(unreadable)?;
-    reader.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    let reader = media.open().map_err(IoError::of("read", media.label()))?;
+    let read = reader.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(IoError::of("read", media.label()))?;
     decode_image(&bytes, &place, limits)
 }
 
@@ -215,8 +216,8 @@ impl Encoded<'_> {
         Ok(())
     }
 
-    fn undecodable(&self, source: ImageError) -> PreprocessError {
-        PreprocessError::DecodeImage { place: self.place.to_owned(), source }
+    fn undecodable(&self, reason: ImageError) -> PreprocessError {
+        PreprocessError::DecodeImage { place: self.place.to_owned(), reason }
     }
 }
 

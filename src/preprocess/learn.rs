@@ -42,7 +42,7 @@ pub fn learn_tokenizer(
     vocab_size: usize,
     path: &Path,
 ) -> Result<Vec<(&'static str, u32)>> {
-    let failed = |source| PreprocessError::LearnTokenizer { path: path.to_owned(), source };
+    let failed = |reason| PreprocessError::LearnTokenizer { path: path.to_owned(), reason };
     let tokenizer = learn(texts, vocab_size).map_err(failed)?;
     tokenizer.save(path, true).map_err(failed)?;
     Ok(SPECIAL_TOKENS.iter().filter_map(|token| Some((*token, tokenizer.token_to_id(token)?))).collect())

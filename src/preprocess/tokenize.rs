@@ -9,7 +9,7 @@ use tokenizers::Tokenizer;
 use super::error::{PreprocessError, Result};
 use super::prompt::{ControlToken, VisualKind};
 use super::stretches::{may_break, next_break};
-use crate::limited_file;
+use crate::store::{IoError, limited_file};
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Bytes that it may have; that of Qwen2.5-VL has 11 million.
@@ -64,11 +64,11 @@ impl PromptTokenizer {
         config_ids: &[(&'static str, &'static str, Option<u32>)],
     ) -> Result<Self> {
         let path = model_dir.join(TOKENIZER_FILE);
-        let text = limited_file::read(&path, MAX_BYTES).map_err(|source| match source.kind() {
+        let text = limited_file::read(&path, MAX_BYTES).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => PreprocessError::MissingCheckpointFile { path: path.clone() },
-            _ => PreprocessError::ReadFile { path: path.clone(), source },
+            _ => IoError::of("read", &path)(error).into(),
         })?;
-        let unusable = |source| PreprocessError::LoadTokenizer { path: path.clone(), source };
+        let unusable = |reason| PreprocessError::LoadTokenizer { path: path.clone(), reason };
         // The crate panics where the decoder, which nothing here needs, is no JSON.
         let _: Decoder = serde_json::from_slice(&text).map_err(|error| unusable(error.into()))?;
         let mut tokenizer = Tokenizer::from_bytes(&text).map_err(unusable)?;
@@ -107,7 +107,7 @@ impl PromptTokenizer {
             let encoding = self
                 .tokenizer
                 .encode_fast(stretch, false)
-                .map_err(|source| PreprocessError::Tokenize { bytes: stretch.len(), source })?;
+                .map_err(|reason| PreprocessError::Tokenize { bytes: stretch.len(), reason })?;
             take(encoding.get_ids());
             text = rest;
         }

@@ -10,6 +10,7 @@ use arrow_schema::{DataType, Field, FieldRef};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 
 use super::RetrievalError;
+use crate::store::IoError;
 
 /// Name of the column in every Parquet file this crate writes.
 pub(super) const EMBEDDING: &str = "embedding";
@@ -65,7 +66,7 @@ impl ReadFailure {
     /// The error of a file of embeddings or of a table.
     pub(super) fn of_file(self, path: &Path) -> RetrievalError {
         match self {
-            Self::Open(source) => RetrievalError::Io { path: path.to_owned(), action: "open", source },
+            Self::Open(reason) => IoError::of("open", path)(reason).into(),
             // It may quote names out of the file.
             Self::Content(reason) => {
                 RetrievalError::InvalidFile { path: path.to_owned(), reason: one_line(reason) }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::store::{Differences, IoError};
+
 /// Errors of search, of the library directory and of embedding files. Each displays as one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -51,15 +53,8 @@ pub enum RetrievalError {
         rows: usize,
     },
     /// A file or directory could not be read, written, locked or renamed.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// An embedding file is not what its name promises.
     #[error("cannot read embeddings from {}: {reason}", path.display())]
     InvalidFile {
@@ -89,12 +84,12 @@ pub enum RetrievalError {
         reason: String,
     },
     /// The library was written with other settings than the ones at hand.
-    #[error("the library {} was made with other settings ({}): use those, or another library directory", path.display(), differences.join("; "))]
+    #[error("the library {} was made with other settings ({}): use those, or another library directory", path.display(), differences)]
     ManifestMismatch {
         /// The library directory.
         path: PathBuf,
-        /// One text for each setting that differs: its name, the library's value, the value at hand.
-        differences: Vec<String>,
+        /// Each setting that differs, with the library's value and the one at hand.
+        differences: Differences,
     },
     /// Another process holds the library's lock.
     #[error("another process is writing to the library {}: wait for it to end", path.display())]
@@ -145,12 +140,4 @@ pub enum RetrievalError {
         /// The path.
         path: PathBuf,
     },
-}
-
-impl RetrievalError {
-    /// Wraps an I/O error with what was tried on which path.
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { path, action, source }
-    }
 }

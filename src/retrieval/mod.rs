@@ -11,7 +11,6 @@
 //!
 //! This room knows vectors and files. Where the vectors come from is the business of the embedder.
 
-mod atomic_file;
 mod columns;
 mod embedding_file;
 mod error;

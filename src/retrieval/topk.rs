@@ -184,7 +184,7 @@ pub fn rank(
     let blocks = even_split(queries.nrows(), block_len);
     if by_query {
         let sorted = |block| Ok(rank_block(block)?.into_iter().map(TopK::into_sorted).collect::<Vec<_>>());
-        let blocks: Vec<_> = blocks.into_par_iter().map(sorted).collect::<Result<_, _>>()?;
+        let blocks: Vec<_> = blocks.into_par_iter().map(sorted).collect::<Result<_, RetrievalError>>()?;
         return Ok(blocks.into_iter().flatten().collect());
     }
     let mut rankings = Vec::with_capacity(queries.nrows());

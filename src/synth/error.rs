@@ -1,9 +1,8 @@
-#[cfg(feature = "video")]
-use std::path::Path;
 use std::path::PathBuf;
 
 use crate::embedder::EmbedError;
 use crate::retrieval::RetrievalError;
+use crate::store::{Differences, IoError};
 use crate::video::VideoError;
 
 /// What can go wrong in making data. Each displays as one line.
@@ -21,15 +20,8 @@ pub enum SynthError {
         got: String,
     },
     /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A file holds something else than it should.
     #[error("{}:{line}: {reason}", path.display())]
     Content {
@@ -42,14 +34,20 @@ pub enum SynthError {
     },
     /// The output folder belongs to a run with other settings or other videos.
     #[error(
-        "{} belongs to another run: {}; give the same settings or another folder",
-        path.display(), differences.join(", ")
+        "{} belongs to another run ({}): give the same settings or another folder",
+        path.display(), differences
     )]
     OtherRun {
         /// The folder.
         path: PathBuf,
         /// Each setting that differs, with both values.
-        differences: Vec<String>,
+        differences: Differences,
+    },
+    /// The output folder holds files that are no run's.
+    #[error("{} holds files and no run.json: give another folder", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
     },
     /// Another process works in the output folder.
     #[error("another process works in {}: wait for it to end", path.display())]
@@ -65,14 +63,6 @@ pub enum SynthError {
         /// What it does instead of answering.
         reason: String,
     },
-    /// A picture cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: image::ImageError,
-    },
     /// A video cannot be written.
     #[error(transparent)]
     Video(#[from] VideoError),
@@ -85,14 +75,4 @@ pub enum SynthError {
     /// The library of clips cannot be written or searched.
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),
-}
-
-// Without it nothing is written.
-#[cfg(feature = "video")]
-impl SynthError {
-    /// Wraps an I/O error with what was tried on which path.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, action, source }
-    }
 }

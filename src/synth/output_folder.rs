@@ -1,24 +1,25 @@
 //! The folder that a run writes to: one run's, and one process's at a time.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::SynthError;
+use crate::store::{IoError, Lock, differences, limited_file, write_file};
 
 /// Layout of output folders that this version writes and reads.
 const FORMAT_VERSION: u32 = 1;
-/// Differences that an error names, at most.
-const MAX_DIFFERENCES: usize = 5;
+/// Longest description of a run, in bytes: it names each video.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// A folder that is locked as long as it is open.
 #[derive(Debug)]
 pub(super) struct OutputFolder {
     root: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl OutputFolder {
@@ -26,42 +27,41 @@ impl OutputFolder {
     /// long as the folder lives.
     ///
     /// # Errors
-    /// [`SynthError::Locked`]; [`SynthError::OtherRun`], also for a folder that is not empty and no run's;
+    /// [`SynthError::Locked`]; [`SynthError::OtherRun`]; [`SynthError::NotARun`] for a folder that is not empty and no run's;
     /// [`SynthError::Io`].
     pub(super) fn open(root: &Path, manifest: &impl Serialize) -> Result<Self, SynthError> {
-        fs::create_dir_all(root).map_err(SynthError::io("create the folder", root))?;
-        let root = root.canonicalize().map_err(SynthError::io("open", root))?;
+        fs::create_dir_all(root).map_err(IoError::of("create the folder", root))?;
+        let root = root.canonicalize().map_err(IoError::of("open", root))?;
         let path = root.join("run.json");
-        let ours = json(manifest).map_err(SynthError::io("write", &path))?;
-        let begun = match fs::read(&path) {
+        let ours = json(manifest).map_err(IoError::of("write", &path))?;
+        if !path.exists() && is_foreign(&root)? {
+            return Err(SynthError::NotARun { path: root });
+        }
+        let lock = Lock::take(&root.join("run.lock"))?;
+        let lock = lock.ok_or_else(|| SynthError::Locked { path: root.clone() })?;
+        let begun = match limited_file::read(&path, MAX_BYTES) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(SynthError::io("read", &path)(error)),
+            Err(error) => return Err(IoError::of("read", &path)(error).into()),
         };
-        let other = |differences| SynthError::OtherRun { path: root.clone(), differences };
-        match &begun {
+        match begun {
             Some(bytes) => {
-                let saved: Value = serde_json::from_slice(bytes).map_err(|error| SynthError::Content {
-                    path: path.clone(),
-                    line: error.line(),
-                    reason: format!("not the settings of a run: {error}"),
-                })?;
+                let mut saved: Value =
+                    serde_json::from_slice(&bytes).map_err(|error| SynthError::Content {
+                        path: path.clone(),
+                        line: error.line(),
+                        reason: format!("not the settings of a run: {error}"),
+                    })?;
+                read_encoding_of_0_1(&mut saved);
                 let differences = differences(&saved, &ours);
                 if !differences.is_empty() {
-                    return Err(other(differences));
+                    return Err(SynthError::OtherRun { path: root, differences });
                 }
             }
-            None if is_foreign(&root)? => {
-                return Err(other(vec!["it holds files and no run.json".to_owned()]));
-            }
-            None => {}
-        }
-        let lock = lock(&root)?;
-        if begun.is_none() {
-            write_atomically(&path, |file| {
+            None => write_file(&path, |file| {
                 serde_json::to_writer_pretty(&mut *file, &ours)?;
                 file.write_all(b"\n")
-            })?;
+            })?,
         }
         Ok(Self { root, _lock: lock })
     }
@@ -70,22 +70,6 @@ impl OutputFolder {
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
-}
-
-/// Writes a file that appears under its name only when it is complete.
-pub(super) fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<(), SynthError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = PathBuf::from(name);
-    let mut file = BufWriter::new(File::create(&temporary).map_err(SynthError::io("create", &temporary))?);
-    write(&mut file)
-        .and_then(|()| file.flush())
-        .and_then(|()| file.get_ref().sync_all())
-        .map_err(SynthError::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(SynthError::io("rename a finished file to", path))
 }
 
 fn json(manifest: &impl Serialize) -> io::Result<Value> {
@@ -97,62 +81,20 @@ fn json(manifest: &impl Serialize) -> io::Result<Value> {
 
 /// Whether there is something in `root` that an earlier start cannot have left.
 fn is_foreign(root: &Path) -> Result<bool, SynthError> {
-    let ours = ["run.json.tmp", "run.lock"];
-    let mut entries = fs::read_dir(root).map_err(SynthError::io("read the folder", root))?;
+    // The last is of releases before 0.2.
+    let ours = ["run.lock", ".run.json.tmp", "run.json.tmp"];
+    let mut entries = fs::read_dir(root).map_err(IoError::of("read the folder", root))?;
     Ok(entries.any(|entry| entry.is_ok_and(|entry| !ours.iter().any(|name| entry.file_name() == *name))))
 }
 
-fn lock(root: &Path) -> Result<File, SynthError> {
-    let path = root.join("run.lock");
-    let file =
-        File::options().create(true).append(true).open(&path).map_err(SynthError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SynthError::Locked { path: root.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(SynthError::Io { path, action: "lock", source }),
-    }
-}
-
-/// The first settings that differ, as sentences.
-fn differences(saved: &Value, ours: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    collect(&mut found, "", saved, ours);
-    let more = found.len().saturating_sub(MAX_DIFFERENCES);
-    found.truncate(MAX_DIFFERENCES);
-    if more > 0 {
-        found.push(format!("and {more} more"));
-    }
-    found
-}
-
-fn collect(found: &mut Vec<String>, place: &str, saved: &Value, ours: &Value) {
-    if let (Value::Object(saved), Value::Object(ours)) = (saved, ours) {
-        let keys: std::collections::BTreeSet<&String> = saved.keys().chain(ours.keys()).collect();
-        let value = |object: &Map<String, Value>, key| object.get(key).cloned().unwrap_or_default();
-        for key in keys {
-            let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-            collect(found, &place, &value(saved, key), &value(ours, key));
-        }
-    } else if saved != ours {
-        let show = |value: &Value| if value.is_null() { "missing".to_owned() } else { value.to_string() };
-        found.push(format!("{place} is {} there and {} here", show(saved), show(ours)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_appears_when_it_is_complete() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt");
-        write_atomically(&path, |file| file.write_all(b"old")).unwrap();
-        let failed = write_atomically(&path, |file| {
-            file.write_all(b"new")?;
-            Err(io::Error::other("the disk is full"))
-        });
-        assert!(failed.unwrap_err().to_string().contains("the disk is full"));
-        assert_eq!(fs::read(&path).unwrap(), b"old");
+/// Releases before 0.2 wrote the encoding of videos as Rust's `Debug` shows it.
+fn read_encoding_of_0_1(saved: &mut Value) {
+    let Some(encoding) = saved["encoding"].as_str() else { return };
+    let crf =
+        encoding.strip_prefix("H264 { crf: ").and_then(|rest| rest.strip_suffix(" }")?.parse::<u8>().ok());
+    if let Some(crf) = crf {
+        saved["encoding"] = json!({"h264": {"crf": crf}});
+    } else if encoding == "Ffv1" {
+        saved["encoding"] = json!("ffv1");
     }
 }

@@ -1,10 +1,10 @@
 //! The ids of the rows of an array, in a file beside it.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Id, LineError, Lines, decode};
+use crate::store::IoError;
 
 /// Why there are no ids.
 #[derive(Debug, thiserror::Error)]
@@ -19,13 +19,8 @@ pub enum IdListError {
         lines: PathBuf,
     },
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// The file is no list of ids.
     #[error("{}: {reason}", path.display())]
     Content {
@@ -58,7 +53,7 @@ pub fn find_ids(path: &Path) -> Result<PathBuf, IdListError> {
 pub fn read_ids(path: &Path, rows: usize) -> Result<Vec<String>, IdListError> {
     let path = find_ids(path)?;
     let ids = if path.extension().is_some_and(|ending| ending == "json") {
-        let bytes = fs::read(&path).map_err(|source| IdListError::Io { path: path.clone(), source })?;
+        let bytes = fs::read(&path).map_err(IoError::of("read", &path))?;
         decode(bytes).and_then(|text| id_list_of(&text))
     } else {
         read_lines(&path)?
@@ -91,12 +86,11 @@ pub fn id_list_of(text: &str) -> Result<Vec<String>, String> {
 }
 
 fn read_lines(path: &Path) -> Result<Result<Vec<String>, String>, IdListError> {
-    let io = |source| IdListError::Io { path: path.to_owned(), source };
     let mut ids = Vec::new();
-    for line in Lines::open(path).map_err(io)? {
+    for line in Lines::open(path).map_err(IoError::of("read", path))? {
         match line {
             Ok(line) => ids.push(line.text.trim().to_owned()),
-            Err(LineError::Io(source)) => return Err(io(source)),
+            Err(LineError::Io(source)) => return Err(IoError::of("read", path)(source).into()),
             Err(error) => return Ok(Err(error.to_string())),
         }
     }

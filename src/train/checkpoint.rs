@@ -1,7 +1,7 @@
 //! The state of a run on disk: written as a whole or not at all, the last few kept.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -11,6 +11,7 @@ use super::TrainError;
 use super::curriculum::Curriculum;
 use super::negatives::HardNegatives;
 use crate::pairs::{Cursor, Extent};
+use crate::store::{Existing, IoError, remove_folder, write_folder};
 
 /// Version of [`RunState`]'s form.
 const FORMAT_VERSION: u32 = 1;
@@ -82,11 +83,11 @@ impl Checkpoint {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(TrainError::io("read", folder)(error)),
+            Err(error) => return Err(IoError::of("read", folder)(error).into()),
         };
         let mut found = Vec::new();
         for entry in entries {
-            let directory = entry.map_err(TrainError::io("read", folder))?.path();
+            let directory = entry.map_err(IoError::of("read", folder))?.path();
             let name = directory.file_name().and_then(|name| name.to_str());
             if let Some(step) = name.and_then(|name| name.strip_prefix("step-")?.parse().ok()) {
                 found.push(Self { directory, step });
@@ -110,7 +111,7 @@ impl Checkpoint {
         save_weights: impl FnOnce(&Path) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
         let directory = folder.join(format!("step-{:08}", state.step));
-        write_directory(&directory, |temporary| {
+        write_folder(&directory, Existing::Replace, |temporary| {
             save_weights(temporary)?;
             let path = temporary.join(OPTIMIZER_FILE);
             candle_core::safetensors::save(optimizer, &path).map_err(|e| fault(&path, &e))?;
@@ -119,7 +120,7 @@ impl Checkpoint {
         })?;
         let all = Self::all(folder)?;
         for expired in &all[..all.len().saturating_sub(keep.max(1))] {
-            fs::remove_dir_all(&expired.directory).map_err(TrainError::io("remove", &expired.directory))?;
+            remove_folder(&expired.directory)?;
         }
         Ok(Self { directory, step: state.step })
     }
@@ -131,11 +132,7 @@ impl Checkpoint {
     /// One of them cannot be removed.
     pub fn remove_after(folder: &Path, step: usize) -> Result<(), TrainError> {
         for newer in Self::all(folder)?.iter().rev().take_while(|checkpoint| checkpoint.step > step) {
-            // Half of a checkpoint must not pass for one.
-            let hidden = hidden(&newer.directory, "old");
-            remove_left_over(&hidden)?;
-            fs::rename(&newer.directory, &hidden).map_err(TrainError::io("rename", &newer.directory))?;
-            remove_left_over(&hidden)?;
+            remove_folder(&newer.directory)?;
         }
         Ok(())
     }
@@ -165,86 +162,13 @@ impl Checkpoint {
     }
 }
 
-/// Makes `directory` appear with all that `fill` writes, or not at all. What was there before is replaced.
-///
-/// # Errors
-/// Those of `fill`, and whatever keeps the files from being brought to disk. What was there before is there again then.
-pub fn write_directory(
-    directory: &Path,
-    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
-    let parent = directory.parent().unwrap_or(Path::new("."));
-    let (temporary, replaced) = (hidden(directory, "tmp"), hidden(directory, "old"));
-    remove_left_over(&temporary)?;
-    remove_left_over(&replaced)?;
-    fs::create_dir_all(&temporary).map_err(TrainError::io("create", &temporary))?;
-    let written = fill(&temporary)
-        .and_then(|()| sync(&temporary))
-        .and_then(|()| replace(directory, &temporary, &replaced))
-        .and_then(|()| sync_directory(parent));
-    // The error that matters is the one at hand, and the next run removes what is left.
-    drop(remove_left_over(&temporary));
-    if directory.exists() {
-        drop(remove_left_over(&replaced));
-    }
-    written
-}
-
-/// Puts `new` in the place of `directory`, and what was there into `replaced`; puts that back if it cannot.
-fn replace(directory: &Path, new: &Path, replaced: &Path) -> Result<(), TrainError> {
-    let rename = |from: &Path, to: &Path| {
-        fs::rename(from, to).map_err(TrainError::io("rename a finished directory to", to))
-    };
-    if !directory.exists() {
-        return rename(new, directory);
-    }
-    rename(directory, replaced)?;
-    rename(new, directory).inspect_err(|_| drop(rename(replaced, directory)))
-}
-
-/// A neighbour of `directory` that nobody takes for a finished one.
-fn hidden(directory: &Path, kind: &str) -> PathBuf {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    directory.with_file_name(format!(".{name}.{kind}"))
-}
-
-fn remove_left_over(directory: &Path) -> Result<(), TrainError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(TrainError::io("remove", directory)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Brings every file below `directory`, and their names, to disk.
-fn sync(directory: &Path) -> Result<(), TrainError> {
-    for entry in fs::read_dir(directory).map_err(TrainError::io("read", directory))? {
-        let path = entry.map_err(TrainError::io("read", directory))?.path();
-        if path.is_dir() {
-            sync(&path)?;
-        } else {
-            File::open(&path).and_then(|file| file.sync_all()).map_err(TrainError::io("write", &path))?;
-        }
-    }
-    sync_directory(directory)
-}
-
-/// Only Unix lets a directory be synced.
-fn sync_directory(directory: &Path) -> Result<(), TrainError> {
-    if cfg!(unix) {
-        File::open(directory).and_then(|d| d.sync_all()).map_err(TrainError::io("write", directory))?;
-    }
-    Ok(())
-}
-
 fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), TrainError> {
     let bytes = serde_json::to_vec(value).map_err(|e| fault(path, &e))?;
-    fs::write(path, bytes).map_err(TrainError::io("write", path))
+    Ok(fs::write(path, bytes).map_err(IoError::of("write", path))?)
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, TrainError> {
-    let bytes = fs::read(path).map_err(TrainError::io("read", path))?;
+    let bytes = fs::read(path).map_err(IoError::of("read", path))?;
     serde_json::from_slice(&bytes).map_err(|e| fault(path, &e))
 }
 
@@ -271,7 +195,7 @@ mod tests {
     fn write(folder: &Path, step: usize, keep: usize) -> Result<Checkpoint, TrainError> {
         let optimizer = HashMap::from([("m".to_owned(), Tensor::new(&[step as f32], &Device::Cpu).unwrap())]);
         let weights = |directory: &Path| {
-            fs::write(directory.join("w"), "w").map_err(TrainError::io("write", directory))
+            Ok(fs::write(directory.join("w"), "w").map_err(IoError::of("write", directory))?)
         };
         Checkpoint::write(folder, &state(step), &optimizer, &[HardNegatives::default()], keep, weights)
     }
@@ -305,7 +229,7 @@ mod tests {
             write(folder.path(), step, 9).unwrap();
         }
         // One that was killed while it removed the last.
-        let hidden = folder.path().join(".step-00000004.old");
+        let hidden = folder.path().join(".step-00000004.tmp");
         fs::create_dir(&hidden).unwrap();
         fs::write(hidden.join(STATE_FILE), "{").unwrap();
         Checkpoint::remove_after(folder.path(), 4).unwrap();
@@ -316,25 +240,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_replaced_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let [directory, new, replaced] = ["final", "new", "replaced"].map(|name| folder.path().join(name));
-        fs::create_dir(&directory).unwrap();
-        fs::write(directory.join("w"), "old").unwrap();
-        let error = replace(&directory, &new, &replaced).unwrap_err();
-        assert!(error.to_string().contains("final"), "{error}");
-        assert_eq!(fs::read(directory.join("w")).unwrap(), b"old");
-        fs::create_dir(&new).unwrap();
-        replace(&directory, &new, &replaced).unwrap();
-        assert!(!directory.join("w").exists() && replaced.join("w").exists());
-    }
-
-    #[test]
     fn a_failure_leaves_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), 1, 1).unwrap();
-        let full =
-            |_: &Path| Err(TrainError::io("write", Path::new("w"))(std::io::ErrorKind::StorageFull.into()));
+        let full = |_: &Path| {
+            Err(IoError::of("write", "w")(std::io::Error::from(std::io::ErrorKind::StorageFull)).into())
+        };
         let error = Checkpoint::write(folder.path(), &state(2), &HashMap::new(), &[], 1, full).unwrap_err();
         assert!(error.to_string().contains("cannot write w"));
         assert_eq!(steps(folder.path()), [1]);

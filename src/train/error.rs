@@ -1,9 +1,10 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::embedder::EmbedError;
 use crate::model::ModelError;
 use crate::pairs::PairsError;
 use crate::retrieval::RetrievalError;
+use crate::store::IoError;
 
 /// What can go wrong in training. Each displays as one line.
 #[derive(Debug, thiserror::Error)]
@@ -21,15 +22,8 @@ pub enum TrainError {
     #[error(transparent)]
     Pairs(#[from] PairsError),
     /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// Queries, targets or other tensors do not fit together.
     #[error("{0}")]
     Shape(String),
@@ -58,12 +52,12 @@ pub enum TrainError {
         reason: String,
     },
     /// An input cannot be embedded.
-    #[error("{place}: {source}")]
+    #[error("{place}: {reason}")]
     Input {
         /// The pair it belongs to, as file and line.
         place: String,
         /// Why.
-        source: Box<TrainError>,
+        reason: Box<TrainError>,
     },
     /// An input cannot be prepared, or the device cannot be used.
     #[error(transparent)]
@@ -95,18 +89,19 @@ pub enum TrainError {
     Cancelled,
     /// A tensor operation failed: out of memory, an unsupported device, ...
     #[error("tensor operation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(candle_core::Error),
 }
 
 impl TrainError {
     /// Wraps what is wrong with an input with the place of its pair.
     pub(super) fn input(place: String) -> impl FnOnce(Self) -> Self {
-        move |source| Self::Input { place, source: Box::new(source) }
+        move |error| Self::Input { place, reason: Box::new(error) }
     }
+}
 
-    /// Wraps an I/O error with what was tried on which path.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, action, source }
+// Not `#[from]`, which would make it a source besides.
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error)
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::store::IoError;
+
 /// Why a video could not be opened, sampled, decoded or written. Every message is one line and opens with the path, but for
-/// those on what was asked for. Media that are no file go by their [name](crate::MediaSource::named) instead of a path.
+/// those of the system and those on what was asked for. Media that are no file go by their [name](crate::MediaSource::named) instead of a path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
@@ -27,14 +29,9 @@ pub enum VideoError {
         /// The path as given.
         path: PathBuf,
     },
-    /// The operating system refused to read the file, or the reader that gives its bytes failed. The refusal names the byte.
-    #[error("{}: cannot read the file: {source}", path.display())]
-    Io {
-        /// The path as given.
-        path: PathBuf,
-        /// The refusal.
-        source: std::io::Error,
-    },
+    /// The operating system refuses to read, make or name the file.
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// No demuxer knows the bytes.
     #[error("{}: not a video file: {found}", path.display())]
     UnknownContainer {
@@ -166,7 +163,7 @@ pub enum VideoError {
         /// FFmpeg's reason.
         reason: String,
     },
-    /// A file could not be made, written or named.
+    /// Pictures could not be written to the file.
     #[error("{}: cannot write the video: {reason}", path.display())]
     Write {
         /// The path as given.

@@ -2,7 +2,7 @@
 
 use super::{Limits, VideoError};
 use crate::media::{MediaReader, MediaSource};
-use crate::regular_file::irregular;
+use crate::store::{IoError, irregular};
 use std::{
     fs,
     io::{self, Read},
@@ -48,9 +48,9 @@ impl Origin {
     /// Refuses what FFmpeg would answer with a riddle: missing files, directories, pipes, what is empty or too long.
     pub(super) fn open(&self) -> Result<MediaReader, VideoError> {
         let path = || self.label.clone();
-        let io = |source: io::Error| match source.kind() {
+        let io = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => VideoError::NotFound { path: path() },
-            _ => VideoError::Io { path: path(), source },
+            _ => IoError::of("read", path())(error).into(),
         };
         if let Some(file) = self.source.path()
             && let Some(found) = irregular(&fs::metadata(file).map_err(io)?)
@@ -79,7 +79,7 @@ impl Origin {
             // Where the length is known, it has been looked at.
             (Ok(_), got) if got > self.max_bytes => Err(self.too_long(got)),
             (Ok(read), _) => Ok(read),
-            (Err(source), _) => Err(VideoError::Io { path: self.label.clone(), source }),
+            (Err(error), _) => Err(IoError::of("read", &self.label)(error).into()),
         })
     }
 

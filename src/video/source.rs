@@ -5,6 +5,7 @@
 
 use super::{VideoError, origin::Origin, references, self_contained::SELF_CONTAINED, sniff};
 use crate::media::MediaReader;
+use crate::store::IoError;
 use ffmpeg_next::{Error as FfmpegError, ffi, format::context::Input};
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
@@ -87,7 +88,7 @@ pub(super) fn open(origin: &Arc<Origin>) -> Result<(Input, ByteSource), VideoErr
     if let Some(found) = references::describe(&mut reader) {
         return Err(VideoError::NotSelfContained { path: path(), found });
     }
-    reader.rewind().map_err(|source| VideoError::Io { path: path(), source })?;
+    reader.rewind().map_err(IoError::of("read", path()))?;
     // No file has a zero in its name; of any other name it is only a hint that is lost.
     let url = CString::new(origin.url()).unwrap_or_default();
     let mut options = ffmpeg_next::Dictionary::new();

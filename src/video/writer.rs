@@ -1,7 +1,7 @@
 //! Frames to a file: the way back from pictures to a video.
 
 use super::{Limits, VideoError, demux::initialise};
-use crate::regular_file::expect_replaceable;
+use crate::store::AtomicFile;
 use ffmpeg_next::{
     Codec, Dictionary, Error as FfmpegError, Packet, Rational, codec, color, encoder,
     format::{
@@ -13,21 +13,17 @@ use ffmpeg_next::{
     threading,
 };
 use image::RgbImage;
-use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
-};
+use std::{fs::File, path::Path};
 
 /// The worst quality that libx264 has.
 const MAX_CRF: u8 = 51;
 /// Matroska counts in milliseconds: at a higher rate frames would share one.
 const MAX_FPS: u32 = 1000;
-/// Ends the names of files that are being written.
-const TEMPORARY_SUFFIX: &str = ".tmp";
 const CHANNELS: usize = 3;
 
 /// The codec and container of a [`VideoWriter`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum VideoEncoding {
     /// H.264 in MP4: 4:2:0, BT.601 in limited range, a key frame every second or sooner. Width and height must be even.
@@ -83,8 +79,7 @@ impl VideoEncoding {
 
 /// Writes pictures of one size to a video file at a constant rate.
 ///
-/// The file gets its name in [`Self::finish`]; until then it is `<name>.tmp` beside it. Dropped before that, the writer
-/// removes it. Nothing is synced to disk: a finished file outlives the program, but maybe not a power failure.
+/// The file gets its name in [`Self::finish`], on disk and whole. Dropped before that, the writer removes it.
 ///
 /// Encoding takes one thread, and the same pictures give the same bytes with the same build of FFmpeg on the same kind of
 /// processor.
@@ -109,7 +104,7 @@ pub struct VideoWriter {
     time_base: Rational,
     // Closed before the file it writes to is removed, as fields are dropped in this order.
     output: Output,
-    file: UnfinishedFile,
+    file: AtomicFile,
 }
 
 impl VideoWriter {
@@ -143,9 +138,9 @@ impl VideoWriter {
             scaling::Flags::BICUBIC | scaling::Flags::ACCURATE_RND | scaling::Flags::BITEXACT,
         )
         .map_err(refused)?;
-        let (file, handle) = UnfinishedFile::create(path)?;
+        let file = AtomicFile::create(path)?;
         let output =
-            open_output(handle, encoding, &encoder, fps).map_err(|error| write_error(path, error))?;
+            open_output(file.handle()?, encoding, &encoder, fps).map_err(|error| write_error(path, error))?;
         let time_base = output.stream(0).map_or(Rational(1, 1), |stream| stream.time_base());
         let rgb = frame::Video::new(Pixel::RGB24, width, height);
         Ok(Self { encoder, scaler, rgb, frames: 0, time_base, output, file })
@@ -160,7 +155,7 @@ impl VideoWriter {
         let (width, height) = (self.rgb.width(), self.rgb.height());
         if picture.dimensions() != (width, height) {
             return Err(VideoError::InvalidEncoding {
-                path: self.file.path.clone(),
+                path: self.file.path().to_owned(),
                 what: format!("frame {}", self.frames),
                 expected: format!("{width}x{height} pixels"),
                 got: format!("{}x{}", picture.width(), picture.height()),
@@ -172,7 +167,7 @@ impl VideoWriter {
         for (row, pixels) in rows.zip(picture.as_raw().chunks_exact(row_bytes)) {
             row[..row_bytes].copy_from_slice(pixels);
         }
-        self.encode().map_err(|error| write_error(&self.file.path, error))?;
+        self.encode().map_err(|error| write_error(self.file.path(), error))?;
         self.frames += 1;
         Ok(())
     }
@@ -184,12 +179,12 @@ impl VideoWriter {
     /// or renamed.
     pub fn finish(mut self) -> Result<(), VideoError> {
         if self.frames == 0 {
-            return Err(invalid(&self.file.path, "the number of frames", "at least 1", 0));
+            return Err(invalid(self.file.path(), "the number of frames", "at least 1", 0));
         }
-        self.drain().map_err(|error| write_error(&self.file.path, error))?;
+        self.drain().map_err(|error| write_error(self.file.path(), error))?;
         let Self { output, file, .. } = self;
         drop(output);
-        file.keep()
+        Ok(file.finish()?)
     }
 
     fn encode(&mut self) -> Result<(), FfmpegError> {
@@ -324,35 +319,6 @@ fn encoder_error(path: &Path, encoder: &'static str, error: FfmpegError) -> Vide
 
 fn write_error(path: &Path, reason: impl ToString) -> VideoError {
     VideoError::Write { path: path.into(), reason: reason.to_string() }
-}
-
-/// A file under its temporary name, removed when dropped.
-struct UnfinishedFile {
-    path: PathBuf,
-    temporary: PathBuf,
-}
-
-impl UnfinishedFile {
-    fn create(path: &Path) -> Result<(Self, File), VideoError> {
-        expect_replaceable(path).map_err(|error| write_error(path, error))?;
-        let mut name = path.as_os_str().to_owned();
-        name.push(TEMPORARY_SUFFIX);
-        let temporary = PathBuf::from(name);
-        let file = File::create(&temporary).map_err(|error| write_error(path, error))?;
-        Ok((Self { path: path.into(), temporary }, file))
-    }
-
-    /// Gives the file its name.
-    fn keep(self) -> Result<(), VideoError> {
-        fs::rename(&self.temporary, &self.path).map_err(|error| write_error(&self.path, error))
-    }
-}
-
-impl Drop for UnfinishedFile {
-    fn drop(&mut self) {
-        // Nothing is there any more once the file has its name, and failures cannot be reported from here.
-        drop(fs::remove_file(&self.temporary));
-    }
 }
 
 #[cfg(test)]

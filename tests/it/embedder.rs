@@ -221,7 +221,7 @@ fn a_panic_over_a_file_is_one_error_that_names_it() {
             }
             let error = result.unwrap_err();
             assert!(
-                matches!(&error, EmbedError::File { source, .. } if matches!(**source, EmbedError::Panicked))
+                matches!(&error, EmbedError::File { reason, .. } if matches!(**reason, EmbedError::Panicked))
             );
             let expected = "upload 17: reading it panicked, which is a fault of a library";
             assert!(error.to_string().starts_with(expected), "{error}");

@@ -96,9 +96,11 @@ impl Fault {
     fn of(error: Error, root: &Path) -> Self {
         match error {
             Error::Invalid { path, line, reason } => Self { path, line, reason },
-            Error::Io { path, action, source } => {
-                Self { path, line: None, reason: format!("cannot {action} it: {source}") }
-            }
+            Error::Io(error) => Self {
+                line: None,
+                reason: format!("cannot {} it: {}", error.what, error.reason),
+                path: error.path,
+            },
             other => Self { path: root.to_owned(), line: None, reason: other.to_string() },
         }
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use gve::store::IoError;
+
 use crate::Error;
 use crate::manifest::{DatasetSpec, Layout, Manifest};
 
@@ -31,18 +33,18 @@ pub struct Found {
 /// # Errors
 /// [`Error::Io`] where `root` cannot be listed.
 pub fn find(root: &Path) -> Result<Vec<Found>, Error> {
-    let list = Error::io("list", root);
+    let list = IoError::of("list", root);
     let entries =
         std::fs::read_dir(root).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(list)?;
     // A folder such as `.` has its name once it is resolved.
-    let resolved = root.canonicalize().map_err(Error::io("open", root))?;
+    let resolved = root.canonicalize().map_err(IoError::of("open", root))?;
     let own_name = resolved.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if places(root, &own_name).iter().any(|place| layout_of(place, Layout::Uvrb).is_some()) {
         return Ok(vec![Found { id: own_name, directory: root.to_owned() }]);
     }
     let clone = root.join("UVRB");
     let nested = if clone.is_dir() {
-        let list = Error::io("list", &clone);
+        let list = IoError::of("list", &clone);
         std::fs::read_dir(&clone).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(list)?
     } else {
         Vec::new()

@@ -1,5 +1,6 @@
 //! What index files say, before it is known whether it fits together. The same for every layout.
 
+use gve::store::IoError;
 use sha2::{Digest, Sha256};
 
 use super::locate::IndexFiles;
@@ -64,7 +65,7 @@ pub(super) fn read(files: &IndexFiles, on_fault: &mut OnFault<'_>) -> Result<Rec
 fn revision(files: &IndexFiles) -> Result<String, Error> {
     let mut hash = Sha256::new();
     for path in [&files.queries, &files.corpus, &files.relevance] {
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = std::fs::read(path).map_err(IoError::of("read", path))?;
         // With the lengths, no byte can wander from one file to the next unseen.
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);

@@ -23,8 +23,8 @@ const MAX_CHUNK: usize = 512;
 /// An embedding is found again by what it was made from: name, revision and settings of the encoder, and the
 /// content of the input with its prompt. Data set and id are not part of that, so a corpus that several data
 /// sets share is embedded once. Each is a small file that is written in one step: a process killed at any time
-/// loses what was under way, any number may share a directory, and a damaged file is embedded again. Failures
-/// are not kept. An encoder that is not [`cacheable`](EncoderInfo::cacheable) is passed through.
+/// loses what was under way, any number may share a directory, and what a damaged file was of is embedded again: see
+/// [`on_damage`](Self::on_damage). Failures are not kept. An encoder that is not [`cacheable`](EncoderInfo::cacheable) is passed through.
 pub struct CachedEncoder<E> {
     inner: E,
     directory: PathBuf,
@@ -32,7 +32,11 @@ pub struct CachedEncoder<E> {
     /// What keys have in common.
     encoder_key: Sha256Digest,
     counts: Counts,
+    on_damage: Box<OnDamage>,
 }
+
+/// Is told of a file of the cache that cannot be read.
+pub type OnDamage = dyn Fn(&Error) + Send + Sync;
 
 /// Where embeddings came from, since the encoder was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,7 +65,13 @@ impl<E: Encoder> CachedEncoder<E> {
         let directory = directory.into();
         let hasher = ContentHasher::persistent(directory.join("files"));
         let encoder_key = encoder_key(inner.info());
-        Self { inner, directory, hasher, encoder_key, counts: Counts::default() }
+        Self { inner, directory, hasher, encoder_key, counts: Counts::default(), on_damage: Box::new(|_| {}) }
+    }
+
+    /// Tells `on_damage` of each embedding that is there, cannot be read and is made again.
+    #[must_use]
+    pub fn on_damage(self, on_damage: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        Self { on_damage: Box::new(on_damage), ..self }
     }
 
     /// Where embeddings came from so far.
@@ -89,7 +99,10 @@ impl<E: Encoder> CachedEncoder<E> {
     }
 
     fn read(&self, key: &Sha256Digest) -> Option<Vec<f32>> {
-        let bytes = record::read(&self.directory, key)?;
+        let bytes = record::read(&self.directory, key).unwrap_or_else(|error| {
+            (self.on_damage)(&error);
+            None
+        })?;
         let (values, rest) = bytes.as_chunks();
         let values: Vec<f32> = values.iter().map(|&value| f32::from_le_bytes(value)).collect();
         (rest.is_empty() && check(&values).is_ok()).then_some(values)

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gve::store::IoError;
 use rayon::prelude::*;
 
 use super::content::{Fields, hash_file};
@@ -20,8 +21,8 @@ const DIGITS: usize = 16;
 /// [`Error::Io`]; [`Error::Invalid`] where there is no such file.
 pub fn checkpoint_revision(directory: &Path) -> Result<String, Error> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(directory).map_err(Error::io("read", directory))? {
-        let path = entry.map_err(Error::io("read", directory))?.path();
+    for entry in fs::read_dir(directory).map_err(IoError::of("read", directory))? {
+        let path = entry.map_err(IoError::of("read", directory))?.path();
         let known = matches!(path.extension().and_then(OsStr::to_str), Some("json" | "safetensors"));
         if known && path.is_file() {
             files.push(path);
@@ -31,8 +32,8 @@ pub fn checkpoint_revision(directory: &Path) -> Result<String, Error> {
         return Err(Error::invalid(directory, None, "no .json or .safetensors file in it: not a checkpoint"));
     }
     files.sort();
-    let hash = |path: &PathBuf| hash_file(path).map_err(Error::io("read", path));
-    let hashes: Vec<_> = files.par_iter().map(hash).collect::<Result<_, Error>>()?;
+    let hash = |path: &PathBuf| hash_file(path).map_err(IoError::of("read", path));
+    let hashes: Vec<_> = files.par_iter().map(hash).collect::<Result<_, IoError>>()?;
     let mut revision = Fields::new("uvrb checkpoint 1");
     for (path, hash) in files.iter().zip(&hashes) {
         revision.bytes(path.file_name().unwrap_or_default().as_encoded_bytes()).bytes(hash);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use gve::store::IoError;
 use gve::{ImageSource, Input, MediaSource, Part, PixelLimits, Sampling, TimeRange};
 use sha2::{Digest, Sha256};
 
@@ -28,13 +29,8 @@ const READ_BYTES: usize = 1 << 18;
 #[non_exhaustive]
 pub enum ContentError {
     /// A file of it cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A kind of part that is newer than this function.
     #[error("an input part whose content cannot be hashed")]
     UnknownPart,
@@ -69,7 +65,7 @@ impl ContentHasher {
     /// The key of `input`.
     ///
     /// # Errors
-    /// [`ContentError::Read`] naming the file; [`ContentError::UnknownPart`].
+    /// [`ContentError::Io`] naming the file; [`ContentError::UnknownPart`].
     pub fn key(&self, input: &Input) -> Result<ContentKey, ContentError> {
         let mut hash = Fields::new(VERSION);
         hash.option(input.instruction.as_deref(), |hash, text| hash.bytes(text.as_bytes()));
@@ -112,22 +108,21 @@ impl ContentHasher {
 
     /// The hash of what a file holds, or of the same bytes elsewhere.
     fn media(&self, source: &MediaSource) -> Result<Sha256Digest, ContentError> {
-        let failed = |error| ContentError::Read { path: source.to_string().into(), source: error };
+        let failed = |error| IoError::of("read", source.to_string())(error);
         match source.path() {
             Some(path) => self.file(path),
-            None => hash_bytes(source.open().map_err(failed)?).map_err(failed),
+            None => Ok(hash_bytes(source.open().map_err(failed)?).map_err(failed)?),
         }
     }
 
     /// The hash of a file's content.
     fn file(&self, path: &Path) -> Result<Sha256Digest, ContentError> {
-        let failed = |source| ContentError::Read { path: path.to_owned(), source };
-        let metadata = fs::metadata(path).map_err(failed)?;
+        let metadata = fs::metadata(path).map_err(IoError::of("read", path))?;
         let state = metadata.modified().ok().and_then(|modified| settled(path, metadata.len(), modified));
         if let Some(known) = state.as_ref().and_then(|state| self.recall(state)) {
             return Ok(known);
         }
-        let digest = hash_file(path).map_err(failed)?;
+        let digest = hash_file(path).map_err(IoError::of("read", path))?;
         if let Some(state) = state {
             self.remember(state, digest);
         }
@@ -137,7 +132,8 @@ impl ContentHasher {
     fn recall(&self, state: &FileState) -> Option<Sha256Digest> {
         let known = self.files.lock().unwrap_or_else(PoisonError::into_inner).get(state).copied();
         known.or_else(|| {
-            let content = record::read(self.directory.as_ref()?, &state.key())?;
+            // Only spares a second reading: one that is damaged is as good as none.
+            let content = record::read(self.directory.as_ref()?, &state.key()).ok()??;
             content.try_into().ok()
         })
     }
@@ -171,7 +167,7 @@ fn settled(path: &Path, size: u64, modified: SystemTime) -> Option<FileState> {
 
 /// The SHA-256 of a file's content.
 pub(super) fn hash_file(path: &Path) -> io::Result<Sha256Digest> {
-    hash_bytes(gve::open_regular_file(path)?)
+    hash_bytes(gve::store::open_regular_file(path)?)
 }
 
 fn hash_bytes(mut bytes: impl Read) -> io::Result<Sha256Digest> {

@@ -19,7 +19,7 @@ use gve::Input;
 
 use crate::Error;
 pub use baseline::{MeanColourEncoder, RandomEncoder};
-pub use cache::{CacheStatistics, CachedEncoder};
+pub use cache::{CacheStatistics, CachedEncoder, OnDamage};
 pub use checkpoint::checkpoint_revision;
 pub use content::{ContentError, ContentHasher, ContentKey};
 pub use model::{ModelEncoder, OnWarning};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gve::retrieval::{EmbeddingTable, read_embeddings};
+use gve::store::IoError;
 use gve::text::{IdListError, find_ids, id_list_of, read_ids};
 use half::{bf16, f16};
 use ndarray::Array2;
@@ -178,14 +179,14 @@ fn find(folder: &Path, stem: &str) -> Result<PathBuf, Error> {
 
 fn ids_beside(path: &Path, rows: usize) -> Result<Vec<String>, Error> {
     read_ids(path, rows).map_err(|error| match error {
-        IdListError::Io { path, source } => Error::io("read", path)(source),
+        IdListError::Io(error) => error.into(),
         IdListError::Content { path, reason } => Error::invalid(path, None, reason),
         missing => Error::invalid(path, None, missing),
     })
 }
 
 fn read_safetensors(path: &Path) -> Result<EmbeddingTable, Error> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = fs::read(path).map_err(IoError::of("read", path))?;
     let invalid = |reason: String| Error::invalid(path, None, reason);
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| invalid(e.to_string()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| invalid(e.to_string()))?;

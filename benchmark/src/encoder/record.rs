@@ -2,16 +2,16 @@
 //!
 //! A record is written under a name of its own and renamed, so that readers, other writers and a process killed at
 //! any time never see half of one. What a crash of the machine or another program may leave under the name is
-//! told by magic, key and checksum, and counts as absent.
+//! told by magic, key and checksum.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use gve::store::{AtomicFile, IoError, create_folder_of};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
-use crate::atomic_file::temporary_file;
 
 /// A SHA-256 digest: the name of a record, and what it is checked by.
 pub(super) type Sha256Digest = [u8; 32];
@@ -25,19 +25,28 @@ pub(super) fn path(directory: &Path, key: &Sha256Digest) -> PathBuf {
     directory.join(&name[..2]).join(name)
 }
 
-/// The content of the record `key`; `None` where there is none, or something else in its place.
-pub(super) fn read(directory: &Path, key: &Sha256Digest) -> Option<Vec<u8>> {
-    let mut bytes = fs::read(path(directory, key)).ok()?;
-    let content_end = bytes.len().checked_sub(size_of::<Sha256Digest>())?;
+/// The content of the record `key`; `None` where there is none.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Invalid`] for something else in its place.
+pub(super) fn read(directory: &Path, key: &Sha256Digest) -> Result<Option<Vec<u8>>, Error> {
+    let path = path(directory, key);
+    let mut bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(IoError::of("read", path)(error).into()),
+    };
+    let content_end = bytes.len().saturating_sub(size_of::<Sha256Digest>());
     let (checked, checksum) = bytes.split_at(content_end);
     let right = checked.len() >= HEAD_BYTES
         && checked.starts_with(MAGIC)
         && checked[MAGIC.len()..HEAD_BYTES] == key[..]
         && Sha256::digest(checked)[..] == *checksum;
-    right.then(|| {
-        bytes.truncate(content_end);
-        bytes.split_off(HEAD_BYTES)
-    })
+    if !right {
+        return Err(Error::invalid(path, None, "this record of the cache is damaged"));
+    }
+    bytes.truncate(content_end);
+    Ok(Some(bytes.split_off(HEAD_BYTES)))
 }
 
 /// Keeps `content` as the record `key`, whatever was there.
@@ -46,15 +55,13 @@ pub(super) fn read(directory: &Path, key: &Sha256Digest) -> Option<Vec<u8>> {
 /// [`Error::Io`].
 pub(super) fn write(directory: &Path, key: &Sha256Digest, content: &[u8]) -> Result<(), Error> {
     let path = path(directory, key);
-    let folder = path.parent().unwrap_or(directory);
-    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    create_folder_of(&path)?;
     let mut bytes = [MAGIC.as_slice(), key, content].concat();
     bytes.extend(Sha256::digest(&bytes));
-    // The data are not forced to disk: a file that loses its content in a power failure fails its checksum.
-    let mut file = temporary_file(folder).map_err(Error::io("create a file in", folder))?;
-    file.write_all(&bytes).map_err(Error::io("write", &path))?;
-    file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
-    Ok(())
+    let mut file = AtomicFile::create(&path)?;
+    file.write_all(&bytes).map_err(IoError::of("write", path))?;
+    // A file that loses its content in a power failure fails its checksum.
+    Ok(file.finish_unsynced()?)
 }
 
 pub(super) fn hex(digest: &Sha256Digest) -> String {
@@ -70,42 +77,43 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(read(directory.path(), &KEY), None);
+        assert!(read(directory.path(), &KEY).unwrap().is_none());
         for content in [b"first".as_slice(), b"", b"second"] {
             write(directory.path(), &KEY, content).unwrap();
-            assert_eq!(read(directory.path(), &KEY).as_deref(), Some(content));
+            assert_eq!(read(directory.path(), &KEY).unwrap().as_deref(), Some(content));
         }
         assert!(path(directory.path(), &KEY).ends_with(format!("07/{}", "07".repeat(32))));
     }
 
     #[test]
-    fn a_damaged_record_is_none_at_every_length_and_bit() {
+    fn a_damaged_record_is_told_at_every_length_and_bit() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &KEY, b"content").unwrap();
         let file = path(directory.path(), &KEY);
         let whole = fs::read(&file).unwrap();
         for length in 0..whole.len() {
             fs::write(&file, &whole[..length]).unwrap();
-            assert_eq!(read(directory.path(), &KEY), None, "cut to {length} bytes");
+            assert!(read(directory.path(), &KEY).is_err(), "cut to {length} bytes");
             let mut flipped = whole.clone();
             flipped[length] ^= 1;
             fs::write(&file, flipped).unwrap();
-            assert_eq!(read(directory.path(), &KEY), None, "byte {length} changed");
+            assert!(read(directory.path(), &KEY).is_err(), "byte {length} changed");
         }
         fs::write(&file, [&whole[..], b"more"].concat()).unwrap();
-        assert_eq!(read(directory.path(), &KEY), None, "longer");
+        assert!(read(directory.path(), &KEY).is_err(), "longer");
         fs::write(&file, &whole).unwrap();
-        assert!(read(directory.path(), &KEY).is_some());
+        assert!(read(directory.path(), &KEY).unwrap().is_some());
     }
 
     #[test]
-    fn a_record_under_another_name_is_none() {
+    fn a_record_under_another_name_is_told() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &KEY, b"content").unwrap();
         let other = [8; 32];
         fs::create_dir_all(path(directory.path(), &other).parent().unwrap()).unwrap();
         fs::copy(path(directory.path(), &KEY), path(directory.path(), &other)).unwrap();
-        assert_eq!(read(directory.path(), &other), None);
+        let message = read(directory.path(), &other).unwrap_err().to_string();
+        assert!(message.ends_with(": this record of the cache is damaged"), "{message}");
     }
 
     #[test]

@@ -8,6 +8,9 @@ mod subsample;
 
 use std::time::Instant;
 
+use gve::store::{self, Differences};
+use serde_json::json;
+
 pub use subsample::subsample;
 
 use crate::Error;
@@ -77,7 +80,7 @@ pub struct Evaluation {
 }
 
 /// All of a result that is known before anything is embedded. A stored result that agrees in this need not be
-/// made again.
+/// made again: [`differences`].
 pub fn describe(
     dataset: &Dataset,
     spec: &DatasetSpec,
@@ -109,8 +112,9 @@ pub fn describe(
     }
 }
 
-/// Whether `stored` came of the same data, model and settings as `planned` describes, without a failure.
-pub fn is_current(stored: &DatasetResult, planned: &DatasetResult) -> bool {
+/// What tells the data, model and settings that `stored` came of from those that `planned` describes; failures count as well. Nothing where it need
+/// not be made again.
+pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differences {
     let described = DatasetResult {
         scores: Default::default(),
         evaluation_time: None,
@@ -118,7 +122,7 @@ pub fn is_current(stored: &DatasetResult, planned: &DatasetResult) -> bool {
         timing: None,
         ..stored.clone()
     };
-    described == *planned
+    store::differences(&json!(described), &json!(planned))
 }
 
 /// Embeds, ranks and scores `dataset`. `observe` is told of every input and ranking; its error ends the job.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 
+use gve::store::{create_folder_of, write_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
-use crate::atomic_file::write_atomically;
 use crate::manifest::MainMetric;
 use crate::metrics::CUTOFFS;
 use crate::text_file;
@@ -247,10 +248,11 @@ impl DatasetResult {
     /// [`Error::Io`]; [`Error::Invalid`] for a result without a usable main score, which would not load.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         self.main_score().map_err(|reason| Error::invalid(path, None, reason))?;
-        write_atomically(path, |file| {
+        create_folder_of(path)?;
+        Ok(write_file(path, |file| {
             serde_json::to_writer_pretty(&mut *file, self)?;
             file.write_all(b"\n")
-        })
+        })?)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gve::store::IoError;
 use sha2::{Digest, Sha256};
 
 use super::dataset::{DatasetResult, line_of};
@@ -132,7 +133,7 @@ fn load_one(
 /// as a report, are no results.
 fn revision_directories(out: &Path) -> Result<Vec<PathBuf>, Error> {
     // Also resolves `.`, of which the names of model and revision could not be told.
-    let out = fs::canonicalize(out).map_err(Error::io("open", out))?;
+    let out = fs::canonicalize(out).map_err(IoError::of("open", out))?;
     let models = subdirectories(&out)?;
     let mut revisions = Vec::new();
     for model in &models {
@@ -177,7 +178,7 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect()
     };
-    let mut paths = list().map_err(Error::io("list", directory))?;
+    let mut paths = list().map_err(IoError::of("list", directory))?;
     paths.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
     paths.sort();
     Ok(paths)

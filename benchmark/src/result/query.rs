@@ -1,10 +1,11 @@
 //! What became of each query: the basis of paired tests and of the report's list of failures.
 
+use gve::store::{create_folder_of, write_file};
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 use std::path::Path;
 
 use crate::Error;
-use crate::atomic_file::write_atomically;
 use crate::text_file;
 
 /// One query's outcome; a line of `<DATASET>.queries.jsonl`.
@@ -40,13 +41,14 @@ pub fn write_queries<'a>(
     path: &Path,
     records: impl IntoIterator<Item = &'a QueryRecord>,
 ) -> Result<(), Error> {
-    write_atomically(path, |file| {
+    create_folder_of(path)?;
+    Ok(write_file(path, |file| {
         for record in records {
             serde_json::to_writer(&mut *file, record)?;
             file.write_all(b"\n")?;
         }
         Ok(())
-    })
+    })?)
 }
 
 /// Reads what [`write_queries`] wrote.

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use gve::store::{AtomicFile, IoError, create_folder_of};
 use serde::Serialize;
 
 use crate::Error;
-use crate::atomic_file::AtomicFile;
 use crate::dataset::Dataset;
 
 /// The form of a run on disk.
@@ -53,6 +53,7 @@ impl RunWriter {
             }
             RunFormat::JsonLines => RunFormat::JsonLines,
         };
+        create_folder_of(path)?;
         Ok(Self { file: AtomicFile::create(path)?, format })
     }
 
@@ -73,16 +74,16 @@ impl RunWriter {
                     check_trec_id(document)
                         .map_err(|reason| Error::invalid(self.file.path(), None, reason))?;
                     writeln!(self.file, "{query} Q0 {document} {} {score} {tag}", index + 1)
-                        .map_err(Error::io("write", self.file.path()))?;
+                        .map_err(IoError::of("write", self.file.path()))?;
                 }
                 Ok(())
             }
             RunFormat::JsonLines => {
                 let docs = ranking.into_iter().map(|(id, score)| Document { id, score }).collect();
-                serde_json::to_writer(&mut self.file, &Line { qid: query, docs })
+                let written = serde_json::to_writer(&mut self.file, &Line { qid: query, docs })
                     .map_err(Into::into)
-                    .and_then(|()| self.file.write_all(b"\n"))
-                    .map_err(Error::io("write", self.file.path()))
+                    .and_then(|()| self.file.write_all(b"\n"));
+                Ok(written.map_err(IoError::of("write", self.file.path()))?)
             }
         }
     }
@@ -92,7 +93,7 @@ impl RunWriter {
     /// # Errors
     /// [`Error::Io`].
     pub fn finish(self) -> Result<(), Error> {
-        self.file.finish()
+        Ok(self.file.finish()?)
     }
 }
 

@@ -196,10 +196,10 @@ fn another_runs_folder_is_refused_and_named() {
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
         assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
     };
-    refused(&["--seed", "7"], "belongs to another run: settings.seed is 42 there and 7 here");
-    refused(&["--captioner-frames", "3"], "settings.frames is 2 there and 3 here");
+    refused(&["--seed", "7"], "belongs to another run (settings.seed: 42 there, 7 here)");
+    refused(&["--captioner-frames", "3"], "settings.frames: 2 there, 3 here");
     std::fs::copy(media("ntsc.mp4"), site.videos().join("ntsc.mp4")).unwrap();
-    refused(&[], "ntsc.mp4 is missing there and");
+    refused(&[], "ntsc.mp4: missing there, ");
     std::fs::remove_file(site.videos().join("ntsc.mp4")).unwrap();
     assert_status(&site.run(&stub.base_url, &["--until", "quality", "--concurrency", "9"]), 0);
 

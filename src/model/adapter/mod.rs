@@ -60,7 +60,7 @@ impl LoraAdapter {
     /// Reads the adapter in `directory`.
     ///
     /// # Errors
-    /// [`ModelError::Read`] for a missing file, [`ModelError::Adapter`] for one that is no LoRA adapter, is
+    /// [`ModelError::Io`] for a missing file, [`ModelError::Adapter`] for one that is no LoRA adapter, is
     /// of a kind that is not supported (DoRA, trained biases, ranks that differ), or does not hold both
     /// factors of every module.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
@@ -72,7 +72,7 @@ impl LoraAdapter {
     /// bare names such as `up_proj` are also those of the vision tower.
     ///
     /// # Errors
-    /// [`ModelError::Write`] naming the file.
+    /// [`ModelError::Io`] naming the file.
     pub fn write(&self, directory: &Path, layout: AdapterLayout) -> Result<(), ModelError> {
         peft::write(self, directory, layout)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -9,9 +10,8 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::targets::target_modules;
 use super::{AdapterLayout, LoraAdapter, LoraPair, LoraSettings, module_name};
-use crate::limited_file;
 use crate::model::ModelError;
-use crate::model::files::write_file;
+use crate::store::{IoError, limited_file, write_file};
 
 const CONFIG: &str = "adapter_config.json";
 const TENSORS: &str = "adapter_model.safetensors";
@@ -21,12 +21,10 @@ const MAX_TENSOR_BYTES: u64 = 16 << 30;
 
 pub(super) fn read(directory: &Path) -> Result<LoraAdapter, ModelError> {
     let path = directory.join(CONFIG);
-    let text = limited_file::read_text(&path, MAX_CONFIG_BYTES)
-        .map_err(|source| ModelError::Read { path: path.clone(), source })?;
+    let text = limited_file::read_text(&path, MAX_CONFIG_BYTES).map_err(IoError::of("read", &path))?;
     let settings = LoraSettings::parse(&text).map_err(|reason| ModelError::Adapter { path, reason })?;
     let path = directory.join(TENSORS);
-    let bytes = limited_file::read(&path, MAX_TENSOR_BYTES)
-        .map_err(|source| ModelError::Read { path: path.clone(), source })?;
+    let bytes = limited_file::read(&path, MAX_TENSOR_BYTES).map_err(IoError::of("read", &path))?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
         ModelError::Adapter { path: path.clone(), reason: format!("not a safetensors file: {e}") }
     })?;
@@ -91,8 +89,7 @@ pub(super) fn write(
     directory: &Path,
     layout: AdapterLayout,
 ) -> Result<(), ModelError> {
-    fs::create_dir_all(directory)
-        .map_err(|source| ModelError::Write { path: directory.to_owned(), source })?;
+    fs::create_dir_all(directory).map_err(IoError::of("create the folder", directory))?;
     let mut bytes = BTreeMap::new();
     for (name, tensor) in adapter.tensors(layout) {
         let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
@@ -109,9 +106,9 @@ pub(super) fn write(
         .map_err(broken)?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
-    write_file(&path, &file)?;
+    write_file(&path, |out| out.write_all(&file))?;
     let config = format!("{:#}\n", adapter.settings.to_json(&target_modules(adapter.module_names())));
-    write_file(&directory.join(CONFIG), config.as_bytes())
+    Ok(write_file(directory.join(CONFIG), |out| out.write_all(config.as_bytes()))?)
 }
 
 #[cfg(test)]

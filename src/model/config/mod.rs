@@ -14,8 +14,8 @@ pub(super) use text::rope_settings;
 
 use super::ModelError;
 use super::kernels::Activation;
-use crate::limited_file;
 use crate::settings_keys::shown;
+use crate::store::{IoError, limited_file};
 
 /// Bytes that a `config.json` may have; published ones have a few thousand.
 const MAX_BYTES: u64 = 16 << 20;
@@ -28,8 +28,7 @@ pub(super) const MAX_LAYERS: usize = 1 << 12;
 /// Reads `config.json` in `model_dir`, whose path comes with it for messages.
 pub(super) fn read(model_dir: &Path) -> Result<(PathBuf, Value), ModelError> {
     let path = model_dir.join("config.json");
-    let text = limited_file::read_text(&path, MAX_BYTES)
-        .map_err(|source| ModelError::Read { path: path.clone(), source })?;
+    let text = limited_file::read_text(&path, MAX_BYTES).map_err(IoError::of("read", &path))?;
     match serde_json::from_str(&text) {
         Ok(root) => Ok((path, root)),
         Err(error) => Err(ModelError::Config { path, reason: format!("not valid JSON: {error}") }),

@@ -94,7 +94,7 @@ impl Config {
     /// Reads and checks `config.json` in `model_dir`.
     ///
     /// # Errors
-    /// [`ModelError::Read`] without the file, [`ModelError::Config`] when it describes another
+    /// [`ModelError::Io`] without the file, [`ModelError::Config`] when it describes another
     /// kind of model or numbers that do not fit together.
     pub fn load(model_dir: &Path) -> Result<Self, ModelError> {
         let (path, root) = config::read(model_dir)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EmbeddingTable, invalid, table};
 use crate::retrieval::RetrievalError;
-use crate::retrieval::atomic_file::AtomicFile;
+use crate::store::{AtomicFile, IoError};
 use crate::text::{Id, Line, LineError, Lines};
 
 #[derive(Serialize)]
@@ -43,19 +43,19 @@ impl JsonLinesSink {
     }
 
     pub(super) fn write(&mut self, id: &str, embedding: &[f32]) -> Result<(), RetrievalError> {
-        write_json_line(&mut self.file, id, embedding).map_err(RetrievalError::io("write", self.file.path()))
+        Ok(write_json_line(&mut self.file, id, embedding).map_err(IoError::of("write", self.file.path()))?)
     }
 
     pub(super) fn finish(self) -> Result<(), RetrievalError> {
-        self.file.finish()
+        Ok(self.file.finish()?)
     }
 }
 
 pub(super) fn read(path: &Path) -> Result<EmbeddingTable, RetrievalError> {
     let (mut ids, mut values, mut dim) = (Vec::new(), Vec::new(), None);
-    for line in Lines::open(path).map_err(RetrievalError::io("open", path))? {
+    for line in Lines::open(path).map_err(IoError::of("open", path))? {
         let Line { number, text, .. } = line.map_err(|error| match error {
-            LineError::Io(source) => RetrievalError::io("read", path)(source),
+            LineError::Io(source) => IoError::of("read", path)(source).into(),
             error => invalid(path, error),
         })?;
         let LineIn { id: Id(id), embedding } =

@@ -3,15 +3,14 @@
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. Written are two dimensions of f32, little endian, in
 //! C order; read are f16, f32, f64 and whole numbers of 32 and 64 bits, in either byte order, in C and in Fortran order.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use half::f16;
 
 use super::{EmbeddingTable, invalid, table};
-use crate::regular_file::open_regular_file;
 use crate::retrieval::RetrievalError;
-use crate::retrieval::atomic_file::AtomicFile;
+use crate::store::{AtomicFile, IoError, open_regular_file, write_file};
 use crate::text::{IdListError, read_ids};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -47,31 +46,29 @@ impl NpySink {
     pub(super) fn create(path: &Path, dim: usize) -> Result<Self, RetrievalError> {
         let mut file = AtomicFile::create(path)?;
         // The number of rows is filled in at the end.
-        file.write_all(&header(0, dim)).map_err(RetrievalError::io("write", path))?;
+        file.write_all(&header(0, dim)).map_err(IoError::of("write", path))?;
         Ok(Self { file, dim, ids: Vec::new() })
     }
 
     pub(super) fn write(&mut self, id: &str, embedding: &[f32]) -> Result<(), RetrievalError> {
         let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.file.write_all(&bytes).map_err(RetrievalError::io("write", self.file.path()))?;
+        self.file.write_all(&bytes).map_err(IoError::of("write", self.file.path()))?;
         self.ids.push(id.to_owned());
         Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<(), RetrievalError> {
-        self.file.overwrite_start(&header(self.ids.len(), self.dim))?;
-        let path = ids_path(self.file.path());
-        let mut ids = AtomicFile::create(&path)?;
-        serde_json::to_writer(&mut ids, &self.ids)
-            .map_err(|e| RetrievalError::io("write", &path)(e.into()))?;
-        ids.finish()?;
-        self.file.finish()
+        let header = header(self.ids.len(), self.dim);
+        let overwritten = self.file.rewind().and_then(|()| self.file.write_all(&header));
+        overwritten.map_err(IoError::of("write", self.file.path()))?;
+        write_file(ids_path(self.file.path()), |file| Ok(serde_json::to_writer(file, &self.ids)?))?;
+        Ok(self.file.finish()?)
     }
 }
 
 pub(super) fn read(path: &Path) -> Result<EmbeddingTable, RetrievalError> {
-    let file = open_regular_file(path).map_err(RetrievalError::io("open", path))?;
-    let file_bytes = file.metadata().map_err(RetrievalError::io("read", path))?.len();
+    let file = open_regular_file(path).map_err(IoError::of("open", path))?;
+    let file_bytes = file.metadata().map_err(IoError::of("read", path))?.len();
     let mut file = BufReader::new(file);
     let (text, header_bytes) = read_header(&mut file).map_err(|reason| invalid(path, reason))?;
     let array = parse_header(&text).map_err(|reason| invalid(path, reason))?;
@@ -86,11 +83,11 @@ pub(super) fn read(path: &Path) -> Result<EmbeddingTable, RetrievalError> {
             format!("the shape ({rows}, {dim}) does not fit the {found} bytes of data"),
         ));
     }
-    let values = read_values(&mut file, &array).map_err(RetrievalError::io("read", path))?;
+    let values = read_values(&mut file, &array).map_err(IoError::of("read", path))?;
     let ids = match read_ids(path, rows) {
         Ok(ids) => ids,
         Err(IdListError::Missing { .. }) => (0..rows).map(|i| i.to_string()).collect(),
-        Err(IdListError::Io { path, source }) => return Err(RetrievalError::io("read", path)(source)),
+        Err(IdListError::Io(error)) => return Err(error.into()),
         Err(IdListError::Content { path, reason }) => return Err(invalid(&path, reason)),
     };
     table(path, ids, values, dim)

@@ -9,9 +9,9 @@ use arrow_schema::{DataType, Field, Schema};
 
 use super::{EmbeddingTable, table};
 use crate::retrieval::RetrievalError;
-use crate::retrieval::atomic_file::AtomicFile;
 use crate::retrieval::columns::{self, EMBEDDING, ReadFailure, column, one_line};
 use crate::retrieval::parquet_file::{EmbeddingRows, ParquetFile, append_embeddings, append_ids};
+use crate::store::{AtomicFile, IoError};
 
 /// Rows of one row group; bounds the writer's memory.
 const ROW_GROUP_ROWS: usize = 4096;
@@ -56,12 +56,12 @@ impl ParquetSink {
             self.write_pending()?;
         }
         let path = self.writer.inner().path().to_owned();
-        self.writer.into_inner().map_err(|e| write_error(&path, e))?.finish()
+        Ok(self.writer.into_inner().map_err(|e| write_error(&path, e))?.finish()?)
     }
 }
 
 fn write_error(path: &Path, error: impl std::fmt::Display) -> RetrievalError {
-    RetrievalError::io("write", path)(std::io::Error::other(one_line(error)))
+    IoError::of("write", path)(std::io::Error::other(one_line(error))).into()
 }
 
 /// Names of the column of ids.

@@ -97,7 +97,7 @@ impl Segments {
 /// An error that is of one segment alone, unless the segment is gone.
 fn unless_gone(error: RetrievalError) -> Result<RetrievalError, RetrievalError> {
     match &error {
-        RetrievalError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Err(error),
+        RetrievalError::Io(reason) if reason.kind() == ErrorKind::NotFound => Err(error),
         _ => Ok(error),
     }
 }

@@ -63,7 +63,9 @@ impl Seal {
     pub(super) fn to_text(self, replaces_through: Option<u64>) -> String {
         let Self { rows, settings } = self;
         let said = format!("{rows} {settings:016x}");
-        format!("{said} {:016x}", of_text(&format!("{said} {replaces_through:?}")))
+        // Seals on disk spell an option as Rust does.
+        let replaces = replaces_through.map_or("None".to_owned(), |sequence| format!("Some({sequence})"));
+        format!("{said} {:016x}", of_text(&format!("{said} {replaces}")))
     }
 
     /// The inverse of [`to_text`](Self::to_text); `None` where a character of either has changed.
@@ -122,6 +124,9 @@ mod tests {
     fn a_seal_is_whole_or_none() {
         let seal = Seal { rows: 12, settings: 0xabc };
         let text = seal.to_text(Some(3));
+        // Segments on disk hold them: they may never change.
+        assert_eq!(text, "12 0000000000000abc 2efbc324d9abca6f");
+        assert_eq!(seal.to_text(None), "12 0000000000000abc 0d7e0f3083725393");
         assert_eq!(Seal::parse(&text, Some(3)), Some(seal));
         assert_eq!(Seal::parse(&text, Some(4)), None);
         assert_eq!(Seal::parse(&text, None), None);

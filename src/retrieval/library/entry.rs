@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::{RetrievalError, dot};
+use crate::store::IoError;
 
 /// Tells whether a file has changed since it was embedded, without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -25,7 +26,7 @@ impl FileFingerprint {
     /// # Errors
     /// [`RetrievalError::Io`] if there is no such file.
     pub fn of_file(path: &Path) -> Result<Self, RetrievalError> {
-        let metadata = fs::metadata(path).map_err(RetrievalError::io("read", path))?;
+        let metadata = fs::metadata(path).map_err(IoError::of("read", path))?;
         let modified = metadata.modified().ok().map(|time| match time.duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_nanos()),
             Err(before) => i64::try_from(before.duration().as_nanos()).map(std::ops::Neg::neg),

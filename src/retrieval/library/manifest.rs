@@ -1,8 +1,6 @@
 //! How the embeddings of a library were made.
 
-use std::fmt::Debug;
-use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,14 +9,17 @@ use super::checksum;
 use crate::media::{MAX_PICTURE_PIXELS, Sampling};
 use crate::recipe::AdapterId;
 use crate::retrieval::RetrievalError;
-use crate::retrieval::atomic_file::AtomicFile;
 use crate::retrieval::columns::one_line;
+use crate::store::{Differences, IoError, differences, limited_file, write_file};
 
 /// The layout of library directories this version reads and writes.
 pub const MANIFEST_FORMAT_VERSION: u32 = 1;
 
 /// The widest embeddings a library may hold.
 const MAX_DIM: usize = 1 << 20;
+
+/// Longest manifest, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Name of the manifest in the library directory.
 pub(super) const FILE_NAME: &str = "library.json";
@@ -55,17 +56,12 @@ pub struct LibraryManifest {
 impl LibraryManifest {
     pub(super) fn read(directory: &Path) -> Result<Self, RetrievalError> {
         let path = directory.join(FILE_NAME);
-        // To read a pipe would be to wait for somebody to write into it.
-        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            let reason = "it is not a regular file".to_owned();
-            return Err(RetrievalError::InvalidManifest { path, reason });
-        }
-        let text = match fs::read_to_string(&path) {
+        let text = match limited_file::read_text(&path, MAX_BYTES) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
                 return Err(RetrievalError::NotALibrary { path: directory.to_owned() });
             }
-            Err(e) => return Err(RetrievalError::io("read", path)(e)),
+            Err(e) => return Err(IoError::of("read", path)(e).into()),
         };
         Self::parse(&text).map_err(|reason| RetrievalError::InvalidManifest { path, reason })
     }
@@ -135,51 +131,31 @@ impl LibraryManifest {
         self.check().map_err(|reason| RetrievalError::InvalidManifest { path: path.clone(), reason })?;
         let text = serde_json::to_string_pretty(self)
             .map_err(|e| RetrievalError::InvalidManifest { path: path.clone(), reason: one_line(e) })?;
-        let mut file = AtomicFile::create(&path)?;
-        writeln!(file, "{text}").map_err(RetrievalError::io("write", &path))?;
-        file.finish()
+        Ok(write_file(path, |file| writeln!(file, "{text}"))?)
     }
 
-    /// One text for each setting in which `self`, the library's, differs from `ours`.
+    /// The settings in which `self`, the library's, differs from `ours`.
     #[must_use]
-    pub fn differences(&self, ours: &Self) -> Vec<String> {
-        // Taken apart so that a new field cannot be forgotten here.
-        let Self {
-            format_version,
-            model,
-            revision,
-            adapter,
-            dim,
-            instruction,
-            sampling,
-            min_pixels,
-            max_pixels,
-        } = self;
-        let mut differences = Vec::new();
-        let mut compare = |name: &str, theirs: &dyn Debug, ours: &dyn Debug| {
-            let (theirs, ours) = (format!("{theirs:?}"), format!("{ours:?}"));
-            if theirs != ours {
-                differences.push(format!("{name}: {theirs} there, {ours} here"));
-            }
-        };
-        compare("format_version", format_version, &ours.format_version);
+    pub fn differences(&self, ours: &Self) -> Differences {
+        let are_directories =
+            [&self.model, &ours.model].into_iter().all(|model| Path::new(model).is_absolute());
         // The fingerprint of a directory says what the model is; where it lies is for finding it.
-        let are_directories = [model, &ours.model].into_iter().all(|model| Path::new(model).is_absolute());
-        if !(are_directories && revision.is_some() && *revision == ours.revision) {
-            compare("model", model, &ours.model);
-        }
-        if revision.is_some() {
-            compare("revision", revision, &ours.revision);
-        }
-        // The fingerprint says what an adapter is; where it lies is for finding it.
-        let fingerprint = |adapter: &Option<AdapterId>| adapter.as_ref().map(|a| a.fingerprint.clone());
-        compare("adapter", &fingerprint(adapter), &fingerprint(&ours.adapter));
-        compare("dim", dim, &ours.dim);
-        compare("instruction", instruction, &ours.instruction);
-        compare("sampling", sampling, &ours.sampling);
-        compare("min_pixels", min_pixels, &ours.min_pixels);
-        compare("max_pixels", max_pixels, &ours.max_pixels);
-        differences
+        let is_found = are_directories && self.revision.is_some() && self.revision == ours.revision;
+        let identity = |manifest: &Self| {
+            let mut settings = serde_json::json!(manifest);
+            if is_found {
+                settings["model"].take();
+            }
+            // Of before there were fingerprints.
+            if self.revision.is_none() {
+                settings["revision"].take();
+            }
+            // The fingerprint says what an adapter is; where it lies is for finding it.
+            settings["adapter"] =
+                serde_json::json!(manifest.adapter.as_ref().map(|adapter| &adapter.fingerprint));
+            settings
+        };
+        differences(&identity(self), &identity(ours))
     }
 
     pub(super) fn require_same(&self, ours: &Self, directory: &Path) -> Result<(), RetrievalError> {
@@ -252,11 +228,9 @@ mod tests {
             ..plain.clone()
         };
         assert!(adapted("/a", "1").differences(&adapted("/moved", "1")).is_empty());
-        assert_eq!(
-            adapted("/a", "1").differences(&adapted("/a", "2")),
-            [r#"adapter: Some("1") there, Some("2") here"#]
-        );
-        assert_eq!(plain.differences(&adapted("/a", "1")).len(), 1);
+        let differs = |theirs: LibraryManifest, ours| theirs.differences(&ours).to_string();
+        assert_eq!(differs(adapted("/a", "1"), adapted("/a", "2")), r#"adapter: "1" there, "2" here"#);
+        assert_eq!(differs(plain.clone(), adapted("/a", "1")), r#"adapter: missing there, "1" here"#);
         let written = serde_json::to_string(&adapted("/a", "1")).unwrap();
         assert_eq!(LibraryManifest::parse(&written).unwrap(), adapted("/a", "1"));
     }
@@ -268,12 +242,10 @@ mod tests {
             revision: revision.map(str::to_owned),
             ..LibraryManifest::parse(TEXT).unwrap()
         };
-        let differs = |theirs, ours: LibraryManifest| LibraryManifest::differences(&theirs, &ours).join("; ");
+        let differs =
+            |theirs, ours: LibraryManifest| LibraryManifest::differences(&theirs, &ours).to_string();
         assert_eq!(differs(of("/a", Some("1")), of("/moved", Some("1"))), "");
-        assert_eq!(
-            differs(of("/a", Some("1")), of("/a", Some("2"))),
-            r#"revision: Some("1") there, Some("2") here"#
-        );
+        assert_eq!(differs(of("/a", Some("1")), of("/a", Some("2"))), r#"revision: "1" there, "2" here"#);
         assert_eq!(
             differs(of("a/b", Some("main")), of("a/c", Some("main"))),
             r#"model: "a/b" there, "a/c" here"#
@@ -293,11 +265,8 @@ mod tests {
             ..theirs.clone()
         };
         assert_eq!(
-            theirs.differences(&ours),
-            [
-                r#"model: "m" there, "n" here"#,
-                "sampling: Uniform { frames: 8 } there, Uniform { frames: 16 } here"
-            ]
+            theirs.differences(&ours).to_string(),
+            r#"model: "m" there, "n" here; sampling.uniform.frames: 8 there, 16 here"#
         );
     }
 }

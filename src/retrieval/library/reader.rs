@@ -47,8 +47,8 @@ impl Library {
         loop {
             match Self::read(directory, &manifest) {
                 // A compaction has replaced a segment between listing and reading it.
-                Err(RetrievalError::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS =>
+                Err(RetrievalError::Io(error))
+                    if error.kind() == std::io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS =>
                 {
                     attempt += 1;
                 }

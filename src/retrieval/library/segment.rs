@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::retrieval::RetrievalError;
-use crate::retrieval::atomic_file::TEMPORARY_SUFFIX;
+use crate::store::{IoError, is_temporary, rename};
 
 const EXTENSION: &str = ".parquet";
 /// What the name of a damaged segment gets when what is good in it has been written anew.
@@ -41,27 +41,27 @@ impl Segment {
     /// Removes what a killed writer left half-written. Only for the holder of the lock.
     pub(super) fn remove_temporary_files(directory: &Path) -> Result<(), RetrievalError> {
         for path in file_paths(directory)? {
-            if path.to_str().is_some_and(|p| p.ends_with(TEMPORARY_SUFFIX)) {
-                fs::remove_file(&path).map_err(RetrievalError::io("remove", &path))?;
+            if is_temporary(&path) {
+                fs::remove_file(&path).map_err(IoError::of("remove", &path))?;
             }
         }
         Ok(())
     }
 
     pub(super) fn remove(&self) -> Result<(), RetrievalError> {
-        fs::remove_file(&self.path).map_err(RetrievalError::io("remove", &self.path))
+        Ok(fs::remove_file(&self.path).map_err(IoError::of("remove", &self.path))?)
     }
 
     /// Takes a damaged segment out of the library without deleting it.
     pub(super) fn set_aside(&self) -> Result<(), RetrievalError> {
         let mut name = self.path.clone().into_os_string();
         name.push(DAMAGED_SUFFIX);
-        fs::rename(&self.path, name).map_err(RetrievalError::io("rename", &self.path))
+        Ok(rename(&self.path, Path::new(&name))?)
     }
 }
 
 fn file_paths(directory: &Path) -> Result<Vec<PathBuf>, RetrievalError> {
     let list =
         || fs::read_dir(directory)?.map(|item| item.map(|i| i.path())).collect::<std::io::Result<Vec<_>>>();
-    list().map_err(RetrievalError::io("list", directory))
+    Ok(list().map_err(IoError::of("list", directory))?)
 }

@@ -23,10 +23,10 @@ use super::entry::{FileFingerprint, LibraryEntry, check_length, check_range};
 use super::segment::Segment;
 use super::segment_writer::{CHECKSUM, REPLACES_THROUGH, ROW_GROUP_ROWS, SEAL};
 use crate::media::{MediaKind, TimeRange};
-use crate::regular_file::open_regular_file;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::{self, column, one_line};
 use crate::retrieval::parquet_file::caught;
+use crate::store::{IoError, open_regular_file};
 
 /// A segment whose structure has been looked at.
 #[derive(Debug)]
@@ -76,10 +76,10 @@ impl SegmentReader {
     /// [`RetrievalError::DamagedSegment`], [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
     pub(super) fn open(segment: &Segment, dim: usize, settings: u64) -> Result<Self, RetrievalError> {
         let failed = |failure| failure_of(&segment.path, failure);
-        let file = open_regular_file(&segment.path).map_err(RetrievalError::io("open", &segment.path))?;
+        let file = open_regular_file(&segment.path).map_err(IoError::of("open", &segment.path))?;
         let metadata = guarded(|| Ok(ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?));
         let metadata = metadata.map_err(failed)?;
-        let length = file.metadata().map_err(RetrievalError::io("read", &segment.path))?.len();
+        let length = file.metadata().map_err(IoError::of("read", &segment.path))?.len();
         let groups = checked_groups(metadata.metadata(), dim, length)
             .map_err(|reason| failed(Failure::Damage(reason)))?;
         let mut reader = Self {
@@ -147,7 +147,7 @@ impl SegmentReader {
         each: &mut dyn FnMut(LibraryEntry, &[f32]),
     ) -> Result<(), RetrievalError> {
         let path = &self.segment.path;
-        let file = open_regular_file(path).map_err(RetrievalError::io("open", path))?;
+        let file = open_regular_file(path).map_err(IoError::of("open", path))?;
         let mut structural = false;
         for (group, rows) in self.groups.iter().enumerate() {
             let mut next = rows.start;
@@ -185,7 +185,7 @@ impl SegmentReader {
         if structural {
             // Arrow tells a fault of the disk like one of the contents, which it is only if all bytes can be read.
             let read = || io::copy(&mut open_regular_file(path)?, &mut io::sink());
-            read().map_err(RetrievalError::io("read", path))?;
+            read().map_err(IoError::of("read", path))?;
         }
         Ok(())
     }
@@ -335,7 +335,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
 
 fn failure_of(path: &Path, failure: Failure) -> RetrievalError {
     match failure {
-        Failure::Io(source) => RetrievalError::Io { path: path.to_owned(), action: "read", source },
+        Failure::Io(reason) => IoError::of("read", path)(reason).into(),
         Failure::Damage(reason) => RetrievalError::DamagedSegment { path: path.to_owned(), reason },
     }
 }

@@ -16,8 +16,8 @@ use super::entry::LibraryRow;
 use super::segment::Segment;
 use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::RetrievalError;
-use crate::retrieval::atomic_file::AtomicFile;
 use crate::retrieval::columns::{self, one_line};
+use crate::store::{AtomicFile, IoError};
 
 /// File metadata of a compacted segment: segments up to and including this number are contained in it.
 pub(super) const REPLACES_THROUGH: &str = "gve.replaces_through";
@@ -93,12 +93,12 @@ impl SegmentWriter {
         if let Some(sequence) = self.replaces_through {
             say(REPLACES_THROUGH, sequence.to_string());
         }
-        self.writer.into_inner().map_err(|e| write_error(&self.path, e))?.finish()
+        Ok(self.writer.into_inner().map_err(|e| write_error(&self.path, e))?.finish()?)
     }
 }
 
 fn write_error(path: &Path, error: impl std::fmt::Display) -> RetrievalError {
-    RetrievalError::io("write", path)(std::io::Error::other(one_line(error)))
+    IoError::of("write", path)(std::io::Error::other(one_line(error))).into()
 }
 
 /// The outer error is about a path that cannot be stored, the inner about the columns. `first` is the number of the first row.

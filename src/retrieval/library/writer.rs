@@ -1,7 +1,7 @@
 //! Adding to a library.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::manifest::LibraryManifest;
 use super::segment::Segment;
 use super::segment_writer::{SegmentWriter, path_text};
 use crate::retrieval::RetrievalError;
+use crate::store::{IoError, Lock};
 
 /// Rows that wait for the next segment, at most.
 const FLUSH_ROWS: usize = 256;
@@ -34,8 +35,7 @@ pub struct LibraryWriter {
     flush_interval: Duration,
     next_sequence: u64,
     damage: Vec<RetrievalError>,
-    /// Locked as long as it is open.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl LibraryWriter {
@@ -52,8 +52,9 @@ impl LibraryWriter {
     ) -> Result<Self, RetrievalError> {
         let directory = directory.as_ref();
         let segments = segments_directory(directory);
-        fs::create_dir_all(&segments).map_err(RetrievalError::io("create the directory", &segments))?;
-        let lock = lock(directory)?;
+        fs::create_dir_all(&segments).map_err(IoError::of("create the directory", &segments))?;
+        let lock = Lock::take(&directory.join("library.lock"))?
+            .ok_or_else(|| RetrievalError::Locked { path: directory.to_owned() })?;
         match LibraryManifest::read(directory) {
             Ok(existing) => existing.require_same(&manifest, directory)?,
             Err(RetrievalError::NotALibrary { .. }) => manifest.write(directory)?,
@@ -262,20 +263,5 @@ fn damaged_file(error: &RetrievalError) -> Option<&Path> {
     match error {
         RetrievalError::DamagedSegment { path, .. } | RetrievalError::DamagedRows { path, .. } => Some(path),
         _ => None,
-    }
-}
-
-fn lock(directory: &Path) -> Result<File, RetrievalError> {
-    let path = directory.join("library.lock");
-    // To open a pipe would be to wait for somebody to read from it.
-    if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(RetrievalError::io("open", path)(std::io::Error::other("it is not a regular file")));
-    }
-    let file =
-        File::options().create(true).append(true).open(&path).map_err(RetrievalError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RetrievalError::Locked { path: directory.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(RetrievalError::Io { path, action: "lock", source }),
     }
 }

@@ -21,7 +21,7 @@ use parquet::arrow::arrow_reader::{
 };
 
 use super::columns::{ReadFailure, one_line};
-use crate::regular_file::open_regular_file;
+use crate::store::open_regular_file;
 pub use table::ParquetTable;
 pub(super) use values::{EmbeddingRows, append_embeddings, append_ids};
 

@@ -14,8 +14,8 @@ use super::{Flow, OnEvent, telling};
 use crate::embedder::Input;
 use crate::pairs::Pair;
 use crate::retrieval::rank;
+use crate::store::write_file;
 use crate::synth::SynthError;
-use crate::synth::output_folder::write_atomically;
 
 /// A clip's partner is one of so many clips that are most like it.
 const PARTNERS: usize = 5;
@@ -184,7 +184,7 @@ impl Flow {
             })?);
             *counts.entry(task.to_owned()).or_default() += 1;
         }
-        write_atomically(&path, |file| lines.iter().try_for_each(|line| writeln!(file, "{line}")))?;
+        write_file(&path, |file| lines.iter().try_for_each(|line| writeln!(file, "{line}")))?;
         Ok(counts)
     }
 

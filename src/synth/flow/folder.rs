@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::report::Stage;
 use super::settings::FlowSettings;
 use crate::retrieval::LibraryManifest;
+use crate::store::IoError;
 use crate::synth::SynthError;
 use crate::synth::output_folder::OutputFolder;
 
@@ -34,13 +35,12 @@ impl RunFolder {
     /// Opens `root` for the run that `manifest` describes, which began there or begins now.
     ///
     /// # Errors
-    /// [`SynthError::Locked`]; [`SynthError::OtherRun`], also for a folder that is not empty and no run's;
-    /// [`SynthError::Io`].
+    /// Those of [`OutputFolder::open`]; [`SynthError::Io`].
     pub(super) fn open(root: &Path, manifest: &RunManifest<'_>) -> Result<Self, SynthError> {
         let output = OutputFolder::open(root, manifest)?;
         for folder in ["frames", "journal", "report"] {
             let folder = output.root().join(folder);
-            fs::create_dir_all(&folder).map_err(SynthError::io("create the folder", &folder))?;
+            fs::create_dir_all(&folder).map_err(IoError::of("create the folder", &folder))?;
         }
         Ok(Self { output })
     }
@@ -114,13 +114,13 @@ mod tests {
         drop(first);
         assert!(open(&root, 1).is_ok());
         let message = open(&root, 2).unwrap_err();
-        assert!(message.contains("settings.seed is 1 there and 2 here, videos.1.mp4 is missing there and"));
+        assert!(message.contains("(settings.seed: 1 there, 2 here; videos.1.mp4: missing there, "));
         let message = open(&root, 9).unwrap_err();
-        assert!(message.contains(", and 4 more; give the same settings or another folder"), "{message}");
+        assert!(message.contains("; and 4 more): give the same settings or another folder"), "{message}");
 
         fs::write(root.join("run.json"), "{").unwrap();
         assert!(open(&root, 1).unwrap_err().contains("run.json:1: not the settings of a run"));
         let message = open(folder.path(), 1).unwrap_err();
-        assert!(message.contains("it holds files and no run.json"), "{message}");
+        assert!(message.contains("holds files and no run.json"), "{message}");
     }
 }

@@ -20,6 +20,7 @@ use super::reply::{Reply, schema};
 use super::settings::FlowSettings;
 use crate::embedder::{CancelToken, Progress};
 use crate::hash::{FNV_OFFSET, fnv};
+use crate::store::IoError;
 use crate::synth::SynthError;
 use crate::video::VideoOptions;
 
@@ -89,7 +90,7 @@ impl Interview<'_> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|source| SynthError::Io { path: "the network".into(), action: "use", source })?;
+            .map_err(IoError::of("use", "the network"))?;
         let failure = Cell::new(None);
         let stopped = Cell::new(false);
         let is_over: &dyn Fn() -> bool = &|| stopped.get() || self.cancel.is_cancelled();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::store::IoError;
 use crate::synth::SynthError;
 
 /// Facts that were dear to come by, each under a key, in a file of JSON lines that only grows.
@@ -37,12 +38,12 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
             .read(true)
             .append(true)
             .open(path)
-            .map_err(SynthError::io("open", path))?;
+            .map_err(IoError::of("open", path))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(SynthError::io("read", path))?;
+        file.read_to_end(&mut bytes).map_err(IoError::of("read", path))?;
         let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         if complete < bytes.len() {
-            file.set_len(complete as u64).map_err(SynthError::io("cut off the torn end of", path))?;
+            file.set_len(complete as u64).map_err(IoError::of("cut off the torn end of", path))?;
         }
         let mut entries = HashMap::new();
         for (number, line) in (1..).zip(bytes[..complete].split_inclusive(|byte| *byte == b'\n')) {
@@ -72,13 +73,13 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
         let line = Line { key, value };
         let mut bytes = serde_json::to_vec(&line)
             .map_err(std::io::Error::from)
-            .map_err(SynthError::io("write", &self.path))?;
+            .map_err(IoError::of("write", &self.path))?;
         bytes.push(b'\n');
-        let end = self.file.metadata().map_err(SynthError::io("read the length of", &self.path))?.len();
+        let end = self.file.metadata().map_err(IoError::of("read the length of", &self.path))?.len();
         if let Err(error) = self.file.write_all(&bytes).and_then(|()| self.file.sync_data()) {
             // A full disk may have room again for the next fact, which must not go on in the middle of a line.
             let cut = self.file.set_len(end);
-            return Err(SynthError::io("write", &self.path)(cut.err().unwrap_or(error)));
+            return Err(IoError::of("write", &self.path)(cut.err().unwrap_or(error)).into());
         }
         self.entries.insert(line.key, line.value);
         Ok(())

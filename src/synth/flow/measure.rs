@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::clip::{Clip, Draw, cut, length};
 use super::settings::FlowSettings;
 use crate::media::TimeRange;
+use crate::store::write_file;
 use crate::synth::SynthError;
-use crate::synth::output_folder::write_atomically;
 use crate::video::{FrameCount, Sampling, VideoError, VideoOptions, VideoReader, select};
 
 /// Frames that motion is measured on, per clip.
@@ -110,9 +110,9 @@ fn frame_path(frames: &Path, place: (usize, usize)) -> PathBuf {
 }
 
 fn write_jpeg(image: &RgbImage, path: &Path) -> Result<(), SynthError> {
-    write_atomically(path, |file| {
+    Ok(write_file(path, |file| {
         JpegEncoder::new_with_quality(file, JPEG_QUALITY).encode_image(image).map_err(std::io::Error::other)
-    })
+    })?)
 }
 
 fn luma(image: &RgbImage) -> Vec<u8> {

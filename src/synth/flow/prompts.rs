@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::template::Template;
 use crate::hash::{FNV_OFFSET, fnv};
+use crate::store::IoError;
 use crate::synth::SynthError;
 
 /// What the captioner is told and asked, as templates.
@@ -48,7 +49,7 @@ impl Prompts {
             let path = folder.map_or_else(|| name.into(), |folder| folder.join(name));
             let text = match folder.map(|_| fs::read_to_string(&path)) {
                 Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
-                    return Err(SynthError::io("read", &path)(error));
+                    return Err(SynthError::from(IoError::of("read", &path)(error)));
                 }
                 Some(Ok(text)) => text,
                 _ => built_in.to_owned(),
@@ -84,8 +85,8 @@ fn parse<const N: usize>(
 
 /// A misspelt name would otherwise leave the built-in template in place.
 fn refuse_other_names(folder: &Path) -> Result<(), SynthError> {
-    for entry in fs::read_dir(folder).map_err(SynthError::io("read the folder", folder))? {
-        let path = entry.map_err(SynthError::io("read the folder", folder))?.path();
+    for entry in fs::read_dir(folder).map_err(IoError::of("read the folder", folder))? {
+        let path = entry.map_err(IoError::of("read the folder", folder))?.path();
         let known = BUILT_IN_PROMPTS.iter().any(|(name, _)| path.file_name() == Some(name.as_ref()));
         if path.extension() == Some("txt".as_ref()) && !known {
             let names = BUILT_IN_PROMPTS.map(|(name, _)| name).join(", ");

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::store::write_file;
 use crate::synth::SynthError;
-use crate::synth::output_folder::write_atomically;
 
 /// A part of the work. Each has a report of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -143,7 +143,7 @@ impl StageReport {
     /// Counts `judgements` and writes each as a line of `path`.
     pub(super) fn write(stage: Stage, judgements: &[Judgement], path: &Path) -> Result<Self, SynthError> {
         let mut report = Self { stage, items: judgements.len(), kept: 0, dropped: BTreeMap::new() };
-        write_atomically(path, |file| {
+        write_file(path, |file| {
             for judgement in judgements {
                 serde_json::to_writer(&mut *file, judgement)?;
                 file.write_all(b"\n")?;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::hash::{FNV_OFFSET, fnv};
 use crate::media::TimeRange;
+use crate::store::IoError;
 use crate::synth::SynthError;
 use crate::text::{LineError, Lines};
 
@@ -46,7 +47,7 @@ impl SourceCaptions {
     /// [`SynthError::Content`] for a line that is no caption or of a video that is not among `videos`;
     /// [`SynthError::Io`].
     pub fn read(path: &Path, videos: &[PathBuf]) -> Result<Self, SynthError> {
-        let bytes = fs::read(path).map_err(SynthError::io("read", path))?;
+        let bytes = fs::read(path).map_err(IoError::of("read", path))?;
         let base = path.parent().unwrap_or(Path::new(""));
         // A video may be a link, and then has another name in full.
         let in_full = |video: &PathBuf| video.canonicalize().unwrap_or_else(|_| video.clone());

@@ -8,8 +8,9 @@ use image::RgbImage;
 
 use super::scene::{FPS, HEIGHT, WIDTH};
 use super::video::Video;
+use crate::store::IoError;
+use crate::store::write_file;
 use crate::synth::SynthError;
-use crate::synth::output_folder::write_atomically;
 use crate::video::{VideoEncoding, VideoWriter};
 
 /// Which generator made a folder. Raised whenever a seed comes to mean other scenes or words: a folder must not hold some of both.
@@ -17,7 +18,7 @@ pub(super) const GENERATOR: u32 = 1;
 
 /// A directory with all above it.
 pub(super) fn make_directory(path: &Path) -> Result<(), SynthError> {
-    std::fs::create_dir_all(path).map_err(SynthError::io("create the folder", path))
+    Ok(std::fs::create_dir_all(path).map_err(IoError::of("create the folder", path))?)
 }
 
 /// Most videos, or pictures, of a world. All of its scenes are held in memory while they are drawn.
@@ -38,7 +39,7 @@ pub(super) fn require_some(counts: &[(&'static str, usize)]) -> Result<(), Synth
 
 /// A text file, whether it is there or not.
 pub(super) fn write_text(path: &Path, text: &str) -> Result<(), SynthError> {
-    write_atomically(path, |file| file.write_all(text.as_bytes()))
+    Ok(write_file(path, |file| file.write_all(text.as_bytes()))?)
 }
 
 /// A picture, unless it is there.
@@ -49,8 +50,8 @@ pub(super) fn write_image(path: &Path, picture: &RgbImage) -> Result<(), SynthEr
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture
         .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|source| SynthError::Image { path: path.to_owned(), source })?;
-    write_atomically(path, |file| file.write_all(bytes.get_ref()))
+        .map_err(|error| IoError::of("write", path)(std::io::Error::other(error)))?;
+    Ok(write_file(path, |file| file.write_all(bytes.get_ref()))?)
 }
 
 /// Some frames of a video, unless the file is there.

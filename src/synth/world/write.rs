@@ -94,9 +94,8 @@ pub fn write_world(
         let got = things.to_string();
         return Err(SynthError::Setting { setting: "things", expected: "1 to 3", got });
     }
-    let encoded = format!("{encoding:?}");
     let description = json!({
-        "kind": "world", "generator": folder::GENERATOR, "seed": seed, "videos": videos, "pictures": pictures, "things": things, "encoding": encoded
+        "kind": "world", "generator": folder::GENERATOR, "seed": seed, "videos": videos, "pictures": pictures, "things": things, "encoding": encoding
     });
     let output = OutputFolder::open(root, &description)?;
     let root = output.root();

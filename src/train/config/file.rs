@@ -4,6 +4,7 @@ use super::{OptimizerKind, SamplerKind, TrainConfig, Trained};
 use crate::device::DType;
 use crate::embedder::PIXELS_PER_TOKEN;
 use crate::model::{LoraConfig, Trainable};
+use crate::store::IoError;
 use crate::train::{AdamWConfig, MuonConfig, Sampler, Schedule, TrainError};
 
 /// Pairs of each task that the prober looks at.
@@ -21,9 +22,9 @@ impl TrainConfig {
     /// # Errors
     /// The file cannot be read, is no TOML, has an unknown key or a value that makes no sense; with the line.
     pub fn load(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        let text = std::fs::read_to_string(path).map_err(IoError::of("read", path))?;
         let mut config = Self::parse(&text, path)?;
-        let path = std::path::absolute(path).map_err(TrainError::io("find", path))?;
+        let path = std::path::absolute(path).map_err(IoError::of("find", path))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.each_path(|path| *path = base.join(&*path));
         let model = base.join(&config.model.path);

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::TrainError;
 use super::evaluation::Recall;
+use crate::store::IoError;
 use tensorboard::EventFile;
 
 /// One entry of the log.
@@ -139,11 +140,10 @@ impl RunLog {
             file.set_len(bytes)?;
             Ok((file, bytes))
         };
-        let (file, bytes) = open().map_err(TrainError::io("write", &path))?;
+        let (file, bytes) = open().map_err(IoError::of("write", &path))?;
         let events = directory.join("tensorboard");
         let events = if tensorboard {
-            let file =
-                EventFile::create(&events, step as u64).map_err(TrainError::io("write to", &events))?;
+            let file = EventFile::create(&events, step as u64).map_err(IoError::of("write to", &events))?;
             Some((events, file))
         } else {
             None
@@ -163,10 +163,10 @@ impl RunLog {
             self.bytes += line.len() as u64;
             Ok(())
         })
-        .map_err(TrainError::io("write", &self.path))?;
+        .map_err(IoError::of("write", &self.path))?;
         if let Some((path, events)) = &mut self.events {
             let (step, scalars) = entry.scalars();
-            events.scalars(step as u64, &scalars).map_err(TrainError::io("write to", path))?;
+            events.scalars(step as u64, &scalars).map_err(IoError::of("write to", &*path))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::batches::Source;
-use super::checkpoint::{RunState, write_directory};
+use super::checkpoint::RunState;
 use super::config::TrainConfig;
 use super::curriculum::{Curriculum, TaskFacts};
 use super::log::{Entry, RunLog};
@@ -23,6 +23,7 @@ use super::{TrainError, TrainableModel};
 use crate::embedder::{CancelToken, Embedder, Input};
 use crate::pairs::{PairIndex, TaskPairs};
 use crate::random::Random;
+use crate::store::{Existing, IoError, Lock, write_folder};
 use step::Progress;
 
 /// Streams of random numbers beside those of the tasks' walks.
@@ -92,7 +93,7 @@ pub struct Trainer {
     negatives: Vec<HardNegatives>,
     log: RunLog,
     /// Keeps other processes out of the run's directory.
-    _lock: std::fs::File,
+    _lock: Lock,
 }
 
 impl Trainer {
@@ -253,9 +254,9 @@ impl Trainer {
 
 /// Writes what is trained for others to load, as a whole or not at all.
 fn write_weights(model: &TrainableModel, directory: &Path, config: &TrainConfig) -> Result<(), TrainError> {
-    write_directory(directory, |directory| {
+    write_folder(directory, Existing::Replace, |directory| {
         // The model makes the directory itself.
-        std::fs::remove_dir(directory).map_err(TrainError::io("remove", directory))?;
+        std::fs::remove_dir(directory).map_err(IoError::of("remove", directory))?;
         model.save(directory, Some(&config.model.path))
     })
 }

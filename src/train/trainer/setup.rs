@@ -1,8 +1,7 @@
-use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::checkpoint::{Checkpoint, RunState};
 use super::super::config::{BatchSection, TrainConfig, Trained};
@@ -15,9 +14,11 @@ use super::{Start, Trainer};
 use crate::embedder::PIXELS_PER_TOKEN;
 use crate::model::family;
 use crate::pairs::{Cursor, PairIndex, TaskPairs};
+use crate::store::{IoError, Lock, differences};
 
 /// Settings that may change between the two halves of a run: they do not touch the weights.
-const FREE_SETTINGS: [&str; 5] = ["output", "checkpoint", "evaluation", "log", "lora.layout"];
+const FREE_SETTINGS: [(&str, &str); 5] =
+    [("", "output"), ("", "checkpoint"), ("", "evaluation"), ("", "log"), ("lora", "layout")];
 
 impl Trainer {
     /// Reads the pairs, loads the model from `model_dir`, and finds the state to begin with.
@@ -45,7 +46,7 @@ impl Trainer {
         written(&config)?;
 
         let folder = config.checkpoints();
-        fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
+        fs::create_dir_all(&folder).map_err(IoError::of("create", &folder))?;
         let lock = lock(&config.output)?;
         let checkpoint = find(&folder, start)?;
         let extent = index.extent()?;
@@ -114,17 +115,11 @@ impl TrainConfig {
 }
 
 /// Two runs in one directory would write over each other.
-fn lock(output: &Path) -> Result<File, TrainError> {
-    let path = output.join(".lock");
-    let file = File::create(&path).map_err(TrainError::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(TrainError::Config {
-            place: output.display().to_string(),
-            reason: "another process trains in this directory".to_owned(),
-        }),
-        Err(fs::TryLockError::Error(error)) => Err(TrainError::io("lock", &path)(error)),
-    }
+fn lock(output: &Path) -> Result<Lock, TrainError> {
+    Lock::take(&output.join(".lock"))?.ok_or_else(|| TrainError::Config {
+        place: output.display().to_string(),
+        reason: "another process trains in this directory".to_owned(),
+    })
 }
 
 /// Every task can be trained, and every task that is weighed is there.
@@ -160,7 +155,7 @@ fn find(folder: &Path, start: &Start) -> Result<Option<PathBuf>, TrainError> {
         Start::Newest => return Ok(newest),
         Start::Fresh => None,
         Start::At(directory) => {
-            let real = |path: &Path| fs::canonicalize(path).map_err(TrainError::io("find", path));
+            let real = |path: &Path| fs::canonicalize(path).map_err(IoError::of("find", path));
             if real(directory)?.parent() == Some(real(folder)?.as_path()) {
                 return Ok(Some(directory.clone()));
             }
@@ -192,18 +187,15 @@ fn require_same(
         *steps = pairs.div_ceil(batch.size.saturating_mul(batch.accumulate)).into();
     }
     let here = with_defaults(&ours.config);
-    let differences = differences(&with_real_paths(there, &here), &with_real_paths(here.clone(), &here), "");
-    if !differences.is_empty() {
-        let list = differences.join("; ");
-        return fault(format!(
-            "made with other settings ({list}): use those, or begin a new run from its weights"
-        ));
-    }
-    if saved.extent != ours.extent {
-        return fault(format!(
-            "made with other pairs ({:?} in {} bytes, here {:?} in {}): use those, or begin a new run from its weights",
-            saved.extent.pairs, saved.extent.bytes, ours.extent.pairs, ours.extent.bytes
-        ));
+    let (there, ours_here) = (with_real_paths(there, &here), with_real_paths(here.clone(), &here));
+    let settings = differences(&binding(there), &binding(ours_here));
+    let pairs = differences(&json!(saved.extent), &json!(ours.extent));
+    for (what, differences) in [("settings", settings), ("pairs", pairs)] {
+        if !differences.is_empty() {
+            return fault(format!(
+                "made with other {what} ({differences}): use those, or begin a new run from its weights"
+            ));
+        }
     }
     Ok(())
 }
@@ -256,25 +248,15 @@ fn with_real_paths(mut settings: Value, ours: &Value) -> Value {
     settings
 }
 
-/// Settings that differ, as `key: there, here`.
-fn differences(saved: &Value, ours: &Value, prefix: &str) -> Vec<String> {
-    let (Some(saved), Some(ours)) = (saved.as_object(), ours.as_object()) else {
-        return if saved == ours {
-            Vec::new()
-        } else {
-            vec![format!("{prefix}: {saved} there, {ours} here")]
-        };
-    };
-    let keys: BTreeSet<&String> = saved.keys().chain(ours.keys()).collect();
-    keys.into_iter()
-        .map(|key| (key, if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }))
-        .filter(|(_, name)| !FREE_SETTINGS.contains(&name.as_str()))
-        .flat_map(|(key, name)| {
-            let value =
-                |settings: &serde_json::Map<String, Value>| settings.get(key).cloned().unwrap_or_default();
-            differences(&value(saved), &value(ours), &name)
-        })
-        .collect()
+/// Settings without those that may change.
+fn binding(mut settings: Value) -> Value {
+    for (section, key) in FREE_SETTINGS {
+        let section = if section.is_empty() { Some(&mut settings) } else { settings.get_mut(section) };
+        if let Some(section) = section.and_then(Value::as_object_mut) {
+            section.remove(key);
+        }
+    }
+    settings
 }
 
 #[cfg(test)]
@@ -289,14 +271,12 @@ mod tests {
                 "checkpoint": {"keep": keep}})
         };
         let saved = settings(0.1, 3, "a");
-        assert_eq!(differences(&saved, &settings(0.1, 9, "b"), ""), [""; 0]);
-        assert_eq!(
-            differences(&saved, &settings(0.2, 3, "a"), ""),
-            ["optimizer.learning_rate: 0.1 there, 0.2 here"]
-        );
+        let check = |ours| differences(&binding(saved.clone()), &binding(ours)).to_string();
+        assert_eq!(check(settings(0.1, 9, "b")), "");
+        assert_eq!(check(settings(0.2, 3, "a")), "optimizer.learning_rate: 0.1 there, 0.2 here");
         let more =
             serde_json::json!({"seed": 1, "lora": null, "optimizer": {"learning_rate": 0.1, "eps": 1.0}});
-        assert_eq!(differences(&saved, &more, ""), ["optimizer.eps: null there, 1.0 here"]);
+        assert_eq!(check(more), "optimizer.eps: missing there, 1.0 here");
     }
 
     #[test]
@@ -308,16 +288,13 @@ mod tests {
         let settings = |more| with_defaults(&written(&read(more)).unwrap());
         let mut older = settings("");
         older["optimizer"].as_object_mut().unwrap().remove("kind").unwrap();
-        let check = |ours| differences(&with_defaults(&older), &settings(ours), "");
-        assert_eq!(check(""), [""; 0]);
-        assert_eq!(
-            check("[optimizer]\nkind = \"muon\"\n"),
-            ["optimizer.kind: \"adamw\" there, \"muon\" here"]
-        );
+        let check = |ours| differences(&binding(with_defaults(&older)), &binding(settings(ours))).to_string();
+        assert_eq!(check(""), "");
+        assert_eq!(check("[optimizer]\nkind = \"muon\"\n"), "optimizer.kind: \"adamw\" there, \"muon\" here");
 
         // A section that is left out is one of defaults, and names in files say nothing about weights.
-        assert_eq!(check("[lora]\nr = 16\nlayout = \"flat\"\n"), [""; 0]);
-        assert_eq!(check("[lora]\nr = 8\n"), ["lora.r: 16 there, 8 here"]);
+        assert_eq!(check("[lora]\nr = 16\nlayout = \"flat\"\n"), "");
+        assert_eq!(check("[lora]\nr = 8\n"), "lora.r: 16 there, 8 here");
 
         older["optimizer"]["of_another_release"] = 1.into();
         assert_eq!(with_defaults(&older), older);
@@ -334,7 +311,7 @@ mod tests {
         let (model, pairs) = (root.join("src/../examples"), root.join("examples/pairs.jsonl"));
         let ours = settings(model.to_str().unwrap(), pairs.to_str().unwrap());
         let differences = |there: Value| {
-            differences(&with_real_paths(there, &ours), &with_real_paths(ours.clone(), &ours), "").join("; ")
+            differences(&with_real_paths(there, &ours), &with_real_paths(ours.clone(), &ours)).to_string()
         };
         assert_eq!(differences(settings("examples", "examples/../examples/pairs.jsonl")), "");
         // A project that has moved with all that is in it.

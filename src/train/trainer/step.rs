@@ -20,6 +20,7 @@ use super::{DROPOUT_STREAM, Scorer, TrainEvent, by_task, write_weights};
 use crate::embedder::CancelToken;
 use crate::pairs::PairIndex;
 use crate::random::Random;
+use crate::store::IoError;
 
 /// What the steps of an epoch read and move.
 pub(super) struct Progress<'a> {
@@ -160,7 +161,7 @@ impl Progress<'_> {
         let weights = directory.join("weights");
         write_weights(self.model, &weights, self.config)?;
         let scores = scorer(&directory);
-        fs::remove_dir_all(&weights).map_err(TrainError::io("remove", &weights))?;
+        fs::remove_dir_all(&weights).map_err(IoError::of("remove", &weights))?;
         if scores.is_empty() { Ok(()) } else { self.record(&Entry::Scores { step, scores }) }
     }
 

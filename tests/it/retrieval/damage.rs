@@ -322,9 +322,9 @@ fn odd_files_among_the_segments_do_no_harm() {
     fs::create_dir(&directory_of_that_name).unwrap();
     let found = Library::open(directory.path()).unwrap();
     assert_eq!(paths(&found), paths(&whole));
-    assert!(matches!(found.damage(), [RetrievalError::Io { .. }]), "{:?}", found.damage());
+    assert!(matches!(found.damage(), [RetrievalError::Io(_)]), "{:?}", found.damage());
     let error = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap_err();
-    assert!(matches!(&error, RetrievalError::Io { path, .. } if *path == directory_of_that_name), "{error}");
+    assert!(matches!(&error, RetrievalError::Io(error) if error.path == directory_of_that_name), "{error}");
     fs::remove_dir(&directory_of_that_name).unwrap();
     // The last number that a segment can have leaves room for further ones.
     fs::copy(segments(directory.path())[0].clone(), folder.join("999999999999999999.parquet")).unwrap();

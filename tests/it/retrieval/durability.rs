@@ -6,6 +6,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::path::{Path, PathBuf};
 
 use gve::retrieval::{EmbeddingFormat, EmbeddingWriter, LibraryWriter};
+use gve::store::{Existing, IoError, write_folder};
 
 use super::library::{manifest, row, segments};
 
@@ -57,8 +58,8 @@ fn calls_of(work: impl FnOnce()) -> Vec<Call> {
 }
 
 fn safe_file(path: &Path) -> [Call; 3] {
-    let temporary = PathBuf::from(format!("{}.tmp", path.display()));
     let folder = path.parent().unwrap().to_owned();
+    let temporary = folder.join(format!(".{}.tmp", path.file_name().unwrap().display()));
     [Call::Sync(temporary), Call::Rename(path.to_owned()), Call::Sync(folder)]
 }
 
@@ -85,4 +86,22 @@ fn embedding_files_are_on_disk_before_they_have_their_names() {
     let mut writer = EmbeddingWriter::create(&path, EmbeddingFormat::JsonLines, 2).unwrap();
     writer.write("a", &[1.0, 0.0]).unwrap();
     assert_eq!(calls_of(|| writer.finish().unwrap()), safe_file(&path));
+}
+
+#[test]
+fn what_is_in_a_folder_is_on_disk_before_it_has_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let parent = directory.path().canonicalize().unwrap();
+    let (path, new, old) = (parent.join("final"), parent.join(".final.tmp"), parent.join(".final.old"));
+    let write = || {
+        write_folder(&path, Existing::Replace, |inside| {
+            std::fs::create_dir(inside.join("deep")).map_err(IoError::of("create", inside))?;
+            std::fs::write(inside.join("deep/a"), "a").map_err(IoError::of("write", inside))
+        })
+    };
+    let filled = [new.join("deep/a"), new.join("deep"), new].map(Call::Sync);
+    let named = [Call::Rename(path.clone()), Call::Sync(parent.clone())];
+    assert_eq!(calls_of(|| write().unwrap()), [&filled[..], &named].concat());
+    let aside = [Call::Rename(old), Call::Sync(parent.clone())];
+    assert_eq!(calls_of(|| write().unwrap()), [&filled[..], &aside, &named].concat());
 }

@@ -190,7 +190,7 @@ fn torn_files_are_ignored_and_damaged_ones_named() {
     let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
     writer.append(&[row("a", 0, 1)]).unwrap();
     writer.finish().unwrap();
-    let torn = directory.path().join("segments/00000002.parquet.tmp");
+    let torn = directory.path().join("segments/.00000002.parquet.tmp");
     std::fs::write(&torn, b"PAR1 half of a segm").unwrap();
     assert_eq!(paths(&Library::open(directory.path()).unwrap()), ["a"]);
     drop(LibraryWriter::create_or_open(directory.path(), manifest()).unwrap());

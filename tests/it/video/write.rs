@@ -137,7 +137,7 @@ fn only_finished_files_are_seen() {
     let path = directory.path().join("a:b%d.mkv");
     let mut writer = VideoWriter::create(&path, VideoEncoding::Ffv1, SIZE, 24).expect("is created");
     writer.write(&picture(SIZE, 0)).expect("is written");
-    assert_eq!(names(), ["a:b%d.mkv.tmp"]);
+    assert_eq!(names(), [".a:b%d.mkv.tmp"]);
     drop(writer);
     assert_eq!(names(), [""; 0]);
 

@@ -182,7 +182,7 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
         &|_| {},
     );
     let message = other.unwrap_err().to_string();
-    assert!(message.contains("seed is 5 there and 6 here") && !message.contains('\n'), "{message}");
+    assert!(message.contains("seed: 5 there, 6 here") && !message.contains('\n'), "{message}");
     assert!(all == files(&second));
     for (spoilt, message) in [
         (settings.with_videos(0).with_pictures(0), "videos is 0, expected at least 1"),

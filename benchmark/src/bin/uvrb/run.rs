@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -9,7 +9,7 @@ use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
 use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::encoder::{Encoder, PromptStyle, Role};
-use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, evaluate, is_current, subsample};
+use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, differences, evaluate, subsample};
 use uvrb::manifest::{DatasetSpec, Manifest};
 use uvrb::result::{DatasetResult, Subsample, queries_path, result_path, write_queries};
 use uvrb::run_file::{RunFormat, RunWriter, check_trec_ids};
@@ -172,10 +172,10 @@ impl Job<'_> {
             Rankings::Trec => (path.with_extension(TREC), RunFormat::Trec { tag: info.name.clone() }),
             Rankings::Jsonl => (path.with_extension(JSON_LINES), RunFormat::JsonLines),
         });
-        // A file that cannot be read is made anew.
-        let stored = DatasetResult::read(&path).ok();
+        let stored = stored(&path);
+        let differences = stored.as_ref().map(|stored| differences(stored, &planned)).unwrap_or_default();
         // Embeddings that were made elsewhere may be others by now, and cost nothing.
-        let current = stored.as_ref().filter(|stored| info.cacheable && is_current(stored, &planned));
+        let current = stored.as_ref().filter(|_| info.cacheable && differences.is_empty());
         if !self.arguments.overwrite {
             let has_rankings = rankings.as_ref().is_none_or(|(path, _)| path.exists());
             if let Some(stored) = current.filter(|_| has_rankings) {
@@ -192,6 +192,9 @@ impl Job<'_> {
         }
         if let Some((_, RunFormat::Trec { .. })) = &rankings {
             check_trec_ids(&dataset)?;
+        }
+        if !differences.is_empty() && !self.arguments.overwrite {
+            warn(&format!("{}: made anew, for it differs in {differences}", path.display()));
         }
         let Evaluation { result, queries } = self.evaluate(&dataset, spec, &options, rankings.as_ref())?;
         write_queries(&queries_path(&path), &queries)?;
@@ -274,6 +277,18 @@ impl Job<'_> {
             interval.high,
             name(path)
         ))?)
+    }
+}
+
+/// The result that is at `path`. One that cannot be read is told of, and made anew.
+fn stored(path: &Path) -> Option<DatasetResult> {
+    match DatasetResult::read(path) {
+        Ok(stored) => Some(stored),
+        Err(uvrb::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            warn(&format!("made anew: {error}"));
+            None
+        }
     }
 }
 

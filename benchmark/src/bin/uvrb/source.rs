@@ -90,7 +90,8 @@ impl SourceOptions {
             return Ok(encoder);
         }
         let directory = self.cache.clone().unwrap_or_else(|| out.join(".cache"));
-        Ok(Box::new(CachedEncoder::new(encoder, directory)))
+        let on_damage = |error: &uvrb::Error| warn(&format!("{error}; embedding again"));
+        Ok(Box::new(CachedEncoder::new(encoder, directory).on_damage(on_damage)))
     }
 
     /// Which frames of a video are looked at.

@@ -1,10 +1,11 @@
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use gve::TimeRange;
+use gve::store::write_file;
 use gve::video::{FrameCount, VideoReader, select};
 use gve_cli::options::SamplingOptions;
 use gve_cli::output::{Outcome, print, warn};
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         let (width, height) = frame.image.dimensions();
         let path = arguments.out.as_ref().map(|out| out.join(format!("frame_{number:03}.png")));
         if let Some(path) = &path {
-            save(&frame.image, path).with_context(|| format!("cannot write {}", path.display()))?;
+            save(&frame.image, path)?;
         }
         if arguments.json {
             let line = serde_json::json!({
@@ -72,15 +73,5 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
 fn save(image: &RgbImage, path: &Path) -> Result<()> {
     let mut png = Cursor::new(Vec::new());
     image.write_to(&mut png, ImageFormat::Png)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = PathBuf::from(name);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(png.get_ref())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    // The first error is the one to tell of.
-    Ok(write().inspect_err(|_| drop(fs::remove_file(&temporary)))?)
+    Ok(write_file(path, |file| file.write_all(png.get_ref()))?)
 }

@@ -82,7 +82,7 @@ pub fn write_mini(
 ) -> Result<Vec<MiniSet>, SynthError> {
     let MiniSettings { seed, videos, encoding } = settings;
     folder::require_some(&[("videos", videos)])?;
-    let description = json!({"kind": "uvrb-mini", "generator": folder::GENERATOR, "seed": seed, "videos": videos, "encoding": format!("{encoding:?}")});
+    let description = json!({"kind": "uvrb-mini", "generator": folder::GENERATOR, "seed": seed, "videos": videos, "encoding": encoding});
     let output = OutputFolder::open(root, &description)?;
     let root = output.root();
     let mut made = Vec::new();

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::regular_file::open_regular_file;
+use super::regular_file::open_regular_file;
 
 /// The bytes of the regular file `path`, which may be `limit_bytes` at the most.
 ///
