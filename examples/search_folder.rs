@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let query = Input::text(query).with_instruction("Find the video according to the text description.");
     let query = embedder.embed_one(&query)?;
     let library = Library::open(LIBRARY)?;
-    // What has decayed on disk is told of, and the rest is searched.
+    // What has decayed on disk is reported, and the rest is searched.
     library.damage().iter().for_each(|error| eprintln!("{error}"));
     for hit in library.search(query.as_slice().into(), 5)? {
         println!("{:.4}  {}", hit.score, hit.entry.path.display());

@@ -1,6 +1,6 @@
 //! Models that have learned nothing yet, to train small ones from nothing. They are of the family of GVE, Qwen2.5-VL.
 //!
-//! [`create`] joins the two halves of a checkpoint: [`init_weights`] makes random weights for a shape, and [`learn_tokenizer`] a vocabulary for the texts that
+//! [`create`] joins the two halves of a checkpoint: [`init_weights`] makes random weights for a shape, and [`train_tokenizer`] a vocabulary for the texts that
 //! it will be trained on. The result is a directory in Hugging Face layout that everything else takes for a model.
 
 use std::collections::BTreeMap;
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::Error;
+use crate::error::Error;
 use crate::model::qwen2_5_vl::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
 use crate::model::sentence_transformers::describe;
 use crate::model::{ModelError, init_weights};
-use crate::preprocess::{PixelBounds, learn_tokenizer};
+use crate::preprocess::{PixelBounds, train_tokenizer};
 use crate::store::{Existing, IoError, write_folder};
 use crate::text::{LineError, Lines, decode};
 
@@ -22,7 +22,7 @@ use crate::text::{LineError, Lines, decode};
 pub struct NewModel {
     /// The shape: a `config.json` of Qwen2.5-VL. Ids and number of tokens in it are replaced.
     pub config: PathBuf,
-    /// JSON lines, such as captions and training pairs, whose `text` and `instruction` values the tokenizer learns from.
+    /// JSON lines, such as captions and training pairs, whose `text` and `instruction` values the tokenizer is trained on.
     pub texts: Vec<PathBuf>,
     /// Tokens the tokenizer has, at most.
     pub vocab_size: usize,
@@ -45,7 +45,7 @@ pub struct Created {
 ///
 /// # Errors
 /// [`ModelError::Io`] and [`ModelError::Config`] for a shape or texts that cannot be read or a model that cannot be written, and
-/// [`PreprocessError::LearnTokenizer`](crate::preprocess::PreprocessError::LearnTokenizer).
+/// [`PreprocessError::TrainTokenizer`](crate::preprocess::PreprocessError::TrainTokenizer).
 pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
     let mut config: Value = parse(&settings.config, 1, &read(&settings.config)?)?;
     if !config.is_object() {
@@ -66,7 +66,7 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
     write_folder(out, Existing::Refuse, |out| {
         // The words of the chat template stand around every text.
         let texts = texts.into_iter().chain(std::iter::repeat_n(TEMPLATE_TEXT.to_owned(), 100));
-        let special = learn_tokenizer(texts, settings.vocab_size, &out.join("tokenizer.json"))?;
+        let special = train_tokenizer(texts, settings.vocab_size, &out.join("tokenizer.json"))?;
         let special: BTreeMap<_, _> = special.into_iter().collect();
         for (key, token) in TOKEN_IDS {
             config[key] = json!(special.get(token));

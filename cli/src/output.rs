@@ -38,7 +38,7 @@ impl Outcome {
 
 /// To be called before anything is said: messages begin with the name of this program.
 ///
-/// A panic is told of in one line, like everything else; in full where the user asks for it with RUST_BACKTRACE. Most do not
+/// A panic is reported in one line, like everything else; in full where the user asks for it with RUST_BACKTRACE. Most do not
 /// end the program: the libraries that read damaged files have some, which are errors of that file.
 pub fn start(program: &'static str) {
     PROGRAM.get_or_init(|| program);

@@ -1,7 +1,7 @@
 //! Filling a library from folders: what `gve index` does, as a library call.
 //!
 //! Files are found, those the library already has in their present state are passed over, and the others are
-//! embedded. What is no longer there is forgotten where that is asked for. A file is told of as done once its rows are safe on disk, so a run that is killed
+//! embedded. What is no longer there is forgotten where that is asked for. A file is reported as done once its rows are safe on disk, so a run that is killed
 //! loses nothing it has told of, and the next run goes on from there.
 
 mod find;

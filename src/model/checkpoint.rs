@@ -106,8 +106,8 @@ impl Checkpoint {
     }
 
     /// Bytes that the weights take in the memory of the CPU when they are loaded as `dtype`, and what loading
-    /// them takes on top for a while. [`DType::Auto`](crate::DType::Auto) keeps what is stored.
-    pub fn memory_as(&self, dtype: crate::DType) -> MemoryNeed {
+    /// them takes on top for a while. [`DType::Auto`](crate::device::DType::Auto) keeps what is stored.
+    pub fn memory_as(&self, dtype: crate::device::DType) -> MemoryNeed {
         self.memory(dtype.into(), &|_| false)
     }
 

@@ -7,9 +7,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::memory::shortage;
 use super::{ModelError, TextConfig, family};
-use crate::Random;
 use crate::device::available_memory;
 use crate::hash::{FNV_OFFSET, fnv};
+use crate::random::Random;
 
 /// Writes random weights for the `config.json` in `model_dir` as `model.safetensors` beside it, in f32 and
 /// under the names of Qwen2.5-VL. Returns the number of parameters.

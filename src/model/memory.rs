@@ -1,7 +1,7 @@
 //! How much memory a model needs, and whether there is as much.
 
 use super::{Checkpoint, ModelError, WeightPrecision};
-use crate::DType;
+use crate::device::DType;
 
 /// Memory that a model's weights take on the CPU.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

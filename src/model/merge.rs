@@ -58,7 +58,11 @@ pub fn write_checkpoint(
 ///
 /// # Errors
 /// [`ModelError::Io`] when `out` is not empty or cannot be written, and the errors of [`Checkpoint::open`].
-pub fn convert_checkpoint(model_dir: &Path, dtype: crate::DType, out: &Path) -> Result<(), ModelError> {
+pub fn convert_checkpoint(
+    model_dir: &Path,
+    dtype: crate::device::DType,
+    out: &Path,
+) -> Result<(), ModelError> {
     let dtype = dtype.on(&Device::Cpu);
     write_folder(out, Existing::Refuse, |inside| {
         fill(model_dir, inside, Some(dtype), |_, _, load| Ok(Some(load(dtype)?)))?;

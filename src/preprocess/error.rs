@@ -233,9 +233,9 @@ pub enum PreprocessError {
         /// Length allowed.
         limit_bytes: usize,
     },
-    /// No tokenizer could be learned from the texts given, or it could not be written.
-    #[error("cannot learn a tokenizer for {}: {reason}", path.display())]
-    LearnTokenizer {
+    /// No tokenizer could be trained on the texts given, or it could not be written.
+    #[error("cannot train a tokenizer for {}: {reason}", path.display())]
+    TrainTokenizer {
         /// The file it was for.
         path: PathBuf,
         /// The tokenizer library's reason.

@@ -1,13 +1,13 @@
 //! Long texts in stretches that can be tokenised one by one.
 //!
 //! A tokenizer holds 50 to 150 bytes for each byte of text that it works on, so a long text is given to it in parts. Words
-//! are found by Qwen's rule (`learn::WORDS`) and tokens within words, so wherever a word ends, whatever follows, the ids of
+//! are found by Qwen's rule (`train_tokenizer::WORDS`) and tokens within words, so wherever a word ends, whatever follows, the ids of
 //! a text are those of the part before and those of the part behind. This module knows some such places.
 
 use serde_json::{Value, json};
 use tokenizers::{ModelWrapper, Tokenizer};
 
-use super::learn::WORDS;
+use super::train_tokenizer::WORDS;
 
 /// Signs of East Asian texts, which have no blanks.
 const EAST_ASIAN_SIGNS: [char; 8] =

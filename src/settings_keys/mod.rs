@@ -2,7 +2,7 @@
 //! change an embedding.
 //!
 //! The keys are those that transformers 4.51 to 5.23 and PEFT up to 0.21 write, and those by which related architectures differ. A key that is in
-//! no table is one that nobody here knows: it is told of, or refused, by whoever judges its file.
+//! no table is one that nobody here knows: it is reported, or refused, by whoever judges its file.
 
 mod adapter;
 mod config;

@@ -285,7 +285,7 @@ impl Cursor {
             None => match self.demuxer.read() {
                 Ok(Read::Packet(packet)) => packet,
                 Err(error) if is_fatal(error) => return Err(error),
-                // Unreadable data is as good as none: frames that then miss are told of one by one.
+                // Unreadable data is as good as none: frames that then miss are reported one by one.
                 Ok(Read::End) | Err(_) => return Ok(None),
             },
         };

@@ -259,7 +259,7 @@ impl Opening {
         let mut carried = CarriedData::default();
         let first = match demuxer.read() {
             Ok(Read::Packet(packet)) => Some(packet),
-            // Whoever asks for a frame is told of it.
+            // Whoever asks for a frame is told.
             Ok(Read::End) | Err(_) => None,
         };
         if let Some(packet) = &first {

@@ -29,7 +29,7 @@ impl Bench {
         self.folder.path().join("library")
     }
 
-    /// Indexes, and gives the rows on disk at each file that is told of as done.
+    /// Indexes, and gives the rows on disk at each file that is reported as done.
     fn index(
         &self,
         options: &IndexOptions,
@@ -61,7 +61,7 @@ fn rows_wait_no_longer_than_they_may() {
     let at_the_end = IndexOptions::default().with_flush_interval(Duration::MAX);
     let (outcome, rows) = bench.index(&at_the_end, |_| {});
     outcome.unwrap();
-    assert_eq!(rows, [4; FILES], "all are on disk before the first is told of");
+    assert_eq!(rows, [4; FILES], "all are on disk before the first is reported");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod model_settings;
 mod preprocess;
 mod release;
 mod retrieval;
+mod rooms;
 mod store;
 mod train_memory;
 mod train_model;

@@ -211,7 +211,7 @@ fn damage_in_the_middle_is_a_warning() {
     let output = gve(&["embed", "--model", text(&model), "--video", text(&path)]);
     assert_status(&output, 0);
     assert_eq!(json_lines(&output).len(), 1);
-    assert!(!stderr(&output).is_empty(), "it is told of");
+    assert!(!stderr(&output).is_empty(), "it is reported");
     for line in stderr(&output).lines() {
         assert!(line.contains("warning") && line.contains("damaged.mp4"), "{line}");
     }

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Random;
 use crate::embedder::{Input, Part, VideoPart};
 use crate::media::TimeRange;
+use crate::random::Random;
 
 /// A stretch of a video: what captions are about and queries lead to.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::IoError;
 use crate::synth::SynthError;
 
-/// Facts that were dear to come by, each under a key, in a file of JSON lines that only grows.
+/// Facts that are expensive to come by, each under a key, in a file of JSON lines that only grows.
 ///
 /// A fact is on disk before it is known. A line that was being written when the program was killed is recognised
 /// by its missing end and cut off.

@@ -12,7 +12,7 @@
 //! 3. *Task extension* has it write queries that lead from a picture, or a clip, and a text to another clip, and
 //!    writes the pairs: text to text, image and video, image to video, clip to video, and the two composed kinds.
 //!
-//! Whatever is dear, a decoded video, an embedding, an answer of the captioner, is written down as soon as it is
+//! Whatever is expensive, a decoded video, an embedding, an answer of the captioner, is written down as soon as it is
 //! there, and never made again. A stage is otherwise a function of settings, seed and what was written down: a run
 //! that was stopped, or killed, is continued by running it again, and comes to the same pairs.
 

@@ -1,4 +1,4 @@
-use crate::Random;
+use crate::random::Random;
 
 /// What a caption is to attend to, and for whom it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

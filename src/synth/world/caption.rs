@@ -1,6 +1,6 @@
 //! Captions of scenes in words, each with the claims it makes.
 
-use crate::Random;
+use crate::random::Random;
 
 use super::claim::{Claim, Thing, When, cell_of, relation_at};
 use super::director::{Change, pick};

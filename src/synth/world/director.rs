@@ -1,6 +1,6 @@
 //! Makes up scenes, and scenes that differ from a given one in a single respect.
 
-use crate::Random;
+use crate::random::Random;
 
 use super::claim::is_in_picture;
 use super::scene::{Action, Actor, Event, FPS, Ground, Look, SLOTS, Scene};

@@ -75,7 +75,7 @@ pub(super) fn write_video(
 mod tests {
     use super::super::director::any_scene;
     use super::*;
-    use crate::Random;
+    use crate::random::Random;
     use crate::video::VideoReader;
 
     #[test]

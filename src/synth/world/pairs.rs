@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::Random;
 use crate::embedder::{Input, Part, VideoPart};
 use crate::media::TimeRange;
 use crate::pairs::{Pair, Task};
+use crate::random::Random;
 
 use super::caption::describe_change;
 use super::director::pick;
@@ -54,7 +54,7 @@ pub(super) fn pairs(family: &Family, files: &Files, random: &mut Random) -> Pair
     for video in 0..family.videos.len() {
         maker.text_to_text(video);
     }
-    // One of each is enough: a picture is easily found in its video, and embedding two videos is dear.
+    // One of each is enough: a picture is easily found in its video, and embedding two videos is expensive.
     for pairs in [Maker::image_to_video, Maker::clip_to_video] {
         let video = maker.random.below(family.videos.len());
         pairs(&mut maker, video);

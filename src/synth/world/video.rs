@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use crate::Random;
+use crate::random::Random;
 
 use super::caption::{Caption, describe};
 use super::claim::Claim;

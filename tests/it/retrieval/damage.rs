@@ -317,7 +317,7 @@ fn odd_files_among_the_segments_do_no_harm() {
     }
     let found = Library::open(directory.path()).unwrap();
     assert!(found.damage().is_empty() && paths(&found) == paths(&whole), "{:?}", found.damage());
-    // What cannot be read now may be readable another time: it is told of, and no writer gives it up.
+    // What cannot be read now may be readable another time: it is reported, and no writer gives it up.
     let directory_of_that_name = folder.join("00000050.parquet");
     fs::create_dir(&directory_of_that_name).unwrap();
     let found = Library::open(directory.path()).unwrap();

@@ -1,6 +1,7 @@
 //! Clips made by the `ffmpeg` command, and what that command decodes from them.
 
 use gve::video::{Frame, VideoReader};
+use gve_test_support::skip;
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -40,15 +41,8 @@ pub fn make(name: &str, input: &[String], output: &str) -> Option<Clip> {
         Ok(run) => String::from_utf8_lossy(&run.stderr).into_owned(),
         Err(error) => error.to_string(),
     };
-    skip(name, &reason);
+    skip(&format!("{name} cannot be made: {reason}"));
     None
-}
-
-/// Says why a test cannot run, or fails it where every test has to.
-pub fn skip(name: &str, reason: &str) {
-    let reason = reason.lines().next().unwrap_or("unknown reason");
-    assert!(std::env::var("GVE_REQUIRE_ALL").as_deref() != Ok("1"), "{name}: cannot be made: {reason}");
-    eprintln!("skipped: {name}: cannot be made: {reason}");
 }
 
 /// All frames of a file as the `ffmpeg` command decodes them, turned upright.

@@ -1,7 +1,8 @@
 //! Videos written and read back.
 
-use super::clips::{SAME_PICTURE, difference, frames, skip};
+use super::clips::{SAME_PICTURE, difference, frames};
 use gve::video::{VideoEncoding, VideoError, VideoReader, VideoWriter};
+use gve_test_support::skip;
 use image::{Rgb, RgbImage};
 use std::{fs, path::Path};
 
@@ -24,7 +25,7 @@ fn picture((width, height): (u32, u32), index: usize) -> RgbImage {
 fn write(path: &Path, encoding: VideoEncoding, fps: u32, pictures: &[RgbImage]) -> Option<()> {
     let mut writer = match VideoWriter::create(path, encoding, pictures[0].dimensions(), fps) {
         Err(error @ VideoError::Encoder { .. }) => {
-            skip(encoding.extension(), &error.to_string());
+            skip(&format!("{} cannot be written: {error}", encoding.extension()));
             return None;
         }
         created => created.expect("is created"),

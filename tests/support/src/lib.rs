@@ -1,9 +1,12 @@
 //! What the tests of this workspace share: the reference's numbers, what a program said, and servers that misbehave when told to.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 pub mod files;
 pub mod golden;
 pub mod hub;
 pub mod program;
+mod skip;
 pub mod stub;
+
+pub use skip::skip;

@@ -280,7 +280,7 @@ impl Job<'_> {
     }
 }
 
-/// The result that is at `path`. One that cannot be read is told of, and made anew.
+/// The result that is at `path`. One that cannot be read is reported, and made anew.
 fn stored(path: &Path) -> Option<DatasetResult> {
     match DatasetResult::read(path) {
         Ok(stored) => Some(stored),

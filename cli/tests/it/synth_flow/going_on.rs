@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use super::*;
 
 impl Site {
-    /// What is dear, by path: when each file was last written, and what is in it.
-    fn dear(&self) -> BTreeMap<String, (SystemTime, Vec<u8>)> {
+    /// What is expensive, by path: when each file was last written, and what is in it.
+    fn expensive(&self) -> BTreeMap<String, (SystemTime, Vec<u8>)> {
         let out = self.out();
         let is_dear =
             |name: &str| ["frames/", "journal/", "clips/"].iter().any(|folder| name.starts_with(folder));
@@ -29,13 +29,13 @@ fn what_is_decoded_embedded_and_measured_is_not_made_again() {
     for (until, facts) in [("quality", 1), ("extension", 1 + 6 * 3)] {
         let more = ["--captions", text(&captions), "--until", until];
         assert_status(&site.run(&stub.base_url, &more), 0);
-        let dear = site.dear();
-        let lines = |name: &str| dear[name].1.iter().filter(|byte| **byte == b'\n').count();
+        let expensive = site.expensive();
+        let lines = |name: &str| expensive[name].1.iter().filter(|byte| **byte == b'\n').count();
         assert_eq!((lines("journal/videos.jsonl"), lines("journal/cosines.jsonl")), (2, facts));
-        let of = |end: &str| dear.keys().filter(|name| name.ends_with(end)).count();
+        let of = |end: &str| expensive.keys().filter(|name| name.ends_with(end)).count();
         assert_eq!((of(".jpg"), of(".parquet")), (3, 1));
         assert_status(&site.run(&stub.base_url, &more), 0);
-        assert!(site.dear() == dear, "until {until}");
+        assert!(site.expensive() == expensive, "until {until}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Videos in groups of near misses, and the queries that tell them apart.
 
-use crate::Random;
 use crate::embedder::CancelToken;
+use crate::random::Random;
 use crate::synth::SynthError;
 
 use super::super::caption::describe_change;

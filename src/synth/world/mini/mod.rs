@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::Random;
 use crate::embedder::CancelToken;
 use crate::options::with_fields;
+use crate::random::Random;
 use crate::synth::SynthError;
 use crate::synth::output_folder::OutputFolder;
 use crate::video::VideoEncoding;

@@ -1,6 +1,6 @@
 //! The 16 data sets: what each asks, and of which videos.
 
-use crate::Random;
+use crate::random::Random;
 
 use super::super::director::ChangeKind::{self, Act, Camera, Count, Ground, Paint, Reorder, Replace, Swap};
 use super::super::director::{any_scene, scene};

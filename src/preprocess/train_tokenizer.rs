@@ -31,27 +31,27 @@ const SPECIAL_TOKENS: [&str; 8] = [
     "<|video_pad|>",
 ];
 
-/// Learns a byte-level BPE with Qwen's rules from `texts` and writes it to `path` as `tokenizer.json`. It has
+/// Trains a byte-level BPE with Qwen's rules from `texts` and writes it to `path` as `tokenizer.json`. It has
 /// `vocab_size` tokens at most, of which Qwen's special tokens are the last, and reads any text: what it has
 /// no token for it spells in bytes. Returns the id of each special token.
 ///
 /// # Errors
-/// [`PreprocessError::LearnTokenizer`] when nothing can be learned or the file cannot be written.
-pub fn learn_tokenizer(
+/// [`PreprocessError::TrainTokenizer`] when there is nothing to train on or the file cannot be written.
+pub fn train_tokenizer(
     texts: impl Iterator<Item = String> + Send,
     vocab_size: usize,
     path: &Path,
 ) -> Result<Vec<(&'static str, u32)>> {
-    let failed = |reason| PreprocessError::LearnTokenizer { path: path.to_owned(), reason };
-    let tokenizer = learn(texts, vocab_size).map_err(failed)?;
+    let failed = |reason| PreprocessError::TrainTokenizer { path: path.to_owned(), reason };
+    let tokenizer = train(texts, vocab_size).map_err(failed)?;
     tokenizer.save(path, true).map_err(failed)?;
     Ok(SPECIAL_TOKENS.iter().filter_map(|token| Some((*token, tokenizer.token_to_id(token)?))).collect())
 }
 
-fn learn(texts: impl Iterator<Item = String> + Send, vocab_size: usize) -> tokenizers::Result<Tokenizer> {
+fn train(texts: impl Iterator<Item = String> + Send, vocab_size: usize) -> tokenizers::Result<Tokenizer> {
     let words = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Isolated, false)?;
     let bytes = ByteLevel::new(false, true, false);
-    let mut learner = TokenizerBuilder::default()
+    let mut tokenizer = TokenizerBuilder::default()
         .with_model(BPE::default())
         .with_normalizer(Some(NFC))
         .with_pre_tokenizer(Some(Sequence::new(vec![
@@ -66,11 +66,11 @@ fn learn(texts: impl Iterator<Item = String> + Send, vocab_size: usize) -> token
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .show_progress(false)
         .build();
-    learner.train(&mut trainer, texts)?;
+    tokenizer.train(&mut trainer, texts)?;
     let special = SPECIAL_TOKENS.map(|token| AddedToken::from(token, true).normalized(false));
-    learner.add_special_tokens(special)?;
+    tokenizer.add_special_tokens(special)?;
     // Once more through its file's form, whose type is that of any tokenizer.
-    Tokenizer::from_bytes(learner.to_string(false)?)
+    Tokenizer::from_bytes(tokenizer.to_string(false)?)
 }
 
 #[cfg(test)]
@@ -78,11 +78,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reads_what_it_learned_in_few_tokens_and_anything_else_in_bytes() {
+    fn it_reads_what_it_was_trained_on_in_few_tokens_and_anything_else_in_bytes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tokenizer.json");
         let texts = || (0..200).map(|i| format!("the red circle moves {}", ["left", "right"][i % 2]));
-        let special = learn_tokenizer(texts(), 320, &path).unwrap();
+        let special = train_tokenizer(texts(), 320, &path).unwrap();
         assert_eq!(special.len(), SPECIAL_TOKENS.len());
         assert!(special.is_sorted_by(|a, b| a.1 < b.1) && special.iter().all(|(_, id)| *id < 320));
         let tokenizer = Tokenizer::from_file(&path).unwrap();
