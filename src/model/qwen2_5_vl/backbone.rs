@@ -27,8 +27,8 @@ impl Qwen25Vl {
     /// On the CPU activations are f32 whatever `dtype` is; elsewhere they are `dtype` as well.
     ///
     /// # Errors
-    /// Those of [`Config::load`] and [`Checkpoint::open`], a missing or misshapen tensor, and
-    /// [`ModelError::Memory`] before any weight is loaded.
+    /// Those of [`Config::load`] and [`Checkpoint::open`](crate::model::Checkpoint::open), a missing or
+    /// misshapen tensor, and [`ModelError::Memory`] before any weight is loaded.
     pub fn load(
         model_dir: &Path,
         dtype: impl Into<WeightPrecision>,
