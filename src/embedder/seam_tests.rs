@@ -83,5 +83,7 @@ fn texts_and_frames_go_through_towers_of_their_own() {
     (recipe.instruction, recipe.tokens_per_frame) = ("c".to_owned(), 2);
     let other = load(Embedder::builder(folder.path()).recipe(recipe));
     assert_eq!(other.pixels().max_pixels, Some(32));
+    let told = load(Embedder::builder(folder.path()).tokens_per_frame(3));
+    assert_eq!(told.pixels().max_pixels, Some(48));
     assert_eq!(other.embed_one(&Input::text("b")).unwrap().as_slice(), along(&[2, 3]));
 }

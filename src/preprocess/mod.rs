@@ -42,5 +42,5 @@ pub use resize::{BicubicResizer, Rounding};
 pub(crate) use sequence::Sequence;
 pub use sequence::{Encoding, VisualSpan};
 pub use size::{PixelBounds, PixelBudget, PixelSize, smart_resize, target_size};
-pub(crate) use tokenize::{END_OF_TEXT, IMAGE_PAD, PromptTokenizer, VIDEO_PAD, VISION_END, VISION_START};
+pub(crate) use tokenize::{END_OF_TEXT, IMAGE_PAD, PromptTokenizer, VIDEO_PAD, VISION_START};
 pub use train_tokenizer::train_tokenizer;

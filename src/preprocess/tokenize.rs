@@ -19,7 +19,7 @@ pub(crate) const END_OF_TEXT: &str = "<|endoftext|>";
 const TURN_START: &str = "<|im_start|>";
 const TURN_END: &str = "<|im_end|>";
 pub(crate) const VISION_START: &str = "<|vision_start|>";
-pub(crate) const VISION_END: &str = "<|vision_end|>";
+const VISION_END: &str = "<|vision_end|>";
 pub(crate) const IMAGE_PAD: &str = "<|image_pad|>";
 pub(crate) const VIDEO_PAD: &str = "<|video_pad|>";
 
@@ -58,11 +58,8 @@ struct Decoder {
 
 impl PromptTokenizer {
     /// Reads `tokenizer.json` in `model_dir` and checks it against the checkpoint's `config.json`:
-    /// `config_ids` are its keys, the tokens they mean, and their ids where it has them.
-    pub(crate) fn load(
-        model_dir: &Path,
-        config_ids: &[(&'static str, &'static str, Option<u32>)],
-    ) -> Result<Self> {
+    /// `config_ids` are its keys, the tokens they mean, and their ids.
+    pub(crate) fn load(model_dir: &Path, config_ids: &[(&'static str, &'static str, u32)]) -> Result<Self> {
         let path = model_dir.join(TOKENIZER_FILE);
         let text = limited_file::read(&path, MAX_BYTES).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => PreprocessError::MissingCheckpointFile { path: path.clone() },
@@ -163,11 +160,11 @@ impl SpecialTokens {
 
 fn check_ids(
     tokenizer: &Tokenizer,
-    config_ids: &[(&'static str, &'static str, Option<u32>)],
+    config_ids: &[(&'static str, &'static str, u32)],
     path: &Path,
 ) -> Result<()> {
     for &(field, token, config_id) in config_ids {
-        if let (Some(config_id), Some(tokenizer_id)) = (config_id, tokenizer.token_to_id(token))
+        if let Some(tokenizer_id) = tokenizer.token_to_id(token)
             && config_id != tokenizer_id
         {
             let path = path.to_path_buf();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gve::model::qwen2_5_vl::{PIXEL_BUDGET, Preprocessor, PromptConfig, mrope_positions};
+use gve::model::qwen2_5_vl::{Config, PIXEL_BUDGET, Preprocessor, mrope_positions};
 use gve::preprocess::{
     BicubicResizer, Encoding, ImageLimits, ImageProcessorConfig, Patchifier, PixelBounds, PixelSize,
     PositionSpan, PreprocessError, PromptPart, Rounding, VisualKind, VisualPatches, load_image,
@@ -35,7 +35,7 @@ const CLIPS: [(&str, PixelSize); 3] = [
 impl GoldenSet {
     fn load(dir: PathBuf) -> Self {
         let model = dir.join("model");
-        let preprocessor = Preprocessor::load(&model, prompt_config(&model), Recipe::default()).unwrap();
+        let preprocessor = Preprocessor::load(&model, &config(&model), Recipe::default()).unwrap();
         let cases = json(&dir.join("cases.json")).as_array().unwrap().clone();
         Self { dir, preprocessor, cases }
     }
@@ -86,22 +86,13 @@ fn golden_sets() -> Vec<GoldenSet> {
     fixture_dirs().into_iter().map(GoldenSet::load).collect()
 }
 
-fn prompt_config(model: &Path) -> PromptConfig {
-    let config = json(&model.join("config.json"));
-    let id = |key: &str| u32::try_from(config[key].as_u64().unwrap()).unwrap();
-    PromptConfig {
-        spatial_merge_size: config["vision_config"]["spatial_merge_size"].as_u64().unwrap() as usize,
-        tokens_per_second: config["vision_config"]["tokens_per_second"].as_f64().unwrap(),
-        image_token_id: id("image_token_id"),
-        video_token_id: id("video_token_id"),
-        vision_start_token_id: Some(id("vision_start_token_id")),
-        vision_end_token_id: Some(id("vision_end_token_id")),
-    }
+fn config(model: &Path) -> Config {
+    Config::load(model).unwrap()
 }
 
 fn tiny(max_length: usize) -> Preprocessor {
     let model = golden_dir().join("tiny-a/model");
-    Preprocessor::load(&model, prompt_config(&model), within(max_length)).unwrap()
+    Preprocessor::load(&model, &config(&model), within(max_length)).unwrap()
 }
 
 fn within(max_length: usize) -> Recipe {
@@ -158,7 +149,7 @@ fn ids_positions_and_grids_equal_the_reference() {
                 "{name}: pads"
             );
             for span in &encoding.visual_spans {
-                let pad = prompt_config(&set.dir.join("model"));
+                let pad = config(&set.dir.join("model"));
                 let pad =
                     if span.kind == VisualKind::Image { pad.image_token_id } else { pad.video_token_id };
                 assert!(encoding.input_ids[span.start..span.start + span.len].iter().all(|&id| id == pad));
@@ -360,24 +351,26 @@ fn the_cut_never_loses_visual_tokens() {
 #[test]
 fn checkpoints_that_disagree_are_refused() {
     let model = golden_dir().join("tiny-a/model");
-    let good = prompt_config(&model);
+    let good = config(&model);
     let load_as =
-        |config: PromptConfig, recipe| Preprocessor::load(&model, config, recipe).unwrap_err().to_string();
-    let load = |config| load_as(config, Recipe::default());
-    assert!(load(PromptConfig { image_token_id: 1, ..good.clone() }).contains("image_token_id 1"));
-    assert!(
-        load(PromptConfig { vision_end_token_id: Some(2), ..good.clone() }).contains("vision_end_token_id 2")
-    );
-    assert!(load(PromptConfig { spatial_merge_size: 3, ..good.clone() }).contains("spatial_merge_size"));
-    assert!(load(PromptConfig { tokens_per_second: 0.0, ..good.clone() }).contains("tokens_per_second"));
-    assert!(load_as(good, within(1)).contains("max_length"));
+        |config: Config, recipe| Preprocessor::load(&model, &config, recipe).unwrap_err().to_string();
+    let load = |change: fn(&mut Config)| {
+        let mut config = good.clone();
+        change(&mut config);
+        load_as(config, Recipe::default())
+    };
+    assert!(load(|config| config.image_token_id = 1).contains("image_token_id 1"));
+    assert!(load(|config| config.vision_start_token_id = 2).contains("vision_start_token_id 2"));
+    assert!(load(|config| config.vision.spatial_merge_size = 3).contains("spatial_merge_size"));
+    assert!(load(|config| config.vision.tokens_per_second = 0.0).contains("tokens_per_second"));
+    assert!(load_as(good.clone(), within(1)).contains("max_length"));
 }
 
 #[test]
 fn broken_tokenizers_are_named() {
     let model = golden_dir().join("tiny-a/model");
     let dir = tempfile::tempdir().unwrap();
-    let load = || Preprocessor::load(dir.path(), prompt_config(&model), Recipe::default()).unwrap_err();
+    let load = || Preprocessor::load(dir.path(), &config(&model), Recipe::default()).unwrap_err();
     assert!(load().to_string().contains("preprocessor_config.json"));
     std::fs::copy(model.join("preprocessor_config.json"), dir.path().join("preprocessor_config.json"))
         .unwrap();

@@ -1,26 +1,12 @@
 use std::path::Path;
 
-use super::{Config, PIXEL_BUDGET, Preprocessor, PromptConfig, Qwen25Vl, TEMPLATE};
+use super::{Config, PIXEL_BUDGET, Preprocessor, Qwen25Vl, TEMPLATE};
 use crate::model::ModelError;
 use crate::model::family::{Backbone, Family, Processor};
 use crate::model::init::RandomWeights;
 use crate::model::loader::Weights;
 use crate::preprocess::{ChatTemplate, Pictures, PreprocessError};
 use crate::recipe::{Pooling, Recipe};
-
-impl Config {
-    /// What prompts must know of it.
-    pub(super) fn prompt(&self) -> PromptConfig {
-        PromptConfig {
-            spatial_merge_size: self.vision.spatial_merge_size,
-            tokens_per_second: self.vision.tokens_per_second,
-            image_token_id: self.image_token_id,
-            video_token_id: self.video_token_id,
-            vision_start_token_id: Some(self.vision_start_token_id),
-            vision_end_token_id: None,
-        }
-    }
-}
 
 impl Family for Config {
     fn dim(&self) -> usize {
@@ -32,7 +18,7 @@ impl Family for Config {
     }
 
     fn processor(&self, model_dir: &Path, recipe: &Recipe) -> Result<Box<dyn Processor>, PreprocessError> {
-        Ok(Box::new(Preprocessor::load(model_dir, self.prompt(), recipe.clone())?))
+        Ok(Box::new(Preprocessor::load(model_dir, self, recipe.clone())?))
     }
 
     fn load(&self, weights: &Weights<'_>, recipe: &Recipe) -> Result<Box<dyn Backbone>, ModelError> {

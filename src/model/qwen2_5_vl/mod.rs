@@ -13,7 +13,7 @@ mod window;
 pub use backbone::Qwen25Vl;
 pub use config::{Config, VisionConfig};
 pub use positions::mrope_positions;
-pub use processor::{Preprocessor, PromptConfig};
+pub use processor::Preprocessor;
 pub(crate) use prompt::TEMPLATE;
 pub(crate) use scratch::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
 

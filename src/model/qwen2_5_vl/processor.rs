@@ -4,30 +4,13 @@ use std::path::Path;
 
 use super::positions::mrope_positions;
 use super::prompt::render;
-use super::{PIXEL_BUDGET, Result};
+use super::{Config, PIXEL_BUDGET, Result};
 use crate::model::family::Processor;
 use crate::preprocess::{
     Encoding, IMAGE_PAD, ImageProcessorConfig, Pictures, PreprocessError, PromptPart, PromptTokenizer,
-    Sequence, VIDEO_PAD, VISION_END, VISION_START,
+    Sequence, VIDEO_PAD, VISION_START,
 };
 use crate::recipe::Recipe;
-
-/// What a prompt must know of the checkpoint's `config.json`. Fields are spelled as there.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PromptConfig {
-    /// Patches along each side that are merged into one visual token (`vision_config.spatial_merge_size`).
-    pub spatial_merge_size: usize,
-    /// Temporal ids per second of video (`vision_config.tokens_per_second`).
-    pub tokens_per_second: f64,
-    /// Id of `<|image_pad|>`.
-    pub image_token_id: u32,
-    /// Id of `<|video_pad|>`.
-    pub video_token_id: u32,
-    /// Id of `<|vision_start|>`, where the configuration names it.
-    pub vision_start_token_id: Option<u32>,
-    /// Id of `<|vision_end|>`, where the configuration names it.
-    pub vision_end_token_id: Option<u32>,
-}
 
 /// The settings and the tokenizer of one checkpoint.
 ///
@@ -35,31 +18,30 @@ pub struct PromptConfig {
 #[derive(Debug)]
 pub struct Preprocessor {
     pictures: Pictures,
-    prompt: PromptConfig,
+    config: Config,
     recipe: Recipe,
     tokenizer: PromptTokenizer,
 }
 
 impl Preprocessor {
-    /// Reads `preprocessor_config.json` and `tokenizer.json` in `model_dir` and checks that they agree with `prompt`,
-    /// which the caller takes from `config.json`. System turn, end and length of a prompt are those of `recipe`.
+    /// Reads `preprocessor_config.json` and `tokenizer.json` in `model_dir` and checks that they agree with `config`.
+    /// System turn, end and length of a prompt are those of `recipe`.
     ///
     /// # Errors
     /// Missing, unreadable or damaged files; special tokens that are missing or whose ids disagree; settings that
     /// cannot be run with. Each names the file and the key.
-    pub fn load(model_dir: &Path, prompt: PromptConfig, recipe: Recipe) -> Result<Self> {
+    pub fn load(model_dir: &Path, config: &Config, recipe: Recipe) -> Result<Self> {
         let pictures = Pictures::load(model_dir, PIXEL_BUDGET)?;
-        check(&prompt, &recipe, &pictures.processor)?;
+        check(config, &recipe, &pictures.processor)?;
         let tokenizer = PromptTokenizer::load(
             model_dir,
             &[
-                ("image_token_id", IMAGE_PAD, Some(prompt.image_token_id)),
-                ("video_token_id", VIDEO_PAD, Some(prompt.video_token_id)),
-                ("vision_start_token_id", VISION_START, prompt.vision_start_token_id),
-                ("vision_end_token_id", VISION_END, prompt.vision_end_token_id),
+                ("image_token_id", IMAGE_PAD, config.image_token_id),
+                ("video_token_id", VIDEO_PAD, config.video_token_id),
+                ("vision_start_token_id", VISION_START, config.vision_start_token_id),
             ],
         )?;
-        Ok(Self { pictures, prompt, recipe, tokenizer })
+        Ok(Self { pictures, config: config.clone(), recipe, tokenizer })
     }
 
     /// How pictures become patches.
@@ -79,10 +61,10 @@ impl Preprocessor {
     pub fn encode(&self, parts: &[PromptPart<'_>], instruction: Option<&str>) -> Result<Encoding> {
         let Recipe { instruction: default, append_end_of_text, max_length, .. } = &self.recipe;
         let system = instruction.filter(|text| !text.is_empty()).unwrap_or(default);
-        let pieces = render(parts, system, self.prompt.spatial_merge_size)?;
+        let pieces = render(parts, system, self.config.vision.spatial_merge_size)?;
         let sequence = Sequence::of(&pieces, &self.tokenizer, *max_length, *append_end_of_text)?;
         Ok(Encoding {
-            position_ids: mrope_positions(&sequence.spans, self.prompt.tokens_per_second)?,
+            position_ids: mrope_positions(&sequence.spans, self.config.vision.tokens_per_second)?,
             input_ids: sequence.ids,
             visual_spans: sequence.visuals,
             truncated_tokens: sequence.truncated_tokens,
@@ -100,18 +82,19 @@ impl Processor for Preprocessor {
     }
 }
 
-fn check(prompt: &PromptConfig, recipe: &Recipe, image_processor: &ImageProcessorConfig) -> Result<()> {
+fn check(config: &Config, recipe: &Recipe, image_processor: &ImageProcessorConfig) -> Result<()> {
+    let vision = &config.vision;
     let invalid =
         |field, expected, got: String| Err(PreprocessError::InvalidPromptConfig { field, expected, got });
     if recipe.max_length < 2 {
         return invalid("max_length", "at least 2", recipe.max_length.to_string());
     }
-    if !(prompt.tokens_per_second.is_finite() && prompt.tokens_per_second > 0.0) {
-        return invalid("tokens_per_second", "a positive number", prompt.tokens_per_second.to_string());
+    if !(vision.tokens_per_second.is_finite() && vision.tokens_per_second > 0.0) {
+        return invalid("tokens_per_second", "a positive number", vision.tokens_per_second.to_string());
     }
-    if prompt.spatial_merge_size != image_processor.merge_size() as usize {
+    if vision.spatial_merge_size != image_processor.merge_size() as usize {
         let expected = "the merge_size of preprocessor_config.json";
-        return invalid("spatial_merge_size", expected, prompt.spatial_merge_size.to_string());
+        return invalid("spatial_merge_size", expected, vision.spatial_merge_size.to_string());
     }
     Ok(())
 }
@@ -119,14 +102,13 @@ fn check(prompt: &PromptConfig, recipe: &Recipe, image_processor: &ImageProcesso
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::qwen2_5_vl::Config;
 
     #[test]
     fn the_recipe_gives_the_system_turn_and_the_end() {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-a/model");
         let config = Config::load(&model).unwrap();
         let ids = |recipe: &Recipe, instruction| {
-            let processor = Preprocessor::load(&model, config.prompt(), recipe.clone()).unwrap();
+            let processor = Preprocessor::load(&model, &config, recipe.clone()).unwrap();
             processor.encode(&[PromptPart::Text("a fox")], instruction).unwrap().input_ids
         };
         let gve = Recipe::default();
