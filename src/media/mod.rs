@@ -1,8 +1,10 @@
 //! Where media come from, what they are by their names, and stretches of them: what the rooms that read, keep and find them have in common.
 
+mod reader;
 mod source;
 
-pub use source::{MediaReader, MediaSource};
+pub use reader::MediaReader;
+pub use source::MediaSource;
 
 use std::path::Path;
 

@@ -52,7 +52,7 @@ impl Demuxer {
     }
 
     fn open_as(origin: Arc<Origin>, generate_pts: bool) -> Result<Self, VideoError> {
-        let (mut input, source) = open_input(&origin)?;
+        let (source, mut input) = open_input(&origin)?;
         let stream = best_video_stream(&input).ok_or_else(|| VideoError::NoVideoStream {
             path: origin.path().into(),
             found: describe_streams(&input),
@@ -252,17 +252,17 @@ pub(super) fn initialise() {
 }
 
 /// Opens a container, and finds out about its streams what the header does not tell.
-fn open_input(origin: &Arc<Origin>) -> Result<(Input, ByteSource), VideoError> {
-    let (mut input, source) = source::open(origin)?;
+fn open_input(origin: &Arc<Origin>) -> Result<(ByteSource, Input), VideoError> {
+    let (source, mut input) = source::open(origin)?;
     if is_described(&input) {
-        return Ok((input, source));
+        return Ok((source, input));
     }
     // SAFETY: the context is live.
     let status = unsafe { ffi::avformat_find_stream_info(input.as_mut_ptr(), ptr::null_mut()) };
     if status < 0 {
         return Err(source::refused(origin, status));
     }
-    Ok((input, source))
+    Ok((source, input))
 }
 
 /// Whether the header tells all that we ask of it. `avformat_find_stream_info` would decode several frames to find out no

@@ -17,6 +17,9 @@ use std::{
 /// FFmpeg's own size for the buffer of a file.
 const BUFFER_BYTES: usize = 32 << 10;
 
+/// Bytes read at a time where FFmpeg has room for that many, as it has for large packets.
+const READ_BYTES: usize = 256 << 10;
+
 /// A source as FFmpeg reads it. Must outlive the context that reads from it.
 pub(super) struct ByteSource(*mut ffi::AVIOContext);
 
@@ -41,7 +44,7 @@ impl ByteSource {
             if buffer.is_null() {
                 return None;
             }
-            let bytes = vec![0; BUFFER_BYTES].into_boxed_slice();
+            let bytes = vec![0; READ_BYTES].into_boxed_slice();
             let opened = Box::into_raw(Box::new(Opened { reader, origin, bytes }));
             let context = ffi::avio_alloc_context(
                 buffer,
@@ -81,8 +84,9 @@ impl Drop for ByteSource {
     }
 }
 
-/// `avformat_open_input` on exactly this source: no other file, no protocol, no name patterns, any bytes in the name.
-pub(super) fn open(origin: &Arc<Origin>) -> Result<(Input, ByteSource), VideoError> {
+/// `avformat_open_input` on exactly this source: no other file, no protocol, no name patterns, any bytes in the name. What the context reads from
+/// comes in front of it, as names are dropped in reverse.
+pub(super) fn open(origin: &Arc<Origin>) -> Result<(ByteSource, Input), VideoError> {
     let path = || origin.path().to_owned();
     let mut reader = origin.open()?;
     if let Some(found) = references::describe(&mut reader) {
@@ -119,7 +123,7 @@ pub(super) fn open(origin: &Arc<Origin>) -> Result<(Input, ByteSource), VideoErr
         return Err(refused(origin, status));
     }
     // SAFETY: the context was opened above and has no other owner.
-    Ok((unsafe { Input::wrap(context) }, source))
+    Ok((source, unsafe { Input::wrap(context) }))
 }
 
 /// Why a source could not be opened.

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gve::Input;
-use gve::media::TimeRange;
+use gve::media::{MediaSource, TimeRange};
 use gve::model::{Checkpoint, Config, LoraAdapter};
 use gve::pairs::Pair;
 use gve::preprocess::{ImageLimits, ImageProcessorConfig, load_image};
@@ -50,12 +50,11 @@ pub fn run(target: Target, bytes: &[u8]) -> Result<(), String> {
 
 /// Images and videos: every frame that sampling asks for.
 pub fn media(bytes: &[u8]) -> Result<(), String> {
-    let folder = folder();
-    let path = put(&folder, "media", bytes);
-    if load_image(&path, &ImageLimits::default()).is_ok() {
+    let source = MediaSource::bytes(bytes.to_vec());
+    if load_image(source.clone(), &ImageLimits::default()).is_ok() {
         return Ok(());
     }
-    let mut reader = VideoReader::open(&path).map_err(text)?;
+    let mut reader = VideoReader::open(source).map_err(text)?;
     let sampling = Sampling::Uniform { frames: 8 };
     let selection =
         select(&reader.timing(), &sampling, TimeRange::default(), FrameCount::Exact).map_err(text)?;
