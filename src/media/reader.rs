@@ -144,11 +144,13 @@ mod tests {
     use super::*;
     use crate::media::MediaSource;
 
+    type Rule = fn(u64, &mut [u8]) -> io::Result<usize>;
+
     /// Gives bytes by a rule, and says it has `length` of them.
     struct Odd {
         at: u64,
         length: Option<u64>,
-        read: fn(u64, &mut [u8]) -> io::Result<usize>,
+        read: Rule,
     }
 
     impl Read for Odd {
@@ -176,7 +178,7 @@ mod tests {
         Ok(1)
     }
 
-    fn read(length: Option<u64>, read: fn(u64, &mut [u8]) -> io::Result<usize>) -> Result<Vec<u8>, String> {
+    fn read(length: Option<u64>, read: Rule) -> Result<Vec<u8>, String> {
         let source = MediaSource::reader(Odd { at: 7, length, read });
         let mut bytes = Vec::new();
         let read = source.open().unwrap().read_to_end(&mut bytes);
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn whatever_else_a_reader_does_is_an_error_that_names_the_byte() {
-        let table: [(Option<u64>, fn(u64, &mut [u8]) -> io::Result<usize>, &str); 5] = [
+        let table: [(Option<u64>, Rule, &str); 5] = [
             (Some(11), ten, "at byte 10: it ends here, and was to have 11 bytes"),
             (
                 None,

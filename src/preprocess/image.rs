@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn damaged_and_missing_files_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let missing = load_image(&dir.path().join("none.png"), &ImageLimits::default()).unwrap_err();
+        let missing = load_image(dir.path().join("none.png"), &ImageLimits::default()).unwrap_err();
         assert!(missing.to_string().contains("none.png"));
         let whole = png(RgbImage::from_fn(64, 64, |x, y| Rgb([x as u8, y as u8, (x * y) as u8])));
         for bytes in [&b""[..], b"not an image", &whole[..60], &whole[..whole.len() / 2]] {

@@ -61,7 +61,7 @@ impl GoldenSet {
                 parts.push(PromptPart::Text(text));
             } else if let Some(name) = part["image"].as_str() {
                 let image =
-                    load_image(&golden_dir().join("media").join(name), &ImageLimits::default()).unwrap();
+                    load_image(golden_dir().join("media").join(name), &ImageLimits::default()).unwrap();
                 let patches =
                     patchify_image(config, &image, PIXEL_BUDGET.for_image(min, max).unwrap()).unwrap();
                 parts.push(PromptPart::Image { grid_thw: patches.grid_thw });

@@ -101,7 +101,7 @@ pub fn library(bytes: &[u8]) -> Result<(), String> {
     put(&folder, "segments/00000002.parquet", bytes);
     let library = Library::open(folder.path()).map_err(text)?;
     match library.damage() {
-        damage if damage.is_empty() => Ok(()),
+        [] => Ok(()),
         damage => Err(damage.iter().map(text).collect::<Vec<_>>().join("; ")),
     }
 }
