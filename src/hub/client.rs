@@ -8,10 +8,11 @@ use serde::Deserialize;
 use super::cache::ModelFolder;
 use super::download::Download;
 use super::layout::{self, WEIGHTS_INDEX};
-use super::names::{is_file_name, percent_encoded};
+use super::names::percent_encoded;
 use super::transport::{Failure, Transport};
 use super::{DownloadProgress, HubError, HubOptions, ResolvedModel, is_commit_hash};
 use crate::http::RetrySettings;
+use crate::store::is_file_name;
 
 /// Attempts in a row that may bring nothing new, after the first.
 const RETRY: RetrySettings =

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::names::is_file_name;
 use super::{HubError, read_text};
+use crate::store::is_file_name;
 
 /// Without these nothing can be embedded.
 const REQUIRED: [&str; 3] = ["config.json", "preprocessor_config.json", "tokenizer.json"];

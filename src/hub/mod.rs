@@ -31,7 +31,7 @@ use cache::ModelFolder;
 use client::Client;
 
 use crate::options::with_fields;
-use crate::store::IoError;
+use crate::store::{IoError, is_file_name};
 
 pub use error::HubError;
 #[cfg(feature = "nano")]
@@ -188,7 +188,7 @@ fn cached_model(
 ) -> Result<Option<(ResolvedModel, Vec<String>)>, HubError> {
     let commit =
         if is_commit_hash(revision) { Some(revision.to_owned()) } else { folder.revision(revision)? };
-    let Some(commit) = commit.filter(|commit| names::is_file_name(commit)) else { return Ok(None) };
+    let Some(commit) = commit.filter(|commit| is_file_name(commit)) else { return Ok(None) };
     let directory = folder.snapshot(&commit);
     if !directory.is_dir() {
         return Ok(None);

@@ -1,21 +1,10 @@
 //! Names that come from a hub and become parts of paths and addresses.
 
 use super::digest::sha256_hex;
+use crate::store::{MAX_NAME, is_file_name};
 
-/// Longest name that is taken as it is, in bytes. File systems allow 255, and names get endings.
-const MAX_NAME: usize = 200;
 /// Endings in the folder of blobs that mean something else than a blob.
 const RESERVED: [&str; 3] = [".incomplete", ".lock", ".part"];
-
-/// Whether `name` names a file in a directory, on any system: no path, no drive, nothing hidden, nothing invisible.
-pub(super) fn is_file_name(name: &str) -> bool {
-    let bad = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':' | '<' | '>' | '"' | '|' | '?' | '*');
-    !name.is_empty()
-        && name.len() <= MAX_NAME
-        && !name.starts_with('.')
-        && !name.ends_with(['.', ' '])
-        && !name.contains(bad)
-}
 
 /// Whether `revision` can be the name of a branch or tag, or a commit: by the rules of `git check-ref-format` that matter for
 /// paths and addresses.
@@ -54,36 +43,6 @@ mod tests {
     use super::*;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-    #[test]
-    fn only_names_in_the_folder_are_file_names() {
-        for name in ["model.safetensors", "model-00001-of-00002.safetensors", "ä b.json", COMMIT] {
-            assert!(is_file_name(name), "{name}");
-        }
-        let long = "x".repeat(MAX_NAME + 1);
-        for name in [
-            "",
-            ".",
-            "..",
-            "../x",
-            "/etc/x",
-            "a/b",
-            "a\\b",
-            "..\\x",
-            "C:x",
-            "C:\\x",
-            "a\0b",
-            "a\nb",
-            ".hidden",
-            "x.",
-            "x ",
-            "con?",
-            "\u{1b}[2J",
-            long.as_str(),
-        ] {
-            assert!(!is_file_name(name), "{name:?}");
-        }
-    }
 
     #[test]
     fn only_what_git_allows_is_a_revision() {

@@ -14,9 +14,8 @@ use serde::Deserialize;
 
 use super::ModelError;
 use super::WeightPrecision;
-use super::files::is_plain_file_name;
 use super::memory::MemoryNeed;
-use crate::store::{IoError, limited_file, open_regular_file};
+use crate::store::{IoError, is_file_name, limited_file, open_regular_file};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -329,7 +328,7 @@ fn shard_names(index: &Path) -> Result<Vec<String>, ModelError> {
     let mut names: Vec<String> = weight_map.into_values().collect();
     names.sort_unstable();
     names.dedup();
-    match names.iter().find(|name| !is_plain_file_name(name)) {
+    match names.iter().find(|name| !is_file_name(name)) {
         Some(name) => Err(ModelError::Checkpoint {
             path: index.to_owned(),
             reason: format!("shard {name:?} is not the name of a file in this folder"),

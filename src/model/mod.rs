@@ -18,7 +18,6 @@ mod checkpoint;
 mod config;
 mod error;
 pub(crate) mod family;
-mod files;
 mod fingerprint;
 mod init;
 mod kernels;

@@ -14,6 +14,7 @@
 mod atomic_file;
 mod atomic_folder;
 mod error;
+mod file_name;
 mod identity;
 pub(crate) mod limited_file;
 mod lock;
@@ -28,5 +29,6 @@ pub use lock::Lock;
 pub use regular_file::{expect_replaceable, open_regular_file};
 
 pub(crate) use atomic_file::{rename, write_link};
+pub(crate) use file_name::{MAX_NAME, is_file_name};
 pub(crate) use regular_file::irregular;
 pub(crate) use temporary::{is_temporary, open_own};
