@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::model::qwen2_5_vl::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
-use crate::model::sentence_transformers::describe;
+use crate::model::sentence_transformers;
 use crate::model::{ModelError, init_weights};
 use crate::preprocess::{PixelBounds, train_tokenizer};
 use crate::store::{Existing, IoError, write_folder};
@@ -80,7 +80,7 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
                 .map_err(IoError::of("write", &path))
                 .map_err(ModelError::from)?;
         }
-        describe(out)?;
+        sentence_transformers::describe(out)?;
         Ok(Created { parameters: init_weights(out, settings.seed)?, tokens })
     })
 }

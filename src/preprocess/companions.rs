@@ -8,6 +8,7 @@ use super::ImageProcessorConfig;
 use super::config::{PREPROCESSOR_FILE, PROCESSOR_FILE, read_object};
 use super::error::{PreprocessError, Result};
 use crate::settings_keys::{Place, judge};
+use crate::store::limited_file;
 
 const VIDEO_FILE: &str = "video_preprocessor_config.json";
 const TOKENIZER_FILE: &str = "tokenizer_config.json";
@@ -99,12 +100,11 @@ fn foreign_template(model_dir: &Path, built_in: &ChatTemplate) -> Option<&'stati
         let keys = read_object(&model_dir.join(name)).ok()??;
         keys.get("chat_template")?.as_str().map(str::to_owned)
     };
-    let (name, template) =
-        crate::store::limited_file::read_text(&model_dir.join(jinja), super::config::MAX_BYTES)
-            .ok()
-            .map(|text| (jinja, text))
-            .or_else(|| in_json(json).map(|text| (json, text)))
-            .or_else(|| in_json(TOKENIZER_FILE).map(|text| (TOKENIZER_FILE, text)))?;
+    let (name, template) = limited_file::read_text(&model_dir.join(jinja), super::config::MAX_BYTES)
+        .ok()
+        .map(|text| (jinja, text))
+        .or_else(|| in_json(json).map(|text| (json, text)))
+        .or_else(|| in_json(TOKENIZER_FILE).map(|text| (TOKENIZER_FILE, text)))?;
     let texts = texts_between_tags(&template);
     let all: String = texts.concat();
     let ChatTemplate { every_prompt, on_demand, .. } = built_in;

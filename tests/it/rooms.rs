@@ -11,8 +11,8 @@ use syn::visit::{self, Visit};
 const MAX_FILE_LINES: usize = 450;
 const MEDIAN_FILE_LINES: usize = 200;
 
-/// Rooms that are entered by several doors: each of these modules has a front door of its own.
-const SUITES: [&str; 1] = ["synth"];
+/// Modules of rooms that are rooms themselves, with a front door of their own.
+const INNER_ROOMS: [&str; 4] = ["model::family", "model::qwen2_5_vl", "synth::flow", "synth::world"];
 
 /// Every room with the rooms it uses, the lowest first.
 type Plan = Vec<(String, BTreeSet<String>)>;
@@ -58,7 +58,8 @@ impl Visitor<'_> {
         }
         self.survey.uses.entry(self.room().to_owned()).or_default().insert(room.clone());
         // A front door shows items; modules behind it are lower case and have something of theirs after them.
-        let doors = if SUITES.contains(&room.as_str()) { 2 } else { 1 };
+        let is_inner = full.len() > 1 && INNER_ROOMS.contains(&format!("{room}::{}", full[1]).as_str());
+        let doors = if is_inner { 2 } else { 1 };
         if full.len() > doors + 1 && is_module(&full[doors]) {
             self.survey.side_doors.push(format!("{}: crate::{}", self.file, full.join("::")));
         }
@@ -68,6 +69,7 @@ impl Visitor<'_> {
         let with = |name: &syn::Ident| before.iter().cloned().chain([name.to_string()]).collect::<Vec<_>>();
         match tree {
             syn::UseTree::Path(path) => self.tree(&with(&path.ident), &path.tree),
+            syn::UseTree::Name(name) if name.ident == "self" => self.path(before),
             syn::UseTree::Name(name) => self.path(&with(&name.ident)),
             syn::UseTree::Rename(name) => self.path(&with(&name.ident)),
             syn::UseTree::Glob(_) => self.path(before),
@@ -136,7 +138,7 @@ fn survey() -> Survey {
             module.pop();
         }
         // The root shows all rooms, and a file of unit tests may know what lies above.
-        if module == ["lib"] || module.last().is_some_and(|last| last == "tests") {
+        if module == ["lib"] || module.last().is_some_and(|last| last.ends_with("tests")) {
             continue;
         }
         survey.uses.entry(module[0].clone()).or_default();

@@ -36,11 +36,16 @@ impl TrainConfig {
 
     fn parse(text: &str, path: &Path) -> Result<Self, TrainError> {
         let config: Self = toml::from_str(text).map_err(|error| {
-            let place = match error.span() {
-                Some(span) => format!("{}:{}", path.display(), line_of(text, span.start)),
-                None => path.display().to_string(),
+            let reason = error.message().replace('\n', ", ");
+            let Some(start) = error.span().map(|span| span.start) else {
+                return TrainError::Config { place: path.display().to_string(), reason };
             };
-            TrainError::Config { place, reason: error.message().replace('\n', ", ") }
+            let place = format!("{}:{}", path.display(), line_of(text, start));
+            let reason = match key_of_value(text, start) {
+                Some(name) => format!("`{name}`: {reason}"),
+                None => reason,
+            };
+            TrainError::Config { place, reason }
         })?;
         match config.fault() {
             None => Ok(config),
@@ -210,6 +215,15 @@ fn line_of(text: &str, byte: usize) -> usize {
     1 + text.bytes().take(byte).filter(|&b| b == b'\n').count()
 }
 
+/// The name of the key whose value stands at `byte` of `text`; `None` where that is no value.
+fn key_of_value(text: &str, byte: usize) -> Option<String> {
+    let before = text.get(..byte)?;
+    let (above, line) = before.rsplit_once('\n').unwrap_or(("", before));
+    let (key, _) = line.split_once('=')?;
+    let headings = above.lines().rev().filter_map(|line| line.trim().strip_prefix('[')?.split(']').next());
+    Some(name(headings.map(str::trim).next().unwrap_or(""), key.trim()))
+}
+
 /// The line that sets `key` in `section`, or opens a section of that name; for messages, so it may find none.
 fn find_key(text: &str, section: &str, key: &str) -> Option<usize> {
     let mut current = "";
@@ -276,12 +290,12 @@ mod tests {
         let cases = [
             ("lr = 1\n", "c.toml:6: unknown field `lr`"),
             ("[loss]\ntau = 1\n", "c.toml:7: unknown field `tau`"),
-            ("[batch]\nsize = \"many\"\n", "c.toml:7: invalid type"),
+            ("[batch]\nsize = \"many\"\n", "c.toml:7: `batch.size`: invalid type"),
             ("[batch]\n\nsize = 1\n", "c.toml:8: `batch.size` must be at least 2"),
             ("[batch\n", "c.toml:6: "),
             ("[optimizer]\nlearning_rate = -1.0\n", "c.toml:7: `optimizer.learning_rate` must be a positive"),
             ("[optimizer]\nlearning_rate = nan\n", "c.toml:7: `optimizer.learning_rate` must be a positive"),
-            ("[optimizer]\nschedule = \"step\"\n", "c.toml:7: unknown variant `step`"),
+            ("[optimizer]\nschedule = \"step\"\n", "c.toml:7: `optimizer.schedule`: unknown variant `step`"),
             (
                 "[curriculum]\nsampler = \"uniform\"\nsigma_end = 2.0\n",
                 "c.toml:8: `curriculum.sigma_end` has no effect",
@@ -300,11 +314,11 @@ mod tests {
             ("[batch]\nsize = 1152921504606846976\n", "c.toml:7: `batch.size` must be at most 16777216"),
             ("[batch]\naccumulate = 9223372036854775807\n", "`batch.accumulate` must be at most 16777216"),
             ("[batch]\nsize = 18446744073709551616\n", "c.toml:7: "),
-            ("[batch]\nsize = -1\n", "c.toml:7: invalid value: integer `-1`"),
+            ("[batch]\nsize = -1\n", "c.toml:7: `batch.size`: invalid value: integer `-1`"),
             ("[lora]\nr = 4294967296\n", "`lora.r` must be at most 65536"),
             ("[optimizer]\nclip_norm = inf\n", "`optimizer.clip_norm` must not be negative"),
             ("[lora]\ndropout = 1.0\n", "c.toml:7: `lora.dropout`"),
-            ("[lora]\nlayout = \"old\"\n", "c.toml:7: unknown variant `old`, expected `nested` or `flat`"),
+            ("[lora]\nlayout = \"old\"\n", "c.toml:7: `lora.layout`: unknown variant `old`, expected `nested` or `flat`"),
             ("[full]\nvision = true\n", "c.toml:6: `full` has no effect without `train = \"full\"`"),
         ];
         for (more, expected) in cases {
