@@ -104,7 +104,7 @@ pub enum ModelError {
     Tensor(candle_core::Error),
 }
 
-// Not `#[from]`, which would make it a source besides.
+// Not derived, which would make it a source besides.
 impl From<candle_core::Error> for ModelError {
     fn from(error: candle_core::Error) -> Self {
         Self::Tensor(error)

@@ -6,20 +6,21 @@
 //! checkpoint writes them. `tests/interop/check_sentence_transformers.py` holds the installed package against
 //! them.
 
-use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ModelError;
 use super::family::{self, Family};
 use crate::preprocess::{ChatTemplate, END_OF_TEXT, PreprocessError};
 use crate::recipe::{Pooling, Recipe};
-use crate::store::{create_folder_of, write_file};
+use crate::store::{IoError, create_folder_of, limited_file, write_file};
 
 /// Prompts, similarity and the like. The one of these files that others may have had a say in.
 const SETTINGS: &str = "config_sentence_transformers.json";
+/// Bytes that it may have.
+const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 
 /// Writes the files into the checkpoint in `directory`.
 ///
@@ -60,7 +61,7 @@ pub(crate) fn files(directory: &Path) -> Result<Vec<(&'static str, String)>, Mod
         ("sentence_bert_config.json", transformer(directory, &*family, template, &recipe)?),
         ("1_Pooling/config.json", pooling),
         ("2_Normalize/config.json", normalize),
-        (SETTINGS, settings(&directory.join(SETTINGS))),
+        (SETTINGS, settings(&directory.join(SETTINGS))?),
     ];
     Ok(files.map(|(name, value)| (name, format!("{value:#}\n"))).into())
 }
@@ -115,10 +116,19 @@ fn size(min_pixels: u64, max_pixels: u64) -> Value {
     json!({"size": {"shortest_edge": min_pixels, "longest_edge": max_pixels}})
 }
 
-/// The file that is at `path`, as far as it goes.
-fn settings(path: &Path) -> Value {
-    let there = fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let mut settings = there.filter(Value::is_object).unwrap_or_else(|| json!({}));
+/// The file that is at `path`, with what is ours in it.
+fn settings(path: &Path) -> Result<Value, ModelError> {
+    let mut settings = match limited_file::read(path, MAX_SETTINGS_BYTES) {
+        Ok(bytes) => {
+            serde_json::from_slice::<Map<String, Value>>(&bytes).map(Value::Object).map_err(|error| {
+                let reason =
+                    format!("no object of settings ({error}): mend it, or delete it to have it made anew");
+                ModelError::Config { path: path.to_owned(), reason }
+            })?
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => json!({}),
+        Err(error) => return Err(IoError::of("read", path)(error).into()),
+    };
     settings["model_type"] = "SentenceTransformer".into();
     settings["default_prompt_name"] = Value::Null;
     for (key, default) in
@@ -128,11 +138,13 @@ fn settings(path: &Path) -> Value {
             settings[key] = default;
         }
     }
-    settings
+    Ok(settings)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -154,7 +166,13 @@ mod tests {
         assert_eq!(read("1_Pooling/config.json")["pooling_mode"], "lasttoken");
         // Without an image processor there is nothing to say of pictures.
         assert!(read("sentence_bert_config.json")["processing_kwargs"].get("image").is_none());
-        fs::write(path(SETTINGS), "{").unwrap();
+        // Prompts that cannot be read are nobody's to throw away.
+        for unreadable in ["{", "[]"] {
+            fs::write(path(SETTINGS), unreadable).unwrap();
+            let message = describe(folder.path()).unwrap_err().to_string();
+            assert!(message.contains(SETTINGS) && message.contains("no object of settings"), "{message}");
+        }
+        fs::remove_file(path(SETTINGS)).unwrap();
         describe(folder.path()).unwrap();
         assert_eq!(read(SETTINGS)["prompts"]["query"], "");
         fs::write(path("preprocessor_config.json"), "{").unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::IoError;
 use super::atomic_file::{rename, sync_folder};
-use super::temporary::{is_at, lock, temporary};
+use super::temporary::{is_at, is_ours, temporary};
 
 /// What becomes of a folder that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn begin(temporary: &Path) -> io::Result<Option<File>> {
     // Only Unix opens folders.
     if cfg!(unix)
         && let Ok(there) = File::open(temporary)
-        && !lock(&there)?
+        && !is_ours(&there)
     {
         return Err(busy());
     }
@@ -96,7 +96,7 @@ fn begin(temporary: &Path) -> io::Result<Option<File>> {
         return Ok(None);
     }
     let folder = File::open(temporary)?;
-    if lock(&folder)? && is_at(&folder, temporary)? { Ok(Some(folder)) } else { Err(busy()) }
+    if is_ours(&folder) && is_at(&folder, temporary)? { Ok(Some(folder)) } else { Err(busy()) }
 }
 
 /// Puts `new` in the place of `path`, and what was there into `replaced`; puts that back if it cannot.

@@ -1,8 +1,8 @@
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use super::IoError;
-use super::temporary::{lock, open_own};
+use super::temporary::open_own;
 
 /// What one process, or one thread, has to itself as long as it lives. The system ends it with the process, however that ends; the file stays, as
 /// removing it would let two in.
@@ -18,7 +18,10 @@ impl Lock {
     /// The file cannot be opened, is none, or cannot be locked.
     pub fn take(path: &Path) -> Result<Option<Self>, IoError> {
         let file = open_own(path).map_err(IoError::of("open", path))?;
-        let is_ours = lock(&file).map_err(IoError::of("lock", path))?;
-        Ok(is_ours.then_some(Self { _file: file }))
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(IoError::of("lock", path)(error)),
+        }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn create(path: &Path) -> io::Result<(PathBuf, File)> {
         let temporary = temporary(path, number);
         let file = open_own(&temporary)?;
         // Its writer may have given it its name since it was opened: that is no longer to be written to.
-        if lock(&file)? && is_at(&file, &temporary)? {
+        if is_ours(&file) && is_at(&file, &temporary)? {
             file.set_len(0)?;
             return Ok((temporary, file));
         }
@@ -42,14 +42,9 @@ pub(super) fn create(path: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("{MOST_WRITERS} others are writing it")))
 }
 
-/// Whether the lock on `file` is ours now. A file system that knows no locks has nobody else in it.
-pub(super) fn lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+/// Whether nobody else writes to `file`, now that we do. A file system that has no locks has nobody else in it, as far as can be told.
+pub(super) fn is_ours(file: &File) -> bool {
+    !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 /// Whether `file` still is what lies at `path`.

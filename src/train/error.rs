@@ -99,7 +99,7 @@ impl TrainError {
     }
 }
 
-// Not `#[from]`, which would make it a source besides.
+// Not derived, which would make it a source besides.
 impl From<candle_core::Error> for TrainError {
     fn from(error: candle_core::Error) -> Self {
         Self::Tensor(error)

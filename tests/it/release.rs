@@ -159,15 +159,17 @@ fn a_run_of_v_synflow_is_gone_on_with() {
     let fixture = Fixture::of("flow");
     let video = fixture.add_media("testsrc.mp4", "clips/testsrc.mp4");
     let report = fs::read(fixture.path("flow/report/quality.jsonl")).unwrap();
+    // The folder of a model is part of what a run is.
+    let model = model().canonicalize().unwrap();
     let plan = |seed| {
-        let embedder = Embedder::load(model()).unwrap();
+        let embedder = Embedder::load(&model).unwrap();
         FlowPlan {
             videos: vec![video.clone()],
             captions: SourceCaptions::default(),
             settings: FlowSettings::default().with_seed(seed),
             prompts: Prompts::load(None).unwrap(),
             captioner: Captioner::new(CaptionerSettings::new("http://127.0.0.1:9/v1", "none")).unwrap(),
-            library_manifest: library_manifest(&embedder, model().to_str().unwrap(), None),
+            library_manifest: library_manifest(&embedder, model.to_str().unwrap(), None),
             embedder,
         }
     };

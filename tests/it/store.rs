@@ -302,3 +302,26 @@ fn links_lead_no_writing_elsewhere() {
         );
     }
 }
+
+/// The text of an error that holds another says all of that, and whoever prints the chain of sources would say it again.
+#[test]
+fn no_error_says_its_source_twice() {
+    let root = gve_test_support::golden::repository_dir();
+    let mut errors = 0;
+    for folder in ["src", "cli/src", "benchmark/src"] {
+        for (path, bytes) in gve_test_support::files::files(&root.join(folder)) {
+            let text = String::from_utf8(bytes).unwrap();
+            for (place, _) in text.match_indices("#[error(") {
+                let (message, rest) = text[place..].split_once(")]").unwrap();
+                let fields = rest.split("#[error(").next().unwrap();
+                let fields = fields.split("///").next().unwrap_or(fields);
+                let is_told = message.contains("{source") || message.contains("{0");
+                let is_source =
+                    message.contains("{source") || fields.contains("#[from]") || fields.contains("#[source]");
+                assert!(!(is_told && is_source), "{folder}/{path}: {message}{fields}");
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 150, "{errors}");
+}

@@ -155,7 +155,7 @@ fn a_length_that_is_not_so_is_an_error_that_names_the_source() {
         |length: u64| MediaSource::reader(Reader { length: Some(length), ..plain(&bytes) }).named("upload");
     for length in [0, 1, 100, bytes.len() as u64 / 2] {
         let line = whole(claims(length)).expect_err("too little").to_string();
-        assert!(line.starts_with("upload: ") && !line.contains('\n'), "{length}: {line}");
+        assert!(line.contains("upload: ") && !line.contains('\n'), "{length}: {line}");
     }
     // More than there is, in a container that is read to its end.
     let Some(clip) = make("a.ts", &source("64x48", "25", 0.4), "-c:v mpeg2video") else { return };
@@ -165,7 +165,7 @@ fn a_length_that_is_not_so_is_an_error_that_names_the_source() {
         whole(MediaSource::reader(Reader { length, ..plain(&bytes) })).expect_err("too much").to_string();
     let expected =
         format!("at byte {}: it ends here, and was to have {} bytes", bytes.len(), bytes.len() + 1880);
-    assert_eq!(line, format!("a reader: cannot read the file: {expected}"));
+    assert_eq!(line, format!("cannot read a reader: {expected}"));
 }
 
 #[test]
