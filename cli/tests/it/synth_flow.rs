@@ -204,7 +204,7 @@ fn another_runs_folder_is_refused_and_named() {
     assert_status(&site.run(&stub.base_url, &["--until", "quality", "--concurrency", "9"]), 0);
 
     std::fs::remove_file(site.out().join("run.json")).unwrap();
-    refused(&[], "it holds files and no run.json");
+    refused(&[], " holds files and no run.json: give another folder");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn wrong_templates_are_told_before_anything_is_done() {
     assert!(parts(asked)[0]["text"].as_str().unwrap().starts_with("It lasts "));
     let output = site.run(&stub.base_url, &[]);
     assert_status(&output, 1);
-    assert!(stderr(&output).contains("another run: prompts.captions.txt is"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("another run (prompts.captions.txt: "), "{}", stderr(&output));
 }
 
 #[test]
