@@ -15,7 +15,7 @@ setup: ## install FFmpeg, libclang and a C compiler where they are missing
 browser: ## install Chromium, for the test of the HTML report, where it is missing
 	@scripts/setup_browser.sh
 
-build: setup ## build the library and both binaries
+build: setup ## build the library and both programs
 	$(CARGO) build --locked --workspace
 
 test: setup ## run all tests, doc tests included
@@ -33,11 +33,21 @@ peers: setup ## measure beside transformers, PEFT, torchcodec, PyAV and FAISS (m
 doc: setup ## build the documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
-lint: setup ## check the format and run clippy, with and without video
+# Each compiles by itself; the build with none of them is what clippy looks at.
+FEATURES := hub library nano synth train video
+
+lint: setup ## check the format, run clippy with and without features, and compile each feature alone
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@# The package alone: with --workspace, the member would turn video on.
 	$(CARGO) clippy --locked --package gve --no-default-features --all-targets -- -D warnings
+	@for feature in $(FEATURES); do \
+	  echo "gve with $$feature alone"; \
+	  $(CARGO) check --quiet --locked --package gve --no-default-features --features $$feature || exit 1; \
+	done
+	@# A program that searches a library needs no FFmpeg; the commands without video.
+	$(CARGO) check --quiet --locked --package gve --no-default-features --features library --example search_folder
+	$(CARGO) check --quiet --locked --package gve-cli --package uvrb --no-default-features
 
 clean: ## remove what was built
 	$(CARGO) clean

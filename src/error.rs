@@ -1,13 +1,18 @@
 use crate::device::DeviceError;
 use crate::embedder::{EmbedError, InputJsonError};
+#[cfg(feature = "hub")]
 use crate::hub::HubError;
+#[cfg(feature = "library")]
 use crate::indexer::IndexError;
 use crate::model::ModelError;
+#[cfg(any(feature = "synth", feature = "train"))]
 use crate::pairs::PairsError;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::RetrievalError;
 use crate::store::IoError;
+#[cfg(feature = "synth")]
 use crate::synth::SynthError;
+#[cfg(feature = "train")]
 use crate::train::TrainError;
 use crate::video::VideoError;
 
@@ -19,6 +24,7 @@ pub enum Error {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// A model that cannot be found or downloaded.
+    #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] HubError),
     /// A video that cannot be read or sampled.
@@ -43,15 +49,19 @@ pub enum Error {
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),
     /// Pairs that cannot be used.
+    #[cfg(any(feature = "synth", feature = "train"))]
     #[error(transparent)]
     Pairs(#[from] PairsError),
     /// A model that cannot be trained.
+    #[cfg(feature = "train")]
     #[error(transparent)]
     Train(#[from] TrainError),
     /// Data that cannot be made.
+    #[cfg(feature = "synth")]
     #[error(transparent)]
     Synth(#[from] SynthError),
     /// A folder that cannot be indexed.
+    #[cfg(feature = "library")]
     #[error(transparent)]
     Index(#[from] IndexError),
 }

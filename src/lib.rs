@@ -35,41 +35,61 @@
 //! | [`indexer`] | folders | a library |
 //! | [`new_model`] | a shape and texts | a model to train from nothing |
 //! | [`hub`] | a model id | a model directory |
-//! | [`pairs`] | JSON lines | pairs of inputs to train on, by task |
-//! | [`train`] | pairs of inputs | an adapter, or new weights |
-//! | [`synth`] | videos, or a seed | pairs to train on |
+//! | `pairs` | JSON lines | pairs of inputs to train on, by task |
+//! | `train` | pairs of inputs | an adapter, or new weights |
+//! | `synth` | videos, or a seed | pairs to train on |
 //! | [`store`] | what is to be written | files and folders, whole or not at all |
 //! | [`text`] | a text file of another program | its lines and ids |
-//! | [`http`] | a failed request | the wait before the next, and what the server said |
+//! | `http` | a failed request | the wait before the next, and what the server said |
 //!
 //! # Features
 //!
 //! | feature | default | gives |
 //! |---|---|---|
 //! | `video` | yes | reading and writing of video files, with FFmpeg 5.1 or later |
-//! | `synth` | yes | [`synth::flow`]: pairs made from videos with a multimodal model behind a chat endpoint |
-//! | `nano` | no | the built-in model, 7 MB of the program; `gve::hub::resolve("nano", ..)` |
+//! | `library` | yes | libraries of embeddings, [`indexer`], and embedding files: Arrow and Parquet |
+//! | `hub` | yes | [`hub`]: models by id, over HTTPS |
+//! | `nano` | no | the built-in model, 7 MB of the program; `gve::hub::resolve("nano", ..)`; with `hub` |
+//! | `train` | no | `train`: adapters and whole models from pairs |
+//! | `synth` | no | `synth`: pairs to train on, from videos with a multimodal model behind a chat endpoint, or from nothing; with `library` and `video` |
 //! | `cuda` | no | NVIDIA GPUs |
 //! | `metal` | no | Apple GPUs |
 //!
-//! Without `video`, frames handed over in memory ([`Input::frames`]) still embed.
+//! The defaults are for an application that embeds media and searches them. Whoever trains asks for it; the command `gve` and all it takes
+//! (an argument parser, bars) is the package `gve-cli`. Without any feature, texts, images and frames handed over in memory
+//! ([`Input::frames`]) embed, and [`retrieval::rank`] ranks what comes out.
+
+#![deny(unsafe_code)]
+// Some of what the rooms share is for those alone that are left out; the build with all of them knows what nobody uses.
+#![cfg_attr(
+    not(all(feature = "library", feature = "synth", feature = "train")),
+    allow(dead_code, unused_imports)
+)]
 
 pub mod device;
 pub mod embedder;
+#[cfg(any(feature = "hub", feature = "synth"))]
 pub mod http;
+#[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "library")]
 pub mod indexer;
 pub mod media;
 pub mod model;
 pub mod new_model;
+#[cfg(any(feature = "synth", feature = "train"))]
 pub mod pairs;
 pub mod preprocess;
 pub mod recipe;
 pub mod retrieval;
 pub mod store;
+#[cfg(feature = "synth")]
 pub mod synth;
 pub mod text;
+#[cfg(feature = "train")]
 pub mod train;
+// FFmpeg's functions.
+#[allow(unsafe_code)]
 pub mod video;
 
 pub use device::{DType, Device, DeviceError};

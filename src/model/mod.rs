@@ -14,12 +14,15 @@
 //! own ([`merge_adapter`]).
 
 mod adapter;
+// Maps files into memory.
+#[allow(unsafe_code)]
 mod checkpoint;
 mod config;
 mod error;
 pub(crate) mod family;
 mod fingerprint;
 mod init;
+#[allow(unsafe_code)]
 mod kernels;
 mod layers;
 mod loader;

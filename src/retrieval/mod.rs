@@ -11,22 +11,31 @@
 //!
 //! This room knows vectors and files. Where the vectors come from is the business of the embedder.
 
+#[cfg(feature = "library")]
 mod columns;
+#[cfg(feature = "library")]
 mod embedding_file;
 mod error;
+#[cfg(feature = "library")]
 mod library;
+#[cfg(feature = "library")]
 mod parquet_file;
+// Calls the `gemm` crate.
+#[allow(unsafe_code)]
 mod similarity;
 mod topk;
 
+#[cfg(feature = "library")]
 pub use embedding_file::{
     EmbeddingFormat, EmbeddingTable, EmbeddingWriter, read_embeddings, write_json_line,
 };
 pub use error::RetrievalError;
+#[cfg(feature = "library")]
 pub use library::{
     FileFingerprint, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,
     MANIFEST_FORMAT_VERSION,
 };
+#[cfg(feature = "library")]
 pub use parquet_file::ParquetTable;
 pub use similarity::{dot, normalize};
 pub use topk::{Match, rank, rank_candidates};

@@ -4,23 +4,31 @@
 // Tables of cases are best read as tables.
 #![allow(clippy::type_complexity)]
 
+mod dependencies;
 mod embedder;
+#[cfg(all(feature = "library", feature = "train"))]
 mod hostile;
+#[cfg(feature = "hub")]
 mod hub;
 mod images;
+#[cfg(feature = "library")]
 mod indexer;
 mod model;
 mod model_hostile;
 mod model_settings;
 mod preprocess;
+#[cfg(all(feature = "library", feature = "train"))]
 mod release;
 mod retrieval;
 mod rooms;
 mod store;
+#[cfg(feature = "train")]
 mod train_memory;
+#[cfg(feature = "train")]
 mod train_model;
+#[cfg(feature = "train")]
 mod train_trajectory;
 #[cfg(feature = "video")]
 mod video;
-#[cfg(feature = "video")]
+#[cfg(feature = "synth")]
 mod world;

@@ -123,7 +123,7 @@ fn a_training_run_is_resumed_and_ends_as_it_did() {
     }
 }
 
-#[cfg(feature = "video")]
+#[cfg(feature = "synth")]
 #[test]
 fn a_world_is_gone_on_with() {
     use gve::synth::world::{WorldSettings, write_world};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use gve::model::{AdapterLayout, Config, LoraAdapter, LoraSettings, ModelError, Qwen25Vl, merge_adapter};
+use gve::model::{AdapterLayout, LoraAdapter, LoraSettings, ModelError, Qwen25Vl, merge_adapter};
 use gve::train::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use gve::{Embedder, Input};
 use gve_test_support::golden::{cosine, fixture_dirs, golden_dir, max_difference};
@@ -125,7 +125,7 @@ fn first_gradients_equal_the_reference() {
         );
         assert_eq!(
             model.parameters().len(),
-            2 * 6 * Config::load(&fixture.join("model")).unwrap().text.num_hidden_layers
+            2 * 6 * gve::model::Config::load(&fixture.join("model")).unwrap().text.num_hidden_layers
         );
         for name in model.parameters().keys() {
             let (got, want) = (gradients.get(name).unwrap(), &expected[&format!("grad.{name}")]);

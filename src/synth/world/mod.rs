@@ -17,11 +17,8 @@ pub mod instructions;
 
 mod caption;
 mod claim;
-#[cfg(feature = "video")]
 mod folder;
-#[cfg(feature = "video")]
 mod mini;
-#[cfg(feature = "video")]
 mod pairs;
 mod raster;
 mod scene;
@@ -30,13 +27,11 @@ mod style;
 mod video;
 mod vocabulary;
 mod words;
-#[cfg(feature = "video")]
 mod write;
 
 pub use caption::{Caption, describe, describe_change};
 pub use claim::{Claim, Relation, Thing, When};
 pub use director::{Change, ChangeKind};
-#[cfg(feature = "video")]
 pub use mini::{MiniSet, MiniSettings, write_mini};
 pub use raster::draw;
 pub use scene::{Action, Actor, Affine, Event, FPS, Ground, HEIGHT, Look, Pose, Scene, View, WIDTH};
@@ -44,5 +39,4 @@ pub use sprites::name as sprite_name;
 pub use style::{Aspect, Style};
 pub use video::{Family, Video, VideoCaption};
 pub use vocabulary::{CameraMove, Colour, Direction, Pattern, Shape, Texture, Tone};
-#[cfg(feature = "video")]
 pub use write::{WorldSettings, WorldSummary, write_world};

@@ -1,9 +1,13 @@
 //! The retrieval room from outside.
 
+#[cfg(feature = "library")]
 mod damage;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(all(feature = "library", target_os = "linux", target_env = "gnu"))]
 mod durability;
+#[cfg(feature = "library")]
 mod embedding_files;
+#[cfg(feature = "library")]
 mod library;
 mod ranking;
+#[cfg(feature = "library")]
 mod tables;

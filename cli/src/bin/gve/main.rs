@@ -13,10 +13,10 @@ mod index;
 mod info;
 mod library;
 mod search;
-#[cfg(feature = "video")]
+#[cfg(feature = "synth")]
 mod synth;
 mod train;
-#[cfg(feature = "video")]
+#[cfg(feature = "synth")]
 mod world;
 
 use std::process::ExitCode;
@@ -52,7 +52,7 @@ enum Command {
     /// Search a library by text, image or video.
     Search(search::Arguments),
     /// Make training data.
-    #[cfg(feature = "video")]
+    #[cfg(feature = "synth")]
     #[command(subcommand)]
     Synth(synth::Command),
     /// Fine-tune a model on pairs of your own.
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
         Command::Search(arguments) => search::run(arguments),
-        #[cfg(feature = "video")]
+        #[cfg(feature = "synth")]
         Command::Synth(command) => synth::run(command),
         Command::Train(arguments) => train::run(arguments),
         Command::Model(command) => info::run(command),

@@ -2,14 +2,12 @@ use anyhow::Result;
 use clap::Subcommand;
 use gve_cli::output::Outcome;
 
-#[cfg(feature = "synth")]
 use crate::flow;
 use crate::world;
 
 /// The ways to training data.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    #[cfg(feature = "synth")]
     #[command(flatten)]
     Flow(flow::Command),
     #[command(flatten)]
@@ -18,7 +16,6 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: Command) -> Result<Outcome> {
     match command {
-        #[cfg(feature = "synth")]
         Command::Flow(command) => flow::run(command),
         Command::World(command) => world::run(&command),
     }

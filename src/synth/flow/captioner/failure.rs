@@ -105,8 +105,7 @@ pub(super) async fn checked(mut response: Response, secrets: &Secrets) -> Result
         let reason = format!("its answer is longer than {} MiB", MAX_BODY >> 20);
         return Err(OpenAIError::Boxed(Box::new(Failure::of_request(reason, false))));
     }
-    // The types of `http` are the same for both clients, and only this one hands them on.
-    Ok(ureq::http::Response::new(body).into())
+    Ok(::http::Response::new(body).into())
 }
 
 /// The body of `response`; of one that is too long, so much that this can be seen.
