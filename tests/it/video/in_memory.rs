@@ -52,12 +52,13 @@ fn media() -> Vec<PathBuf> {
     ["bunny.mp4", "ntsc.mp4", "testsrc.mp4"].map(|name| [folder, name].iter().collect()).to_vec()
 }
 
-/// All that is told of a video and all of its frames.
+/// All that is told of a video, and frames of it to and fro.
 fn whole(source: impl Into<MediaSource>) -> Result<String, VideoError> {
     let mut reader = VideoReader::open(source)?;
-    let all: Vec<usize> = (0..reader.metadata().frames).rev().step_by(3).collect();
+    let last = reader.metadata().frames - 1;
+    let some = [last / 2, last, 0];
     let mut pixels = DefaultHasher::new();
-    for frame in reader.frames(&all) {
+    for frame in reader.frames(&some) {
         let frame = frame?;
         (frame.index, frame.pts_seconds.to_bits(), frame.image.as_raw()).hash(&mut pixels);
     }
