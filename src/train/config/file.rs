@@ -318,7 +318,10 @@ mod tests {
             ("[lora]\nr = 4294967296\n", "`lora.r` must be at most 65536"),
             ("[optimizer]\nclip_norm = inf\n", "`optimizer.clip_norm` must not be negative"),
             ("[lora]\ndropout = 1.0\n", "c.toml:7: `lora.dropout`"),
-            ("[lora]\nlayout = \"old\"\n", "c.toml:7: `lora.layout`: unknown variant `old`, expected `nested` or `flat`"),
+            (
+                "[lora]\nlayout = \"old\"\n",
+                "c.toml:7: `lora.layout`: unknown variant `old`, expected `nested` or `flat`",
+            ),
             ("[full]\nvision = true\n", "c.toml:6: `full` has no effect without `train = \"full\"`"),
         ];
         for (more, expected) in cases {
