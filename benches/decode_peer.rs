@@ -1,9 +1,10 @@
-//! Our side of `benchmark/peers/decode.py`: decodes on demand, so that runs can take turns with other libraries.
+//! Our side of `benchmark/peers/decode.py`: decodes on demand, so that runs can take turns with other
+//! libraries.
 //!
-//! Arguments: `--worker CLIP THREADS FRAME...`. The frames with these numbers are decoded once, and the mean of each
-//! picture goes to standard output as a JSON list. Then, for each line on standard input, the clip is opened anew and
-//! the seconds from there to the last pixel go out, as a line. Without `--worker` (as under a plain `cargo bench`) it
-//! does nothing.
+//! Arguments: `--worker CLIP THREADS FRAME...`. The frames with these numbers are decoded once, and the mean
+//! of each picture goes to standard output as a JSON list. Then, for each line on standard input, the clip is
+//! opened anew and the seconds from there to the last pixel go out, as a line. Without `--worker` (as under a
+//! plain `cargo bench`) it does nothing.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! The forward pass on the CPU, on the random checkpoint of the tests: the cost of everything around the matrix
-//! products. For a model of real size beside its peers see `benchmark/peers`.
+//! The forward pass on the CPU, on the random checkpoint of the tests: the cost of everything around the
+//! matrix products. For a model of real size beside its peers see `benchmark/peers`.
 
 #![allow(clippy::unwrap_used)]
 

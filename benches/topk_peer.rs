@@ -1,8 +1,8 @@
 //! Our side of `benchmark/peers/topk.py`: ranks on demand, so that runs can take turns with another library.
 //!
 //! Arguments: `--worker CORPUS.npy QUERIES.npy K`. For each line on standard input, a number of queries, one
-//! JSON line `{"seconds", "rows"}` goes to standard output. Without `--worker` (as under a plain `cargo bench`)
-//! it does nothing.
+//! JSON line `{"seconds", "rows"}` goes to standard output. Without `--worker` (as under a plain `cargo
+//! bench`) it does nothing.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! What is the same for every server that is asked for something: when to ask again, and what it says when it refuses.
+//! What is the same for every server that is asked for something: when to ask again, and what it says when it
+//! refuses.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -42,8 +43,9 @@ impl Default for RetrySettings {
 }
 
 impl RetrySettings {
-    /// The wait before retry number `retry`, from 0: half of it fixed and half of it random, so that requests that failed
-    /// together do not come back together. Never less than the server's `retry_after`, up to ten minutes.
+    /// The wait before retry number `retry`, from 0: half of it fixed and half of it random, so that requests
+    /// that failed together do not come back together. Never less than the server's `retry_after`, up to ten
+    /// minutes.
     pub fn delay(&self, retry: u32, retry_after: Option<Duration>) -> Duration {
         self.delay_with(jitter(), retry, retry_after)
     }
@@ -94,8 +96,8 @@ pub fn retry_after(header: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(header.trim().parse().ok()?).ok()
 }
 
-/// What a server says in the body of an error: the message of OpenAI's or FastAPI's form, else the body itself, as one line of
-/// at most 300 characters, and without the `secrets` that it may repeat.
+/// What a server says in the body of an error: the message of OpenAI's or FastAPI's form, else the body
+/// itself, as one line of at most 300 characters, and without the `secrets` that it may repeat.
 pub fn error_message(body: &str, secrets: &Secrets) -> String {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let places = ["/error/message", "/message", "/detail", "/error"];

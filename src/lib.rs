@@ -55,12 +55,14 @@
 //! | `cuda` | no | NVIDIA GPUs |
 //! | `metal` | no | Apple GPUs |
 //!
-//! The defaults are for an application that embeds media and searches them. Whoever trains asks for it; the command `gve` and all it takes
-//! (an argument parser, bars) is the package `gve-cli`. Without any feature, texts, images and frames handed over in memory
-//! ([`Input::frames`]) embed, and [`retrieval::rank`] ranks what comes out.
+//! The defaults are for an application that embeds media and searches them. Whoever trains asks for it; the
+//! command `gve` and all it takes (an argument parser, bars) is the package `gve-cli`. Without any feature,
+//! texts, images and frames handed over in memory ([`Input::frames`]) embed, and [`retrieval::rank`] ranks
+//! what comes out.
 
 #![deny(unsafe_code)]
-// Some of what the rooms share is for those alone that are left out; the build with all of them knows what nobody uses.
+// Some of what the rooms share is for those alone that are left out; the build with all of them knows what
+// nobody uses.
 #![cfg_attr(
     not(all(feature = "library", feature = "synth", feature = "train")),
     allow(dead_code, unused_imports)

@@ -1,7 +1,9 @@
-//! Models that have learned nothing yet, to train small ones from nothing. They are of the family of GVE, Qwen2.5-VL.
+//! Models that have learned nothing yet, to train small ones from nothing. They are of the family of GVE,
+//! Qwen2.5-VL.
 //!
-//! [`create`] joins the two halves of a checkpoint: [`init_weights`] makes random weights for a shape, and [`train_tokenizer`] a vocabulary for the texts that
-//! it will be trained on. The result is a directory in Hugging Face layout that everything else takes for a model.
+//! [`create`] joins the two halves of a checkpoint: [`init_weights`] makes random weights for a shape, and
+//! [`train_tokenizer`] a vocabulary for the texts that it will be trained on. The result is a directory in
+//! Hugging Face layout that everything else takes for a model.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +24,8 @@ use crate::text::{LineError, Lines, decode};
 pub struct NewModel {
     /// The shape: a `config.json` of Qwen2.5-VL. Ids and number of tokens in it are replaced.
     pub config: PathBuf,
-    /// JSON lines, such as captions and training pairs, whose `text` and `instruction` values the tokenizer is trained on.
+    /// JSON lines, such as captions and training pairs, whose `text` and `instruction` values the tokenizer
+    /// is trained on.
     pub texts: Vec<PathBuf>,
     /// Tokens the tokenizer has, at most.
     pub vocab_size: usize,
@@ -41,10 +44,12 @@ pub struct Created {
     pub tokens: usize,
 }
 
-/// Makes a checkpoint in `out`, which may not be there yet or be empty; when it fails, nothing is left behind. Equal settings and texts give equal weights.
+/// Makes a checkpoint in `out`, which may not be there yet or be empty; when it fails, nothing is left
+/// behind. Equal settings and texts give equal weights.
 ///
 /// # Errors
-/// [`ModelError::Io`] and [`ModelError::Config`] for a shape or texts that cannot be read or a model that cannot be written, and
+/// [`ModelError::Io`] and [`ModelError::Config`] for a shape or texts that cannot be read or a model that
+/// cannot be written, and
 /// [`PreprocessError::TrainTokenizer`](crate::preprocess::PreprocessError::TrainTokenizer).
 pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
     let mut config: Value = parse(&settings.config, 1, &read(&settings.config)?)?;

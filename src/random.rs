@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-/// A small random generator whose whole state is one number: SplitMix64 (Steele, Lea and Flood, "Fast splittable
-/// pseudorandom number generators", OOPSLA 2014).
+/// A small random generator whose whole state is one number: SplitMix64 (Steele, Lea and Flood, "Fast
+/// splittable pseudorandom number generators", OOPSLA 2014).
 ///
 /// Written out here because a run must draw the same numbers on every platform and with every version of
 /// every dependency, and because its state lies in checkpoints.
@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn the_numbers_are_splitmix64s() {
-        // The reference implementation's first outputs for the seed 1234567 (https://prng.di.unimi.it/splitmix64.c).
+        // The reference implementation's first outputs for the seed 1234567
+        // (https://prng.di.unimi.it/splitmix64.c).
         let mut random = Random::new(1_234_567);
         let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
         assert_eq!([random.next_u64(), random.next_u64(), random.next_u64()], expected);

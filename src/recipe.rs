@@ -10,7 +10,8 @@ pub const FRAMES_PER_VIDEO: usize = 8;
 /// Most visual tokens per frame there, and wherever nobody says and the checkpoint does not allow less.
 pub const TOKENS_PER_FRAME: u64 = 200;
 
-/// How a checkpoint wants to be used. The default is GVE's way, by the authors' evaluation (arXiv 2510.27571).
+/// How a checkpoint wants to be used. The default is GVE's way, by the authors' evaluation (arXiv
+/// 2510.27571).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

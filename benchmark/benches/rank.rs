@@ -1,5 +1,5 @@
-//! The largest data set of UVRB, ranked and scored: PEV-K's 14,427 queries and 15,000 documents, as 3584 random
-//! dimensions, to a depth of 1000. Prints the peak memory beside the size of the two matrices.
+//! The largest data set of UVRB, ranked and scored: PEV-K's 14,427 queries and 15,000 documents, as 3584
+//! random dimensions, to a depth of 1000. Prints the peak memory beside the size of the two matrices.
 //!
 //!     cargo bench -p uvrb --bench rank             # both sizes
 //!     cargo bench -p uvrb --bench rank -- small    # 1000 x 1000

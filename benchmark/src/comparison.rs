@@ -22,8 +22,8 @@ pub struct DatasetComparison {
     pub comparison: Comparison,
 }
 
-/// Compares two models on every data set that both have results for, in the order of the ids. A data set that cannot be
-/// compared is one error and costs no other.
+/// Compares two models on every data set that both have results for, in the order of the ids. A data set that
+/// cannot be compared is one error and costs no other.
 pub fn compare_models(
     first: &ModelResults,
     second: &ModelResults,

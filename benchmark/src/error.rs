@@ -32,7 +32,8 @@ pub enum Error {
     /// Settings that contradict each other or the data.
     #[error("{0}")]
     Settings(String),
-    /// An embedder that cannot go on. One input that fails is an [`EncodeError`](crate::encoder::EncodeError).
+    /// An embedder that cannot go on. One input that fails is an
+    /// [`EncodeError`](crate::encoder::EncodeError).
     #[error("{encoder} cannot go on: {reason}")]
     Encoder {
         /// The embedder's name.

@@ -9,9 +9,11 @@
 //!
 //! - [`manifest`] says which data sets there are and how each is scored.
 //! - [`dataset`] reads one from disk, whatever its packaging, and finds its faults.
-//! - [`encoder`] turns inputs into embeddings: the built-in model, a server, a file, a baseline; with a cache.
+//! - [`encoder`] turns inputs into embeddings: the built-in model, a server, a file, a baseline; with a
+//!   cache.
 //! - [`ranking`] orders the corpus for each query, in blocks; [`run_file`] reads and writes rankings.
-//! - [`metrics`] and [`statistics`] are functions of numbers; [`comparison`] holds two models against each other.
+//! - [`metrics`] and [`statistics`] are functions of numbers; [`comparison`] holds two models against each
+//!   other.
 //! - [`evaluate`] joins these into a [`result`], the file that the [`report`] reads.
 
 pub mod comparison;

@@ -1,8 +1,8 @@
 //! Retrieval metrics as functions of grades, equal to those of `trec_eval`.
 //!
-//! A grade says how relevant a document is, 0: not at all. Every metric is reported at each of [`CUTOFFS`] and lies
-//! between 0 and 1. Means are over all queries of a data set: one without a ranking scores 0 and stays in the
-//! denominator.
+//! A grade says how relevant a document is, 0: not at all. Every metric is reported at each of [`CUTOFFS`]
+//! and lies between 0 and 1. Means are over all queries of a data set: one without a ranking scores 0 and
+//! stays in the denominator.
 
 use std::collections::HashMap;
 
@@ -45,8 +45,8 @@ impl QueryScores {
         ]
     }
 
-    /// The score by which a data set is compared. 0 for a cut-off that is not one of [`CUTOFFS`], which a manifest
-    /// does not let in.
+    /// The score by which a data set is compared. 0 for a cut-off that is not one of [`CUTOFFS`], which a
+    /// manifest does not let in.
     pub fn main(&self, metric: MainMetric) -> f64 {
         let (values, cutoff) = match metric {
             MainMetric::RecallAt(k) => (&self.hit_rate, k),
@@ -61,8 +61,8 @@ impl QueryScores {
     }
 }
 
-/// Scores one ranking: `ranked` are the grades of the ranked documents, best first, `positives` the grades of all that
-/// is relevant to the query, ranked or not, in any order.
+/// Scores one ranking: `ranked` are the grades of the ranked documents, best first, `positives` the grades of
+/// all that is relevant to the query, ranked or not, in any order.
 ///
 /// ```
 /// // Two relevant documents, one of them second in a ranking of three.
@@ -116,7 +116,8 @@ pub fn score_query(query: &Query, ranking: impl IntoIterator<Item = usize>) -> Q
     score(&ranked, &query.positives.iter().map(|p| p.grade).collect::<Vec<_>>())
 }
 
-/// Each metric's mean; all 0 without queries. Queries without a ranking belong in it, with [`QueryScores::default`].
+/// Each metric's mean; all 0 without queries. Queries without a ranking belong in it, with
+/// [`QueryScores::default`].
 pub fn mean<'a>(queries: impl IntoIterator<Item = &'a QueryScores>) -> QueryScores {
     let mut sums = QueryScores::default();
     let mut count = 0;

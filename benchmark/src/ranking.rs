@@ -1,8 +1,8 @@
 //! Exact rankings of a corpus by cosine, in blocks of queries.
 //!
-//! Equal scores are ordered as in `trec_eval`: the greater document id first, compared as bytes. A ranking then does
-//! not depend on the order of files, and scoring a written run again gives the same numbers. The corpus is kept in that
-//! order, so that the lower-row-first rule of [`gve::retrieval::rank`] is this rule.
+//! Equal scores are ordered as in `trec_eval`: the greater document id first, compared as bytes. A ranking
+//! then does not depend on the order of files, and scoring a written run again gives the same numbers. The
+//! corpus is kept in that order, so that the lower-row-first rule of [`gve::retrieval::rank`] is this rule.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -17,7 +17,8 @@ use crate::metrics::CUTOFFS;
 /// How deep to rank: to the last cut-off.
 pub const DEPTH: usize = CUTOFFS[CUTOFFS.len() - 1];
 
-/// Queries ranked together, for each thread. Bounds the rankings held at a time to 16 MiB a thread at [`DEPTH`].
+/// Queries ranked together, for each thread. Bounds the rankings held at a time to 16 MiB a thread at
+/// [`DEPTH`].
 const QUERY_BLOCK: usize = 1024;
 
 /// A ranked document.
@@ -55,8 +56,8 @@ impl UnitRows {
     /// If there is no such row.
     ///
     /// # Errors
-    /// [`RetrievalError::DimensionMismatch`] if it is not as wide as the first; [`RetrievalError::InvalidEmbedding`]
-    /// if it has no length or holds NaN or infinity.
+    /// [`RetrievalError::DimensionMismatch`] if it is not as wide as the first;
+    /// [`RetrievalError::InvalidEmbedding`] if it has no length or holds NaN or infinity.
     pub fn insert(&mut self, row: usize, embedding: &[f32], what: &str) -> Result<(), Error> {
         if self.values.is_empty() {
             self.dim = embedding.len();
@@ -138,7 +139,8 @@ impl RankableCorpus {
 }
 
 impl RankableCorpusBuilder {
-    /// Puts in the embedding of a document, by its index in the ids. One that is never put in is never ranked.
+    /// Puts in the embedding of a document, by its index in the ids. One that is never put in is never
+    /// ranked.
     ///
     /// # Errors
     /// Those of [`UnitRows::insert`].
@@ -165,12 +167,12 @@ impl RankableCorpusBuilder {
 /// Takes the ranking of a query, by its row; documents best first.
 pub type EmitRanking<'a> = dyn FnMut(usize, &[Ranked]) -> Result<(), Error> + 'a;
 
-/// Ranks the corpus for every row of `queries`, `[queries, dim]` and normalised, and hands the best `k` documents of
-/// each to `emit`, in the order of the rows.
+/// Ranks the corpus for every row of `queries`, `[queries, dim]` and normalised, and hands the best `k`
+/// documents of each to `emit`, in the order of the rows.
 ///
-/// `candidates` gives the documents to rank for a row, `None`: all. Every query with candidates is scored against those
-/// alone. Works on all threads of the current rayon pool; beyond the two matrices it holds, for each thread, the scores of
-/// 1024 queries and 512 documents and the rankings of 1024 queries.
+/// `candidates` gives the documents to rank for a row, `None`: all. Every query with candidates is scored
+/// against those alone. Works on all threads of the current rayon pool; beyond the two matrices it holds, for
+/// each thread, the scores of 1024 queries and 512 documents and the rankings of 1024 queries.
 ///
 /// # Errors
 /// [`RetrievalError::DimensionMismatch`]; [`RetrievalError::CandidateOutOfRange`]; what `emit` returns.
@@ -211,8 +213,8 @@ pub fn rank<'c>(
     Ok(())
 }
 
-/// `0..queries` in ranges of at most `max` and of about the same size: a last one of a few queries would be scored by
-/// another kernel, which rounds differently.
+/// `0..queries` in ranges of at most `max` and of about the same size: a last one of a few queries would be
+/// scored by another kernel, which rounds differently.
 fn blocks(queries: usize, max: usize) -> impl Iterator<Item = Range<usize>> {
     let count = queries.div_ceil(max);
     (0..count).map(move |block| block * queries / count..(block + 1) * queries / count)

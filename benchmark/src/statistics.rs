@@ -1,4 +1,5 @@
-//! How far a score may be off, and whether two models differ: bootstrap intervals and the paired randomisation test.
+//! How far a score may be off, and whether two models differ: bootstrap intervals and the paired
+//! randomisation test.
 //!
 //! Both draw random numbers; the same seed gives the same result on every platform and any number of threads.
 
@@ -10,7 +11,8 @@ use crate::result::Interval;
 
 /// Share of cases that an interval covers.
 pub const LEVEL: f64 = 0.95;
-/// Samples drawn by both methods: the ends of an interval then vary by about 1 % of its width from seed to seed.
+/// Samples drawn by both methods: the ends of an interval then vary by about 1 % of its width from seed to
+/// seed.
 pub const SAMPLES: usize = 10_000;
 /// The seed where nobody asks for another.
 pub const SEED: u64 = 42;
@@ -43,12 +45,13 @@ pub struct Comparison {
     pub difference: f64,
     /// The bootstrap interval of the difference.
     pub interval: Interval,
-    /// Two-sided p of the paired randomisation test: how often a difference at least this large would come up if, for
-    /// each query, chance had decided which model got which of the two scores.
+    /// Two-sided p of the paired randomisation test: how often a difference at least this large would come up
+    /// if, for each query, chance had decided which model got which of the two scores.
     pub p: f64,
 }
 
-/// Compares scores of the same queries in the same order, as (first, second). No pairs: no difference, p is 1.
+/// Compares scores of the same queries in the same order, as (first, second). No pairs: no difference, p is
+/// 1.
 pub fn compare(pairs: &[(f64, f64)], seed: u64) -> Comparison {
     let differences: Vec<f64> = pairs.iter().map(|(first, second)| first - second).collect();
     Comparison {
@@ -58,8 +61,8 @@ pub fn compare(pairs: &[(f64, f64)], seed: u64) -> Comparison {
     }
 }
 
-/// Two-sided p of the sum of `differences` when every sign is up to chance. Exact for up to 16 that are not 0; beyond,
-/// from [`SAMPLES`] draws, the observed signs counted as one more, so that it is never 0.
+/// Two-sided p of the sum of `differences` when every sign is up to chance. Exact for up to 16 that are not
+/// 0; beyond, from [`SAMPLES`] draws, the observed signs counted as one more, so that it is never 0.
 fn sign_flip_p(differences: &[f64], seed: u64) -> f64 {
     // The sign of 0 changes nothing.
     let differences: Vec<f64> = differences.iter().copied().filter(|&d| d != 0.0).collect();

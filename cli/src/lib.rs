@@ -1,6 +1,8 @@
-//! What the programs `gve` and `uvrb` share: options and what they mean, messages, bars, Ctrl-C, the environment.
+//! What the programs `gve` and `uvrb` share: options and what they mean, messages, bars, Ctrl-C, the
+//! environment.
 //!
-//! A part of these programs, made for them alone. An application links `gve` itself, which knows nothing of a command line.
+//! A part of these programs, made for them alone. An application links `gve` itself, which knows nothing of a
+//! command line.
 
 #![deny(unsafe_code)]
 

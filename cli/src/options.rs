@@ -15,7 +15,8 @@ use crate::output::{note, warn};
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelOptions {
-    /// A directory in Hugging Face layout, or a hub id such as Alibaba-NLP/GVE-3B [default: nano, the small built-in one].
+    /// A directory in Hugging Face layout, or a hub id such as Alibaba-NLP/GVE-3B [default: nano, the small
+    /// built-in one].
     #[arg(long, value_name = "PATH_OR_HUB_ID")]
     pub model: Option<String>,
     /// Branch, tag or commit of a hub model [default: main].

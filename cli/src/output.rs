@@ -38,8 +38,9 @@ impl Outcome {
 
 /// To be called before anything is said: messages begin with the name of this program.
 ///
-/// A panic is reported in one line, like everything else; in full where the user asks for it with RUST_BACKTRACE. Most do not
-/// end the program: the libraries that read damaged files have some, which are errors of that file.
+/// A panic is reported in one line, like everything else; in full where the user asks for it with
+/// RUST_BACKTRACE. Most do not end the program: the libraries that read damaged files have some, which are
+/// errors of that file.
 pub fn start(program: &'static str) {
     PROGRAM.get_or_init(|| program);
     if std::env::var_os("RUST_BACKTRACE").is_some() {
@@ -120,16 +121,16 @@ pub fn print(line: &str) -> Result<(), PrintError> {
     Ok(writeln!(io::stdout().lock(), "{}", printable(line))?)
 }
 
-/// A file's name as part of a line of results: as in a JSON string, so that it can be told what it is. Windows separates
-/// folders by what is an escape elsewhere, and has no names that need one.
+/// A file's name as part of a line of results: as in a JSON string, so that it can be told what it is.
+/// Windows separates folders by what is an escape elsewhere, and has no names that need one.
 pub fn name(path: &Path) -> String {
     let name = path.display().to_string();
     let name = if cfg!(windows) { name } else { name.replace('\\', "\\\\") };
     printable(&name).into_owned()
 }
 
-/// A text as one line that a terminal shows and does not obey: line ends, control characters and those that reverse the direction
-/// of writing become the escapes that JSON strings have for them.
+/// A text as one line that a terminal shows and does not obey: line ends, control characters and those that
+/// reverse the direction of writing become the escapes that JSON strings have for them.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
@@ -186,8 +187,8 @@ impl Display for PrintError {
 
 impl std::error::Error for PrintError {}
 
-/// Whether a command ended because nobody reads its results any more, so that there is nothing to go on for. A connection
-/// that broke is another matter.
+/// Whether a command ended because nobody reads its results any more, so that there is nothing to go on for.
+/// A connection that broke is another matter.
 pub fn is_reader_gone(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(PrintError::ReaderGone))
 }

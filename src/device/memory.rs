@@ -19,7 +19,8 @@ pub(super) fn available(root: &Path) -> Option<u64> {
     Some(least)
 }
 
-/// The control groups that limit this process, and those around them, of both versions. In a container its own group is mounted as the outermost.
+/// The control groups that limit this process, and those around them, of both versions. In a container its
+/// own group is mounted as the outermost.
 fn group_directories(root: &Path, groups: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for line in groups.lines() {

@@ -1,4 +1,5 @@
-//! Where the model runs, in which precision, and in how much memory. The only place that knows of CUDA and Metal.
+//! Where the model runs, in which precision, and in how much memory. The only place that knows of CUDA and
+//! Metal.
 
 use std::fmt;
 use std::path::Path;
@@ -28,8 +29,8 @@ pub enum Device {
 /// The precision of weights, and off the CPU of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DType {
-    /// On the CPU f32 with the weights held as the checkpoint has them, which takes no more memory than its files and gives what f32 gives; bf16 on a
-    /// GPU.
+    /// On the CPU f32 with the weights held as the checkpoint has them, which takes no more memory than its
+    /// files and gives what f32 gives; bf16 on a GPU.
     #[default]
     Auto,
     /// 32-bit floating point.
@@ -122,8 +123,8 @@ impl DType {
     }
 }
 
-/// Bytes of memory that this process can still get, as far as the system tells (Linux): what is free or can be freed, swap included, within the limits of
-/// its control groups.
+/// Bytes of memory that this process can still get, as far as the system tells (Linux): what is free or can
+/// be freed, swap included, within the limits of its control groups.
 pub fn available_memory() -> Option<u64> {
     memory::available(Path::new("/"))
 }

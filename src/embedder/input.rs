@@ -180,8 +180,9 @@ with_fields!(FramesPart {
 pub struct PixelLimits {
     /// Smaller pictures are enlarged to this area.
     pub min_pixels: Option<u64>,
-    /// Larger pictures are reduced to this area. It holds for small ones too: where it lies below the default smallest area, the
-    /// reference would grow them past it (see [`PixelBudget::for_video`](crate::preprocess::PixelBudget::for_video)).
+    /// Larger pictures are reduced to this area. It holds for small ones too: where it lies below the default
+    /// smallest area, the reference would grow them past it (see
+    /// [`PixelBudget::for_video`](crate::preprocess::PixelBudget::for_video)).
     pub max_pixels: Option<u64>,
 }
 

@@ -99,12 +99,12 @@ impl Input {
         serde_json::from_str::<InputJson>(line).map_err(InputJsonError::Json)?.into_input(base)
     }
 
-    /// The line of JSON that [`from_json`](Self::from_json) reads as this `id` and this input. Paths beneath `base` are
-    /// written relative to it, all others as absolute paths.
+    /// The line of JSON that [`from_json`](Self::from_json) reads as this `id` and this input. Paths beneath
+    /// `base` are written relative to it, all others as absolute paths.
     ///
     /// # Errors
-    /// [`InputJsonError`] where there is no such line: images and videos that are no files, [`Sampling::Timestamps`], paths that
-    /// are not UTF-8, and whatever `from_json` refuses.
+    /// [`InputJsonError`] where there is no such line: images and videos that are no files,
+    /// [`Sampling::Timestamps`], paths that are not UTF-8, and whatever `from_json` refuses.
     pub fn to_json(&self, id: Option<&str>, base: &Path) -> Result<String, InputJsonError> {
         serde_json::to_string(&InputJson::of(self, id, base)?).map_err(InputJsonError::Json)
     }

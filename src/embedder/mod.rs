@@ -225,8 +225,8 @@ impl Embedder {
 }
 
 impl Inner {
-    /// Embeds prepared inputs together. Should the batch fail as a whole (out of memory, say), each is tried alone, so that
-    /// an error belongs to one input, and warned of why.
+    /// Embeds prepared inputs together. Should the batch fail as a whole (out of memory, say), each is tried
+    /// alone, so that an error belongs to one input, and warned of why.
     fn forward_each(&self, batch: Vec<Prepared>) -> Vec<Result<Embedding, EmbedError>> {
         if batch.is_empty() {
             return Vec::new();

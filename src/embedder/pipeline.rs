@@ -1,7 +1,8 @@
 //! Decoding runs ahead of the model.
 //!
-//! One thread takes inputs as they come and has several prepared at once; the calling thread packs what is ready into
-//! batches and runs the model. Results come out in input order, and an input that fails takes nothing else with it.
+//! One thread takes inputs as they come and has several prepared at once; the calling thread packs what is
+//! ready into batches and runs the model. Results come out in input order, and an input that fails takes
+//! nothing else with it.
 
 use std::borrow::Borrow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -45,7 +46,8 @@ pub(super) fn run<B: Borrow<Input> + Send>(
     });
 }
 
-/// Begins to prepare each input as soon as it is there and there is room: the source may wait for results of earlier ones.
+/// Begins to prepare each input as soon as it is there and there is room: the source may wait for results of
+/// earlier ones.
 fn prepare_all<B: Borrow<Input> + Send>(
     inner: &Inner,
     inputs: impl Iterator<Item = B>,

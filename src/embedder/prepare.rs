@@ -20,7 +20,8 @@ pub(crate) struct Preparer {
     pub(super) processor: Box<dyn Processor>,
     pub(super) sampling: Sampling,
     pub(super) pixels: PixelLimits,
-    /// Largest area of a picture, where neither it nor `pixels` says; gives way to a smallest area that is asked for.
+    /// Largest area of a picture, where neither it nor `pixels` says; gives way to a smallest area that is
+    /// asked for.
     pub(super) default_max_pixels: u64,
     /// Longest sequence in tokens.
     pub(super) max_length: usize,

@@ -4,7 +4,8 @@ use std::fmt;
 
 /// What stands for something that is not shown.
 const HIDDEN: &str = "***";
-/// A secret shorter than this is hidden only where it is a word of its own: `x` as a key must not blot out every x.
+/// A secret shorter than this is hidden only where it is a word of its own: `x` as a key must not blot out
+/// every x.
 const SHORT: usize = 4;
 
 /// Texts that no message may show. Servers repeat what they were sent, and errors of clients name addresses.
@@ -52,8 +53,8 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// `url` as a message may show it: without the user and password, the values of its query and its fragment, where keys and
-/// signatures are. What is no URL comes back as it is, unless it has such parts.
+/// `url` as a message may show it: without the user and password, the values of its query and its fragment,
+/// where keys and signatures are. What is no URL comes back as it is, unless it has such parts.
 pub fn redacted_url(url: &str) -> String {
     let (scheme, user_info, rest) = split_user_info(url);
     let hidden = if user_info.is_empty() { String::new() } else { format!("{HIDDEN}@") };

@@ -1,5 +1,6 @@
-//! The folder of one model in the cache that Python's `huggingface_hub` and we share: `blobs/<etag>`, `snapshots/<commit>/<file>` as
-//! relative links to them, `refs/<revision>` with the commit of a branch. Every file appears whole under its name.
+//! The folder of one model in the cache that Python's `huggingface_hub` and we share: `blobs/<etag>`,
+//! `snapshots/<commit>/<file>` as relative links to them, `refs/<revision>` with the commit of a branch.
+//! Every file appears whole under its name.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -28,8 +29,9 @@ impl ModelFolder {
         self.root.join("snapshots").join(commit)
     }
 
-    /// Where the bytes of `file` belong that the hub calls `name`. A name that is no digest may be given to two files, by a mirror that
-    /// makes it of time and size; the second then gets one of its own. `size`: bytes of the file.
+    /// Where the bytes of `file` belong that the hub calls `name`. A name that is no digest may be given to
+    /// two files, by a mirror that makes it of time and size; the second then gets one of its own. `size`:
+    /// bytes of the file.
     pub(super) fn blob(&self, name: &str, is_digest: bool, file: &str, size: u64) -> PathBuf {
         let blob = self.root.join("blobs").join(name);
         let has_other_size = fs::metadata(&blob).is_ok_and(|found| found.len() != size);
@@ -50,8 +52,8 @@ impl ModelFolder {
         })
     }
 
-    /// Makes `file` of a snapshot name the contents of `blob`: by a relative link, or a copy where the system has none. Replaces a
-    /// link that leads nowhere. For the holder of the lock on `blob`.
+    /// Makes `file` of a snapshot name the contents of `blob`: by a relative link, or a copy where the system
+    /// has none. Replaces a link that leads nowhere. For the holder of the lock on `blob`.
     pub(super) fn link(&self, blob: &Path, commit: &str, file: &str) -> Result<(), HubError> {
         let snapshot = self.snapshot(commit);
         fs::create_dir_all(&snapshot).map_err(IoError::of("create the folder", &snapshot))?;
@@ -81,13 +83,15 @@ impl ModelFolder {
     }
 }
 
-/// The file for what has arrived of `blob`, under the name that `hf-hub` gives it. A link in its place is not followed.
+/// The file for what has arrived of `blob`, under the name that `hf-hub` gives it. A link in its place is not
+/// followed.
 pub(super) fn open_partial(partial: &Path) -> Result<File, IoError> {
     create_folder_of(partial)?;
     open_own(partial).map_err(IoError::of("open", partial))
 }
 
-/// Waits for the lock on `blob`, which is that of `hf-hub`, as long as whoever has it gets on with `partial`; `None` if it does not.
+/// Waits for the lock on `blob`, which is that of `hf-hub`, as long as whoever has it gets on with `partial`;
+/// `None` if it does not.
 pub(super) fn lock(blob: &Path, partial: &Path) -> Result<Option<Lock>, IoError> {
     create_folder_of(blob)?;
     let path = blob.with_extension("lock");

@@ -17,7 +17,8 @@ use crate::store::is_file_name;
 /// Attempts in a row that may bring nothing new, after the first.
 const RETRY: RetrySettings =
     RetrySettings { retries: 4, first_delay: Duration::from_millis(200), max_delay: Duration::from_secs(10) };
-/// Fewer new bytes than this are nothing new: a connection that breaks after each is not worth another for each.
+/// Fewer new bytes than this are nothing new: a connection that breaks after each is not worth another for
+/// each.
 const MIN_PROGRESS: u64 = 4096;
 /// A server that wants us to wait longer is left alone.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -103,7 +104,8 @@ impl<'a> Client<'a> {
         Ok(Snapshot { commit: info.sha, files })
     }
 
-    /// Fetches all files of the model that the cache lacks. They are found by names of our own: what the hub lists is only looked up in.
+    /// Fetches all files of the model that the cache lacks. They are found by names of our own: what the hub
+    /// lists is only looked up in.
     pub(super) fn fetch(
         &self,
         snapshot: &Snapshot,
@@ -176,7 +178,8 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// The hub answers 404 for a model and for a revision that does not exist; asking for the model tells which.
+    /// The hub answers 404 for a model and for a revision that does not exist; asking for the model tells
+    /// which.
     fn not_found(&self, url: &str) -> HubError {
         let (id, url) = (self.id.to_owned(), self.transport.shown(url));
         if self.revision != "main" && self.info(&self.info_url("main")).is_ok() {
@@ -186,7 +189,8 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Tries until there is an answer, an error that stays, or `retry.retries` attempts in a row after one that got on.
+/// Tries until there is an answer, an error that stays, or `retry.retries` attempts in a row after one that
+/// got on.
 fn retried<T>(retry: RetrySettings, mut attempt: impl FnMut() -> Result<T, Setback>) -> Result<T, Failure> {
     let mut idle = 0;
     loop {

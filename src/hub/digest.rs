@@ -9,7 +9,8 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 pub(super) enum Digest {
     /// SHA-256 of the content: files in large file storage.
     Sha256(String),
-    /// SHA-1 of the content behind git's header, the id of a git blob: all other files. Some mirrors have that of the content alone.
+    /// SHA-1 of the content behind git's header, the id of a git blob: all other files. Some mirrors have
+    /// that of the content alone.
     Sha1(String),
 }
 

@@ -2,7 +2,8 @@
 
 use ureq::http::Uri;
 
-/// The address that `location` is, seen from `base` (RFC 3986, section 5.2); `None` if it is none of http or https.
+/// The address that `location` is, seen from `base` (RFC 3986, section 5.2); `None` if it is none of http or
+/// https.
 pub(super) fn resolved(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     let scheme = base.scheme_str()?;
@@ -53,8 +54,8 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// Whether `uri` is an address of the server that `hub` is on, which may be given its secrets. The same server by https, where the
-/// hub was named by http, is.
+/// Whether `uri` is an address of the server that `hub` is on, which may be given its secrets. The same
+/// server by https, where the hub was named by http, is.
 pub(super) fn is_origin_of(hub: &Uri, uri: &Uri) -> bool {
     let (Some(hub_host), Some(host)) = (hub.host(), uri.host()) else { return false };
     let port = |uri: &Uri| uri.port_u16().or_else(|| default_port(uri));

@@ -6,8 +6,8 @@
 //! returns. A download that breaks off continues where it stopped, in this run and the next.
 //!
 //! Which files a model needs is decided in one place (`layout`) for directories, for the cache and for the
-//! hub. Nothing here reads environment variables: `HF_HOME`, `HF_TOKEN` and the like are for the caller to map
-//! to [`HubOptions`].
+//! hub. Nothing here reads environment variables: `HF_HOME`, `HF_TOKEN` and the like are for the caller to
+//! map to [`HubOptions`].
 
 mod cache;
 mod client;
@@ -46,14 +46,15 @@ pub struct HubOptions {
     pub endpoint: Option<String>,
     /// Directory of the cache; `None` is `~/.cache/huggingface/hub`.
     pub cache_dir: Option<PathBuf>,
-    /// Access token for gated and private models; `None` uses the one `hf auth login` left in the file `token`
-    /// beside the cache, if there is one.
+    /// Access token for gated and private models; `None` uses the one `hf auth login` left in the file
+    /// `token` beside the cache, if there is one.
     pub token: Option<String>,
     /// Use the cache alone and make no request.
     pub offline: bool,
     /// Branch, tag or commit; `None` is `main`.
     pub revision: Option<String>,
-    /// Longest silence of the hub, before and within an answer; `None` is 30 seconds. A connection gets 10 seconds at most.
+    /// Longest silence of the hub, before and within an answer; `None` is 30 seconds. A connection gets 10
+    /// seconds at most.
     pub timeout: Option<Duration>,
     /// Where the built-in model is unpacked; `None` is `~/.cache/gve`.
     pub nano_dir: Option<PathBuf>,
@@ -78,7 +79,8 @@ pub struct ResolvedModel {
     pub id: String,
     /// Commit hash, or the built-in model's number; `None` for a directory.
     pub revision: Option<String>,
-    /// What whoever uses it should be told, on one line: the hub could not be asked whether the copy in the cache is still what the revision is.
+    /// What whoever uses it should be told, on one line: the hub could not be asked whether the copy in the
+    /// cache is still what the revision is.
     pub warning: Option<String>,
 }
 
@@ -96,14 +98,16 @@ pub struct DownloadProgress<'a> {
 
 /// Finds the model `reference` names, downloading it if need be.
 ///
-/// `nano` is the built-in model (feature `nano`); a directory of that name is `./nano`. An existing directory is used as it is. Otherwise `reference` must be an id such as
-/// `Alibaba-NLP/GVE-3B`. A revision that is a full commit hash and is complete in the cache needs no request;
-/// any other revision is looked up first; where the hub cannot be reached, does not answer in time or has a fault of its own, a
-/// complete copy in the cache is used instead, with a [`warning`](ResolvedModel::warning). `progress` is called often while files arrive.
+/// `nano` is the built-in model (feature `nano`); a directory of that name is `./nano`. An existing directory
+/// is used as it is. Otherwise `reference` must be an id such as `Alibaba-NLP/GVE-3B`. A revision that is a
+/// full commit hash and is complete in the cache needs no request; any other revision is looked up first;
+/// where the hub cannot be reached, does not answer in time or has a fault of its own, a complete copy in the
+/// cache is used instead, with a [`warning`](ResolvedModel::warning). `progress` is called often while files
+/// arrive.
 ///
-/// The access token goes to the hub's own address and nowhere else. A file whose ETag (`X-Linked-Etag` before `ETag`) has the form of a
-/// SHA-256 or of the id of a git blob must have that digest. Other ETags, which some mirrors have, announce nothing that could
-/// be checked but the length.
+/// The access token goes to the hub's own address and nowhere else. A file whose ETag (`X-Linked-Etag` before
+/// `ETag`) has the form of a SHA-256 or of the id of a git blob must have that digest. Other ETags, which
+/// some mirrors have, announce nothing that could be checked but the length.
 ///
 /// # Errors
 /// [`HubError`], each variant naming the model and, where a request failed, the address.
@@ -180,7 +184,8 @@ fn open_cache(options: &HubOptions) -> Result<Cache, HubError> {
     Ok(Cache::new(path))
 }
 
-/// The snapshot the cache has for `revision`, and the files it lacks. What names no commit in there is as if it were not there.
+/// The snapshot the cache has for `revision`, and the files it lacks. What names no commit in there is as if
+/// it were not there.
 fn cached_model(
     folder: &ModelFolder,
     id: &str,

@@ -6,16 +6,16 @@ use crate::store::{MAX_NAME, is_file_name};
 /// Endings in the folder of blobs that mean something else than a blob.
 const RESERVED: [&str; 3] = [".incomplete", ".lock", ".part"];
 
-/// Whether `revision` can be the name of a branch or tag, or a commit: by the rules of `git check-ref-format` that matter for
-/// paths and addresses.
+/// Whether `revision` can be the name of a branch or tag, or a commit: by the rules of `git check-ref-format`
+/// that matter for paths and addresses.
 pub(super) fn is_revision(revision: &str) -> bool {
     let bad = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
     let good_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with('.');
     revision.len() <= MAX_NAME && !revision.contains(bad) && revision.split('/').all(good_part)
 }
 
-/// The blob that an ETag names, as `huggingface_hub` names it: the ETag without quotes and the mark of a weak one. One that is no
-/// file name, as mirrors may have them, is replaced by its hash.
+/// The blob that an ETag names, as `huggingface_hub` names it: the ETag without quotes and the mark of a weak
+/// one. One that is no file name, as mirrors may have them, is replaced by its hash.
 pub(super) fn blob_name(etag: &str) -> String {
     let trimmed = etag.trim();
     let name = trimmed.strip_prefix("W/").unwrap_or(trimmed).trim_matches('"');

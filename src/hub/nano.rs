@@ -1,4 +1,5 @@
-//! The model that comes with the crate: small enough to be part of the program, so that everything works without a download.
+//! The model that comes with the crate: small enough to be part of the program, so that everything works
+//! without a download.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +28,8 @@ const FILES: [(&str, &[u8]); 7] = files![
     "tokenizer_config.json",
 ];
 
-/// The hash of the files that shape embeddings, so that those of two built-in models are never taken for those of one.
+/// The hash of the files that shape embeddings, so that those of two built-in models are never taken for
+/// those of one.
 static REVISION: LazyLock<String> = LazyLock::new(|| {
     let files = FILES.iter().filter(|(name, _)| *name != "README.md");
     format!("{:016x}", files.fold(FNV_OFFSET, |hash, (_, bytes)| fnv(hash, bytes)))
@@ -48,7 +50,8 @@ pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
         if fs::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }
-        // Another process or thread may be doing the same: each file appears whole, and it does not matter whose.
+        // Another process or thread may be doing the same: each file appears whole, and it does not matter
+        // whose.
         create_folder_of(&path)?;
         write_file(path, |file| file.write_all(bytes))
     };

@@ -17,8 +17,8 @@ pub enum ModelReference {
 }
 
 impl ModelReference {
-    /// The built-in model's name is its alone: it is what programs use by default, wherever they run. Then an existing directory wins;
-    /// otherwise the text must have the form of a hub id.
+    /// The built-in model's name is its alone: it is what programs use by default, wherever they run. Then an
+    /// existing directory wins; otherwise the text must have the form of a hub id.
     ///
     /// # Errors
     /// [`HubError::NotADirectory`] for a file, [`HubError::NotAReference`] for anything else.
@@ -41,9 +41,9 @@ impl ModelReference {
     }
 }
 
-/// `owner/name` by the hub's own rule (`validate_repo_id` of `huggingface_hub`): letters, digits, `-`, `_` and `.`,
-/// no `--` or `..`, neither part beginning or ending in `-` or `.`. Ids without an owner are old and not
-/// accepted: a misspelt directory would be taken for one.
+/// `owner/name` by the hub's own rule (`validate_repo_id` of `huggingface_hub`): letters, digits, `-`, `_`
+/// and `.`, no `--` or `..`, neither part beginning or ending in `-` or `.`. Ids without an owner are old and
+/// not accepted: a misspelt directory would be taken for one.
 fn is_hub_id(text: &str) -> bool {
     let good_part = |part: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -1,8 +1,9 @@
 //! Requests to a hub and to where it sends us.
 //!
-//! Not those of `hf-hub`, which hands the token to any host, follows a redirect to itself for ever, and believes in lengths and
-//! names. Here every hop is a request of its own: the token goes to the hub's own address alone, a redirect never
-//! leads out of https, and there are few of them. Nothing is waited for without an end.
+//! Not those of `hf-hub`, which hands the token to any host, follows a redirect to itself for ever, and
+//! believes in lengths and names. Here every hop is a request of its own: the token goes to the hub's own
+//! address alone, a redirect never leads out of https, and there are few of them. Nothing is waited for
+//! without an end.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -273,7 +274,8 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// A body that comes at a trickle ends in an error: the time that goes by while waiting for it is counted, not that of its use.
+/// A body that comes at a trickle ends in an error: the time that goes by while waiting for it is counted,
+/// not that of its use.
 pub(super) struct Steady<R> {
     inner: R,
     window: Duration,

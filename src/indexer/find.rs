@@ -49,7 +49,8 @@ pub struct Found {
 /// How many files a search did not take, and why. Displays as `3 without an ending, 2 .dat, 1 hidden`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Files that are not known for videos or images, by their extension in lower case; empty for those without one.
+    /// Files that are not known for videos or images, by their extension in lower case; empty for those
+    /// without one.
     pub unknown: BTreeMap<String, usize>,
     /// Hidden files and folders.
     pub hidden: usize,
@@ -105,8 +106,8 @@ impl fmt::Display for PassedOver {
 /// Finds the videos and images at `root`, a file or a folder. A file that is named by itself may be
 /// recognised by its content in any case.
 ///
-/// Passed over, and counted, are hidden files and folders, links to folders, what is not recognised, and what is no regular
-/// file. Only a pipe, socket or device with the name of a video or image is among the failures.
+/// Passed over, and counted, are hidden files and folders, links to folders, what is not recognised, and what
+/// is no regular file. Only a pipe, socket or device with the name of a video or image is among the failures.
 pub fn find(root: &Path, recognition: Recognition) -> Found {
     let mut found = Found {
         root: absolute(root),

@@ -1,8 +1,9 @@
 //! Filling a library from folders: what `gve index` does, as a library call.
 //!
 //! Files are found, those the library already has in their present state are passed over, and the others are
-//! embedded. What is no longer there is forgotten where that is asked for. A file is reported as done once its rows are safe on disk, so a run that is killed
-//! loses nothing it has told of, and the next run goes on from there.
+//! embedded. What is no longer there is forgotten where that is asked for. A file is reported as done once
+//! its rows are safe on disk, so a run that is killed loses nothing it has told of, and the next run goes on
+//! from there.
 
 mod find;
 mod prune;
@@ -98,7 +99,8 @@ pub enum IndexError {
 }
 
 /// The manifest of a library of `embedder`'s embeddings. `model` is the hub id or directory the embedder was
-/// loaded from, `revision` the commit where it came from the hub; the fingerprint of its weights stands in for one.
+/// loaded from, `revision` the commit where it came from the hub; the fingerprint of its weights stands in
+/// for one.
 pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>) -> LibraryManifest {
     let pixels = embedder.pixels();
     LibraryManifest {
@@ -114,7 +116,8 @@ pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>
     }
 }
 
-/// Embeds the `files` that `library` does not have in their present state, with default options: see [`index_with`].
+/// Embeds the `files` that `library` does not have in their present state, with default options: see
+/// [`index_with`].
 ///
 /// # Errors
 /// As [`index_with`].
@@ -129,12 +132,12 @@ pub fn index(
 
 /// Embeds the `files` that `library` does not have in their present state.
 ///
-/// A file that was good once and is not any more is removed from the library, which would go on finding what is not there; one
-/// that cannot be read at present is not.
+/// A file that was good once and is not any more is removed from the library, which would go on finding what
+/// is not there; one that cannot be read at present is not.
 ///
 /// # Errors
-/// [`IndexError::Retrieval`] when the library cannot be written, [`IndexError::Cancelled`]. A file that cannot be
-/// embedded is no error of the whole but an [`IndexEvent::Failed`].
+/// [`IndexError::Retrieval`] when the library cannot be written, [`IndexError::Cancelled`]. A file that
+/// cannot be embedded is no error of the whole but an [`IndexEvent::Failed`].
 pub fn index_with(
     embedder: &Embedder,
     library: &mut LibraryWriter,

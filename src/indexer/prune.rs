@@ -1,7 +1,8 @@
 //! Forgetting what is gone.
 //!
-//! That a file is not there may mean that it was deleted, or that the drive it lies on is away. A file counts as gone
-//! only where the folder that held it, or the nearest one above it, is still there and still holds something.
+//! That a file is not there may mean that it was deleted, or that the drive it lies on is away. A file counts
+//! as gone only where the folder that held it, or the nearest one above it, is still there and still holds
+//! something.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,7 +56,8 @@ pub struct Pruned {
     pub kept: BTreeMap<(PathBuf, Doubt), usize>,
 }
 
-/// Removes from `library` the entries of files that are no longer there, after `searched` was searched for files.
+/// Removes from `library` the entries of files that are no longer there, after `searched` was searched for
+/// files.
 ///
 /// # Errors
 /// Those of [`LibraryWriter::prune`].

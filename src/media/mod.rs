@@ -1,4 +1,5 @@
-//! Where media come from, what they are by their names, and stretches of them: what the rooms that read, keep and find them have in common.
+//! Where media come from, what they are by their names, and stretches of them: what the rooms that read, keep
+//! and find them have in common.
 
 mod reader;
 mod source;
@@ -18,7 +19,8 @@ pub const VIDEO_EXTENSIONS: &[&str] = &[
 /// File name extensions taken for images, in lower case.
 pub const IMAGE_EXTENSIONS: &[&str] = &["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
-/// Pixels of the largest picture that is read where nobody says: Pillow's own bound against decompression bombs.
+/// Pixels of the largest picture that is read where nobody says: Pillow's own bound against decompression
+/// bombs.
 pub const MAX_PICTURE_PIXELS: u64 = 178_956_970;
 
 /// What kind of file an embedding is made from.
@@ -32,8 +34,8 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
-    /// What a file is by the extension of its name, in whatever case; `None` where that is neither of [`VIDEO_EXTENSIONS`] nor of
-    /// [`IMAGE_EXTENSIONS`].
+    /// What a file is by the extension of its name, in whatever case; `None` where that is neither of
+    /// [`VIDEO_EXTENSIONS`] nor of [`IMAGE_EXTENSIONS`].
     ///
     /// ```
     /// use gve::media::MediaKind;

@@ -1,7 +1,7 @@
 //! Reading what somebody else's code gives.
 //!
-//! A reader that is handed over may panic, give less than was asked for, claim more than it gave or not know its length: whatever it does is
-//! data or an error that names the byte.
+//! A reader that is handed over may panic, give less than was asked for, claim more than it gave or not know
+//! its length: whatever it does is data or an error that names the byte.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};

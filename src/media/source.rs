@@ -13,8 +13,8 @@ use crate::store::open_regular_file;
 
 /// An encoded video or image: a file, bytes in memory, or a reader.
 ///
-/// Whatever turns into a path turns into one of these. Clones share the bytes or the reader, and each opening begins at the first byte, so one
-/// source may be read any number of times, also at once.
+/// Whatever turns into a path turns into one of these. Clones share the bytes or the reader, and each opening
+/// begins at the first byte, so one source may be read any number of times, also at once.
 ///
 /// ```
 /// use gve::MediaSource;
@@ -66,12 +66,14 @@ impl MediaSource {
 
     /// All that `reader` gives from its byte 0 on, wherever it stands now.
     ///
-    /// It is asked for its length by seeking to its end, and may refuse. No more is read than the length it says.
+    /// It is asked for its length by seeking to its end, and may refuse. No more is read than the length it
+    /// says.
     pub fn reader(reader: impl Read + Seek + Send + 'static) -> Self {
         Self { origin: Origin::Reader(Arc::new(Mutex::new(Guarded::new(reader)))), name: None }
     }
 
-    /// The same, called `name` in messages. An extension in the name helps to tell formats that cannot be told by their bytes.
+    /// The same, called `name` in messages. An extension in the name helps to tell formats that cannot be
+    /// told by their bytes.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..self }

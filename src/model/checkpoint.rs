@@ -110,7 +110,8 @@ impl Checkpoint {
         self.memory(dtype.into(), &|_| false)
     }
 
-    /// As [`memory_as`](Self::memory_as), where the tensors that `widened` knows by their names are held in f32.
+    /// As [`memory_as`](Self::memory_as), where the tensors that `widened` knows by their names are held in
+    /// f32.
     pub(super) fn memory(&self, precision: WeightPrecision, widened: &dyn Fn(&str) -> bool) -> MemoryNeed {
         let mut need = MemoryNeed::default();
         for (name, info) in self.shards.iter().flat_map(|shard| shard.metadata.tensors()) {

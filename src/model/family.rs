@@ -150,7 +150,8 @@ impl dyn Family {
         load_folded(model_dir, precision, device, adapter, |weights| self.load(weights, recipe))
     }
 
-    /// As [`backbone`](Self::backbone), with what `trainable` says made trainable; also what is trained, by name.
+    /// As [`backbone`](Self::backbone), with what `trainable` says made trainable; also what is trained, by
+    /// name.
     pub(crate) fn trainable_backbone(
         &self,
         model_dir: &Path,

@@ -75,7 +75,8 @@ fn load_changed<T>(
     load(&Weights { checkpoint: &checkpoint, precision, device, changes })
 }
 
-/// What `load` makes of the weights in `model_dir`, with `adapter` folded in before they are rounded to `weights`.
+/// What `load` makes of the weights in `model_dir`, with `adapter` folded in before they are rounded to
+/// `weights`.
 pub(super) fn load_folded<T>(
     model_dir: &Path,
     weights: WeightPrecision,
@@ -92,7 +93,8 @@ pub(super) fn load_folded<T>(
     Ok(model)
 }
 
-/// What `load` makes of the weights in `model_dir`, with what `trainable` says made trainable; also what is trained, by name.
+/// What `load` makes of the weights in `model_dir`, with what `trainable` says made trainable; also what is
+/// trained, by name.
 pub(super) fn load_trained<T>(
     model_dir: &Path,
     weights: WeightPrecision,

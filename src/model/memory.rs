@@ -19,7 +19,8 @@ impl MemoryNeed {
     }
 }
 
-/// Fails where the weights of `checkpoint` need more than the `available` bytes. What the system does not tell is taken for enough.
+/// Fails where the weights of `checkpoint` need more than the `available` bytes. What the system does not
+/// tell is taken for enough.
 pub(super) fn require(
     checkpoint: &Checkpoint,
     precision: WeightPrecision,

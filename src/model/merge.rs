@@ -14,15 +14,15 @@ use crate::store::{Existing, IoError, write_file, write_folder};
 /// Extensions of files that belong to a model beside its weights.
 const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
 
-/// Folds `adapter` into the model in `model_dir` and writes the result to `out` as a checkpoint in Hugging Face layout: precision, names,
-/// shards and all other files are those of `model_dir`, but for those that tell sentence-transformers how the model embeds. Returns the number
-/// of changed tensors.
+/// Folds `adapter` into the model in `model_dir` and writes the result to `out` as a checkpoint in Hugging
+/// Face layout: precision, names, shards and all other files are those of `model_dir`, but for those that
+/// tell sentence-transformers how the model embeds. Returns the number of changed tensors.
 ///
 /// `out` may not exist yet, or be empty; it appears when it is complete. One tensor at a time is in memory.
 ///
 /// # Errors
-/// [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when the adapter was made for another model, and what
-/// [`write_checkpoint`] says.
+/// [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when the adapter was made for another
+/// model, and what [`write_checkpoint`] says.
 pub fn merge_adapter(model_dir: &Path, adapter: &LoraAdapter, out: &Path) -> Result<usize, ModelError> {
     let folding = Folding::new(adapter);
     let mut changed = 0;
@@ -38,12 +38,12 @@ pub fn merge_adapter(model_dir: &Path, adapter: &LoraAdapter, out: &Path) -> Res
     Ok(changed)
 }
 
-/// Writes a copy of the checkpoint in `model_dir` to `out` in which the tensors that `replace` knows have new values, rounded to the
-/// precision they are stored in. Like [`merge_adapter`] otherwise.
+/// Writes a copy of the checkpoint in `model_dir` to `out` in which the tensors that `replace` knows have new
+/// values, rounded to the precision they are stored in. Like [`merge_adapter`] otherwise.
 ///
 /// # Errors
-/// [`ModelError::Io`] when `out` is not empty or cannot be written, [`ModelError::Shape`] for a replacement of another shape, and the
-/// errors of [`Checkpoint::open`].
+/// [`ModelError::Io`] when `out` is not empty or cannot be written, [`ModelError::Shape`] for a replacement
+/// of another shape, and the errors of [`Checkpoint::open`].
 pub fn write_checkpoint(
     model_dir: &Path,
     out: &Path,
@@ -54,7 +54,8 @@ pub fn write_checkpoint(
     })
 }
 
-/// Writes a copy of the checkpoint in `model_dir` to `out` that is stored as `dtype`; `Auto` is f32. Like [`merge_adapter`] otherwise.
+/// Writes a copy of the checkpoint in `model_dir` to `out` that is stored as `dtype`; `Auto` is f32. Like
+/// [`merge_adapter`] otherwise.
 ///
 /// # Errors
 /// [`ModelError::Io`] when `out` is not empty or cannot be written, and the errors of [`Checkpoint::open`].
@@ -106,7 +107,8 @@ fn edit_json(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) -> Result<(
 /// Loads the tensor at hand in a given precision.
 type Load<'a> = dyn Fn(DType) -> Result<Tensor, ModelError> + 'a;
 
-/// Writes all files of a model to `out`, stored as `dtype` or else as they are. `change` is asked for new values by name and shape.
+/// Writes all files of a model to `out`, stored as `dtype` or else as they are. `change` is asked for new
+/// values by name and shape.
 fn fill(
     model_dir: &Path,
     out: &Path,

@@ -1,10 +1,11 @@
 //! Models that embed: tensors in, vectors out.
 //!
-//! A family of models has a folder with what it has of its own ([`qwen2_5_vl`]), and shares the rest. A [`Checkpoint`] maps
-//! the weights, `config.json` says of which family they are ([`ModelType`]) and gives their shapes, and the family's layers
-//! run them. Sequences of a batch are packed one behind the other instead of padded to a common length: every row that is
-//! computed is a row that was asked for, and attention is told which rows belong together. The
-//! same packing serves the vision tower, whose windows and frames are just shorter sequences.
+//! A family of models has a folder with what it has of its own ([`qwen2_5_vl`]), and shares the rest. A
+//! [`Checkpoint`] maps the weights, `config.json` says of which family they are ([`ModelType`]) and gives
+//! their shapes, and the family's layers run them. Sequences of a batch are packed one behind the other
+//! instead of padded to a common length: every row that is computed is a row that was asked for, and
+//! attention is told which rows belong together. The same packing serves the vision tower, whose windows and
+//! frames are just shorter sequences.
 //!
 //! There is no language head and no key-value cache. In the last decoder layer only the token
 //! that is pooled has its query and feed-forward layer computed.

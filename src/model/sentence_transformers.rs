@@ -1,4 +1,5 @@
-//! What a checkpoint tells the Python library [sentence-transformers](https://sbert.net) about how gve embeds.
+//! What a checkpoint tells the Python library [sentence-transformers](https://sbert.net) about how gve
+//! embeds.
 //!
 //! A checkpoint without `modules.json` is loaded there all the same, and pooled by the mean of its tokens.
 //! The files here say what the reference does: the chat template with the start of the answer,
@@ -24,8 +25,8 @@ const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 
 /// Writes the files into the checkpoint in `directory`.
 ///
-/// Those that are there and say how to pool are replaced: gve knows one way. Prompts stay, as they are named and
-/// used by name; one that was the default is so no longer, as gve would not use it.
+/// Those that are there and say how to pool are replaced: gve knows one way. Prompts stay, as they are named
+/// and used by name; one that was the default is so no longer, as gve would not use it.
 ///
 /// # Errors
 /// [`ModelError::Config`] and [`ModelError::Io`].

@@ -16,7 +16,8 @@ pub type Parameters = BTreeMap<String, Var>;
 /// What of a model is trained.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trainable {
-    /// A low-rank adapter on linear layers that the family has for it; the checkpoint's own weights stay as they are.
+    /// A low-rank adapter on linear layers that the family has for it; the checkpoint's own weights stay as
+    /// they are.
     Lora(LoraConfig),
     /// The weights of the language model, token embeddings included.
     Full {

@@ -9,8 +9,8 @@ use super::{Pair, PairsError, Task};
 use crate::store::{IoError, open_regular_file};
 use crate::text::{LineError, Lines};
 
-/// Where every pair of some files lies. The pairs themselves stay on disk, so that millions of them cost 24 bytes
-/// each.
+/// Where every pair of some files lies. The pairs themselves stay on disk, so that millions of them cost 24
+/// bytes each.
 #[derive(Debug)]
 pub struct PairIndex {
     files: Vec<PathBuf>,
@@ -44,11 +44,12 @@ pub struct Extent {
 }
 
 impl PairIndex {
-    /// Reads every line of `files` once and checks it; with `check_media`, also that the files it names are there.
+    /// Reads every line of `files` once and checks it; with `check_media`, also that the files it names are
+    /// there.
     ///
     /// # Errors
-    /// The first line that is no pair or names a missing file, by file and line; a file that cannot be read; no
-    /// pairs at all.
+    /// The first line that is no pair or names a missing file, by file and line; a file that cannot be read;
+    /// no pairs at all.
     pub fn open(files: &[PathBuf], check_media: bool) -> Result<Self, PairsError> {
         let mut tasks: BTreeMap<Task, Grouped> = BTreeMap::new();
         let mut seen = HashSet::new();
@@ -157,7 +158,8 @@ impl TaskPairs {
         self.rows.len()
     }
 
-    /// The number of the first pair of each group, and at last the number of pairs. A pair without a group is one of its own.
+    /// The number of the first pair of each group, and at last the number of pairs. A pair without a group is
+    /// one of its own.
     pub fn groups(&self) -> &Arc<[usize]> {
         &self.groups
     }

@@ -6,8 +6,9 @@
 //!  "negatives": [{"content": [{"type": "video", "video": "cat.mp4"}]}]}
 //! ```
 //!
-//! Query, positive and negatives are inputs as `gve embed --input` takes them, instruction included. Lines of one task that stand one behind the
-//! other with the same `"group"` come into one batch, so that near misses of each other are told apart at no cost.
+//! Query, positive and negatives are inputs as `gve embed --input` takes them, instruction included. Lines of
+//! one task that stand one behind the other with the same `"group"` come into one batch, so that near misses
+//! of each other are told apart at no cost.
 
 mod error;
 mod index;
@@ -34,7 +35,8 @@ pub struct Pair {
     pub task: Task,
     /// Where the pair came from, for people.
     pub source: Option<String>,
-    /// What the pairs that shall meet in a batch share. Each one's target has to be wrong for the queries of the others, unless it is the same.
+    /// What the pairs that shall meet in a batch share. Each one's target has to be wrong for the queries of
+    /// the others, unless it is the same.
     pub group: Option<String>,
     /// What is asked.
     pub query: Input,
@@ -62,8 +64,8 @@ impl Pair {
     /// Reads one JSON line, whose relative paths are relative to `base`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong: no JSON, an unknown key, an unknown task, an input that is none or whose
-    /// modalities are not the task's.
+    /// A sentence that says what is wrong: no JSON, an unknown key, an unknown task, an input that is none or
+    /// whose modalities are not the task's.
     pub fn from_json(line: &str, base: &Path) -> Result<Self, String> {
         // The place inside of the line would read as a line of the file.
         let json: PairJson = serde_json::from_str(line).map_err(|e| {
@@ -83,12 +85,12 @@ impl Pair {
         Ok(pair)
     }
 
-    /// The line of JSON that [`from_json`](Self::from_json) reads as this pair. Paths beneath `base` are written relative
-    /// to it, all others as absolute paths.
+    /// The line of JSON that [`from_json`](Self::from_json) reads as this pair. Paths beneath `base` are
+    /// written relative to it, all others as absolute paths.
     ///
     /// # Errors
-    /// A sentence that says why there is no such line: an input that has none, as [`Input::to_json`] has it, or whose
-    /// modalities are not the task's.
+    /// A sentence that says why there is no such line: an input that has none, as [`Input::to_json`] has it,
+    /// or whose modalities are not the task's.
     pub fn to_json(&self, base: &Path) -> Result<String, String> {
         self.check()?;
         let write = |name: &str, input: &Input| {

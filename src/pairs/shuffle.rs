@@ -14,8 +14,9 @@ pub struct Cursor {
     pub taken: usize,
 }
 
-/// An endless walk over numbers in groups. The groups are shuffled anew in every pass, the numbers of one stay together. The order depends on
-/// the seed, the stream and the pass alone, so that a [`Cursor`] is all there is to remember.
+/// An endless walk over numbers in groups. The groups are shuffled anew in every pass, the numbers of one
+/// stay together. The order depends on the seed, the stream and the pass alone, so that a [`Cursor`] is all
+/// there is to remember.
 #[derive(Debug, Clone)]
 pub struct Shuffled {
     groups: Arc<[usize]>,
@@ -26,8 +27,8 @@ pub struct Shuffled {
 }
 
 impl Shuffled {
-    /// The walk from `cursor` on. `groups` holds the first number of each group, and at last the end of all numbers; `stream` tells walks of one
-    /// seed apart.
+    /// The walk from `cursor` on. `groups` holds the first number of each group, and at last the end of all
+    /// numbers; `stream` tells walks of one seed apart.
     pub fn new(groups: Arc<[usize]>, seed: u64, stream: u64, cursor: Cursor) -> Self {
         let shuffled =
             Random::derived(seed, &[stream, cursor.pass]).permutation(groups.len().saturating_sub(1));
@@ -36,7 +37,8 @@ impl Shuffled {
     }
 
     /// The next `count` numbers, or all if there are fewer. No number comes twice: where a pass has less than
-    /// `count` left, its rest is left out, as it is in every pass another one. A group may be cut in two where a batch ends.
+    /// `count` left, its rest is left out, as it is in every pass another one. A group may be cut in two
+    /// where a batch ends.
     pub fn take(&mut self, count: usize) -> Vec<usize> {
         let count = count.min(self.order.len());
         if self.cursor.taken + count > self.order.len() {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::embedder::{Input, Part};
 
-/// What a training pair leads from and to: the modalities of query and target, such as `t2v` (text to video) or
-/// `ti2v` (text and image to video).
+/// What a training pair leads from and to: the modalities of query and target, such as `t2v` (text to video)
+/// or `ti2v` (text and image to video).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Task {
@@ -30,7 +30,8 @@ struct Modalities {
 pub struct UnknownTask(String);
 
 impl Task {
-    /// Whether the inputs of a pair are of the task's modalities; otherwise a sentence that says what is wrong.
+    /// Whether the inputs of a pair are of the task's modalities; otherwise a sentence that says what is
+    /// wrong.
     pub(super) fn check(self, query: &Input, targets: &[(&str, &Input)]) -> Result<(), String> {
         let sides = std::iter::once((&"query", &query, self.query))
             .chain(targets.iter().map(|(name, input)| (name, input, self.target)));

@@ -1,4 +1,5 @@
-//! The settings files around `preprocessor_config.json`: what they say must agree with it, or be what is built in.
+//! The settings files around `preprocessor_config.json`: what they say must agree with it, or be what is
+//! built in.
 
 use std::path::Path;
 

@@ -18,8 +18,8 @@ pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 /// Settings of the Qwen2-VL image processor, validated.
 ///
-/// [`Default`] gives the defaults of `Qwen2VLImageProcessor` (transformers), which are also used for keys that a
-/// checkpoint's file leaves out.
+/// [`Default`] gives the defaults of `Qwen2VLImageProcessor` (transformers), which are also used for keys
+/// that a checkpoint's file leaves out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageProcessorConfig {
     patch_size: u32,
@@ -32,12 +32,13 @@ pub struct ImageProcessorConfig {
 }
 
 impl ImageProcessorConfig {
-    /// Reads `preprocessor_config.json` in `model_dir`, or `image_processor` in `processor_config.json` where only
-    /// that file exists (transformers 5). The settings for videos and tokens beside it must agree, or be what is built in.
+    /// Reads `preprocessor_config.json` in `model_dir`, or `image_processor` in `processor_config.json` where
+    /// only that file exists (transformers 5). The settings for videos and tokens beside it must agree, or be
+    /// what is built in.
     ///
     /// # Errors
-    /// [`PreprocessError::MissingCheckpointFile`] where neither exists; unreadable files, invalid JSON, values outside their range and
-    /// settings that are not supported are errors that name the file.
+    /// [`PreprocessError::MissingCheckpointFile`] where neither exists; unreadable files, invalid JSON,
+    /// values outside their range and settings that are not supported are errors that name the file.
     pub fn load(model_dir: &Path) -> Result<Self> {
         let path = model_dir.join(PREPROCESSOR_FILE);
         let config = match read_object(&path)? {
@@ -56,11 +57,12 @@ impl ImageProcessorConfig {
         Ok(config)
     }
 
-    /// Reads the text of a `preprocessor_config.json`; `path` is used in errors only. Keys that do not concern
-    /// preprocessing are ignored.
+    /// Reads the text of a `preprocessor_config.json`; `path` is used in errors only. Keys that do not
+    /// concern preprocessing are ignored.
     ///
     /// # Errors
-    /// [`PreprocessError::ParseConfig`], [`PreprocessError::InvalidConfig`] and [`PreprocessError::UnsupportedSetting`].
+    /// [`PreprocessError::ParseConfig`], [`PreprocessError::InvalidConfig`] and
+    /// [`PreprocessError::UnsupportedSetting`].
     pub fn from_json(text: &str, path: &Path) -> Result<Self> {
         Self::from_keys(parse_object(text, path)?, Place::ImageProcessor, path)
     }
@@ -131,8 +133,9 @@ impl ImageProcessorConfig {
         self.image_std
     }
 
-    /// Seconds between visual tokens along time, `second_per_grid_ts` of the reference: `temporal_patch_size / sample_fps`.
-    /// `sample_fps` is the real rate of the sampled frames, `num_frames / total_frames * video_fps`.
+    /// Seconds between visual tokens along time, `second_per_grid_ts` of the reference: `temporal_patch_size
+    /// / sample_fps`. `sample_fps` is the real rate of the sampled frames, `num_frames / total_frames *
+    /// video_fps`.
     ///
     /// # Errors
     /// [`PreprocessError::InvalidTiming`] where `sample_fps` is not positive and finite.

@@ -7,7 +7,8 @@ use super::image::PixelFormat;
 use super::size::PixelSize;
 use crate::store::IoError;
 
-/// An error of the preprocessing room. Every message is one line and names the file or the prompt part at fault.
+/// An error of the preprocessing room. Every message is one line and names the file or the prompt part at
+/// fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PreprocessError {

@@ -29,8 +29,8 @@ pub struct ImageLimits {
     pub max_bytes: u64,
     /// Largest width times height.
     pub max_pixels: u64,
-    /// Most bytes held at a time on the way to 8-bit RGB: the file, the samples it holds in their own precision, and
-    /// what its decoder needs beside them. Told from the header, before any of it is held.
+    /// Most bytes held at a time on the way to 8-bit RGB: the file, the samples it holds in their own
+    /// precision, and what its decoder needs beside them. Told from the header, before any of it is held.
     pub max_memory_bytes: u64,
 }
 
@@ -41,20 +41,21 @@ with_fields!(ImageLimits {
 });
 
 impl Default for ImageLimits {
-    /// 256 MiB of file, 178,956,970 pixels (the size at which Pillow refuses an image as a decompression bomb) and
-    /// 800 MiB of memory, which is enough for as many pixels of 8 bits with transparency.
+    /// 256 MiB of file, 178,956,970 pixels (the size at which Pillow refuses an image as a decompression
+    /// bomb) and 800 MiB of memory, which is enough for as many pixels of 8 bits with transparency.
     fn default() -> Self {
         Self { max_bytes: 256 << 20, max_pixels: MAX_PICTURE_PIXELS, max_memory_bytes: 800 << 20 }
     }
 }
 
-/// Reads an image, out of a file, [bytes or a reader](MediaSource): PNG, JPEG, GIF, WebP, BMP or TIFF, known by its content and not by its name.
+/// Reads an image, out of a file, [bytes or a reader](MediaSource): PNG, JPEG, GIF, WebP, BMP or TIFF, known
+/// by its content and not by its name.
 ///
-/// The orientation in its EXIF data is applied, transparency is laid over white (as `qwen_vl_utils.to_rgb` does), and
-/// 16-bit channels are scaled to 8 bits. Of an animation this is the first picture.
+/// The orientation in its EXIF data is applied, transparency is laid over white (as `qwen_vl_utils.to_rgb`
+/// does), and 16-bit channels are scaled to 8 bits. Of an animation this is the first picture.
 ///
-/// The picture is whole or refused, whatever the format: a file that ends before its picture does is an error. What
-/// lies behind the picture, or that nothing does, not even the mark of its end, is not.
+/// The picture is whole or refused, whatever the format: a file that ends before its picture does is an
+/// error. What lies behind the picture, or that nothing does, not even the mark of its end, is not.
 ///
 /// # Errors
 /// [`PreprocessError::Io`], also for pipes and devices, [`PreprocessError::DecodeImage`],
@@ -95,7 +96,8 @@ struct Encoded<'a> {
     limits: &'a ImageLimits,
 }
 
-/// Bytes that resampling takes for a row and for a column: kernel weights, and a row of one visual token's width.
+/// Bytes that resampling takes for a row and for a column: kernel weights, and a row of one visual token's
+/// width.
 const RESAMPLING_ROW_BYTES: u64 = 352;
 const RESAMPLING_COLUMN_BYTES: u64 = 16;
 /// For what is read of a file before its size is known, colour profiles above all.
@@ -199,8 +201,8 @@ impl Encoded<'_> {
         Ok(())
     }
 
-    /// Refuses what would need more than is allowed: `held_bytes`, the file, and what follows for a picture of this
-    /// size.
+    /// Refuses what would need more than is allowed: `held_bytes`, the file, and what follows for a picture
+    /// of this size.
     fn check_memory(&self, size: PixelSize, held_bytes: u64) -> Result<()> {
         let resampling =
             u64::from(size.height) * RESAMPLING_ROW_BYTES + u64::from(size.width) * RESAMPLING_COLUMN_BYTES;
@@ -229,8 +231,8 @@ enum Beside {
     SecondPicture,
 }
 
-/// Planes of luma and chroma for lossy pictures, the picture once more with transparency for lossless ones, and a canvas
-/// on top for animations.
+/// Planes of luma and chroma for lossy pictures, the picture once more with transparency for lossless ones,
+/// and a canvas on top for animations.
 fn webp_beside(bytes: &[u8]) -> Beside {
     const ANIMATION: u8 = 2;
     match (bytes.get(12..16), bytes.get(20)) {
@@ -246,8 +248,8 @@ fn memory(bytes: u64) -> Limits {
     limits
 }
 
-/// Turns samples as `image` decodes them, in the machine's byte order, into 8-bit RGB, and lays what is transparent over
-/// white. Where a pixel has three bytes or more this happens in place.
+/// Turns samples as `image` decodes them, in the machine's byte order, into 8-bit RGB, and lays what is
+/// transparent over white. Where a pixel has three bytes or more this happens in place.
 fn to_rgb(samples: Vec<u8>, color: ColorType) -> Vec<u8> {
     let deep = |pair: [u8; 2]| to_eight_bits(u16::from_ne_bytes(pair));
     let float = |four: [u8; 4]| (f32::from_ne_bytes(four).clamp(0.0, 1.0) * 255.0).round() as u8;
@@ -341,7 +343,8 @@ mod tests {
         assert_eq!(first_pixel(&png(DynamicImage::ImageRgba16(deep))), [0, 255, 0]);
     }
 
-    /// A JPEG of 16 x 8 pixels, left half black and right half white, that says it must be turned by 90 degrees.
+    /// A JPEG of 16 x 8 pixels, left half black and right half white, that says it must be turned by 90
+    /// degrees.
     fn turned_jpeg() -> Vec<u8> {
         let picture = RgbImage::from_fn(16, 8, |x, _| Rgb([if x < 8 { 0 } else { 255 }; 3]));
         let mut jpeg = Cursor::new(Vec::new());

@@ -1,11 +1,10 @@
 //! Everything between raw media and the tensors the model reads, as plain numbers.
 //!
-//! Pictures take one road. [`load_image`] reads a file into 8-bit RGB; frames of a video come in as bytes, those of
-//! another program by a [`FrameView`]. A
-//! [`Patchifier`] takes them one after another: [`target_size`] says how large they become,
-//! [`BicubicResizer`] resamples as the reference does, and the pixels are normalised on their way into rows
-//! of `pixel_values`. The result, [`VisualPatches`], carries the grid of patches along time, height and
-//! width.
+//! Pictures take one road. [`load_image`] reads a file into 8-bit RGB; frames of a video come in as bytes,
+//! those of another program by a [`FrameView`]. A [`Patchifier`] takes them one after another:
+//! [`target_size`] says how large they become, [`BicubicResizer`] resamples as the reference does, and the
+//! pixels are normalised on their way into rows of `pixel_values`. The result, [`VisualPatches`], carries the
+//! grid of patches along time, height and width.
 //!
 //! Prompts take the other. A [`PromptPart`] is text, or an image or a video known by its grid. How parts are
 //! laid out and numbered differs between families of models and lies with them (`model`);

@@ -30,7 +30,8 @@ impl VisualPatches {
     }
 }
 
-/// Patches of one image. It fills all frames of its single step in time, so `grid_thw` is `[1, height, width]`.
+/// Patches of one image. It fills all frames of its single step in time, so `grid_thw` is `[1, height,
+/// width]`.
 ///
 /// # Errors
 /// As [`Patchifier::push_image`].
@@ -46,9 +47,9 @@ pub fn patchify_image(
 
 /// Builds the patches of a video from frames that arrive one after another.
 ///
-/// Each frame is resized and written to its patches at once, so that no more than one frame is held beside the result.
-/// The first frame fixes the size. Where the number of frames is no multiple of `temporal_patch_size`, the last frame
-/// is repeated (`Qwen2VLImageProcessor._preprocess`).
+/// Each frame is resized and written to its patches at once, so that no more than one frame is held beside
+/// the result. The first frame fixes the size. Where the number of frames is no multiple of
+/// `temporal_patch_size`, the last frame is repeated (`Qwen2VLImageProcessor._preprocess`).
 #[derive(Debug)]
 pub struct Patchifier {
     layout: PatchLayout,
@@ -71,8 +72,8 @@ struct FrameSizes {
 }
 
 impl Patchifier {
-    /// A builder for frames of one video. `bounds` are those of the prompt part, to which the checkpoint's are added;
-    /// memory is set aside for `expected_frames`, but more or fewer may come.
+    /// A builder for frames of one video. `bounds` are those of the prompt part, to which the checkpoint's
+    /// are added; memory is set aside for `expected_frames`, but more or fewer may come.
     pub fn new(config: &ImageProcessorConfig, bounds: PixelBounds, expected_frames: usize) -> Self {
         Self::with_rounding(config, bounds, expected_frames, Rounding::Once)
     }
@@ -110,7 +111,8 @@ impl Patchifier {
     /// # Errors
     /// [`PreprocessError::PixelBufferLength`] for a buffer that is shorter or longer,
     /// [`PreprocessError::FrameSizeMismatch`] for a size that is not the first frame's,
-    /// [`PreprocessError::EmptyPicture`] and [`PreprocessError::InvalidPixelBounds`] where no target size exists.
+    /// [`PreprocessError::EmptyPicture`] and [`PreprocessError::InvalidPixelBounds`] where no target size
+    /// exists.
     pub fn push(&mut self, size: PixelSize, rgb: &[u8]) -> Result<()> {
         let expected_bytes = size.area().saturating_mul(CHANNELS as u64);
         if rgb.len() as u64 != expected_bytes {

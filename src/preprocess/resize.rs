@@ -1,10 +1,11 @@
 //! Bicubic resampling of 8-bit RGB with antialiasing, as the reference resamples.
 //!
-//! The kernel is cubic convolution with a = -0.5, stretched by the scale when shrinking. Pillow, which the reference
-//! resizes images with, rounds to 8 bits between the horizontal and the vertical pass; torchvision, which it resizes
-//! video frames with, rounds once at the end. [`Rounding`] chooses. Resizing crates keep the kernel's weights in too
-//! few bits to come out equal to either, and on strong enlargements the embedding shows it. Columns are always resized
-//! before rows, as all releases of Pillow did until 13 began to choose the order by the shape of the picture.
+//! The kernel is cubic convolution with a = -0.5, stretched by the scale when shrinking. Pillow, which the
+//! reference resizes images with, rounds to 8 bits between the horizontal and the vertical pass; torchvision,
+//! which it resizes video frames with, rounds once at the end. [`Rounding`] chooses. Resizing crates keep the
+//! kernel's weights in too few bits to come out equal to either, and on strong enlargements the embedding
+//! shows it. Columns are always resized before rows, as all releases of Pillow did until 13 began to choose
+//! the order by the shape of the picture.
 
 use rayon::prelude::*;
 
@@ -184,9 +185,9 @@ fn exact_taps(from: u32, to: u32) -> impl Iterator<Item = Taps<f64>> {
     })
 }
 
-/// The taps of every target pixel along one side, by weights that are rounded wherever `_upsample_bicubic2d_aa` of PyTorch
-/// rounds them on a processor with fused multiply-add. They lie up to 4e-6 from the exact ones, which changes the level of
-/// one value in ten thousand.
+/// The taps of every target pixel along one side, by weights that are rounded wherever
+/// `_upsample_bicubic2d_aa` of PyTorch rounds them on a processor with fused multiply-add. They lie up to
+/// 4e-6 from the exact ones, which changes the level of one value in ten thousand.
 fn torch_taps(from: u32, to: u32) -> impl Iterator<Item = Taps<f32>> {
     let scale = from as f32 / to as f32;
     let (reach, inverse) = if scale >= 1.0 { (2.0 * scale, 1.0 / scale) } else { (2.0, 1.0) };

@@ -50,7 +50,8 @@ impl Sequence {
     /// behind what is left of them.
     ///
     /// # Errors
-    /// [`PreprocessError::VisualTokenLimit`] where the cut would lose visual tokens, and what the tokenizer says.
+    /// [`PreprocessError::VisualTokenLimit`] where the cut would lose visual tokens, and what the tokenizer
+    /// says.
     pub(crate) fn of(
         pieces: &[PromptPiece],
         tokenizer: &PromptTokenizer,

@@ -1,7 +1,8 @@
 //! Which size a picture is resized to: pure arithmetic on widths, heights and areas.
 //!
-//! The reference resizes twice: `qwen_vl_utils` by the bounds of the prompt part, then the image processor by the
-//! bounds of the checkpoint. [`target_size`] is the composition of both, so that pixels are resampled once.
+//! The reference resizes twice: `qwen_vl_utils` by the bounds of the prompt part, then the image processor by
+//! the bounds of the checkpoint. [`target_size`] is the composition of both, so that pixels are resampled
+//! once.
 
 use std::fmt;
 
@@ -109,7 +110,8 @@ impl PixelBudget {
     }
 
     /// Bounds of each frame of a decoded video unless told otherwise, within the tokens of the whole video
-    /// (`qwen_vl_utils.fetch_video`). As there, an explicit `max_pixels` can lower the upper bound but not raise it.
+    /// (`qwen_vl_utils.fetch_video`). As there, an explicit `max_pixels` can lower the upper bound but not
+    /// raise it.
     ///
     /// A `max_pixels` below the default smallest area (100,352 pixels of Qwen2.5-VL) lowers that too, and
     /// holds. The reference keeps its default then: it shrinks frames larger than `max_pixels`, but grows
@@ -143,16 +145,18 @@ impl PixelBudget {
     }
 }
 
-/// The size closest to `size` in aspect whose sides are multiples of `factor` and whose area lies within `bounds`.
+/// The size closest to `size` in aspect whose sides are multiples of `factor` and whose area lies within
+/// `bounds`.
 ///
-/// Follows `smart_resize` of `qwen_vl_utils`, with Python's rounding of halves to even. Where the reference computes a
-/// side of zero (extreme aspect ratios), that side is one factor here and the other is cut to keep the area within
-/// `max_pixels`; the reference's refusal of ratios above 200 is therefore not needed. As in the reference, growth to an
-/// explicit `min_pixels` rounds sides up, so bounds that lie close together can be exceeded by part of a factor.
+/// Follows `smart_resize` of `qwen_vl_utils`, with Python's rounding of halves to even. Where the reference
+/// computes a side of zero (extreme aspect ratios), that side is one factor here and the other is cut to keep
+/// the area within `max_pixels`; the reference's refusal of ratios above 200 is therefore not needed. As in
+/// the reference, growth to an explicit `min_pixels` rounds sides up, so bounds that lie close together can
+/// be exceeded by part of a factor.
 ///
 /// # Errors
-/// [`PreprocessError::EmptyPicture`] where a side is zero, [`PreprocessError::InvalidPixelBounds`] where `max_pixels`
-/// is below `factor * factor`.
+/// [`PreprocessError::EmptyPicture`] where a side is zero, [`PreprocessError::InvalidPixelBounds`] where
+/// `max_pixels` is below `factor * factor`.
 pub fn smart_resize(size: PixelSize, factor: u32, bounds: PixelBounds) -> Result<PixelSize> {
     if size.area() == 0 {
         return Err(PreprocessError::EmptyPicture { size });
@@ -300,7 +304,8 @@ mod tests {
     #[test]
     fn the_reference_grows_small_clips_past_the_bound_it_was_given() {
         let of_a_part = BUDGET.for_video(None, Some(16 * 784), 8).unwrap();
-        // qwen_vl_utils.smart_resize(height, width, 28, 128 * 784, 16 * 784), which is what fetch_video calls.
+        // qwen_vl_utils.smart_resize(height, width, 28, 128 * 784, 16 * 784), which is what fetch_video
+        // calls.
         for ((width, height), reference, ours) in [
             ((60, 100), (252, 420), (84, 140)),
             ((80, 80), (336, 336), (112, 112)),

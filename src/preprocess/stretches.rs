@@ -1,8 +1,9 @@
 //! Long texts in stretches that can be tokenised one by one.
 //!
-//! A tokenizer holds 50 to 150 bytes for each byte of text that it works on, so a long text is given to it in parts. Words
-//! are found by Qwen's rule (`train_tokenizer::WORDS`) and tokens within words, so wherever a word ends, whatever follows, the ids of
-//! a text are those of the part before and those of the part behind. This module knows some such places.
+//! A tokenizer holds 50 to 150 bytes for each byte of text that it works on, so a long text is given to it in
+//! parts. Words are found by Qwen's rule (`train_tokenizer::WORDS`) and tokens within words, so wherever a
+//! word ends, whatever follows, the ids of a text are those of the part before and those of the part behind.
+//! This module knows some such places.
 
 use serde_json::{Value, json};
 use tokenizers::{ModelWrapper, Tokenizer};
@@ -13,8 +14,8 @@ use super::train_tokenizer::WORDS;
 const EAST_ASIAN_SIGNS: [char; 8] =
     ['\u{3001}', '\u{3002}', '\u{ff01}', '\u{ff0c}', '\u{ff1a}', '\u{ff1b}', '\u{ff1f}', '\u{3000}'];
 
-/// Whether texts may be broken for this tokenizer: one with Qwen's words, no randomness, and no added tokens that hold a
-/// place to break at.
+/// Whether texts may be broken for this tokenizer: one with Qwen's words, no randomness, and no added tokens
+/// that hold a place to break at.
 pub(super) fn may_break(tokenizer: &Tokenizer) -> bool {
     let is_separate = tokenizer.get_added_tokens_decoder().values().all(|token| {
         let mut pairs = token.content.chars().zip(token.content.chars().skip(1));

@@ -7,7 +7,8 @@
 //! - [`LibraryWriter`] and [`Library`] are the two sides of a library directory: one process adds rows,
 //!   safely against being killed; any number search them.
 //! - [`EmbeddingWriter`] and [`read_embeddings`] exchange plain embedding files (`.jsonl`, `.npy`,
-//!   `.parquet`) with other tools, in whatever types those hold their numbers. [`ParquetTable`] reads texts and numbers.
+//!   `.parquet`) with other tools, in whatever types those hold their numbers. [`ParquetTable`] reads texts
+//!   and numbers.
 //!
 //! This room knows vectors and files. Where the vectors come from is the business of the embedder.
 

@@ -107,8 +107,8 @@ fn dot_views(left: &ArrayView1<'_, f32>, right: &ArrayView1<'_, f32>) -> f32 {
 
 fn gemm_tile(queries: &ArrayView2<'_, f32>, tile: &ArrayView2<'_, f32>, scores: &mut [f32]) {
     let (m, n) = (queries.nrows(), tile.nrows());
-    // `gemm` takes as left operand the one along which its output is contiguous. It reads the corpus in place for few
-    // queries, and packs queries fastest that are laid out by column.
+    // `gemm` takes as left operand the one along which its output is contiguous. It reads the corpus in place
+    // for few queries, and packs queries fastest that are laid out by column.
     let mut by_row = vec![0.0; m * n];
     multiply(queries, tile, &mut by_row);
     for (row, line) in by_row.chunks_exact(m.max(1)).enumerate() {
@@ -122,9 +122,9 @@ fn gemm_tile(queries: &ArrayView2<'_, f32>, tile: &ArrayView2<'_, f32>, scores: 
 fn multiply(queries: &ArrayView2<'_, f32>, tile: &ArrayView2<'_, f32>, by_row: &mut [f32]) {
     let (m, n, depth) = (queries.nrows(), tile.nrows(), queries.ncols());
     assert!(tile.ncols() == depth && by_row.len() == m * n, "the tile and its score buffer must agree");
-    // SAFETY: the shapes were just checked. `by_row` is an exclusive slice of m * n elements, and the strides 1 and m
-    // address each of them once; the two views are valid for reads with the strides they report,
-    // and the corpus is read transposed by swapping its strides. `read_dst` is false, so old scores are not read.
+    // SAFETY: the shapes were just checked. `by_row` is an exclusive slice of m * n elements, and the strides
+    // 1 and m address each of them once; the two views are valid for reads with the strides they report, and
+    // the corpus is read transposed by swapping its strides. `read_dst` is false, so old scores are not read.
     unsafe {
         gemm::gemm(
             m,

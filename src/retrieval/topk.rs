@@ -117,12 +117,13 @@ impl TopK {
     }
 }
 
-/// Queries scored together, at most. Bounds the memory of a call; large enough for matrix multiplication to run at
-/// full speed.
+/// Queries scored together, at most. Bounds the memory of a call; large enough for matrix multiplication to
+/// run at full speed.
 const QUERY_BLOCK: usize = 1024;
 /// Queries that a thread takes through the corpus by itself, at most and at least.
 const THREAD_QUERIES: (usize, usize) = (160, 512);
-/// Corpus rows of one unit of work, at most. With [`QUERY_BLOCK`] queries their scores take 2 MiB, twice while they are put in order.
+/// Corpus rows of one unit of work, at most. With [`QUERY_BLOCK`] queries their scores take 2 MiB, twice
+/// while they are put in order.
 const MAX_TILE_ROWS: usize = 512;
 /// Corpus rows of one unit of work, at least: thinner tiles waste the matrix multiplication.
 const MIN_TILE_ROWS: usize = 32;
@@ -161,14 +162,15 @@ pub fn rank(
     let gemm = uses_gemm(queries.nrows(), corpus.nrows());
     let threads = rayon::current_num_threads();
     let (least, most) = THREAD_QUERIES;
-    // With enough queries for all threads, each takes its own through the corpus and nothing has to be merged.
+    // With enough queries for all threads, each takes its own through the corpus and nothing has to be
+    // merged.
     let by_query = queries.nrows() >= least * threads;
     let block_len = if by_query { queries.nrows().div_ceil(threads).min(most) } else { QUERY_BLOCK };
     let rank_block = |block: Range<usize>| {
         let first_query = block.start;
         let mut view = queries.slice_axis(Axis(0), Slice::from(block));
-        // By column, as the multiplication packs them: every tile of the corpus packs them anew, which otherwise takes a
-        // sixth of the time.
+        // By column, as the multiplication packs them: every tile of the corpus packs them anew, which
+        // otherwise takes a sixth of the time.
         let columns = gemm.then(|| view.t().as_standard_layout().into_owned());
         if let Some(columns) = &columns {
             view = columns.t();

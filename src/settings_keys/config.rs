@@ -137,7 +137,8 @@ pub(super) const TEXT: &Table = &[
     ),
 ];
 
-/// What stands beside `text_config`. Keys of [`TEXT`] that are there as well are copies that the reference does not read.
+/// What stands beside `text_config`. Keys of [`TEXT`] that are there as well are copies that the reference
+/// does not read.
 pub(super) const ROOT: &Table = &[(Read, &["text_config"])];
 
 /// `vision_config`.

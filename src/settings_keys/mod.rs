@@ -1,8 +1,9 @@
-//! Every key that is known of a checkpoint's settings files, in one place: what is read, what must have the value that is built in, and what cannot
-//! change an embedding.
+//! Every key that is known of a checkpoint's settings files, in one place: what is read, what must have the
+//! value that is built in, and what cannot change an embedding.
 //!
-//! The keys are those that transformers 4.51 to 5.23 and PEFT up to 0.21 write, and those by which related architectures differ. A key that is in
-//! no table is one that nobody here knows: it is reported, or refused, by whoever judges its file.
+//! The keys are those that transformers 4.51 to 5.23 and PEFT up to 0.21 write, and those by which related
+//! architectures differ. A key that is in no table is one that nobody here knows: it is reported, or refused,
+//! by whoever judges its file.
 
 mod adapter;
 mod config;
@@ -84,8 +85,8 @@ impl Place {
     }
 }
 
-/// Holds the keys of `settings` against what is known of `place`. Returns the keys that are unknown and say something, that is, are neither null
-/// nor off nor empty.
+/// Holds the keys of `settings` against what is known of `place`. Returns the keys that are unknown and say
+/// something, that is, are neither null nor off nor empty.
 ///
 /// # Errors
 /// The first key whose value changes the numbers in a way that is not built in.

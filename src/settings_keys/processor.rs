@@ -48,7 +48,8 @@ pub(super) const IMAGE_PROCESSOR: &Table = &[
 pub(super) const PICTURE_SIZE: &Table =
     &[(Read, &["longest_edge", "max_pixels", "min_pixels", "shortest_edge"])];
 
-/// `video_preprocessor_config.json`, or `video_processor` in `processor_config.json`, beside the keys of [`IMAGE_PROCESSOR`].
+/// `video_preprocessor_config.json`, or `video_processor` in `processor_config.json`, beside the keys of
+/// [`IMAGE_PROCESSOR`].
 pub(super) const VIDEO_PROCESSOR: &Table = &[(
     // Which frames are looked at, and how large, is the caller's choice, as in the reference's evaluation.
     Harmless,

@@ -8,8 +8,9 @@ use super::temporary;
 
 /// A file that appears under its name only when it is complete.
 ///
-/// It is written as `.<name>.tmp`, beside; [`finish`](Self::finish) brings it to disk and gives it its name. Dropped before that, it is removed. Killed
-/// before that, it stays behind until the next that writes to the same name; what was there is untouched either way.
+/// It is written as `.<name>.tmp`, beside; [`finish`](Self::finish) brings it to disk and gives it its name.
+/// Dropped before that, it is removed. Killed before that, it stays behind until the next that writes to the
+/// same name; what was there is untouched either way.
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
@@ -19,7 +20,8 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begins a file. One of the same name is replaced at the end, and so is a link to one; what it leads to stays.
+    /// Begins a file. One of the same name is replaced at the end, and so is a link to one; what it leads to
+    /// stays.
     ///
     /// # Errors
     /// A folder, a device or a pipe lies at `path`, or a link to one; the file cannot be made.
@@ -46,13 +48,14 @@ impl AtomicFile {
     /// Brings the file to disk and gives it its name.
     ///
     /// # Errors
-    /// Something of that fails. What was there before is untouched then, but where all that failed is to bring the new name to disk.
+    /// Something of that fails. What was there before is untouched then, but where all that failed is to
+    /// bring the new name to disk.
     pub fn finish(self) -> Result<(), IoError> {
         self.complete(true)
     }
 
-    /// Gives the file its name and leaves it to the system when it comes to disk: a power failure may leave any part of it under that name. For
-    /// files that carry a checksum and can be made again.
+    /// Gives the file its name and leaves it to the system when it comes to disk: a power failure may leave
+    /// any part of it under that name. For files that carry a checksum and can be made again.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
@@ -122,8 +125,8 @@ pub fn create_folder_of(path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Makes `path` a link to `target`, or a copy of it where the system has no links; replaces what is there. For one writer at a time. `target` is seen
-/// from the folder of `path`.
+/// Makes `path` a link to `target`, or a copy of it where the system has no links; replaces what is there.
+/// For one writer at a time. `target` is seen from the folder of `path`.
 pub(crate) fn write_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
@@ -160,7 +163,8 @@ pub(super) fn sync_parent(path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Makes new and removed names in `folder` durable. Only Unix lets a folder be synced, and only whoever may read it.
+/// Makes new and removed names in `folder` durable. Only Unix lets a folder be synced, and only whoever may
+/// read it.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     if cfg!(not(unix)) {
         return Ok(());

@@ -11,17 +11,17 @@ use super::temporary::{is_at, is_ours, temporary};
 pub enum Existing {
     /// It stays, and that is an error, unless it is empty.
     Refuse,
-    /// The new one takes its place. A process that is killed at that very moment leaves the old one as `.<name>.old`, and the next that
-    /// writes there puts it back first.
+    /// The new one takes its place. A process that is killed at that very moment leaves the old one as
+    /// `.<name>.old`, and the next that writes there puts it back first.
     Replace,
 }
 
-/// Makes the folder `path` appear with all that `fill` writes into the folder it is given, brought to disk; or not at all. That folder is
-/// `.<name>.tmp`, beside; one that a killed process left there is removed.
+/// Makes the folder `path` appear with all that `fill` writes into the folder it is given, brought to disk;
+/// or not at all. That folder is `.<name>.tmp`, beside; one that a killed process left there is removed.
 ///
 /// # Errors
-/// Those of `fill`; a folder that is in the way; another process that makes the same one; whatever keeps the files from being brought to disk.
-/// What was there before is there again then, and nothing else.
+/// Those of `fill`; a folder that is in the way; another process that makes the same one; whatever keeps the
+/// files from being brought to disk. What was there before is there again then, and nothing else.
 pub fn write_folder<T, E: From<IoError>>(
     path: &Path,
     existing: Existing,

@@ -1,7 +1,8 @@
 /// Longest name that is taken as it is, in bytes. File systems allow 255, and names get endings.
 pub(crate) const MAX_NAME: usize = 200;
 
-/// Whether `name` names a file in a directory, on any system: no path, no drive, nothing hidden, nothing invisible.
+/// Whether `name` names a file in a directory, on any system: no path, no drive, nothing hidden, nothing
+/// invisible.
 pub(crate) fn is_file_name(name: &str) -> bool {
     let bad = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':' | '<' | '>' | '"' | '|' | '?' | '*');
     !name.is_empty()

@@ -21,8 +21,8 @@ pub struct Difference {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Differences(Vec<Difference>);
 
-/// Compares the settings of what was written before with those at hand, both as serde writes them. A setting that is null is one that is
-/// missing.
+/// Compares the settings of what was written before with those at hand, both as serde writes them. A setting
+/// that is null is one that is missing.
 pub fn differences(there: &Value, here: &Value) -> Differences {
     let mut found = Differences::default();
     found.collect("", there, here);

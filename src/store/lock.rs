@@ -4,15 +4,16 @@ use std::path::Path;
 use super::IoError;
 use super::temporary::open_own;
 
-/// What one process, or one thread, has to itself as long as it lives. The system ends it with the process, however that ends; the file stays, as
-/// removing it would let two in.
+/// What one process, or one thread, has to itself as long as it lives. The system ends it with the process,
+/// however that ends; the file stays, as removing it would let two in.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock whose file is `path`, which is made where it is missing; `None` while somebody else has it.
+    /// Takes the lock whose file is `path`, which is made where it is missing; `None` while somebody else has
+    /// it.
     ///
     /// # Errors
     /// The file cannot be opened, is none, or cannot be locked.

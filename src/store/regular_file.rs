@@ -1,4 +1,5 @@
-//! Opening what somebody named as a file, without ever waiting for a pipe, a socket or a device to say something.
+//! Opening what somebody named as a file, without ever waiting for a pipe, a socket or a device to say
+//! something.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -6,12 +7,12 @@ use std::path::Path;
 
 /// Opens the regular file at `path`, or at the end of the links there, for reading.
 ///
-/// A named pipe would hold up whoever opens it until somebody writes to it, and a device may never end. Neither is
-/// opened, nor read should it take a file's place in the meantime.
+/// A named pipe would hold up whoever opens it until somebody writes to it, and a device may never end.
+/// Neither is opened, nor read should it take a file's place in the meantime.
 ///
 /// # Errors
-/// That of the system; [`io::ErrorKind::IsADirectory`], and [`io::ErrorKind::InvalidInput`] for anything else that is no
-/// regular file. Both say what lies there.
+/// That of the system; [`io::ErrorKind::IsADirectory`], and [`io::ErrorKind::InvalidInput`] for anything else
+/// that is no regular file. Both say what lies there.
 pub fn open_regular_file(path: &Path) -> io::Result<File> {
     // Looked at first: opening a pipe, even for a moment, would let its writer go on and fail.
     expect_regular(&fs::metadata(path)?)?;
@@ -24,8 +25,8 @@ pub fn open_regular_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Sees that a new file may take the place of what lies at `path`: nothing, or a regular file. Whoever may write to a folder of devices could
-/// put a file in the place of one.
+/// Sees that a new file may take the place of what lies at `path`: nothing, or a regular file. Whoever may
+/// write to a folder of devices could put a file in the place of one.
 ///
 /// # Errors
 /// As [`open_regular_file`]; nothing there is no error.

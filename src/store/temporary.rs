@@ -23,12 +23,14 @@ pub(super) fn temporary(path: &Path, number: usize) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Whether a name is one of something that is being written, or was by a process that was killed. Releases before 0.2 did not hide them.
+/// Whether a name is one of something that is being written, or was by a process that was killed. Releases
+/// before 0.2 did not hide them.
 pub(crate) fn is_temporary(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(SUFFIX.as_bytes())
 }
 
-/// An empty file beside `path`, and its name. Nobody else is given the same one as long as it is open; one that a killed process left is used again.
+/// An empty file beside `path`, and its name. Nobody else is given the same one as long as it is open; one
+/// that a killed process left is used again.
 pub(super) fn create(path: &Path) -> io::Result<(PathBuf, File)> {
     for number in 0..MOST_WRITERS {
         let temporary = temporary(path, number);
@@ -42,7 +44,8 @@ pub(super) fn create(path: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("{MOST_WRITERS} others are writing it")))
 }
 
-/// Whether nobody else writes to `file`, now that we do. A file system that has no locks has nobody else in it, as far as can be told.
+/// Whether nobody else writes to `file`, now that we do. A file system that has no locks has nobody else in
+/// it, as far as can be told.
 pub(super) fn is_ours(file: &File) -> bool {
     !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
@@ -62,8 +65,8 @@ pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Opens or creates a file of ours for reading and writing, without changing it. A link in its place, which would lead the writing
-/// elsewhere, is removed.
+/// Opens or creates a file of ours for reading and writing, without changing it. A link in its place, which
+/// would lead the writing elsewhere, is removed.
 pub(crate) fn open_own(path: &Path) -> io::Result<File> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
         fs::remove_file(path)?;

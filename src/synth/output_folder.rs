@@ -23,12 +23,12 @@ pub(super) struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Opens `root` for the run that `manifest` describes, which began there or begins now. The manifest is kept as `run.json`, and the same as
-    /// long as the folder lives.
+    /// Opens `root` for the run that `manifest` describes, which began there or begins now. The manifest is
+    /// kept as `run.json`, and the same as long as the folder lives.
     ///
     /// # Errors
-    /// [`SynthError::Locked`]; [`SynthError::OtherRun`]; [`SynthError::NotARun`] for a folder that is not empty and no run's;
-    /// [`SynthError::Io`].
+    /// [`SynthError::Locked`]; [`SynthError::OtherRun`]; [`SynthError::NotARun`] for a folder that is not
+    /// empty and no run's; [`SynthError::Io`].
     pub(super) fn open(root: &Path, manifest: &impl Serialize) -> Result<Self, SynthError> {
         fs::create_dir_all(root).map_err(IoError::of("create the folder", root))?;
         let root = root.canonicalize().map_err(IoError::of("open", root))?;

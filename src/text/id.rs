@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// From here on, not every whole number has an f64 of its own.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// An id as text. In JSON it may also be a number, which many data sets have: `7` and `7.0`, as data frames with gaps write it, are
-/// the id `7`.
+/// An id as text. In JSON it may also be a number, which many data sets have: `7` and `7.0`, as data frames
+/// with gaps write it, are the id `7`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Id(pub String);
 

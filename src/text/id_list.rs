@@ -31,7 +31,8 @@ pub enum IdListError {
     },
 }
 
-/// The file of ids beside the array at `path`: `<name>.ids.json`, a JSON array, or `<name>.ids.txt`, an id a line.
+/// The file of ids beside the array at `path`: `<name>.ids.json`, a JSON array, or `<name>.ids.txt`, an id a
+/// line.
 ///
 /// # Errors
 /// [`IdListError::Missing`] where neither is there.

@@ -39,8 +39,8 @@ pub enum LineError {
     },
 }
 
-/// The lines of a file that are not blank. After a line that is no text, or longer than 64 MiB, the next one comes, unless the file is
-/// no text as a whole, such as one in UTF-16, or cannot be read on.
+/// The lines of a file that are not blank. After a line that is no text, or longer than 64 MiB, the next one
+/// comes, unless the file is no text as a whole, such as one in UTF-16, or cannot be read on.
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: BufReader<R>,

@@ -42,8 +42,8 @@ pub(super) struct Source<'a, P> {
 }
 
 impl<'a, P: Send + 'a> Source<'a, P> {
-    /// The next `count` batches of `planner`, made on a thread of `scope`: one is made while the model works on the one
-    /// before. Ends with the first error, or when the receiver is dropped.
+    /// The next `count` batches of `planner`, made on a thread of `scope`: one is made while the model works
+    /// on the one before. Ends with the first error, or when the receiver is dropped.
     pub(super) fn run_ahead<'scope>(
         self,
         scope: &'scope Scope<'scope, '_>,

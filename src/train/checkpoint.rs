@@ -125,8 +125,8 @@ impl Checkpoint {
         Ok(Self { directory, step: state.step })
     }
 
-    /// Removes the checkpoints in `folder` that came after `step`, the newest first: a run that is killed meanwhile has come back part of the
-    /// way.
+    /// Removes the checkpoints in `folder` that came after `step`, the newest first: a run that is killed
+    /// meanwhile has come back part of the way.
     ///
     /// # Errors
     /// One of them cannot be removed.
@@ -250,7 +250,8 @@ mod tests {
         assert!(error.to_string().contains("cannot write w"));
         assert_eq!(steps(folder.path()), [1]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        // A run killed while it wrote leaves a temporary directory, which is no checkpoint and in nobody's way.
+        // A run killed while it wrote leaves a temporary directory, which is no checkpoint and in nobody's
+        // way.
         fs::create_dir(folder.path().join(".step-00000002.tmp")).unwrap();
         assert_eq!(steps(folder.path()), [1]);
         write(folder.path(), 2, 1).unwrap();

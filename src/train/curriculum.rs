@@ -8,9 +8,9 @@ use crate::random::Random;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "kind", deny_unknown_fields)]
 pub enum Sampler {
-    /// The Modality Pyramid (arXiv 2510.27571): first the tasks whose pairs already lie close together, more and
-    /// more of the others from epoch to epoch. Probabilities are the softmax of `alignment / sigma`, and sigma rises
-    /// linearly from the first epoch to the last.
+    /// The Modality Pyramid (arXiv 2510.27571): first the tasks whose pairs already lie close together, more
+    /// and more of the others from epoch to epoch. Probabilities are the softmax of `alignment / sigma`, and
+    /// sigma rises linearly from the first epoch to the last.
     Pyramid {
         /// In the first epoch.
         sigma_start: f64,

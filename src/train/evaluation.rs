@@ -23,8 +23,8 @@ pub struct Recall {
     pub at_10: f64,
 }
 
-/// The recall of each task in `index`, by the task's name. Equal inputs count once in the corpus, and each of a
-/// query's positives is a right answer.
+/// The recall of each task in `index`, by the task's name. Equal inputs count once in the corpus, and each of
+/// a query's positives is a right answer.
 ///
 /// # Errors
 /// A pair that cannot be read or embedded; [`TrainError::Cancelled`].
@@ -58,7 +58,8 @@ mod tests {
     fn recall_counts_any_positive_of_the_query() {
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<(String, f32)> = (0..12).map(|i| (format!("t{i}"), 10.0 * i as f32)).collect();
-        // q finds t0 first, which is one of its two positives; r finds t6 first and has t5; s has the farthest.
+        // q finds t0 first, which is one of its two positives; r finds t6 first and has t5; s has the
+        // farthest.
         let mut pairs = vec![("q", "t0"), ("q", "t11"), ("r", "t5"), ("s", "t11")];
         pairs.extend(names.iter().map(|(name, _)| ("u", name.as_str())));
         let mut angles: Vec<(&str, f32)> =

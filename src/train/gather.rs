@@ -5,9 +5,9 @@ use candle_core::{Result, Tensor};
 /// Every device then computes the loss of the whole batch, whose gradient flows into its own rows only. The
 /// gradient of a parameter is therefore the *sum* of the devices' gradients, not their mean.
 pub trait GatherNegatives {
-    /// The rows of all devices in the order of the devices, from this device's `own` (rows, dim); `own` stays part
-    /// of the graph, the others' rows are constants. Each device calls it in the same order: queries, positives, and
-    /// negatives, of which there may be none.
+    /// The rows of all devices in the order of the devices, from this device's `own` (rows, dim); `own` stays
+    /// part of the graph, the others' rows are constants. Each device calls it in the same order: queries,
+    /// positives, and negatives, of which there may be none.
     ///
     /// # Errors
     /// The other devices cannot be reached, or their rows do not fit.

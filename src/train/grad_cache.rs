@@ -1,8 +1,9 @@
-//! Gradients of a loss that looks at a whole batch, in the memory of a part of it (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch
-//! Size under Memory Limited Setup").
+//! Gradients of a loss that looks at a whole batch, in the memory of a part of it (Gao et al. 2021, "Scaling
+//! Deep Contrastive Learning Batch Size under Memory Limited Setup").
 //!
-//! First all items are embedded without a graph. The loss then has a small graph of its own, which ends at the embeddings and gives their
-//! gradients. At last each piece of the batch is embedded once more, with a graph, and the embeddings' gradients are carried on through it.
+//! First all items are embedded without a graph. The loss then has a small graph of its own, which ends at
+//! the embeddings and gives their gradients. At last each piece of the batch is embedded once more, with a
+//! graph, and the embeddings' gradients are carried on through it.
 
 use std::ops::Range;
 
@@ -16,18 +17,20 @@ use super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
 pub struct Memory {
     /// Layers keep their input alone, and are computed again on the way back.
     pub checkpointing: bool,
-    /// Tokens that have a graph at one time; a batch of more goes through the model in pieces. An item is never cut.
+    /// Tokens that have a graph at one time; a batch of more goes through the model in pieces. An item is
+    /// never cut.
     pub max_tokens: Option<usize>,
 }
 
 impl TrainableModel {
     /// The loss of a batch, and its gradients with respect to the parameters.
     ///
-    /// `loss` is given the embeddings of all items, (items, dim) in f32 on the CPU, and makes a scalar of them. `seed` is that of
-    /// [`Mode::Train`].
+    /// `loss` is given the embeddings of all items, (items, dim) in f32 on the CPU, and makes a scalar of
+    /// them. `seed` is that of [`Mode::Train`].
     ///
     /// # Errors
-    /// What `loss` says, a batch without items, a loss that is no scalar, and tensor operations that fail. A loss that is not finite is no error here.
+    /// What `loss` says, a batch without items, a loss that is no scalar, and tensor operations that fail. A
+    /// loss that is not finite is no error here.
     pub fn gradients(
         &self,
         items: &[&Prepared],

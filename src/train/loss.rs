@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::gather::GatherNegatives;
 
-/// Two targets are duplicates if their cosine is within this of 1: an absolute and a relative tolerance of 1e-5, as
-/// `torch.isclose(.., atol=1e-5)` in the authors' code adds them up.
+/// Two targets are duplicates if their cosine is within this of 1: an absolute and a relative tolerance of
+/// 1e-5, as `torch.isclose(.., atol=1e-5)` in the authors' code adds them up.
 const DUPLICATE_TOLERANCE: f64 = 2e-5;
 /// A target that scores above the positive by more than this is taken for a second right answer.
 const FALSE_NEGATIVE_MARGIN: f64 = 0.1;
@@ -17,8 +17,8 @@ const FALSE_NEGATIVE_MARGIN: f64 = 0.1;
 /// Symmetric InfoNCE with in-batch and hard negatives (arXiv 2510.27571, section 4, and the authors' code):
 /// `(1 - w) CE(query -> target) + w CE(target -> query)`.
 ///
-/// Query `i` should find target `i` among all targets and all hard negatives of the batch, its own and the other
-/// queries'. Target `i` should find query `i` among the queries.
+/// Query `i` should find target `i` among all targets and all hard negatives of the batch, its own and the
+/// other queries'. Target `i` should find query `i` among the queries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InfoNce {
@@ -26,13 +26,13 @@ pub struct InfoNce {
     pub temperature: f64,
     /// The weight `w` of the direction from target to query, from 0 to 1. Default: 0.5.
     pub direction_weight: f64,
-    /// Leaves targets out that are right answers again: duplicates of what the row's query has as positive in any pair of the batch.
-    /// Queries are the same where their embeddings are, bit for bit. Default: on.
+    /// Leaves targets out that are right answers again: duplicates of what the row's query has as positive in
+    /// any pair of the batch. Queries are the same where their embeddings are, bit for bit. Default: on.
     pub mask_duplicates: bool,
     /// Leaves targets out that score above the row's own by more than 0.1. Default: on.
     pub mask_false_negatives: bool,
-    /// Lengths of prefixes of the embedding that shall be embeddings of their own (Matryoshka, arXiv 2205.13147).
-    /// The loss is the mean over the full length and these. Default: none.
+    /// Lengths of prefixes of the embedding that shall be embeddings of their own (Matryoshka, arXiv
+    /// 2205.13147). The loss is the mean over the full length and these. Default: none.
     pub matryoshka_dims: Vec<usize>,
 }
 
@@ -86,8 +86,8 @@ impl InfoNce {
     /// The loss of `batch`, together with what other devices have.
     ///
     /// # Errors
-    /// Shapes that do not fit together, an empty batch, a Matryoshka length beyond the dimension, and failing tensor
-    /// operations.
+    /// Shapes that do not fit together, an empty batch, a Matryoshka length beyond the dimension, and failing
+    /// tensor operations.
     pub fn forward(
         &self,
         batch: Contrast<'_>,
@@ -213,8 +213,8 @@ fn same_queries(queries: &Tensor) -> Result<Option<Tensor>> {
     Tensor::from_vec::<_, f32>(same, (number.len(), number.len()), queries.device()).map(Some)
 }
 
-/// Over the last dimension. The largest value only shifts the sum into range: it takes no part in the gradient,
-/// whose shares for it cancel.
+/// Over the last dimension. The largest value only shifts the sum into range: it takes no part in the
+/// gradient, whose shares for it cancel.
 fn log_sum_exp(logits: &Tensor) -> Result<Tensor> {
     let largest = logits.detach().max_keepdim(D::Minus1)?;
     let sum = logits.broadcast_sub(&largest)?.exp()?.sum(D::Minus1)?;

@@ -1,15 +1,17 @@
 //! Training: the model of [`model`](crate::model) with a graph under it.
 //!
-//! [`TrainableModel`] is a checkpoint of which something is trained: a LoRA adapter on projections of the language layers, or the weights
-//! themselves. It reads inputs as an [`Embedder`](crate::Embedder) does, by the same settings, and runs the same layers.
+//! [`TrainableModel`] is a checkpoint of which something is trained: a LoRA adapter on projections of the
+//! language layers, or the weights themselves. It reads inputs as an [`Embedder`](crate::Embedder) does, by
+//! the same settings, and runs the same layers.
 //!
-//! A training step asks for [`gradients`](TrainableModel::gradients) of a loss over the embeddings of a batch. How much memory that takes is
-//! a matter of [`Memory`]: layers that keep their input alone and are computed again ([gradient checkpointing](https://arxiv.org/abs/1604.06174)),
-//! and batches that go through the model in pieces although their loss looks at all of them ([GradCache](https://arxiv.org/abs/2101.06983)). The
-//! gradients are the same up to rounding.
+//! A training step asks for [`gradients`](TrainableModel::gradients) of a loss over the embeddings of a
+//! batch. How much memory that takes is a matter of [`Memory`]: layers that keep their input alone and are
+//! computed again ([gradient checkpointing](https://arxiv.org/abs/1604.06174)), and batches that go through
+//! the model in pieces although their loss looks at all of them
+//! ([GradCache](https://arxiv.org/abs/2101.06983)). The gradients are the same up to rounding.
 //!
-//! Nothing here draws random numbers: the start of an adapter and the values that dropout drops are functions of the seed given, so a step that
-//! is run again gives the same gradients.
+//! Nothing here draws random numbers: the start of an adapter and the values that dropout drops are functions
+//! of the seed given, so a step that is run again gives the same gradients.
 
 mod batches;
 mod checkpoint;

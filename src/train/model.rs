@@ -59,12 +59,13 @@ pub(super) struct Batch<'a> {
 }
 
 impl TrainableModel {
-    /// Loads the model in the directory of `settings`, onto its device and in its precision; inputs are sampled and resized by `settings` as well.
-    /// What is trained is kept in f32. On the CPU only f32 makes sense for [`Trainable::Full`], and activations are always f32.
+    /// Loads the model in the directory of `settings`, onto its device and in its precision; inputs are
+    /// sampled and resized by `settings` as well. What is trained is kept in f32. On the CPU only f32 makes
+    /// sense for [`Trainable::Full`], and activations are always f32.
     ///
     /// # Errors
-    /// [`TrainError::Setting`], a device that is not there, a checkpoint that cannot be loaded. An adapter set in `settings` is an error: start
-    /// from it with [`load_state`](Self::load_state), or merge it first.
+    /// [`TrainError::Setting`], a device that is not there, a checkpoint that cannot be loaded. An adapter
+    /// set in `settings` is an error: start from it with [`load_state`](Self::load_state), or merge it first.
     pub fn load(settings: EmbedderBuilder, trainable: Trainable) -> Result<Self, TrainError> {
         Self::load_as(settings, trainable, family::open)
     }
@@ -122,13 +123,14 @@ impl TrainableModel {
         self.dim
     }
 
-    /// What is trained, in f32. A name is that of `adapter_model.safetensors` (flat layout), or that of the checkpoint where the weights
-    /// themselves are trained. Setting the values changes the model.
+    /// What is trained, in f32. A name is that of `adapter_model.safetensors` (flat layout), or that of the
+    /// checkpoint where the weights themselves are trained. Setting the values changes the model.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// Decodes, resizes and tokenises an input. Needs no weights: other threads may prepare while the model runs.
+    /// Decodes, resizes and tokenises an input. Needs no weights: other threads may prepare while the model
+    /// runs.
     ///
     /// # Errors
     /// [`TrainError::Embed`] naming the file at fault.
@@ -136,8 +138,9 @@ impl TrainableModel {
         Ok(self.preparer.prepare(input)?)
     }
 
-    /// Embeddings of `items`, (items, dim), each of length 1, in f32 on the CPU. In [`Mode::Train`] they are part of a graph, whose gradients
-    /// [`backward`](Self::backward) collects; [`gradients`](Self::gradients) does both with less memory.
+    /// Embeddings of `items`, (items, dim), each of length 1, in f32 on the CPU. In [`Mode::Train`] they are
+    /// part of a graph, whose gradients [`backward`](Self::backward) collects; [`gradients`](Self::gradients)
+    /// does both with less memory.
     ///
     /// # Errors
     /// A tensor operation that failed.
@@ -179,11 +182,12 @@ impl TrainableModel {
         copies.collect()
     }
 
-    /// Sets all parameters to the values of an earlier [`state`](Self::state), or to those of an adapter in the flat layout
-    /// ([`LoraAdapter::tensors`]).
+    /// Sets all parameters to the values of an earlier [`state`](Self::state), or to those of an adapter in
+    /// the flat layout ([`LoraAdapter::tensors`]).
     ///
     /// # Errors
-    /// [`TrainError::State`] when a parameter is missing, unknown or of another shape; nothing is changed then.
+    /// [`TrainError::State`] when a parameter is missing, unknown or of another shape; nothing is changed
+    /// then.
     pub fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
         let wrong = |reason| TrainError::State { reason };
         for (name, var) in &self.parameters {
@@ -204,7 +208,8 @@ impl TrainableModel {
         Ok(())
     }
 
-    /// The adapter as it stands; `None` when the weights themselves are trained. `base_model` names the model for those who read it.
+    /// The adapter as it stands; `None` when the weights themselves are trained. `base_model` names the model
+    /// for those who read it.
     ///
     /// # Errors
     /// A tensor operation that failed.
@@ -217,8 +222,8 @@ impl TrainableModel {
         }
     }
 
-    /// Writes what was trained: an adapter for PEFT under the names of [`LoraConfig::layout`], or a whole checkpoint in Hugging Face layout, whose
-    /// directory must not exist.
+    /// Writes what was trained: an adapter for PEFT under the names of [`LoraConfig::layout`], or a whole
+    /// checkpoint in Hugging Face layout, whose directory must not exist.
     ///
     /// # Errors
     /// Files that cannot be written.

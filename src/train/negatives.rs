@@ -13,7 +13,8 @@ use crate::retrieval::{dot, rank};
 /// A target whose cosine with the positive is this close to 1 is the positive again.
 const DUPLICATE_TOLERANCE: f32 = 1e-5;
 
-/// The mined negatives of one task: for a pair the pairs whose positives are close to its query, closest first.
+/// The mined negatives of one task: for a pair the pairs whose positives are close to its query, closest
+/// first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HardNegatives(HashMap<usize, Vec<usize>>);
@@ -30,9 +31,10 @@ impl HardNegatives {
     }
 }
 
-/// Mines the `count` hardest negatives of each pair in `rows` among the positives of those pairs, by exact search.
-/// What the same query has as positive in any of them is left out, and so are duplicates of such a positive: the same
-/// content, or a cosine with it within 1e-5 of 1. Other pairs of the task are not read, so what they hold is not known.
+/// Mines the `count` hardest negatives of each pair in `rows` among the positives of those pairs, by exact
+/// search. What the same query has as positive in any of them is left out, and so are duplicates of such a
+/// positive: the same content, or a cosine with it within 1e-5 of 1. Other pairs of the task are not read, so
+/// what they hold is not known.
 ///
 /// # Errors
 /// A pair that cannot be read or embedded; [`TrainError::Cancelled`].
@@ -47,7 +49,8 @@ pub fn mine(
     let pairs = EmbeddedPairs::new(prober, index, task, rows, cancel)?;
     let positives = Positives::new(&pairs);
     let mut mined = HashMap::new();
-    // A ranking holds the positives too, and nobody knows how many. Those who found too few ask again for twice as many.
+    // A ranking holds the positives too, and nobody knows how many. Those who found too few ask again for
+    // twice as many.
     let mut open: Vec<usize> = (0..pairs.rows.len()).collect();
     let mut depth = 2 * count + 1;
     while !open.is_empty() && count > 0 {

@@ -25,7 +25,8 @@ impl Optimizer {
     /// # Errors
     /// A failing tensor operation.
     pub fn new(parameters: &Parameters, adamw: AdamWConfig, muon: Option<MuonConfig>) -> Result<Self> {
-        // What reads the input is AdamW's, as Muon's author advises: pixels, and tokens, whose rows are looked up one by one.
+        // What reads the input is AdamW's, as Muon's author advises: pixels, and tokens, whose rows are
+        // looked up one by one.
         let is_muons = |name: &str, var: &Var| var.rank() == 2 && !name.contains("embed");
         let (matrices, rest): (Parameters, Parameters) = parameters
             .iter()
@@ -82,8 +83,8 @@ fn saved(
     Ok(found.to_device(tensor.device())?)
 }
 
-/// Scales all gradients so that their norm is at most `max_norm`, as `torch.nn.utils.clip_grad_norm_`; gives the
-/// norm before.
+/// Scales all gradients so that their norm is at most `max_norm`, as `torch.nn.utils.clip_grad_norm_`; gives
+/// the norm before.
 ///
 /// # Errors
 /// A failing tensor operation.

@@ -1,7 +1,8 @@
 use super::curriculum::Curriculum;
 use crate::pairs::{Cursor, PairIndex, Shuffled};
 
-/// Decides what each batch holds: one task, drawn from the curriculum, and the next pairs of that task's walk.
+/// Decides what each batch holds: one task, drawn from the curriculum, and the next pairs of that task's
+/// walk.
 #[derive(Debug, Clone)]
 pub struct Planner {
     curriculum: Curriculum,

@@ -11,7 +11,8 @@ pub trait Prober {
     /// L2-normalised embeddings, (inputs, dim). `place` says where an input came from, should it fail.
     ///
     /// # Errors
-    /// The first input that cannot be embedded; [`TrainError::Cancelled`] when `cancel` is set, before the next batch.
+    /// The first input that cannot be embedded; [`TrainError::Cancelled`] when `cancel` is set, before the
+    /// next batch.
     fn embed(
         &self,
         inputs: &[Input],
@@ -73,8 +74,8 @@ impl EmbeddedPairs {
     }
 }
 
-/// Alignment of a task (arXiv 2510.27571, section 4): the mean cosine of query and positive over `count` sampled
-/// pairs, as `prober` sees them.
+/// Alignment of a task (arXiv 2510.27571, section 4): the mean cosine of query and positive over `count`
+/// sampled pairs, as `prober` sees them.
 ///
 /// # Errors
 /// A pair that cannot be read or embedded; [`TrainError::Cancelled`].

@@ -16,8 +16,8 @@ pub enum Decay {
 }
 
 /// The learning rate of each step: a straight rise from 0 over the warm-up, then a decay over the rest. As
-/// `get_cosine_schedule_with_warmup`, `get_linear_schedule_with_warmup` and `get_constant_schedule_with_warmup` in
-/// transformers.
+/// `get_cosine_schedule_with_warmup`, `get_linear_schedule_with_warmup` and
+/// `get_constant_schedule_with_warmup` in transformers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     /// The rate at the end of the warm-up.

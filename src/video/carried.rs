@@ -13,8 +13,8 @@ const KINDS: [Kind; 3] =
 /// Bytes kept of one stream. A palette has 1024, so this holds more of them than any real file changes.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Side data that stays in force from its packet on. Demuxers hand it out once, when they first come past, and not again
-/// after a seek.
+/// Side data that stays in force from its packet on. Demuxers hand it out once, when they first come past,
+/// and not again after a seek.
 #[derive(Debug, Default)]
 pub(super) struct CarriedData {
     /// The codec header that the container begins with.
@@ -37,8 +37,8 @@ impl CarriedData {
         Self { header: header.to_vec(), ..Self::default() }
     }
 
-    /// Remembers what packet `number` brings. False where there is too much to remember, so that decoding cannot start
-    /// behind this packet.
+    /// Remembers what packet `number` brings. False where there is too much to remember, so that decoding
+    /// cannot start behind this packet.
     pub(super) fn note(&mut self, packet: &Packet, number: u32) -> bool {
         for kind in KINDS {
             let Some(data) = side_data(packet, kind) else {
@@ -66,7 +66,8 @@ impl CarriedData {
         self.changes.get(..known)?.iter().rev().find(|change| change.kind == kind)
     }
 
-    /// Gives packet `number`, the first one after a seek, what is in force there and it does not bring itself.
+    /// Gives packet `number`, the first one after a seek, what is in force there and it does not bring
+    /// itself.
     pub(super) fn attach(&self, packet: &mut Packet, number: u32) -> Result<(), FfmpegError> {
         for kind in KINDS {
             if side_data(packet, kind).is_none()

@@ -2,8 +2,8 @@
 
 use super::index::PacketEntry;
 
-/// Brings the times of packets, in the order of the file, onto one line. Where the clock of the file steps back, as at the
-/// joint of two recordings put one behind the other, time goes on after the packet before.
+/// Brings the times of packets, in the order of the file, onto one line. Where the clock of the file steps
+/// back, as at the joint of two recordings put one behind the other, time goes on after the packet before.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     /// What is added to the times of the file.
@@ -30,8 +30,8 @@ pub(super) struct Placed {
 }
 
 impl Clock {
-    /// Places the next packet. Where pictures are shown in the order of the file (`in_order`), every step back of
-    /// presentation times counts. Else they go to and fro, and steps back of decode times count.
+    /// Places the next packet. Where pictures are shown in the order of the file (`in_order`), every step
+    /// back of presentation times counts. Else they go to and fro, and steps back of decode times count.
     pub(super) fn place(&mut self, packet: &PacketEntry, in_order: bool) -> Placed {
         let pts = packet.pts;
         let dts = if in_order { pts } else { packet.dts };

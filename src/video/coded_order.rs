@@ -19,7 +19,8 @@ const BETWEEN: i64 = 1 << 20;
 pub(super) struct Coded {
     /// Its place in the order in which pictures are to be shown. Compares from one key frame to the next.
     pub number: i64,
-    /// Whether a key frame is one only in that decoding it and some pictures behind it makes up for those before.
+    /// Whether a key frame is one only in that decoding it and some pictures behind it makes up for those
+    /// before.
     pub gradual: bool,
 }
 
@@ -97,8 +98,8 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Adds a picture. A key frame begins the next group. Gives a packet whose time contradicts its number, if there is one
-    /// in the group that ended.
+    /// Adds a picture. A key frame begins the next group. Gives a packet whose time contradicts its number,
+    /// if there is one in the group that ended.
     pub(super) fn push(&mut self, number: i64, pts: i64, packet: u32, keyframe: bool) -> Option<u32> {
         let mut contradiction = None;
         if keyframe || self.pictures.len() >= MAX_GROUP {

@@ -4,7 +4,8 @@ use ffmpeg_next::{ffi, format::Pixel, frame, software::scaling};
 use image::RgbImage;
 use std::{ffi::c_int, ptr};
 
-/// swscale may write past the end of a row up to this many pixels, so rows of other widths go through a padded buffer.
+/// swscale may write past the end of a row up to this many pixels, so rows of other widths go through a
+/// padded buffer.
 const ROW_ALIGNMENT_PIXELS: usize = 32;
 const CHANNELS: usize = 3;
 
@@ -20,13 +21,15 @@ struct Source {
 
 /// Converts frames, keeping the scaling context from one to the next.
 pub(super) struct Converter {
-    /// Size of the first picture. Streams that change their size midway are scaled to it, as the `ffmpeg` command does.
+    /// Size of the first picture. Streams that change their size midway are scaled to it, as the `ffmpeg`
+    /// command does.
     size: (u32, u32),
     context: Option<(Source, scaling::Context)>,
     padded_rows: Vec<u8>,
 }
 
-// SAFETY: a scaling context is plain memory without ties to the thread that made it, and `Converter` owns it alone.
+// SAFETY: a scaling context is plain memory without ties to the thread that made it, and `Converter` owns it
+// alone.
 unsafe impl Send for Converter {}
 
 /// The pixel format that cannot be converted.
@@ -78,8 +81,8 @@ impl Converter {
 
 impl Source {
     fn of(picture: &frame::Video) -> Self {
-        // SAFETY: the pointer is that of a live frame. The fields are read as integers because files may carry values
-        // that the bindings' enums do not name.
+        // SAFETY: the pointer is that of a live frame. The fields are read as integers because files may
+        // carry values that the bindings' enums do not name.
         let (colorspace, range) = unsafe {
             let frame = picture.as_ptr();
             (
@@ -107,8 +110,8 @@ impl Source {
         .ok()?;
         let (mut inverse, mut table) = (ptr::null_mut(), ptr::null_mut());
         let [mut in_full, mut out_full, mut brightness, mut contrast, mut saturation] = [0 as c_int; 5];
-        // SAFETY: the context is live, the out pointers are valid, and the tables they receive belong to the context or
-        // are static.
+        // SAFETY: the context is live, the out pointers are valid, and the tables they receive belong to the
+        // context or are static.
         unsafe {
             let known = ffi::sws_getColorspaceDetails(
                 context.as_mut_ptr(),
@@ -124,7 +127,8 @@ impl Source {
                 // Unspecified stays with the default of swscale, BT.601, and the range of the pixel format.
                 if self.colorspace != ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED as c_int {
                     inverse = ffi::sws_getCoefficients(self.colorspace).cast_mut();
-                    // RGB of more than 8 bits goes through YUV inside swscale: there and back by the same matrix.
+                    // RGB of more than 8 bits goes through YUV inside swscale: there and back by the same
+                    // matrix.
                     table = inverse;
                 }
                 if self.range != ffi::AVColorRange::AVCOL_RANGE_UNSPECIFIED as c_int {
@@ -150,8 +154,8 @@ impl Source {
 fn scale(context: &mut scaling::Context, picture: &frame::Video, rows: &mut [u8], stride: usize) {
     let planes = [rows.as_mut_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()];
     let strides = [stride as c_int, 0, 0, 0];
-    // SAFETY: `context` was made for the size and format of `picture`, whose planes FFmpeg allocated; `rows` holds
-    // as many rows of `stride` bytes as the context writes.
+    // SAFETY: `context` was made for the size and format of `picture`, whose planes FFmpeg allocated; `rows`
+    // holds as many rows of `stride` bytes as the context writes.
     unsafe {
         let frame = picture.as_ptr();
         ffi::sws_scale(

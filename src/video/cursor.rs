@@ -15,9 +15,9 @@ const PACKETS_READ_OVER: usize = 64;
 
 /// A demuxer and a decoder at some place of the stream.
 ///
-/// Every frame has a *label* that grows in presentation order; [`Plan`] says which label a frame number has. The cursor
-/// decodes from a key frame until the label asked for comes out. What it has decoded last stays at hand, as the answer
-/// to the same question and as a stand-in for frames that do not come out.
+/// Every frame has a *label* that grows in presentation order; [`Plan`] says which label a frame number has.
+/// The cursor decodes from a key frame until the label asked for comes out. What it has decoded last stays at
+/// hand, as the answer to the same question and as a stand-in for frames that do not come out.
 pub(super) struct Cursor {
     demuxer: Demuxer,
     decoder: Decoder,
@@ -129,15 +129,16 @@ impl Cursor {
                     break;
                 }
                 if !self.thorough && (self.skipped || self.state == State::Drained) {
-                    // A picture left out may be the best stand-in there is, and decoders may end draining at a picture
-                    // they cannot give.
+                    // A picture left out may be the best stand-in there is, and decoders may end draining at
+                    // a picture they cannot give.
                     self.thorough = true;
                 } else if (self.held.is_none() || first_try || self.plan.is_close(start, target))
                     && let Some(earlier) = self.plan.earlier(start, steps_back)
                 {
-                    // The key frame was not one: nothing up to the target came out of it. Or it opens the last group of pictures and that is open:
-                    // FFmpeg 5.1 ends draining at the first picture behind it, unless an earlier key frame came out before the drain.
-                    // Or pictures refer to what lies before the key frame, which is tried once.
+                    // The key frame was not one: nothing up to the target came out of it. Or it opens the
+                    // last group of pictures and that is open: FFmpeg 5.1 ends draining at the first picture
+                    // behind it, unless an earlier key frame came out before the drain. Or pictures refer to
+                    // what lies before the key frame, which is tried once.
                     start = earlier;
                     first_try = false;
                     steps_back *= 2;
@@ -230,8 +231,8 @@ impl Cursor {
             if self.seek_to(key)? {
                 return Ok(());
             }
-            // This container's seeking misses: from now on packets are counted from the start, which costs reading
-            // but no decoding.
+            // This container's seeking misses: from now on packets are counted from the start, which costs
+            // reading but no decoding.
             self.seekable = false;
         }
         if !near && self.next_packet > number {
@@ -347,7 +348,8 @@ impl Cursor {
         };
         self.leading = self.plan.is_leading(number, self.floor).unwrap_or(self.leading);
         if self.leading {
-            // It refers to pictures before the start. Fed all the same, it would stop some decoders from draining.
+            // It refers to pictures before the start. Fed all the same, it would stop some decoders from
+            // draining.
             return Ok(());
         }
         let useful = self.plan.stamp(&mut packet, number, target, next);

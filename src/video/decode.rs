@@ -54,8 +54,8 @@ impl Decoder {
         let count = threads
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, |threads| threads.get().min(MAX_THREADS));
-        // SAFETY: the context is live and not yet open. Both kinds of threading are allowed by default; FFmpeg picks
-        // frames over slices where the codec has both.
+        // SAFETY: the context is live and not yet open. Both kinds of threading are allowed by default;
+        // FFmpeg picks frames over slices where the codec has both.
         unsafe {
             let context = context.as_mut_ptr();
             (*context).thread_count = count as c_int;
@@ -78,8 +78,8 @@ impl Decoder {
             && let (Some(framing), Some(data)) = (self.framing, packet.data())
             && is_disposable(data, framing)
         {
-            // Decoded by frame threads, each of which takes its packets in turn, even a skipped picture would cost
-            // a turn: where every other one is skipped, one of two threads would do all the work.
+            // Decoded by frame threads, each of which takes its packets in turn, even a skipped picture would
+            // cost a turn: where every other one is skipped, one of two threads would do all the work.
             return Ok(());
         }
         if self.can_skip {
@@ -101,7 +101,8 @@ impl Decoder {
         self.changes_shape = true;
     }
 
-    /// Forgets everything fed. Decoders that change format or size midway do not find the way back: they are opened anew.
+    /// Forgets everything fed. Decoders that change format or size midway do not find the way back: they are
+    /// opened anew.
     pub(super) fn start_over(&mut self, demuxer: &Demuxer) -> Result<(), VideoError> {
         if self.changes_shape {
             *self = Self::open(demuxer, self.threads, &self.limits)?;

@@ -43,8 +43,8 @@ impl Demuxer {
         Self::open_as(Arc::clone(origin), false)
     }
 
-    /// The same file from its first packet, for streams that cannot be sought in. With `generate_pts` the demuxer fills
-    /// in presentation times that the file leaves out.
+    /// The same file from its first packet, for streams that cannot be sought in. With `generate_pts` the
+    /// demuxer fills in presentation times that the file leaves out.
     pub(super) fn reopen(&mut self, generate_pts: bool) -> Result<(), VideoError> {
         let generate_pts = generate_pts || self.generate_pts;
         *self = Self::open_as(Arc::clone(&self.origin), generate_pts)?;
@@ -241,8 +241,8 @@ impl Demuxer {
     }
 }
 
-/// Makes FFmpeg quiet, once: its log goes to standard error, which is not a library's to write to. And has its errors
-/// looked up, which print as nothing before.
+/// Makes FFmpeg quiet, once: its log goes to standard error, which is not a library's to write to. And has
+/// its errors looked up, which print as nothing before.
 pub(super) fn initialise() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -265,8 +265,9 @@ fn open_input(origin: &Arc<Origin>) -> Result<(ByteSource, Input), VideoError> {
     Ok((source, input))
 }
 
-/// Whether the header tells all that we ask of it. `avformat_find_stream_info` would decode several frames to find out no
-/// more, which takes as long as a dozen others. MP4 and MOV that are not fragmented have such headers.
+/// Whether the header tells all that we ask of it. `avformat_find_stream_info` would decode several frames to
+/// find out no more, which takes as long as a dozen others. MP4 and MOV that are not fragmented have such
+/// headers.
 fn is_described(input: &Input) -> bool {
     let is_known = |stream: ffmpeg_next::Stream<'_>| {
         let parameters = stream.parameters();

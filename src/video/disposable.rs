@@ -10,7 +10,8 @@ pub(super) enum NalFraming {
 }
 
 impl NalFraming {
-    /// Reads it off the codec's extra data, which begins with version 1 where it is an `AVCDecoderConfigurationRecord`.
+    /// Reads it off the codec's extra data, which begins with version 1 where it is an
+    /// `AVCDecoderConfigurationRecord`.
     pub(super) fn of_extradata(extradata: &[u8]) -> Self {
         match extradata {
             [1, _, _, _, lengths, ..] => Self::Lengths(usize::from(lengths & 3) + 1),

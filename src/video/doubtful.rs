@@ -64,8 +64,9 @@ pub(super) fn entangled(frames: &[(i64, u32)]) -> Vec<u32> {
     found
 }
 
-/// Puts frames, given in the order of their packets, into the order in which a decoder gave them. One that did not come out
-/// follows the packet before it, or goes in front of all if it is a leading picture. Times are handed out in ascending order.
+/// Puts frames, given in the order of their packets, into the order in which a decoder gave them. One that
+/// did not come out follows the packet before it, or goes in front of all if it is a leading picture. Times
+/// are handed out in ascending order.
 pub(super) fn order_as_decoded(frames: &mut [(i64, u32)], decoded: &[u32]) {
     let mut times: Vec<i64> = frames.iter().map(|(pts, _)| *pts).collect();
     if decoded.is_empty() {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use crate::store::IoError;
 
-/// Why a video could not be opened, sampled, decoded or written. Every message is one line and opens with the path, but for
-/// those of the system and those on what was asked for. Media that are no file go by their [name](crate::MediaSource::named) instead of a path.
+/// Why a video could not be opened, sampled, decoded or written. Every message is one line and opens with the
+/// path, but for those of the system and those on what was asked for. Media that are no file go by their
+/// [name](crate::MediaSource::named) instead of a path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
@@ -40,7 +41,8 @@ pub enum VideoError {
         /// What the bytes look like.
         found: &'static str,
     },
-    /// A list of media that lie elsewhere. Only files that hold what they show are read, for a list could name any file.
+    /// A list of media that lie elsewhere. Only files that hold what they show are read, for a list could
+    /// name any file.
     #[error(
         "{}: is {found}, which names media in other places; give the media files themselves",
         path.display()
@@ -195,7 +197,8 @@ pub enum VideoError {
     },
 }
 
-/// Damage that was tolerated. The frames handed out are usable, but not all are what the file meant them to be.
+/// Damage that was tolerated. The frames handed out are usable, but not all are what the file meant them to
+/// be.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
@@ -205,7 +208,8 @@ pub enum Warning {
         index: usize,
         /// Its presentation time.
         pts_seconds: f64,
-        /// The frame that stands in: the nearest earlier decodable one, or the first one where none is earlier.
+        /// The frame that stands in: the nearest earlier decodable one, or the first one where none is
+        /// earlier.
         stand_in: usize,
     },
     /// The frame was decoded from damaged data, the missing parts filled in by the decoder.
@@ -222,8 +226,8 @@ pub enum Warning {
         /// Frames found.
         found_frames: usize,
     },
-    /// The clock of the file steps back, as where recordings were put one behind the other. Frames come in the order of
-    /// the file, and each part's times go on after the part before.
+    /// The clock of the file steps back, as where recordings were put one behind the other. Frames come in
+    /// the order of the file, and each part's times go on after the part before.
     ClockRestarts {
         /// How often it steps back.
         restarts: usize,

@@ -248,7 +248,8 @@ impl FrameIndex {
         !self.pts.is_empty()
     }
 
-    /// Presentation times of all frames in ticks, never falling. Where the clock of the file steps back, times go on.
+    /// Presentation times of all frames in ticks, never falling. Where the clock of the file steps back,
+    /// times go on.
     pub(super) fn pts(&self) -> &[i64] {
         &self.pts
     }
@@ -283,9 +284,10 @@ impl FrameIndex {
         self.keyframes.get(number).copied()
     }
 
-    /// Number of the last key frame, in decode order, that is not shown after frame `target`. Leading pictures, which
-    /// follow a key frame but are shown before it, so get the key frame in front of theirs. From a gradual key frame on
-    /// the stream says itself when pictures are whole, but not always right: the one before is given then.
+    /// Number of the last key frame, in decode order, that is not shown after frame `target`. Leading
+    /// pictures, which follow a key frame but are shown before it, so get the key frame in front of theirs.
+    /// From a gradual key frame on the stream says itself when pictures are whole, but not always right: the
+    /// one before is given then.
     pub(super) fn keyframe_before(&self, target: usize) -> Option<usize> {
         let upper = self.keyframes.partition_point(|key| match self.rank_of(key.packet as usize) {
             Some(rank) => rank <= target,

@@ -8,8 +8,8 @@ use super::{
     doubtful::Doubtful,
 };
 
-/// Decodes the runs and writes down in which order their pictures come out. Leaves the demuxer somewhere in the file and the
-/// decoder empty.
+/// Decodes the runs and writes down in which order their pictures come out. Leaves the demuxer somewhere in
+/// the file and the decoder empty.
 pub(super) fn learn(
     runs: &mut [Doubtful],
     carried: &CarriedData,

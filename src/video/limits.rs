@@ -2,7 +2,8 @@
 
 use crate::options::with_fields;
 
-/// Bounds checked before memory is spent. Each violation is a [`VideoError::Limit`](super::VideoError::Limit).
+/// Bounds checked before memory is spent. Each violation is a
+/// [`VideoError::Limit`](super::VideoError::Limit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

@@ -15,9 +15,11 @@ pub struct VideoMetadata {
     pub codec: String,
     /// Index of the video stream among the streams of the file.
     pub stream: usize,
-    /// Number of frames: counted by [`Seeking::Exact`](super::Seeking::Exact), else taken or derived from the header.
+    /// Number of frames: counted by [`Seeking::Exact`](super::Seeking::Exact), else taken or derived from the
+    /// header.
     pub frames: usize,
-    /// Average frames per second. That of the header where it agrees with the frames counted, else frames over duration.
+    /// Average frames per second. That of the header where it agrees with the frames counted, else frames
+    /// over duration.
     pub average_fps: f64,
     /// Presentation time of the first frame.
     pub start_seconds: f64,
@@ -27,7 +29,8 @@ pub struct VideoMetadata {
     pub orientation: Orientation,
 }
 
-/// Relative difference up to which the rate in a header is believed. Containers with coarse clocks are off by less.
+/// Relative difference up to which the rate in a header is believed. Containers with coarse clocks are off by
+/// less.
 const RATE_TOLERANCE: f64 = 0.01;
 
 /// Rate used where neither the header nor the time stamps tell one, as FFmpeg assumes for raw streams.

@@ -1,27 +1,31 @@
 //! From a video file to the frames a model looks at.
 //!
-//! Sampling and decoding are apart. [`select`] turns a wish ("eight frames", "two a second") and the timing of a stream
-//! into frame numbers by arithmetic alone; [`VideoReader`] turns frame numbers into pictures. Between them stands one
-//! convention: frame `i` is the `i`-th picture in presentation order, whatever time stamps the container starts with. Where
-//! the clock of a file starts over or goes to and fro, that is the order in which a decoder gives the pictures of the file from
-//! its beginning to its end: each once, none left out.
+//! Sampling and decoding are apart. [`select`] turns a wish ("eight frames", "two a second") and the timing
+//! of a stream into frame numbers by arithmetic alone; [`VideoReader`] turns frame numbers into pictures.
+//! Between them stands one convention: frame `i` is the `i`-th picture in presentation order, whatever time
+//! stamps the container starts with. Where the clock of a file starts over or goes to and fro, that is the
+//! order in which a decoder gives the pictures of the file from its beginning to its end: each once, none
+//! left out.
 //!
-//! An exact reader first reads through all packets without decoding any. That tells when each frame is shown, which
-//! packet it comes from and where decoding can start. Each packet is then stamped with the number of its frame before the
-//! decoder sees it, so a picture that comes out says itself which frame it is: no rounding of times, no doubt after a
-//! seek, and pictures that a damaged file leaves out are noticed. To get at a frame the reader goes to the key frame in
-//! front of it, decodes forward, leaves out pictures that no other picture refers to, and drains the decoder as soon as
-//! the frame is in. Frames in ascending order share what has been decoded already.
+//! An exact reader first reads through all packets without decoding any. That tells when each frame is shown,
+//! which packet it comes from and where decoding can start. Each packet is then stamped with the number of
+//! its frame before the decoder sees it, so a picture that comes out says itself which frame it is: no
+//! rounding of times, no doubt after a seek, and pictures that a damaged file leaves out are noticed. To get
+//! at a frame the reader goes to the key frame in front of it, decodes forward, leaves out pictures that no
+//! other picture refers to, and drains the decoder as soon as the frame is in. Frames in ascending order
+//! share what has been decoded already.
 //!
-//! Files that fit no rule still come out right, only slower. Where seeking misses, packets are counted from the start
-//! of the file; where a stream has no time stamps, decoded pictures are; where time stamps contradict the pictures, these
-//! are decoded once to learn their order; where a key frame turns out not to be one, an earlier one is taken. What headers say
-//! of the size of pictures is checked against the first picture, and later ones of another size are scaled to that. Damage is tolerated as far as there is a picture to stand in, and told as [`Warning`]s.
+//! Files that fit no rule still come out right, only slower. Where seeking misses, packets are counted from
+//! the start of the file; where a stream has no time stamps, decoded pictures are; where time stamps
+//! contradict the pictures, these are decoded once to learn their order; where a key frame turns out not to
+//! be one, an earlier one is taken. What headers say of the size of pictures is checked against the first
+//! picture, and later ones of another size are scaled to that. Damage is tolerated as far as there is a
+//! picture to stand in, and told as [`Warning`]s.
 //!
 //! The way back is short: [`VideoWriter`] encodes pictures into a file that appears once it is complete.
 //!
-//! Frame types and samplers are always there. Reader and writer need the cargo feature `video` and FFmpeg 5.1 or later,
-//! which no other module names.
+//! Frame types and samplers are always there. Reader and writer need the cargo feature `video` and FFmpeg 5.1
+//! or later, which no other module names.
 
 mod error;
 mod frame;

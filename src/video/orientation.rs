@@ -12,8 +12,8 @@ pub struct Orientation {
 }
 
 impl Orientation {
-    /// Reads the upper left 2x2 part `[a, b, c, d]` of a display matrix (ISO/IEC 14496-12 `tkhd`), which maps a pixel
-    /// `(x, y)` to `(a x + c y, b x + d y)`. Angles between quarter turns go to the nearest one.
+    /// Reads the upper left 2x2 part `[a, b, c, d]` of a display matrix (ISO/IEC 14496-12 `tkhd`), which maps
+    /// a pixel `(x, y)` to `(a x + c y, b x + d y)`. Angles between quarter turns go to the nearest one.
     pub fn from_matrix([a, b, c, d]: [i32; 4]) -> Self {
         let (a, b, c, d) = (f64::from(a), f64::from(b), f64::from(c), f64::from(d));
         if a == 0.0 && b == 0.0 {

@@ -15,8 +15,8 @@ const HEAD_BYTES: u64 = 512;
 
 /// A source that FFmpeg reads, as often as it likes.
 ///
-/// FFmpeg hands on no more of an error than a number, makes another one of it, or takes it for the end. So the source's own error is kept here,
-/// and goes before whatever came of it.
+/// FFmpeg hands on no more of an error than a number, makes another one of it, or takes it for the end. So
+/// the source's own error is kept here, and goes before whatever came of it.
 pub(super) struct Origin {
     source: MediaSource,
     label: PathBuf,
@@ -35,7 +35,8 @@ impl Origin {
         &self.label
     }
 
-    /// What FFmpeg is told of the name, for formats that it tells by their extension. Only files are called files.
+    /// What FFmpeg is told of the name, for formats that it tells by their extension. Only files are called
+    /// files.
     pub(super) fn url(&self) -> Vec<u8> {
         // So that a colon in a name is not read as a protocol.
         let (protocol, name) = match self.source.path() {
@@ -45,7 +46,8 @@ impl Origin {
         [protocol.as_bytes(), name.as_os_str().as_encoded_bytes()].concat()
     }
 
-    /// Refuses what FFmpeg would answer with a riddle: missing files, directories, pipes, what is empty or too long.
+    /// Refuses what FFmpeg would answer with a riddle: missing files, directories, pipes, what is empty or
+    /// too long.
     pub(super) fn open(&self) -> Result<MediaReader, VideoError> {
         let path = || self.label.clone();
         let io = |error: io::Error| match error.kind() {

@@ -45,8 +45,8 @@ impl Parser {
         let data = packet.data()?;
         let bytes = c_int::try_from(data.len()).ok()?;
         let (mut picture, mut picture_bytes) = (ptr::null_mut(), 0);
-        // SAFETY: parser, context and packet are live, and FFmpeg's padding follows the packet's data. The picture that
-        // is handed out lies in the packet and is not used.
+        // SAFETY: parser, context and packet are live, and FFmpeg's padding follows the packet's data. The
+        // picture that is handed out lies in the packet and is not used.
         unsafe {
             let packet = packet.as_ptr();
             ffi::av_parser_parse2(

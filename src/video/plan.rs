@@ -26,7 +26,8 @@ pub(super) enum Start {
 
 /// Frame numbering of a stream. Labels are frame numbers, or ticks in [`Plan::Approximate`].
 pub(super) enum Plan {
-    /// Every packet is known with its frame; packets are stamped with the frame's number, which comes out with it.
+    /// Every packet is known with its frame; packets are stamped with the frame's number, which comes out
+    /// with it.
     Indexed(FrameIndex),
     /// The stream has no usable times: pictures are counted as they come out.
     Counted { frames: usize, packets: usize, ticks_per_frame: f64 },
@@ -117,7 +118,8 @@ impl Plan {
         }
     }
 
-    /// Marks a packet so that its picture can be recognised. True where that picture is the target or lies behind it.
+    /// Marks a packet so that its picture can be recognised. True where that picture is the target or lies
+    /// behind it.
     pub(super) fn stamp(
         &self,
         packet: &mut Packet,
@@ -191,7 +193,8 @@ impl Plan {
         }
     }
 
-    /// Whether a decoder may hold all from `start` to the target in its reordering, so that none of it comes out before it is drained.
+    /// Whether a decoder may hold all from `start` to the target in its reordering, so that none of it comes
+    /// out before it is drained.
     pub(super) fn is_close(&self, start: Start, target: usize) -> bool {
         match (self, start) {
             (Self::Indexed(index), Start::Keyframe(number)) => index
@@ -229,8 +232,8 @@ impl Plan {
         }
     }
 
-    /// Whether a decoder that has been fed up to `next_packet` and has given out `position` is past `start` already, so
-    /// that starting there would gain nothing.
+    /// Whether a decoder that has been fed up to `next_packet` and has given out `position` is past `start`
+    /// already, so that starting there would gain nothing.
     pub(super) fn is_past(
         &self,
         start: Start,

@@ -9,10 +9,11 @@ use super::{
 use ffmpeg_next::Packet;
 use std::num::NonZeroUsize;
 
-/// Width and height in pixels of the picture in `packet`, the first one of a stream. `None` where it cannot be decoded.
+/// Width and height in pixels of the picture in `packet`, the first one of a stream. `None` where it cannot
+/// be decoded.
 ///
-/// The header's size is checked against the stream's own, which most codecs tell without decoding. Only where these differ,
-/// or nothing is told, the picture is decoded.
+/// The header's size is checked against the stream's own, which most codecs tell without decoding. Only where
+/// these differ, or nothing is told, the picture is decoded.
 pub(super) fn picture_size(demuxer: &Demuxer, packet: &Packet, limits: &Limits) -> Option<(u32, u32)> {
     let parameters = demuxer.parameters()?;
     let header = demux::size(&parameters);

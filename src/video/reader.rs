@@ -23,8 +23,9 @@ pub enum Seeking {
     /// Reads through the file once, without decoding, and knows every frame: right for any file.
     #[default]
     Exact,
-    /// Trusts the header and takes frames to be evenly spaced: opens at once, but may be off in files of variable frame
-    /// rate. Files whose header tells neither number nor duration are read through all the same.
+    /// Trusts the header and takes frames to be evenly spaced: opens at once, but may be off in files of
+    /// variable frame rate. Files whose header tells neither number nor duration are read through all the
+    /// same.
     Approximate,
 }
 
@@ -92,10 +93,12 @@ impl VideoReader {
         Self::open_with(source, VideoOptions::default())
     }
 
-    /// Opens a video: a file, or [bytes or a reader](MediaSource). Takes the stream FFmpeg holds for the best one; cover pictures are not videos.
+    /// Opens a video: a file, or [bytes or a reader](MediaSource). Takes the stream FFmpeg holds for the best
+    /// one; cover pictures are not videos.
     ///
     /// # Errors
-    /// A [`VideoError`] that says what the file is instead, which limit it breaks, at which byte it cannot be read, or which decoder is missing.
+    /// A [`VideoError`] that says what the file is instead, which limit it breaks, at which byte it cannot be
+    /// read, or which decoder is missing.
     pub fn open_with(source: impl Into<MediaSource>, options: VideoOptions) -> Result<Self, VideoError> {
         let origin = Origin::new(source.into(), &options.limits);
         origin.settle(Self::open_origin(&origin, options))
@@ -156,14 +159,15 @@ impl VideoReader {
         }
     }
 
-    /// The frames with these indices, in the order given, each decoded when it is asked for. Ascending order costs least.
-    /// Memory is that of one frame and the decoder's own, whatever the length of the video.
+    /// The frames with these indices, in the order given, each decoded when it is asked for. Ascending order
+    /// costs least. Memory is that of one frame and the decoder's own, whatever the length of the video.
     ///
-    /// A frame that cannot be decoded is replaced by the nearest earlier one that can, and [`Self::warnings`] says so.
+    /// A frame that cannot be decoded is replaced by the nearest earlier one that can, and [`Self::warnings`]
+    /// says so.
     ///
     /// # Errors
-    /// The iterator ends after the first [`VideoError`]: an index beyond the end, a stream in which nothing can be decoded,
-    /// pixels that cannot be converted, or a failure to read.
+    /// The iterator ends after the first [`VideoError`]: an index beyond the end, a stream in which nothing
+    /// can be decoded, pixels that cannot be converted, or a failure to read.
     pub fn frames<'a>(&'a mut self, indices: &'a [usize]) -> Frames<'a> {
         Frames { reader: self, indices, failed: false }
     }

@@ -1,7 +1,7 @@
 //! Films of the MP4 and QuickTime family whose pictures lie in another file.
 //!
-//! FFmpeg passes over such references or reads on in the file at hand, where other bytes lie. Only boxes around the
-//! references are looked at, so this costs a few reads however long the film.
+//! FFmpeg passes over such references or reads on in the file at hand, where other bytes lie. Only boxes
+//! around the references are looked at, so this costs a few reads however long the film.
 
 use crate::media::MediaReader;
 use std::io::{self, Read, Seek, SeekFrom};

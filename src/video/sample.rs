@@ -13,8 +13,8 @@ const DEFAULT_MAX_FRAMES: usize = 768;
 pub enum FrameCount {
     /// Exactly what was asked for, as far as the video has it.
     Exact,
-    /// A multiple of so many, which a model takes together, by the rules of `smart_nframes` in qwen-vl-utils 0.0.11. Where that
-    /// function raises because the video is too short, as many frames as there are.
+    /// A multiple of so many, which a model takes together, by the rules of `smart_nframes` in qwen-vl-utils
+    /// 0.0.11. Where that function raises because the video is too short, as many frames as there are.
     MultipleOf(usize),
 }
 
@@ -87,12 +87,13 @@ pub struct Selection {
     pub sample_fps: f64,
 }
 
-/// Chooses frames. The range is turned into frame numbers by the average rate, as `calculate_video_frame_range` of
-/// qwen-vl-utils 0.0.11 does; explicit time stamps go by the presentation times and ignore the range.
+/// Chooses frames. The range is turned into frame numbers by the average rate, as
+/// `calculate_video_frame_range` of qwen-vl-utils 0.0.11 does; explicit time stamps go by the presentation
+/// times and ignore the range.
 ///
 /// # Errors
-/// [`VideoError::InvalidSampling`] for a parameter no video could satisfy, [`VideoError::EmptyRange`] for a range outside
-/// the video.
+/// [`VideoError::InvalidSampling`] for a parameter no video could satisfy, [`VideoError::EmptyRange`] for a
+/// range outside the video.
 pub fn select(
     timing: &StreamTiming,
     sampling: &Sampling,
@@ -193,7 +194,8 @@ fn at_timestamps(timing: &StreamTiming, seconds: &[f64]) -> Result<Selection, Vi
     Ok(Selection { indices, sample_fps })
 }
 
-/// `torch.linspace(first, last, n).round()`, halves to even, computed in `f32` and from both ends as torch does.
+/// `torch.linspace(first, last, n).round()`, halves to even, computed in `f32` and from both ends as torch
+/// does.
 fn linspace_rounded(first: usize, last: usize, frames: usize) -> Vec<usize> {
     let (start, end) = (first as f32, last as f32);
     let step = if frames > 1 { (end - start) / (frames - 1) as f32 } else { 0.0 };

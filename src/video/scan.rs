@@ -32,8 +32,8 @@ struct Progress {
     changes_shape: bool,
 }
 
-/// Indexes the video stream. The demuxer is left somewhere in the file. The decoder is used only where the times of the file
-/// do not tell the order of its pictures, and left empty.
+/// Indexes the video stream. The demuxer is left somewhere in the file. The decoder is used only where the
+/// times of the file do not tell the order of its pictures, and left empty.
 pub(super) fn scan(
     demuxer: &mut Demuxer,
     decoder: &mut Decoder,
@@ -120,8 +120,9 @@ fn reorders(codec: Id) -> bool {
     properties(codec) & ffi::AV_CODEC_PROP_REORDER != 0
 }
 
-/// Which packets are key frames if flagged so. AVI files tell in their index. Packets that it does not cover are all flagged,
-/// also those that only paint over the picture before, and decoders that show any picture do not notice.
+/// Which packets are key frames if flagged so. AVI files tell in their index. Packets that it does not cover
+/// are all flagged, also those that only paint over the picture before, and decoders that show any picture do
+/// not notice.
 fn trust(demuxer: &Demuxer, codec: Id) -> impl Fn(u32) -> bool + use<> {
     let notices = properties(codec) & (ffi::AV_CODEC_PROP_REORDER | ffi::AV_CODEC_PROP_INTRA_ONLY) != 0;
     let covered = if notices { None } else { demuxer.packets_in_avi_index() };
@@ -133,7 +134,8 @@ fn properties(codec: Id) -> c_int {
     unsafe { ffi::avcodec_descriptor_get(codec.into()).as_ref().map_or(0, |descriptor| descriptor.props) }
 }
 
-/// Whether a packet begins another stream. Decoders of Theora cannot take one with several threads, nor go back behind it.
+/// Whether a packet begins another stream. Decoders of Theora cannot take one with several threads, nor go
+/// back behind it.
 fn is_stream_header(packet: &Packet, codec: Id) -> bool {
     // Theora specification, 6.1: the first bit of a header packet is set.
     let head = packet.data().and_then(|data| data.first());

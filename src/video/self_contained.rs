@@ -1,9 +1,10 @@
 //! The containers that are let in.
 
-/// The demuxers of formats that hold all there is to see, in all releases of FFmpeg so far, as FFmpeg's `format_whitelist`: files, raw
-/// streams, single pictures, and sound and subtitles, of which one can say that they are no video. Left out are playlists and descriptions
-/// (hls, dash, concat, sdp, rtp, imf, vobsub, webm_dash_manifest, ffmetadata), scripts (lavfi, avisynth, vapoursynth), devices, and WebP:
-/// over a damaged one FFmpeg ends the whole process, and they are read as images.
+/// The demuxers of formats that hold all there is to see, in all releases of FFmpeg so far, as FFmpeg's
+/// `format_whitelist`: files, raw streams, single pictures, and sound and subtitles, of which one can say
+/// that they are no video. Left out are playlists and descriptions (hls, dash, concat, sdp, rtp, imf, vobsub,
+/// webm_dash_manifest, ffmetadata), scripts (lavfi, avisynth, vapoursynth), devices, and WebP: over a damaged
+/// one FFmpeg ends the whole process, and they are read as images.
 pub(super) const SELF_CONTAINED: &str = "\
     3dostr,4xm,aa,aac,aax,ac3,ac4,ace,acm,act,adf,adp,ads,adx,aea,afc,aiff,aix,alaw,alias_pix,alp,amr,amrnb,amrwb,\
     anm,apc,ape,apm,apng,aptx,aptx_hd,apv,aqtitle,argo_asf,argo_brp,argo_cvg,asf,asf_o,ass,ast,au,av1,avi,avr,avs,\

@@ -1,7 +1,8 @@
 //! The bytes that FFmpeg reads: those of one source, in a container that holds its media itself.
 //!
-//! A playlist is a video to FFmpeg, whatever its name, and may name any file or address. So there are two fences: only
-//! demuxers of self-contained formats are let near a source, and whatever a demuxer would open beside it is refused.
+//! A playlist is a video to FFmpeg, whatever its name, and may name any file or address. So there are two
+//! fences: only demuxers of self-contained formats are let near a source, and whatever a demuxer would open
+//! beside it is refused.
 
 use super::{VideoError, origin::Origin, references, self_contained::SELF_CONTAINED, sniff};
 use crate::media::MediaReader;
@@ -27,8 +28,8 @@ pub(super) struct ByteSource(*mut ffi::AVIOContext);
 struct Opened {
     reader: MediaReader,
     origin: Arc<Origin>,
-    /// What was read last. FFmpeg's own buffer may be as the allocator left it, which a reader must not see, and at the end of the source
-    /// FFmpeg goes on with what was in it.
+    /// What was read last. FFmpeg's own buffer may be as the allocator left it, which a reader must not see,
+    /// and at the end of the source FFmpeg goes on with what was in it.
     bytes: Box<[u8]>,
 }
 
@@ -38,7 +39,8 @@ unsafe impl Send for ByteSource {}
 impl ByteSource {
     /// `None` where there is no memory.
     fn new(reader: MediaReader, origin: Arc<Origin>) -> Option<Self> {
-        // SAFETY: the buffer and what is opened are handed over to the context, which `drop` takes apart again.
+        // SAFETY: the buffer and what is opened are handed over to the context, which `drop` takes apart
+        // again.
         unsafe {
             let buffer = ffi::av_malloc(BUFFER_BYTES).cast::<u8>();
             if buffer.is_null() {
@@ -84,8 +86,8 @@ impl Drop for ByteSource {
     }
 }
 
-/// `avformat_open_input` on exactly this source: no other file, no protocol, no name patterns, any bytes in the name. What the context reads from
-/// comes in front of it, as names are dropped in reverse.
+/// `avformat_open_input` on exactly this source: no other file, no protocol, no name patterns, any bytes in
+/// the name. What the context reads from comes in front of it, as names are dropped in reverse.
 pub(super) fn open(origin: &Arc<Origin>) -> Result<(ByteSource, Input), VideoError> {
     let path = || origin.path().to_owned();
     let mut reader = origin.open()?;
@@ -103,8 +105,8 @@ pub(super) fn open(origin: &Arc<Origin>) -> Result<(ByteSource, Input), VideoErr
     options.set("pattern_type", "none");
     let no_memory = || VideoError::Container { path: path(), reason: "there is no memory for it".to_owned() };
     let source = ByteSource::new(reader, Arc::clone(origin)).ok_or_else(no_memory)?;
-    // SAFETY: `url` outlives the call, and `origin` the context, by the source. `options` is handed over and taken back, and on failure
-    // FFmpeg frees the context, but not the source of its bytes.
+    // SAFETY: `url` outlives the call, and `origin` the context, by the source. `options` is handed over and
+    // taken back, and on failure FFmpeg frees the context, but not the source of its bytes.
     let (status, context) = unsafe {
         let mut context = ffi::avformat_alloc_context();
         if context.is_null() {
@@ -146,7 +148,8 @@ pub(super) fn refused(origin: &Origin, status: c_int) -> VideoError {
     }
 }
 
-/// Opens what a demuxer asks for: the source once more, which is how pictures in single files are read, and nothing else.
+/// Opens what a demuxer asks for: the source once more, which is how pictures in single files are read, and
+/// nothing else.
 unsafe extern "C" fn open_nested(
     context: *mut ffi::AVFormatContext,
     source: *mut *mut ffi::AVIOContext,
@@ -154,8 +157,8 @@ unsafe extern "C" fn open_nested(
     flags: c_int,
     _: *mut *mut ffi::AVDictionary,
 ) -> c_int {
-    // SAFETY: FFmpeg hands over its context, whose URL and origin are those of `open`, a place for the answer, and a string. The origin lives in
-    // an `Arc` that outlives the context.
+    // SAFETY: FFmpeg hands over its context, whose URL and origin are those of `open`, a place for the
+    // answer, and a string. The origin lives in an `Arc` that outlives the context.
     let origin = unsafe {
         *source = ptr::null_mut();
         let (own, asked, origin) = ((*context).url, CStr::from_ptr(url), (*context).opaque.cast::<Origin>());
@@ -188,7 +191,8 @@ unsafe extern "C" fn read(opened: *mut c_void, buffer: *mut u8, room: c_int) -> 
     match bytes.get_mut(..room).and_then(|bytes| origin.read(reader, bytes)) {
         Some(0) => ffi::AVERROR_EOF,
         Some(read) => {
-            // SAFETY: FFmpeg hands over a buffer of its own with that much room, and no more than that was read.
+            // SAFETY: FFmpeg hands over a buffer of its own with that much room, and no more than that was
+            // read.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), buffer, read) };
             // No more than `room`, which was a `c_int`.
             read as c_int

@@ -26,9 +26,11 @@ const CHANNELS: usize = 3;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum VideoEncoding {
-    /// H.264 in MP4: 4:2:0, BT.601 in limited range, a key frame every second or sooner. Width and height must be even.
+    /// H.264 in MP4: 4:2:0, BT.601 in limited range, a key frame every second or sooner. Width and height
+    /// must be even.
     H264 {
-        /// Constant rate factor of libx264: 0 to 51, more is smaller and worse, 18 is hard to tell from the original.
+        /// Constant rate factor of libx264: 0 to 51, more is smaller and worse, 18 is hard to tell from the
+        /// original.
         crf: u8,
     },
     /// FFV1 in Matroska: every pixel comes back as it was, and every frame is a key frame.
@@ -67,7 +69,8 @@ impl VideoEncoding {
 
     fn options(self) -> Dictionary<'static> {
         match self {
-            // With mbtree, x264 0.164 reads memory that nothing has written where it uses AVX-512, and its files differ from run to run.
+            // With mbtree, x264 0.164 reads memory that nothing has written where it uses AVX-512, and its
+            // files differ from run to run.
             Self::H264 { crf } => {
                 [("preset", "veryfast"), ("crf", &crf.to_string()), ("mbtree", "0")].into_iter().collect()
             }
@@ -81,8 +84,8 @@ impl VideoEncoding {
 ///
 /// The file gets its name in [`Self::finish`], on disk and whole. Dropped before that, the writer removes it.
 ///
-/// Encoding takes one thread, and the same pictures give the same bytes with the same build of FFmpeg on the same kind of
-/// processor.
+/// Encoding takes one thread, and the same pictures give the same bytes with the same build of FFmpeg on the
+/// same kind of processor.
 ///
 /// ```no_run
 /// use gve::video::{VideoEncoding, VideoWriter};
@@ -108,12 +111,13 @@ pub struct VideoWriter {
 }
 
 impl VideoWriter {
-    /// Starts a file for pictures of `width x height` pixels, `fps` of them a second. A file of that name is replaced
-    /// at the end.
+    /// Starts a file for pictures of `width x height` pixels, `fps` of them a second. A file of that name is
+    /// replaced at the end.
     ///
     /// # Errors
-    /// [`VideoError::InvalidEncoding`] for a size, rate or quality that cannot be had, [`VideoError::Encoder`] where
-    /// FFmpeg lacks the encoder, [`VideoError::Write`] where the file cannot be made.
+    /// [`VideoError::InvalidEncoding`] for a size, rate or quality that cannot be had,
+    /// [`VideoError::Encoder`] where FFmpeg lacks the encoder, [`VideoError::Write`] where the file cannot be
+    /// made.
     pub fn create(
         path: impl AsRef<Path>,
         encoding: VideoEncoding,
@@ -149,8 +153,8 @@ impl VideoWriter {
     /// Adds a picture.
     ///
     /// # Errors
-    /// [`VideoError::InvalidEncoding`] for a picture of another size, [`VideoError::Write`] where it cannot be encoded or
-    /// the file cannot be written.
+    /// [`VideoError::InvalidEncoding`] for a picture of another size, [`VideoError::Write`] where it cannot
+    /// be encoded or the file cannot be written.
     pub fn write(&mut self, picture: &RgbImage) -> Result<(), VideoError> {
         let (width, height) = (self.rgb.width(), self.rgb.height());
         if picture.dimensions() != (width, height) {
@@ -175,8 +179,8 @@ impl VideoWriter {
     /// Completes the file and gives it its name.
     ///
     /// # Errors
-    /// [`VideoError::InvalidEncoding`] where no frame was written, [`VideoError::Write`] where the file cannot be written
-    /// or renamed.
+    /// [`VideoError::InvalidEncoding`] where no frame was written, [`VideoError::Write`] where the file
+    /// cannot be written or renamed.
     pub fn finish(mut self) -> Result<(), VideoError> {
         if self.frames == 0 {
             return Err(invalid(self.file.path(), "the number of frames", "at least 1", 0));

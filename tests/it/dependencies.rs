@@ -26,7 +26,8 @@ fn crates(arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_feature_brings_what_it_needs_and_nothing_else() {
-    /// Each belongs to one trade: arguments and bars of a command; training; captioners; the hub; video; libraries.
+    /// Each belongs to one trade: arguments and bars of a command; training; captioners; the hub; video;
+    /// libraries.
     const TRADES: [(&str, &[&str]); 6] = [
         ("cli", &["clap", "indicatif", "anyhow", "signal-hook"]),
         ("train", &["toml"]),

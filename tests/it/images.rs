@@ -1,4 +1,5 @@
-//! Image files: as Pillow decodes them, whole or refused, and within memory. `tests/images/make_images.py` made the files.
+//! Image files: as Pillow decodes them, whole or refused, and within memory. `tests/images/make_images.py`
+//! made the files.
 
 use gve::MediaSource;
 use gve::preprocess::{ImageLimits, PreprocessError, decode_image, load_image};

@@ -263,7 +263,8 @@ fn a_new_model_has_learned_the_words_and_embeds() {
     // A checkpoint made for small pictures sees no larger ones unless it is told to.
     assert_eq!(embedder.pixels().max_pixels, Some(112 * 84));
 
-    // The same seed gives the same weights; what is there is not written over; faults are named with their place.
+    // The same seed gives the same weights; what is there is not written over; faults are named with their
+    // place.
     let again = folder.path().join("again");
     gve::new_model::create(&again, &settings).unwrap();
     let weights = |model: &Path| std::fs::read(model.join("model.safetensors")).unwrap();

@@ -1,4 +1,5 @@
-//! Model folders made to break the reader: no panic, no memory beyond what the files hold, one line that names the file.
+//! Model folders made to break the reader: no panic, no memory beyond what the files hold, one line that
+//! names the file.
 
 use std::path::Path;
 

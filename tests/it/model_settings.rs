@@ -1,4 +1,5 @@
-//! Keys of `config.json`: what changes the numbers is done as the reference does it, or refused by name. And what the precision `auto` is.
+//! Keys of `config.json`: what changes the numbers is done as the reference does it, or refused by name. And
+//! what the precision `auto` is.
 
 use std::path::Path;
 

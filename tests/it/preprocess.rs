@@ -1,4 +1,5 @@
-//! The preprocessing room against the reference: every golden case, and fixtures for resizing, positions and text.
+//! The preprocessing room against the reference: every golden case, and fixtures for resizing, positions and
+//! text.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

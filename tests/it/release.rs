@@ -1,4 +1,5 @@
-//! What release 0.1 wrote is opened by this one, and gone on with. `tests/fixtures/release-0.1/make.sh` made it.
+//! What release 0.1 wrote is opened by this one, and gone on with. `tests/fixtures/release-0.1/make.sh` made
+//! it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! The plan of the house, held against its source. `ARCHITECTURE.md` has a table of the rooms of `src/` and of the rooms each of them
-//! uses, the lowest first. What the source uses has to be that, neither more nor less, and nothing above.
+//! The plan of the house, held against its source. `ARCHITECTURE.md` has a table of the rooms of `src/` and
+//! of the rooms each of them uses, the lowest first. What the source uses has to be that, neither more nor
+//! less, and nothing above.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -188,7 +188,8 @@ fn a_folder_is_the_old_one_until_it_is_the_new_one() {
     make(&path, Existing::Replace, "new").unwrap();
     assert_eq!((read().as_str(), names(folder.path())), ("new", vec!["final".into()]));
 
-    // Killed when the old one had gone and the new one was yet to come: the old one is back before anything is written.
+    // Killed when the old one had gone and the new one was yet to come: the old one is back before anything
+    // is written.
     fs::rename(&path, folder.path().join(".final.old")).unwrap();
     let failed =
         write_folder(&path, Existing::Replace, |_| Err::<(), _>(IoError::of("write", "w")(full_disk())));
@@ -303,7 +304,8 @@ fn links_lead_no_writing_elsewhere() {
     }
 }
 
-/// The text of an error that holds another says all of that, and whoever prints the chain of sources would say it again.
+/// The text of an error that holds another says all of that, and whoever prints the chain of sources would
+/// say it again.
 #[test]
 fn no_error_says_its_source_twice() {
     let root = gve_test_support::golden::repository_dir();

@@ -24,7 +24,8 @@ struct Shape {
     mrope_section: [usize; 3],
 }
 
-/// Writes a checkpoint of that shape whose weights follow no pattern that matters; everything else is tiny-a's.
+/// Writes a checkpoint of that shape whose weights follow no pattern that matters; everything else is
+/// tiny-a's.
 fn make_checkpoint(shape: &Shape, out: &Path) {
     let source = golden_dir().join("tiny-a/model");
     let mut tensors = HashMap::new();
@@ -86,7 +87,8 @@ fn status(key: &str) -> u64 {
     line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Not a test of its own: prints how much memory gradients take beyond the loaded model, when told to by the tests below.
+/// Not a test of its own: prints how much memory gradients take beyond the loaded model, when told to by the
+/// tests below.
 #[test]
 fn train_memory_child() {
     let Ok(task) = std::env::var(CHILD) else { return };

@@ -1,4 +1,5 @@
-//! The model under training against the reference's gradients and trajectory, and against itself by other ways.
+//! The model under training against the reference's gradients and trajectory, and against itself by other
+//! ways.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -313,7 +314,8 @@ fn states_that_do_not_fit_change_nothing() {
     assert!(failed.err().unwrap().to_string().contains("q_prj"));
 }
 
-/// Folding at load, merging into a checkpoint, merging by hand, and the model under training: one and the same.
+/// Folding at load, merging into a checkpoint, merging by hand, and the model under training: one and the
+/// same.
 #[test]
 fn an_adapter_gives_the_same_whichever_way_it_is_used() {
     for fixture in fixture_dirs() {

@@ -1,7 +1,8 @@
 //! Times training steps on inputs from a file: our side of `benchmark/peers/train.py`.
 //!
-//! The batch is the whole file: its first half are queries, its second half their targets. Prints one JSON line: seconds and loss of every
-//! step, tokens of the batch, the peak memory of the process, and how much of that was there before the first step.
+//! The batch is the whole file: its first half are queries, its second half their targets. Prints one JSON
+//! line: seconds and loss of every step, tokens of the batch, the peak memory of the process, and how much of
+//! that was there before the first step.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -126,8 +127,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Writes what another program needs to do the same steps: `batch.safetensors`, the inputs one behind the other, and an adapter that
-/// starts as ours does.
+/// Writes what another program needs to do the same steps: `batch.safetensors`, the inputs one behind the
+/// other, and an adapter that starts as ours does.
 fn export(model: &TrainableModel, items: &[Prepared], directory: &Path) -> Result<()> {
     let packed = Prepared::pack(items);
     let integers = |values: &[u32]| {

@@ -20,8 +20,8 @@ use crate::manifest::{Candidates, DatasetSpec};
 pub struct CheckOptions {
     /// How the data set would be read.
     pub load: LoadOptions,
-    /// Whether media are decoded; else it is enough that they are there. Videos are decoded at 8 frames, evenly spread;
-    /// without the feature `video` they are not decoded.
+    /// Whether media are decoded; else it is enough that they are there. Videos are decoded at 8 frames,
+    /// evenly spread; without the feature `video` they are not decoded.
     pub decode: bool,
 }
 
@@ -34,7 +34,8 @@ pub struct CheckReport {
     pub directory: Option<PathBuf>,
     /// See [`Dataset::revision`]; `None` where the index files cannot be read.
     pub revision: Option<String>,
-    /// Whether `gve synth uvrb-mini` made it: such data sets bear the names of UVRB's, and are of a size of their own.
+    /// Whether `gve synth uvrb-mini` made it: such data sets bear the names of UVRB's, and are of a size of
+    /// their own.
     pub generated: bool,
     /// Queries.
     pub queries: Count,
@@ -113,8 +114,8 @@ impl CheckReport {
     }
 }
 
-/// Finds every fault of the data set `spec` under `root`. Media are looked at in parallel; `progress` is told how many of
-/// how many are done.
+/// Finds every fault of the data set `spec` under `root`. Media are looked at in parallel; `progress` is told
+/// how many of how many are done.
 pub fn check(
     spec: &DatasetSpec,
     root: &Path,

@@ -28,7 +28,8 @@ pub struct Found {
     pub directory: PathBuf,
 }
 
-/// Finds the folders of data sets under `root`, or `root` itself where it is one, in the order of their names.
+/// Finds the folders of data sets under `root`, or `root` itself where it is one, in the order of their
+/// names.
 ///
 /// # Errors
 /// [`Error::Io`] where `root` cannot be listed.
@@ -95,7 +96,8 @@ pub(super) fn locate(spec: &DatasetSpec, root: &Path) -> Result<IndexFiles, Erro
     Err(Error::invalid(root, None, reason))
 }
 
-/// Whether `root` is by its name the folder of another data set of UVRB: its files must not be scored as `id`.
+/// Whether `root` is by its name the folder of another data set of UVRB: its files must not be scored as
+/// `id`.
 fn belongs_to_another(root: &Path, id: &str) -> bool {
     let name =
         root.canonicalize().ok().and_then(|root| Some(root.file_name()?.to_string_lossy().into_owned()));

@@ -35,7 +35,8 @@ impl Media<'_> {
         Ok(Part::Video(VideoPart::new(self.resolve(&path, "videos"))))
     }
 
-    /// `path` as a path below the directory. What leads out of it is refused: index files come from strangers.
+    /// `path` as a path below the directory. What leads out of it is refused: index files come from
+    /// strangers.
     fn inside(&self, path: &str) -> Result<PathBuf, String> {
         let out =
             || format!("`{path}` leads out of the data set's folder: use a path relative to that folder");
@@ -53,8 +54,8 @@ impl Media<'_> {
         if inside.as_os_str().is_empty() { Err(format!("`{path}` names no file")) } else { Ok(inside) }
     }
 
-    /// Paths are relative to the directory or to its folder of that kind. Where there is neither file, the one named in
-    /// messages is the one more likely meant.
+    /// Paths are relative to the directory or to its folder of that kind. Where there is neither file, the
+    /// one named in messages is the one more likely meant.
     fn resolve(&self, path: &Path, folder: &str) -> PathBuf {
         let plain = self.directory.join(path);
         let in_folder = self.directory.join(folder).join(path);
@@ -62,7 +63,8 @@ impl Media<'_> {
         if plain.is_file() || (names_folder && !in_folder.is_file()) { plain } else { in_folder }
     }
 
-    /// The pictures in `videos_frames/<path without suffix>/`, in order of their numbers; `None` where there are none.
+    /// The pictures in `videos_frames/<path without suffix>/`, in order of their numbers; `None` where there
+    /// are none.
     fn cached_frames(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, String> {
         let caches = self.directory.join(FRAME_CACHES);
         let stem = path.with_extension("");

@@ -1,8 +1,9 @@
 //! One data set in memory: inputs and relevance, whatever packaging they came in. Nothing here scores.
 //!
-//! `locate` finds the index files, `uvrb` and `beir` read them into the same `records`, and `assemble` joins these into a
-//! [`Dataset`]. Every fault goes through one gate: [`load`] ends at the first, [`check()`] writes all of them down and looks
-//! at the media as well. Loading needs no media: a ranking can be scored without them.
+//! `locate` finds the index files, `uvrb` and `beir` read them into the same `records`, and `assemble` joins
+//! these into a [`Dataset`]. Every fault goes through one gate: [`load`] ends at the first, [`check()`]
+//! writes all of them down and looks at the media as well. Loading needs no media: a ranking can be scored
+//! without them.
 
 mod assemble;
 mod beir;
@@ -27,20 +28,21 @@ use crate::manifest::DatasetSpec;
 /// How a data set is read.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LoadOptions {
-    /// Frames per second of the pictures in `videos_frames/`. Only where this is given do they stand in for the videos
-    /// they were taken from: nothing on disk tells their timing.
+    /// Frames per second of the pictures in `videos_frames/`. Only where this is given do they stand in for
+    /// the videos they were taken from: nothing on disk tells their timing.
     pub frame_cache_fps: Option<f64>,
-    /// Only ids and relevance are wanted, as they are to score a ranking of a data set that somebody else packed: inputs may be empty, and
-    /// queries that the relevance file does not name are left out, as BEIR's own reader leaves those of other splits out.
+    /// Only ids and relevance are wanted, as they are to score a ranking of a data set that somebody else
+    /// packed: inputs may be empty, and queries that the relevance file does not name are left out, as BEIR's
+    /// own reader leaves those of other splits out.
     pub relevance_only: bool,
 }
 
-/// Reads the data set `spec` under `root`: `<root>/<id>`, `<root>/<id>/UVRB/<id>`, the same under `<root>/UVRB`, or
-/// `root` itself.
+/// Reads the data set `spec` under `root`: `<root>/<id>`, `<root>/<id>/UVRB/<id>`, the same under
+/// `<root>/UVRB`, or `root` itself.
 ///
 /// # Errors
-/// The first fault, with file and line: nothing there, a line that cannot be read, unknown keys, an id twice, an empty
-/// query, a relevance line that names what is not there, a query without positives.
+/// The first fault, with file and line: nothing there, a line that cannot be read, unknown keys, an id twice,
+/// an empty query, a relevance line that names what is not there, a query without positives.
 pub fn load(spec: &DatasetSpec, root: &Path, options: &LoadOptions) -> Result<Dataset, Error> {
     let files = locate::locate(spec, root)?;
     let mut first_fault = |fault: Error| -> Result<(), Error> { Err(fault) };

@@ -61,7 +61,8 @@ pub(super) fn read(files: &IndexFiles, on_fault: &mut OnFault<'_>) -> Result<Rec
     Ok(Records { queries, corpus, judgements, revision: revision(files)? })
 }
 
-/// `sha256:` and the head of the hash over the three files. Where they lie is no part of it, nor are the media.
+/// `sha256:` and the head of the hash over the three files. Where they lie is no part of it, nor are the
+/// media.
 fn revision(files: &IndexFiles) -> Result<String, Error> {
     let mut hash = Sha256::new();
     for path in [&files.queries, &files.corpus, &files.relevance] {

@@ -96,7 +96,8 @@ fn read_parquet<T: DeserializeOwned>(
     Ok(rows)
 }
 
-/// Whether it is the index of a data frame, which pandas writes as a column of its own where it is not just a count.
+/// Whether it is the index of a data frame, which pandas writes as a column of its own where it is not just a
+/// count.
 fn is_of_pandas(name: &str) -> bool {
     name.starts_with("__index_level_") && name.ends_with("__")
 }
@@ -111,7 +112,8 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     if id.trim().is_empty() { Err(serde::de::Error::custom("an id is empty")) } else { Ok(id) }
 }
 
-/// A grade of relevance: a whole number, also where it is written as text or as `1.0`. All that is not above 0 is 0.
+/// A grade of relevance: a whole number, also where it is written as text or as `1.0`. All that is not above
+/// 0 is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Grade(#[serde(deserialize_with = "grade")] pub(super) u32);

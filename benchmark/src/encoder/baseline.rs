@@ -1,4 +1,5 @@
-//! Sanity floors: what a score is worth is seen beside one that knows nothing, and one that knows only colour.
+//! Sanity floors: what a score is worth is seen beside one that knows nothing, and one that knows only
+//! colour.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,8 @@ use crate::Error;
 /// Changes when an embedding of a baseline does.
 const REVISION: &str = "1";
 
-/// A random direction for every content: the same one for the same content and seed, so that a query finds only
-/// its own copy. Looks at no pixel; files are only hashed.
+/// A random direction for every content: the same one for the same content and seed, so that a query finds
+/// only its own copy. Looks at no pixel; files are only hashed.
 pub struct RandomEncoder {
     info: EncoderInfo,
     dim: usize,
@@ -73,8 +74,8 @@ const TEXT_VALUES: usize = 8;
 /// How long they are beside colours, which lie in [0, 1]: they decide only where there are no pictures.
 const TEXT_SCALE: f64 = 1e-3;
 
-/// The mean colour of what an input shows: red, green and blue in [0, 1], then 8 tiny values that are a hash of
-/// its text, so that a text alone has a direction too.
+/// The mean colour of what an input shows: red, green and blue in [0, 1], then 8 tiny values that are a hash
+/// of its text, so that a text alone has a direction too.
 pub struct MeanColourEncoder {
     info: EncoderInfo,
     sampling: Sampling,

@@ -12,8 +12,8 @@ use super::record::{self, Sha256Digest};
 use super::{Emit, Encoder, EncoderInfo, Item, Request, check};
 use crate::Error;
 
-/// Items whose contents are hashed and looked up together. While the encoder has some, the next are being hashed.
-/// Few at first, for files may be long and the encoder waits for them.
+/// Items whose contents are hashed and looked up together. While the encoder has some, the next are being
+/// hashed. Few at first, for files may be long and the encoder waits for them.
 const FIRST_CHUNK: usize = 16;
 /// Many later, for an encoder is fastest with many.
 const MAX_CHUNK: usize = 512;
@@ -22,9 +22,10 @@ const MAX_CHUNK: usize = 512;
 ///
 /// An embedding is found again by what it was made from: name, revision and settings of the encoder, and the
 /// content of the input with its prompt. Data set and id are not part of that, so a corpus that several data
-/// sets share is embedded once. Each is a small file that is written in one step: a process killed at any time
-/// loses what was under way, any number may share a directory, and what a damaged file was of is embedded again: see
-/// [`on_damage`](Self::on_damage). Failures are not kept. An encoder that is not [`cacheable`](EncoderInfo::cacheable) is passed through.
+/// sets share is embedded once. Each is a small file that is written in one step: a process killed at any
+/// time loses what was under way, any number may share a directory, and what a damaged file was of is
+/// embedded again: see [`on_damage`](Self::on_damage). Failures are not kept. An encoder that is not
+/// [`cacheable`](EncoderInfo::cacheable) is passed through.
 pub struct CachedEncoder<E> {
     inner: E,
     directory: PathBuf,
@@ -113,7 +114,8 @@ impl<E: Encoder> CachedEncoder<E> {
         record::write(&self.directory, key, &bytes)
     }
 
-    /// Emits what is on disk and encodes the rest. `first` is the index of the first of `items` in the request.
+    /// Emits what is on disk and encodes the rest. `first` is the index of the first of `items` in the
+    /// request.
     fn encode_chunk(
         &self,
         request: Request<'_>,

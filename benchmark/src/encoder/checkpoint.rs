@@ -14,8 +14,8 @@ use crate::Error;
 /// Digits of a revision: enough that no two checkpoints share one by accident.
 const DIGITS: usize = 16;
 
-/// A revision for a checkpoint that comes from no hub: 16 hex digits of a hash over the content of what a model is
-/// loaded from, the `.json` and `.safetensors` files of `directory`, and their names.
+/// A revision for a checkpoint that comes from no hub: 16 hex digits of a hash over the content of what a
+/// model is loaded from, the `.json` and `.safetensors` files of `directory`, and their names.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Invalid`] where there is no such file.

@@ -19,8 +19,8 @@ pub type ContentKey = Sha256Digest;
 
 /// Changes when the way of hashing does.
 const VERSION: &str = "uvrb content 1";
-/// Hashes of files changed as lately as this are not kept: clocks of file systems are coarse, and another change
-/// could leave size and time as they are.
+/// Hashes of files changed as lately as this are not kept: clocks of file systems are coarse, and another
+/// change could leave size and time as they are.
 const SETTLED: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 1 << 18;
 

@@ -1,5 +1,5 @@
-//! What turns inputs into embeddings. Every embedder is an [`Encoder`]: the built-in model, a server, a file of
-//! embeddings made elsewhere, a baseline, and the cache that stands before any of them.
+//! What turns inputs into embeddings. Every embedder is an [`Encoder`]: the built-in model, a server, a file
+//! of embeddings made elsewhere, a baseline, and the cache that stands before any of them.
 
 mod baseline;
 mod cache;
@@ -91,8 +91,8 @@ pub trait Encoder: Sync {
     fn info(&self) -> &EncoderInfo;
 
     /// Encodes every item of `request`, calling `emit` once for each, in any order, as soon as it is known.
-    /// Embeddings need not be normalised; all of one encoder have the same length, hold finite numbers and are
-    /// not zero (an encoder reports one that is not so as that item's error).
+    /// Embeddings need not be normalised; all of one encoder have the same length, hold finite numbers and
+    /// are not zero (an encoder reports one that is not so as that item's error).
     ///
     /// # Errors
     /// When no item can be encoded any more, or when `emit` fails; items not emitted by then have no result.

@@ -19,8 +19,9 @@ pub struct ModelEncoder {
 }
 
 impl ModelEncoder {
-    /// An encoder around `embedder`, whose weights are `revision` of `name`. An adapter that is folded into them adds its
-    /// fingerprint to the revision, so that results and cached embeddings of the two are kept apart.
+    /// An encoder around `embedder`, whose weights are `revision` of `name`. An adapter that is folded into
+    /// them adds its fingerprint to the revision, so that results and cached embeddings of the two are kept
+    /// apart.
     pub fn new(embedder: Embedder, name: impl Into<String>, revision: impl Into<String>) -> Self {
         let settings = settings(&embedder);
         let mut revision = revision.into();

@@ -33,8 +33,8 @@ impl Stop {
     }
 }
 
-/// Calls `encode` for each of `0..count` on `threads` threads, and `emit` on this one for each result. The first
-/// error of the whole job is returned; after one of `encode`, what is under way is still emitted.
+/// Calls `encode` for each of `0..count` on `threads` threads, and `emit` on this one for each result. The
+/// first error of the whole job is returned; after one of `encode`, what is under way is still emitted.
 pub(super) fn encode_each(
     count: usize,
     threads: usize,

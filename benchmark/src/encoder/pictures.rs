@@ -6,8 +6,8 @@ use image::RgbImage;
 
 use super::EncodeError;
 
-/// Hands every picture of `part` to `visit`, one at a time and in order. Videos are sampled with `sampling`, or as
-/// the part itself says. A text has none.
+/// Hands every picture of `part` to `visit`, one at a time and in order. Videos are sampled with `sampling`,
+/// or as the part itself says. A text has none.
 pub(super) fn visit_pictures(
     part: &Part,
     sampling: &Sampling,

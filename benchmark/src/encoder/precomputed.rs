@@ -28,9 +28,10 @@ const EMBEDDINGS: &str = "embeddings";
 /// <directory>/<DATA SET>/corpus.parquet   with columns `id` and `embedding`
 /// ```
 ///
-/// Each of the two is one of `.npy`, `.parquet` and `.jsonl`, as [`gve::retrieval::read_embeddings`] reads them, or
-/// `.safetensors` with a tensor `embeddings`, rows x dim in f64, f32, f16 or bf16, and the ids as a JSON array under `ids`
-/// in its metadata or beside it. Beside an array lie its ids in `<name>.ids.json` or `<name>.ids.txt`, an id a line.
+/// Each of the two is one of `.npy`, `.parquet` and `.jsonl`, as [`gve::retrieval::read_embeddings`] reads
+/// them, or `.safetensors` with a tensor `embeddings`, rows x dim in f64, f32, f16 or bf16, and the ids as a
+/// JSON array under `ids` in its metadata or beside it. Beside an array lie its ids in `<name>.ids.json` or
+/// `<name>.ids.txt`, an id a line.
 pub struct PrecomputedEncoder {
     info: EncoderInfo,
     directory: PathBuf,
@@ -114,8 +115,8 @@ impl Encoder for PrecomputedEncoder {
     /// An id that its file does not hold is that item's error; ids that no item has are passed over.
     ///
     /// # Errors
-    /// A file that is missing, there in two formats, damaged, of another width than the others, or names an id
-    /// twice; what `emit` fails with.
+    /// A file that is missing, there in two formats, damaged, of another width than the others, or names an
+    /// id twice; what `emit` fails with.
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
         if request.items.is_empty() {
             return Ok(());

@@ -1,8 +1,8 @@
 //! Small files that are either whole or not there.
 //!
-//! A record is written under a name of its own and renamed, so that readers, other writers and a process killed at
-//! any time never see half of one. What a crash of the machine or another program may leave under the name is
-//! told by magic, key and checksum.
+//! A record is written under a name of its own and renamed, so that readers, other writers and a process
+//! killed at any time never see half of one. What a crash of the machine or another program may leave under
+//! the name is told by magic, key and checksum.
 
 use std::fs;
 use std::io::{self, Write};

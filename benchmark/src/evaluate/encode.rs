@@ -13,7 +13,8 @@ pub(super) type Failures = Vec<(usize, EncodeError)>;
 /// Takes the embedding of a query or document, by its index and id.
 type Insert<'a> = dyn FnMut(usize, &[f32], &str) -> Result<(), Error> + 'a;
 
-/// Embeds one side of `dataset`, queries with their prompt, documents without, handing each embedding to `insert`.
+/// Embeds one side of `dataset`, queries with their prompt, documents without, handing each embedding to
+/// `insert`.
 ///
 /// # Errors
 /// [`Error::NothingEmbedded`] where every input failed; those of the encoder and of `observe`.

@@ -40,7 +40,8 @@ pub struct EvaluateOptions {
     pub prompt_style: PromptStyle,
     /// The prompt of the queries; the manifest's, unless the user gave another.
     pub prompt: String,
-    /// [`LoadOptions::frame_cache_fps`](crate::dataset::LoadOptions) of the data set: cached frames are not the video's own.
+    /// [`LoadOptions::frame_cache_fps`](crate::dataset::LoadOptions) of the data set: cached frames are not
+    /// the video's own.
     pub frame_cache_fps: Option<f64>,
     /// Set where the data set was cut down with [`subsample`] before.
     pub subsample: Option<Subsample>,
@@ -112,8 +113,8 @@ pub fn describe(
     }
 }
 
-/// What tells the data, model and settings that `stored` came of from those that `planned` describes; failures count as well. Nothing where it need
-/// not be made again.
+/// What tells the data, model and settings that `stored` came of from those that `planned` describes;
+/// failures count as well. Nothing where it need not be made again.
 pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differences {
     let described = DatasetResult {
         scores: Default::default(),
@@ -128,8 +129,8 @@ pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differenc
 /// Embeds, ranks and scores `dataset`. `observe` is told of every input and ranking; its error ends the job.
 ///
 /// # Errors
-/// [`Error`] where the encoder cannot go on or `observe` fails, and [`Error::NothingEmbedded`] where it gave nothing for all queries or
-/// all documents. A single input that fails is an event and counts in the result.
+/// [`Error`] where the encoder cannot go on or `observe` fails, and [`Error::NothingEmbedded`] where it gave
+/// nothing for all queries or all documents. A single input that fails is an event and counts in the result.
 pub fn evaluate(
     dataset: &Dataset,
     spec: &DatasetSpec,

@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::dataset::{Dataset, Positive, Query};
 use crate::result::Subsample;
 
-/// At most `limit` queries, and a corpus of all that is relevant to them or a candidate of theirs, filled up to `limit`
-/// documents with others. Order and ids stay. The same seed draws the same part on every machine.
+/// At most `limit` queries, and a corpus of all that is relevant to them or a candidate of theirs, filled up
+/// to `limit` documents with others. Order and ids stay. The same seed draws the same part on every machine.
 ///
 /// `None` where the data set is no larger than that.
 pub fn subsample(dataset: &Dataset, Subsample { limit, seed }: Subsample) -> Option<Dataset> {

@@ -1,7 +1,8 @@
 //! The data sets of the benchmark and how each is scored: `datasets.toml`, typed.
 //!
-//! Nothing is looked up with a default. A key that nobody reads, an id that is not there, a metric without a cut-off that is
-//! reported: each is an error that names the file and the line. A prompt lost to a typo would lower scores and show nowhere.
+//! Nothing is looked up with a default. A key that nobody reads, an id that is not there, a metric without a
+//! cut-off that is reported: each is an error that names the file and the line. A prompt lost to a typo would
+//! lower scores and show nowhere.
 
 mod metric;
 mod parse;
@@ -79,7 +80,8 @@ impl Manifest {
     /// Reads entries; `path` names their file in errors.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the line: bad TOML, unknown or missing keys, values that make no sense, an id twice.
+    /// [`Error::Invalid`] with the line: bad TOML, unknown or missing keys, values that make no sense, an id
+    /// twice.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, Error> {
         let entries = parse::parse(text, path)?;
         let mut manifest = Self { datasets: Vec::new(), origins: Vec::new() };
@@ -115,8 +117,8 @@ impl Manifest {
     /// Prompts by data set, from a TOML file of `ID = "prompt"` lines.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Invalid`] with the line: bad TOML, or an id that is no data set, whose prompt nobody would
-    /// read.
+    /// [`Error::Io`]; [`Error::Invalid`] with the line: bad TOML, or an id that is no data set, whose prompt
+    /// nobody would read.
     pub fn read_prompts(&self, path: &Path) -> Result<BTreeMap<String, String>, Error> {
         let text = text_file::read(path)?;
         let prompts = parse::prompts(&text, path)?;

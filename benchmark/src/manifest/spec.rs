@@ -38,8 +38,8 @@ pub struct DatasetSpec {
 }
 
 impl DatasetSpec {
-    /// What is assumed of a data set that no manifest holds, to score a ranking of it: every query is ranked against all documents,
-    /// unless the data list candidates.
+    /// What is assumed of a data set that no manifest holds, to score a ranking of it: every query is ranked
+    /// against all documents, unless the data list candidates.
     pub fn unregistered(id: impl Into<String>, metric: MainMetric) -> Self {
         let id = id.into();
         Self {

@@ -1,6 +1,7 @@
 //! Correlations over models: which abilities rise and fall together.
 
-/// A coefficient from -1 to 1 and the number of models it rests on. `None`: fewer than three models, or no variation.
+/// A coefficient from -1 to 1 and the number of models it rests on. `None`: fewer than three models, or no
+/// variation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefficient {
     /// The coefficient.
@@ -21,8 +22,8 @@ pub enum Method {
 /// Fewer points than this always lie on a line.
 const FEWEST_MODELS: usize = 3;
 
-/// Correlates each column with each; `rows` are models, all of one length. A model without one of the two scores is
-/// left out of that pair.
+/// Correlates each column with each; `rows` are models, all of one length. A model without one of the two
+/// scores is left out of that pair.
 pub fn correlations(rows: &[Vec<Option<f64>>], method: Method) -> Vec<Vec<Coefficient>> {
     let columns = rows.first().map_or(0, Vec::len);
     let pair = |a: usize, b: usize| {

@@ -1,7 +1,7 @@
 //! Comma-separated values (RFC 4180), for spreadsheets and data frames.
 //!
-//! One line for each model's scores, and for each of the user's models one more for its differences to the baseline;
-//! the column `value` tells them apart. Missing is empty.
+//! One line for each model's scores, and for each of the user's models one more for its differences to the
+//! baseline; the column `value` tells them apart. Missing is empty.
 
 use super::{Cell, Model, Report};
 

@@ -77,8 +77,9 @@ pub struct Pictures {
     known: HashMap<(bool, String, String), usize>,
 }
 
-/// The `most` worst queries of each result. `datasets` are those whose media are at hand; a result of another revision of one is
-/// an error and shown without. A file of records that cannot be read is one error; a result without such a file has no failures to show.
+/// The `most` worst queries of each result. `datasets` are those whose media are at hand; a result of another
+/// revision of one is an error and shown without. A file of records that cannot be read is one error; a
+/// result without such a file has no failures to show.
 pub fn collect(
     models: &[ModelResults],
     datasets: &BTreeMap<String, Dataset>,
@@ -126,8 +127,8 @@ fn records(stored: &StoredResult) -> Result<Option<Vec<QueryRecord>>, Error> {
     read_queries(&path).map(Some)
 }
 
-/// How many queries lack a full score, and the worst of them: first those that were not embedded or found nothing, then
-/// by rank. Equals stand in the order of their ids, so that a report can be made twice.
+/// How many queries lack a full score, and the worst of them: first those that were not embedded or found
+/// nothing, then by rank. Equals stand in the order of their ids, so that a report can be made twice.
 fn worst(records: &[QueryRecord], most: usize) -> (usize, Vec<&QueryRecord>) {
     let mut failed: Vec<_> = records.iter().filter(|record| record.score < 1.0).collect();
     let rank = |record: &QueryRecord| record.first_positive_rank.unwrap_or(usize::MAX);

@@ -1,8 +1,9 @@
 //! JSON, for programs.
 //!
-//! `models` holds the user's, `published` the paper's: `{"<name>": {"datasets": {..}, "abilities": {"AVG": .., "TXT": ..,
-//! ..}, "avg_datasets": ..}}`. A score or mean that is missing is `null`; `datasets` names all 16, and after them the
-//! user's own. `subsampled` lists what rests on part of a data set, `other_sizes` what rests on one of another size than UVRB's.
+//! `models` holds the user's, `published` the paper's: `{"<name>": {"datasets": {..}, "abilities": {"AVG":
+//! .., "TXT": .., ..}, "avg_datasets": ..}}`. A score or mean that is missing is `null`; `datasets` names all
+//! 16, and after them the user's own. `subsampled` lists what rests on part of a data set, `other_sizes` what
+//! rests on one of another size than UVRB's.
 
 use serde_json::{Map, Value, json};
 

@@ -1,7 +1,8 @@
 //! Results beside the paper's 16 models: tables, correlations and a page.
 //!
-//! A [`Report`] holds every model's scores and means. [`table`], [`markdown`], [`csv`] and [`json`] print it; [`html`]
-//! makes one page of it, with the queries that failed ([`failures`]) and pictures of them ([`thumbnail`]).
+//! A [`Report`] holds every model's scores and means. [`table`], [`markdown`], [`csv`] and [`json`] print it;
+//! [`html`] makes one page of it, with the queries that failed ([`failures`]) and pictures of them
+//! ([`thumbnail`]).
 
 pub mod aggregate;
 pub mod correlation;
@@ -48,15 +49,17 @@ pub struct Table {
     pub title: &'static str,
     /// Their heads.
     pub columns: Vec<Column>,
-    /// The model of each row, by its place in [`Report::models`]; all of them, in a table as a report gives it.
+    /// The model of each row, by its place in [`Report::models`]; all of them, in a table as a report gives
+    /// it.
     pub models: Vec<usize>,
     /// One for each model: a cell for each column.
     pub rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
-    /// The scores that compare to the paper's, and, where there are any, those of copies and parts, which compare to nothing but their like and
-    /// stand in a table of their own. Models without a score are in the first.
+    /// The scores that compare to the paper's, and, where there are any, those of copies and parts, which
+    /// compare to nothing but their like and stand in a table of their own. Models without a score are in the
+    /// first.
     pub fn split(&self) -> (Self, Option<Self>) {
         let part = |apart: bool, keeps: &dyn Fn(&[Cell]) -> bool| {
             let blank = Cell { score: None, difference: None, apart: false };
@@ -93,7 +96,8 @@ pub struct Cell {
     pub score: Option<f64>,
     /// For the user's models: by how much it is above the baseline's, where the two compare.
     pub difference: Option<f64>,
-    /// Whether it compares to nothing but its like: it rests on part of a data set, or on one of another size than UVRB's.
+    /// Whether it compares to nothing but its like: it rests on part of a data set, or on one of another size
+    /// than UVRB's.
     pub apart: bool,
 }
 
@@ -101,8 +105,8 @@ pub struct Cell {
 type Scored = (Option<f64>, bool);
 
 impl Report {
-    /// A report on `models` beside the paper's, compared to the model named `against` ([`BASELINE`] where `None`).
-    /// `own_datasets` are ids beyond the built-in manifest.
+    /// A report on `models` beside the paper's, compared to the model named `against` ([`BASELINE`] where
+    /// `None`). `own_datasets` are ids beyond the built-in manifest.
     ///
     /// # Errors
     /// [`Error::Settings`] where `against` names no model.
@@ -185,7 +189,8 @@ impl Report {
         Table { title, columns, models, rows: self.models.iter().map(row).collect() }
     }
 
-    /// How the abilities go together over all models, those left out of whose scores some compare to nothing but their like.
+    /// How the abilities go together over all models, those left out of whose scores some compare to nothing
+    /// but their like.
     pub fn correlations(&self, method: Method) -> Vec<Vec<Coefficient>> {
         let whole = self.models.iter().filter(|m| m.subsamples.is_empty() && m.other_sizes.is_empty());
         let rows: Vec<Vec<_>> = whole.map(|model| model.aggregate.abilities.to_vec()).collect();
@@ -229,7 +234,8 @@ impl Report {
 }
 
 impl Cell {
-    /// The score in three digits, with a star where it compares to nothing but its like; `-` where it is missing.
+    /// The score in three digits, with a star where it compares to nothing but its like; `-` where it is
+    /// missing.
     pub fn score_text(&self) -> String {
         let star = if self.apart { "*" } else { "" };
         self.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.3}{star}"))

@@ -17,7 +17,8 @@ pub struct Model {
     pub scores: BTreeMap<String, f64>,
     /// The data sets of which only a part was scored.
     pub subsamples: BTreeMap<String, Subsample>,
-    /// How much was scored of the benchmark's data sets that are not as large as UVRB's: an incomplete copy, or a miniature.
+    /// How much was scored of the benchmark's data sets that are not as large as UVRB's: an incomplete copy,
+    /// or a miniature.
     pub other_sizes: BTreeMap<String, Counts>,
     /// What else one has to know of its results, a sentence each.
     pub remarks: Vec<String>,

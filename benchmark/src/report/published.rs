@@ -18,8 +18,8 @@ pub struct PublishedModel {
     pub name: String,
     /// Scores by data set (table 1); without its AVG.
     pub datasets: BTreeMap<String, f64>,
-    /// Scores by ability and `AVG`, as printed in table 2. For GME-2B (AVG) and VLM2Vec-V2 (AVG, TXT, CG) these do
-    /// not follow from table 1: misprints of the paper.
+    /// Scores by ability and `AVG`, as printed in table 2. For GME-2B (AVG) and VLM2Vec-V2 (AVG, TXT, CG)
+    /// these do not follow from table 1: misprints of the paper.
     pub abilities_as_printed: BTreeMap<String, f64>,
 }
 

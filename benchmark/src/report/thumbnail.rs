@@ -13,8 +13,8 @@ const SIDE: u32 = 192;
 /// JPEG quality, of 100.
 const QUALITY: u8 = 70;
 
-/// A JPEG of the first visual part of `input` as a `data:` URI: the image, or a frame from the middle of the video.
-/// `None` where there is nothing to see.
+/// A JPEG of the first visual part of `input` as a `data:` URI: the image, or a frame from the middle of the
+/// video. `None` where there is nothing to see.
 ///
 /// # Errors
 /// Why it cannot be decoded, in one line.

@@ -17,8 +17,8 @@ use crate::text_file;
 /// The split that results are filed under, as in mteb.
 pub const SPLIT: &str = "test";
 
-/// One model's result on one data set. The keys down to `scores` are those of mteb's `TaskResult`, which loads such a
-/// file; the others are ours and absent from files made elsewhere.
+/// One model's result on one data set. The keys down to `scores` are those of mteb's `TaskResult`, which
+/// loads such a file; the others are ours and absent from files made elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DatasetResult {
     /// The data set's id in the manifest.
@@ -161,8 +161,8 @@ pub struct Timing {
 }
 
 impl SubsetScores {
-    /// The subset `default` in English. `metrics` are names with their values at each of [`CUTOFFS`]: `("ndcg", [..])`
-    /// is filed as `ndcg_at_1` and so on.
+    /// The subset `default` in English. `metrics` are names with their values at each of [`CUTOFFS`]:
+    /// `("ndcg", [..])` is filed as `ndcg_at_1` and so on.
     pub fn new(main_score: f64, metrics: &[(&str, [f64; CUTOFFS.len()])]) -> Self {
         let at_cutoffs = |(name, values): &(&str, [f64; CUTOFFS.len()])| {
             CUTOFFS
@@ -194,7 +194,8 @@ impl DatasetResult {
         self.mean_of("main_score", |subset| Some(subset.main_score))
     }
 
-    /// The mean of a score over subsets of the split [`SPLIT`], or of the only split there is; `name` is what errors call it.
+    /// The mean of a score over subsets of the split [`SPLIT`], or of the only split there is; `name` is what
+    /// errors call it.
     fn mean_of(&self, name: &str, score: impl Fn(&SubsetScores) -> Option<f64>) -> Result<f64, String> {
         let only = || self.scores.values().next().filter(|_| self.scores.len() == 1);
         let subsets = self.scores.get(SPLIT).or_else(only).filter(|subsets| !subsets.is_empty());
@@ -208,8 +209,8 @@ impl DatasetResult {
         Ok(scores.iter().sum::<f64>() / scores.len() as f64)
     }
 
-    /// The score by `metric`: the one that counts, or in a file that does not say what that is, the one that is filed under the name of
-    /// `metric`.
+    /// The score by `metric`: the one that counts, or in a file that does not say what that is, the one that
+    /// is filed under the name of `metric`.
     ///
     /// # Errors
     /// In words, where it was scored otherwise, or there is no such score.

@@ -35,7 +35,8 @@ pub struct StoredResult {
     pub score: f64,
 }
 
-/// A folder name for any model name, revision, path or data set: `Alibaba-NLP/GVE-3B` is `Alibaba-NLP__GVE-3B`.
+/// A folder name for any model name, revision, path or data set: `Alibaba-NLP/GVE-3B` is
+/// `Alibaba-NLP__GVE-3B`.
 ///
 /// Where characters have to be replaced or cut, a hash of the whole keeps different names apart.
 pub fn safe_name(name: &str) -> String {
@@ -65,8 +66,8 @@ pub fn queries_path(result_path: &Path) -> PathBuf {
 
 /// All results under `out`: a folder of models, of one model's revisions, or of one revision's results.
 ///
-/// `score` gives the score of a result, such as [`DatasetResult::main_score`], or why the result cannot be used: an unknown data set, another
-/// metric. Such a file is one error and costs nothing else.
+/// `score` gives the score of a result, such as [`DatasetResult::main_score`], or why the result cannot be
+/// used: an unknown data set, another metric. Such a file is one error and costs nothing else.
 pub fn load_results(
     out: &Path,
     score: &dyn Fn(&DatasetResult) -> Result<f64, String>,
@@ -129,8 +130,8 @@ fn load_one(
     Ok(StoredResult { path: path.to_owned(), result, score })
 }
 
-/// The folders that hold result files. How deep they lie below `out` tells what `out` is; JSON files further up, such
-/// as a report, are no results.
+/// The folders that hold result files. How deep they lie below `out` tells what `out` is; JSON files further
+/// up, such as a report, are no results.
 fn revision_directories(out: &Path) -> Result<Vec<PathBuf>, Error> {
     // Also resolves `.`, of which the names of model and revision could not be told.
     let out = fs::canonicalize(out).map_err(IoError::of("open", out))?;

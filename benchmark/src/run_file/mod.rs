@@ -4,9 +4,9 @@
 //! - ranked JSON lines, a line for each query: `{"qid": "q1", "docs": [{"id": "d1", "score": 0.5}]}`, or
 //!   `{"qid": "q1", "docs": ["d1", "d2"]}` with the best first.
 //!
-//! Scores are f32. Documents with scores are put in order by them, and by id where they are equal, as `trec_eval` does;
-//! the order of lines and the ranks in the file mean nothing. What `trec_eval` would pass over is an error here:
-//! unknown ids, a document twice, a score that is no number.
+//! Scores are f32. Documents with scores are put in order by them, and by id where they are equal, as
+//! `trec_eval` does; the order of lines and the ranks in the file mean nothing. What `trec_eval` would pass
+//! over is an error here: unknown ids, a document twice, a score that is no number.
 
 mod json_lines;
 mod trec;
@@ -34,8 +34,8 @@ impl Run {
     /// Reads a run of either form.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Invalid`] with the line of what is malformed, unknown to `dataset`, not among a query's
-    /// candidates or there twice, and for a file without rankings.
+    /// [`Error::Io`]; [`Error::Invalid`] with the line of what is malformed, unknown to `dataset`, not among
+    /// a query's candidates or there twice, and for a file without rankings.
     pub fn read(path: &Path, dataset: &Dataset) -> Result<Self, Error> {
         let mut collector = Collector::new(path, dataset);
         let mut json = None;

@@ -21,8 +21,8 @@ pub enum RunFormat {
     JsonLines,
 }
 
-/// Writes a run, one query after the other. The file appears under its name when it is complete. Scores read back to
-/// the bit.
+/// Writes a run, one query after the other. The file appears under its name when it is complete. Scores read
+/// back to the bit.
 #[derive(Debug)]
 pub struct RunWriter {
     file: AtomicFile,
@@ -57,8 +57,8 @@ impl RunWriter {
         Ok(Self { file: AtomicFile::create(path)?, format })
     }
 
-    /// Writes the ranking of a query, best first, as (document id, score). In a TREC run, a query without documents
-    /// leaves no trace.
+    /// Writes the ranking of a query, best first, as (document id, score). In a TREC run, a query without
+    /// documents leaves no trace.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] for an id that the form cannot hold.

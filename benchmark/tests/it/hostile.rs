@@ -1,7 +1,9 @@
-//! Damaged and hostile files: whatever a byte is changed to, there is a value or an error, soon, and in little memory.
+//! Damaged and hostile files: whatever a byte is changed to, there is a value or an error, soon, and in
+//! little memory.
 //!
-//! The files are mutated in a process of its own, so that its memory can be measured. By hand, `UVRB_HOSTILE_ROUNDS=100` runs it so many times
-//! as long: `UVRB_HOSTILE_ROUNDS=100 cargo test -p uvrb --test it hostile -- --nocapture`.
+//! The files are mutated in a process of its own, so that its memory can be measured. By hand,
+//! `UVRB_HOSTILE_ROUNDS=100` runs it so many times as long: `UVRB_HOSTILE_ROUNDS=100 cargo test -p uvrb
+//! --test it hostile -- --nocapture`.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! A miniature of the 16 data sets in their real layout, made of clips of a few frames.
 //!
-//! Clips are raw YUV4MPEG2 written here, so no program is needed and bytes are the same everywhere; two are H.264 files of the
-//! golden media. Data sets that share a corpus in truth share it here, under other names but with the same bytes.
+//! Clips are raw YUV4MPEG2 written here, so no program is needed and bytes are the same everywhere; two are
+//! H.264 files of the golden media. Data sets that share a corpus in truth share it here, under other names
+//! but with the same bytes.
 
 use std::fs;
 use std::ops::Range;

@@ -28,7 +28,8 @@ fn windows(text: &str) -> Vec<u8> {
     format!("\u{feff}{head}\n \n{last}\n").replace('\n', "\r\n").into_bytes()
 }
 
-/// A folder as in BEIR, with what those of BEIR itself have: queries of another split, and a document without text.
+/// A folder as in BEIR, with what those of BEIR itself have: queries of another split, and a document without
+/// text.
 fn beir(folder: &Path) {
     fs::create_dir_all(folder.join("qrels")).unwrap();
     let queries = ["q1", "q2", "other"].map(|id| json!({"_id": id, "text": "t", "metadata": {}}));
@@ -275,7 +276,8 @@ fn the_size_of_a_generated_benchmark_is_no_fault() {
     assert!(stdout(&output).contains("generated") && !stderr(&output).contains("complete copy"));
 }
 
-/// A name in an index file never leads out; a link that somebody put into the folder is followed, as caches of the hub need.
+/// A name in an index file never leads out; a link that somebody put into the folder is followed, as caches
+/// of the hub need.
 #[test]
 #[cfg(unix)]
 fn names_stay_inside_and_links_are_followed() {

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::mini::{self, MINI};
 
-/// The program `gve` beside this one. It is built with the tests of both packages (`cargo test --workspace`); without it a test skips.
+/// The program `gve` beside this one. It is built with the tests of both packages (`cargo test --workspace`);
+/// without it a test skips.
 fn gve() -> Option<PathBuf> {
     let program =
         Path::new(env!("CARGO_BIN_EXE_uvrb")).with_file_name(format!("gve{}", std::env::consts::EXE_SUFFIX));
@@ -65,7 +66,8 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// Four steps with two evaluations, by a configuration of which `head` is the beginning and `evaluation` the end.
+    /// Four steps with two evaluations, by a configuration of which `head` is the beginning and `evaluation`
+    /// the end.
     fn train(&self, gve: &Path, output: &str, head: &str, evaluation: &str) -> Command {
         let config = self.path(&format!("{output}.toml"));
         let text = format!(

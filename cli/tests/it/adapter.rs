@@ -1,4 +1,5 @@
-//! Adapters on the command line: `--adapter`, `gve model merge`, and libraries that know what they were made with.
+//! Adapters on the command line: `--adapter`, `gve model merge`, and libraries that know what they were made
+//! with.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,8 @@ fn merging_gives_what_the_adapter_gives() {
     assert!(cosine(&merged, &embed(&model(), &["--adapter", text(&adapter)])) > 1.0 - 1e-6);
     assert!(cosine(&merged, &embed(&model(), &[])) < 0.999);
 
-    // The same files as the model has, in the same precision, and those that say how it embeds; none of them is overwritten.
+    // The same files as the model has, in the same precision, and those that say how it embeds; none of them
+    // is overwritten.
     let names = |directory: &Path| {
         let mut names: Vec<_> =
             std::fs::read_dir(directory).unwrap().map(|f| f.unwrap().file_name()).collect();

@@ -1,4 +1,5 @@
-//! What gve writes for other libraries, held against what `tests/interop/check_*.py` found good in the installed ones.
+//! What gve writes for other libraries, held against what `tests/interop/check_*.py` found good in the
+//! installed ones.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,8 @@ fn pinned(name: &str) -> Value {
     json(&repository_dir().join("tests/interop").join(name))
 }
 
-/// The adapter in `directory` has the names and the modules that PEFT bound with the transformers of `layout`.
+/// The adapter in `directory` has the names and the modules that PEFT bound with the transformers of
+/// `layout`.
 #[track_caller]
 pub(crate) fn assert_binds(directory: &Path, layout: &str) {
     let pinned = &pinned("peft.json")[layout];
@@ -48,7 +50,8 @@ pub(crate) fn assert_binds(directory: &Path, layout: &str) {
     assert!(config["inference_mode"] == true && config["lora_alpha"].is_u64(), "{config}");
 }
 
-/// The checkpoint in `directory` says how it embeds as the one called `name` does, whose embeddings were compared.
+/// The checkpoint in `directory` says how it embeds as the one called `name` does, whose embeddings were
+/// compared.
 #[track_caller]
 pub(crate) fn assert_described(directory: &Path, name: &str) {
     let pinned = &pinned("sentence_transformers.json")["files"][name];

@@ -107,7 +107,8 @@ fn gve_and_peak_kib(arguments: &[&str], folder: &std::path::Path) -> (std::proce
         .stderr(std::fs::File::create(&err).unwrap())
         .spawn()
         .unwrap();
-    // Asked while it runs: what is said once it has ended counts the memory of this process too, from before the child was another.
+    // Asked while it runs: what is said once it has ended counts the memory of this process too, from before
+    // the child was another.
     let status = format!("/proc/{}/status", child.id());
     let mut peak_kib = 0;
     let ended = loop {

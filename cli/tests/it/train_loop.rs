@@ -223,7 +223,8 @@ fn an_adapter_may_be_trained_further() {
     assert!(before.iter().all(|(name, tensor)| max_difference(tensor, &after[name]) == 0.0));
 }
 
-/// The first epoch is probed with another model, the second with the one in training, which has not moved: its one step had a rate of 0.
+/// The first epoch is probed with another model, the second with the one in training, which has not moved:
+/// its one step had a rate of 0.
 #[test]
 fn a_prober_looks_at_the_first_epoch() {
     let bench = Bench::new();
@@ -282,7 +283,8 @@ fn bad_input_is_one_clear_line() {
 fn a_step_that_ruins_the_model_ends_the_run_and_leaves_the_last_good_checkpoint() {
     let bench = Bench::new();
     let wild = [("optimizer.learning_rate", "1e30"), ("optimizer.weight_decay", "0.0")];
-    // The first step has a rate of 0, the second ruins the model, the third sees it, or the checkpoint or evaluation before.
+    // The first step has a rate of 0, the second ruins the model, the third sees it, or the checkpoint or
+    // evaluation before.
     for (name, checkpoint, evaluation, what) in [
         ("loss", "1000", "1000", "loss is NaN"),
         ("checkpoint", "1", "1000", "embedding after it is NaN"),

@@ -49,7 +49,8 @@ fn ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on() {
     assert!(stderr(&stopped).contains(told), "{}", stderr(&stopped));
 }
 
-/// What a model learns where things are from: captions that differ in nothing but the place of the one thing they name.
+/// What a model learns where things are from: captions that differ in nothing but the place of the one thing
+/// they name.
 #[test]
 fn pictures_of_lone_things_have_near_misses_elsewhere() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,9 @@
-//! What each fuzz target does with some bytes: it gives them to a reader of files that come from elsewhere, which takes them or refuses them in
-//! one line. To panic, to hang or to take memory without end is a fault, whatever the bytes are.
+//! What each fuzz target does with some bytes: it gives them to a reader of files that come from elsewhere,
+//! which takes them or refuses them in one line. To panic, to hang or to take memory without end is a fault,
+//! whatever the bytes are.
 //!
-//! They stand apart from the fuzzer, so that they run as tests over the kept corpus as well (`tests/corpus.rs`), without nightly and without
-//! libFuzzer.
+//! They stand apart from the fuzzer, so that they run as tests over the kept corpus as well
+//! (`tests/corpus.rs`), without nightly and without libFuzzer.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -8,8 +8,9 @@ use crate::options::with_fields;
 /// Most rank of an adapter: more than a layer of any model is wide.
 const MAX_RANK: usize = 1 << 16;
 
-/// A low-rank adapter that is to be trained (Hu et al. 2021), as the section `[lora]` of a run's file has it. The default is the recipe of
-/// the paper (arXiv 2510.27571): r 16, alpha 32, dropout 0.1 on all projections but the attention's output.
+/// A low-rank adapter that is to be trained (Hu et al. 2021), as the section `[lora]` of a run's file has it.
+/// The default is the recipe of the paper (arXiv 2510.27571): r 16, alpha 32, dropout 0.1 on all projections
+/// but the attention's output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]

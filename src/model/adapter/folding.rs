@@ -17,8 +17,8 @@ impl<'a> Folding<'a> {
         Self { adapter, bound: RefCell::default() }
     }
 
-    /// What has to be added to the weight of the module called `name` in a checkpoint, in f32 and of shape `shape`; `None` when the
-    /// adapter leaves it alone.
+    /// What has to be added to the weight of the module called `name` in a checkpoint, in f32 and of shape
+    /// `shape`; `None` when the adapter leaves it alone.
     pub(in crate::model) fn delta(
         &self,
         name: &str,

@@ -72,7 +72,8 @@ pub(super) fn collect(
     Ok(LoraAdapter { directory: path.to_owned(), settings, modules })
 }
 
-/// The module that a tensor belongs to, and 0 for `A` or 1 for `B`, which is also the dimension that the rank has.
+/// The module that a tensor belongs to, and 0 for `A` or 1 for `B`, which is also the dimension that the rank
+/// has.
 fn parse_name(name: &str) -> Option<(&str, usize)> {
     let name = name.strip_suffix(".weight").unwrap_or(name);
     let (module, rest, factor) = [(".lora_A", 0), (".lora_B", 1)]

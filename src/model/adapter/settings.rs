@@ -2,8 +2,9 @@ use serde_json::{Value, json};
 
 use crate::settings_keys::{Place, judge, shown};
 
-/// Ways in which PEFT starts an adapter and leaves the weights below it as they are. The others change these too (`pissa`, `olora`, `loftq`, `corda`,
-/// `lora_ga`): their factors mean something beside the changed weights only, unless PEFT has converted them, which it writes down as `true`.
+/// Ways in which PEFT starts an adapter and leaves the weights below it as they are. The others change these
+/// too (`pissa`, `olora`, `loftq`, `corda`, `lora_ga`): their factors mean something beside the changed
+/// weights only, unless PEFT has converted them, which it writes down as `true`.
 const PLAIN_STARTS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 
 /// The settings of an adapter, as `adapter_config.json` has them.
@@ -15,8 +16,9 @@ pub struct LoraSettings {
     pub alpha: f64,
     /// Dropout on the adapter's input while it was trained.
     pub dropout: f64,
-    /// Modules that have an adapter, as the file has it: names, or their last parts, or one pattern. Which modules an adapter really has is a matter
-    /// of its tensors: [`LoraAdapter::module_names`](super::LoraAdapter::module_names).
+    /// Modules that have an adapter, as the file has it: names, or their last parts, or one pattern. Which
+    /// modules an adapter really has is a matter of its tensors:
+    /// [`LoraAdapter::module_names`](super::LoraAdapter::module_names).
     pub target_modules: Vec<String>,
     /// The change is scaled by `alpha / sqrt(r)` instead (Kalajdzievski 2023).
     pub use_rslora: bool,
@@ -81,8 +83,8 @@ impl LoraSettings {
         })
     }
 
-    /// `adapter_config.json` of an adapter of the modules that `target_modules` matches. The modules settings name by their last parts would
-    /// have namesakes in the vision tower.
+    /// `adapter_config.json` of an adapter of the modules that `target_modules` matches. The modules settings
+    /// name by their last parts would have namesakes in the vision tower.
     pub(super) fn to_json(&self, target_modules: &str) -> Value {
         // PEFT says that it is an integer.
         let is_integer = self.alpha.fract() == 0.0 && self.alpha.abs() < 1e9;
@@ -160,7 +162,8 @@ mod tests {
             assert!(reason.contains(key), "{reason}");
         }
     }
-    /// What PEFT 0.21.2 writes for `LoraConfig(r=8, target_modules=["q_proj"])`, and keys of earlier releases.
+    /// What PEFT 0.21.2 writes for `LoraConfig(r=8, target_modules=["q_proj"])`, and keys of earlier
+    /// releases.
     #[test]
     fn defaults_of_peft_are_read() {
         let written = r#"{"alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,

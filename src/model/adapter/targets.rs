@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A regular expression that matches the full names of `modules` in a model of either layout, and those of no other module of it: what
-/// `target_modules` of `adapter_config.json` may be. A list would match by the last part of a name, and the language layers and the blocks of the
-/// vision tower share theirs.
+/// A regular expression that matches the full names of `modules` in a model of either layout, and those of no
+/// other module of it: what `target_modules` of `adapter_config.json` may be. A list would match by the last
+/// part of a name, and the language layers and the blocks of the vision tower share theirs.
 pub(super) fn target_modules<'a>(modules: impl Iterator<Item = &'a str>) -> String {
     // By what stands before the number of a layer and what stands behind it: the numbers.
     let mut layers: BTreeMap<(&str, &str), BTreeSet<usize>> = BTreeMap::new();

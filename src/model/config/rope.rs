@@ -1,4 +1,5 @@
-//! How the language model's rotary frequencies are scaled: `rope_scaling` (transformers 4) or `rope_parameters` (transformers 5).
+//! How the language model's rotary frequencies are scaled: `rope_scaling` (transformers 4) or
+//! `rope_parameters` (transformers 5).
 
 use serde_json::{Map, Value};
 
@@ -34,7 +35,8 @@ impl RopeScaling {
     /// Reads the settings, `rope`, of a model with `max_position_embeddings`.
     ///
     /// # Errors
-    /// A type that is not built in, one that is told twice in different ways, and numbers that releases of transformers read differently.
+    /// A type that is not built in, one that is told twice in different ways, and numbers that releases of
+    /// transformers read differently.
     pub(super) fn read(
         rope: &Map<String, Value>,
         max_position_embeddings: Option<f64>,
@@ -114,8 +116,8 @@ impl RopeScaling {
         }
     }
 
-    /// Scales the frequencies of a head, in radians per position, whose base is `theta`: `_compute_yarn_parameters` and its neighbours in
-    /// `modeling_rope_utils.py` of transformers.
+    /// Scales the frequencies of a head, in radians per position, whose base is `theta`:
+    /// `_compute_yarn_parameters` and its neighbours in `modeling_rope_utils.py` of transformers.
     pub(in crate::model) fn apply(self, frequencies: &mut [f32], theta: f64) {
         match self {
             Self::Plain => {}

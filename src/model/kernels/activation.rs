@@ -201,7 +201,8 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The normal distribution's share below `x`, `(1 + erf(x / sqrt(2))) / 2`, within 1e-7 (Abramowitz and Stegun 7.1.26).
+/// The normal distribution's share below `x`, `(1 + erf(x / sqrt(2))) / 2`, within 1e-7 (Abramowitz and
+/// Stegun 7.1.26).
 #[inline(always)]
 fn normal_share(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;

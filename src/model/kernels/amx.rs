@@ -1,8 +1,9 @@
 //! The tile unit (AMX) of recent Xeons: detection and the one block product that is needed of it.
 //!
-//! The unit has eight tile registers of 16 rows x 64 bytes. `tdpbf16ps` multiplies a 16 x 32 tile of bf16 by a 32 x 16 one and
-//! adds the product to a 16 x 16 tile of f32, at sixteen times the rate of f32 vectors. The instructions have no stable
-//! intrinsics, hence the inline assembly. Linux grants the unit's registers to a process on request only.
+//! The unit has eight tile registers of 16 rows x 64 bytes. `tdpbf16ps` multiplies a 16 x 32 tile of bf16 by
+//! a 32 x 16 one and adds the product to a 16 x 16 tile of f32, at sixteen times the rate of f32 vectors. The
+//! instructions have no stable intrinsics, hence the inline assembly. Linux grants the unit's registers to a
+//! process on request only.
 
 use super::gemm_bf16::{BLOCK, Line};
 use std::arch::asm;
@@ -29,7 +30,8 @@ fn processor_has_bf16_tiles() -> bool {
 fn request_permission() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_ulong = 18;
-    // SAFETY: this request takes two integers and touches no memory of ours; kernels that do not know it answer with an error.
+    // SAFETY: this request takes two integers and touches no memory of ours; kernels that do not know it
+    // answer with an error.
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
 }
 
@@ -63,19 +65,21 @@ impl Tiles {
             TileConfig { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         config.row_bytes[..8].fill(64);
         config.rows[..8].fill(16);
-        // SAFETY: the processor has the instruction (caller), and the 64 bytes read are a valid configuration.
+        // SAFETY: the processor has the instruction (caller), and the 64 bytes read are a valid
+        // configuration.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, preserves_flags)) };
         Self(std::marker::PhantomData)
     }
 
-    /// Adds the product of two packed 32-wide blocks over `steps` steps of 32 to what the tiles start from, and stores it.
+    /// Adds the product of two packed 32-wide blocks over `steps` steps of 32 to what the tiles start from,
+    /// and stores it.
     ///
-    /// `start` and `c` come with the number of values between rows. For `start`, 0 repeats one row of bias, and the
-    /// stride of `c` continues an earlier product.
+    /// `start` and `c` come with the number of values between rows. For `start`, 0 repeats one row of bias,
+    /// and the stride of `c` continues an earlier product.
     ///
     /// # Safety
-    /// `a` and `b` hold `steps * BLOCK` lines. Rows of 32 f32 are readable at `start` and writable at `c`, 32 of them, at their strides.
-    /// `steps` is not 0.
+    /// `a` and `b` hold `steps * BLOCK` lines. Rows of 32 f32 are readable at `start` and writable at `c`, 32
+    /// of them, at their strides. `steps` is not 0.
     #[inline]
     pub(super) unsafe fn multiply_block(
         &self,
@@ -86,8 +90,8 @@ impl Tiles {
         (c, c_stride): (*mut f32, usize),
     ) {
         let (start_stride, c_stride) = (start_stride * size_of::<f32>(), c_stride * size_of::<f32>());
-        // SAFETY: the tiles are configured (self), every address is within what the caller vouches for, and the compiler itself
-        // never keeps anything in tile registers.
+        // SAFETY: the tiles are configured (self), every address is within what the caller vouches for, and
+        // the compiler itself never keeps anything in tile registers.
         unsafe {
             asm!(
                 "tileloadd tmm0, [{start} + {start_stride}]",

@@ -1,5 +1,6 @@
-//! Dropout whose masks can be had again: a value's fate is a hash of its row's key, the layer and its column, and of nothing else. Passes
-//! that cut a batch differently, or compute a layer twice, therefore drop the same values, and no mask is stored.
+//! Dropout whose masks can be had again: a value's fate is a hash of its row's key, the layer and its column,
+//! and of nothing else. Passes that cut a batch differently, or compute a layer twice, therefore drop the
+//! same values, and no mask is stored.
 
 use super::error::{KernelError, check_length};
 use super::parallel::for_each_rows;

@@ -30,7 +30,8 @@ pub enum KernelError {
         /// Second number of the rule.
         second: usize,
     },
-    /// An attention segment reaches outside the rows, overlaps the one before, or has more queries than keys under a causal mask.
+    /// An attention segment reaches outside the rows, overlaps the one before, or has more queries than keys
+    /// under a causal mask.
     #[error("attention: segment {index}: {what}; got queries {queries:?} over keys {keys:?}")]
     Segment {
         /// Position in the list of segments.

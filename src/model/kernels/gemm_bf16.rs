@@ -1,9 +1,10 @@
 //! Linear layers whose weights are bf16, on processors that multiply bf16.
 //!
-//! The activations are rounded to bf16 once per call and laid out in blocks of 32 rows, or as three parts of bf16 that add up to them, each
-//! multiplied in its turn; each task packs the weights it needs, 32
-//! outputs at a time, and runs blocks of 32 x 32 outputs through one of two block products: the tile unit ([`amx`](super::amx)), or
-//! `vdpbf16ps` where there is only AVX512-BF16. Sums are kept in f32. Both operands have the layout the tile unit wants:
+//! The activations are rounded to bf16 once per call and laid out in blocks of 32 rows, or as three parts of
+//! bf16 that add up to them, each multiplied in its turn; each task packs the weights it needs, 32 outputs at
+//! a time, and runs blocks of 32 x 32 outputs through one of two block products: the tile unit
+//! ([`amx`](super::amx)), or `vdpbf16ps` where there is only AVX512-BF16. Sums are kept in f32. Both operands
+//! have the layout the tile unit wants:
 //!
 //! ```text
 //! step (32 inputs) -> two tiles -> 16 lines of 64 bytes
@@ -11,8 +12,8 @@
 //!   weights:     a line is one pair of inputs, 16 outputs x 2 inputs
 //! ```
 //!
-//! The order of summation depends on the number of inputs alone, so a row's result is the same bit for bit whatever rows are
-//! computed along with it and however many threads there are.
+//! The order of summation depends on the number of inputs alone, so a row's result is the same bit for bit
+//! whatever rows are computed along with it and however many threads there are.
 
 use super::amx::{self, Tiles};
 use super::linear::{LinearShape, Products};
@@ -24,7 +25,8 @@ use std::cell::Cell;
 
 /// Rows and outputs of a block, and inputs of a step.
 pub(super) const BLOCK: usize = 32;
-/// Inputs summed before moving on to the next outputs: 64 KiB of packed weights stay in the second-level cache.
+/// Inputs summed before moving on to the next outputs: 64 KiB of packed weights stay in the second-level
+/// cache.
 const STEPS_PER_PASS: usize = 32;
 /// Rows of a task: with the inputs of one pass they take 1 MiB, half of the second-level cache.
 const BLOCKS_PER_TASK: usize = 16;
@@ -65,7 +67,8 @@ impl Bf16Unit {
         units
     }
 
-    /// How many parts of activations this unit multiplies for `products`; `None` where f32 vectors are faster.
+    /// How many parts of activations this unit multiplies for `products`; `None` where f32 vectors are
+    /// faster.
     pub(super) fn parts(self, products: Products) -> Option<usize> {
         match (products, self) {
             (Products::Rounded, _) => Some(1),
@@ -81,7 +84,8 @@ impl Bf16Unit {
     }
 }
 
-/// `y = x * weight^T + bias`, with `x` as `parts` parts of bf16; the slices have the lengths of `shape` and no dimension is 0.
+/// `y = x * weight^T + bias`, with `x` as `parts` parts of bf16; the slices have the lengths of `shape` and
+/// no dimension is 0.
 ///
 /// # Safety
 /// `unit` is one of [`Bf16Unit::available`].
@@ -221,7 +225,8 @@ impl Product<'_> {
     }
 }
 
-/// Rounds up to 32 rows of activations into one block: themselves as part 0, and as part `n` what the parts before it leave. Rows and inputs past the end become zero.
+/// Rounds up to 32 rows of activations into one block: themselves as part 0, and as part `n` what the parts
+/// before it leave. Rows and inputs past the end become zero.
 ///
 /// # Safety
 /// The processor has AVX512F, BW and BF16. `rows` is a whole number of rows.
@@ -266,7 +271,8 @@ fn rounded_to_bf16(values: __m512) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(rounded)))
 }
 
-/// Lays out the weights of 32 outputs from `output` on, over the inputs from `input` on. Outputs and inputs past the end become zero.
+/// Lays out the weights of 32 outputs from `output` on, over the inputs from `input` on. Outputs and inputs
+/// past the end become zero.
 ///
 /// # Safety
 /// The processor has AVX512F and BW.

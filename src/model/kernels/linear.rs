@@ -7,7 +7,8 @@
 //!   [`Products::Rounded`] the activations are rounded to bf16, sums are f32, as PyTorch does. With
 //!   [`Products::Exact`] they are cut into three bf16 parts that add up to them, which pays where there is a
 //!   tile unit.
-//! - Otherwise half-precision weights are widened a panel at a time, never the whole matrix, and multiplied in f32.
+//! - Otherwise half-precision weights are widened a panel at a time, never the whole matrix, and multiplied
+//!   in f32.
 
 use super::error::{KernelError, check_length};
 #[cfg(target_arch = "x86_64")]
@@ -47,9 +48,11 @@ pub enum WeightRef<'a> {
 /// What bf16 weights are multiplied with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Products {
-    /// Activations rounded to bf16, where the processor multiplies bf16: half the time or less, 8 bits of precision.
+    /// Activations rounded to bf16, where the processor multiplies bf16: half the time or less, 8 bits of
+    /// precision.
     Rounded,
-    /// The activations as they are: the result is that of the same weights in f32, but for the order of summation.
+    /// The activations as they are: the result is that of the same weights in f32, but for the order of
+    /// summation.
     Exact,
 }
 
@@ -63,7 +66,8 @@ impl WeightRef<'_> {
     }
 }
 
-/// Writes `x * weight^T + bias` to `y`: `x` is `[rows, in]`, `weight` `[out, in]`, `bias` `[out]`, `y` `[rows, out]`.
+/// Writes `x * weight^T + bias` to `y`: `x` is `[rows, in]`, `weight` `[out, in]`, `bias` `[out]`, `y`
+/// `[rows, out]`.
 ///
 /// Runs on the current rayon pool. A row's result does not depend on the number of threads, and on the other
 /// rows by no more than the order of f32 summation.
@@ -146,8 +150,8 @@ fn linear_f32(x: &[f32], weight: &[f32], shape: LinearShape, bias: Option<&[f32]
     let y = SharedMut::new(y);
     (0..out_features).into_par_iter().step_by(width).for_each(|first| {
         let outputs = width.min(out_features - first);
-        // SAFETY: this task alone writes its columns of `y`; the strides are those of row-major matrices whose lengths
-        // the caller has checked.
+        // SAFETY: this task alone writes its columns of `y`; the strides are those of row-major matrices
+        // whose lengths the caller has checked.
         unsafe {
             gemm_strided(
                 (rows, outputs, in_features),

@@ -1,4 +1,5 @@
-//! The backward pass of a linear layer whose weights are frozen: the gradient of its input, and nothing of the weights' size.
+//! The backward pass of a linear layer whose weights are frozen: the gradient of its input, and nothing of
+//! the weights' size.
 
 use super::error::{KernelError, check_length};
 use super::linear::{LinearShape, WeightRef};

@@ -1,10 +1,11 @@
 //! The arithmetic of the model on the CPU: pure functions on slices of f32.
 //!
-//! Tokens are rows. Matrices are row-major, heads lie side by side in a row, and sequences follow each other without padding:
-//! [`linear`] takes weights of every type, [`attention`] takes ranges of rows as segments, the rest works row by row.
-//! What training needs has its backward pass beside it: a `_backward` kernel takes the operands of the forward pass and the gradient of
-//! its result. All of it runs on the current rayon pool, stays on the calling thread where a call is small, and gives a row the same result
-//! whatever the number of threads. The kernels know nothing of tensors; the layers wrap them.
+//! Tokens are rows. Matrices are row-major, heads lie side by side in a row, and sequences follow each other
+//! without padding: [`linear`] takes weights of every type, [`attention`] takes ranges of rows as segments,
+//! the rest works row by row. What training needs has its backward pass beside it: a `_backward` kernel takes
+//! the operands of the forward pass and the gradient of its result. All of it runs on the current rayon pool,
+//! stays on the calling thread where a call is small, and gives a row the same result whatever the number of
+//! threads. The kernels know nothing of tensors; the layers wrap them.
 
 mod activation;
 #[cfg(target_arch = "x86_64")]

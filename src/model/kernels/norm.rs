@@ -1,4 +1,5 @@
-//! RMS normalisation (Zhang and Sennrich 2019), as Qwen2's `Qwen2RMSNorm`: `x / sqrt(mean(x^2) + eps) * weight`, all in f32.
+//! RMS normalisation (Zhang and Sennrich 2019), as Qwen2's `Qwen2RMSNorm`: `x / sqrt(mean(x^2) + eps) *
+//! weight`, all in f32.
 
 use super::error::{KernelError, check_length};
 use super::parallel::for_each_rows;
@@ -34,8 +35,8 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<
     Ok(())
 }
 
-/// The gradients of [`rms_norm`], for `grad` of the shape of its output: that of `x` goes to `grad_x`, and that of `weight` to
-/// `grad_weight` where it is asked for.
+/// The gradients of [`rms_norm`], for `grad` of the shape of its output: that of `x` goes to `grad_x`, and
+/// that of `weight` to `grad_weight` where it is asked for.
 ///
 /// # Errors
 /// [`KernelError::Length`] when the slices differ in length or `x` is no whole number of rows.

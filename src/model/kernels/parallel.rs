@@ -42,8 +42,8 @@ impl<'a, T> SharedMut<'a, T> {
     }
 }
 
-// SAFETY: handing the pointer to another thread is harmless for values that may be sent there; the users of `as_ptr` vouch that
-// their accesses are disjoint.
+// SAFETY: handing the pointer to another thread is harmless for values that may be sent there; the users of
+// `as_ptr` vouch that their accesses are disjoint.
 unsafe impl<T: Send> Send for SharedMut<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for SharedMut<'_, T> {}

@@ -1,5 +1,6 @@
-//! Rotary position embedding (Su et al. 2021) in the half layout of Qwen and LLaMA: value `i` of a head turns together with value
-//! `i + head_dim / 2`. The angles come from the caller, who knows about sections and axes.
+//! Rotary position embedding (Su et al. 2021) in the half layout of Qwen and LLaMA: value `i` of a head turns
+//! together with value `i + head_dim / 2`. The angles come from the caller, who knows about sections and
+//! axes.
 
 use super::error::{KernelError, check_length};
 use super::parallel::for_each_rows;
@@ -55,7 +56,8 @@ impl HeadsShape {
 
 /// Turns the heads of every row of `x` in place. `cos` and `sin` are `[rows, head_dim / 2]`.
 ///
-/// Values between the heads of one row and the next row are left alone, so `x` may start at the queries or keys of a fused projection.
+/// Values between the heads of one row and the next row are left alone, so `x` may start at the queries or
+/// keys of a fused projection.
 ///
 /// # Errors
 /// [`KernelError`] when the head size is odd or a slice does not fit the shape.

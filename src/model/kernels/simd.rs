@@ -1,19 +1,22 @@
 //! The few functions the row kernels share, written so that the compiler turns them into vector code.
 //!
-//! [`vectorised`] runs a closure compiled for the widest vectors of this processor. Sums go through sixteen independent lanes, since
-//! the compiler may not reorder float additions by itself.
+//! [`vectorised`] runs a closure compiled for the widest vectors of this processor. Sums go through sixteen
+//! independent lanes, since the compiler may not reorder float additions by itself.
 
 /// Values added side by side: one vector of AVX-512, two of AVX2, four of SSE2 or NEON.
 pub(super) const LANES: usize = 16;
 
-/// Runs `work` compiled for the vectors of this processor. Closures have to be `#[inline(always)]`, and what they call as well.
+/// Runs `work` compiled for the vectors of this processor. Closures have to be `#[inline(always)]`, and what
+/// they call as well.
 pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// `exp(x)` within 2e-7 of its value, between the smallest and the largest normal f32; beyond them it saturates. NaN stays NaN.
+/// `exp(x)` within 2e-7 of its value, between the smallest and the largest normal f32; beyond them it
+/// saturates. NaN stays NaN.
 ///
-/// Cody and Waite: `exp(x) = 2^n * exp(r)` with `n = round(x / ln 2)`, and a polynomial for `|r| <= ln 2 / 2` (Cephes `expf`).
+/// Cody and Waite: `exp(x) = 2^n * exp(r)` with `n = round(x / ln 2)`, and a polynomial for `|r| <= ln 2 / 2`
+/// (Cephes `expf`).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const LOWEST: f32 = -87.3;

@@ -1,4 +1,5 @@
-//! Parts of vision towers: attention between patches, and the way from patches to tokens of the language model.
+//! Parts of vision towers: attention between patches, and the way from patches to tokens of the language
+//! model.
 
 use candle_core::{DType, Device, Result, Tensor};
 

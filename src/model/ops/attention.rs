@@ -63,7 +63,8 @@ pub(in crate::model) fn attention(
     }
 }
 
-/// Attention on the CPU. Scores are computed block by block in both directions; a graph keeps no more than the operands.
+/// Attention on the CPU. Scores are computed block by block in both directions; a graph keeps no more than
+/// the operands.
 struct Fused {
     segments: Arc<Vec<AttentionSegment>>,
     causal: bool,

@@ -1,8 +1,8 @@
-//! Gradient checkpointing (Chen et al. 2016): a stretch of the model that keeps nothing but its input for the backward pass, and is computed
-//! again there.
+//! Gradient checkpointing (Chen et al. 2016): a stretch of the model that keeps nothing but its input for the
+//! backward pass, and is computed again there.
 //!
-//! candle asks a custom op for the gradients of its arguments. The trainable tensors of the stretch are none, so their gradients go into a
-//! [`GradientSink`] on the way.
+//! candle asks a custom op for the gradients of its arguments. The trainable tensors of the stretch are none,
+//! so their gradients go into a [`GradientSink`] on the way.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,7 +44,8 @@ impl GradientSink {
     }
 }
 
-/// `stretch(x)`, which may overwrite `x`. When `x` is part of a graph, the graph gets a single node for the whole stretch.
+/// `stretch(x)`, which may overwrite `x`. When `x` is part of a graph, the graph gets a single node for the
+/// whole stretch.
 pub(in crate::model) fn checkpointed(
     x: &Tensor,
     sink: &Arc<GradientSink>,

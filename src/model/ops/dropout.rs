@@ -5,8 +5,8 @@ use candle_core::{Device, Result, Tensor};
 use super::cpu::kernel;
 use crate::model::kernels::{self, DropoutMask, mix64};
 
-/// Dropout over the rows of a pass. A row's mask is a function of its key, so every pass over the same tokens drops the same values
-/// however the batch is cut.
+/// Dropout over the rows of a pass. A row's mask is a function of its key, so every pass over the same tokens
+/// drops the same values however the batch is cut.
 #[derive(Debug, Clone)]
 pub(crate) struct Dropout {
     probability: f32,

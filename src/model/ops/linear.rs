@@ -12,7 +12,8 @@ use crate::model::ModelError;
 use crate::model::kernels::{self, LinearShape, Products};
 use crate::model::loader::Loader;
 
-/// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it, and a low-rank adapter on top where one is trained.
+/// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it, and a low-rank adapter on top where
+/// one is trained.
 pub(in crate::model) struct Linear {
     weight: Weight,
     lora: Option<Lora>,
@@ -81,8 +82,8 @@ impl Linear {
     }
 }
 
-/// The weights of a layer that does not learn. Its backward pass computes the gradient of the input alone; candle's own would compute one
-/// of the weights' size besides.
+/// The weights of a layer that does not learn. Its backward pass computes the gradient of the input alone;
+/// candle's own would compute one of the weights' size besides.
 pub(in crate::model) struct Frozen {
     /// (out, in), but (in, out) in f32 on the CPU, as the kernel wants it.
     weight: Tensor,

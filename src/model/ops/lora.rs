@@ -7,7 +7,8 @@ use super::linear::Frozen;
 use super::{Dropout, parameter};
 use crate::model::kernels::{self, MatrixRef};
 
-/// A low-rank adapter under training, `scale * drop(x) A^T B^T` (Hu et al. 2021), with `A` (r, in) and `B` (out, r).
+/// A low-rank adapter under training, `scale * drop(x) A^T B^T` (Hu et al. 2021), with `A` (r, in) and `B`
+/// (out, r).
 pub(in crate::model) struct Lora {
     a: Tensor,
     b: Tensor,

@@ -1,9 +1,9 @@
 //! The operations the layers are made of, each on every device and in both directions.
 //!
-//! On the CPU they run on the hand-written [kernels](super::kernels), whose activations are f32
-//! whatever the weights are; elsewhere they are tensor expressions. Both paths give the same
-//! numbers up to rounding, and the same gradients, which the tests check. Whether a pass records a graph at all is
-//! decided by its input: see [`parameter`].
+//! On the CPU they run on the hand-written [kernels](super::kernels), whose activations are f32 whatever the
+//! weights are; elsewhere they are tensor expressions. Both paths give the same numbers up to rounding, and
+//! the same gradients, which the tests check. Whether a pass records a graph at all is decided by its input:
+//! see [`parameter`].
 
 mod attention;
 mod checkpoint;

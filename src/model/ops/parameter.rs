@@ -1,8 +1,9 @@
 //! The one rule of recording a graph.
 //!
-//! A pass over an input that is part of a graph records one, down to the trainable tensors; a pass over any other input
-//! records nothing, whatever the layers are made of. So the layers need no mode: inference, the first pass of gradient caching and
-//! the first pass of a checkpointed layer differ from a recorded pass in their input alone.
+//! A pass over an input that is part of a graph records one, down to the trainable tensors; a pass over any
+//! other input records nothing, whatever the layers are made of. So the layers need no mode: inference, the
+//! first pass of gradient caching and the first pass of a checkpointed layer differ from a recorded pass in
+//! their input alone.
 
 use candle_core::{Result, Tensor};
 

@@ -2,7 +2,8 @@ use candle_core::{Result, Tensor};
 
 use super::cpu;
 
-/// `x + y`. Takes `x` for good: on the CPU its storage holds the sum afterwards, unless a graph needs its old values.
+/// `x + y`. Takes `x` for good: on the CPU its storage holds the sum afterwards, unless a graph needs its old
+/// values.
 pub(in crate::model) fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() && !x.track_op() && !y.track_op() {
         x.inplace_op2(y, &cpu::Add)?;

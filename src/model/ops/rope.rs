@@ -11,7 +11,8 @@ pub(in crate::model) struct RotaryTable {
 }
 
 impl RotaryTable {
-    /// A table from the angles in radians, `half_width` per row; sines and cosines are multiplied with `factor`.
+    /// A table from the angles in radians, `half_width` per row; sines and cosines are multiplied with
+    /// `factor`.
     pub(in crate::model) fn new(
         angles: &[f32],
         half_width: usize,

@@ -5,7 +5,8 @@ use crate::model::kernels::{self, MatrixRef};
 
 /// `x W^T + b` on the CPU, where `W` (out, in) and `b` are trained: (rows, in) to (rows, out).
 ///
-/// The same as tensor expressions costs a tenth of a training step more: broadcasting the bias, and summing its gradient.
+/// The same as tensor expressions costs a tenth of a training step more: broadcasting the bias, and summing
+/// its gradient.
 pub(super) fn trained_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let x = x.contiguous()?;
     match bias {

@@ -40,7 +40,8 @@ impl Qwen25Vl {
     /// As [`load`](Self::load), with `adapter` folded into the weights before they are rounded to `dtype`.
     ///
     /// # Errors
-    /// Also [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when it was made for another model.
+    /// Also [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when it was made for another
+    /// model.
     pub fn load_adapted(
         model_dir: &Path,
         dtype: impl Into<WeightPrecision>,

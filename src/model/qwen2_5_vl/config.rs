@@ -31,7 +31,8 @@ pub struct Config {
     pub video_token_id: u32,
     /// Id of `<|vision_start|>`.
     pub vision_start_token_id: u32,
-    /// Keys of the file that nobody here knows, with their places: whether they change an embedding cannot be told.
+    /// Keys of the file that nobody here knows, with their places: whether they change an embedding cannot be
+    /// told.
     pub unknown_keys: Vec<String>,
 }
 

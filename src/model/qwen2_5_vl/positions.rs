@@ -1,20 +1,21 @@
 //! Three-axis rotary positions (M-RoPE) with real timing.
 //!
-//! Follows `get_rope_index` of transformers 4.51.3 (`modeling_qwen2_5_vl.py`). Later releases number videos otherwise.
+//! Follows `get_rope_index` of transformers 4.51.3 (`modeling_qwen2_5_vl.py`). Later releases number videos
+//! otherwise.
 
 use super::Result;
 use crate::preprocess::{PositionSpan, PreprocessError};
 
 /// Positions of a sequence of `spans`, as `[temporal, height, width]`, each as long as the sequence.
 ///
-/// Each span starts at the largest id so far plus 1, whichever axis holds it. Within a visual span the temporal id of
-/// step `t` is `t * second_per_grid * tokens_per_second`, multiplied in double precision in this order and then cut to
-/// an integer. (The reference computes in the precision of its `second_per_grid_ts` tensor; double is the
-/// precision in which rates are measured.)
+/// Each span starts at the largest id so far plus 1, whichever axis holds it. Within a visual span the
+/// temporal id of step `t` is `t * second_per_grid * tokens_per_second`, multiplied in double precision in
+/// this order and then cut to an integer. (The reference computes in the precision of its
+/// `second_per_grid_ts` tensor; double is the precision in which rates are measured.)
 ///
 /// # Errors
-/// [`PreprocessError::InvalidTiming`] for a negative or infinite `second_per_grid`, [`PreprocessError::PositionLimit`]
-/// where ids leave 32 bits.
+/// [`PreprocessError::InvalidTiming`] for a negative or infinite `second_per_grid`,
+/// [`PreprocessError::PositionLimit`] where ids leave 32 bits.
 pub fn mrope_positions(spans: &[PositionSpan], tokens_per_second: f64) -> Result<[Vec<u32>; 3]> {
     let num_tokens = spans.iter().map(PositionSpan::num_tokens).fold(0, usize::saturating_add);
     to_id(num_tokens as f64)?;

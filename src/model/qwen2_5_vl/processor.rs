@@ -24,12 +24,12 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// Reads `preprocessor_config.json` and `tokenizer.json` in `model_dir` and checks that they agree with `config`.
-    /// System turn, end and length of a prompt are those of `recipe`.
+    /// Reads `preprocessor_config.json` and `tokenizer.json` in `model_dir` and checks that they agree with
+    /// `config`. System turn, end and length of a prompt are those of `recipe`.
     ///
     /// # Errors
-    /// Missing, unreadable or damaged files; special tokens that are missing or whose ids disagree; settings that
-    /// cannot be run with. Each names the file and the key.
+    /// Missing, unreadable or damaged files; special tokens that are missing or whose ids disagree; settings
+    /// that cannot be run with. Each names the file and the key.
     pub fn load(model_dir: &Path, config: &Config, recipe: Recipe) -> Result<Self> {
         let pictures = Pictures::load(model_dir, PIXEL_BUDGET)?;
         check(config, &recipe, &pictures.processor)?;

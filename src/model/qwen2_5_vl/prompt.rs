@@ -30,7 +30,8 @@ pub(crate) const TEMPLATE: ChatTemplate = ChatTemplate {
     ],
 };
 
-/// Lays `parts` out as the checkpoint's chat template does for a system turn, a user turn and the start of the answer.
+/// Lays `parts` out as the checkpoint's chat template does for a system turn, a user turn and the start of
+/// the answer.
 pub(super) fn render(
     parts: &[PromptPart<'_>],
     system: &str,

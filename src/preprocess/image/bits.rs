@@ -77,7 +77,8 @@ impl<'a> BitReader<'a> {
 
     /// Where to look for the next marker.
     pub(super) fn position(&self) -> usize {
-        // At most so much was read ahead, stuffing included. A marker in between would have ended the reading.
+        // At most so much was read ahead, stuffing included. A marker in between would have ended the
+        // reading.
         if self.at_marker { self.at } else { self.at.saturating_sub(2 * 8).max(self.start) }
     }
 
@@ -186,7 +187,8 @@ impl<'a> BitReader<'a> {
         Some(symbol)
     }
 
-    /// Goes behind the restart marker that has to come next. `None` where another does, or none, or came too soon.
+    /// Goes behind the restart marker that has to come next. `None` where another does, or none, or came too
+    /// soon.
     pub(super) fn restart(&mut self) -> Option<()> {
         if self.is_short {
             return None;

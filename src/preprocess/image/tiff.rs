@@ -1,4 +1,5 @@
-//! TIFF of the kinds that `image` refuses or would hold twice: palettes, gray of 2 and 4 bits, YCbCr, and plain RGB.
+//! TIFF of the kinds that `image` refuses or would hold twice: palettes, gray of 2 and 4 bits, YCbCr, and
+//! plain RGB.
 
 use std::borrow::Cow;
 use std::io::Cursor;

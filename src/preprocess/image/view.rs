@@ -25,7 +25,8 @@ impl PixelFormat {
     }
 }
 
-/// A picture in somebody else's memory, row by row from the top, each as many bytes behind the one before as `stride` says.
+/// A picture in somebody else's memory, row by row from the top, each as many bytes behind the one before as
+/// `stride` says.
 ///
 /// ```
 /// use gve::Input;
@@ -50,7 +51,8 @@ pub struct FrameView<'a> {
     pub stride: usize,
     /// What a pixel is made of.
     pub format: PixelFormat,
-    /// The rows, from the first byte of the first one to the last pixel of the last one or the end of its stride.
+    /// The rows, from the first byte of the first one to the last pixel of the last one or the end of its
+    /// stride.
     pub data: &'a [u8],
 }
 
@@ -58,7 +60,8 @@ impl FrameView<'_> {
     /// The pixels as they are embedded: what is transparent is laid over white, as in image files.
     ///
     /// # Errors
-    /// [`PreprocessError::EmptyPicture`]; [`PreprocessError::FrameBuffer`] where stride or data do not fit the size.
+    /// [`PreprocessError::EmptyPicture`]; [`PreprocessError::FrameBuffer`] where stride or data do not fit
+    /// the size.
     pub fn to_rgb(&self) -> Result<RgbImage, PreprocessError> {
         let Self { width, height, stride, format, data } = *self;
         let size = PixelSize::new(width, height);

@@ -6,9 +6,10 @@
 //! | `.npy` | NumPy array `[rows, dim]` of f32; the ids lie beside it in `<name>.ids.json` |
 //! | `.parquet` | columns `id` and `embedding` (fixed-size list of f32) |
 //!
-//! So they are written. Read is whatever NumPy, pyarrow, pandas and polars write: f16, f64 and whole numbers, either byte order, Fortran
-//! order, ids of any text type or numbers, lists of any kind, packed with snappy, zstd, gzip, lz4 or not at all. Nothing is
-//! clipped: a value that f32 cannot hold becomes infinite, and its row one that no search can use.
+//! So they are written. Read is whatever NumPy, pyarrow, pandas and polars write: f16, f64 and whole numbers,
+//! either byte order, Fortran order, ids of any text type or numbers, lists of any kind, packed with snappy,
+//! zstd, gzip, lz4 or not at all. Nothing is clipped: a value that f32 cannot hold becomes infinite, and its
+//! row one that no search can use.
 
 mod jsonl;
 mod npy;
@@ -92,8 +93,8 @@ impl EmbeddingWriter {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`RetrievalError::DimensionMismatch`]; [`RetrievalError::InvalidEmbedding`] for NaN and infinity, which
-    /// JSON cannot hold and no search can use; [`RetrievalError::Io`].
+    /// [`RetrievalError::DimensionMismatch`]; [`RetrievalError::InvalidEmbedding`] for NaN and infinity,
+    /// which JSON cannot hold and no search can use; [`RetrievalError::Io`].
     pub fn write(&mut self, id: &str, embedding: &[f32]) -> Result<(), RetrievalError> {
         if embedding.len() != self.dim {
             return Err(RetrievalError::DimensionMismatch {
@@ -131,8 +132,8 @@ impl EmbeddingWriter {
 /// Reads an embedding file of any of the formats, told by its name.
 ///
 /// # Errors
-/// [`RetrievalError::UnknownFormat`], [`RetrievalError::Io`], [`RetrievalError::InvalidFile`] saying what is wrong
-/// and where.
+/// [`RetrievalError::UnknownFormat`], [`RetrievalError::Io`], [`RetrievalError::InvalidFile`] saying what is
+/// wrong and where.
 pub fn read_embeddings(path: impl AsRef<Path>) -> Result<EmbeddingTable, RetrievalError> {
     let path = path.as_ref();
     match EmbeddingFormat::from_path(path)? {

@@ -1,7 +1,8 @@
 //! Embeddings as a NumPy array, with the ids in a JSON array beside it.
 //!
-//! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. Written are two dimensions of f32, little endian, in
-//! C order; read are f16, f32, f64 and whole numbers of 32 and 64 bits, in either byte order, in C and in Fortran order.
+//! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. Written are two
+//! dimensions of f32, little endian, in C order; read are f16, f32, f64 and whole numbers of 32 and 64 bits,
+//! in either byte order, in C and in Fortran order.
 
 use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};

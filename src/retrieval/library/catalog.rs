@@ -31,8 +31,8 @@ pub(super) struct Catalog {
     pub(super) entries: Vec<LibraryEntry>,
     /// Whether it counts.
     pub(super) live: Vec<bool>,
-    /// What is damaged or cannot be read: [`RetrievalError::DamagedSegment`], [`RetrievalError::DamagedRows`],
-    /// [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
+    /// What is damaged or cannot be read: [`RetrievalError::DamagedSegment`],
+    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
     pub(super) damage: Vec<RetrievalError>,
 }
 

@@ -1,8 +1,9 @@
 //! What makes damage to a segment show.
 //!
-//! Every row carries a checksum of its number and of all it holds, so that a row is good or not by itself. What is said
-//! about the rows as a whole, how many there are, how they were made and which older segments they replace, stands
-//! under a [`Seal`] with a checksum of its own. XXH64: against decay, not against forgers.
+//! Every row carries a checksum of its number and of all it holds, so that a row is good or not by itself.
+//! What is said about the rows as a whole, how many there are, how they were made and which older segments
+//! they replace, stands under a [`Seal`] with a checksum of its own. XXH64: against decay, not against
+//! forgers.
 
 use std::hash::Hasher;
 

@@ -72,7 +72,8 @@ pub(super) fn check_length(embedding: &[f32]) -> Result<(), String> {
     Err(format!("its length is {length}, expected 1"))
 }
 
-/// Refuses a range of which a bound is open or no number: what a row stands for must not depend on how long its file is.
+/// Refuses a range of which a bound is open or no number: what a row stands for must not depend on how long
+/// its file is.
 pub(super) fn check_range(range: Option<TimeRange>) -> Result<(), String> {
     match range {
         Some(TimeRange { start_seconds: start, end_seconds: end })
@@ -86,8 +87,8 @@ pub(super) fn check_range(range: Option<TimeRange>) -> Result<(), String> {
 
 /// Which rows count, given all rows ever written in the order they were written.
 ///
-/// A file's rows are those made from its newest state, which is the state of its last row. Of two rows for the
-/// same state and time range the later counts.
+/// A file's rows are those made from its newest state, which is the state of its last row. Of two rows for
+/// the same state and time range the later counts.
 pub(super) fn live_rows(entries: &[LibraryEntry]) -> Vec<bool> {
     let newest = newest_fingerprints(entries);
     let mut last_of_range = HashMap::new();

@@ -36,7 +36,8 @@ pub struct LibraryManifest {
     /// Model id on the hub, or the directory it was loaded from.
     pub model: String,
     /// What makes the name mean one set of weights: the commit of a hub model, the
-    /// [fingerprint](crate::model::checkpoint_fingerprint) of a directory. `None` in libraries of before there were fingerprints.
+    /// [fingerprint](crate::model::checkpoint_fingerprint) of a directory. `None` in libraries of before
+    /// there were fingerprints.
     pub revision: Option<String>,
     /// The adapter that was folded into the model.
     #[serde(default)]
@@ -108,8 +109,8 @@ impl LibraryManifest {
             min_pixels,
             max_pixels,
         } = self;
-        // Where model and adapter lie is for finding them. Segments on disk hold this: a new field may only be added to it where
-        // it is set.
+        // Where model and adapter lie is for finding them. Segments on disk hold this: a new field may only
+        // be added to it where it is set.
         let model = revision.is_none().then_some(model);
         let adapter = adapter.as_ref().map(|adapter| &adapter.fingerprint);
         let settings = serde_json::json!([

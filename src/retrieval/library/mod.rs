@@ -16,8 +16,8 @@
 //! that says which older segments it replaces; those are then deleted. A [`Library`] reads all live rows
 //! into one matrix.
 //!
-//! Each row carries a checksum. What does not agree with its own is reported and passed over, and the rest is read;
-//! the next writer keeps the rest alone, and sets the damaged files aside.
+//! Each row carries a checksum. What does not agree with its own is reported and passed over, and the rest is
+//! read; the next writer keeps the rest alone, and sets the damaged files aside.
 
 mod catalog;
 mod checksum;

@@ -84,7 +84,8 @@ impl Library {
     }
 
     /// What could not be read, of which there is nothing among the rows: [`RetrievalError::DamagedSegment`],
-    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`] and [`RetrievalError::Io`]. Empty as a rule.
+    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`] and [`RetrievalError::Io`]. Empty
+    /// as a rule.
     #[must_use]
     pub fn damage(&self) -> &[RetrievalError] {
         &self.damage

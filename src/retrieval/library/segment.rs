@@ -1,4 +1,5 @@
-//! The segments of a library: Parquet files that are written once and never changed, named by a rising number.
+//! The segments of a library: Parquet files that are written once and never changed, named by a rising
+//! number.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! Reading a segment, which may have decayed, or been made to do harm.
 //!
-//! Nothing is taken at its word: the sizes it claims must fit into the file before anything is allocated for them, and each row must
-//! agree with its checksum. Row groups are read one by one, so that damage to the structure of one leaves the others.
+//! Nothing is taken at its word: the sizes it claims must fit into the file before anything is allocated for
+//! them, and each row must agree with its checksum. Row groups are read one by one, so that damage to the
+//! structure of one leaves the others.
 
 use std::fs::File;
 use std::io;
@@ -183,7 +184,8 @@ impl SegmentReader {
             }
         }
         if structural {
-            // Arrow tells a fault of the disk like one of the contents, which it is only if all bytes can be read.
+            // Arrow tells a fault of the disk like one of the contents, which it is only if all bytes can be
+            // read.
             let read = || io::copy(&mut open_regular_file(path)?, &mut io::sink());
             read().map_err(IoError::of("read", path))?;
         }
@@ -299,7 +301,8 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The rows of each row group, if a file of `length` bytes has room for them. Segments are neither compressed nor have dictionaries.
+/// The rows of each row group, if a file of `length` bytes has room for them. Segments are neither compressed
+/// nor have dictionaries.
 fn checked_groups(metadata: &ParquetMetaData, dim: usize, length: u64) -> Result<Vec<Range<usize>>, String> {
     let row_bytes = 4 * dim as u64;
     let mut first = 0_usize;

@@ -101,7 +101,8 @@ fn write_error(path: &Path, error: impl std::fmt::Display) -> RetrievalError {
     IoError::of("write", path)(std::io::Error::other(one_line(error))).into()
 }
 
-/// The outer error is about a path that cannot be stored, the inner about the columns. `first` is the number of the first row.
+/// The outer error is about a path that cannot be stored, the inner about the columns. `first` is the number
+/// of the first row.
 fn to_batch(
     rows: &[LibraryRow],
     first: usize,

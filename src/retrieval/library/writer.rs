@@ -23,8 +23,8 @@ const MAX_SEGMENTS: usize = 32;
 /// The one writer of a library directory.
 ///
 /// Rows are safe once they are flushed: by [`LibraryWriter::append`] every 256 rows or 20 seconds, or by
-/// [`LibraryWriter::flush`] and [`LibraryWriter::finish`]. A writer dropped or killed loses only rows that were
-/// not flushed.
+/// [`LibraryWriter::flush`] and [`LibraryWriter::finish`]. A writer dropped or killed loses only rows that
+/// were not flushed.
 #[derive(Debug)]
 pub struct LibraryWriter {
     directory: PathBuf,
@@ -44,8 +44,8 @@ impl LibraryWriter {
     /// see [`LibraryWriter::damage`].
     ///
     /// # Errors
-    /// [`RetrievalError::Locked`] while another process writes; [`RetrievalError::ManifestMismatch`] listing what
-    /// differs; [`RetrievalError::ForeignSegment`]; those of [`Library::open`](super::Library::open).
+    /// [`RetrievalError::Locked`] while another process writes; [`RetrievalError::ManifestMismatch`] listing
+    /// what differs; [`RetrievalError::ForeignSegment`]; those of [`Library::open`](super::Library::open).
     pub fn create_or_open(
         directory: impl AsRef<Path>,
         manifest: LibraryManifest,
@@ -123,8 +123,9 @@ impl LibraryWriter {
     /// Give all rows of a file in one call: they become durable together.
     ///
     /// # Errors
-    /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::InvalidEmbedding`] if a vector is not of length 1,
-    /// [`RetrievalError::PathNotUtf8`]; none of the rows is then added. [`RetrievalError::Io`] from flushing.
+    /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::InvalidEmbedding`] if a vector is not of
+    /// length 1, [`RetrievalError::PathNotUtf8`]; none of the rows is then added. [`RetrievalError::Io`] from
+    /// flushing.
     pub fn append(&mut self, rows: &[LibraryRow]) -> Result<(), RetrievalError> {
         for row in rows {
             self.check(row)?;
@@ -230,7 +231,8 @@ impl LibraryWriter {
         RetrievalError::DamagedSegment { path: segments_directory(&self.directory), reason }
     }
 
-    /// Makes all rows durable, joins the segments if they have become many or some are damaged, and ends writing.
+    /// Makes all rows durable, joins the segments if they have become many or some are damaged, and ends
+    /// writing.
     ///
     /// # Errors
     /// Those of [`LibraryWriter::flush`] and [`LibraryWriter::compact`].
@@ -250,7 +252,8 @@ impl LibraryWriter {
     }
 }
 
-/// The catalog, if all that is missing from it is damaged for good. What may be read another time is not given up.
+/// The catalog, if all that is missing from it is damaged for good. What may be read another time is not
+/// given up.
 fn readable(mut catalog: Catalog) -> Result<Catalog, RetrievalError> {
     match catalog.damage.iter().position(|error| damaged_file(error).is_none()) {
         Some(unreadable) => Err(catalog.damage.swap_remove(unreadable)),

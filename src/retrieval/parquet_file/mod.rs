@@ -1,9 +1,10 @@
 //! Parquet files that others wrote: pyarrow, pandas, polars, or somebody who means harm.
 //!
-//! [`ParquetFile`] opens one and gives its batches. What the file says of its sizes is checked before anything of that size is allocated
-//! (`pages`), and the reader behind it is guarded: should it panic on a damaged file, that is an error like any other.
-//! The types of Arrow that the writer noted are passed over, so that a text is a text and a list is a list, however it was held in
-//! the writer's memory: dictionaries, views, large and fixed-size lists are all one here. `values` makes ids and embeddings of columns, and
+//! [`ParquetFile`] opens one and gives its batches. What the file says of its sizes is checked before
+//! anything of that size is allocated (`pages`), and the reader behind it is guarded: should it panic on a
+//! damaged file, that is an error like any other. The types of Arrow that the writer noted are passed over,
+//! so that a text is a text and a list is a list, however it was held in the writer's memory: dictionaries,
+//! views, large and fixed-size lists are all one here. `values` makes ids and embeddings of columns, and
 //! [`ParquetTable`] rows of texts and numbers.
 
 mod pages;
@@ -97,8 +98,8 @@ pub(super) fn guarded<T, E: std::fmt::Display>(read: impl FnOnce() -> Result<T, 
     }
 }
 
-/// What `read` gives, and nothing where it panics. The crate behind it checks most of what a file says, but not all;
-/// nothing of a reader that panicked is used again.
+/// What `read` gives, and nothing where it panics. The crate behind it checks most of what a file says, but
+/// not all; nothing of a reader that panicked is used again.
 pub(super) fn caught<T>(read: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(read)).ok()
 }

@@ -1,6 +1,8 @@
-//! What the pages of a Parquet file say of their sizes, looked at before anything of such a size is allocated.
+//! What the pages of a Parquet file say of their sizes, looked at before anything of such a size is
+//! allocated.
 //!
-//! Format: <https://parquet.apache.org/docs/file-format/>; headers of pages are structs of Thrift's compact protocol.
+//! Format: <https://parquet.apache.org/docs/file-format/>; headers of pages are structs of Thrift's compact
+//! protocol.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,7 +14,8 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 /// Bytes and values that are granted to any page, whatever its length in the file.
 const GRANTED_BYTES: u64 = 16 << 20;
 const GRANTED_VALUES: u64 = 16 << 20;
-/// Values of lists for each byte of a column in the file: runs of equal values take little room, but not none.
+/// Values of lists for each byte of a column in the file: runs of equal values take little room, but not
+/// none.
 const MOST_VALUES_PER_BYTE: u64 = 1024;
 /// Longest header of a page; it may hold the least and the greatest value.
 const MAX_HEADER_BYTES: usize = 16 << 20;
@@ -311,7 +314,8 @@ mod tests {
 
     #[test]
     fn headers_are_read_past_what_is_of_no_use() {
-        // Type 2 (dictionary), 300 bytes unpacked, 20 stored, a checksum, then {4 values, encoding 0, statistics {a text}}.
+        // Type 2 (dictionary), 300 bytes unpacked, 20 stored, a checksum, then {4 values, encoding 0,
+        // statistics {a text}}.
         let bytes = [
             0x15, 0x04, 0x15, 0xd8, 0x04, 0x15, 0x28, 0x15, 0x01, 0x3c, 0x15, 0x08, 0x15, 0x00, 0x3c, 0x18,
             0x02, b'a', b'b', 0x00, 0x00, 0x00, 0xff,

@@ -30,8 +30,9 @@ impl ParquetTable {
         self.file.columns()
     }
 
-    /// Calls `each` with every row, as the JSON object that it would be in a file of JSON lines: those of the columns that are `wanted`,
-    /// without what is null. A row that holds something else than texts and numbers there is handed over as a reason.
+    /// Calls `each` with every row, as the JSON object that it would be in a file of JSON lines: those of the
+    /// columns that are `wanted`, without what is null. A row that holds something else than texts and
+    /// numbers there is handed over as a reason.
     ///
     /// # Errors
     /// [`RetrievalError::InvalidFile`] for damage; what `each` returns.

@@ -1,4 +1,5 @@
-//! Ids, embeddings and plain values out of Arrow columns, as they come where the writer's own Arrow types are passed over.
+//! Ids, embeddings and plain values out of Arrow columns, as they come where the writer's own Arrow types are
+//! passed over.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -85,7 +86,8 @@ pub(in crate::retrieval) struct EmbeddingRows {
     pub(in crate::retrieval) dim: Option<usize>,
 }
 
-/// Puts the embeddings in `column`, lists of numbers, behind those in `to`. Rows in errors are counted from 1, over all batches.
+/// Puts the embeddings in `column`, lists of numbers, behind those in `to`. Rows in errors are counted from
+/// 1, over all batches.
 pub(in crate::retrieval) fn append_embeddings(
     column: &dyn Array,
     to: &mut EmbeddingRows,

@@ -1,5 +1,5 @@
-//! The reply in what a captioner says. Models fence it, think first, or add a sentence; the object in there is taken, if there
-//! is no doubt which one is meant.
+//! The reply in what a captioner says. Models fence it, think first, or add a sentence; the object in there
+//! is taken, if there is no doubt which one is meant.
 
 use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Value};
@@ -27,7 +27,8 @@ pub(super) struct Found<'a, R> {
     pub(super) is_taken_out: bool,
 }
 
-/// Reads a reply as it was written down. Of a key that stands in it twice, which earlier versions took, the last counts.
+/// Reads a reply as it was written down. Of a key that stands in it twice, which earlier versions took, the
+/// last counts.
 pub(super) fn reread<R: Reply>(stored: &str) -> Result<R, String> {
     let json: Value = serde_json::from_str(stored).map_err(|error| error.to_string())?;
     read(&json.to_string())
@@ -48,9 +49,9 @@ fn read<R: Reply>(text: &str) -> Result<R, String> {
     Ok(reply)
 }
 
-/// Finds the reply in an answer: the answer itself, or the one object in it that fits the schema. Otherwise says what is wrong
-/// in a way that helps to do better, on one line. Of an answer that `is_cut` off, which may
-/// end in a draft, no part is taken. `secrets` are left out of what is said of it.
+/// Finds the reply in an answer: the answer itself, or the one object in it that fits the schema. Otherwise
+/// says what is wrong in a way that helps to do better, on one line. Of an answer that `is_cut` off, which
+/// may end in a draft, no part is taken. `secrets` are left out of what is said of it.
 pub(super) fn find<'a, R: Reply>(
     answer: &'a str,
     is_cut: bool,
@@ -107,8 +108,8 @@ fn after_thoughts(answer: &str) -> Result<&str, String> {
 /// The JSON objects that stand in `text`, from the first to the last.
 ///
 /// # Errors
-/// Something that begins as an object and does not end as one, or stands in a list: what is in there may be a part of what was
-/// meant.
+/// Something that begins as an object and does not end as one, or stands in a list: what is in there may be a
+/// part of what was meant.
 fn objects(text: &str) -> Result<Vec<&str>, String> {
     let mut found = Vec::new();
     let mut rest = text;

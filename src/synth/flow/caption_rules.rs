@@ -76,8 +76,8 @@ pub(super) fn duplicate_key(text: &str) -> String {
     words(&text.to_lowercase()).join(" ")
 }
 
-/// Whether `query` names nearly all that `caption` does, so that it would find the video by itself. Short words
-/// are left out: articles and prepositions say nothing.
+/// Whether `query` names nearly all that `caption` does, so that it would find the video by itself. Short
+/// words are left out: articles and prepositions say nothing.
 pub(super) fn tells_all(query: &str, caption: &str) -> bool {
     let content = |text: &str| -> HashSet<String> {
         words(&text.to_lowercase()).into_iter().filter(|word| word.chars().count() > 3).collect()

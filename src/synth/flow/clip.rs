@@ -62,8 +62,8 @@ fn video(path: &Path, range: TimeRange) -> Input {
     Input::default().and_part(Part::Video(VideoPart::new(path).with_range(range)))
 }
 
-/// The clips of a video of `seconds`: the ranges that captions name, as far as the video reaches, or else pieces
-/// of equal length, at most `clip_seconds` long, of which `most` are drawn.
+/// The clips of a video of `seconds`: the ranges that captions name, as far as the video reaches, or else
+/// pieces of equal length, at most `clip_seconds` long, of which `most` are drawn.
 pub(super) fn cut(
     seconds: f64,
     named: &[TimeRange],

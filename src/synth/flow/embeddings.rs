@@ -28,8 +28,8 @@ struct Group {
 }
 
 impl Embeddings {
-    /// Embeds those clips, and their frames, that the library in `directory` does not have. `on_progress` hears of
-    /// every file.
+    /// Embeds those clips, and their frames, that the library in `directory` does not have. `on_progress`
+    /// hears of every file.
     ///
     /// # Errors
     /// [`SynthError::Retrieval`]; [`SynthError::Cancelled`], with what is embedded safe on disk. A clip that

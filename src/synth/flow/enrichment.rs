@@ -17,9 +17,9 @@ pub(super) struct DescribedClip<'a> {
     pub(super) captions: Vec<(&'static str, String)>,
     /// A caption of its frame, if it is kept.
     pub(super) frame_caption: Option<String>,
-    /// What the captioner wrote first about the clip and about its frame, kept or not. Prompts hold these and nothing in
-    /// their place: what is kept changes with thresholds and with what is answered later, and other words would be
-    /// another question.
+    /// What the captioner wrote first about the clip and about its frame, kept or not. Prompts hold these and
+    /// nothing in their place: what is kept changes with thresholds and with what is answered later, and
+    /// other words would be another question.
     pub(super) summary: Option<String>,
     pub(super) frame_summary: Option<String>,
 }
@@ -38,8 +38,8 @@ impl<'a> DescribedClip<'a> {
 }
 
 impl Flow {
-    /// Has all clips described, each under a profile of its own, and drops texts as quality control does. Gives
-    /// the verdict on every text.
+    /// Has all clips described, each under a profile of its own, and drops texts as quality control does.
+    /// Gives the verdict on every text.
     pub(super) fn enrich<'a>(
         &self,
         clips: &'a [GoodClip],

@@ -55,8 +55,8 @@ struct Composition<'a> {
 }
 
 impl Flow {
-    /// Has queries composed of related clips, and makes pairs of seven kinds. Gives the number of pairs of each
-    /// kind, and the verdict on every composed query.
+    /// Has queries composed of related clips, and makes pairs of seven kinds. Gives the number of pairs of
+    /// each kind, and the verdict on every composed query.
     pub(super) fn extend(
         &self,
         clips: &[DescribedClip<'_>],
@@ -80,8 +80,8 @@ impl Flow {
         Ok((pairs, judgements))
     }
 
-    /// Two compositions for every clip, each from a partner drawn among the clips most like it; verdicts on clips
-    /// that have none.
+    /// Two compositions for every clip, each from a partner drawn among the clips most like it; verdicts on
+    /// clips that have none.
     fn compositions<'a>(
         &self,
         clips: &'a [DescribedClip<'a>],
@@ -98,8 +98,8 @@ impl Flow {
                 ranking.iter().filter(|m| m.row != row).take(PARTNERS).map(|m| &clips[m.row]).collect();
             let mut random = Draw::Partners.random(self.plan.settings.seed, to.clip.place);
             for reference in [Reference::Frame, Reference::Clip] {
-                // Whom a clip is given must not hang on what is said of the others by now: with another partner later, a
-                // query that was composed would be lost.
+                // Whom a clip is given must not hang on what is said of the others by now: with another
+                // partner later, a query that was composed would be lost.
                 let from = others.get(random.below(others.len())).copied();
                 let told = from.and_then(|from| Some((from, reference.told(from)?)));
                 if let Some((from, from_told)) = told {

@@ -50,12 +50,13 @@ pub(super) enum Unanswered {
 /// What became of a question.
 struct Outcome<R> {
     reply: Result<R, Unanswered>,
-    /// Whether the captioner was asked in this run; otherwise the reply stood in the journal, or there are no pictures.
+    /// Whether the captioner was asked in this run; otherwise the reply stood in the journal, or there are no
+    /// pictures.
     is_new: bool,
 }
 
-/// Asks questions, many at a time, and keeps the answers that fit: a question with such an answer is not put to the
-/// captioner again. Any other is, by the next run: who repeats a command wants what is missing.
+/// Asks questions, many at a time, and keeps the answers that fit: a question with such an answer is not put
+/// to the captioner again. Any other is, by the next run: who repeats a command wants what is missing.
 pub(super) struct Interview<'a> {
     pub(super) captioner: &'a Captioner,
     pub(super) prompts: &'a Prompts,
@@ -80,8 +81,8 @@ impl Interview<'_> {
     /// Asks all `questions`; one result each, in their order.
     ///
     /// # Errors
-    /// [`SynthError::Captioner`] where the endpoint is of no use; [`SynthError::Cancelled`]; [`SynthError::Io`].
-    /// Questions under way are waited for, and their answers kept.
+    /// [`SynthError::Captioner`] where the endpoint is of no use; [`SynthError::Cancelled`];
+    /// [`SynthError::Io`]. Questions under way are waited for, and their answers kept.
     pub(super) fn ask_all<R: Reply>(
         &self,
         questions: &[Question],
@@ -112,7 +113,8 @@ impl Interview<'_> {
                         } else if is_new {
                             in_vain += 1;
                         }
-                        // A few questions do not make a long row, but a captioner that has answered none of them has yet to be of use.
+                        // A few questions do not make a long row, but a captioner that has answered none of
+                        // them has yet to be of use.
                         let is_hopeless = in_vain >= MAX_FAILURES_IN_A_ROW
                             || (done == questions.len() && self.replies.borrow().len() == 0);
                         let fatal = match &reply {
@@ -157,8 +159,9 @@ impl Interview<'_> {
         Ok(Outcome { reply, is_new: true })
     }
 
-    /// Has the captioner answer after `turns`, system and question, and keeps the reply in it under `key` if one fits. One that
-    /// does not is asked for once more, in the same conversation and with what is wrong with it.
+    /// Has the captioner answer after `turns`, system and question, and keeps the reply in it under `key` if
+    /// one fits. One that does not is asked for once more, in the same conversation and with what is wrong
+    /// with it.
     async fn converse<R: Reply>(
         &self,
         request: &Request<'_>,
@@ -213,8 +216,8 @@ impl Question {
         format!("{name} {} {hash:016x}", self.item)
     }
 
-    /// The pictures as data URLs, by group. They are decoded and encoded on another thread than the one that waits for
-    /// answers.
+    /// The pictures as data URLs, by group. They are decoded and encoded on another thread than the one that
+    /// waits for answers.
     async fn load_pictures(
         &self,
         settings: &FlowSettings,

@@ -11,8 +11,8 @@ use crate::synth::SynthError;
 
 /// Facts that are expensive to come by, each under a key, in a file of JSON lines that only grows.
 ///
-/// A fact is on disk before it is known. A line that was being written when the program was killed is recognised
-/// by its missing end and cut off.
+/// A fact is on disk before it is known. A line that was being written when the program was killed is
+/// recognised by its missing end and cut off.
 #[derive(Debug)]
 pub(super) struct Journal<V> {
     path: PathBuf,
@@ -77,7 +77,8 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
         bytes.push(b'\n');
         let end = self.file.metadata().map_err(IoError::of("read the length of", &self.path))?.len();
         if let Err(error) = self.file.write_all(&bytes).and_then(|()| self.file.sync_data()) {
-            // A full disk may have room again for the next fact, which must not go on in the middle of a line.
+            // A full disk may have room again for the next fact, which must not go on in the middle of a
+            // line.
             let cut = self.file.set_len(end);
             return Err(IoError::of("write", &self.path)(cut.err().unwrap_or(error)).into());
         }

@@ -5,16 +5,19 @@
 //!           quality control       enrichment   task extension
 //! ```
 //!
-//! 1. *Quality control* cuts videos into clips, keeps a frame of each, and drops clips in which nothing moves.
-//!    Captions that came with the videos are dropped if they describe nothing or, by the embedder, something else.
-//! 2. *Enrichment* has a multimodal model behind a chat endpoint describe every clip in five styles under a random
-//!    profile, and its frame. What it writes goes through the same filters.
-//! 3. *Task extension* has it write queries that lead from a picture, or a clip, and a text to another clip, and
-//!    writes the pairs: text to text, image and video, image to video, clip to video, and the two composed kinds.
+//! 1. *Quality control* cuts videos into clips, keeps a frame of each, and drops clips in which nothing
+//!    moves. Captions that came with the videos are dropped if they describe nothing or, by the embedder,
+//!    something else.
+//! 2. *Enrichment* has a multimodal model behind a chat endpoint describe every clip in five styles under a
+//!    random profile, and its frame. What it writes goes through the same filters.
+//! 3. *Task extension* has it write queries that lead from a picture, or a clip, and a text to another clip,
+//!    and writes the pairs: text to text, image and video, image to video, clip to video, and the two
+//!    composed kinds.
 //!
-//! Whatever is expensive, a decoded video, an embedding, an answer of the captioner, is written down as soon as it is
-//! there, and never made again. A stage is otherwise a function of settings, seed and what was written down: a run
-//! that was stopped, or killed, is continued by running it again, and comes to the same pairs.
+//! Whatever is expensive, a decoded video, an embedding, an answer of the captioner, is written down as soon
+//! as it is there, and never made again. A stage is otherwise a function of settings, seed and what was
+//! written down: a run that was stopped, or killed, is continued by running it again, and comes to the same
+//! pairs.
 
 mod answer;
 mod caption_rules;
@@ -107,8 +110,8 @@ pub struct FlowSummary {
 }
 
 impl Flow {
-    /// Opens the output folder `out` for this plan, which begins there or goes on. No video is decoded and nothing
-    /// is asked yet.
+    /// Opens the output folder `out` for this plan, which begins there or goes on. No video is decoded and
+    /// nothing is asked yet.
     ///
     /// # Errors
     /// [`SynthError::OtherRun`] naming what differs from the run that began there; [`SynthError::Locked`];
@@ -140,9 +143,10 @@ impl Flow {
     /// Runs the stages up to `until`, passing over whatever was done before.
     ///
     /// # Errors
-    /// [`SynthError::Captioner`] where the endpoint is of no use; [`SynthError::Cancelled`]; errors of the disk.
-    /// What was finished is kept, and another run goes on from there. What goes wrong with a single item is no
-    /// error but an [`FlowEvent::Failed`] and a line of the stage's report; another run tries it again.
+    /// [`SynthError::Captioner`] where the endpoint is of no use; [`SynthError::Cancelled`]; errors of the
+    /// disk. What was finished is kept, and another run goes on from there. What goes wrong with a single
+    /// item is no error but an [`FlowEvent::Failed`] and a line of the stage's report; another run tries it
+    /// again.
     pub fn run(
         &self,
         until: Stage,

@@ -13,7 +13,8 @@ use crate::synth::SynthError;
 pub struct Prompts {
     /// The system turn: `{schema}`.
     pub(super) system: Template<1>,
-    /// Five captions of a clip: `{duration}`, `{focus}`, `{aspects}`, `{readability}`, `{education}`, `{known}`.
+    /// Five captions of a clip: `{duration}`, `{focus}`, `{aspects}`, `{readability}`, `{education}`,
+    /// `{known}`.
     pub(super) captions: Template<6>,
     /// A caption of a frame: `{readability}`, `{education}`.
     pub(super) frame: Template<2>,
@@ -35,7 +36,8 @@ pub const BUILT_IN_PROMPTS: [(&str, &str); 5] = [
 ];
 
 impl Prompts {
-    /// The templates in `folder`, and the built-in ones for those that are not there or if there is no folder.
+    /// The templates in `folder`, and the built-in ones for those that are not there or if there is no
+    /// folder.
     ///
     /// # Errors
     /// [`SynthError::Content`] for an unknown slot, with file and line, and for a text file of another name;

@@ -162,8 +162,8 @@ impl Flow {
         judgement.dropped(Filter::Static, format!("its motion is {motion:.4}, at least {least} is asked for"))
     }
 
-    /// The captions that came with the videos: those of good clips with the place of the clip, and verdicts on the
-    /// others.
+    /// The captions that came with the videos: those of good clips with the place of the clip, and verdicts
+    /// on the others.
     fn source_captions<'a>(
         &self,
         measured: &[Measured],

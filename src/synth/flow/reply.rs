@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What the captioner is to answer. The type is the schema: [`schema`] derives what is sent from it, and [`find`](super::answer::find)
-/// reads answers into it, where missing, mistyped and unknown keys are errors.
+/// What the captioner is to answer. The type is the schema: [`schema`] derives what is sent from it, and
+/// [`find`](super::answer::find) reads answers into it, where missing, mistyped and unknown keys are errors.
 pub(super) trait Reply: DeserializeOwned + JsonSchema + PartialEq {
     /// Name of the schema, and of the question in the journal of replies.
     const NAME: &'static str;

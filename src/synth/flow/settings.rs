@@ -5,8 +5,8 @@ use crate::synth::SynthError;
 
 /// What decides, beside videos, models and prompts, which pairs come out.
 ///
-/// Stands in `run.json` but for what may change from run to run: thresholds that do no more than sort what is written
-/// down, so that a better one costs no answer.
+/// Stands in `run.json` but for what may change from run to run: thresholds that do no more than sort what is
+/// written down, so that a better one costs no answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FlowSettings {

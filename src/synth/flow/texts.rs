@@ -9,8 +9,8 @@ use crate::hash::{FNV_OFFSET, fnv};
 use crate::retrieval::dot;
 use crate::synth::SynthError;
 
-/// Judges texts about clips and frames: by the rules for captions, by the embedder, and by whether they were kept
-/// before.
+/// Judges texts about clips and frames: by the rules for captions, by the embedder, and by whether they were
+/// kept before.
 pub(super) struct TextJudge<'a> {
     embedder: &'a Embedder,
     settings: &'a FlowSettings,
@@ -56,7 +56,8 @@ impl<'a> TextJudge<'a> {
                 }
             };
         }
-        // Of the same words, the first that are kept stay: words about another clip may have been dropped there.
+        // Of the same words, the first that are kept stay: words about another clip may have been dropped
+        // there.
         for (judgement, candidate) in judgements.iter_mut().zip(candidates).filter(|(j, _)| j.is_kept()) {
             if !self.kept.insert(duplicate_key(&candidate.text)) {
                 *judgement = judgement.clone().dropped(Filter::Duplicate, "the same words stood before");

@@ -170,7 +170,8 @@ impl Teller<'_> {
             }
         }
         for actor in 0..self.scene.actors.len() {
-            // A place of its own is worth a sentence where there is no other thing to tell it by, and now and then.
+            // A place of its own is worth a sentence where there is no other thing to tell it by, and now and
+            // then.
             if !said || self.random.below(3) == 0 {
                 said |= self.place(actor);
             }

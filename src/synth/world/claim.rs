@@ -1,7 +1,7 @@
 //! What a caption says of a scene, and whether it is so.
 //!
-//! Claims name things by their looks and are judged by what can be seen: where things are in the picture from frame to frame, and how large
-//! and how visible. They know nothing of the script that moves the things.
+//! Claims name things by their looks and are judged by what can be seen: where things are in the picture from
+//! frame to frame, and how large and how visible. They know nothing of the script that moves the things.
 
 use super::scene::{Action, Ground, HEIGHT, Look, Pose, Scene, WIDTH};
 use super::sprites;

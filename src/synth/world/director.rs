@@ -236,8 +236,8 @@ pub(super) fn pick<T: Clone>(random: &mut Random, of: &[T]) -> T {
     of[random.below(of.len())].clone()
 }
 
-/// Whether one can see what a scene says: things stand apart and against the ground, move where there is room, and a moving camera
-/// has something to move past.
+/// Whether one can see what a scene says: things stand apart and against the ground, move where there is
+/// room, and a moving camera has something to move past.
 pub(super) fn is_sound(scene: &Scene) -> bool {
     let actors = &scene.actors;
     let apart = |same: &dyn Fn(usize, usize) -> bool| (0..actors.len()).all(|a| (0..a).all(|b| !same(a, b)));

@@ -13,7 +13,8 @@ use crate::store::write_file;
 use crate::synth::SynthError;
 use crate::video::{VideoEncoding, VideoWriter};
 
-/// Which generator made a folder. Raised whenever a seed comes to mean other scenes or words: a folder must not hold some of both.
+/// Which generator made a folder. Raised whenever a seed comes to mean other scenes or words: a folder must
+/// not hold some of both.
 pub(super) const GENERATOR: u32 = 1;
 
 /// A directory with all above it.

@@ -1,4 +1,5 @@
-//! What a query may be introduced with, by what it is about: the instructions of the benchmark's data sets, so that a model learns to read them.
+//! What a query may be introduced with, by what it is about: the instructions of the benchmark's data sets,
+//! so that a model learns to read them.
 
 use super::style::{Aspect, Style};
 

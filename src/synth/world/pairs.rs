@@ -100,8 +100,9 @@ impl Maker<'_> {
         }
     }
 
-    /// Captions of `views` in each of `styles`: in every style of as many of them as it tells apart, each caption being wrong of the other views of its
-    /// group. With the name of the group, and the group's captions one behind the other.
+    /// Captions of `views` in each of `styles`: in every style of as many of them as it tells apart, each
+    /// caption being wrong of the other views of its group. With the name of the group, and the group's
+    /// captions one behind the other.
     fn told_apart(
         &mut self,
         views: &[Option<Video>],
@@ -225,7 +226,8 @@ impl Maker<'_> {
         Input::default().and_part(Part::Video(VideoPart::new(self.files.video(video)).with_range(range)))
     }
 
-    /// Half of the queries come with an instruction, so that a model needs none and does not stumble over one.
+    /// Half of the queries come with an instruction, so that a model needs none and does not stumble over
+    /// one.
     fn introduced(&mut self, input: Input, instruction: &str) -> Input {
         if pick(self.random, &[true, false]) { input.with_instruction(instruction) } else { input }
     }
@@ -275,7 +277,8 @@ fn instruction(video: &Video, style: Style) -> &'static str {
 }
 
 impl Scene {
-    /// The scene as its first frame shows it, without what happens later; nothing where that is an empty picture.
+    /// The scene as its first frame shows it, without what happens later; nothing where that is an empty
+    /// picture.
     pub(super) fn opening(&self) -> Option<Self> {
         let hidden =
             |actor: usize| matches!(self.event_of(actor), Some(event) if event.action == Action::Appear);

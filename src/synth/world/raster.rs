@@ -1,7 +1,7 @@
 //! Draws a scene.
 //!
-//! Every pixel asks for the colour of its place in the world: the ground's first, then that of the things above it. Edges are softened
-//! by the distance to them, so that slow movements are smooth.
+//! Every pixel asks for the colour of its place in the world: the ground's first, then that of the things
+//! above it. Edges are softened by the distance to them, so that slow movements are smooth.
 
 use image::{Rgb, RgbImage};
 
@@ -129,7 +129,8 @@ fn distance(shape: Shape, [x, y]: [f32; 2]) -> f32 {
     }
 }
 
-/// Distance to a regular polygon with an edge at the bottom and `inner` as the distance of edges from the middle.
+/// Distance to a regular polygon with an edge at the bottom and `inner` as the distance of edges from the
+/// middle.
 fn regular(corners: usize, [x, y]: [f32; 2], inner: f32) -> f32 {
     (0..corners)
         .map(|corner| {

@@ -1,6 +1,7 @@
 //! A scene as it is: things, what happens to them, and the camera, all as functions of time.
 //!
-//! Places are in pixels of a picture whose camera rests; x grows to the right, y downwards. Time within a scene runs from 0 to 1.
+//! Places are in pixels of a picture whose camera rests; x grows to the right, y downwards. Time within a
+//! scene runs from 0 to 1.
 
 use super::vocabulary::{CameraMove, Colour, Direction, Pattern, Shape, Texture, Tone};
 

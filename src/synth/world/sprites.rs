@@ -20,7 +20,8 @@ struct Sprite {
 }
 
 static SHEET: LazyLock<Sheet> = LazyLock::new(|| {
-    // Both files are compiled in, and a test reads them: what cannot be read is a blank sheet there, not a fault at run time.
+    // Both files are compiled in, and a test reads them: what cannot be read is a blank sheet there, not a
+    // fault at run time.
     let pixels = image::load_from_memory(include_bytes!("../../../assets/sprites.png"))
         .map(|picture| picture.to_rgba8())
         .unwrap_or_default();
@@ -40,7 +41,8 @@ pub fn len() -> usize {
     SHEET.sprites.len()
 }
 
-/// What number `sprite` shows, in one or two words. Numbers behind the last show nothing, which is called a thing.
+/// What number `sprite` shows, in one or two words. Numbers behind the last show nothing, which is called a
+/// thing.
 pub fn name(sprite: usize) -> &'static str {
     SHEET.sprites.get(sprite).map_or("thing", |sprite| sprite.name)
 }

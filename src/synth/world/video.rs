@@ -32,7 +32,8 @@ pub struct VideoCaption {
 pub struct Family {
     /// The first is what the others were made from.
     pub videos: Vec<Video>,
-    /// What was changed to make the videos behind the first, and in which of its scenes. Nothing where its scenes were put in another order.
+    /// What was changed to make the videos behind the first, and in which of its scenes. Nothing where its
+    /// scenes were put in another order.
     pub changes: Vec<Option<(usize, Change)>>,
 }
 
@@ -93,8 +94,8 @@ impl Family {
         Self { videos: vec![video], changes: vec![] }
     }
 
-    /// Adds up to `most` videos that differ from the first in one of its scenes: one in the first of `kinds` that is possible, one in the
-    /// next, and so on.
+    /// Adds up to `most` videos that differ from the first in one of its scenes: one in the first of `kinds`
+    /// that is possible, one in the next, and so on.
     pub fn varied(mut self, kinds: &[ChangeKind], most: usize, random: &mut Random) -> Self {
         let full = self.videos.len() + most;
         for &kind in kinds {

@@ -27,7 +27,8 @@ pub struct WorldSettings {
     pub seed: u64,
     /// How many videos; a few more where the last family has them. None where pictures are enough.
     pub videos: usize,
-    /// How many scenes beyond those of the videos there are a picture and words of; a few more where the last family has them.
+    /// How many scenes beyond those of the videos there are a picture and words of; a few more where the last
+    /// family has them.
     pub pictures: usize,
     /// Most things in a scene, from one to [`MOST_THINGS`].
     pub things: usize,
@@ -77,8 +78,8 @@ const BLOCK: usize = 16;
 /// - `pairs_<task>.jsonl`: pairs for [`Trainer`](crate::train::Trainer), of the seven kinds,
 /// - `run.json`: what was asked for.
 ///
-/// Files that are there are not made again, so that a run that was stopped goes on. `progress` is told how many more videos and scenes of pictures are
-/// there.
+/// Files that are there are not made again, so that a run that was stopped goes on. `progress` is told how
+/// many more videos and scenes of pictures are there.
 ///
 /// # Errors
 /// [`SynthError`]; finished files are kept.
@@ -167,7 +168,8 @@ fn family(things: usize, random: &mut Random) -> Family {
     of_one_scene(things, random)
 }
 
-/// A video of one scene, and two others close to it. A thing alone stands elsewhere in the first of them: such worlds are there to teach places.
+/// A video of one scene, and two others close to it. A thing alone stands elsewhere in the first of them:
+/// such worlds are there to teach places.
 fn of_one_scene(things: usize, random: &mut Random) -> Family {
     let kinds = random.permutation(ChangeKind::ALL.len());
     let mut kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();

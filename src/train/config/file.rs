@@ -16,8 +16,8 @@ const MOST: usize = 1 << 24;
 const MOST_STEPS: usize = u32::MAX as usize;
 
 impl TrainConfig {
-    /// Reads and checks a file. Relative paths in it are relative to its directory; they are made absolute, so that they are the same
-    /// from wherever a run goes on.
+    /// Reads and checks a file. Relative paths in it are relative to its directory; they are made absolute,
+    /// so that they are the same from wherever a run goes on.
     ///
     /// # Errors
     /// The file cannot be read, is no TOML, has an unknown key or a value that makes no sense; with the line.

@@ -1,7 +1,8 @@
 //! What a training run is told: the typed form of `CONFIG.toml`.
 //!
-//! Every key has a default but `model.path`, `data.pairs` and `output`. A key that nothing reads is an error that names
-//! its line, be it unknown or without effect next to the others. `examples/train.toml` explains all keys.
+//! Every key has a default but `model.path`, `data.pairs` and `output`. A key that nothing reads is an error
+//! that names its line, be it unknown or without effect next to the others. `examples/train.toml` explains
+//! all keys.
 
 mod file;
 
@@ -29,7 +30,8 @@ pub struct TrainConfig {
     /// Epochs of the curriculum.
     #[serde(default = "default_epochs")]
     pub epochs: usize,
-    /// Optimiser steps of an epoch. Default: as many as it takes to see each pair once, in batches of one task each.
+    /// Optimiser steps of an epoch. Default: as many as it takes to see each pair once, in batches of one
+    /// task each.
     #[serde(default)]
     pub steps_per_epoch: Option<usize>,
     /// What is trained.
@@ -78,7 +80,8 @@ pub enum Trained {
     /// A low-rank adapter of the language layers.
     #[default]
     Lora,
-    /// The weights themselves: token embeddings and language layers, and the vision tower where `full.vision` is set.
+    /// The weights themselves: token embeddings and language layers, and the vision tower where `full.vision`
+    /// is set.
     Full,
 }
 
@@ -100,11 +103,12 @@ pub struct ModelSection {
     /// Frames per video, where a pair does not say.
     #[serde(default = "default_frames")]
     pub frames: usize,
-    /// Most visual tokens, of 28 x 28 pixels in Qwen2.5-VL, per frame or image, where a pair does not say; [`max_pixels`](Self::max_pixels) in another unit.
+    /// Most visual tokens, of 28 x 28 pixels in Qwen2.5-VL, per frame or image, where a pair does not say;
+    /// [`max_pixels`](Self::max_pixels) in another unit.
     #[serde(default)]
     pub tokens_per_frame: Option<u64>,
-    /// Most pixels per frame or image, where a pair does not say. If neither is given: 200 tokens, or what the model allows, as
-    /// everything else that embeds has it. A run writes down what that came to.
+    /// Most pixels per frame or image, where a pair does not say. If neither is given: 200 tokens, or what
+    /// the model allows, as everything else that embeds has it. A run writes down what that came to.
     #[serde(default)]
     pub max_pixels: Option<u64>,
     /// Longest input in tokens.
@@ -156,7 +160,8 @@ pub struct DataSection {
     /// Whether to look for every file the pairs name before the first step.
     #[serde(default = "default_true")]
     pub check_files: bool,
-    /// Whether pairs of a group come into one batch. A model that has learned nothing yet learns faster from pairs that are less alike.
+    /// Whether pairs of a group come into one batch. A model that has learned nothing yet learns faster from
+    /// pairs that are less alike.
     #[serde(default = "default_true")]
     pub groups: bool,
 }
@@ -168,8 +173,8 @@ section!(
         size: usize = 1024,
         /// Batches whose gradients make up one optimiser step.
         accumulate: usize = 1,
-        /// Tokens that run through the model together with their gradient (GradCache): bounds memory, changes results by
-        /// rounding alone.
+        /// Tokens that run through the model together with their gradient (GradCache): bounds memory, changes
+        /// results by rounding alone.
         chunk_tokens: usize = 8192,
         /// Whether layers are computed again in the backward pass instead of remembered.
         gradient_checkpointing: bool = true,
@@ -194,7 +199,8 @@ section!(
     CurriculumSection {
         /// How batches are spread over tasks.
         sampler: SamplerKind = SamplerKind::Pyramid,
-        /// Factors on the sampler's probability of a task, such as `{ t2i = 0.5 }`; 1 for a task that is not named.
+        /// Factors on the sampler's probability of a task, such as `{ t2i = 0.5 }`; 1 for a task that is not
+        /// named.
         weights: Option<BTreeMap<Task, f64>> = None,
         /// Pyramid: sigma of the first epoch; 0.1 if not given.
         sigma_start: Option<f64> = None,
@@ -212,7 +218,8 @@ section!(
     NegativesSection {
         /// Hard negatives mined for each pair at the start of an epoch.
         mined: usize = 0,
-        /// Most pairs of each task to mine for and among; all if not given. The positives of other pairs are not known.
+        /// Most pairs of each task to mine for and among; all if not given. The positives of other pairs are
+        /// not known.
         pool: Option<usize> = None,
     }
 );

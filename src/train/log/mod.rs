@@ -127,8 +127,8 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// The log in the directory of a run. One that goes on from a checkpoint cuts off what was logged after it: `bytes`
-    /// is the length the checkpoint remembers, `step` its step; both are 0 for a new run.
+    /// The log in the directory of a run. One that goes on from a checkpoint cuts off what was logged after
+    /// it: `bytes` is the length the checkpoint remembers, `step` its step; both are 0 for a new run.
     ///
     /// # Errors
     /// The files cannot be made.

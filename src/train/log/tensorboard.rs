@@ -12,8 +12,8 @@ pub(super) struct EventFile {
 }
 
 impl EventFile {
-    /// A new file in `directory`. A run that goes on from `step` makes TensorBoard forget what an earlier file says of
-    /// later steps.
+    /// A new file in `directory`. A run that goes on from `step` makes TensorBoard forget what an earlier
+    /// file says of later steps.
     pub(super) fn create(directory: &Path, step: u64) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -50,7 +50,8 @@ fn gradients_are_the_slopes_of_the_loss() {
     const STEP: f32 = 1e-3;
     let mut random = Random::new(3);
     let rows = [4, 4, 3].map(|rows| unit_rows(&mut random, rows, 6));
-    // The last positive is the first again, so that a mask is at work. It would let go of a positive that is moved.
+    // The last positive is the first again, so that a mask is at work. It would let go of a positive that is
+    // moved.
     let twice = [&rows[1].narrow(0, 0, 3).unwrap(), &rows[1].narrow(0, 0, 1).unwrap()];
     let twice = Tensor::cat(&twice, 0).unwrap();
     for (positives, checked) in [(&rows[1], &[0, 1, 2][..]), (&twice, &[0, 2])] {
@@ -147,7 +148,8 @@ fn plane(values: &[[f32; 2]]) -> Tensor {
     Tensor::from_slice(values.as_flattened(), (values.len(), 2), &Device::Cpu).unwrap()
 }
 
-/// Pairs (q, a), (q, b) and (r, b), with b and c as hard negatives: neither a nor b is wrong for q, and b is not for r.
+/// Pairs (q, a), (q, b) and (r, b), with b and c as hard negatives: neither a nor b is wrong for q, and b is
+/// not for r.
 #[test]
 fn no_positive_of_a_query_counts_against_it() {
     let (q, r) = ([1.0, 0.0], [0.0, 1.0]);

@@ -35,7 +35,8 @@ impl Default for AdamWConfig {
     }
 }
 
-/// AdamW with decoupled weight decay (arXiv 1711.05101), as `torch.optim.AdamW` computes it, on parameters in f32.
+/// AdamW with decoupled weight decay (arXiv 1711.05101), as `torch.optim.AdamW` computes it, on parameters in
+/// f32.
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
@@ -50,7 +51,8 @@ pub(super) struct Slot {
     pub(super) var: Var,
     mean: Tensor,
     square: Tensor,
-    /// Steps that had a gradient for it, a scalar on the CPU: the moments know no others, and neither must their correction.
+    /// Steps that had a gradient for it, a scalar on the CPU: the moments know no others, and neither must
+    /// their correction.
     steps: Tensor,
 }
 
@@ -106,8 +108,8 @@ impl AdamW {
         self.slots.iter().flat_map(tensors).collect()
     }
 
-    /// Takes over a state that [`state`](Self::state) gave; the parameters are not touched. In a state of before steps were counted for each
-    /// parameter, all have taken `steps`.
+    /// Takes over a state that [`state`](Self::state) gave; the parameters are not touched. In a state of
+    /// before steps were counted for each parameter, all have taken `steps`.
     ///
     /// # Errors
     /// A tensor is missing or has another shape.

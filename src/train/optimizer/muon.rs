@@ -30,10 +30,11 @@ impl Default for MuonConfig {
     }
 }
 
-/// Muon (Keller Jordan, <https://kellerjordan.github.io/posts/muon/>): momentum whose directions all count the same, for matrices in f32.
+/// Muon (Keller Jordan, <https://kellerjordan.github.io/posts/muon/>): momentum whose directions all count
+/// the same, for matrices in f32.
 ///
-/// As `torch.optim.Muon` with `nesterov` and `adjust_lr_fn="match_rms_adamw"` computes it, but in f32 throughout: an update is as large as one of
-/// AdamW's, so that both do with one learning rate.
+/// As `torch.optim.Muon` with `nesterov` and `adjust_lr_fn="match_rms_adamw"` computes it, but in f32
+/// throughout: an update is as large as one of AdamW's, so that both do with one learning rate.
 #[derive(Debug)]
 pub struct Muon {
     config: MuonConfig,
@@ -81,7 +82,8 @@ impl Muon {
             // Each matrix is too small for several cores.
             self.slots.par_iter_mut().try_for_each(step)
         } else {
-            // On a GPU every thread has a stream of its own, which waits for nothing that this thread has begun.
+            // On a GPU every thread has a stream of its own, which waits for nothing that this thread has
+            // begun.
             self.slots.iter_mut().try_for_each(step)
         }
     }
@@ -109,8 +111,8 @@ fn mix(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     (from * (1.0 - share))? + (to * share)?
 }
 
-/// Newton-Schulz steps of an orthogonalization, and the polynomial that each applies to the singular values. It is chosen to rise steeply from 0: after
-/// five steps they lie about 1, between 0.7 and 1.2.
+/// Newton-Schulz steps of an orthogonalization, and the polynomial that each applies to the singular values.
+/// It is chosen to rise steeply from 0: after five steps they lie about 1, between 0.7 and 1.2.
 const STEPS: usize = 5;
 const POLYNOMIAL: [f64; 3] = [3.4445, -4.775, 2.0315];
 
@@ -169,7 +171,8 @@ mod tests {
         assert_eq!(singular_values_squared(&orthogonalized(&nothing).unwrap()), [0.0; 2]);
     }
 
-    /// As the definition gives it in float64, in another program. `torch.optim.Muon` of torch 2.15, which orthogonalizes in bf16, is within 1.1e-3 of these.
+    /// As the definition gives it in float64, in another program. `torch.optim.Muon` of torch 2.15, which
+    /// orthogonalizes in bf16, is within 1.1e-3 of these.
     #[test]
     fn steps_are_the_definitions() {
         let gradients = [

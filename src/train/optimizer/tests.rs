@@ -21,7 +21,8 @@ fn values(optimizer: &AdamW) -> Vec<f32> {
     optimizer.slots[0].var.to_vec1().unwrap()
 }
 
-/// `torch.optim.AdamW([p], betas=(0.9, 0.99), weight_decay=0.2)` with `clip_grad_norm_([p], 1.0)` before each step.
+/// `torch.optim.AdamW([p], betas=(0.9, 0.99), weight_decay=0.2)` with `clip_grad_norm_([p], 1.0)` before each
+/// step.
 #[test]
 fn steps_are_torchs() {
     let expected = [
@@ -76,7 +77,8 @@ fn gradients_accumulate_and_only_long_ones_are_clipped() {
     assert!((sum.norm().unwrap() - 0.1).abs() < 1e-5);
 }
 
-/// Worked out by the definition: the corrections of a parameter's second step are those of 2, whatever the others did meanwhile.
+/// Worked out by the definition: the corrections of a parameter's second step are those of 2, whatever the
+/// others did meanwhile.
 #[test]
 fn the_steps_of_a_parameter_are_those_that_had_a_gradient_for_it() {
     const SECOND: f32 = 0.766_012_5;

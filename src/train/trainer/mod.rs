@@ -1,4 +1,5 @@
-//! The loop: epochs of the curriculum, steps of the optimiser, and everything that is written down on the way.
+//! The loop: epochs of the curriculum, steps of the optimiser, and everything that is written down on the
+//! way.
 
 mod area;
 mod setup;
@@ -38,8 +39,8 @@ pub enum Start {
     Fresh,
     /// At the newest checkpoint in the run's directory; anew if there is none.
     Newest,
-    /// At the checkpoint in this directory. One of the run itself becomes its newest: what came after is removed. One of another run
-    /// begins in a directory that holds no run.
+    /// At the checkpoint in this directory. One of the run itself becomes its newest: what came after is
+    /// removed. One of another run begins in a directory that holds no run.
     At(PathBuf),
 }
 
@@ -71,10 +72,11 @@ pub enum Finish {
     Stopped(PathBuf),
 }
 
-/// Scores the weights of a run on the way by other means than the run's own, such as a program that is run on them.
+/// Scores the weights of a run on the way by other means than the run's own, such as a program that is run on
+/// them.
 ///
-/// Is given the directory of an evaluation. The weights lie in its `weights/`, as in `final/` at the end; what else is left in the
-/// directory stays. Gives scores by name, or none where there are none to tell.
+/// Is given the directory of an evaluation. The weights lie in its `weights/`, as in `final/` at the end;
+/// what else is left in the directory stays. Gives scores by name, or none where there are none to tell.
 pub type Scorer = dyn FnMut(&Path) -> BTreeMap<String, f64>;
 
 /// A training run.
@@ -97,7 +99,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// The settings of the run, with what was left to the model or to a checkpoint filled in: they are what a checkpoint holds.
+    /// The settings of the run, with what was left to the model or to a checkpoint filled in: they are what a
+    /// checkpoint holds.
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }
@@ -108,12 +111,13 @@ impl Trainer {
         Self { scorer: Some(scorer), ..self }
     }
 
-    /// Trains until the last step, or until `cancel` is set. What probes, mines or evaluates then ends before its next batch of inputs, and
-    /// is begun anew when the run goes on, but an evaluation is left out.
+    /// Trains until the last step, or until `cancel` is set. What probes, mines or evaluates then ends before
+    /// its next batch of inputs, and is begun anew when the run goes on, but an evaluation is left out.
     ///
     /// # Errors
-    /// A pair that cannot be used, a loss, gradient or model that is not finite, a file that cannot be written. The last
-    /// checkpoint is intact then, and the error of what is not finite names it. `evaluation.uvrb` without a [`Scorer`].
+    /// A pair that cannot be used, a loss, gradient or model that is not finite, a file that cannot be
+    /// written. The last checkpoint is intact then, and the error of what is not finite names it.
+    /// `evaluation.uvrb` without a [`Scorer`].
     pub fn run(
         mut self,
         cancel: &CancelToken,

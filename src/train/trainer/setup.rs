@@ -24,8 +24,8 @@ impl Trainer {
     /// Reads the pairs, loads the model from `model_dir`, and finds the state to begin with.
     ///
     /// # Errors
-    /// A setting makes no sense; pairs, model, prober or checkpoint cannot be used; the checkpoint was made with other settings or pairs;
-    /// the run's directory holds a run already, or another process works in it.
+    /// A setting makes no sense; pairs, model, prober or checkpoint cannot be used; the checkpoint was made
+    /// with other settings or pairs; the run's directory holds a run already, or another process works in it.
     pub fn new(mut config: TrainConfig, model_dir: &Path, start: &Start) -> Result<Self, TrainError> {
         config.check()?;
         let mut index = PairIndex::open(&config.data.pairs, config.data.check_files)?;
@@ -83,7 +83,8 @@ impl Trainer {
             }
             _ => None,
         };
-        // Before the log is cut: a run that is killed in between must not find a checkpoint of what the log no longer tells.
+        // Before the log is cut: a run that is killed in between must not find a checkpoint of what the log
+        // no longer tells.
         Checkpoint::remove_after(&folder, state.step)?;
         // A log without a checkpoint beside it is of another run.
         let logged = if Checkpoint::all(&folder)?.is_empty() { 0 } else { state.log_bytes };
@@ -142,8 +143,8 @@ fn require_tasks(index: &PairIndex, config: &TrainConfig) -> Result<(), TrainErr
     }
 }
 
-/// Optimiser steps with as many batches as it takes to see each pair once. A batch is of one task, and has all of it where that is less than its
-/// size.
+/// Optimiser steps with as many batches as it takes to see each pair once. A batch is of one task, and has
+/// all of it where that is less than its size.
 fn steps_that_see_all(pairs: impl Iterator<Item = usize>, batch: &BatchSection) -> usize {
     pairs.map(|pairs| pairs.div_ceil(batch.size)).sum::<usize>().div_ceil(batch.accumulate)
 }
@@ -208,12 +209,13 @@ pub(super) fn written(config: &TrainConfig) -> Result<Value, TrainError> {
     })
 }
 
-/// Settings as this release writes them: a key that came after the checkpoint was made has its default. Those it cannot read stay
-/// as they are.
+/// Settings as this release writes them: a key that came after the checkpoint was made has its default. Those
+/// it cannot read stay as they are.
 pub(super) fn with_defaults(saved: &Value) -> Value {
     let config: Result<TrainConfig, _> = serde_json::from_value(saved.clone());
     let as_written = |mut config: TrainConfig| {
-        // Once, the area was written down in tokens, of the one family there was. And a section that is left out is one of defaults.
+        // Once, the area was written down in tokens, of the one family there was. And a section that is left
+        // out is one of defaults.
         config.model.set_area(config.model.area(PIXELS_PER_TOKEN));
         if config.train == Trained::Lora {
             config.lora.get_or_insert_default();
@@ -223,8 +225,9 @@ pub(super) fn with_defaults(saved: &Value) -> Value {
     config.and_then(as_written).unwrap_or_else(|_| saved.clone())
 }
 
-/// Settings with the paths that are compared as the file system knows them: one file may be called by several. One that is gone may have
-/// moved with the project: it is taken for that of the same name in `ours`. The hub's name of a model stays as it is.
+/// Settings with the paths that are compared as the file system knows them: one file may be called by
+/// several. One that is gone may have moved with the project: it is taken for that of the same name in
+/// `ours`. The hub's name of a model stays as it is.
 fn with_real_paths(mut settings: Value, ours: &Value) -> Value {
     let as_known = |path: &str, ours: Option<&str>| match fs::canonicalize(path) {
         Ok(real) => real.display().to_string(),

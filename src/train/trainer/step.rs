@@ -127,9 +127,11 @@ impl Progress<'_> {
         Err(TrainError::NotFinite { step, batch: batch.to_owned(), what, value, last })
     }
 
-    /// Ends the run if the last step has ruined the model, so that what is scored or saved is a good one. Looks once behind each step.
+    /// Ends the run if the last step has ruined the model, so that what is scored or saved is a good one.
+    /// Looks once behind each step.
     ///
-    /// One input does not reach every weight, as a text does not those of the vision tower: the norm of all tells of the others.
+    /// One input does not reach every weight, as a text does not those of the vision tower: the norm of all
+    /// tells of the others.
     fn require_good_model(&mut self) -> Result<(), TrainError> {
         let Some((query, batch)) = self.sample.take() else { return Ok(()) };
         let step = self.state.step;
@@ -165,8 +167,8 @@ impl Progress<'_> {
         if scores.is_empty() { Ok(()) } else { self.record(&Entry::Scores { step, scores }) }
     }
 
-    /// Writes a checkpoint of the present state, unless the last step has ruined the model: a checkpoint that is there is a
-    /// good one.
+    /// Writes a checkpoint of the present state, unless the last step has ruined the model: a checkpoint that
+    /// is there is a good one.
     pub(super) fn save(&mut self) -> Result<PathBuf, TrainError> {
         self.require_good_model()?;
         let (folder, keep) = (self.config.checkpoints(), self.config.checkpoint.keep);

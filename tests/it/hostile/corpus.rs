@@ -27,7 +27,8 @@ pub(crate) struct Kind {
     pub(crate) changed: &'static [&'static str],
     /// Bytes from the start that are changed; of weights it is the header.
     pub(crate) within: usize,
-    /// Reads the folder, in which the second has been changed, as programs do. `Err` is a refusal, and as good as a reading.
+    /// Reads the folder, in which the second has been changed, as programs do. `Err` is a refusal, and as
+    /// good as a reading.
     pub(crate) read: fn(&Path, &Path) -> Result<(), String>,
 }
 

@@ -1,6 +1,8 @@
-//! Files that were changed in some bytes, in numbers: each is read or refused, without a panic, in time and within memory.
+//! Files that were changed in some bytes, in numbers: each is read or refused, without a panic, in time and
+//! within memory.
 //!
-//! A program of its own reads them, so that a crash of a decoder is seen, and the file that caused it named. By hand, for more:
+//! A program of its own reads them, so that a crash of a decoder is seen, and the file that caused it named.
+//! By hand, for more:
 //!
 //! ```sh
 //! GVE_MUTATIONS=20000 GVE_MUTATION_SEED=7 cargo test --test it hostile:: -- --nocapture
@@ -42,7 +44,8 @@ fn peak_kib() -> u64 {
     peak
 }
 
-/// Not a test of its own: reads a batch of changed files, when told to by the test below. Says on a line each what went wrong.
+/// Not a test of its own: reads a batch of changed files, when told to by the test below. Says on a line each
+/// what went wrong.
 #[test]
 fn hostile_child() {
     let Ok(batch) = std::env::var(CHILD) else { return };

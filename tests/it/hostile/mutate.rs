@@ -1,4 +1,5 @@
-//! Changes to bytes as they come with broken disks, cut downloads and people who mean harm; the same for the same seed.
+//! Changes to bytes as they come with broken disks, cut downloads and people who mean harm; the same for the
+//! same seed.
 
 use gve::Random;
 
@@ -36,7 +37,8 @@ const WORDS: [&str; 16] = [
     "\u{feff}",
 ];
 
-/// `bytes` with one to three changes, mostly one. Where they are text, numbers of the text are replaced as well.
+/// `bytes` with one to three changes, mostly one. Where they are text, numbers of the text are replaced as
+/// well.
 pub(crate) fn mutated(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=random.below(4).saturating_sub(1) {

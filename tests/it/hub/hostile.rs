@@ -1,5 +1,5 @@
-//! A hub that misbehaves. Whatever it does: no secret leaves its host, nothing is written outside of the cache, no wrong byte is
-//! loaded, and it ends in time, with one line.
+//! A hub that misbehaves. Whatever it does: no secret leaves its host, nothing is written outside of the
+//! cache, no wrong byte is loaded, and it ends in time, with one line.
 
 mod answers;
 mod cases;
@@ -59,7 +59,8 @@ impl Asked<'_> {
 /// `None`: as an honest hub would answer.
 type Answer = Option<std::io::Result<()>>;
 type Misbehaviour = fn(&Server, &Asked<'_>, &mut TcpStream) -> Answer;
-/// What lies in the folder of the model, of which the second is outside of the cache, before anything is asked for.
+/// What lies in the folder of the model, of which the second is outside of the cache, before anything is
+/// asked for.
 type Before = fn(&Path, &Path);
 
 struct Case {

@@ -241,7 +241,8 @@ fn copy_of_0_1(directory: &Path) {
     }
 }
 
-/// Written by gve 0.1.0, before there were checksums: a compaction and two segments, one with the newer state of a file.
+/// Written by gve 0.1.0, before there were checksums: a compaction and two segments, one with the newer state
+/// of a file.
 #[test]
 fn a_library_of_0_1_is_read_and_continued() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! That rows are brought to disk before they count, in the order that makes them safe when the power fails: the data,
-//! then the name, then the folder that holds the name. Seen by standing between this program and the C library.
+//! That rows are brought to disk before they count, in the order that makes them safe when the power fails:
+//! the data, then the name, then the folder that holds the name. Seen by standing between this program and
+//! the C library.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};

@@ -1,4 +1,5 @@
-//! Tables of ids and embeddings as pyarrow, pandas, polars and NumPy write them; `make_tables.py` beside the files made them.
+//! Tables of ids and embeddings as pyarrow, pandas, polars and NumPy write them; `make_tables.py` beside the
+//! files made them.
 
 use std::path::{Path, PathBuf};
 

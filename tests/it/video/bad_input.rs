@@ -253,7 +253,8 @@ fn films_that_refer_to_other_files_show_nothing_of_them() {
     let Some(secret) = secret() else { return };
     let bytes = fs::read(&secret.path).expect("reads");
     let absolute = secret.path.to_str().expect("UTF-8").as_bytes().to_vec();
-    // An index whose data lie elsewhere: the data reference of a film, which says "in this file", is replaced.
+    // An index whose data lie elsewhere: the data reference of a film, which says "in this file", is
+    // replaced.
     let here = [&[0, 0, 0, 12][..], b"url ", &[0, 0, 0, 1]].concat();
     let at = bytes.windows(12).position(|window| window == here).expect("a data reference");
     let index = bytes.windows(4).position(|window| window == b"moov").expect("an index") - 4;

@@ -23,8 +23,8 @@ pub fn source(size: &str, rate: &str, seconds: f64) -> Vec<String> {
     ["-f", "lavfi", "-i", &source].map(String::from).to_vec()
 }
 
-/// Runs `ffmpeg` on `input` and `output` arguments. `None`, with a printed reason, where it cannot; a panic instead where
-/// `GVE_REQUIRE_ALL` is 1.
+/// Runs `ffmpeg` on `input` and `output` arguments. `None`, with a printed reason, where it cannot; a panic
+/// instead where `GVE_REQUIRE_ALL` is 1.
 pub fn make(name: &str, input: &[String], output: &str) -> Option<Clip> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join(name);

@@ -69,7 +69,8 @@ fn whole(source: impl Into<MediaSource>) -> Result<String, VideoError> {
 #[test]
 fn bytes_and_readers_are_the_same_video_as_the_file() {
     let mut files = media();
-    // Indexed at the end, read on from any place, without an index, and one that FFmpeg tells by its extension.
+    // Indexed at the end, read on from any place, without an index, and one that FFmpeg tells by its
+    // extension.
     let rest = [
         ("a.mkv", "-c:v libx264 -pix_fmt yuv420p"),
         ("a.ts", "-c:v mpeg2video"),

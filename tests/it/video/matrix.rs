@@ -1,6 +1,6 @@
-//! The decoder against FFmpeg's own command over a matrix of containers, codecs and faults: every frame that the command
-//! gives is there, in the order of the file, none lost and none twice, whether frames are read one after the other or
-//! sought.
+//! The decoder against FFmpeg's own command over a matrix of containers, codecs and faults: every frame that
+//! the command gives is there, in the order of the file, none lost and none twice, whether frames are read
+//! one after the other or sought.
 
 mod forms;
 mod surgery;

@@ -9,7 +9,8 @@ const HOURS: f64 = 4.0;
 /// The index of 4 hours at 25 frames a second takes 6 MB; this is for it, its making, and chance.
 const MAX_GROWTH_KIB: u64 = 40 * 1024;
 
-/// Not a test of its own: samples a clip and prints the peak memory of this process, when told to by the test below.
+/// Not a test of its own: samples a clip and prints the peak memory of this process, when told to by the test
+/// below.
 #[test]
 fn peak_memory_child() {
     let Ok(path) = std::env::var(CHILD) else {

@@ -1,7 +1,8 @@
 //! Reads captions of the world as a person would, and looks whether they are so.
 //!
-//! It knows the words and the grammar of captions, and of scenes nothing but what can be seen: where things are in the picture over time, how large, how
-//! visible and how turned. It shares no code with the captions or their claims.
+//! It knows the words and the grammar of captions, and of scenes nothing but what can be seen: where things
+//! are in the picture over time, how large, how visible and how turned. It shares no code with the captions
+//! or their claims.
 
 mod change;
 mod seen;
@@ -83,8 +84,8 @@ impl Reader<'_> {
         if counted { Ok(()) } else { Err(format!("unread: {text}")) }
     }
 
-    /// Every "three red circles", "a large star" and "an elephant" is about things that are there, in that number, and every background is
-    /// as it is said to be.
+    /// Every "three red circles", "a large star" and "an elephant" is about things that are there, in that
+    /// number, and every background is as it is said to be.
     fn numbers(&self, text: &str) -> Said {
         const ARTICLES: [(&str, usize); 5] = [("a", 1), ("an", 1), ("two", 2), ("three", 3), ("four", 4)];
         let words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
@@ -257,7 +258,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Whether the camera moves so, and not otherwise, from one time to another; nothing for words it does not know.
+    /// Whether the camera moves so, and not otherwise, from one time to another; nothing for words it does
+    /// not know.
     fn camera_moves(&self, words: &str, span: [f32; 2]) -> Option<bool> {
         const MOVES: [(&str, usize, bool); 8] = [
             ("pans left", 0, false),
@@ -288,7 +290,8 @@ impl Reader<'_> {
             _ if word.ends_with(" background") => return self.ground(word),
             _ => {}
         }
-        // "pan left" is said of a camera that "pans left", "two red stars" and "star" of things, "spinning" of one that "spins".
+        // "pan left" is said of a camera that "pans left", "two red stars" and "star" of things, "spinning"
+        // of one that "spins".
         if let Some((noun, way)) = ["pan ", "tilt ", "zoom ", "roll "]
             .iter()
             .find_map(|noun| Some((noun.trim_end(), word.strip_prefix(noun)?)))

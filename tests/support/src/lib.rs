@@ -1,4 +1,5 @@
-//! What the tests of this workspace share: the reference's numbers, what a program said, and servers that misbehave when told to.
+//! What the tests of this workspace share: the reference's numbers, what a program said, and servers that
+//! misbehave when told to.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 

@@ -1,4 +1,5 @@
-/// Says why a test, or a part of one, cannot run here. Where every test has to run (`GVE_REQUIRE_ALL=1`), it fails instead.
+/// Says why a test, or a part of one, cannot run here. Where every test has to run (`GVE_REQUIRE_ALL=1`), it
+/// fails instead.
 ///
 /// # Panics
 /// Where `GVE_REQUIRE_ALL` is 1.

@@ -1,4 +1,5 @@
-//! A server of embeddings, or of anything that takes JSON, on a loopback address, which misbehaves when told to.
+//! A server of embeddings, or of anything that takes JSON, on a loopback address, which misbehaves when told
+//! to.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};

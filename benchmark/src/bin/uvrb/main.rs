@@ -1,7 +1,7 @@
 //! `uvrb`: scores video retrieval on the data sets of UVRB.
 //!
-//! One file per subcommand, each nothing but arguments and printing. What both programs share in talking to people
-//! is the library of `gve-cli`.
+//! One file per subcommand, each nothing but arguments and printing. What both programs share in talking to
+//! people is the library of `gve-cli`.
 
 mod check;
 mod compare;

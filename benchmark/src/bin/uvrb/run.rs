@@ -212,7 +212,8 @@ impl Job<'_> {
         if self.cancel.is_cancelled() { Err(uvrb::Error::Cancelled) } else { Ok(()) }
     }
 
-    /// Evaluates with a progress bar, naming each input that fails; writes the rankings where they are asked for.
+    /// Evaluates with a progress bar, naming each input that fails; writes the rankings where they are asked
+    /// for.
     fn evaluate(
         &self,
         dataset: &Dataset,
@@ -292,7 +293,8 @@ fn stored(path: &Path) -> Option<DatasetResult> {
     }
 }
 
-/// Removes the rankings beside the result at `path` but for `kept`: they are of the result that was there before.
+/// Removes the rankings beside the result at `path` but for `kept`: they are of the result that was there
+/// before.
 fn remove_rankings(path: &Path, kept: Option<&Path>) -> Result<()> {
     for stale in [TREC, JSON_LINES].map(|ending| path.with_extension(ending)) {
         if Some(stale.as_path()) != kept && stale.exists() {

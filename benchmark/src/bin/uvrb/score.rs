@@ -32,7 +32,8 @@ pub(crate) struct Arguments {
     /// Which data set it is [default: the name of the directory].
     #[arg(long, value_name = "ID")]
     dataset: Option<String>,
-    /// The metric that counts, R@k or P@k [default: the data set's in the manifest, R@1 for one that is not in it].
+    /// The metric that counts, R@k or P@k [default: the data set's in the manifest, R@1 for one that is not
+    /// in it].
     #[arg(long, value_name = "METRIC")]
     main: Option<MainMetric>,
     /// A file of further data sets, in the form of datasets.toml.

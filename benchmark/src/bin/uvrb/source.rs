@@ -35,7 +35,8 @@ pub(crate) struct SourceOptions {
     /// Embeddings made elsewhere: DIR/<DATASET>/{queries,corpus}.{npy,parquet,safetensors,jsonl}.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "server", "baseline"], help_heading = "Other encoders")]
     precomputed: Option<PathBuf>,
-    /// A server with an OpenAI-compatible /embeddings that takes chat messages; OPENAI_API_KEY is sent if set.
+    /// A server with an OpenAI-compatible /embeddings that takes chat messages; OPENAI_API_KEY is sent if
+    /// set.
     #[arg(long, value_name = "URL", conflicts_with_all = ["model", "baseline"], requires = "name", help_heading = "Other encoders")]
     server: Option<String>,
     /// Send videos to the server as files, or as the sampled frames.

@@ -128,8 +128,8 @@ fn hint(status: u16) -> &'static str {
     }
 }
 
-/// A connection that breaks may be the work of one input that brought the server down; one that is never made is
-/// not.
+/// A connection that breaks may be the work of one input that brought the server down; one that is never made
+/// is not.
 fn transport_failure(error: ureq::Error) -> Failure {
     let reason = error.to_string();
     let transient = |fatal| Failure::Transient { reason: reason.clone(), retry_after: None, fatal };

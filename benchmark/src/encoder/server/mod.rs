@@ -1,4 +1,5 @@
-//! Servers with an OpenAI-compatible `/v1/embeddings` that takes chat `messages`, as vLLM's pooling models do.
+//! Servers with an OpenAI-compatible `/v1/embeddings` that takes chat `messages`, as vLLM's pooling models
+//! do.
 
 mod client;
 mod message;
@@ -34,11 +35,13 @@ pub struct ServerOptions {
     pub retry: RetrySettings,
     /// How video files are sent.
     pub video: VideoTransport,
-    /// Pictures larger than this area are reduced before they are sent; `None`: image files are sent as they are.
+    /// Pictures larger than this area are reduced before they are sent; `None`: image files are sent as they
+    /// are.
     pub max_pixels: Option<u64>,
     /// Largest media file to send, in bytes.
     pub max_file_bytes: u64,
-    /// Further fields of the request, such as `add_generation_prompt` or `mm_processor_kwargs`. They win over ours.
+    /// Further fields of the request, such as `add_generation_prompt` or `mm_processor_kwargs`. They win over
+    /// ours.
     pub extra: Map<String, Value>,
 }
 
@@ -94,7 +97,8 @@ pub struct ServerEncoder {
 }
 
 impl ServerEncoder {
-    /// An encoder for results under `name` and `revision`; the server itself does not tell which weights it runs.
+    /// An encoder for results under `name` and `revision`; the server itself does not tell which weights it
+    /// runs.
     ///
     /// # Errors
     /// [`Error::Settings`] for a base URL that is none.
@@ -135,8 +139,9 @@ impl Encoder for ServerEncoder {
     /// An input that the server refuses, or fails at every time, is that item's error.
     ///
     /// # Errors
-    /// [`Error::Encoder`] where the server cannot be reached, is not what the base URL promised, does not accept
-    /// the key or has no room for us, after the tries that [`RetrySettings`] grants; what `emit` fails with.
+    /// [`Error::Encoder`] where the server cannot be reached, is not what the base URL promised, does not
+    /// accept the key or has no room for us, after the tries that [`RetrySettings`] grants; what `emit` fails
+    /// with.
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
         let items = request.items;
         encode_each(items.len(), self.options.concurrency, |i, stop| self.encode_one(&items[i], stop), emit)

@@ -1,7 +1,8 @@
 //! One page that works offline: tables to sort, a radar of the abilities, correlations, and what went wrong.
 //!
-//! The page is written here, complete; its script adds sorting, filtering and the radar. It asks nothing of any network,
-//! and its content security policy would not let it; nor does it run any script but its own, whatever a query says.
+//! The page is written here, complete; its script adds sorting, filtering and the radar. It asks nothing of
+//! any network, and its content security policy would not let it; nor does it run any script but its own,
+//! whatever a query says.
 
 mod failures;
 mod scores;
@@ -103,7 +104,8 @@ fn data(page: &Page<'_>) -> String {
     data.to_string().replace('<', "\\u003c")
 }
 
-/// What is drawn of a model: the abilities that compare to others', or, marked, all of one that has none of these.
+/// What is drawn of a model: the abilities that compare to others', or, marked, all of one that has none of
+/// these.
 fn drawn(model: &Model) -> Value {
     let whole =
         Ability::ALL.map(|ability| model.aggregate.ability(ability).filter(|_| !model.is_apart([ability])));

@@ -114,8 +114,8 @@ pub(super) fn datasets(report: &Report) -> String {
     tables(report, &report.dataset_table(), &groups, false)
 }
 
-/// A table, and below it, where there are such, that of scores which compare to nothing but their like. Where rows select what is drawn, one of
-/// each model does.
+/// A table, and below it, where there are such, that of scores which compare to nothing but their like. Where
+/// rows select what is drawn, one of each model does.
 fn tables(report: &Report, both: &Table, groups: &[(String, usize)], selects: bool) -> String {
     let (whole, apart) = both.split();
     let mut out = table(report, &whole, "scores", groups, &|_| selects);

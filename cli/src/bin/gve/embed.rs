@@ -155,7 +155,8 @@ fn stopped_after(done: usize, arguments: &Arguments) -> Outcome {
 
 const NOTHING: &str = "nothing to embed: give --text, --image, --video or --input";
 
-/// Everything to embed, in order: texts, images, videos, then the lines of --input. Also how many, where that is known.
+/// Everything to embed, in order: texts, images, videos, then the lines of --input. Also how many, where that
+/// is known.
 fn items(arguments: &Arguments) -> Result<(Items, Option<usize>)> {
     let named = |path: &PathBuf| path.display().to_string();
     let texts = arguments.text.iter().map(|text| (text.clone(), Input::text(text)));

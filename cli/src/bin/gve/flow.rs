@@ -55,7 +55,8 @@ pub(crate) struct FlowArguments {
     /// Folder of the run, made if need be.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Captions that came with the videos, as JSON lines of video, caption and perhaps start and end in seconds.
+    /// Captions that came with the videos, as JSON lines of video, caption and perhaps start and end in
+    /// seconds.
     #[arg(long, value_name = "FILE")]
     captions: Option<PathBuf>,
     /// Folder of prompts that replace the built-in ones of the same name.
@@ -104,7 +105,8 @@ struct CaptionerOptions {
     /// Tries after the first, with waits that double from a second.
     #[arg(long, value_name = "N", default_value_t = 6)]
     retries: u32,
-    /// Do not send the schema as response_format, for servers that know none; answers are checked all the same.
+    /// Do not send the schema as response_format, for servers that know none; answers are checked all the
+    /// same.
     #[arg(long)]
     no_response_format: bool,
     /// Frames of a clip that it is shown.
@@ -128,8 +130,9 @@ struct FilterOptions {
     /// Drop clips that move less: mean difference of brightness between sampled frames, 0 to 1.
     #[arg(long, value_name = "M", default_value_t = FlowSettings::default().min_motion)]
     min_motion: f64,
-    /// Drop texts whose embedding has a lower cosine with that of their clip or frame. What is low depends on the
-    /// model: report/ has the cosine of every text, and another run into the same folder may have another threshold.
+    /// Drop texts whose embedding has a lower cosine with that of their clip or frame. What is low depends on
+    /// the model: report/ has the cosine of every text, and another run into the same folder may have another
+    /// threshold.
     #[arg(long, value_name = "C", allow_negative_numbers = true)]
     #[arg(default_value_t = FlowSettings::default().min_cosine)]
     min_cosine: f64,
@@ -222,7 +225,8 @@ fn open(arguments: FlowArguments) -> Result<(Flow, usize)> {
     Ok((Flow::open(plan, &arguments.out)?, failed))
 }
 
-/// The videos at `paths`. What else lies there is passed over, and said; each path that cannot be used is reported, and counted.
+/// The videos at `paths`. What else lies there is passed over, and said; each path that cannot be used is
+/// reported, and counted.
 fn find_videos(paths: &[PathBuf], quiet: bool) -> Result<(Vec<PathBuf>, usize)> {
     let (mut videos, mut failed, mut passed_over) = (Vec::new(), 0, PassedOver::default());
     let mut fail = |error: anyhow::Error| {

@@ -57,7 +57,8 @@ impl Harness {
         }))
     }
 
-    /// Has it read inputs as the run does, by the settings of [`Trainer::config`](gve::train::Trainer::config).
+    /// Has it read inputs as the run does, by the settings of
+    /// [`Trainer::config`](gve::train::Trainer::config).
     #[must_use]
     pub(crate) fn reading(mut self, model: &ModelSection) -> Self {
         let settings = [
@@ -73,7 +74,8 @@ impl Harness {
         self
     }
 
-    /// Scores the weights in `weights/` of `directory`, and leaves results and messages beside them. `None` when asked to stop.
+    /// Scores the weights in `weights/` of `directory`, and leaves results and messages beside them. `None`
+    /// when asked to stop.
     ///
     /// # Errors
     /// It cannot be run, or has no score to give.

@@ -32,8 +32,8 @@ pub(crate) struct Arguments {
     /// Take a file for what its content is, whatever its name ends in.
     #[arg(long)]
     any_name: bool,
-    /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read or has become empty are kept:
-    /// a drive may be away.
+    /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read or has
+    /// become empty are kept: a drive may be away.
     #[arg(long)]
     prune: bool,
     /// Forget every file that is not there now, under PATH or not, whatever the reason.

@@ -69,7 +69,8 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Write an adapter anew, under the names that a release of transformers has: what others bind by name, such as PEFT.
+    /// Write an adapter anew, under the names that a release of transformers has: what others bind by name,
+    /// such as PEFT.
     #[command(after_help = "\
 Examples:
   gve model adapter --adapter runs/old/final --out my-adapter

@@ -16,8 +16,8 @@ pub(crate) fn report_damage(damage: &[RetrievalError]) {
     }
 }
 
-/// Says what a search for files passed over: a warning where it found nothing. `remedy` has more files taken, where there is
-/// one.
+/// Says what a search for files passed over: a warning where it found nothing. `remedy` has more files taken,
+/// where there is one.
 pub(crate) fn tell_passed_over(
     passed_over: &PassedOver,
     remedy: Option<&str>,

@@ -27,7 +27,8 @@ pub(crate) struct Arguments {
     /// The settings.
     #[arg(value_name = "CONFIG.toml")]
     config: PathBuf,
-    /// Go on from a checkpoint's directory, which removes newer ones; auto takes the run's newest, and begins anew if there is none.
+    /// Go on from a checkpoint's directory, which removes newer ones; auto takes the run's newest, and begins
+    /// anew if there is none.
     #[arg(long, value_name = "DIR|auto")]
     resume: Option<String>,
     /// No progress bars and no messages about the course of the run.

@@ -95,8 +95,8 @@ fn a_captioner_of_no_use_is_a_clear_error_and_finished_work_is_kept() {
         "4 questions in a row came to nothing, the last because HTTP 400 Bad Request: sent 400: mend that";
     assert!(stderr(&output).contains(message), "{}", stderr(&output));
 
-    // Refuses all but what it is asked of the first clip: each is named, and what needs no answer is made. A run that is
-    // given again does not stumble over the same refusals.
+    // Refuses all but what it is asked of the first clip: each is named, and what needs no answer is made. A
+    // run that is given again does not stumble over the same refusals.
     let site = Site::new();
     let stub = Stub::start(|number, request| match number {
         0 | CLIPS => says(&reply(request)),
@@ -209,8 +209,8 @@ fn what_a_captioner_will_not_say_costs_that_item_alone() {
     ];
     assert_eq!(reasons, expected);
 
-    // Nothing of it was taken for an answer: it is asked again. What was answered is not, nor is anything else in place of
-    // what could not be asked.
+    // Nothing of it was taken for an answer: it is asked again. What was answered is not, nor is anything
+    // else in place of what could not be asked.
     assert_status(&site.run(&stub.base_url, &[]), 0);
     assert_eq!(site.report("enrichment").len(), 6 * CLIPS);
     let mut answers = HashMap::new();

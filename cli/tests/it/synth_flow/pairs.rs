@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// The clips of a finished run, by id: each as a part of an input, where it begins, and its length in seconds.
+/// The clips of a finished run, by id: each as a part of an input, where it begins, and its length in
+/// seconds.
 fn clips(site: &Site) -> BTreeMap<String, (Value, f64, f64)> {
     let mut clips = BTreeMap::new();
     let videos: BTreeMap<String, Value> = site.journal("videos").into_iter().collect();
@@ -40,7 +41,8 @@ impl Site {
         text.lines().map(line).collect()
     }
 
-    /// What the captioner said, by question: `captions v00000-c000`, `frame v00000-c000 frame`, `composed ti2v v00000-c000`.
+    /// What the captioner said, by question: `captions v00000-c000`, `frame v00000-c000 frame`, `composed
+    /// ti2v v00000-c000`.
     fn said(&self) -> HashMap<String, Value> {
         let said = self.journal("replies").into_iter().map(|(key, reply)| {
             let (question, _hash) = key.rsplit_once(' ').unwrap();
@@ -137,7 +139,8 @@ fn dropped(verdicts: &[Value], style: &str) -> Vec<(String, String)> {
 #[test]
 fn composed_queries_that_are_none_are_dropped_and_named() {
     let site = Site::new();
-    // Declines to compose with a picture, and gives the caption of the target where it is to compose with a clip.
+    // Declines to compose with a picture, and gives the caption of the target where it is to compose with a
+    // clip.
     let stub = Stub::start(|_, request| {
         let mut said: Value = serde_json::from_str(&reply(request)).unwrap();
         let prompt = parts(request)[0]["text"].as_str().unwrap();

@@ -46,7 +46,8 @@ fn each_setting_changes_what_it_is_to_change() {
         let (_, weights) = numbers(&bench, &name, &[(key, value)]);
         assert!(weights != plain, "{key} = {value} changes nothing");
     }
-    // So small that the optimiser, which does not see the scale of gradients, sees that of its eps: the weights hardly move.
+    // So small that the optimiser, which does not see the scale of gradients, sees that of its eps: the
+    // weights hardly move.
     let (log, clipped) = numbers(&bench, "clipped", &[("optimizer.clip_norm", "1e-12")]);
     assert_eq!(
         log[0]["gradient_norm"], plain_log[0]["gradient_norm"],

@@ -1,4 +1,5 @@
-//! The backward pass of attention: scores and weights are computed again, a block of query rows at a time, and never kept.
+//! The backward pass of attention: scores and weights are computed again, a block of query rows at a time,
+//! and never kept.
 
 use super::super::error::{KernelError, check_length};
 use super::super::matmul::gemm_strided;
@@ -11,7 +12,8 @@ use std::cell::Cell;
 /// Query rows computed together. Their scores, and as many gradients of scores, exist at one time per thread.
 const QUERY_BLOCK: usize = 64;
 
-/// Where the gradients of [`attention`](super::attention) go, each without gaps and in the shape of its operand.
+/// Where the gradients of [`attention`](super::attention) go, each without gaps and in the shape of its
+/// operand.
 #[derive(Debug)]
 pub struct AttentionGradients<'a> {
     /// `[query rows, query heads, head_dim]`.
@@ -22,10 +24,11 @@ pub struct AttentionGradients<'a> {
     pub v: &'a mut [f32],
 }
 
-/// Writes the gradients of `q`, `k` and `v` for `grad`, the gradient of the output. The other arguments are those of the forward pass. Rows in no
-/// segment get zeros.
+/// Writes the gradients of `q`, `k` and `v` for `grad`, the gradient of the output. The other arguments are
+/// those of the forward pass. Rows in no segment get zeros.
 ///
-/// A task takes one segment and one key head with all the query heads it serves, so that nothing is shared between tasks.
+/// A task takes one segment and one key head with all the query heads it serves, so that nothing is shared
+/// between tasks.
 ///
 /// # Errors
 /// As [`attention`](super::attention).
@@ -75,7 +78,8 @@ pub fn attention_backward(
     };
     let key_heads = k.shape.heads;
     (0..segments.len() * key_heads).into_par_iter().for_each(|task| {
-        // SAFETY: segments have disjoint queries and disjoint keys, so every task writes rows and heads of its own; all ranges were checked.
+        // SAFETY: segments have disjoint queries and disjoint keys, so every task writes rows and heads of
+        // its own; all ranges were checked.
         unsafe { problem.compute(&segments[task / key_heads], task % key_heads) };
     });
     Ok(())
@@ -97,7 +101,8 @@ impl Problem<'_> {
     /// Computes the gradients of one segment and key head.
     ///
     /// # Safety
-    /// The segment lies within the operands, and no other thread touches its rows of this key head and of its query heads.
+    /// The segment lies within the operands, and no other thread touches its rows of this key head and of its
+    /// query heads.
     unsafe fn compute(&self, segment: &AttentionSegment, key_head: usize) {
         thread_local! {
             static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
@@ -148,7 +153,8 @@ impl Problem<'_> {
         let grad_at = first_query * query_stride + head * width;
         let grad = self.grad[grad_at..].as_ptr();
         let key_at = keys.start * key_stride + key_head * width;
-        // SAFETY (all products): `rows` queries and `seen` keys lie within the operands and gradients (caller); the scratch holds rows x seen.
+        // SAFETY (all products): `rows` queries and `seen` keys lie within the operands and gradients
+        // (caller); the scratch holds rows x seen.
         unsafe {
             let (grad_q, grad_k) = (self.grad_q.as_ptr().add(grad_at), self.grad_k.as_ptr().add(key_at));
             let grad_v = self.grad_v.as_ptr().add(key_at);

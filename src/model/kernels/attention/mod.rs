@@ -63,7 +63,8 @@ pub struct Heads<'a> {
 
 /// Writes the attention output `[query rows, query heads, head_dim]` of every segment to `out`, without gaps.
 ///
-/// Query head `h` uses key and value head `h / (query heads / key heads)`. Rows of `out` in no segment are left alone.
+/// Query head `h` uses key and value head `h / (query heads / key heads)`. Rows of `out` in no segment are
+/// left alone.
 ///
 /// # Errors
 /// [`KernelError`] when head counts or sizes do not agree, a slice is too short, or segments reach outside

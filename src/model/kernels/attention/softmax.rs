@@ -14,7 +14,8 @@ impl OnlineSoftmax {
         Self { maxima: [f32::NEG_INFINITY; QUERY_BLOCK], sums: [0.0; QUERY_BLOCK] }
     }
 
-    /// Turns rows of `width` scores into exponentials relative to the new maximum, zero past the `visible` keys of a row.
+    /// Turns rows of `width` scores into exponentials relative to the new maximum, zero past the `visible`
+    /// keys of a row.
     ///
     /// Answers with the factor by which everything summed before has to be scaled.
     pub(super) fn absorb(

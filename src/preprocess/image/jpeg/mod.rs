@@ -1,8 +1,9 @@
 //! Whether a JPEG file holds its whole picture.
 //!
-//! Decoders of JPEG paint over what is missing, and say so to nobody. Where a scan ends is told by its entropy-coded data
-//! alone, so the codes are read here, without what they stand for: a picture is whole once every block of every component
-//! has been seen. What lies behind it (further pictures, a film, padding, nothing at all) does not matter.
+//! Decoders of JPEG paint over what is missing, and say so to nobody. Where a scan ends is told by its
+//! entropy-coded data alone, so the codes are read here, without what they stand for: a picture is whole once
+//! every block of every component has been seen. What lies behind it (further pictures, a film, padding,
+//! nothing at all) does not matter.
 
 mod headers;
 
@@ -107,7 +108,8 @@ impl<'a> Walk<'a> {
     /// Nothing follows that belongs to the picture.
     fn at_the_end(&self, ended: bool) -> Extent {
         let Some(frame) = &self.frame else { return Extent::Unknown };
-        // Whoever ends a picture may leave out detail. Without an end every bit of every coefficient has to be there.
+        // Whoever ends a picture may leave out detail. Without an end every bit of every coefficient has to
+        // be there.
         let is_there = |component: &Component| match ended {
             true => component.finest[0].is_some(),
             false => component.finest.iter().all(|bit| *bit == Some(0)),

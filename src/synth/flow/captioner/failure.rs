@@ -19,7 +19,8 @@ pub(super) struct Failure {
     pub(super) is_transient: bool,
     /// Whether no other request will do better, should this one never succeed.
     pub(super) is_fatal: bool,
-    /// Whether it is forbidden, be it for the key or for what the request shows: some servers say so of single pictures.
+    /// Whether it is forbidden, be it for the key or for what the request shows: some servers say so of
+    /// single pictures.
     pub(super) is_forbidden: bool,
     /// The wait that the server asks for.
     pub(super) retry_after: Option<Duration>,
@@ -63,8 +64,8 @@ impl Failure {
                 Ok(failure) => *failure,
                 Err(error) => failure(one_line(&*error), false, true),
             },
-            // A connection that is never made is no fault of the request; one that breaks, or an answer that does
-            // not come, may be.
+            // A connection that is never made is no fault of the request; one that breaks, or an answer that
+            // does not come, may be.
             OpenAIError::Reqwest(error) => {
                 failure(one_line(&error), !error.is_builder(), error.is_connect() || error.is_builder())
             }
@@ -86,7 +87,8 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// The answer, if it is a success and of a length that makes sense. What it says otherwise is passed on without `secrets`.
+/// The answer, if it is a success and of a length that makes sense. What it says otherwise is passed on
+/// without `secrets`.
 ///
 /// # Errors
 /// A [`Failure`], boxed.

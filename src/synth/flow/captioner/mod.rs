@@ -211,8 +211,8 @@ impl Captioner {
     }
 
     /// The answer to `request`, tried as often as the settings grant. `has_answered`: whether the endpoint
-    /// ever answered with this key, so that what it forbids must be this request. Once `is_over`, an answer under way
-    /// is waited for, and nothing else.
+    /// ever answered with this key, so that what it forbids must be this request. Once `is_over`, an answer
+    /// under way is waited for, and nothing else.
     pub(super) async fn complete(
         &self,
         request: &CreateChatCompletionRequest,
@@ -262,7 +262,8 @@ fn http_client(settings: &CaptionerSettings) -> Result<reqwest::Client, SynthErr
         url: redacted_url(&settings.base_url),
         reason: settings.secrets().redact(&one_line(error)),
     };
-    // Certificates that are built in, as for downloads: a machine without any must still reach a server in the house.
+    // Certificates that are built in, as for downloads: a machine without any must still reach a server in
+    // the house.
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -117,7 +117,8 @@ pub(super) fn words(
     best
 }
 
-/// What is different between the first member of a group and member number `own` of all, in words that fit no other of the group.
+/// What is different between the first member of a group and member number `own` of all, in words that fit no
+/// other of the group.
 pub(super) fn difference(group: &[Member], own: usize, random: &mut Random) -> Option<String> {
     let (base, member) = (&group[0], &group[own]);
     let change = member.change.as_ref()?;

@@ -1,8 +1,10 @@
-//! A held-out benchmark of 16 small data sets in the layout of UVRB, each asking for what its namesake asks for.
+//! A held-out benchmark of 16 small data sets in the layout of UVRB, each asking for what its namesake asks
+//! for.
 //!
-//! A corpus is made of groups of videos that differ in just what is asked about: the same things in other places, the same events in
-//! another order, the same scene under another camera. What words or a clip are relevant to is not taken from how the videos were made but judged
-//! against all of them, so that every relevant video counts and no other one does. A frame or a composed query has one relevant video, which it
+//! A corpus is made of groups of videos that differ in just what is asked about: the same things in other
+//! places, the same events in another order, the same scene under another camera. What words or a clip are
+//! relevant to is not taken from how the videos were made but judged against all of them, so that every
+//! relevant video counts and no other one does. A frame or a composed query has one relevant video, which it
 //! tells from the others of its group.
 
 mod corpus;
@@ -69,8 +71,9 @@ const BENCHMARK: u64 = 0x7576_7262_6D69_6E69;
 /// Candidates of a composed query.
 const CANDIDATES: usize = 50;
 
-/// Writes the 16 data sets under `root`, as `<root>/<NAME>/jsonl/{queries,corpus,instances}.jsonl` and the media beside. Files that are there are
-/// not made again. `progress` is told how many more data sets are there.
+/// Writes the 16 data sets under `root`, as `<root>/<NAME>/jsonl/{queries,corpus,instances}.jsonl` and the
+/// media beside. Files that are there are not made again. `progress` is told how many more data sets are
+/// there.
 ///
 /// # Errors
 /// [`SynthError`]; finished files are kept.

@@ -85,7 +85,8 @@ fn write_stamp(bytes: &mut [u8], frames: f64) {
     }
 }
 
-/// Changes the times of the blocks of a Matroska file. Stamps count from their cluster, which must not begin late.
+/// Changes the times of the blocks of a Matroska file. Stamps count from their cluster, which must not begin
+/// late.
 pub fn matroska(bytes: &mut [u8], change: &Change) {
     let mut number = 0;
     elements(bytes, 0, bytes.len(), &mut |bytes, at| {

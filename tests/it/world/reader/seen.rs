@@ -39,7 +39,8 @@ pub(super) fn is_event(text: &str) -> bool {
     })
 }
 
-/// Whether a phrase begins with the name of a thing. Plurals share their beginning with the singular, but for a few.
+/// Whether a phrase begins with the name of a thing. Plurals share their beginning with the singular, but for
+/// a few.
 pub(super) fn names(look: Look, phrase: &str, plural: bool) -> bool {
     match look {
         Look::Shape(shape, colour, texture) => {
