@@ -45,9 +45,8 @@ lint: setup ## check the format, run clippy with and without features, and compi
 	  echo "gve with $$feature alone"; \
 	  $(CARGO) check --quiet --locked --package gve --no-default-features --features $$feature || exit 1; \
 	done
-	@# A program that searches a library needs no FFmpeg; the commands without video.
+	@# A program that searches a library needs no FFmpeg.
 	$(CARGO) check --quiet --locked --package gve --no-default-features --features library --example search_folder
-	$(CARGO) check --quiet --locked --package gve-cli --package uvrb --no-default-features
 
 clean: ## remove what was built
 	$(CARGO) clean
