@@ -26,7 +26,7 @@ mod store;
 mod train_memory;
 #[cfg(feature = "train")]
 mod train_model;
-#[cfg(feature = "train")]
+#[cfg(all(feature = "train", feature = "video"))]
 mod train_trajectory;
 #[cfg(feature = "video")]
 mod video;
