@@ -1,13 +1,12 @@
 //! The real client against a hub of our own on a loopback address.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
 
 mod hostile;
 
 use gve::hub::{DownloadProgress, HubError, HubOptions, ResolvedModel, resolve};
-use gve_test_support::hub::{COMMIT, FakeHub, Faults, ID, SHARD};
+use gve_test_support::hub::{CLOSED, COMMIT, FakeHub, Faults, ID, SHARD};
 
 fn options(hub: &FakeHub, cache: &Path) -> HubOptions {
     let options = HubOptions::default().with_endpoint(Some(hub.endpoint.clone()));
@@ -102,8 +101,7 @@ fn a_copy_in_the_cache_stands_in_for_a_hub_out_of_reach() {
     let options = options(&hub, cache.path());
     let model = resolve(ID, &options, &mut quiet).unwrap();
     assert_eq!(model.warning, None);
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let down = options.clone().with_endpoint(Some(format!("http://user:secret-word@{closed}")));
+    let down = options.clone().with_endpoint(Some(format!("http://user:secret-word@{CLOSED}")));
     let assert_stands_in = |options: &HubOptions| {
         let got = resolve(ID, options, &mut quiet).unwrap();
         let warning = got.warning.clone().unwrap();
@@ -208,8 +206,7 @@ fn failures_are_one_line_that_names_the_model_and_the_address() {
         assert!(error.contains(expected), "{error} should say {expected}");
         assert!(error.contains(id) && error.contains(&hub.endpoint) && error.lines().count() == 1, "{error}");
     }
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let down = options.with_endpoint(Some(format!("http://{closed}")));
+    let down = options.with_endpoint(Some(format!("http://{CLOSED}")));
     let error = resolve(ID, &down, &mut quiet).unwrap_err();
     assert!(matches!(error, HubError::Network { .. }), "{error}");
 }

@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+/// An address where nobody listens. A port that was free a moment ago may be the next test's.
+pub const CLOSED: &str = "127.0.0.1:1";
 /// The model it has.
 pub const ID: &str = "acme/tiny-embedder";
 /// The commit of its branch `main`.

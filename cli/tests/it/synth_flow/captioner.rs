@@ -1,6 +1,7 @@
 //! A captioner that misbehaves, refuses, or is of no use.
 
 use super::*;
+use gve_test_support::hub::CLOSED;
 
 #[test]
 fn a_captioner_that_misbehaves_is_borne_with() {
@@ -65,11 +66,10 @@ fn an_answer_that_is_mended_when_asked_again_counts() {
 #[test]
 fn a_captioner_of_no_use_is_a_clear_error_and_finished_work_is_kept() {
     let site = Site::new();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let down = site.run(&format!("http://{closed}/v1"), &["--retries", "1", "--quiet"]);
+    let down = site.run(&format!("http://{CLOSED}/v1"), &["--retries", "1", "--quiet"]);
     assert_status(&down, 1);
     let message = stderr(&down);
-    assert!(message.contains(&format!("captioner http://{closed}/v1: ")), "{message}");
+    assert!(message.contains(&format!("captioner http://{CLOSED}/v1: ")), "{message}");
     assert!(message.contains("refused") && message.contains("(2 tries)"), "{message}");
     assert!(message.contains("0 answers are kept") && message.lines().count() == 1, "{message}");
 

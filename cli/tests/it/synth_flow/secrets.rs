@@ -1,6 +1,7 @@
 //! Keys and passwords, which neither the screen nor the disk is to show.
 
 use super::*;
+use gve_test_support::hub::CLOSED;
 
 const KEY: &str = "sk-secret-key";
 const PASSWORD: &str = "secret-password";
@@ -66,10 +67,7 @@ fn an_endpoint_of_no_use_is_named_without_what_opens_it() {
             Some(status) => {
                 Stub::start(move |_, request| Answer::Status(status, Vec::new(), echo(request))).base_url
             }
-            None => format!(
-                "http://{}/v1",
-                std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-            ),
+            None => format!("http://{}/v1", CLOSED),
         };
         let output = run(&site, &base_url, &["--retries", "0", "--quiet"]);
         assert_status(&output, 1);
