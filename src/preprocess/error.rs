@@ -54,7 +54,8 @@ pub enum PreprocessError {
     },
     /// An image is larger in bytes than the limit.
     #[error(
-        "image {place} has {bytes} bytes, more than the limit of {limit_bytes}; raise the limit or shrink the file"
+        "image {place} has {bytes} bytes, more than the limit of {limit_bytes}; raise the limit or shrink \
+         the file"
     )]
     ImageByteLimit {
         /// Path or caller's name of the image.
@@ -66,7 +67,8 @@ pub enum PreprocessError {
     },
     /// An image has more pixels than the limit.
     #[error(
-        "image {place} has {size} pixels, more than the limit of {limit_pixels} in all; raise the limit or shrink the image"
+        "image {place} has {size} pixels, more than the limit of {limit_pixels} in all; raise the limit \
+         or shrink the image"
     )]
     ImagePixelLimit {
         /// Path or caller's name of the image.
@@ -78,7 +80,8 @@ pub enum PreprocessError {
     },
     /// An image that would take more memory than the limit.
     #[error(
-        "image {place} of {size} pixels needs {needed_bytes} bytes of memory to decode, more than the limit of {limit_bytes}; raise the limit, shrink the image or store it with 8 bits a sample"
+        "image {place} of {size} pixels needs {needed_bytes} bytes of memory to decode, more than the \
+         limit of {limit_bytes}; raise the limit, shrink the image or store it with 8 bits a sample"
     )]
     ImageMemoryLimit {
         /// Path or caller's name of the image.
@@ -92,7 +95,8 @@ pub enum PreprocessError {
     },
     /// The data of an image end, or make no sense, before its picture is complete.
     #[error(
-        "image {place} is cut short or damaged: its data end before the picture is complete; get the whole file"
+        "image {place} is cut short or damaged: its data end before the picture is complete; get the \
+         whole file"
     )]
     IncompleteImage {
         /// Path or caller's name of the image.
@@ -111,7 +115,8 @@ pub enum PreprocessError {
     },
     /// Pixel bounds that no size can meet.
     #[error(
-        "min_pixels {min_pixels} and max_pixels {max_pixels} allow no size: max_pixels must be at least {least_pixels} (one visual token) and not below min_pixels"
+        "min_pixels {min_pixels} and max_pixels {max_pixels} allow no size: max_pixels must be at least \
+         {least_pixels} (one visual token) and not below min_pixels"
     )]
     InvalidPixelBounds {
         /// Lower bound of the area.
@@ -155,7 +160,8 @@ pub enum PreprocessError {
     },
     /// A video whose frames differ in size.
     #[error(
-        "frame {frame_index} is {got} pixels but the first frame is {expected}; all frames of a video must have one size"
+        "frame {frame_index} is {got} pixels but the first frame is {expected}; all frames of a video \
+         must have one size"
     )]
     FrameSizeMismatch {
         /// Index of the frame in the order given.
@@ -226,7 +232,8 @@ pub enum PreprocessError {
     },
     /// A text without a place to break it at, too long to be tokenised as a whole.
     #[error(
-        "a text has {bytes} bytes without a blank or another place to break it at, more than the limit of {limit_bytes}; break it up or shorten it"
+        "a text has {bytes} bytes without a blank or another place to break it at, more than the limit of \
+         {limit_bytes}; break it up or shorten it"
     )]
     UnbrokenText {
         /// Length of the part that cannot be broken.
@@ -254,7 +261,8 @@ pub enum PreprocessError {
     },
     /// Truncation would drop visual tokens.
     #[error(
-        "prompt part {part_index} ends at token {needed_tokens} but only {allowed_tokens} fit; use fewer frames, a lower max_pixels or a higher max_length"
+        "prompt part {part_index} ends at token {needed_tokens} but only {allowed_tokens} fit; use fewer \
+         frames, a lower max_pixels or a higher max_length"
     )]
     VisualTokenLimit {
         /// Index of the last visual part.
@@ -266,7 +274,8 @@ pub enum PreprocessError {
     },
     /// A grid the merger cannot divide.
     #[error(
-        "prompt part {part_index} has grid_thw {grid_thw:?}; every entry must be positive and height and width multiples of {spatial_merge_size}"
+        "prompt part {part_index} has grid_thw {grid_thw:?}; every entry must be positive and height and \
+         width multiples of {spatial_merge_size}"
     )]
     InvalidGrid {
         /// Index of the visual part.
@@ -288,7 +297,8 @@ pub enum PreprocessError {
     },
     /// Position ids beyond 32 bits.
     #[error(
-        "position ids reach {got}, beyond {limit}; the frames lie too far apart in time or the prompt is too long"
+        "position ids reach {got}, beyond {limit}; the frames lie too far apart in time or the prompt is \
+         too long"
     )]
     PositionLimit {
         /// The id that would be needed.
