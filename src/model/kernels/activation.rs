@@ -107,6 +107,52 @@ fn gated_backward<C: Curve>(
     });
 }
 
+/// `values = activation(values)`.
+pub fn activate(activation: Activation, values: &mut [f32]) {
+    match activation {
+        Activation::Silu => activated::<Silu>(values),
+        Activation::Gelu => activated::<Gelu>(values),
+        Activation::GeluTanh => activated::<GeluTanh>(values),
+        Activation::QuickGelu => activated::<QuickGelu>(values),
+        Activation::Relu => activated::<Relu>(values),
+    }
+}
+
+fn activated<C: Curve>(values: &mut [f32]) {
+    for_each_rows(values, 1, |_, values| {
+        vectorised(
+            #[inline(always)]
+            || values.iter_mut().for_each(|value| *value = C::value(*value)),
+        );
+    });
+}
+
+/// The gradient of [`activate`] on `x`, in the place of `grad` of its result.
+///
+/// # Errors
+/// [`KernelError::Length`] when the lengths differ.
+pub fn activate_backward(activation: Activation, x: &[f32], grad: &mut [f32]) -> Result<(), KernelError> {
+    check_length("activate_backward", "x", grad.len(), x.len())?;
+    match activation {
+        Activation::Silu => activated_backward::<Silu>(x, grad),
+        Activation::Gelu => activated_backward::<Gelu>(x, grad),
+        Activation::GeluTanh => activated_backward::<GeluTanh>(x, grad),
+        Activation::QuickGelu => activated_backward::<QuickGelu>(x, grad),
+        Activation::Relu => activated_backward::<Relu>(x, grad),
+    }
+    Ok(())
+}
+
+fn activated_backward<C: Curve>(x: &[f32], grad: &mut [f32]) {
+    for_each_rows(grad, 1, |first, grad| {
+        let x = &x[first..][..grad.len()];
+        vectorised(
+            #[inline(always)]
+            || grad.iter_mut().zip(x).for_each(|(grad, &x)| *grad *= C::slope(x)),
+        );
+    });
+}
+
 /// An activation and its derivative. Both are inlined into loops over vectors.
 trait Curve {
     fn value(x: f32) -> f32;
@@ -292,6 +338,11 @@ mod tests {
             gated_mul_backward(activation, &gate, &up, &grad, &mut grad_gate, &mut grad_up).unwrap();
             assert_close(&grad_gate, &each(&|i| f64::from(grad[i]) * f64::from(up[i]) * slope(i)), 2e-6);
             assert_close(&grad_up, &each(&|i| f64::from(grad[i]) * value(i)), 1e-6);
+            let (mut alone, mut back) = (gate.clone(), grad.clone());
+            activate(activation, &mut alone);
+            activate_backward(activation, &gate, &mut back).unwrap();
+            assert_close(&alone, &each(&value), 1e-6);
+            assert_close(&back, &each(&|i| f64::from(grad[i]) * slope(i)), 2e-6);
         }
     }
 

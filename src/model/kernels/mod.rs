@@ -15,6 +15,7 @@ mod dropout;
 mod error;
 #[cfg(target_arch = "x86_64")]
 mod gemm_bf16;
+mod layer_norm;
 mod linear;
 mod linear_backward;
 mod matmul;
@@ -25,10 +26,11 @@ mod simd;
 #[cfg(test)]
 mod test_data;
 
-pub use activation::{Activation, add, gated_mul, gated_mul_backward};
+pub use activation::{Activation, activate, activate_backward, add, gated_mul, gated_mul_backward};
 pub use attention::{AttentionGradients, AttentionSegment, Heads, attention, attention_backward};
 pub use dropout::{DropoutMask, dropout, mix64};
 pub use error::KernelError;
+pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use linear::{LinearShape, Products, WeightRef, linear, transpose};
 pub use linear_backward::{column_sums, linear_backward};
 pub use matmul::{MatrixRef, matmul};

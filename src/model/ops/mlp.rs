@@ -11,7 +11,7 @@ use crate::model::loader::Loader;
 
 /// Intermediate values that may exist at one time on the CPU. Fewer rows at a time would save
 /// memory, but the weights are laid out anew for every block of rows.
-const MAX_INTERMEDIATE: usize = 1 << 23;
+pub(super) const MAX_INTERMEDIATE: usize = 1 << 23;
 
 thread_local! {
     /// Kept from layer to layer: the system has to clear fresh memory of this size each time.
@@ -67,7 +67,7 @@ impl GatedMlp {
 }
 
 /// The activation as tensor expressions.
-fn on_tensors(activation: Activation, x: &Tensor) -> Result<Tensor> {
+pub(super) fn on_tensors(activation: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
         Activation::Silu => x.silu(),
         Activation::Gelu => x.gelu_erf(),

@@ -1,0 +1,124 @@
+use std::cell::Cell;
+
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+
+use super::cpu::{View, hold, kernel};
+use super::linear::Frozen;
+use super::mlp::{MAX_INTERMEDIATE, on_tensors};
+use super::{Dropout, Linear};
+use crate::model::ModelError;
+use crate::model::kernels::{self, Activation};
+use crate::model::loader::Loader;
+
+thread_local! {
+    /// Kept from layer to layer, as for the gated layers.
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// The feed-forward layer `second(activation(first(x)))`, both with a bias.
+pub(in crate::model) struct Mlp {
+    first: Linear,
+    second: Linear,
+    activation: Activation,
+}
+
+impl Mlp {
+    /// Takes the layers at `first` and `second`: `width` to `intermediate` values and back.
+    pub(in crate::model) fn load(
+        first: &Loader<'_>,
+        second: &Loader<'_>,
+        [width, intermediate]: [usize; 2],
+        activation: Activation,
+    ) -> std::result::Result<Self, ModelError> {
+        Ok(Self {
+            first: Linear::load(first, width, intermediate, true)?,
+            second: Linear::load(second, intermediate, width, true)?,
+            activation,
+        })
+    }
+
+    /// (rows, width) to (rows, width).
+    pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_dropping(x, None)
+    }
+
+    /// As [`forward`](Self::forward), with dropout on the inputs of adapters.
+    pub(in crate::model) fn forward_dropping(&self, x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
+        let on_cpu = x.device().is_cpu();
+        if let (Some(first), Some(second)) = (self.first.frozen(), self.second.frozen())
+            && on_cpu
+            && !x.track_op()
+        {
+            return forward_in_blocks(first, second, self.activation, x);
+        }
+        let x = self.first.forward_dropping(x, dropout)?;
+        let x =
+            if on_cpu { x.apply_op1(Activate(self.activation))? } else { on_tensors(self.activation, &x)? };
+        self.second.forward_dropping(&x, dropout)
+    }
+}
+
+/// A layer that does not learn on an input that no graph needs, on the CPU.
+fn forward_in_blocks(first: &Frozen, second: &Frozen, activation: Activation, x: &Tensor) -> Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    let intermediate = first.outputs();
+    let block = (MAX_INTERMEDIATE / intermediate).clamp(1, rows.max(1));
+    let mut scratch = SCRATCH.take();
+    scratch.resize(block * intermediate, 0.0);
+    let mut y = vec![0.0; rows * width];
+    for (x, y) in hold(x).f32()?.chunks(block * width).zip(y.chunks_mut(block * width)) {
+        let rows = x.len() / width;
+        let values = &mut scratch[..rows * intermediate];
+        first.apply(x, rows, values)?;
+        kernels::activate(activation, values);
+        second.apply(values, rows, y)?;
+    }
+    SCRATCH.set(scratch);
+    Tensor::from_vec(y, (rows, width), &Device::Cpu)
+}
+
+/// The activation on the CPU as part of a graph.
+struct Activate(Activation);
+
+impl CustomOp1 for Activate {
+    fn name(&self) -> &'static str {
+        "activate"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut y = View::new(x, layout).f32()?.to_vec();
+        kernels::activate(self.0, &mut y);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let mut values = hold(&grad.contiguous()?).f32()?.to_vec();
+        kernels::activate_backward(self.0, hold(x).f32()?, &mut values).map_err(kernel)?;
+        Tensor::from_vec(values, x.shape(), &Device::Cpu).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+
+    #[test]
+    fn both_bodies_agree_in_value_and_gradient() {
+        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu] {
+            let x = Var::randn(0f32, 2.0, (7, 33), &Device::Cpu).unwrap();
+            let direction = Var::randn(0f32, 1.0, (7, 33), &Device::Cpu).unwrap();
+            let outcome = |y: Tensor| {
+                let grads = (&y * direction.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+                [y.detach(), grads.get(&x).unwrap().clone()]
+            };
+            let kernel = outcome(x.apply_op1(Activate(activation)).unwrap());
+            let tensors = outcome(on_tensors(activation, x.as_tensor()).unwrap());
+            for (a, b) in kernel.iter().zip(&tensors) {
+                let off = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+                assert!(off.to_scalar::<f32>().unwrap() < 2e-5, "{activation:?}: {off}");
+            }
+        }
+    }
+}
