@@ -7,7 +7,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use criterion::{Criterion, criterion_group, criterion_main};
-use gve::model::{PackedBatch, Qwen25Vl, Visual};
+use gve::model::{PackedBatch, QwenVl, Visual};
 
 /// Text tokens of a short query.
 const QUERY: usize = 40;
@@ -24,7 +24,7 @@ fn queries(count: usize) -> PackedBatch<'static> {
 
 fn forward(c: &mut Criterion) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-a/model");
-    let model = Qwen25Vl::load(&directory, DType::F32, &Device::Cpu).unwrap();
+    let model = QwenVl::load(&directory, DType::F32, &Device::Cpu).unwrap();
     let grid_thw = [4, 20, 36];
     let patch_len = model.config().vision.patch_len();
     let video = Visual { pixel_values: vec![0.1; 4 * 20 * 36 * patch_len], grid_thw };

@@ -21,7 +21,7 @@ fn config() -> ImageProcessorConfig {
 /// 8 frames of 1280x720, 200 visual tokens each: the evaluation setting.
 fn video(criterion: &mut Criterion) {
     let frame = picture(PixelSize::new(1280, 720));
-    let bounds = PIXEL_BUDGET.for_video(None, Some(200 * 28 * 28), 8).expect("valid bounds");
+    let bounds = PIXEL_BUDGET.for_video(None, Some(200 * 28 * 28), None, 8).expect("valid bounds");
     let config = config();
     let mut group = criterion.benchmark_group("preprocess");
     group.throughput(Throughput::Elements(8));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::model::qwen2_5_vl::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
+use crate::model::qwen_vl::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
 use crate::model::sentence_transformers;
 use crate::model::{ModelError, init_weights};
 use crate::preprocess::{PixelBounds, train_tokenizer};

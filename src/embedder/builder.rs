@@ -246,11 +246,11 @@ impl EmbedderBuilder {
         if let Some(tokens) = self.tokens_per_frame {
             pixels.max_pixels = Some(pictures.budget.pixels(tokens));
         }
-        let frames = recipe.frames_per_video;
         Ok(Preparer {
             default_max_pixels: pictures.max_pixels(recipe.tokens_per_frame),
             processor,
-            sampling: self.sampling.unwrap_or(Sampling::Uniform { frames }),
+            sampling: self.sampling.unwrap_or(recipe.sampling),
+            prompt: recipe.prompt,
             pixels,
             max_length: recipe.max_length,
             instruction: self.instruction,

@@ -184,11 +184,14 @@ pub struct PixelLimits {
     /// smallest area, the reference would grow them past it (see
     /// [`PixelBudget::for_video`](crate::preprocess::PixelBudget::for_video)).
     pub max_pixels: Option<u64>,
+    /// Frames of a video are reduced until all of them have no more than this area together.
+    pub total_pixels: Option<u64>,
 }
 
 with_fields!(PixelLimits {
     with_min_pixels(min_pixels: Option<u64>),
     with_max_pixels(max_pixels: Option<u64>),
+    with_total_pixels(total_pixels: Option<u64>),
 });
 
 impl Input {

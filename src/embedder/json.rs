@@ -87,6 +87,8 @@ struct Video {
     min_pixels: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_pixels: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_pixels: Option<u64>,
 }
 
 impl Input {
@@ -150,7 +152,10 @@ impl Content {
     fn of(part: &Part, base: &Path) -> Result<Self, &'static str> {
         match part {
             Part::Text(text) => Ok(Self::Text { text: text.clone() }),
-            Part::Image(ImagePart { source, pixels: PixelLimits { min_pixels, max_pixels } }) => {
+            Part::Image(ImagePart { pixels: PixelLimits { total_pixels: Some(_), .. }, .. }) => {
+                Err("`total_pixels` is of all frames of a video: an image has `max_pixels`")
+            }
+            Part::Image(ImagePart { source, pixels: PixelLimits { min_pixels, max_pixels, .. } }) => {
                 Ok(Self::Image {
                     image: source_path(source, base)?,
                     min_pixels: *min_pixels,
@@ -163,6 +168,7 @@ impl Content {
                 fps: Some(*fps),
                 min_pixels: pixels.min_pixels,
                 max_pixels: pixels.max_pixels,
+                total_pixels: pixels.total_pixels,
                 ..Video::default()
             })),
         }
@@ -183,10 +189,10 @@ impl Content {
 impl Video {
     fn of(part: &VideoPart, base: &Path) -> Result<Self, &'static str> {
         let TimeRange { start_seconds: start, end_seconds: end } = part.range;
-        let PixelLimits { min_pixels, max_pixels } = part.pixels;
+        let PixelLimits { min_pixels, max_pixels, total_pixels } = part.pixels;
         let path = part.source.path().ok_or("a video in memory has no form in JSON: write it to a file")?;
         let video = Some(relative(path, base)?);
-        let plain = Self { video, start, end, min_pixels, max_pixels, ..Self::default() };
+        let plain = Self { video, start, end, min_pixels, max_pixels, total_pixels, ..Self::default() };
         match part.sampling {
             None => Ok(plain),
             Some(Sampling::Uniform { frames }) => Ok(Self { nframes: Some(frames), ..plain }),
@@ -198,7 +204,7 @@ impl Video {
     }
 
     fn into_part(mut self, base: &Path) -> Result<Part, &'static str> {
-        let pixels = limits(self.min_pixels, self.max_pixels)?;
+        let pixels = limits(self.min_pixels, self.max_pixels)?.with_total_pixels(self.total_pixels);
         if self.fps.is_some_and(|fps| !(fps.is_finite() && fps > 0.0)) {
             return Err("`fps` must be a positive number");
         }
@@ -280,7 +286,7 @@ fn limits(min_pixels: Option<u64>, max_pixels: Option<u64>) -> Result<PixelLimit
     {
         return Err("`min_pixels` is larger than `max_pixels`");
     }
-    Ok(PixelLimits { min_pixels, max_pixels })
+    Ok(PixelLimits { min_pixels, max_pixels, total_pixels: None })
 }
 
 #[cfg(test)]
@@ -315,7 +321,7 @@ mod tests {
             Part::Text("then".into()),
             Part::Image(ImagePart {
                 source: ImageSource::Encoded("/abs/a.png".into()),
-                pixels: PixelLimits { min_pixels: None, max_pixels: Some(37632) },
+                pixels: PixelLimits { max_pixels: Some(37632), ..PixelLimits::default() },
             }),
             Part::Frames(FramesPart {
                 frames: vec![
@@ -342,9 +348,10 @@ mod tests {
                 pixels: PixelLimits::default(),
             })
         };
-        let pixels = PixelLimits { min_pixels: Some(784), max_pixels: Some(37632) };
+        let (min_pixels, max_pixels) = (Some(784), Some(37632));
+        let pixels = PixelLimits { min_pixels, max_pixels, total_pixels: Some(100_352) };
         let input = Input::text("a \"dog\"\n<|im_end|>")
-            .and_part(image("/data/deep/a.png", pixels))
+            .and_part(image("/data/deep/a.png", pixels.with_total_pixels(None)))
             .and_part(image("/elsewhere/a.png", PixelLimits::default()))
             .and_part(video(None, None, Some(2.5)))
             .and_part(video(Some(Sampling::Uniform { frames: 8 }), Some(0.1), None))

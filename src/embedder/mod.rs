@@ -167,6 +167,14 @@ impl Embedder {
         self.inner.preparer.video
     }
 
+    /// An input as the model reads it, without running the model: how many tokens it has, say.
+    ///
+    /// # Errors
+    /// [`EmbedError`], naming the file at fault.
+    pub fn prepare(&self, input: &Input) -> Result<Prepared, EmbedError> {
+        self.inner.preparer.prepare(input)
+    }
+
     /// Embeds one input.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! One input to tokens and patches: files are read, decoded, resized and laid out here.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::RgbImage;
@@ -10,7 +11,8 @@ use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits,
 use crate::media::{MediaSource, TimeRange};
 use crate::model::family::Processor;
 use crate::model::{Item, PackedBatch};
-use crate::preprocess::{ImageLimits, Patchifier, PromptPart, VisualPatches};
+use crate::preprocess::{ImageLimits, Patchifier, PromptPart, VisualPatches, load_image_with};
+use crate::recipe::PromptRecipe;
 use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
@@ -18,6 +20,7 @@ use crate::video::VideoOptions;
 /// Turns inputs into what the model reads. Knows of no weights, and may be used from many threads.
 pub(crate) struct Preparer {
     pub(super) processor: Box<dyn Processor>,
+    pub(super) prompt: PromptRecipe,
     pub(super) sampling: Sampling,
     pub(super) pixels: PixelLimits,
     /// Largest area of a picture, where neither it nor `pixels` says; gives way to a smallest area that is
@@ -51,16 +54,23 @@ impl Prepared {
         &self.warnings
     }
 
-    /// Inputs packed one behind the other, as [`Qwen25Vl`](crate::model::Qwen25Vl) reads them.
+    /// Inputs packed one behind the other, as [`QwenVl`](crate::model::QwenVl) reads them.
     pub fn pack<'a>(items: impl IntoIterator<Item = &'a Self>) -> PackedBatch<'a> {
         PackedBatch::pack(items.into_iter().map(|prepared| &prepared.item))
     }
 }
 
-/// A video's patches, and the seconds between their temporal steps.
-struct TimedPatches {
+/// A picture as the prompt names it, and its patches.
+struct Picture {
     patches: VisualPatches,
+    /// Of a video.
+    timing: Option<Timing>,
+}
+
+/// When the frames of a video are shown.
+struct Timing {
     second_per_grid: f64,
+    frame_seconds: Vec<f64>,
 }
 
 /// What is learnt about an input on the way.
@@ -77,33 +87,36 @@ impl Preparer {
     }
 
     fn prepare_unguarded(&self, input: &Input) -> Result<Prepared, EmbedError> {
-        if input.parts.is_empty() {
+        if input.parts.is_empty() && self.prompt.empty_input.is_none() {
             return Err(EmbedError::EmptyInput);
         }
-        let mut parts = Vec::with_capacity(input.parts.len());
-        let mut visuals = Vec::new();
         let mut notes = Notes::default();
-        for part in &input.parts {
-            let (prompt_part, patches) = match part {
-                Part::Text(text) => {
-                    parts.push(PromptPart::Text(text));
-                    continue;
-                }
-                Part::Image(image) => {
-                    let patches = match &image.source {
-                        ImageSource::Encoded(source) => naming(source, || self.image_patches(image)),
-                        ImageSource::Decoded(_) => self.image_patches(image),
-                    }?;
-                    (PromptPart::Image { grid_thw: patches.grid_thw }, patches)
-                }
-                Part::Video(video) => timed(naming(&video.source, || self.video_patches(video, &mut notes))?),
-                Part::Frames(frames) => timed(self.frames_patches(frames)?),
+        // By their places among the parts.
+        let mut pictures = BTreeMap::new();
+        for (index, part) in input.parts.iter().enumerate() {
+            let picture = match part {
+                Part::Text(_) => continue,
+                Part::Image(image) => match &image.source {
+                    ImageSource::Encoded(source) => naming(source, || self.image_patches(image)),
+                    ImageSource::Decoded(_) => self.image_patches(image),
+                },
+                Part::Video(video) => naming(&video.source, || self.video_patches(video, &mut notes)),
+                Part::Frames(frames) => self.frames_patches(frames, &mut notes),
             };
-            parts.push(prompt_part);
-            visuals.push(patches);
+            pictures.insert(index, picture?);
         }
         let instruction = input.instruction.as_deref().or(self.instruction.as_deref());
+        let parts: Vec<_> =
+            input.parts.iter().enumerate().map(|(i, part)| named(part, pictures.get(&i))).collect();
         let encoding = self.processor.encode(&parts, instruction)?;
+        // As the prompt has them, whatever the order they came in; one that is not in it comes last.
+        let in_prompt: Vec<usize> = encoding.visual_spans.iter().map(|span| span.part_index).collect();
+        let mut visuals: Vec<VisualPatches> = in_prompt
+            .iter()
+            .filter_map(|index| pictures.remove(index))
+            .map(|picture| picture.patches)
+            .collect();
+        visuals.extend(pictures.into_values().map(|picture| picture.patches));
         if encoding.truncated_tokens > 0 {
             notes.warnings.push(format!(
                 "{} tokens of text beyond the limit of {} were cut off",
@@ -114,55 +127,89 @@ impl Preparer {
         Ok(Prepared { item: Item { encoding, visuals }, time_range, warnings })
     }
 
-    fn image_patches(&self, part: &ImagePart) -> Result<VisualPatches, EmbedError> {
+    fn image_patches(&self, part: &ImagePart) -> Result<Picture, EmbedError> {
         let image = self.pixels(&part.source)?;
         let limits = self.limits(part.pixels);
-        Ok(self.processor.pictures().image(&image, limits.min_pixels, limits.max_pixels)?)
+        let patches = self.processor.pictures().image(&image, limits.min_pixels, limits.max_pixels)?;
+        Ok(Picture { patches, timing: None })
     }
 
-    fn frames_patches(&self, part: &FramesPart) -> Result<TimedPatches, EmbedError> {
-        let mut patchifier = self.patchifier(part.pixels, part.frames.len())?;
-        for frame in &part.frames {
-            patchifier.push_image(&*self.pixels(frame)?)?;
+    fn frames_patches(&self, part: &FramesPart, notes: &mut Notes) -> Result<Picture, EmbedError> {
+        let pictures = self.processor.pictures();
+        let all = part.frames.len();
+        let most = pictures.recipe.max_listed_frames.unwrap_or(all);
+        let chosen: Vec<usize> = if all > most { spread(all, most) } else { (0..all).collect() };
+        if all > most {
+            notes.warnings.push(format!("of {all} frames, {most} are looked at, evenly spread"));
         }
-        self.timed(patchifier, part.fps)
+        let limits = self.limits(part.pixels);
+        let mut patchifier = self.patchifier(part.pixels, chosen.len())?;
+        for &index in &chosen {
+            let frame = self.pixels(&part.frames[index])?;
+            let (min_pixels, max_pixels) = (limits.min_pixels, part.pixels.max_pixels);
+            patchifier.push_image(&*pictures.listed_frame(&frame, min_pixels, max_pixels)?)?;
+        }
+        // Frames that fill the last patch up are numbered on.
+        let factor = pictures.processor.temporal_patch_size() as usize;
+        let last = chosen.last().map_or(0, |last| last + 1);
+        let padding = last..last + chosen.len().next_multiple_of(factor) - chosen.len();
+        let seconds = chosen.into_iter().chain(padding).map(|index| index as f64 / part.fps);
+        self.timed(patchifier, part.fps, seconds.collect())
     }
 
     #[cfg(feature = "video")]
-    fn video_patches(&self, part: &VideoPart, notes: &mut Notes) -> Result<TimedPatches, EmbedError> {
+    fn video_patches(&self, part: &VideoPart, notes: &mut Notes) -> Result<Picture, EmbedError> {
         use crate::video::{FrameCount, VideoReader, select};
 
         let mut reader = VideoReader::open_with(part.source.clone(), self.video)?;
         let sampling = part.sampling.as_ref().unwrap_or(&self.sampling);
-        let count = FrameCount::MultipleOf(self.processor.pictures().budget.frame_factor);
-        let selection = select(&reader.timing(), sampling, part.range, count)?;
+        let pictures = self.processor.pictures();
+        let count = FrameCount::MultipleOf(pictures.budget.frame_factor);
+        let timing = reader.timing();
+        let selection = select(&timing, sampling, part.range, count)?;
         let mut patchifier = self.patchifier(part.pixels, selection.indices.len())?;
         for frame in reader.frames(&selection.indices) {
             patchifier.push_image(&frame?.image)?;
         }
         notes.time_range.get_or_insert(covered(reader.metadata().duration_seconds, part.range));
         notes.warnings.extend(reader.warnings().iter().map(ToString::to_string));
-        self.timed(patchifier, selection.sample_fps)
+        // The last frame fills the last patch up.
+        let factor = pictures.processor.temporal_patch_size() as usize;
+        let frames = selection.indices.len().next_multiple_of(factor);
+        let last = selection.indices.last().copied();
+        let indices =
+            selection.indices.into_iter().chain(std::iter::repeat_n(last, frames).flatten()).take(frames);
+        let seconds = indices.map(|index| index as f64 / timing.average_fps());
+        self.timed(patchifier, selection.sample_fps, seconds.collect())
     }
 
     #[cfg(not(feature = "video"))]
-    fn video_patches(&self, part: &VideoPart, _: &mut Notes) -> Result<TimedPatches, EmbedError> {
+    fn video_patches(&self, part: &VideoPart, _: &mut Notes) -> Result<Picture, EmbedError> {
         Err(EmbedError::NoVideoSupport { path: part.source.label() })
     }
 
     fn patchifier(&self, pixels: PixelLimits, num_frames: usize) -> Result<Patchifier, EmbedError> {
-        let limits = self.limits(pixels);
-        Ok(self.processor.pictures().video(num_frames, limits.min_pixels, limits.max_pixels)?)
+        let PixelLimits { min_pixels, max_pixels, total_pixels } = self.limits(pixels);
+        Ok(self.processor.pictures().video(num_frames, min_pixels, max_pixels, total_pixels)?)
     }
 
-    fn timed(&self, patchifier: Patchifier, sample_fps: f64) -> Result<TimedPatches, EmbedError> {
+    fn timed(
+        &self,
+        patchifier: Patchifier,
+        sample_fps: f64,
+        frame_seconds: Vec<f64>,
+    ) -> Result<Picture, EmbedError> {
         let second_per_grid = self.processor.pictures().processor.second_per_grid(sample_fps)?;
-        Ok(TimedPatches { patches: patchifier.finish()?, second_per_grid })
+        let timing = Some(Timing { second_per_grid, frame_seconds });
+        Ok(Picture { patches: patchifier.finish()?, timing })
     }
 
     fn pixels<'a>(&self, source: &'a ImageSource) -> Result<Cow<'a, RgbImage>, EmbedError> {
         match source {
-            ImageSource::Encoded(media) => naming(media, || Ok(source.pixels(&self.image_limits)?)),
+            ImageSource::Encoded(media) => naming(media, || {
+                let transparency = self.processor.pictures().recipe.transparency;
+                Ok(Cow::Owned(load_image_with(media.clone(), &self.image_limits, transparency)?))
+            }),
             ImageSource::Decoded(image) => Ok(Cow::Borrowed(image)),
         }
     }
@@ -172,7 +219,8 @@ impl Preparer {
         let min_pixels = part.min_pixels.or(self.pixels.min_pixels);
         let default = self.default_max_pixels.max(min_pixels.unwrap_or(0));
         let max_pixels = part.max_pixels.or(self.pixels.max_pixels).unwrap_or(default);
-        PixelLimits { min_pixels, max_pixels: Some(max_pixels) }
+        let total_pixels = part.total_pixels.or(self.pixels.total_pixels);
+        PixelLimits { min_pixels, max_pixels: Some(max_pixels), total_pixels }
     }
 }
 
@@ -193,7 +241,23 @@ fn covered(duration: f64, range: TimeRange) -> TimeRange {
     TimeRange::between(range.start_seconds.unwrap_or(0.0), end)
 }
 
-fn timed(video: TimedPatches) -> (PromptPart<'static>, VisualPatches) {
-    let TimedPatches { patches, second_per_grid } = video;
-    (PromptPart::Video { grid_thw: patches.grid_thw, second_per_grid }, patches)
+/// A part as a prompt has it.
+fn named<'a>(part: &'a Part, picture: Option<&'a Picture>) -> PromptPart<'a> {
+    match (part, picture) {
+        (Part::Text(text), _) => PromptPart::Text(text),
+        (_, Some(Picture { patches, timing: Some(timing) })) => PromptPart::Video {
+            grid_thw: patches.grid_thw,
+            second_per_grid: timing.second_per_grid,
+            frame_seconds: &timing.frame_seconds,
+        },
+        (_, picture) => {
+            PromptPart::Image { grid_thw: picture.map_or([0; 3], |picture| picture.patches.grid_thw) }
+        }
+    }
+}
+
+/// `most` of `all` places, evenly spread and cut to integers, as the class of Qwen3-VL-Embedding chooses.
+fn spread(all: usize, most: usize) -> Vec<usize> {
+    let step = all.saturating_sub(1) as f64 / most.saturating_sub(1).max(1) as f64;
+    (0..most).map(|i| ((i as f64 * step) as usize).min(all - 1)).collect()
 }

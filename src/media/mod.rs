@@ -62,6 +62,9 @@ impl MediaKind {
     }
 }
 
+/// Most frames of a video that are taken at a rate where nobody says: `FPS_MAX_FRAMES` of qwen-vl-utils.
+pub(crate) const DEFAULT_MAX_FRAMES: usize = 768;
+
 /// Which frames to take from a video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

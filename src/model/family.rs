@@ -24,9 +24,12 @@ use super::init::RandomWeights;
 use super::layers::Training;
 use super::loader::{Weights, load_folded, load_trained};
 use super::packed::Item;
-use super::qwen2_5_vl;
+use super::qwen_vl::{self, Variant};
+use super::qwen2_5_vl::Qwen25Vl;
+use super::qwen2_vl::Qwen2Vl;
+use super::qwen3_vl::Qwen3Vl;
 use super::trainable::{Parameters, Trainable};
-use super::{ModelError, WeightPrecision, config};
+use super::{ModelError, ModelShape, WeightPrecision, config};
 use crate::preprocess::{ChatTemplate, Encoding, Pictures, PreprocessError, PromptPart};
 use crate::recipe::Recipe;
 
@@ -34,19 +37,34 @@ use crate::recipe::Recipe;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModelType {
+    /// `qwen2_vl`
+    Qwen2Vl,
     /// `qwen2_5_vl`
     Qwen25Vl,
+    /// `qwen3_vl`
+    Qwen3Vl,
 }
 
 impl ModelType {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Qwen25Vl];
+    pub const ALL: [Self; 3] = [Self::Qwen2Vl, Self::Qwen25Vl, Self::Qwen3Vl];
 
     /// How `config.json` spells it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Qwen2Vl => "qwen2_vl",
             Self::Qwen25Vl => "qwen2_5_vl",
+            Self::Qwen3Vl => "qwen3_vl",
         }
+    }
+
+    /// That of the model in `model_dir`.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] without a `config.json`, [`ModelError::Config`] for one that is not built in.
+    pub fn read(model_dir: &Path) -> Result<Self, ModelError> {
+        let (path, root) = config::read(model_dir)?;
+        Self::of(&root).map_err(|reason| ModelError::Config { path, reason })
     }
 
     /// That of a `config.json`.
@@ -55,16 +73,26 @@ impl ModelType {
         Self::ALL.into_iter().find(|known| name == Some(known.name())).ok_or_else(|| {
             let known = Self::ALL.map(|known| format!("{:?}", known.name())).join(" or ");
             format!(
-                "model_type is {}, expected {known}: this crate runs Qwen2.5-VL embedders such as Alibaba-NLP/GVE-3B",
+                "model_type is {}, expected {known}: of other architectures this crate knows nothing",
                 name.map_or("missing".to_owned(), |name| format!("{name:?}"))
             )
         })
     }
 
+    /// What it has of its own, if it is of the Qwen-VL line.
+    pub(super) fn qwen_vl(self) -> Option<&'static dyn Variant> {
+        match self {
+            Self::Qwen2Vl => Some(&Qwen2Vl),
+            Self::Qwen25Vl => Some(&Qwen25Vl),
+            Self::Qwen3Vl => Some(&Qwen3Vl),
+        }
+    }
+
     fn family(self, root: &Value) -> Result<Box<dyn Family>, String> {
-        Ok(match self {
-            Self::Qwen25Vl => Box::new(qwen2_5_vl::Config::parse(root)?),
-        })
+        match self.qwen_vl() {
+            Some(variant) => Ok(Box::new(qwen_vl::Config::parse(root, variant)?)),
+            None => Err(format!("model_type is {:?}, which is not built in", self.name())),
+        }
     }
 }
 
@@ -81,14 +109,19 @@ pub(crate) fn open(model_dir: &Path) -> Result<Box<dyn Family>, ModelError> {
 
 /// What a checkpoint is, by its `config.json`.
 pub(crate) trait Family: Debug + Send + Sync {
-    /// Values in an embedding.
-    fn dim(&self) -> usize;
+    /// What it is in numbers.
+    fn shape(&self) -> ModelShape;
 
-    /// How pictures become patches, by the settings in `model_dir`.
+    /// Values in an embedding.
+    fn dim(&self) -> usize {
+        self.shape().dim
+    }
+
+    /// How pictures become patches, by the settings in `model_dir` and the recipe.
     ///
     /// # Errors
     /// As [`Pictures::load`].
-    fn pictures(&self, model_dir: &Path) -> Result<Pictures, PreprocessError>;
+    fn pictures(&self, model_dir: &Path, recipe: &Recipe) -> Result<Pictures, PreprocessError>;
 
     /// What turns inputs into items, by the settings in `model_dir`.
     ///
@@ -229,7 +262,10 @@ mod tests {
         }
         for (config, got) in [(json!({"model_type": "bert"}), "\"bert\""), (json!({}), "missing")] {
             let reason = ModelType::of(&config).unwrap_err();
-            assert!(reason.starts_with(&format!("model_type is {got}, expected \"qwen2_5_vl\"")), "{reason}");
+            assert!(
+                reason.starts_with(&format!("model_type is {got}, expected \"qwen2_vl\" or ")),
+                "{reason}"
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Models that embed: tensors in, vectors out.
 //!
-//! A family of models has a folder with what it has of its own ([`qwen2_5_vl`]), and shares the rest. A
+//! A family of models has a folder with what it has of its own ([`qwen2_5_vl`], [`qwen3_vl`]), and shares the
+//! rest; that of the Qwen-VL line is [`qwen_vl`]. A
 //! [`Checkpoint`] maps the weights, `config.json` says of which family they are ([`ModelType`]) and gives
 //! their shapes, and the family's layers run them. Sequences of a batch are packed one behind the other
 //! instead of padded to a common length: every row that is computed is a row that was asked for, and
@@ -32,8 +33,12 @@ mod merge;
 mod ops;
 mod packed;
 pub mod qwen2_5_vl;
+mod qwen2_vl;
+pub mod qwen3_vl;
+pub mod qwen_vl;
 mod segments;
 pub(crate) mod sentence_transformers;
+mod shape;
 #[cfg(test)]
 pub(crate) mod skeleton;
 mod trainable;
@@ -53,5 +58,6 @@ pub use merge::{convert_checkpoint, merge_adapter, write_checkpoint};
 pub(crate) use ops::{Dropout, GradientSink};
 pub(crate) use packed::Item;
 pub use packed::{GridThw, PackedBatch, Visual};
-pub use qwen2_5_vl::{Config, Qwen25Vl, VisionConfig};
+pub use qwen_vl::{Config, QwenVl, VisionConfig};
+pub use shape::{ModelShape, TextShape, VisionShape};
 pub use trainable::{Parameters, Trainable};

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::ModelError;
 use super::family::{self, Family};
 use crate::preprocess::{ChatTemplate, END_OF_TEXT, PreprocessError};
-use crate::recipe::{Pooling, Recipe};
+use crate::recipe::{EndOfText, Pooling, PromptRecipe, Recipe};
 use crate::store::{IoError, create_folder_of, limited_file, write_file};
 
 /// Prompts, similarity and the like. The one of these files that others may have had a say in.
@@ -39,11 +39,14 @@ pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Names within the checkpoint in `directory`, and contents. None of a family without a chat template.
+/// Names within the checkpoint in `directory`, and contents. None where prompts are not laid out by a chat
+/// template alone.
 pub(crate) fn files(directory: &Path) -> Result<Vec<(&'static str, String)>, ModelError> {
     let family = family::open(directory)?;
-    let Some(template) = family.template() else { return Ok(Vec::new()) };
     let recipe = family.recipe();
+    let Some(template) = family.template().filter(|_| recipe.prompt == PromptRecipe::default()) else {
+        return Ok(Vec::new());
+    };
     let modules = ["Transformer", "Pooling", "Normalize"].into_iter().zip(["", "1_Pooling", "2_Normalize"]);
     let modules: Vec<Value> = (0..)
         .zip(modules)
@@ -77,7 +80,7 @@ fn transformer(
     let forward = json!({"method": "forward", "method_output_name": "last_hidden_state"});
     let mut message = forward.clone();
     message["format"] = "structured".into();
-    let end = if recipe.append_end_of_text { END_OF_TEXT } else { "" };
+    let end = if recipe.prompt.end_of_text == EndOfText::None { "" } else { END_OF_TEXT };
     let mut processing = json!({
         "chat_template": {
             "chat_template": format!("{}{end}", template.jinja),
@@ -89,12 +92,13 @@ fn transformer(
     });
     let invalid =
         |error: PreprocessError| ModelError::Config { path: directory.to_owned(), reason: error.to_string() };
-    match family.pictures(directory) {
+    match family.pictures(directory, recipe) {
         Ok(pictures) => {
             let area = pictures.max_pixels(recipe.tokens_per_frame);
             let (processor, budget) = (&pictures.processor, &pictures.budget);
             let image = budget.for_image(None, Some(area)).map_err(invalid)?;
-            let video = budget.for_video(None, Some(area), recipe.frames_per_video).map_err(invalid)?;
+            let video =
+                budget.for_video(None, Some(area), None, recipe.frames_per_video()).map_err(invalid)?;
             let least = image.min_pixels().max(processor.pixel_bounds().min_pixels()).min(area);
             processing["image"] = size(least, area);
             processing["video"] = size(video.min_pixels(), area);

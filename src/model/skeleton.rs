@@ -7,7 +7,8 @@ use candle_core::{Error, Tensor};
 use super::adapter::ModuleNames;
 use super::family::{Backbone, Family, Processor, VisualRows};
 use super::packed::{Item, Visual, part_of_graph, pixel_rows};
-use super::{ModelError, layers::Training, loader::Weights, ops::Linear};
+use super::{ModelError, ModelShape, layers::Training, loader::Weights, ops::Linear};
+use crate::media::Sampling;
 use crate::preprocess::{Encoding, ImageProcessorConfig, Pictures, PixelBudget, PreprocessError, PromptPart};
 use crate::recipe::Recipe;
 
@@ -24,25 +25,25 @@ const BUDGET: PixelBudget = PixelBudget {
 pub(crate) struct Skeleton;
 
 impl Family for Skeleton {
-    fn dim(&self) -> usize {
-        DIM
+    fn shape(&self) -> ModelShape {
+        ModelShape { dim: DIM, ..ModelShape::default() }
     }
-    fn pictures(&self, dir: &Path) -> Result<Pictures, PreprocessError> {
-        Ok(Pictures { processor: ImageProcessorConfig::from_json(PICTURES, dir)?, budget: BUDGET })
+    fn pictures(&self, dir: &Path, recipe: &Recipe) -> Result<Pictures, PreprocessError> {
+        let processor = ImageProcessorConfig::from_json(PICTURES, dir)?;
+        Ok(Pictures { processor, budget: BUDGET, recipe: recipe.pictures.clone() })
     }
     fn processor(&self, dir: &Path, recipe: &Recipe) -> Result<Box<dyn Processor>, PreprocessError> {
-        Ok(Box::new(Bytes(self.pictures(dir)?, recipe.instruction.clone())))
+        Ok(Box::new(Bytes(self.pictures(dir, recipe)?, recipe.instruction.clone())))
     }
     fn load(&self, weights: &Weights<'_>, _: &Recipe) -> Result<Box<dyn Backbone>, ModelError> {
-        let text = weights.at("text");
         Ok(Box::new(Towers {
-            bytes: text.at("bytes").weight("weight", &[256, DIM])?,
-            q_proj: Linear::load(&text.at("q_proj"), DIM, DIM, false)?,
+            bytes: weights.at("text.bytes").weight("weight", &[256, DIM])?,
+            q_proj: Linear::load(&weights.at("text.q_proj"), DIM, DIM, false)?,
             patch: Linear::load(&weights.at("vision.patch"), PATCH_LEN, DIM, false)?,
         }))
     }
     fn recipe(&self) -> Recipe {
-        Recipe { instruction: "a".to_owned(), frames_per_video: 3, ..Recipe::default() }
+        Recipe { instruction: "a".to_owned(), sampling: Sampling::Uniform { frames: 3 }, ..Recipe::default() }
     }
     fn module_names(&self) -> ModuleNames {
         ModuleNames { vision: "vision.", adapted: "text.", projections: &["q_proj"] }
@@ -57,9 +58,8 @@ impl Processor for Bytes {
     }
     fn encode(&self, parts: &[PromptPart<'_>], system: Option<&str>) -> Result<Encoding, PreprocessError> {
         let (field, expected) = ("an input", "one text or one video");
-        let system = system.filter(|text| !text.is_empty()).unwrap_or(&self.1);
         let text = match parts {
-            [PromptPart::Text(text)] => [system, text].concat(),
+            [PromptPart::Text(text)] => [system.filter(|s| !s.is_empty()).unwrap_or(&self.1), text].concat(),
             [_] => String::new(),
             _ => return Err(PreprocessError::InvalidPromptConfig { field, expected, got: "more".into() }),
         };

@@ -88,6 +88,11 @@ impl ImageProcessorConfig {
         *self == Self { pixel_bounds: self.pixel_bounds, ..other.clone() }
     }
 
+    /// The same without bounds on the area.
+    pub(super) fn unbounded(self) -> Self {
+        Self { pixel_bounds: PixelBounds::constant(1, u64::MAX), ..self }
+    }
+
     /// Side of a patch in pixels.
     pub fn patch_size(&self) -> u32 {
         self.patch_size

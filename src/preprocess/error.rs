@@ -285,6 +285,9 @@ pub enum PreprocessError {
         /// Patches merged along each side.
         spatial_merge_size: usize,
     },
+    /// Parts of which the prompt has nothing.
+    #[error("there is nothing to embed: no picture, and no text that says something")]
+    EmptyPrompt,
     /// A rate or a duration that is not a positive number.
     #[error(
         "{field} must be a positive finite number, got {got}; frames without timing need an explicit fps"

@@ -12,6 +12,7 @@ use super::error::{PreprocessError, Result};
 use super::size::PixelSize;
 use crate::media::{MAX_PICTURE_PIXELS, MediaSource};
 use crate::options::with_fields;
+use crate::recipe::Transparency;
 use crate::store::IoError;
 
 mod bits;
@@ -62,16 +63,28 @@ impl Default for ImageLimits {
 /// [`PreprocessError::IncompleteImage`], and the limits as [`PreprocessError::ImageByteLimit`],
 /// [`PreprocessError::ImagePixelLimit`] and [`PreprocessError::ImageMemoryLimit`].
 pub fn load_image(source: impl Into<MediaSource>, limits: &ImageLimits) -> Result<RgbImage> {
+    load_image_with(source, limits, Transparency::White)
+}
+
+/// As [`load_image`], with a choice of what becomes of transparency.
+///
+/// # Errors
+/// As [`load_image`].
+pub fn load_image_with(
+    source: impl Into<MediaSource>,
+    limits: &ImageLimits,
+    transparency: Transparency,
+) -> Result<RgbImage> {
     let media = source.into();
     let place = media.to_string();
     if let Some(bytes) = media.in_memory() {
-        return decode_image(bytes, &place, limits);
+        return decode(bytes, &place, limits, transparency);
     }
     let mut bytes = Vec::new();
     let reader = media.open().map_err(IoError::of("read", media.label()))?;
     let read = reader.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(IoError::of("read", media.label()))?;
-    decode_image(&bytes, &place, limits)
+    decode(&bytes, &place, limits, transparency)
 }
 
 /// Decodes an image held in memory, as [`load_image`] does; `place` names it in errors.
@@ -79,6 +92,10 @@ pub fn load_image(source: impl Into<MediaSource>, limits: &ImageLimits) -> Resul
 /// # Errors
 /// As [`load_image`], without the reading.
 pub fn decode_image(bytes: &[u8], place: &str, limits: &ImageLimits) -> Result<RgbImage> {
+    decode(bytes, place, limits, Transparency::White)
+}
+
+fn decode(bytes: &[u8], place: &str, limits: &ImageLimits, transparency: Transparency) -> Result<RgbImage> {
     if bytes.len() as u64 > limits.max_bytes {
         return Err(PreprocessError::ImageByteLimit {
             place: place.to_owned(),
@@ -86,7 +103,7 @@ pub fn decode_image(bytes: &[u8], place: &str, limits: &ImageLimits) -> Result<R
             limit_bytes: limits.max_bytes,
         });
     }
-    Encoded { bytes, place, limits }.decode()
+    Encoded { bytes, place, limits, transparency }.decode()
 }
 
 /// An image file, and what it may cost.
@@ -94,6 +111,7 @@ struct Encoded<'a> {
     bytes: &'a [u8],
     place: &'a str,
     limits: &'a ImageLimits,
+    transparency: Transparency,
 }
 
 /// Bytes that resampling takes for a row and for a column: kernel weights, and a row of one visual token's
@@ -167,7 +185,7 @@ impl Encoded<'_> {
         let orientation = decoder.orientation().map_err(|error| self.undecodable(error))?;
         let mut buffer = vec![0; usize::try_from(samples).unwrap_or(usize::MAX)];
         decoder.read_image(&mut buffer).map_err(|error| self.undecodable(error))?;
-        self.turned(to_rgb(buffer, color), size, orientation)
+        self.turned(to_rgb(buffer, color, self.transparency), size, orientation)
     }
 
     fn turned(&self, rgb: Vec<u8>, size: PixelSize, orientation: Orientation) -> Result<RgbImage> {
@@ -249,10 +267,14 @@ fn memory(bytes: u64) -> Limits {
 }
 
 /// Turns samples as `image` decodes them, in the machine's byte order, into 8-bit RGB, and lays what is
-/// transparent over white. Where a pixel has three bytes or more this happens in place.
-fn to_rgb(samples: Vec<u8>, color: ColorType) -> Vec<u8> {
+/// transparent over white, or leaves transparency out. Where a pixel has three bytes or more this happens in place.
+fn to_rgb(samples: Vec<u8>, color: ColorType, transparency: Transparency) -> Vec<u8> {
     let deep = |pair: [u8; 2]| to_eight_bits(u16::from_ne_bytes(pair));
     let float = |four: [u8; 4]| (f32::from_ne_bytes(four).clamp(0.0, 1.0) * 255.0).round() as u8;
+    let over_white = |level, alpha| match transparency {
+        Transparency::Dropped => level,
+        Transparency::White => over_white(level, alpha),
+    };
     let blended = |level: [u8; 3], alpha| level.map(|level| over_white(level, alpha));
     match color {
         ColorType::L8 => pixels_to_rgb(samples, |[level]| [level; 3]),

@@ -32,7 +32,7 @@ mod train_tokenizer;
 pub use companions::{ChatTemplate, unknown_settings};
 pub use config::ImageProcessorConfig;
 pub use error::PreprocessError;
-pub use image::{FrameView, ImageLimits, PixelFormat, decode_image, load_image};
+pub use image::{FrameView, ImageLimits, PixelFormat, decode_image, load_image, load_image_with};
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
 pub use pictures::Pictures;
 pub(crate) use prompt::{ControlToken, PromptPiece, Rendering};

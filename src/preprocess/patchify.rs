@@ -40,7 +40,8 @@ pub fn patchify_image(
     image: &RgbImage,
     bounds: PixelBounds,
 ) -> Result<VisualPatches> {
-    let mut patchifier = Patchifier::with_rounding(config, bounds, 1, Rounding::EachPass);
+    let rules = FrameRules { rounding: Rounding::EachPass, alone: true };
+    let mut patchifier = Patchifier::by(config, bounds, 1, rules);
     patchifier.push_image(image)?;
     patchifier.finish()
 }
@@ -57,11 +58,21 @@ pub struct Patchifier {
     config: ImageProcessorConfig,
     bounds: PixelBounds,
     expected_frames: usize,
+    /// Frames that share a step in time; one that is alone there fills it.
+    frames_per_step: usize,
     num_frames: usize,
     sizes: Option<FrameSizes>,
     resizer: BicubicResizer,
     resized: Vec<u8>,
     pixel_values: Vec<f32>,
+}
+
+/// What is done to frames besides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameRules {
+    pub(super) rounding: Rounding,
+    /// Whether each frame fills a step in time of its own, as an image does.
+    pub(super) alone: bool,
 }
 
 /// Size of the frames as they come and as they are embedded.
@@ -75,14 +86,15 @@ impl Patchifier {
     /// A builder for frames of one video. `bounds` are those of the prompt part, to which the checkpoint's
     /// are added; memory is set aside for `expected_frames`, but more or fewer may come.
     pub fn new(config: &ImageProcessorConfig, bounds: PixelBounds, expected_frames: usize) -> Self {
-        Self::with_rounding(config, bounds, expected_frames, Rounding::Once)
+        let rules = FrameRules { rounding: Rounding::Once, alone: false };
+        Self::by(config, bounds, expected_frames, rules)
     }
 
-    fn with_rounding(
+    pub(super) fn by(
         config: &ImageProcessorConfig,
         bounds: PixelBounds,
         expected_frames: usize,
-        rounding: Rounding,
+        FrameRules { rounding, alone }: FrameRules,
     ) -> Self {
         Self {
             layout: PatchLayout::new(config),
@@ -90,6 +102,7 @@ impl Patchifier {
             config: config.clone(),
             bounds,
             expected_frames,
+            frames_per_step: if alone { 1 } else { config.temporal_patch_size() as usize },
             num_frames: 0,
             sizes: None,
             resizer: BicubicResizer::new(rounding),
@@ -132,16 +145,20 @@ impl Patchifier {
             &self.resized
         };
         let step_values = self.layout.step_values(sizes.target);
-        let slot = self.num_frames % self.layout.temporal;
+        let slot = self.num_frames % self.frames_per_step;
         if slot == 0 {
             let steps =
-                self.expected_frames.saturating_sub(self.num_frames).div_ceil(self.layout.temporal).max(1);
+                self.expected_frames.saturating_sub(self.num_frames).div_ceil(self.frames_per_step).max(1);
             self.pixel_values.reserve(steps.saturating_mul(step_values));
             self.pixel_values.resize(self.pixel_values.len() + step_values, 0.0);
         }
         let start = self.pixel_values.len() - step_values;
         self.layout.write_frame(&mut self.pixel_values[start..], pixels, sizes.target, &self.levels, slot);
         self.num_frames += 1;
+        if self.frames_per_step == 1 {
+            let rest = 1..self.layout.temporal;
+            self.layout.repeat_frame(&mut self.pixel_values[start..], 0, rest);
+        }
         Ok(())
     }
 
@@ -151,7 +168,7 @@ impl Patchifier {
     /// [`PreprocessError::NoFrames`] where none came.
     pub fn finish(mut self) -> Result<VisualPatches> {
         let FrameSizes { target, .. } = self.sizes.ok_or(PreprocessError::NoFrames)?;
-        let filled = self.num_frames % self.layout.temporal;
+        let filled = self.num_frames % self.frames_per_step;
         if filled != 0 {
             let start = self.pixel_values.len() - self.layout.step_values(target);
             self.layout.repeat_frame(
@@ -161,7 +178,7 @@ impl Patchifier {
             );
         }
         let [rows, columns] = self.layout.grid(target);
-        let steps = self.num_frames.div_ceil(self.layout.temporal);
+        let steps = self.num_frames.div_ceil(self.frames_per_step);
         Ok(VisualPatches { pixel_values: self.pixel_values, grid_thw: [steps, rows, columns] })
     }
 
@@ -338,7 +355,8 @@ mod tests {
         let image = RgbImage::from_raw(37, 21, frame(size, 5)).unwrap();
         let bounds = PixelBounds::new(16, 4096).unwrap();
         let still = patchify_image(&config(), &image, bounds).unwrap();
-        let mut patchifier = Patchifier::with_rounding(&config(), bounds, 3, Rounding::EachPass);
+        let mut patchifier =
+            Patchifier::by(&config(), bounds, 3, FrameRules { rounding: Rounding::EachPass, alone: false });
         for _ in 0..3 {
             patchifier.push_image(&image).unwrap();
         }

@@ -17,6 +17,8 @@ pub enum PromptPart<'a> {
         /// Seconds between steps in time,
         /// [`ImageProcessorConfig::second_per_grid`](super::ImageProcessorConfig::second_per_grid).
         second_per_grid: f64,
+        /// When each of its frames is shown, in seconds: for families that tell the time in words.
+        frame_seconds: &'a [f64],
     },
 }
 
@@ -36,6 +38,7 @@ pub(crate) enum ControlToken {
     TurnEnd,
     VisionStart,
     VisionEnd,
+    EndOfText,
 }
 
 /// A piece of a rendered prompt. Text between two tokens is one piece, so that it is tokenised as a whole.

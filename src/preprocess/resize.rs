@@ -4,8 +4,8 @@
 //! reference resizes images with, rounds to 8 bits between the horizontal and the vertical pass; torchvision,
 //! which it resizes video frames with, rounds once at the end. [`Rounding`] chooses. Resizing crates keep the
 //! kernel's weights in too few bits to come out equal to either, and on strong enlargements the embedding
-//! shows it. Columns are always resized before rows, as all releases of Pillow did until 13 began to choose
-//! the order by the shape of the picture.
+//! shows it. Columns are resized before rows, as all releases of Pillow did until 13 began to choose the order
+//! by the shape of the picture.
 
 use rayon::prelude::*;
 
@@ -19,8 +19,11 @@ const SUPPORT: f64 = 2.0;
 /// When values are rounded to 8 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounding {
-    /// After each pass: `PIL.Image.resize`.
+    /// After each pass: `PIL.Image.resize` up to Pillow 12.
     EachPass,
+    /// The same by Pillow 13, which resizes rows before columns where the height loses more than twice as many
+    /// pixels as the width.
+    EachPassByShape,
     /// Once, at the end: `torchvision.transforms.functional.resize` of a tensor.
     Once,
 }
@@ -52,11 +55,26 @@ impl BicubicResizer {
         }
         target.resize(to.height as usize * to.width as usize * CHANNELS, 0);
         match self.rounding {
-            Rounding::EachPass => passes::<Fixed>(rgb, from, to, &mut self.fixed, target),
+            Rounding::EachPassByShape if rows_lead(from, to) => {
+                let between = PixelSize::new(from.width, to.height);
+                let mut rows = vec![0; between.area() as usize * CHANNELS];
+                passes::<Fixed>(rgb, from, between, &mut self.fixed, &mut rows);
+                passes::<Fixed>(&rows, between, to, &mut self.fixed, target);
+            }
+            Rounding::EachPass | Rounding::EachPassByShape => {
+                passes::<Fixed>(rgb, from, to, &mut self.fixed, target);
+            }
             Rounding::Once => passes::<Float>(rgb, from, to, &mut self.float, target),
         }
         Ok(())
     }
+}
+
+/// Whether Pillow 13 resizes rows first.
+fn rows_lead(from: PixelSize, to: PixelSize) -> bool {
+    let lost = |from: u32, to: u32| i64::from(from) - i64::from(to);
+    let (columns, rows) = (lost(from.width, to.width), lost(from.height, to.height));
+    rows > 0 && rows > 2 * columns
 }
 
 /// How sums are formed, and what is kept between the passes.

@@ -1,7 +1,7 @@
 //! From the pieces of a prompt to token ids within a longest sequence.
 
 use super::error::{PreprocessError, Result};
-use super::prompt::{PositionSpan, PromptPiece, VisualKind};
+use super::prompt::{ControlToken, PositionSpan, PromptPiece, VisualKind};
 use super::tokenize::PromptTokenizer;
 
 /// A prompt as the language model reads it.
@@ -74,7 +74,8 @@ impl Sequence {
                 }
             }
         }
-        let appended: &[u32] = if append_end_of_text { &[tokenizer.end_of_text_id()] } else { &[] };
+        let appended: &[u32] =
+            if append_end_of_text { &[tokenizer.control_id(ControlToken::EndOfText)] } else { &[] };
         sequence.truncated_tokens = sequence.truncate(max_length, appended.len())?;
         sequence.push_text(appended, max_length);
         Ok(sequence)

@@ -109,8 +109,8 @@ impl PixelBudget {
         PixelBounds::with_default_min(min_pixels, self.pixels(least), max)
     }
 
-    /// Bounds of each frame of a decoded video unless told otherwise, within the tokens of the whole video
-    /// (`qwen_vl_utils.fetch_video`). As there, an explicit `max_pixels` can lower the upper bound but not
+    /// Bounds of each frame of a decoded video unless told otherwise, within the area of the whole video, which
+    /// is `total_pixels` or that of its tokens (`qwen_vl_utils.fetch_video`). As there, an explicit `max_pixels` can lower the upper bound but not
     /// raise it.
     ///
     /// A `max_pixels` below the default smallest area (100,352 pixels of Qwen2.5-VL) lowers that too, and
@@ -125,14 +125,15 @@ impl PixelBudget {
         &self,
         min_pixels: Option<u64>,
         max_pixels: Option<u64>,
+        total_pixels: Option<u64>,
         num_frames: usize,
     ) -> Result<PixelBounds> {
         if num_frames == 0 {
             return Err(PreprocessError::NoFrames);
         }
         let (least, most) = self.frame_tokens;
-        let share =
-            self.pixels(self.video_tokens).saturating_mul(self.frame_factor as u64) / num_frames as u64;
+        let total = total_pixels.unwrap_or(self.pixels(self.video_tokens));
+        let share = total.saturating_mul(self.frame_factor as u64) / num_frames as u64;
         let floor = min_pixels.unwrap_or(self.pixels(least));
         let ceiling = self.pixels(most).min(share).max(floor.saturating_mul(105) / 100);
         let max = max_pixels.unwrap_or(ceiling).min(ceiling);
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn video_bounds_follow_the_number_of_frames() {
         let bounds = |min, max, frames| {
-            let b = BUDGET.for_video(min, max, frames).unwrap();
+            let b = BUDGET.for_video(min, max, None, frames).unwrap();
             (b.min_pixels(), b.max_pixels())
         };
         assert_eq!(bounds(None, None, 8), (128 * 784, 768 * 784));
@@ -289,12 +290,12 @@ mod tests {
         assert_eq!(bounds(None, Some(16 * 784), 8), (16 * 784, 16 * 784));
         assert_eq!(bounds(None, Some(1000 * 784), 8), (128 * 784, 768 * 784));
         assert_eq!(bounds(Some(1000 * 784), None, 8), (1000 * 784, 1050 * 784));
-        assert!(matches!(BUDGET.for_video(None, None, 0), Err(PreprocessError::NoFrames)));
+        assert!(matches!(BUDGET.for_video(None, None, None, 0), Err(PreprocessError::NoFrames)));
     }
 
     #[test]
     fn a_lowered_minimum_never_exceeds_the_maximum() {
-        let bounds = BUDGET.for_video(None, Some(16 * 784), 8).unwrap();
+        let bounds = BUDGET.for_video(None, Some(16 * 784), None, 8).unwrap();
         for (width, height) in [(60, 100), (33, 90), (1, 1), (20, 400), (111, 112)] {
             let to = smart_resize(PixelSize::new(width, height), 28, bounds).unwrap();
             assert!(to.area() <= 16 * 784, "{width}x{height} -> {to}");
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_reference_grows_small_clips_past_the_bound_it_was_given() {
-        let of_a_part = BUDGET.for_video(None, Some(16 * 784), 8).unwrap();
+        let of_a_part = BUDGET.for_video(None, Some(16 * 784), None, 8).unwrap();
         // qwen_vl_utils.smart_resize(height, width, 28, 128 * 784, 16 * 784), which is what fetch_video
         // calls.
         for ((width, height), reference, ours) in [

@@ -117,6 +117,7 @@ impl PromptTokenizer {
             ControlToken::TurnEnd => self.special.turn_end,
             ControlToken::VisionStart => self.special.vision_start,
             ControlToken::VisionEnd => self.special.vision_end,
+            ControlToken::EndOfText => self.special.end_of_text,
         }
     }
 
@@ -126,11 +127,6 @@ impl PromptTokenizer {
             VisualKind::Image => self.special.image_pad,
             VisualKind::Video => self.special.video_pad,
         }
-    }
-
-    /// The token whose hidden state is the embedding.
-    pub(super) fn end_of_text_id(&self) -> u32 {
-        self.special.end_of_text
     }
 }
 

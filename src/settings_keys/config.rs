@@ -107,16 +107,13 @@ pub(super) const TEXT: &Table = &[
     (Only(&["true"]), &["is_causal"]),
     (OFF, &["use_sliding_window", "no_rope_layers", "rope_interleave", "rope_interleaved", "alibi"]),
     (OFF, &["attn_logit_softcapping", "logit_softcapping", "query_pre_attn_scalar", "scale_embedding"]),
-    (OFF, &["mlp_bias", "use_qk_norm", "qk_norm", "use_cla", "attention_sink", "attention_chunk_size"]),
+    (OFF, &["mlp_bias", "use_cla", "attention_sink", "attention_chunk_size"]),
     (OFF, &["num_experts", "num_local_experts", "num_experts_per_tok", "moe_intermediate_size"]),
     (
         Harmless,
         &[
             // There is no dropout outside of training, and the reference fine-tunes without.
             "attention_dropout",
-            // Whether a layer has a bias is a matter of its tensors; the reference reads no such key.
-            "attention_bias",
-            "qkv_bias",
             // Without a head there is nothing to tie.
             "tie_word_embeddings",
             // Without `use_sliding_window`, which is judged above.
@@ -137,35 +134,66 @@ pub(super) const TEXT: &Table = &[
     ),
 ];
 
+/// Further keys of the language models of Qwen2-VL and Qwen2.5-VL.
+pub(super) const QWEN2_TEXT: &Table = &[
+    (OFF, &["use_qk_norm", "qk_norm"]),
+    // Whether a layer has a bias is a matter of its tensors; the reference reads no such key.
+    (Harmless, &["attention_bias", "qkv_bias"]),
+];
+
+/// Further keys of the language model of Qwen3-VL.
+pub(super) const QWEN3_TEXT: &Table =
+    &[(OFF, &["attention_bias", "qkv_bias"]), (Only(&["true"]), &["use_qk_norm", "qk_norm"])];
+
 /// What stands beside `text_config`. Keys of [`TEXT`] that are there as well are copies that the reference
 /// does not read.
 pub(super) const ROOT: &Table = &[(Read, &["text_config"])];
 
-/// `vision_config`.
+/// `vision_config` of any family of the Qwen-VL line.
 pub(super) const VISION: &Table = &[
     (
         Read,
         &[
             "depth",
-            "fullatt_block_indexes",
             "hidden_act",
             "hidden_size",
             "in_channels",
-            "intermediate_size",
             "num_heads",
-            "out_hidden_size",
             "patch_size",
             "rope_parameters",
             "spatial_merge_size",
             "temporal_patch_size",
+        ],
+    ),
+    // The reference reads `in_channels` and `patch_size`.
+    (Harmless, &["in_chans", "spatial_patch_size"]),
+];
+
+/// Further keys of Qwen2.5-VL's.
+pub(super) const QWEN25_VISION: &Table = &[
+    (
+        Read,
+        &[
+            "fullatt_block_indexes",
+            "intermediate_size",
+            "out_hidden_size",
             "tokens_per_second",
             "window_size",
         ],
     ),
-    // Of the relatives: Qwen2-VL and Qwen3-VL.
     (OFF, &["deepstack_visual_indexes", "num_position_embeddings", "mlp_ratio", "embed_dim"]),
-    // The reference reads `in_channels` and `patch_size`.
-    (Harmless, &["in_chans", "spatial_patch_size"]),
+];
+
+/// Further keys of Qwen2-VL's.
+pub(super) const QWEN2_VISION: &Table = &[
+    (Read, &["embed_dim", "mlp_ratio"]),
+    (OFF, &["deepstack_visual_indexes", "num_position_embeddings", "fullatt_block_indexes", "window_size"]),
+];
+
+/// Further keys of Qwen3-VL's.
+pub(super) const QWEN3_VISION: &Table = &[
+    (Read, &["deepstack_visual_indexes", "intermediate_size", "num_position_embeddings", "out_hidden_size"]),
+    (OFF, &["fullatt_block_indexes", "mlp_ratio", "embed_dim", "tokens_per_second", "window_size"]),
 ];
 
 /// `rope_scaling` or `rope_parameters` of the language model.
@@ -187,6 +215,11 @@ pub(super) const ROPE: &Table = &[
         ],
     ),
     (ONE, &["partial_rotary_factor"]),
-    (OFF, &["mrope_interleaved"]),
     (Only(&["true"]), &["truncate"]),
 ];
+
+/// Further ones of Qwen2-VL and Qwen2.5-VL, whose sections lie one behind the other.
+pub(super) const QWEN2_ROPE: &Table = &[(OFF, &["mrope_interleaved"])];
+
+/// Further ones of Qwen3-VL, whose sections alternate.
+pub(super) const QWEN3_ROPE: &Table = &[(Only(&["true"]), &["mrope_interleaved"])];

@@ -12,7 +12,10 @@ mod processor;
 use serde_json::{Map, Value};
 
 use adapter::ADAPTER;
-use config::{COMMON, ROOT, ROPE, TEXT, VISION};
+use config::{
+    COMMON, QWEN2_ROPE, QWEN2_TEXT, QWEN2_VISION, QWEN3_ROPE, QWEN3_TEXT, QWEN3_VISION, QWEN25_VISION, ROOT,
+    ROPE, TEXT, VISION,
+};
 use processor::{IMAGE_PROCESSOR, PICTURE_SIZE, PROCESSOR, TOKENIZER, VIDEO_PROCESSOR};
 
 /// What a key is to us.
@@ -43,8 +46,13 @@ pub(crate) enum Place {
     /// `config.json` around `text_config`.
     NestedConfig,
     TextConfig,
+    /// Either of these for Qwen3-VL.
+    Qwen3TextConfig,
     VisionConfig,
+    Qwen2VisionConfig,
+    Qwen3VisionConfig,
     Rope,
+    Qwen3Rope,
     ImageProcessor,
     PictureSize,
     VideoProcessor,
@@ -56,11 +64,14 @@ pub(crate) enum Place {
 impl Place {
     fn tables(self) -> &'static [&'static Table] {
         match self {
-            Self::FlatConfig => &[TEXT, COMMON],
+            Self::FlatConfig | Self::TextConfig => &[TEXT, QWEN2_TEXT, COMMON],
+            Self::Qwen3TextConfig => &[TEXT, QWEN3_TEXT, COMMON],
             Self::NestedConfig => &[ROOT, COMMON],
-            Self::TextConfig => &[TEXT, COMMON],
-            Self::VisionConfig => &[VISION, COMMON],
-            Self::Rope => &[ROPE],
+            Self::VisionConfig => &[VISION, QWEN25_VISION, COMMON],
+            Self::Qwen2VisionConfig => &[VISION, QWEN2_VISION, COMMON],
+            Self::Qwen3VisionConfig => &[VISION, QWEN3_VISION, COMMON],
+            Self::Rope => &[ROPE, QWEN2_ROPE],
+            Self::Qwen3Rope => &[ROPE, QWEN3_ROPE],
             Self::ImageProcessor => &[IMAGE_PROCESSOR],
             Self::PictureSize => &[PICTURE_SIZE],
             Self::VideoProcessor => &[IMAGE_PROCESSOR, VIDEO_PROCESSOR],
@@ -79,7 +90,7 @@ impl Place {
         match of(self.tables()) {
             // By convention of transformers, what begins so is not part of a checkpoint.
             None if key.starts_with('_') => Some(Harmless),
-            None if self == Self::NestedConfig => of(&[TEXT]).map(|_| Harmless),
+            None if self == Self::NestedConfig => of(&[TEXT, QWEN2_TEXT]).map(|_| Harmless),
             rule => rule,
         }
     }
@@ -146,8 +157,12 @@ mod tests {
         for place in [
             Place::FlatConfig,
             Place::NestedConfig,
+            Place::Qwen3TextConfig,
             Place::VisionConfig,
+            Place::Qwen2VisionConfig,
+            Place::Qwen3VisionConfig,
             Place::Rope,
+            Place::Qwen3Rope,
             Place::VideoProcessor,
             Place::Processor,
             Place::Tokenizer,
@@ -170,6 +185,10 @@ mod tests {
             (Place::NestedConfig, "quantization_config", json!(null), json!({"quant_method": "awq"})),
             (Place::VisionConfig, "deepstack_visual_indexes", json!([]), json!([5, 11])),
             (Place::Rope, "mrope_interleaved", json!(false), json!(true)),
+            (Place::Qwen3Rope, "mrope_interleaved", json!(true), json!(false)),
+            (Place::Qwen3TextConfig, "attention_bias", json!(false), json!(true)),
+            (Place::Qwen3VisionConfig, "window_size", json!(null), json!(112)),
+            (Place::Qwen2VisionConfig, "fullatt_block_indexes", json!([]), json!([7])),
             (Place::ImageProcessor, "do_rescale", json!(true), json!(false)),
             (Place::ImageProcessor, "resample", json!(3), json!(2)),
             (Place::VideoProcessor, "do_normalize", json!(true), json!(false)),

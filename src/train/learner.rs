@@ -37,7 +37,7 @@ pub(super) fn reading(directory: &Path, config: &TrainConfig) -> Result<Embedder
         .device(config.model.device)
         .dtype(config.model.dtype)
         .sampling(Sampling::Uniform { frames: config.model.frames })
-        .pixels(PixelLimits { min_pixels: None, max_pixels: config.model.max_pixels })
+        .pixels(PixelLimits::default().with_max_pixels(config.model.max_pixels))
         .max_length(config.model.max_length);
     Ok(match config.model.tokens_per_frame {
         Some(tokens) => reading.tokens_per_frame(tokens),

@@ -1,12 +1,10 @@
 //! Which frames to take: index arithmetic on metadata, without a decoder.
 
 use super::VideoError;
-use crate::media::{Sampling, TimeRange};
+use crate::media::{DEFAULT_MAX_FRAMES, Sampling, TimeRange};
 
 /// `FPS_MIN_FRAMES` of qwen-vl-utils.
 const DEFAULT_MIN_FRAMES: usize = 4;
-/// `FPS_MAX_FRAMES` of qwen-vl-utils.
-const DEFAULT_MAX_FRAMES: usize = 768;
 
 /// How a number of frames is arrived at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,8 @@ mod model;
 mod model_hostile;
 mod model_settings;
 mod preprocess;
+#[cfg(feature = "train")]
+mod qwen;
 #[cfg(all(feature = "library", feature = "train"))]
 mod release;
 mod retrieval;

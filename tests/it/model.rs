@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen2;
-use gve::model::{Checkpoint, ModelError, PackedBatch, Qwen25Vl, Visual, convert_checkpoint};
+use gve::model::{Checkpoint, ModelError, PackedBatch, QwenVl, Visual, convert_checkpoint};
 use gve_test_support::golden::{Case, cosine, fixture_dirs, max_difference};
 
 /// What the model reads for one case.
@@ -59,17 +59,17 @@ fn tensors_of(directory: &Path) -> HashMap<String, Tensor> {
 }
 
 /// Loads `tensors` from one file, beside the `config.json` of `directory`.
-fn load_single(directory: &Path, tensors: &HashMap<String, Tensor>) -> Result<Qwen25Vl, ModelError> {
+fn load_single(directory: &Path, tensors: &HashMap<String, Tensor>) -> Result<QwenVl, ModelError> {
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(directory.join("config.json"), copy.path().join("config.json")).unwrap();
     candle_core::safetensors::save(tensors, copy.path().join("model.safetensors")).unwrap();
-    Qwen25Vl::load(copy.path(), DType::F32, &Device::Cpu)
+    QwenVl::load(copy.path(), DType::F32, &Device::Cpu)
 }
 
 #[test]
 fn stages_equal_the_reference() {
     for fixture in fixture_dirs() {
-        let model = Qwen25Vl::load(&fixture.join("model"), DType::F32, &Device::Cpu).unwrap();
+        let model = QwenVl::load(&fixture.join("model"), DType::F32, &Device::Cpu).unwrap();
         let samples = Sample::all(&fixture);
         assert!(samples.iter().filter(|sample| !sample.visuals.is_empty()).count() >= 3);
         for sample in samples {
@@ -101,7 +101,7 @@ fn stages_equal_the_reference() {
 #[test]
 fn a_batch_equals_its_single_items() {
     for fixture in fixture_dirs() {
-        let model = Qwen25Vl::load(&fixture.join("model"), DType::F32, &Device::Cpu).unwrap();
+        let model = QwenVl::load(&fixture.join("model"), DType::F32, &Device::Cpu).unwrap();
         let samples = Sample::all(&fixture);
         let mut packed = PackedBatch::default();
         samples.iter().for_each(|sample| sample.add_to(&mut packed));
@@ -120,7 +120,7 @@ fn a_batch_equals_its_single_items() {
 fn text_agrees_with_qwen2_of_candle_transformers() {
     for fixture in fixture_dirs() {
         let directory = fixture.join("model");
-        let ours = Qwen25Vl::load(&directory, DType::F32, &Device::Cpu).unwrap();
+        let ours = QwenVl::load(&directory, DType::F32, &Device::Cpu).unwrap();
         let shards: Vec<_> = std::fs::read_dir(&directory)
             .unwrap()
             .map(|file| file.unwrap().path())
@@ -149,7 +149,7 @@ fn text_agrees_with_qwen2_of_candle_transformers() {
 fn half_precision_weights_stay_close() {
     let fixture = &fixture_dirs()[0];
     for dtype in [DType::BF16, DType::F16] {
-        let model = Qwen25Vl::load(&fixture.join("model"), dtype, &Device::Cpu).unwrap();
+        let model = QwenVl::load(&fixture.join("model"), dtype, &Device::Cpu).unwrap();
         for sample in Sample::all(fixture) {
             let state = model.last_hidden_states(&sample.batch()).unwrap();
             let state: Vec<f32> = state.flatten_all().unwrap().to_vec1().unwrap();
@@ -174,7 +174,7 @@ fn other_layouts_load_alike() {
         tensors.iter().map(|(name, tensor)| (nested(name), tensor.clone())).collect();
 
     let sample = Sample::all(fixture).into_iter().find(|sample| !sample.visuals.is_empty()).unwrap();
-    let expected = Qwen25Vl::load(&directory, DType::F32, &Device::Cpu).unwrap();
+    let expected = QwenVl::load(&directory, DType::F32, &Device::Cpu).unwrap();
     let expected = expected.last_hidden_states(&sample.batch()).unwrap();
     for tensors in [&tensors, &renamed] {
         let model = load_single(&directory, tensors).unwrap();
@@ -236,7 +236,7 @@ fn tensors_that_are_missing_or_misshapen_are_named() {
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(directory.join("config.json"), copy.path().join("config.json")).unwrap();
     std::fs::write(copy.path().join("model.safetensors"), b"not a checkpoint").unwrap();
-    let message = Qwen25Vl::load(copy.path(), DType::F32, &Device::Cpu).err().unwrap().to_string();
+    let message = QwenVl::load(copy.path(), DType::F32, &Device::Cpu).err().unwrap().to_string();
     assert!(message.contains("model.safetensors"), "{message}");
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use gve::Embedder;
-use gve::model::{Checkpoint, LoraAdapter, Qwen25Vl, checkpoint_fingerprint};
+use gve::model::{Checkpoint, LoraAdapter, QwenVl, checkpoint_fingerprint};
 use gve_test_support::golden::golden_dir;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::model_settings::changed_model;
 
 /// The error of everything that reads `folder`, each one line.
 fn refusal(folder: &Path) -> String {
-    let message = Qwen25Vl::load(folder, DType::F32, &Device::Cpu).err().expect("it loads").to_string();
+    let message = QwenVl::load(folder, DType::F32, &Device::Cpu).err().expect("it loads").to_string();
     // Reads more, or the same: it may not panic.
     drop((checkpoint_fingerprint(folder), Embedder::load(folder)));
     assert!(!message.contains('\n') && message.len() < 1000, "{message}");
@@ -150,7 +150,7 @@ fn links_are_followed_and_pipes_are_not_waited_for() {
         let path = entry.unwrap().path();
         std::os::unix::fs::symlink(&path, folder.path().join(path.file_name().unwrap())).unwrap();
     }
-    Qwen25Vl::load(folder.path(), DType::F32, &Device::Cpu).unwrap();
+    QwenVl::load(folder.path(), DType::F32, &Device::Cpu).unwrap();
     for name in
         ["model-00001-of-00004.safetensors", "config.json", "tokenizer.json", "preprocessor_config.json"]
     {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use gve::DType;
-use gve::model::{Config, ModelError, PackedBatch, Qwen25Vl, Visual, convert_checkpoint};
+use gve::model::{Config, ModelError, PackedBatch, QwenVl, Visual, convert_checkpoint};
 use gve_test_support::golden::{Case, cosine, golden_dir};
 use gve_test_support::skip;
 use serde_json::{Value, json};
@@ -25,15 +25,15 @@ pub(crate) fn changed_model(change: impl FnOnce(&mut Value)) -> tempfile::TempDi
     folder
 }
 
-fn load(folder: &Path) -> Result<Qwen25Vl, ModelError> {
-    Qwen25Vl::load(folder, candle_core::DType::F32, &Device::Cpu)
+fn load(folder: &Path) -> Result<QwenVl, ModelError> {
+    QwenVl::load(folder, candle_core::DType::F32, &Device::Cpu)
 }
 
 fn case(name: &str) -> Case {
     Case::all(&golden_dir().join("tiny-a")).into_iter().find(|case| case.name == name).unwrap()
 }
 
-fn text_state(model: &Qwen25Vl, case: &Case) -> Vec<f32> {
+fn text_state(model: &QwenVl, case: &Case) -> Vec<f32> {
     let input_ids = case.input_ids();
     let batch = PackedBatch {
         lengths: vec![input_ids.len()],
@@ -178,7 +178,7 @@ fn files_of_both_transformers_lines_have_no_unknown_key() {
     let config = read(&old);
     assert_eq!(config.unknown_keys, [""; 0]);
     // The default of transformers, where the file leaves it out.
-    assert_eq!(config.vision.tokens_per_second, 4.0);
+    assert_eq!(config.vision.tokens_per_second, Some(4.0));
     assert_eq!((read(&new), read(&between)), (config.clone(), config));
 
     let mut strange = new;
@@ -198,7 +198,7 @@ fn weights_held_as_stored_give_what_f32_gives() {
         let folder = parent.path().join("model");
         convert_checkpoint(&tiny, stored, &folder).unwrap();
         let outcome = |dtype: DType| {
-            let model = Qwen25Vl::load(&folder, dtype, &Device::Cpu).unwrap();
+            let model = QwenVl::load(&folder, dtype, &Device::Cpu).unwrap();
             let rows: Vec<f32> =
                 model.vision_embeds(&[&pixels]).unwrap().flatten_all().unwrap().to_vec1().unwrap();
             (model.dtype(), text_state(&model, &text), rows)
@@ -237,7 +237,7 @@ fn a_model_larger_than_memory_is_refused_before_it_is_loaded() {
         return;
     }
     for dtype in [DType::Auto, DType::F32] {
-        let error = Qwen25Vl::load(folder.path(), dtype, &Device::Cpu).err().unwrap();
+        let error = QwenVl::load(folder.path(), dtype, &Device::Cpu).err().unwrap();
         assert!(matches!(error, ModelError::Memory { .. }), "{error}");
         let message = error.to_string();
         assert!(

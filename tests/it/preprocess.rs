@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gve::model::qwen2_5_vl::{Config, PIXEL_BUDGET, Preprocessor, mrope_positions};
+use gve::model::qwen_vl::{Config, Preprocessor, mrope_positions};
+use gve::model::qwen2_5_vl::PIXEL_BUDGET;
 use gve::preprocess::{
     BicubicResizer, Encoding, ImageLimits, ImageProcessorConfig, Patchifier, PixelBounds, PixelSize,
     PositionSpan, PreprocessError, PromptPart, Rounding, VisualKind, VisualPatches, load_image,
@@ -69,14 +70,14 @@ impl GoldenSet {
                 images.push(patches);
             } else {
                 let num_frames = part["frame_indices"].as_array().unwrap().len();
-                let bounds = PIXEL_BUDGET.for_video(min, max, num_frames).unwrap();
+                let bounds = PIXEL_BUDGET.for_video(min, max, None, num_frames).unwrap();
                 let name = part["video"].as_str().unwrap();
                 let size = CLIPS.iter().find(|(clip, _)| *clip == name).unwrap().1;
                 let target = gve::preprocess::target_size(size, bounds, config).unwrap();
                 let grid_thw =
                     [num_frames.div_ceil(2), target.height as usize / 14, target.width as usize / 14];
                 let second_per_grid = config.second_per_grid(part["sample_fps"].as_f64().unwrap()).unwrap();
-                parts.push(PromptPart::Video { grid_thw, second_per_grid });
+                parts.push(PromptPart::Video { grid_thw, second_per_grid, frame_seconds: &[] });
             }
         }
         (self.preprocessor.encode(&parts, case["system"].as_str()).unwrap(), images)
@@ -184,7 +185,7 @@ fn video_pixels_equal_the_reference() {
             let name = &case["name"];
             let [num_frames, height, width, 3] = shape[..] else { panic!("frames are {shape:?}") };
             let max = case["content"][0]["max_pixels"].as_u64();
-            let bounds = PIXEL_BUDGET.for_video(None, max, num_frames).unwrap();
+            let bounds = PIXEL_BUDGET.for_video(None, max, None, num_frames).unwrap();
             let config = set.preprocessor.image_processor();
             let mut patchifier = Patchifier::new(config, bounds, num_frames);
             let size = PixelSize::new(width as u32, height as u32);
@@ -324,7 +325,7 @@ fn end_of_text_follows_the_cut() {
 fn the_cut_never_loses_visual_tokens() {
     let parts = [
         PromptPart::Text("x"),
-        PromptPart::Video { grid_thw: [4, 6, 10], second_per_grid: 1.0 },
+        PromptPart::Video { grid_thw: [4, 6, 10], second_per_grid: 1.0, frame_seconds: &[] },
         PromptPart::Text("y"),
     ];
     let whole = tiny(8192).encode(&parts, None).unwrap();
@@ -363,7 +364,7 @@ fn checkpoints_that_disagree_are_refused() {
     assert!(load(|config| config.image_token_id = 1).contains("image_token_id 1"));
     assert!(load(|config| config.vision_start_token_id = 2).contains("vision_start_token_id 2"));
     assert!(load(|config| config.vision.spatial_merge_size = 3).contains("spatial_merge_size"));
-    assert!(load(|config| config.vision.tokens_per_second = 0.0).contains("tokens_per_second"));
+    assert!(load(|config| config.vision.tokens_per_second = Some(0.0)).contains("tokens_per_second"));
     assert!(load_as(good.clone(), within(1)).contains("max_length"));
 }
 

@@ -13,7 +13,15 @@ const MAX_FILE_LINES: usize = 450;
 const MEDIAN_FILE_LINES: usize = 200;
 
 /// Modules of rooms that are rooms themselves, with a front door of their own.
-const INNER_ROOMS: [&str; 4] = ["model::family", "model::qwen2_5_vl", "synth::flow", "synth::world"];
+const INNER_ROOMS: [&str; 7] = [
+    "model::family",
+    "model::qwen2_5_vl",
+    "model::qwen2_vl",
+    "model::qwen3_vl",
+    "model::qwen_vl",
+    "synth::flow",
+    "synth::world",
+];
 
 /// Every room with the rooms it uses, the lowest first.
 type Plan = Vec<(String, BTreeSet<String>)>;

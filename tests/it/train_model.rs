@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use gve::model::{AdapterLayout, LoraAdapter, LoraSettings, ModelError, Qwen25Vl, merge_adapter};
+use gve::model::{AdapterLayout, LoraAdapter, LoraSettings, ModelError, QwenVl, merge_adapter};
 use gve::train::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use gve::{Embedder, Input};
 use gve_test_support::golden::{cosine, fixture_dirs, golden_dir, max_difference};
@@ -367,7 +367,7 @@ fn an_adapter_gives_the_same_whichever_way_it_is_used() {
 }
 
 /// Reads `adapter_final` with its tensors renamed, or changed, by `change`.
-fn changed_adapter(change: impl Fn(String, Tensor) -> (String, Tensor)) -> Result<Qwen25Vl, ModelError> {
+fn changed_adapter(change: impl Fn(String, Tensor) -> (String, Tensor)) -> Result<QwenVl, ModelError> {
     let fixture = &fixture_dirs()[0];
     let source = fixture.join("train/adapter_final");
     let copy = tempfile::tempdir().unwrap();
@@ -376,7 +376,7 @@ fn changed_adapter(change: impl Fn(String, Tensor) -> (String, Tensor)) -> Resul
     candle_core::safetensors::save(&tensors, copy.path().join("adapter_model.safetensors")).unwrap();
     std::fs::copy(source.join("adapter_config.json"), copy.path().join("adapter_config.json")).unwrap();
     let adapter = LoraAdapter::read(copy.path())?;
-    Qwen25Vl::load_adapted(&fixture.join("model"), DType::F32, &Device::Cpu, &adapter)
+    QwenVl::load_adapted(&fixture.join("model"), DType::F32, &Device::Cpu, &adapter)
 }
 
 #[test]

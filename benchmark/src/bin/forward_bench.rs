@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use candle_core::{DType as TensorDType, Device as TensorDevice, Tensor};
 use clap::Parser;
-use gve::model::{PackedBatch, Qwen25Vl, Visual};
+use gve::model::{PackedBatch, QwenVl, Visual};
 use gve::{DType, Device};
 
 /// Times one forward pass of a model on given tensors.
@@ -36,7 +36,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = arguments.device.open()?;
-    let model = Qwen25Vl::load(&arguments.model, arguments.dtype.weights_on(&device), &device)?;
+    let model = QwenVl::load(&arguments.model, arguments.dtype.weights_on(&device), &device)?;
     let tensors = candle_core::safetensors::load(&arguments.inputs, &TensorDevice::Cpu)?;
     let tensor =
         |name: &str| tensors.get(name).ok_or_else(|| anyhow!("{} has no {name}", arguments.inputs.display()));

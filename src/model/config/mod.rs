@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 pub(super) use rope::RopeScaling;
 pub use text::TextConfig;
-pub(super) use text::rope_settings;
+pub(super) use text::{Attention, TextRules, rope_settings};
 
 use super::ModelError;
 use super::kernels::Activation;
@@ -24,6 +24,14 @@ const MAX_BYTES: u64 = 16 << 20;
 pub(super) const MAX_SIZE: usize = 1 << 20;
 /// Layers that a model may have.
 pub(super) const MAX_LAYERS: usize = 1 << 12;
+
+/// Refuses the first of `sizes` that is not 1 to `most`.
+pub(super) fn within(sizes: &[(&str, usize)], most: usize) -> Result<(), String> {
+    match sizes.iter().find(|(_, size)| !(1..=most).contains(size)) {
+        Some((name, size)) => Err(format!("{name} is {size}, expected 1 to {most}")),
+        None => Ok(()),
+    }
+}
 
 /// Reads `config.json` in `model_dir`, whose path comes with it for messages.
 pub(super) fn read(model_dir: &Path) -> Result<(PathBuf, Value), ModelError> {

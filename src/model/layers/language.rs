@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 
 use crate::model::ModelError;
-use crate::model::config::TextConfig;
+use crate::model::config::{Attention, TextConfig};
 use crate::model::loader::{Loader, Precision};
 use crate::model::ops::{
     AttentionPlan, Dropout, GatedMlp, GradientSink, Linear, RmsNorm, RotaryTable, add, apply_rope, attention,
@@ -28,6 +28,8 @@ struct DecoderLayer {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
+    /// Norms over each head of queries and keys.
+    head_norms: Option<[RmsNorm; 2]>,
     post_attention_layernorm: RmsNorm,
     mlp: GatedMlp,
     head_dim: usize,
@@ -67,9 +69,10 @@ impl LanguageModel {
         x: Tensor,
         position_ids: &[Vec<u32>; 3],
         sequences: &Segments,
+        additions: &Additions,
     ) -> Result<Tensor> {
         let pass = Pass::over(sequences, self.rotary_table(position_ids)?, None, &self.device)?;
-        let x = self.run(x, &self.layers, &Arc::new(pass), None)?;
+        let x = self.run(x, &self.layers, &Arc::new(pass), additions.behind_each(), None)?;
         self.norm.forward(&x)
     }
 
@@ -81,6 +84,7 @@ impl LanguageModel {
         x: Tensor,
         position_ids: &[Vec<u32>; 3],
         sequences: &Segments,
+        additions: &Additions,
         training: &Training,
     ) -> Result<Tensor> {
         let rotary = self.rotary_table(position_ids)?;
@@ -90,22 +94,27 @@ impl LanguageModel {
         let x = match self.layers.split_last() {
             Some((last, before)) => {
                 let to_last = Arc::new(pass.to_last_rows(sequences, &self.device)?);
-                let x = self.run(x, before, &Arc::new(pass), sink)?;
-                self.run(x, std::slice::from_ref(last), &to_last, sink)?
+                let mut additions = additions.behind_each();
+                let x = self.run(x, before, &Arc::new(pass), additions.by_ref(), sink)?;
+                // What is added behind the last layer is added to visual tokens, which nobody pools.
+                self.run(x, std::slice::from_ref(last), &to_last, std::iter::empty(), sink)?
             }
             None => x.index_select(&Tensor::new(sequences.last_rows(), &self.device)?, 0)?,
         };
         self.norm.forward(&x)
     }
 
-    fn run(
+    /// `x` through `layers`, with what is added behind each as far as there is something.
+    fn run<'a>(
         &self,
         mut x: Tensor,
         layers: &[Arc<DecoderLayer>],
         pass: &Arc<Pass>,
+        additions: impl Iterator<Item = (&'a Tensor, &'a Tensor)>,
         checkpointing: Option<&Arc<GradientSink>>,
     ) -> Result<Tensor> {
-        for layer in layers {
+        let additions = additions.map(Some).chain(std::iter::repeat(None));
+        for (layer, addition) in layers.iter().zip(additions) {
             x = match checkpointing {
                 Some(sink) => {
                     let (layer, pass) = (layer.clone(), pass.clone());
@@ -113,26 +122,49 @@ impl LanguageModel {
                 }
                 None => layer.forward(x, pass)?,
             };
+            if let Some((rows, values)) = addition {
+                x = x.index_add(rows, values, 0)?;
+            }
         }
         Ok(x)
     }
 
-    /// Multimodal rotary embedding: each frequency turns with the position of its section, by
-    /// `mrope_section` (arXiv 2502.13923, section 2.1.2).
+    /// Multimodal rotary embedding: each frequency turns with one of the three positions.
     fn rotary_table(&self, position_ids: &[Vec<u32>; 3]) -> Result<RotaryTable> {
-        let half = self.config.head_dim() / 2;
-        let sections = self.config.mrope_section.iter().enumerate();
-        let section_of = sections.flat_map(|(section, &n)| std::iter::repeat_n(section, n));
-        let (scaling, theta) = (self.config.rope_scaling, self.config.rope_theta);
+        let c = &self.config;
+        let half = c.head_dim() / 2;
+        let (scaling, theta) = (c.rope_scaling, c.rope_theta);
         let mut frequencies = inverse_frequencies(theta, 2 * half);
         scaling.apply(&mut frequencies, theta);
-        let frequencies: Vec<(usize, f32)> = section_of.zip(frequencies).collect();
+        let axes = c.mrope.axes(c.mrope_section, half);
+        let frequencies: Vec<(usize, f32)> = axes.into_iter().zip(frequencies).collect();
         let [temporal, height, width] = position_ids;
         let mut angles = Vec::with_capacity(temporal.len() * half);
         for ((&t, &h), &w) in temporal.iter().zip(height).zip(width) {
             angles.extend(frequencies.iter().map(|&(axis, f)| [t, h, w][axis] as f32 * f));
         }
         RotaryTable::new(&angles, half, scaling.attention_factor(), self.precision.activations, &self.device)
+    }
+}
+
+/// What is added to some rows behind the first layers.
+#[derive(Default)]
+pub(in crate::model) struct Additions {
+    /// The rows, where there are any.
+    rows: Option<Tensor>,
+    /// What is added to them behind the first layer, the second, and so on, each (rows, hidden).
+    values: Vec<Tensor>,
+}
+
+impl Additions {
+    /// `values` for the rows `rows`.
+    pub(in crate::model) fn new(rows: &[u32], values: Vec<Tensor>, device: &Device) -> Result<Self> {
+        Ok(Self { rows: Some(Tensor::new(rows, device)?), values })
+    }
+
+    /// Rows and values behind each layer that has some.
+    fn behind_each(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
+        self.rows.iter().flat_map(|rows| self.values.iter().map(move |values| (rows, values)))
     }
 }
 
@@ -197,12 +229,19 @@ impl DecoderLayer {
         let attn = loader.at("self_attn");
         let (hidden, head_dim) = (c.hidden_size, c.head_dim());
         let (queries, keys) = (c.num_attention_heads * head_dim, c.num_key_value_heads * head_dim);
+        let biased = c.attention == Attention::Biased;
+        let head_norm = |name| RmsNorm::load(&attn.at(name), head_dim, c.rms_norm_eps);
+        let head_norms = match c.attention {
+            Attention::Biased => None,
+            Attention::Normed => Some([head_norm("q_norm")?, head_norm("k_norm")?]),
+        };
         Ok(Self {
             input_layernorm: RmsNorm::load(&loader.at("input_layernorm"), hidden, c.rms_norm_eps)?,
-            q_proj: Linear::load(&attn.at("q_proj"), hidden, queries, true)?,
-            k_proj: Linear::load(&attn.at("k_proj"), hidden, keys, true)?,
-            v_proj: Linear::load(&attn.at("v_proj"), hidden, keys, true)?,
+            q_proj: Linear::load(&attn.at("q_proj"), hidden, queries, biased)?,
+            k_proj: Linear::load(&attn.at("k_proj"), hidden, keys, biased)?,
+            v_proj: Linear::load(&attn.at("v_proj"), hidden, keys, biased)?,
             o_proj: Linear::load(&attn.at("o_proj"), queries, hidden, false)?,
+            head_norms,
             post_attention_layernorm: RmsNorm::load(
                 &loader.at("post_attention_layernorm"),
                 hidden,
@@ -220,8 +259,17 @@ impl DecoderLayer {
             let rows = x.dim(0)?;
             x.reshape((rows, (), self.head_dim))
         };
+        let [q_norm, k_norm] = self.head_norms.as_ref().map_or([None, None], |[q, k]| [Some(q), Some(k)]);
+        let turned = |x: Tensor, norm: Option<&RmsNorm>, rotary: &RotaryTable| {
+            let x = heads(x)?;
+            let x = match norm {
+                Some(norm) => norm.forward(&x)?,
+                None => x,
+            };
+            apply_rope(x, rotary)
+        };
         let dropout = pass.dropout.as_ref();
-        let k = apply_rope(heads(self.k_proj.forward_dropping(&normed, dropout)?)?, &pass.rotary)?;
+        let k = turned(self.k_proj.forward_dropping(&normed, dropout)?, k_norm, &pass.rotary)?;
         let v = heads(self.v_proj.forward_dropping(&normed, dropout)?)?;
         let (x, normed, rotary, dropout) = match &pass.queries {
             None => (x, normed, &pass.rotary, dropout),
@@ -229,7 +277,7 @@ impl DecoderLayer {
                 (x.index_select(rows, 0)?, normed.index_select(rows, 0)?, rotary, dropout.as_ref())
             }
         };
-        let q = apply_rope(heads(self.q_proj.forward_dropping(&normed, dropout)?)?, rotary)?;
+        let q = turned(self.q_proj.forward_dropping(&normed, dropout)?, q_norm, rotary)?;
         let attended = self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan)?, dropout)?;
         let x = add(x, &attended)?;
         let fed = self.mlp.forward_dropping(&self.post_attention_layernorm.forward(&x)?, dropout)?;

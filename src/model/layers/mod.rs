@@ -2,7 +2,9 @@
 
 mod language;
 mod vision;
+mod whole_frame;
 
-pub(super) use language::LanguageModel;
 pub(crate) use language::Training;
-pub(super) use vision::{PATCH_ROPE_THETA, PatchAttention, PatchMerger, patch_rotary};
+pub(super) use language::{Additions, LanguageModel};
+pub(super) use vision::{PATCH_ROPE_THETA, PatchAttention, PatchMerger, patch_embedding, patch_rotary};
+pub(super) use whole_frame::{FrameBlock, FrameBlockShape, Frames, NORM_EPS, places_in_units};

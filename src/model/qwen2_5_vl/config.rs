@@ -1,318 +1,119 @@
-//! `config.json` of a Qwen2.5-VL checkpoint.
-//!
-//! Two layouts exist: the language model's fields at the top level (transformers 4), or under
-//! `text_config` with the rotary settings in `rope_parameters` (transformers 5). Both read into
-//! one [`Config`]; field names are the file's own.
-
-use std::path::Path;
-
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::model::ModelError;
-use crate::model::config::{
-    self, MAX_LAYERS, MAX_SIZE, TextConfig, activation, object, rope_settings, set_keys,
-};
+use crate::model::config::{MAX_SIZE, TextRules, set_keys, within};
 use crate::model::family::ModelType;
-use crate::model::kernels::Activation;
-use crate::model::layers::PATCH_ROPE_THETA;
-use crate::settings_keys::{Place, judge, shown};
+use crate::model::init::RandomWeights;
+use crate::model::qwen_vl::{Steps, TEMPLATE, Tower, Variant, VisionConfig, read_vision};
+use crate::preprocess::{ChatTemplate, PixelBudget};
+use crate::recipe::Recipe;
+use crate::settings_keys::Place;
 
-/// Shape of a Qwen2.5-VL embedder, as its `config.json` spells it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Config {
-    /// The language model, whose `hidden_size` is the embedding's dimension.
-    pub text: TextConfig,
-    /// The vision tower.
-    pub vision: VisionConfig,
-    /// Id of `<|image_pad|>`, the placeholder of one merged image patch.
-    pub image_token_id: u32,
-    /// Id of `<|video_pad|>`, the placeholder of one merged video patch.
-    pub video_token_id: u32,
-    /// Id of `<|vision_start|>`.
-    pub vision_start_token_id: u32,
-    /// Keys of the file that nobody here knows, with their places: whether they change an embedding cannot be
-    /// told.
-    pub unknown_keys: Vec<String>,
-}
+/// How large pictures are where nobody says, by qwen-vl-utils 0.0.11. A visual token is the square of patch
+/// size x merge size.
+pub const PIXEL_BUDGET: PixelBudget = PixelBudget {
+    pixels_per_token: 28 * 28,
+    image_tokens: (4, 16_384),
+    frame_tokens: (128, 768),
+    // 90 % of 128,000.
+    video_tokens: 115_200,
+    frame_factor: 2,
+};
 
-/// Shape of the vision tower.
+/// The windows of the vision tower.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct VisionConfig {
-    /// Number of blocks.
-    pub depth: usize,
-    /// Width of the tower.
-    pub hidden_size: usize,
-    /// Number of attention heads.
-    pub num_heads: usize,
-    /// Width of the gated feed-forward layer.
-    pub intermediate_size: usize,
-    /// Width after the merger: the language model's `hidden_size`.
-    pub out_hidden_size: usize,
-    /// Colour channels of a patch.
-    #[serde(default = "three")]
-    pub in_channels: usize,
-    /// Side of a patch in pixels.
-    pub patch_size: usize,
-    /// Patches of a side merged into one token.
-    pub spatial_merge_size: usize,
-    /// Frames of a patch.
-    pub temporal_patch_size: usize,
+pub struct WindowConfig {
     /// Side of an attention window in pixels.
     pub window_size: usize,
-    /// Blocks that attend over the whole frame instead of a window.
+    /// Blocks that attend over the whole frame instead of a window, rising.
     pub fullatt_block_indexes: Vec<usize>,
-    /// Temporal position ids per second of video.
-    #[serde(default = "four")]
-    pub tokens_per_second: f64,
-    /// What the gate of the feed-forward layers goes through.
-    #[serde(default, deserialize_with = "activation")]
-    pub hidden_act: Activation,
 }
 
-fn three() -> usize {
-    3
+/// Temporal position ids per second of video.
+#[derive(Deserialize)]
+struct Timing {
+    #[serde(default = "default_rate")]
+    tokens_per_second: f64,
 }
 
 /// The default of transformers, which files leave out.
-fn four() -> f64 {
+fn default_rate() -> f64 {
     4.0
 }
 
-impl VisionConfig {
-    /// Values in one patch: channels x frames x height x width.
-    pub fn patch_len(&self) -> usize {
-        self.in_channels * self.temporal_patch_size * self.patch_size * self.patch_size
+/// The family.
+pub(in crate::model) struct Qwen25Vl;
+
+impl Variant for Qwen25Vl {
+    fn model_type(&self) -> ModelType {
+        ModelType::Qwen25Vl
     }
 
-    /// Patches merged into one token.
-    pub fn merge_unit(&self) -> usize {
-        self.spatial_merge_size * self.spatial_merge_size
-    }
-}
-
-impl Config {
-    /// Reads and checks `config.json` in `model_dir`.
-    ///
-    /// # Errors
-    /// [`ModelError::Io`] without the file, [`ModelError::Config`] when it describes another
-    /// kind of model or numbers that do not fit together.
-    pub fn load(model_dir: &Path) -> Result<Self, ModelError> {
-        let (path, root) = config::read(model_dir)?;
-        let config = match ModelType::of(&root) {
-            Ok(ModelType::Qwen25Vl) => Self::parse(&root),
-            Err(reason) => Err(reason),
-        };
-        config.map_err(|reason| ModelError::Config { path, reason })
+    fn vision_keys(&self) -> Place {
+        Place::VisionConfig
     }
 
-    /// Checks and takes what a `config.json` says.
-    pub(in crate::model) fn parse(root: &Value) -> Result<Self, String> {
-        parse(root)
+    fn text_rules(&self) -> TextRules {
+        TextRules::QWEN2
     }
-}
 
-fn parse(root: &Value) -> Result<Config, String> {
-    let nested = root.get("text_config").filter(|value| !value.is_null());
-    let text_value = nested.unwrap_or(root);
-    let rope = rope_settings(text_value)?;
-    let vision = root.get("vision_config").ok_or("vision_config is missing")?;
-    let unknown_keys = judge_all(root, nested, vision, rope)?;
-
-    let text = TextConfig::read(text_value, rope)?;
-    let mut vision =
-        VisionConfig::deserialize(set_keys(vision)).map_err(|e| format!("vision_config: {e}"))?;
-    vision.fullatt_block_indexes.sort_unstable();
-    let id = |key: &str| {
-        root.get(key)
-            .or_else(|| text_value.get(key))
-            .and_then(Value::as_u64)
-            .and_then(|id| u32::try_from(id).ok())
-            .ok_or(format!("{key} is missing"))
-    };
-    let config = Config {
-        image_token_id: id("image_token_id")?,
-        video_token_id: id("video_token_id")?,
-        vision_start_token_id: id("vision_start_token_id")?,
-        text,
-        vision,
-        unknown_keys,
-    };
-    check(&config)?;
-    Ok(config)
-}
-
-/// Refuses keys whose values are not built in, and returns those that nobody knows, with their places.
-fn judge_all(
-    root: &Value,
-    nested: Option<&Value>,
-    vision: &Value,
-    rope: &Map<String, Value>,
-) -> Result<Vec<String>, String> {
-    let root_place = if nested.is_some() { Place::NestedConfig } else { Place::FlatConfig };
-    let mut unknown = judge(&object(root, "the file")?, root_place)?;
-    let mut parts = vec![
-        ("vision_config", object(vision, "vision_config")?, Place::VisionConfig),
-        ("rope", rope.clone(), Place::Rope),
-    ];
-    if let Some(text) = nested {
-        parts.push(("text_config", object(text, "text_config")?, Place::TextConfig));
-    }
-    for (name, keys, place) in parts {
-        let found = judge(&keys, place).map_err(|reason| format!("{name}: {reason}"))?;
-        unknown.extend(found.into_iter().map(|key| format!("{name}.{key}")));
-    }
-    let text = nested.unwrap_or(root);
-    match text.get("layer_types") {
-        None | Some(Value::Null) => {}
-        Some(Value::Array(kinds)) if kinds.iter().all(|kind| kind == "full_attention") => {}
-        Some(other) => {
-            return Err(format!(
-                "layer_types is {}, of which only \"full_attention\" is supported",
-                shown(other)
-            ));
+    fn vision(&self, part: &Value) -> Result<VisionConfig, String> {
+        let keys = set_keys(part);
+        let of = |error: serde_json::Error| format!("vision_config: {error}");
+        let mut windows = WindowConfig::deserialize(&keys).map_err(of)?;
+        windows.fullatt_block_indexes.sort_unstable();
+        let Timing { tokens_per_second } = Timing::deserialize(&keys).map_err(of)?;
+        let mut vision = read_vision(keys, Tower::Windowed(windows.clone()))?;
+        vision.tokens_per_second = Some(tokens_per_second);
+        within(&[("vision_config.window_size", windows.window_size)], MAX_SIZE)?;
+        let window_unit = vision.patch_size * vision.spatial_merge_size;
+        if windows.window_size < window_unit || !windows.window_size.is_multiple_of(window_unit) {
+            return Err(
+                "vision_config.window_size must be a multiple of patch_size * spatial_merge_size".to_owned()
+            );
         }
-    }
-    vision_rope(vision)?;
-    Ok(unknown)
-}
-
-/// The vision tower's rotary embedding, which only transformers 5 writes down, is built in.
-fn vision_rope(vision: &Value) -> Result<(), String> {
-    let Some(rope) = vision.get("rope_parameters").filter(|value| !value.is_null()) else { return Ok(()) };
-    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str).unwrap_or("axial");
-    let theta = rope.get("rope_theta").and_then(Value::as_f64).unwrap_or(PATCH_ROPE_THETA);
-    if !["axial", "default"].contains(&kind) || theta != PATCH_ROPE_THETA {
-        return Err(format!(
-            "vision_config: rope_parameters is {}, which is not supported (expected type axial and theta 10000)",
-            shown(rope)
-        ));
-    }
-    Ok(())
-}
-
-/// Every relation between numbers that the layers rely on.
-fn check(config: &Config) -> Result<(), String> {
-    let (t, v) = (&config.text, &config.vision);
-    let sizes = [
-        ("hidden_size", t.hidden_size),
-        ("intermediate_size", t.intermediate_size),
-        ("num_attention_heads", t.num_attention_heads),
-        ("num_key_value_heads", t.num_key_value_heads),
-        ("head_dim", t.head_dim()),
-        ("vocab_size", t.vocab_size),
-        ("vision_config.hidden_size", v.hidden_size),
-        ("vision_config.intermediate_size", v.intermediate_size),
-        ("vision_config.out_hidden_size", v.out_hidden_size),
-        ("vision_config.num_heads", v.num_heads),
-        ("vision_config.window_size", v.window_size),
-    ];
-    // Products of these occur with one another.
-    let small = [
-        ("vision_config.in_channels", v.in_channels),
-        ("vision_config.patch_size", v.patch_size),
-        ("vision_config.temporal_patch_size", v.temporal_patch_size),
-        ("vision_config.spatial_merge_size", v.spatial_merge_size),
-    ];
-    let layers = [("num_hidden_layers", t.num_hidden_layers), ("vision_config.depth", v.depth)];
-    let sections = t.mrope_section.map(|n| ("mrope_section", n.max(1)));
-    for (sizes, most) in [(&sizes[..], MAX_SIZE), (&small, 256), (&layers, MAX_LAYERS), (&sections, MAX_SIZE)]
-    {
-        if let Some((name, size)) = sizes.iter().find(|(_, size)| !(1..=most).contains(size)) {
-            return Err(format!("{name} is {size}, expected 1 to {most}"));
+        if tokens_per_second <= 0.0 {
+            return Err("vision_config.tokens_per_second must be positive".to_owned());
         }
-    }
-    if !(t.rms_norm_eps.is_finite() && t.rms_norm_eps >= 0.0) {
-        return Err(format!("rms_norm_eps is {}, expected a small positive number", t.rms_norm_eps));
-    }
-    let window_unit = v.patch_size * v.spatial_merge_size;
-    let relations = [
-        (
-            t.num_attention_heads.is_multiple_of(t.num_key_value_heads),
-            "num_attention_heads must be a multiple of num_key_value_heads",
-        ),
-        (
-            2 * t.mrope_section.iter().sum::<usize>() == t.head_dim(),
-            "mrope_section must add up to half of a head's width",
-        ),
-        (t.rope_theta > 0.0, "rope_theta is missing or not positive"),
-        (v.out_hidden_size == t.hidden_size, "vision_config.out_hidden_size must equal hidden_size"),
-        (
-            v.hidden_size.is_multiple_of(4 * v.num_heads),
-            "vision_config.hidden_size must be a multiple of four times num_heads",
-        ),
-        (
-            v.window_size >= window_unit && v.window_size.is_multiple_of(window_unit),
-            "vision_config.window_size must be a multiple of patch_size * spatial_merge_size",
-        ),
-        (v.tokens_per_second > 0.0, "vision_config.tokens_per_second must be positive"),
-    ];
-    match relations.iter().find(|(holds, _)| !holds) {
-        Some((_, rule)) => Err((*rule).to_owned()),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn flat() -> Value {
-        json!({
-            "model_type": "qwen2_5_vl", "hidden_size": 64, "intermediate_size": 160,
-            "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "vocab_size": 640, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
-            "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
-            "image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 7,
-            "vision_config": {
-                "depth": 4, "hidden_size": 32, "num_heads": 4, "intermediate_size": 72,
-                "out_hidden_size": 64, "patch_size": 14, "spatial_merge_size": 2,
-                "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": [3, 1]
-            }
-        })
+        Ok(vision)
     }
 
-    #[test]
-    fn both_layouts_read_alike() {
-        let old = parse(&flat()).unwrap();
-        let mut new = flat();
-        let root = new.as_object_mut().unwrap();
-        let mut text = Map::new();
-        for key in [
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "vocab_size",
-            "rms_norm_eps",
-        ] {
-            text.insert(key.into(), root.remove(key).unwrap());
+    fn budget(&self) -> PixelBudget {
+        PIXEL_BUDGET
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Timed
+    }
+
+    fn template(&self) -> Option<&'static ChatTemplate> {
+        Some(&TEMPLATE)
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe::default()
+    }
+
+    fn random_vision(&self, vision: &VisionConfig, weights: &mut RandomWeights) -> Result<(), ModelError> {
+        let (hidden, wide) = (vision.hidden_size, vision.intermediate_size);
+        let branch = (2.0 * vision.depth as f64).sqrt();
+        let patch = vision.patch_shape();
+        let inputs = patch.iter().product();
+        weights.normal("visual.patch_embed.proj.weight", &[&[hidden], &patch[..]].concat(), inputs, 1.0)?;
+        for block in 0..vision.depth {
+            let name = |part: &str| format!("visual.blocks.{block}.{part}");
+            weights.ones(&name("norm1.weight"), hidden)?;
+            weights.ones(&name("norm2.weight"), hidden)?;
+            weights.linear(&name("attn.qkv"), hidden, 3 * hidden, 1.0, true)?;
+            weights.linear(&name("attn.proj"), hidden, hidden, branch, true)?;
+            weights.linear(&name("mlp.gate_proj"), hidden, wide, 1.0, true)?;
+            weights.linear(&name("mlp.up_proj"), hidden, wide, 1.0, true)?;
+            weights.linear(&name("mlp.down_proj"), wide, hidden, branch, true)?;
         }
-        root.remove("rope_theta");
-        root.remove("rope_scaling");
-        text.insert("rope_parameters".into(), json!({"rope_theta": 1e6, "mrope_section": [2, 3, 3]}));
-        root.insert("text_config".into(), text.into());
-        assert_eq!(parse(&new).unwrap(), old);
-        assert_eq!(old.vision.fullatt_block_indexes, [1, 3]);
-        assert_eq!(old.text.head_dim(), 16);
-    }
-
-    #[test]
-    fn contradictions_are_named() {
-        let cases = [
-            ("/num_key_value_heads", json!(3), "num_key_value_heads"),
-            ("/rope_scaling/mrope_section", json!([2, 3, 4]), "mrope_section"),
-            ("/vision_config/out_hidden_size", json!(65), "out_hidden_size"),
-            ("/vision_config/window_size", json!(100), "window_size"),
-            ("/num_attention_heads", json!(0), "num_attention_heads"),
-        ];
-        for (pointer, value, named) in cases {
-            let mut config = flat();
-            *config.pointer_mut(pointer).unwrap() = value;
-            let reason = parse(&config).unwrap_err();
-            assert!(reason.contains(named), "{pointer}: {reason}");
-        }
+        let merged = hidden * vision.merge_unit();
+        weights.ones("visual.merger.ln_q.weight", hidden)?;
+        weights.linear("visual.merger.mlp.0", merged, merged, 1.0, true)?;
+        weights.linear("visual.merger.mlp.2", merged, vision.out_hidden_size, 1.0, true)
     }
 }

@@ -2,24 +2,27 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::config::VisionConfig;
+use super::config::WindowConfig;
 use super::window::Geometry;
-use crate::model::layers::{PatchAttention, PatchMerger, patch_rotary};
+use crate::model::layers::{PatchAttention, PatchMerger, patch_embedding, patch_rotary};
 use crate::model::loader::{Loader, Precision};
 use crate::model::ops::{AttentionPlan, GatedMlp, Linear, RmsNorm, RotaryTable, add};
+use crate::model::qwen_vl::{VisionConfig, VisionFeatures, VisionTower};
 use crate::model::segments::Segments;
 use crate::model::{GridThw, ModelError};
 
 /// Epsilon of the norms; the configuration files have no field for it.
 const NORM_EPS: f64 = 1e-6;
 
-pub(super) struct VisionTower {
+/// The tower of Qwen2.5-VL.
+pub(in crate::model) struct WindowedTower {
     patch_embed: Linear,
     blocks: Vec<Block>,
     /// Before the merger.
     norm: RmsNorm,
     merger: PatchMerger,
     config: VisionConfig,
+    windows: WindowConfig,
     precision: Precision,
     device: Device,
 }
@@ -31,47 +34,45 @@ struct Block {
     mlp: GatedMlp,
 }
 
-impl VisionTower {
-    pub(super) fn load(
+impl WindowedTower {
+    pub(in crate::model) fn load(
         loader: &Loader<'_>,
         config: &VisionConfig,
+        windows: &WindowConfig,
         precision: Precision,
         device: &Device,
     ) -> std::result::Result<Self, ModelError> {
         let c = config;
-        // The reference's convolution has a stride as long as its kernel: a matrix product over
-        // flattened patches.
-        let kernel = [c.hidden_size, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size];
-        let kernel = loader.at("patch_embed.proj").weight("weight", &kernel)?;
         let blocks = (0..c.depth)
             .map(|i| Block::load(&loader.at("blocks").at(i), c))
             .collect::<std::result::Result<_, _>>()?;
         let merger = loader.at("merger");
         let merged = c.hidden_size * c.merge_unit();
         Ok(Self {
-            patch_embed: Linear::new(
-                kernel.reshape((c.hidden_size, c.patch_len()))?,
-                None,
-                loader.products(),
+            patch_embed: patch_embedding(
+                &loader.at("patch_embed.proj"),
+                c.hidden_size,
+                c.patch_shape(),
+                false,
             )?,
             blocks,
             norm: RmsNorm::load(&merger.at("ln_q"), c.hidden_size, NORM_EPS)?,
             merger: PatchMerger::load(&merger.at("mlp.0"), &merger.at("mlp.2"), merged, c.out_hidden_size)?,
             config: config.clone(),
+            windows: windows.clone(),
             precision,
             device: device.clone(),
         })
     }
+}
 
-    /// Whether any tensor of the tower is trained; then all of them are.
-    pub(super) fn is_trained(&self) -> bool {
+impl VisionTower for WindowedTower {
+    fn is_trained(&self) -> bool {
         self.patch_embed.frozen().is_none()
     }
 
-    /// `pixel_values` (patches, patch length) of the visuals with `grids`, one behind the other,
-    /// to (patches / merge unit, language width) in the same order.
-    pub(super) fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<Tensor> {
-        let geometry = Geometry::new(grids, &self.config);
+    fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<VisionFeatures> {
+        let geometry = Geometry::new(grids, &self.config, &self.windows);
         let order = |units: Vec<u32>| Tensor::new(units, &self.device);
         let head_width = self.config.hidden_size / self.config.num_heads;
         let activations = self.precision.activations;
@@ -88,11 +89,12 @@ impl VisionTower {
             .index_select(&order(geometry.window_order)?, 0)?
             .reshape((patches, width))?;
         for (i, block) in self.blocks.iter().enumerate() {
-            let whole_frame = self.config.fullatt_block_indexes.binary_search(&i).is_ok();
+            let whole_frame = self.windows.fullatt_block_indexes.binary_search(&i).is_ok();
             x = block.forward(x, &rotary, if whole_frame { &frames } else { &windows })?;
         }
         let x = self.norm.forward(&x)?.reshape((units, ()))?;
-        self.merger.forward(&x)?.index_select(&order(geometry.original_order)?, 0)
+        let rows = self.merger.forward(&x)?.index_select(&order(geometry.original_order)?, 0)?;
+        Ok(VisionFeatures { rows, deepstack: Vec::new() })
     }
 }
 

@@ -5,8 +5,9 @@
 //! unit by unit. Reference: `get_window_index` and `rot_pos_emb` of
 //! `Qwen2_5_VisionTransformerPretrainedModel` in transformers 4.51.
 
-use super::config::VisionConfig;
+use super::config::WindowConfig;
 use crate::model::GridThw;
+use crate::model::qwen_vl::VisionConfig;
 use crate::model::segments::Segments;
 
 /// Order and grouping of the patches of several visuals for the vision tower.
@@ -24,9 +25,9 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    pub(super) fn new(grids: &[GridThw], config: &VisionConfig) -> Self {
+    pub(super) fn new(grids: &[GridThw], config: &VisionConfig, windows: &WindowConfig) -> Self {
         let merge = config.spatial_merge_size;
-        let side = config.window_size / merge / config.patch_size;
+        let side = windows.window_size / merge / config.patch_size;
         let mut window_order = Vec::new();
         let mut window_lengths = Vec::new();
         let mut frame_lengths = Vec::new();
@@ -36,7 +37,7 @@ impl Geometry {
             let (rows, columns) = (height / merge, width / merge);
             for frame in 0..frames {
                 frame_lengths.push(height * width);
-                for window in windows(rows, columns, side) {
+                for window in windows_of(rows, columns, side) {
                     window_lengths.push(window.len() * config.merge_unit());
                     for (row, column) in window {
                         let unit = first_unit + (frame * rows + row) * columns + column;
@@ -64,7 +65,7 @@ impl Geometry {
 }
 
 /// The windows of a `rows` x `columns` frame, each a list of (row, column).
-fn windows(rows: usize, columns: usize, side: usize) -> Vec<Vec<(usize, usize)>> {
+fn windows_of(rows: usize, columns: usize, side: usize) -> Vec<Vec<(usize, usize)>> {
     let mut windows = Vec::new();
     for top in (0..rows).step_by(side) {
         for left in (0..columns).step_by(side) {
@@ -85,15 +86,20 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "depth": 1, "hidden_size": 32, "num_heads": 4, "intermediate_size": 72,
             "out_hidden_size": 64, "patch_size": 14, "spatial_merge_size": 2,
-            "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": []
+            "temporal_patch_size": 2
         }))
         .unwrap()
+    }
+
+    fn geometry(grids: &[GridThw]) -> Geometry {
+        let windows = WindowConfig { window_size: 112, fullatt_block_indexes: vec![] };
+        Geometry::new(grids, &config(), &windows)
     }
 
     #[test]
     fn border_windows_are_smaller() {
         // 6 x 10 patches are 3 x 5 units: a window of 3 x 4 and one of 3 x 1.
-        let geometry = Geometry::new(&[[1, 6, 10]], &config());
+        let geometry = geometry(&[[1, 6, 10]]);
         let lengths: Vec<usize> = geometry.windows.ranges().map(|r| r.len()).collect();
         assert_eq!(lengths, [48, 12]);
         assert_eq!(geometry.window_order, [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 4, 9, 14]);
@@ -104,7 +110,7 @@ mod tests {
 
     #[test]
     fn orders_are_inverse_over_several_visuals() {
-        let geometry = Geometry::new(&[[2, 20, 36], [1, 4, 6], [3, 2, 2]], &config());
+        let geometry = geometry(&[[2, 20, 36], [1, 4, 6], [3, 2, 2]]);
         let units = geometry.window_order.len();
         assert_eq!(units, 2 * 180 + 6 + 3);
         for (place, &unit) in geometry.window_order.iter().enumerate() {

@@ -304,7 +304,7 @@ fn default_epochs() -> usize {
 }
 
 fn default_frames() -> usize {
-    Recipe::default().frames_per_video
+    Recipe::default().frames_per_video()
 }
 
 fn default_max_length() -> usize {

@@ -22,11 +22,12 @@ pub(super) fn area(
     if let Some(area) = model.max_pixels {
         return Ok(area);
     }
-    let pictures = || family.pictures(model_dir).map_err(EmbedError::from);
+    let recipe = family.recipe();
+    let pictures = || family.pictures(model_dir, &recipe).map_err(EmbedError::from);
     match (model.tokens_per_frame, saved()) {
         (Some(tokens), _) => Ok(pictures()?.budget.pixels(tokens)),
         (None, Some(area)) => Ok(area),
-        (None, None) => Ok(pictures()?.max_pixels(family.recipe().tokens_per_frame)),
+        (None, None) => Ok(pictures()?.max_pixels(recipe.tokens_per_frame)),
     }
 }
 

@@ -215,6 +215,11 @@ fn send(stream: &mut TcpStream, headers: &str, content: &[u8], asked: &Asked<'_>
     respond(stream, "206 Partial Content", &headers, &content[start..=last])
 }
 
+/// An absolute path that nothing may be written to, and no other program writes to.
+fn escape() -> String {
+    format!("/tmp/gve-hub-escape-{}", std::process::id())
+}
+
 /// Why the case did not go as it should.
 fn run(case: &Case) -> Result<(), String> {
     let outer = tempfile::tempdir().unwrap();
@@ -238,7 +243,7 @@ fn run(case: &Case) -> Result<(), String> {
         .collect();
     ensure(around.len() == 4, format!("something was written outside of the cache: {around:?}"))?;
     ensure(std::fs::read(&outside).unwrap() == b"outside", "the file outside was changed".into())?;
-    ensure(!Path::new("/tmp/gve-hub-escape").exists(), "an absolute path was written".into())?;
+    ensure(!Path::new(&escape()).exists(), "an absolute path was written".into())?;
     for (file, content) in &server.files {
         let loaded = std::fs::read(folder.join("snapshots").join(COMMIT).join(file));
         let is_of_case = case.expected.is_err() && *file == "model.safetensors.index.json";
@@ -283,7 +288,7 @@ fn a_hub_that_misbehaves_does_no_harm() {
 #[test]
 fn a_revision_that_is_a_path_is_refused() {
     let (server, cache) = (Server::start(|_, _, _| None), tempfile::tempdir().unwrap());
-    for revision in ["../../../escape", "/tmp/gve-hub-escape", "a\\b", ""] {
+    for revision in ["../../../escape", &escape(), "a\\b", ""] {
         let options = HubOptions::default()
             .with_endpoint(Some(format!("http://127.0.0.1:{}", server.ports[0])))
             .with_cache_dir(Some(cache.path().join("hub")))

@@ -5,7 +5,9 @@ use clap::{Subcommand, ValueEnum};
 use gve::DType;
 use gve::device::available_memory;
 use gve::embedder::unknown_settings;
-use gve::model::{AdapterLayout, Checkpoint, Config, LoraAdapter, convert_checkpoint, merge_adapter};
+use gve::model::{
+    AdapterLayout, Checkpoint, LoraAdapter, ModelShape, ModelType, convert_checkpoint, merge_adapter,
+};
 use gve::new_model::{NewModel, create};
 use gve::preprocess::PixelBounds;
 use gve_cli::options::ModelOptions;
@@ -193,9 +195,9 @@ fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
 
 fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
     let resolved = model.resolve()?;
-    let config = Config::load(&resolved.directory)?;
+    let model_type = ModelType::read(&resolved.directory)?;
+    let ModelShape { dim, text, vision, .. } = ModelShape::read(&resolved.directory)?;
     let checkpoint = Checkpoint::open(&resolved.directory)?;
-    let (text, vision) = (&config.text, &config.vision);
     let bytes = |dtype| checkpoint.memory_as(dtype).total_bytes();
     let unknown = unknown_settings(&resolved.directory);
     if json {
@@ -203,7 +205,8 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
             "id": resolved.id,
             "revision": resolved.revision,
             "directory": resolved.directory,
-            "dim": text.hidden_size,
+            "model_type": model_type.name(),
+            "dim": dim,
             "parameters": checkpoint.num_parameters(),
             "tensors": checkpoint.tensor_names().len(),
             "stored_as": checkpoint.dtypes(),
@@ -213,12 +216,12 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
             },
             "unknown_settings": unknown,
             "text": {
-                "layers": text.num_hidden_layers, "heads": text.num_attention_heads,
-                "key_value_heads": text.num_key_value_heads, "vocab": text.vocab_size,
+                "layers": text.layers, "heads": text.heads, "key_value_heads": text.key_value_heads,
+                "vocab": text.vocab,
             },
             "vision": {
-                "blocks": vision.depth, "hidden": vision.hidden_size,
-                "patch": vision.patch_size, "window": vision.window_size,
+                "blocks": vision.blocks, "hidden": vision.hidden, "patch": vision.patch,
+                "window": vision.window,
             },
         });
         print(&info.to_string())?;
@@ -227,7 +230,8 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
             ("model", resolved.id),
             ("revision", resolved.revision.unwrap_or_else(|| "-".to_owned())),
             ("directory", resolved.directory.display().to_string()),
-            ("embedding", format!("{} values", text.hidden_size)),
+            ("type", model_type.name().to_owned()),
+            ("embedding", format!("{dim} values")),
             (
                 "parameters",
                 format!(
@@ -241,17 +245,17 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
                 "language",
                 format!(
                     "{} layers, {} heads, {} key-value heads, vocabulary of {}",
-                    text.num_hidden_layers,
-                    text.num_attention_heads,
-                    text.num_key_value_heads,
-                    text.vocab_size
+                    text.layers, text.heads, text.key_value_heads, text.vocab
                 ),
             ),
             (
                 "vision",
                 format!(
-                    "{} blocks of width {}, patches of {} pixels, windows of {}",
-                    vision.depth, vision.hidden_size, vision.patch_size, vision.window_size
+                    "{} blocks of width {}, patches of {} pixels{}",
+                    vision.blocks,
+                    vision.hidden,
+                    vision.patch,
+                    vision.window.map_or(String::new(), |window| format!(", windows of {window}"))
                 ),
             ),
         ];

@@ -8,7 +8,7 @@ use super::answers::{
     config, drip, endless, etag, hold, index_with, link_in_blobs, listing, nothing, other_bytes,
     right_partial, status, wrong_partial,
 };
-use super::{Case, Misbehaviour, PASSWORD, SHARDS, SIGNATURE, TOKEN, git_id, send, sha256};
+use super::{Case, Misbehaviour, PASSWORD, SHARDS, SIGNATURE, TOKEN, escape, git_id, send, sha256};
 
 /// All cases.
 pub(super) fn cases() -> Vec<Case> {
@@ -33,7 +33,7 @@ fn bytes() -> Vec<Case> {
             etag(server, asked, stream, &format!("\"../../../../escape-{}\"", asked.path.len()))
         }),
         case("has an absolute path for an ETag", Ok(()), |server, asked, stream| {
-            let headers = format!("x-repo-commit: {COMMIT}\r\netag: /tmp/gve-hub-escape\r\n");
+            let headers = format!("x-repo-commit: {COMMIT}\r\netag: {}\r\n", escape());
             config(server, asked, stream, &headers)
         }),
         case("has backslashes in an ETag", Ok(()), |server, asked, stream| {
@@ -121,7 +121,7 @@ fn names() -> Vec<Case> {
             asked.is_listing().then(|| listing(stream, &server.listing("../../../escape", ""))).flatten()
         }),
         case("names an absolute path for a commit", Err("no commit hash"), |server, asked, stream| {
-            asked.is_listing().then(|| listing(stream, &server.listing("/tmp/gve-hub-escape", ""))).flatten()
+            asked.is_listing().then(|| listing(stream, &server.listing(&escape(), ""))).flatten()
         }),
         case("lists paths among its files", Ok(()), |server, asked, stream| {
             let more =
@@ -134,7 +134,7 @@ fn names() -> Vec<Case> {
             index_with(asked, stream, "../../../escape.safetensors")
         }),
         case("has a shard with an absolute path", Err("is no file name"), |_, asked, stream| {
-            index_with(asked, stream, "/tmp/gve-hub-escape")
+            index_with(asked, stream, &escape())
         }),
         case("has a shard on another drive", Err("is no file name"), |_, asked, stream| {
             index_with(asked, stream, "C:escape.safetensors")

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::positions::mrope_positions;
-use super::prompt::render;
-use super::{Config, PIXEL_BUDGET, Result};
+use super::prompt::Layout;
+use super::{Config, Result};
 use crate::model::family::Processor;
 use crate::preprocess::{
     Encoding, IMAGE_PAD, ImageProcessorConfig, Pictures, PreprocessError, PromptPart, PromptTokenizer,
     Sequence, VIDEO_PAD, VISION_START,
 };
-use crate::recipe::Recipe;
+use crate::recipe::{EndOfText, Positions, Recipe};
 
 /// The settings and the tokenizer of one checkpoint.
 ///
@@ -18,20 +18,21 @@ use crate::recipe::Recipe;
 #[derive(Debug)]
 pub struct Preprocessor {
     pictures: Pictures,
-    config: Config,
-    recipe: Recipe,
+    layout: Layout,
+    tokens_per_second: f64,
     tokenizer: PromptTokenizer,
 }
 
 impl Preprocessor {
     /// Reads `preprocessor_config.json` and `tokenizer.json` in `model_dir` and checks that they agree with
-    /// `config`. System turn, end and length of a prompt are those of `recipe`.
+    /// `config`. How a prompt is laid out, and its length, are a matter of `recipe`.
     ///
     /// # Errors
     /// Missing, unreadable or damaged files; special tokens that are missing or whose ids disagree; settings
     /// that cannot be run with. Each names the file and the key.
     pub fn load(model_dir: &Path, config: &Config, recipe: Recipe) -> Result<Self> {
-        let pictures = Pictures::load(model_dir, PIXEL_BUDGET)?;
+        let variant = config.variant;
+        let pictures = Pictures::load(model_dir, variant.budget(), &recipe.pictures)?;
         check(config, &recipe, &pictures.processor)?;
         let tokenizer = PromptTokenizer::load(
             model_dir,
@@ -41,7 +42,15 @@ impl Preprocessor {
                 ("vision_start_token_id", VISION_START, config.vision_start_token_id),
             ],
         )?;
-        Ok(Self { pictures, config: config.clone(), recipe, tokenizer })
+        let layout = Layout {
+            recipe,
+            steps: variant.steps(),
+            spatial_merge_size: config.vision.spatial_merge_size,
+            temporal_patch_size: config.vision.temporal_patch_size,
+        };
+        // A step of a video that is counted is a second of one token.
+        let tokens_per_second = config.vision.tokens_per_second.unwrap_or(1.0);
+        Ok(Self { pictures, layout, tokens_per_second, tokenizer })
     }
 
     /// How pictures become patches.
@@ -49,22 +58,26 @@ impl Preprocessor {
         &self.pictures.processor
     }
 
-    /// Encodes a prompt: a system turn holding `instruction` (or the recipe's where it is missing or empty),
-    /// a user turn holding `parts`, the start of the answer, cut to `max_length - 1` tokens, and
-    /// `<|endoftext|>`.
+    /// Encodes the prompt of `parts` under `instruction` (or the recipe's where it is missing or empty), cut to
+    /// the longest sequence.
     ///
     /// # Errors
     /// [`PreprocessError::VisualTokenLimit`] where the cut would lose visual tokens (text is cut silently,
     /// see [`Encoding::truncated_tokens`]); [`PreprocessError::InvalidGrid`] and
     /// [`PreprocessError::InvalidTiming`] for parts that no checkpoint can read;
-    /// [`PreprocessError::PositionLimit`].
+    /// [`PreprocessError::EmptyPrompt`] where nothing is left of them; [`PreprocessError::PositionLimit`].
     pub fn encode(&self, parts: &[PromptPart<'_>], instruction: Option<&str>) -> Result<Encoding> {
-        let Recipe { instruction: default, append_end_of_text, max_length, .. } = &self.recipe;
-        let system = instruction.filter(|text| !text.is_empty()).unwrap_or(default);
-        let pieces = render(parts, system, self.config.vision.spatial_merge_size)?;
-        let sequence = Sequence::of(&pieces, &self.tokenizer, *max_length, *append_end_of_text)?;
+        let recipe = &self.layout.recipe;
+        let pieces = self.layout.render(parts, instruction)?;
+        let append = recipe.prompt.end_of_text == EndOfText::Kept;
+        let sequence = Sequence::of(&pieces, &self.tokenizer, recipe.max_length, append)?;
+        let position_ids = match (recipe.prompt.positions, u32::try_from(sequence.ids.len())) {
+            (_, Ok(0)) => return Err(PreprocessError::EmptyPrompt),
+            (Positions::Linear, Ok(tokens)) => std::array::from_fn(|_| (0..tokens).collect()),
+            _ => mrope_positions(&sequence.spans, self.tokens_per_second)?,
+        };
         Ok(Encoding {
-            position_ids: mrope_positions(&sequence.spans, self.config.vision.tokens_per_second)?,
+            position_ids,
             input_ids: sequence.ids,
             visual_spans: sequence.visuals,
             truncated_tokens: sequence.truncated_tokens,
@@ -89,19 +102,39 @@ fn check(config: &Config, recipe: &Recipe, image_processor: &ImageProcessorConfi
     if recipe.max_length < 2 {
         return invalid("max_length", "at least 2", recipe.max_length.to_string());
     }
-    if !(vision.tokens_per_second.is_finite() && vision.tokens_per_second > 0.0) {
-        return invalid("tokens_per_second", "a positive number", vision.tokens_per_second.to_string());
+    if let Some(rate) = vision.tokens_per_second.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
+        return invalid("tokens_per_second", "a positive number", rate.to_string());
     }
-    if vision.spatial_merge_size != image_processor.merge_size() as usize {
-        let expected = "the merge_size of preprocessor_config.json";
-        return invalid("spatial_merge_size", expected, vision.spatial_merge_size.to_string());
+    let sides = [
+        (
+            "spatial_merge_size",
+            vision.spatial_merge_size,
+            image_processor.merge_size(),
+            "the merge_size of preprocessor_config.json",
+        ),
+        (
+            "patch_size",
+            vision.patch_size,
+            image_processor.patch_size(),
+            "the patch_size of preprocessor_config.json",
+        ),
+        (
+            "temporal_patch_size",
+            vision.temporal_patch_size,
+            image_processor.temporal_patch_size(),
+            "the temporal_patch_size of preprocessor_config.json",
+        ),
+    ];
+    match sides.into_iter().find(|&(_, of_model, of_pictures, _)| of_model != of_pictures as usize) {
+        Some((field, got, _, expected)) => invalid(field, expected, got.to_string()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::PromptRecipe;
 
     #[test]
     fn the_recipe_gives_the_system_turn_and_the_end() {
@@ -115,12 +148,14 @@ mod tests {
         let default = ids(&gve, None);
         assert_eq!(default, ids(&gve, Some("")));
         assert_eq!(default, ids(&gve, Some("You are a helpful assistant.")));
-        let other = Recipe { instruction: "Judge.".to_owned(), append_end_of_text: false, ..gve.clone() };
+        let ending = |end_of_text| PromptRecipe { end_of_text, ..PromptRecipe::default() };
+        let (instruction, prompt) = ("Judge.".to_owned(), ending(EndOfText::None));
+        let other = Recipe { instruction, prompt, ..gve.clone() };
         let bare = ids(&other, None);
         assert_eq!([&bare[..], &default[default.len() - 1..]].concat(), ids(&gve, Some("Judge.")));
         // Without an end, the whole length is the prompt's.
         let short = Recipe { max_length: bare.len(), ..other };
         assert_eq!(ids(&short, None), bare);
-        assert_eq!(ids(&Recipe { append_end_of_text: true, ..short }, None).len(), bare.len());
+        assert_eq!(ids(&Recipe { prompt: ending(EndOfText::Kept), ..short }, None).len(), bare.len());
     }
 }

@@ -1,9 +1,16 @@
 //! How a published checkpoint is used, as data. What it is lies in its `config.json` and in the code of its
 //! family (`model`): one architecture is published under many recipes.
 
+mod pictures;
+mod prompt;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::media::{DEFAULT_MAX_FRAMES, Sampling};
+pub use pictures::{FirstResize, FramesAs, PassOrder, PictureRecipe, Transparency};
+pub use prompt::{EndOfText, InstructionPlace, PartOrder, Positions, PromptRecipe, Template};
 
 /// Frames per video in the published evaluation of GVE, and wherever nobody says.
 pub const FRAMES_PER_VIDEO: usize = 8;
@@ -16,14 +23,16 @@ pub const TOKENS_PER_FRAME: u64 = 200;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Recipe {
-    /// System turn of inputs that have no instruction.
+    /// The instruction of inputs that have none.
     pub instruction: String,
-    /// Whether `<|endoftext|>` stands behind the prompt, after it was cut to length.
-    pub append_end_of_text: bool,
+    /// How the parts of an input become a prompt.
+    pub prompt: PromptRecipe,
+    /// How images and frames become patches.
+    pub pictures: PictureRecipe,
     /// What becomes of the hidden states of a sequence.
     pub pooling: Pooling,
-    /// Frames per video, evenly spread.
-    pub frames_per_video: usize,
+    /// Which frames of a video are looked at.
+    pub sampling: Sampling,
     /// Most visual tokens per frame or image, where the checkpoint does not allow less.
     pub tokens_per_frame: u64,
     /// Longest sequence in tokens, what is appended included.
@@ -44,11 +53,23 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             instruction: "You are a helpful assistant.".to_owned(),
-            append_end_of_text: true,
+            prompt: PromptRecipe::default(),
+            pictures: PictureRecipe::default(),
             pooling: Pooling::LastToken,
-            frames_per_video: FRAMES_PER_VIDEO,
+            sampling: Sampling::Uniform { frames: FRAMES_PER_VIDEO },
             tokens_per_frame: TOKENS_PER_FRAME,
             max_length: 8192,
+        }
+    }
+}
+
+impl Recipe {
+    /// Frames of a video, at most.
+    pub fn frames_per_video(&self) -> usize {
+        match &self.sampling {
+            Sampling::Uniform { frames } => *frames,
+            Sampling::Fps { max_frames, .. } => max_frames.unwrap_or(DEFAULT_MAX_FRAMES),
+            Sampling::Timestamps(times) => times.len(),
         }
     }
 }
@@ -71,8 +92,9 @@ mod tests {
     fn what_an_entry_leaves_out_is_as_gve_has_it_and_typos_are_errors() {
         let read = |text: &str| toml::from_str::<Recipe>(text);
         assert_eq!(read("").unwrap(), Recipe::default());
-        let other = read("append_end_of_text = false\nmax_length = 3200").unwrap();
-        assert_eq!(other, Recipe { append_end_of_text: false, max_length: 3200, ..Recipe::default() });
+        let other = read("max_length = 3200\n[prompt]\nend_of_text = \"none\"").unwrap();
+        let prompt = PromptRecipe { end_of_text: EndOfText::None, ..PromptRecipe::default() };
+        assert_eq!(other, Recipe { prompt, max_length: 3200, ..Recipe::default() });
         assert!(read("maxlength = 3200").unwrap_err().to_string().contains("max_length"));
         assert!(read("pooling = \"mean\"").unwrap_err().to_string().contains("last_token"));
     }

@@ -3,25 +3,25 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::Config;
-use super::vision::VisionTower;
+use super::variant::{VisionFeatures, VisionTower, load_tower};
 use crate::model::adapter::LoraAdapter;
 use crate::model::family::{Backbone, VisualRows};
-use crate::model::layers::{LanguageModel, Training};
+use crate::model::layers::{Additions, LanguageModel, Training};
 use crate::model::loader::{Precision, Weights, load_folded};
 use crate::model::packed::{Item, part_of_graph, pixel_rows};
 use crate::model::segments::Segments;
 use crate::model::{GridThw, ModelError, PackedBatch, Visual, WeightPrecision};
 
-/// Qwen2.5-VL without its language head: token ids and patches to hidden states.
-pub struct Qwen25Vl {
+/// A model of the Qwen-VL line without its language head: token ids and patches to hidden states.
+pub struct QwenVl {
     config: Config,
-    vision: VisionTower,
+    vision: Box<dyn VisionTower>,
     language: LanguageModel,
     device: Device,
     precision: Precision,
 }
 
-impl Qwen25Vl {
+impl QwenVl {
     /// Loads `config.json` and the weights in `model_dir`, the weights as `dtype`.
     ///
     /// On the CPU activations are f32 whatever `dtype` is; elsewhere they are `dtype` as well.
@@ -66,7 +66,7 @@ impl Qwen25Vl {
         let vision = weights.at(checkpoint.vision_prefix());
         let language = weights.at(checkpoint.language_prefix());
         Ok(Self {
-            vision: VisionTower::load(&vision, &config.vision, precision, device)?,
+            vision: load_tower(&vision, &config.vision, precision, device)?,
             language: LanguageModel::load(&language, &config.text, precision, device)?,
             config: config.clone(),
             device: device.clone(),
@@ -94,9 +94,19 @@ impl Qwen25Vl {
     /// # Errors
     /// [`ModelError::Batch`] when a visual's pixels do not fill its grid.
     pub fn vision_embeds(&self, visuals: &[&Visual]) -> Result<Tensor, ModelError> {
+        Ok(self.vision_features(visuals)?.swap_remove(0))
+    }
+
+    /// [`vision_embeds`](Self::vision_embeds), and behind them what is added in their places behind the first
+    /// layers of the language model (Qwen3-VL's DeepStack), each of the same shape.
+    ///
+    /// # Errors
+    /// [`ModelError::Batch`] when a visual's pixels do not fill its grid.
+    pub fn vision_features(&self, visuals: &[&Visual]) -> Result<Vec<Tensor>, ModelError> {
         let grids: Vec<GridThw> = visuals.iter().map(|v| v.grid_thw).collect();
-        let embeds = self.vision.forward(self.pixels(visuals)?, &grids)?;
-        Ok(embeds.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
+        let VisionFeatures { rows, deepstack } = self.vision.forward(self.pixels(visuals)?, &grids)?;
+        let on_cpu = |x: Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F32);
+        Ok(std::iter::once(rows).chain(deepstack).map(on_cpu).collect::<candle_core::Result<_>>()?)
     }
 
     /// Final-norm hidden states of every token, (tokens, hidden), f32 on the CPU.
@@ -105,8 +115,9 @@ impl Qwen25Vl {
     /// [`ModelError::Batch`] when the batch contradicts itself.
     pub fn hidden_states(&self, batch: &PackedBatch<'_>) -> Result<Tensor, ModelError> {
         let sequences = self.check(batch)?;
-        let x = self.embed_inputs(batch, self.rows_of(&batch.visuals, false)?.as_ref(), false)?;
-        let x = self.language.hidden_states(x, &batch.position_ids, &sequences)?;
+        let visual_rows = self.rows_of(&batch.visuals, false)?;
+        let (x, additions) = self.embed_inputs(batch, visual_rows.as_ref(), false)?;
+        let x = self.language.hidden_states(x, &batch.position_ids, &sequences, &additions)?;
         Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
     }
 
@@ -119,29 +130,32 @@ impl Qwen25Vl {
         self.last_states(batch, visual_rows.as_ref(), false, &Training::default())
     }
 
-    /// Rows of `visuals`, (visual tokens, hidden); `None` without visuals.
-    fn rows_of(&self, visuals: &[&Visual], record: bool) -> Result<Option<Tensor>, ModelError> {
+    /// What takes the places of the placeholders of `visuals`, and behind it what is added there behind early
+    /// layers, each (visual tokens, hidden); `None` without visuals.
+    fn rows_of(&self, visuals: &[&Visual], record: bool) -> Result<Option<VisualRows>, ModelError> {
         if visuals.is_empty() {
             return Ok(None);
         }
         let pixels = self.pixels(visuals)?;
         let pixels = if record && self.vision.is_trained() { part_of_graph(pixels)? } else { pixels };
         let grids: Vec<GridThw> = visuals.iter().map(|v| v.grid_thw).collect();
-        Ok(Some(self.vision.forward(pixels, &grids)?))
+        let VisionFeatures { rows, deepstack } = self.vision.forward(pixels, &grids)?;
+        Ok(Some([vec![rows], deepstack].concat()))
     }
 
     /// As [`last_hidden_states`](Self::last_hidden_states), given the visuals' rows.
     fn last_states(
         &self,
         batch: &PackedBatch<'_>,
-        visual_rows: Option<&Tensor>,
+        visual_rows: Option<&VisualRows>,
         record: bool,
         training: &Training,
     ) -> Result<Tensor, ModelError> {
         let sequences = self.check(batch)?;
-        let x = self.embed_inputs(batch, visual_rows, record)?;
+        let (x, additions) = self.embed_inputs(batch, visual_rows, record)?;
         let x = if record { part_of_graph(x)? } else { x };
-        let x = self.language.last_hidden_states(x, &batch.position_ids, &sequences, training)?;
+        let positions = &batch.position_ids;
+        let x = self.language.last_hidden_states(x, positions, &sequences, &additions, training)?;
         Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
     }
 
@@ -154,16 +168,22 @@ impl Qwen25Vl {
         id == self.config.image_token_id || id == self.config.video_token_id
     }
 
-    /// Token embeddings with the visuals' rows in the place of their placeholders.
+    /// Token embeddings with the visuals' rows in the place of their placeholders, and what is added to these
+    /// behind early layers.
     fn embed_inputs(
         &self,
         batch: &PackedBatch<'_>,
-        visual_rows: Option<&Tensor>,
+        visual_rows: Option<&VisualRows>,
         record: bool,
-    ) -> Result<Tensor, ModelError> {
+    ) -> Result<(Tensor, Additions), ModelError> {
         let text = self.language.embed(&batch.input_ids, record)?;
-        let Some(visual_rows) = visual_rows else { return Ok(text) };
-        Ok(batch.with_visuals(&text, visual_rows, |id| self.is_placeholder(id))?)
+        let Some([rows, deepstack @ ..]) = visual_rows.map(Vec::as_slice) else {
+            return Ok((text, Additions::default()));
+        };
+        let x = batch.with_visuals(&text, rows, |id| self.is_placeholder(id))?;
+        let places = (0..).zip(&batch.input_ids).filter(|(_, id)| self.is_placeholder(**id));
+        let places: Vec<u32> = places.map(|(row, _)| row).collect();
+        Ok((x, Additions::new(&places, deepstack.to_vec(), &self.device)?))
     }
 
     /// The patches of `visuals`, one behind the other, (patches, patch length).
@@ -174,10 +194,10 @@ impl Qwen25Vl {
     }
 }
 
-impl Backbone for Qwen25Vl {
+impl Backbone for QwenVl {
     fn visual_rows(&self, items: &[&Item], record: bool) -> Result<Option<VisualRows>, ModelError> {
         let visuals: Vec<&Visual> = items.iter().flat_map(|item| &item.visuals).collect();
-        Ok(self.rows_of(&visuals, record)?.map(|rows| vec![rows]))
+        self.rows_of(&visuals, record)
     }
 
     fn pooled(
@@ -188,6 +208,6 @@ impl Backbone for Qwen25Vl {
         training: &Training,
     ) -> Result<Tensor, ModelError> {
         let batch = PackedBatch::pack(items.iter().copied());
-        self.last_states(&batch, visual_rows.and_then(|rows| rows.first()), record, training)
+        self.last_states(&batch, visual_rows, record, training)
     }
 }

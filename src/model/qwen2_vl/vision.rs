@@ -1,0 +1,79 @@
+//! The vision tower: patches of images and videos to tokens of the language model.
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::model::layers::{FrameBlock, FrameBlockShape, Frames, NORM_EPS, PatchMerger, patch_embedding};
+use crate::model::loader::{Loader, Precision};
+use crate::model::ops::{LayerNorm, Linear};
+use crate::model::qwen_vl::{VisionConfig, VisionFeatures, VisionTower};
+use crate::model::{GridThw, ModelError};
+
+/// The tower of Qwen2-VL.
+pub(in crate::model) struct WholeTower {
+    patch_embed: Linear,
+    blocks: Vec<FrameBlock>,
+    /// Before the merger.
+    norm: LayerNorm,
+    merger: PatchMerger,
+    config: VisionConfig,
+    precision: Precision,
+    device: Device,
+}
+
+impl WholeTower {
+    pub(in crate::model) fn load(
+        loader: &Loader<'_>,
+        config: &VisionConfig,
+        precision: Precision,
+        device: &Device,
+    ) -> std::result::Result<Self, ModelError> {
+        let c = config;
+        let shape = FrameBlockShape {
+            width: c.hidden_size,
+            num_heads: c.num_heads,
+            intermediate: c.intermediate_size,
+            activation: c.hidden_act,
+            feed_forward: ["fc1", "fc2"],
+        };
+        let blocks = (0..c.depth)
+            .map(|i| FrameBlock::load(&loader.at("blocks").at(i), &shape))
+            .collect::<std::result::Result<_, _>>()?;
+        let merger = loader.at("merger");
+        let merged = c.hidden_size * c.merge_unit();
+        Ok(Self {
+            patch_embed: patch_embedding(
+                &loader.at("patch_embed.proj"),
+                c.hidden_size,
+                c.patch_shape(),
+                false,
+            )?,
+            blocks,
+            norm: LayerNorm::load(&merger.at("ln_q"), c.hidden_size, NORM_EPS)?,
+            merger: PatchMerger::load(&merger.at("mlp.0"), &merger.at("mlp.2"), merged, c.out_hidden_size)?,
+            config: config.clone(),
+            precision,
+            device: device.clone(),
+        })
+    }
+}
+
+impl VisionTower for WholeTower {
+    fn is_trained(&self) -> bool {
+        self.patch_embed.frozen().is_none()
+    }
+
+    fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<VisionFeatures> {
+        let c = &self.config;
+        let head_width = c.hidden_size / c.num_heads;
+        let activations = self.precision.activations;
+        let frames = Frames::new(grids, c.spatial_merge_size, head_width, activations, &self.device)?;
+        let mut x = self.patch_embed.forward(&pixel_values)?;
+        drop(pixel_values);
+        for block in &self.blocks {
+            x = block.forward(x, &frames)?;
+        }
+        let units = x.dim(0)? / c.merge_unit();
+        let rows = self.merger.forward(&self.norm.forward(&x)?.reshape((units, ()))?)?;
+        Ok(VisionFeatures { rows, deepstack: Vec::new() })
+    }
+}

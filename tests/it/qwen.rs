@@ -1,0 +1,269 @@
+//! The Qwen-VL families against the reference: every case of `tests/golden/tiny-q2` and `tiny-q3`, whose
+//! generators lie beside them.
+
+use std::path::PathBuf;
+
+use candle_core::{DType, Tensor};
+use gve::model::{PackedBatch, QwenVl, Visual};
+use gve::recipe::{PassOrder, Recipe};
+use gve::train::Prepared;
+use gve::{
+    Device, Embedder, FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, Sampling, VideoPart,
+};
+use gve_test_support::golden::{Case, cosine, golden_dir, max_difference, media};
+use serde_json::Value;
+
+/// How the cases of a set are prompted.
+fn recipe(set: &str, case: &Case) -> Recipe {
+    let text = match (set, case.record["recipe"].as_str()) {
+        ("tiny-q3", _) => QWEN3_VL_EMBEDDING,
+        (_, Some("gme")) => GME,
+        (_, Some("unite")) => UNITE,
+        (_, Some("vlm2vec-v2")) => VLM2VEC,
+        (_, Some("ops-mm")) => OPS_MM,
+        (_, other) => panic!("no recipe {other:?}"),
+    };
+    let mut recipe: Recipe = toml::from_str(text).unwrap();
+    if let Some(tokens) = case.record["max_length"].as_u64() {
+        recipe.max_length = tokens as usize;
+    }
+    // The class resizes listed frames twice, which some cases leave out.
+    let once = case.record["content"].as_array().unwrap().iter().any(|part| part["frame_resize"] == "once");
+    recipe.pictures.pass_order = PassOrder::ByShape;
+    recipe.pictures.resize_listed_frames_first = set == "tiny-q3" && !once;
+    recipe
+}
+
+struct Set {
+    name: &'static str,
+    cases: Vec<Case>,
+}
+
+fn sets() -> [Set; 2] {
+    ["tiny-q2", "tiny-q3"].map(|name| Set { name, cases: Case::all(&golden_dir().join(name)) })
+}
+
+impl Set {
+    fn path(&self, name: &str) -> PathBuf {
+        if name.starts_with("pictures/") { golden_dir().join(self.name).join(name) } else { media(name) }
+    }
+
+    fn embedder(&self, case: &Case) -> Embedder {
+        Embedder::builder(golden_dir().join(self.name).join("model"))
+            .recipe(recipe(self.name, case))
+            .device(Device::Cpu)
+            .dtype(gve::DType::F32)
+            .build()
+            .unwrap()
+    }
+
+    fn input(&self, case: &Case) -> Input {
+        let mut input = Input::default();
+        input.instruction = case.record["system"].as_str().map(str::to_owned);
+        for part in case.record["content"].as_array().unwrap() {
+            input = input.and_part(self.part(part));
+        }
+        input
+    }
+
+    fn part(&self, part: &Value) -> Part {
+        let number = |key: &str| part[key].as_u64();
+        let pixels = PixelLimits::default()
+            .with_min_pixels(number("min_pixels"))
+            .with_max_pixels(number("max_pixels"))
+            .with_total_pixels(number("total_pixels"));
+        let path = |key: &str| self.path(part[key].as_str().unwrap());
+        match part["type"].as_str().unwrap() {
+            "text" => Part::Text(part["text"].as_str().unwrap().to_owned()),
+            "image" => {
+                let source = ImageSource::Encoded(path("image").into());
+                Part::Image(ImagePart::new(source).with_pixels(pixels))
+            }
+            _ if part["frames"].is_array() => {
+                let frames = part["frames"].as_array().unwrap().iter();
+                let frames =
+                    frames.map(|name| ImageSource::Encoded(self.path(name.as_str().unwrap()).into()));
+                let frames = FramesPart::new(frames.collect(), part["fps"].as_f64().unwrap());
+                Part::Frames(frames.with_pixels(pixels))
+            }
+            _ => {
+                let count = |key: &str| number(key).map(|n| n as usize);
+                let sampling = match (count("nframes"), part["fps"].as_f64()) {
+                    (Some(frames), _) => Sampling::Uniform { frames },
+                    (None, Some(fps)) => Sampling::Fps {
+                        fps,
+                        min_frames: count("min_frames"),
+                        max_frames: count("max_frames"),
+                    },
+                    (None, None) => panic!("no sampling"),
+                };
+                Part::Video(VideoPart::new(path("video")).with_sampling(Some(sampling)).with_pixels(pixels))
+            }
+        }
+    }
+}
+
+fn has_video(case: &Case) -> bool {
+    case.record["content"].as_array().unwrap().iter().any(|part| part["video"].is_string())
+}
+
+/// Grids as the prompt has them: those of the reference lie one kind behind the other, and one of a step each
+/// where frames are images.
+fn grids(batch: &PackedBatch<'_>) -> Vec<[usize; 3]> {
+    let mut grids: Vec<_> = batch.visuals.iter().map(|visual| visual.grid_thw).collect();
+    grids.sort_unstable();
+    grids
+}
+
+#[test]
+fn prompts_equal_the_reference_and_so_do_embeddings() {
+    let mut seen = 0;
+    for set in sets() {
+        for case in set.cases.iter().filter(|case| cfg!(feature = "video") || !has_video(case)) {
+            let name = &case.name;
+            let embedder = set.embedder(case);
+            let prepared =
+                embedder.prepare(&set.input(case)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let batch = Prepared::pack([&prepared]);
+            assert_eq!(batch.input_ids, case.input_ids(), "{name}: token ids");
+            assert_eq!(batch.position_ids, case.position_ids(), "{name}: positions");
+            let mut expected = case.grids();
+            if case.record["recipe"] == "ops-mm" && expected.len() > 1 {
+                expected = vec![[expected.len(), expected[0][1], expected[0][2]]];
+            }
+            expected.sort_unstable();
+            assert_eq!(grids(&batch), expected, "{name}: grids");
+
+            let embedding = embedder.embed_one(&set.input(case)).unwrap();
+            let off = 1.0 - cosine(embedding.as_slice(), &case.embedding());
+            println!("{}/{name}: 1 - cosine {off:.1e}", set.name);
+            assert!(off <= if has_video(case) { 1e-4 } else { 1e-5 }, "{name}: 1 - cosine is {off:e}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 38, "{seen} cases");
+}
+
+/// Given the reference's pixels, ids and positions.
+#[test]
+fn stages_equal_the_reference() {
+    for set in sets() {
+        let model = golden_dir().join(set.name).join("model");
+        let model = QwenVl::load(&model, DType::F32, &candle_core::Device::Cpu).unwrap();
+        let mut with_pixels = 0;
+        for case in &set.cases {
+            let tensors = &case.tensors;
+            let pixels = [("image", "pixel_values"), ("video", "pixel_values_videos")];
+            let pixels: Vec<_> =
+                pixels.iter().filter_map(|(kind, key)| Some((kind, tensors.get(*key)?))).collect();
+            if pixels.is_empty() && !case.grids().is_empty() {
+                continue;
+            }
+            let visuals: Vec<Visual> = pixels
+                .iter()
+                .zip(case.grids())
+                .map(|((_, pixels), grid_thw)| Visual {
+                    pixel_values: pixels.flatten_all().unwrap().to_vec1().unwrap(),
+                    grid_thw,
+                })
+                .collect();
+            for ((kind, _), visual) in pixels.iter().zip(&visuals) {
+                with_pixels += 1;
+                let features = model.vision_features(&[visual]).unwrap();
+                let near = |got: &Tensor, key: String| {
+                    let off = max_difference(got, &tensors[&key]);
+                    println!("{}: {key} differs by {off:e}", case.name);
+                    assert!(off < 1e-4, "{}: {key} differs by {off}", case.name);
+                };
+                near(&features[0], format!("vision_embeds.{kind}"));
+                for (layer, got) in features[1..].iter().enumerate() {
+                    near(got, format!("deepstack.{kind}.{layer}"));
+                }
+                assert_eq!(features.len() - 1, if set.name == "tiny-q3" { 3 } else { 0 });
+            }
+            let batch = PackedBatch {
+                input_ids: case.input_ids(),
+                position_ids: case.position_ids(),
+                lengths: vec![case.input_ids().len()],
+                visuals: visuals.iter().collect(),
+            };
+            let off = max_difference(&model.hidden_states(&batch).unwrap(), &tensors["last_hidden_state"]);
+            assert!(off < 1e-4, "{}: last_hidden_state differs by {off}", case.name);
+        }
+        assert!(with_pixels >= 3, "{with_pixels}");
+    }
+}
+
+#[test]
+fn a_batch_equals_its_single_items() {
+    for set in sets() {
+        let cases: Vec<_> =
+            set.cases.iter().filter(|case| cfg!(feature = "video") || !has_video(case)).collect();
+        let embedder = set.embedder(cases[0]);
+        let inputs: Vec<Input> = cases.iter().map(|case| set.input(case)).collect();
+        for ((together, input), case) in embedder.embed(&inputs).into_iter().zip(&inputs).zip(&cases) {
+            let (together, alone) = (together.unwrap(), embedder.embed_one(input).unwrap());
+            let pairs = together.as_slice().iter().zip(alone.as_slice());
+            let off = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-5, "{}: {off}", case.name);
+        }
+    }
+}
+
+const QWEN3_VL_EMBEDDING: &str = r#"
+instruction = "Represent the user's input."
+tokens_per_frame = 1800
+sampling = { fps = { fps = 1.0, min_frames = 4, max_frames = 64 } }
+[prompt]
+close_instruction = true
+order = "videos_first"
+empty_input = "NULL"
+[pictures]
+checkpoint_bounds = false
+image_tokens = [4, 1800]
+video_tokens = 7680
+max_listed_frames = 64
+"#;
+const GME: &str = r#"
+max_length = 1800
+tokens_per_frame = 1280
+[prompt]
+order = "media_first"
+end_of_text = "cut"
+positions = "linear"
+[pictures]
+transparency = "dropped"
+first_resize = "tokens"
+image_tokens = [256, 1280]
+"#;
+const UNITE: &str = r#"
+tokens_per_frame = 180
+sampling = { fps = { fps = 1.0, max_frames = 32 } }
+[prompt]
+order = "media_first"
+closing = "\nSummary above {parts} in one word:"
+positions = "linear"
+"#;
+const VLM2VEC: &str = r#"
+instruction = ""
+tokens_per_frame = 1280
+[prompt]
+template = "bare"
+order = "media_first"
+end_of_text = "none"
+positions = "linear"
+[pictures]
+transparency = "dropped"
+first_resize = "small"
+frames_like_images = true
+frame_tokens = [4, 1280]
+"#;
+const OPS_MM: &str = r#"
+tokens_per_frame = 1280
+[prompt]
+order = "media_first"
+[pictures]
+transparency = "dropped"
+frames_as = "images"
+image_tokens = [256, 1280]
+"#;
