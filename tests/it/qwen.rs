@@ -58,8 +58,8 @@ impl Set {
     }
 
     fn input(&self, case: &Case) -> Input {
-        let mut input = Input::default();
-        input.instruction = case.record["system"].as_str().map(str::to_owned);
+        let instruction = case.record["system"].as_str().map(str::to_owned);
+        let mut input = Input { instruction, ..Input::default() };
         for part in case.record["content"].as_array().unwrap() {
             input = input.and_part(self.part(part));
         }
