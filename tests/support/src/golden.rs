@@ -26,12 +26,24 @@ pub fn media(name: &str) -> PathBuf {
     golden_dir().join("media").join(name)
 }
 
-/// Checkpoints to test: the committed one, and others of the family named in
-/// `GVE_GOLDEN_EXTRA` (directories made by the generator, separated by `:`).
+/// Checkpoints of Qwen2.5-VL to test, as [`fixtures`].
 pub fn fixture_dirs() -> Vec<PathBuf> {
+    fixtures("tiny-a")
+}
+
+/// Checkpoints to test: the one that is committed as `name`, and others of its architecture named in
+/// `GVE_GOLDEN_EXTRA` (directories made by the generators, separated by `:`).
+pub fn fixtures(name: &str) -> Vec<PathBuf> {
+    let committed = golden_dir().join(name);
     let extra = std::env::var("GVE_GOLDEN_EXTRA").unwrap_or_default();
     let extra = extra.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    std::iter::once(golden_dir().join("tiny-a")).chain(extra).collect()
+    let extra = extra.filter(|dir| model_type(dir) == model_type(&committed));
+    std::iter::once(committed.clone()).chain(extra).collect()
+}
+
+fn model_type(fixture: &Path) -> Value {
+    let config = std::fs::read(fixture.join("model/config.json")).unwrap();
+    serde_json::from_slice::<Value>(&config).unwrap()["model_type"].clone()
 }
 
 /// One reference case: its record in `cases.json` and its tensors.
