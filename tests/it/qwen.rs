@@ -1,16 +1,17 @@
 //! The Qwen-VL families against the reference: every case of `tests/golden/tiny-q2` and `tiny-q3`, whose
 //! generators lie beside them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use candle_core::{DType, Tensor};
 use gve::model::{PackedBatch, QwenVl, Visual};
 use gve::recipe::{PassOrder, Recipe};
-use gve::train::Prepared;
+use gve::train::{LoraConfig, Memory, Prepared, Trainable, TrainableModel};
 use gve::{
     Device, Embedder, FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, Sampling, VideoPart,
 };
-use gve_test_support::golden::{Case, cosine, fixtures, max_difference, media};
+use gve_test_support::golden::{Case, cosine, fixtures, golden_dir, max_difference, media};
 use serde_json::Value;
 
 /// How the cases of a set are prompted.
@@ -211,6 +212,66 @@ fn a_batch_equals_its_single_items() {
             let pairs = together.as_slice().iter().zip(alone.as_slice());
             let off = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < 1e-5, "{}: {off}", case.name);
+        }
+    }
+}
+
+/// The sum of embedding . direction over some cases, of a model with the adapter of `gradients.safetensors` or
+/// with all weights trained.
+#[test]
+fn gradients_equal_those_of_pytorch() {
+    for name in ["tiny-q2", "tiny-q3"] {
+        let directory = golden_dir().join(name);
+        let set = Set { name, cases: Case::all(&directory), directory };
+        let expected = candle_core::safetensors::load(
+            set.directory.join("gradients.safetensors"),
+            &candle_core::Device::Cpu,
+        )
+        .unwrap();
+        let cases: Vec<_> = set
+            .cases
+            .iter()
+            .filter(|case| expected.contains_key(&format!("direction.{}", case.name)))
+            .collect();
+        assert!(cases.len() >= 3);
+        let of = |prefix: &str| -> BTreeMap<String, Tensor> {
+            let named = expected.iter().filter_map(|(name, x)| Some((name.strip_prefix(prefix)?, x)));
+            named.map(|(name, x)| (name.to_owned(), x.clone())).collect()
+        };
+        let directions = cases.iter().map(|case| &expected[&format!("direction.{}", case.name)]);
+        let directions = Tensor::stack(&directions.collect::<Vec<_>>(), 0).unwrap();
+        let all = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+        let lora = LoraConfig::default()
+            .with_target_modules(all.map(str::to_owned).to_vec())
+            .with_r(2)
+            .with_alpha(4.0)
+            .with_dropout(0.0);
+        for (trainable, start, wanted, vision) in [
+            (Trainable::Lora(lora), Some(of("lora.")), of("grad.lora."), false),
+            (Trainable::Full { vision: true }, None, of("grad.full."), true),
+        ] {
+            let builder = Embedder::builder(set.directory.join("model"))
+                .recipe(recipe(name, cases[0]))
+                .device(Device::Cpu);
+            let model = TrainableModel::load(builder, trainable).unwrap();
+            if let Some(start) = &start {
+                model.load_state(start).unwrap();
+            }
+            let items: Vec<_> = cases.iter().map(|case| model.prepare(&set.input(case)).unwrap()).collect();
+            let items: Vec<&Prepared> = items.iter().collect();
+            let loss = |embeddings: &Tensor| Ok((embeddings * &directions)?.sum_all()?);
+            for memory in [Memory::default(), Memory { checkpointing: true, max_tokens: Some(1) }] {
+                let (_, gradients) = model.gradients(&items, 0, memory, loss).unwrap();
+                for (parameter, want) in &wanted {
+                    let got =
+                        gradients.get(parameter).unwrap_or_else(|| panic!("{parameter} has no gradient"));
+                    let norm =
+                        |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+                    let off = norm(&(got - want).unwrap()) / norm(want);
+                    assert!(off < 1e-4, "{name}: {parameter}: relative difference {off}");
+                }
+                assert!(wanted.keys().any(|name| name.contains("visual.")) == vision);
+            }
         }
     }
 }
