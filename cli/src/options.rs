@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use gve::embedder::{EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, unknown_settings};
+use gve::embedder::{
+    EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, TOKENS_PER_FRAME, unknown_settings,
+};
 use gve::hub::{NANO, ResolvedModel};
 use gve::{DType, Device, Embedder, PixelLimits, Sampling};
 
@@ -43,7 +45,7 @@ pub struct ModelOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
-    /// Frames per video, evenly spread [default: 8].
+    /// Frames per video, evenly spread [default: as the model is published, or 8].
     #[arg(long, value_name = "N", conflicts_with = "fps")]
     frames: Option<usize>,
     /// Frames per second of video, instead of a fixed number.
@@ -62,46 +64,56 @@ pub struct SamplingOptions {
 #[command(next_help_heading = "Sampling")]
 pub struct PixelOptions {
     /// Most pixels per frame or image.
-    #[arg(long, value_name = "P", conflicts_with = "tokens_per_frame")]
+    #[arg(long, value_name = "P", conflicts_with = "tokens_per_frame",
+        value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: Option<u64>,
-    /// Most visual tokens of 28 x 28 pixels per frame or image [default: 200, or what the model allows].
-    #[arg(long, value_name = "T")]
+    /// Most visual tokens per frame or image, of 28 x 28 pixels each in Qwen2.5-VL [default: as the model is
+    /// published, or 200, or what the model allows].
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..))]
     tokens_per_frame: Option<u64>,
 }
 
 impl SamplingOptions {
-    /// The frames asked for.
+    /// The frames asked for; `None` leaves them to the model.
     ///
     /// # Errors
     /// No frames, or a rate that is none.
-    pub fn sampling(&self) -> Result<Sampling> {
+    pub fn sampling(&self) -> Result<Option<Sampling>> {
         match (self.frames, self.fps) {
             (Some(0), _) => bail!("--frames must be at least 1"),
             (_, Some(fps)) if !(fps.is_finite() && fps > 0.0) => {
                 bail!("--fps must be a positive number, got {fps}")
             }
             (_, Some(fps)) => {
-                Ok(Sampling::Fps { fps, min_frames: self.min_frames, max_frames: self.max_frames })
+                Ok(Some(Sampling::Fps { fps, min_frames: self.min_frames, max_frames: self.max_frames }))
             }
-            (frames, None) => Ok(Sampling::Uniform { frames: frames.unwrap_or(FRAMES_PER_VIDEO) }),
+            (frames, None) => Ok(frames.map(|frames| Sampling::Uniform { frames })),
         }
+    }
+
+    /// The frames asked for, where no model is at hand to say how many there are else.
+    ///
+    /// # Errors
+    /// As [`sampling`](Self::sampling).
+    pub fn without_model(&self) -> Result<Sampling> {
+        Ok(self.sampling()?.unwrap_or(Sampling::Uniform { frames: FRAMES_PER_VIDEO }))
     }
 }
 
 impl PixelOptions {
-    /// The bounds asked for.
-    ///
-    /// # Errors
-    /// Less than a token.
-    pub fn pixels(&self) -> Result<PixelLimits> {
-        let area = |tokens: u64| tokens.saturating_mul(PIXELS_PER_TOKEN);
-        let max_pixels = self.max_pixels.or(self.tokens_per_frame.map(area));
-        if let Some(pixels) = max_pixels.filter(|&pixels| pixels < PIXELS_PER_TOKEN) {
-            bail!(
-                "--max-pixels must be at least {PIXELS_PER_TOKEN}, and --tokens-per-frame at least 1; got {pixels} pixels"
-            );
+    /// Has `builder` look at pictures as asked for; a model's family says how large its tokens are.
+    pub fn apply_to(&self, builder: EmbedderBuilder) -> EmbedderBuilder {
+        let builder = builder.pixels(PixelLimits::default().with_max_pixels(self.max_pixels));
+        match self.tokens_per_frame {
+            Some(tokens) => builder.tokens_per_frame(tokens),
+            None => builder,
         }
-        Ok(PixelLimits::default().with_max_pixels(max_pixels))
+    }
+
+    /// The largest area asked for, or the usual one, where no model is at hand to say what a token is.
+    pub fn without_model(&self) -> u64 {
+        let tokens = self.tokens_per_frame.unwrap_or(TOKENS_PER_FRAME);
+        self.max_pixels.unwrap_or(tokens.saturating_mul(PIXELS_PER_TOKEN))
     }
 }
 
@@ -121,7 +133,7 @@ impl ModelOptions {
     }
 
     /// What loads the model in `model_dir`.
-    pub fn builder(&self, model_dir: PathBuf, sampling: Sampling, pixels: PixelLimits) -> EmbedderBuilder {
+    pub fn builder(&self, model_dir: PathBuf) -> EmbedderBuilder {
         if self.adapter.is_none() && model_dir.join("adapter_config.json").is_file() {
             let directory = model_dir.display();
             warn(&format!(
@@ -129,11 +141,7 @@ impl ModelOptions {
             ));
         }
         warn_of_unknown_settings(&model_dir);
-        let mut builder = Embedder::builder(model_dir)
-            .device(self.device)
-            .dtype(self.dtype)
-            .sampling(sampling)
-            .pixels(pixels);
+        let mut builder = Embedder::builder(model_dir).device(self.device).dtype(self.dtype);
         if let Some(adapter) = &self.adapter {
             builder = builder.adapter(adapter);
         }

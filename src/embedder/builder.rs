@@ -7,7 +7,7 @@ use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
 use crate::model::family::{self, Family};
 use crate::model::{LoraAdapter, ModelError, WeightPrecision, checkpoint_fingerprint};
-use crate::preprocess::ImageLimits;
+use crate::preprocess::{ImageLimits, PreprocessError};
 use crate::recipe::{AdapterId, Recipe};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
@@ -100,10 +100,10 @@ impl EmbedderBuilder {
         self
     }
 
-    /// Which frames of a video to look at, where the input does not say. Default: 8, evenly
-    /// spread.
-    pub fn sampling(mut self, sampling: Sampling) -> Self {
-        self.sampling = Some(sampling);
+    /// Which frames of a video to look at, where the input does not say. Default, which is also `None`: those
+    /// of the recipe, which are 8, evenly spread, unless it says otherwise.
+    pub fn sampling(mut self, sampling: impl Into<Option<Sampling>>) -> Self {
+        self.sampling = sampling.into();
         self
     }
 
@@ -162,7 +162,8 @@ impl EmbedderBuilder {
     /// Loads the model.
     ///
     /// # Errors
-    /// A device that is not there, or a checkpoint or an adapter that cannot be loaded.
+    /// A device that is not there, a largest area of pictures below a visual token, or a checkpoint or an
+    /// adapter that cannot be loaded.
     pub fn build(self) -> Result<Embedder, EmbedError> {
         self.build_as(family::open)
     }
@@ -179,6 +180,7 @@ impl EmbedderBuilder {
             None => (None, None),
             Some(directory) => (Some(LoraAdapter::read(directory)?), Some(AdapterId::of(directory)?)),
         };
+        let preparer = self.clone().preparer(&*family)?;
         let recipe = self.recipe_of(&*family);
         let backbone = family.backbone(&self.model_dir, &recipe, precision, &device, adapter.as_ref())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -189,7 +191,6 @@ impl EmbedderBuilder {
             .build()
             .map_err(|e| EmbedError::Job(e.to_string()))?;
         let batch_tokens = self.batch_tokens_on(&device);
-        let preparer = self.preparer(&*family)?;
         Ok(Embedder {
             inner: Arc::new(Inner {
                 dim: family.dim(),
@@ -245,6 +246,11 @@ impl EmbedderBuilder {
         let mut pixels = self.pixels;
         if let Some(tokens) = self.tokens_per_frame {
             pixels.max_pixels = Some(pictures.budget.pixels(tokens));
+        }
+        let least_pixels = pictures.budget.pixels_per_token;
+        if let Some(max_pixels) = pixels.max_pixels.filter(|&most| most < least_pixels) {
+            let min_pixels = pixels.min_pixels.unwrap_or(0);
+            return Err(PreprocessError::InvalidPixelBounds { min_pixels, max_pixels, least_pixels }.into());
         }
         Ok(Preparer {
             default_max_pixels: pictures.max_pixels(recipe.tokens_per_frame),

@@ -37,7 +37,7 @@ use crate::model::family::{self, Backbone};
 use crate::model::qwen2_5_vl::PIXEL_BUDGET;
 use crate::recipe::AdapterId;
 pub use crate::recipe::{FRAMES_PER_VIDEO, TOKENS_PER_FRAME};
-use crate::video::Sampling;
+use crate::video::{FrameCount, Sampling};
 
 /// Pixels of one visual token of Qwen2.5-VL, for whoever has no model at hand.
 pub const PIXELS_PER_TOKEN: u64 = PIXEL_BUDGET.pixels_per_token;
@@ -123,6 +123,11 @@ impl Embedder {
     /// Which frames of a video are looked at, where the input does not say.
     pub fn sampling(&self) -> &Sampling {
         &self.inner.preparer.sampling
+    }
+
+    /// How many frames of a video the model takes: multiples of those that share a visual token.
+    pub fn frame_count(&self) -> FrameCount {
+        self.inner.preparer.frame_count()
     }
 
     /// Bounds on the area of pictures, where the input does not say.

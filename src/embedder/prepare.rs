@@ -13,9 +13,9 @@ use crate::model::family::Processor;
 use crate::model::{Item, PackedBatch};
 use crate::preprocess::{ImageLimits, Patchifier, PromptPart, VisualPatches, load_image_with};
 use crate::recipe::PromptRecipe;
-use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
+use crate::video::{FrameCount, Sampling};
 
 /// Turns inputs into what the model reads. Knows of no weights, and may be used from many threads.
 pub(crate) struct Preparer {
@@ -159,14 +159,13 @@ impl Preparer {
 
     #[cfg(feature = "video")]
     fn video_patches(&self, part: &VideoPart, notes: &mut Notes) -> Result<Picture, EmbedError> {
-        use crate::video::{FrameCount, VideoReader, select};
+        use crate::video::{VideoReader, select};
 
         let mut reader = VideoReader::open_with(part.source.clone(), self.video)?;
         let sampling = part.sampling.as_ref().unwrap_or(&self.sampling);
         let pictures = self.processor.pictures();
-        let count = FrameCount::MultipleOf(pictures.budget.frame_factor);
         let timing = reader.timing();
-        let selection = select(&timing, sampling, part.range, count)?;
+        let selection = select(&timing, sampling, part.range, self.frame_count())?;
         let mut patchifier = self.patchifier(part.pixels, selection.indices.len())?;
         for frame in reader.frames(&selection.indices) {
             patchifier.push_image(&frame?.image)?;
@@ -212,6 +211,10 @@ impl Preparer {
             }),
             ImageSource::Decoded(image) => Ok(Cow::Borrowed(image)),
         }
+    }
+
+    pub(super) fn frame_count(&self) -> FrameCount {
+        FrameCount::MultipleOf(self.processor.pictures().budget.frame_factor)
     }
 
     /// The part's own bounds, else the embedder's.

@@ -6,10 +6,10 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use image::{Rgb, RgbImage};
 
-use super::{EmbedError, Embedder, EmbedderBuilder, Input};
+use super::{EmbedError, Embedder, EmbedderBuilder, Input, PixelLimits};
 use crate::model::skeleton::{DIM, PATCH_LEN, Skeleton};
 use crate::recipe::Recipe;
-use crate::video::Sampling;
+use crate::video::{FrameCount, Sampling};
 
 /// Weights by which byte `b` is the unit vector `b % 8`, and a frame has its mean red, green and blue.
 pub(crate) fn write_checkpoint(folder: &Path) {
@@ -55,6 +55,7 @@ fn texts_and_frames_go_through_towers_of_their_own() {
 
     let embedder = load(Embedder::builder(folder.path()));
     assert_eq!((embedder.dim(), embedder.sampling()), (DIM, &Sampling::Uniform { frames: 3 }));
+    assert_eq!(embedder.frame_count(), FrameCount::MultipleOf(1));
     assert_eq!(embedder.pixels().max_pixels, Some(1024));
     // A frame of 9 x 7 becomes 8 x 8: four patches.
     let (red, green) = ([255, 0, 0], [0, 255, 0]);
@@ -85,5 +86,14 @@ fn texts_and_frames_go_through_towers_of_their_own() {
     assert_eq!(other.pixels().max_pixels, Some(32));
     let told = load(Embedder::builder(folder.path()).tokens_per_frame(3));
     assert_eq!(told.pixels().max_pixels, Some(48));
+    // A token of this family has 4 x 4 pixels.
+    let bound = |pixels| {
+        let pixels = PixelLimits::default().with_max_pixels(Some(pixels));
+        let builder = Embedder::builder(folder.path()).sampling(None).pixels(pixels);
+        builder.build_as(|_| Ok(Box::new(Skeleton)))
+    };
+    assert_eq!(bound(16).unwrap().sampling(), &Sampling::Uniform { frames: 3 });
+    let refused = bound(15).err().unwrap().to_string();
+    assert!(refused.contains("max_pixels must be at least 16 (one visual token)"), "{refused}");
     assert_eq!(other.embed_one(&Input::text("b")).unwrap().as_slice(), along(&[2, 3]));
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
+use gve::Sampling;
+use gve::video::FrameCount;
 use rayon::prelude::*;
 
 use super::content::{ContentHasher, ContentKey, Fields};
@@ -177,6 +179,10 @@ struct Miss<'a> {
 impl<E: Encoder> Encoder for CachedEncoder<E> {
     fn info(&self) -> &EncoderInfo {
         self.inner.info()
+    }
+
+    fn frames(&self) -> Option<(&Sampling, FrameCount)> {
+        self.inner.frames()
     }
 
     fn cache_hits(&self) -> usize {

@@ -15,7 +15,8 @@ mod server;
 
 use std::collections::BTreeMap;
 
-use gve::Input;
+use gve::video::FrameCount;
+use gve::{Input, Sampling};
 
 use crate::Error;
 pub use baseline::{MeanColourEncoder, RandomEncoder};
@@ -98,6 +99,12 @@ pub trait Encoder: Sync {
     /// When no item can be encoded any more, or when `emit` fails; items not emitted by then have no result.
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error>;
 
+    /// Which frames of a video it looks at, and of what their number is a multiple; `None` where somebody
+    /// else says.
+    fn frames(&self) -> Option<(&Sampling, FrameCount)> {
+        None
+    }
+
     /// Items so far whose embedding was at hand, so that nothing was computed for them.
     fn cache_hits(&self) -> usize {
         0
@@ -113,6 +120,10 @@ impl<E: Encoder + ?Sized> Encoder for Box<E> {
         (**self).encode(request, emit)
     }
 
+    fn frames(&self) -> Option<(&Sampling, FrameCount)> {
+        (**self).frames()
+    }
+
     fn cache_hits(&self) -> usize {
         (**self).cache_hits()
     }
@@ -125,6 +136,10 @@ impl<E: Encoder + ?Sized> Encoder for &E {
 
     fn encode(&self, request: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
         (**self).encode(request, emit)
+    }
+
+    fn frames(&self) -> Option<(&Sampling, FrameCount)> {
+        (**self).frames()
     }
 
     fn cache_hits(&self) -> usize {

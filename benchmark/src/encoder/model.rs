@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gve::{EmbedError, Embedder, Input};
+use gve::video::FrameCount;
+use gve::{EmbedError, Embedder, Input, Sampling};
 use serde_json::{Value, json};
 
 use super::{Emit, EncodeError, Encoder, EncoderInfo, Request};
@@ -74,6 +75,10 @@ fn settings(embedder: &Embedder) -> BTreeMap<String, Value> {
 impl Encoder for ModelEncoder {
     fn info(&self) -> &EncoderInfo {
         &self.info
+    }
+
+    fn frames(&self) -> Option<(&Sampling, FrameCount)> {
+        Some((self.embedder.sampling(), self.embedder.frame_count()))
     }
 
     /// Decodes ahead of the model. Results come in the order of the items.

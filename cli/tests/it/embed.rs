@@ -59,6 +59,23 @@ fn embedding_files_hold_what_standard_output_shows() {
     assert!(stderr(&refused).contains("--out"));
 }
 
+#[test]
+fn areas_are_counted_in_tokens_of_the_model() {
+    let (model, image) = (model(), media("rabbit.png"));
+    let run =
+        |area: &[&str]| gve(&[&["embed", "--model", text(&model), "--image", text(&image)], area].concat());
+    let tokens = |area: &[&str]| json_lines(&run(area))[0]["tokens"].clone();
+    let twelve = tokens(&["--tokens-per-frame", "12"]);
+    assert_eq!(twelve, tokens(&["--max-pixels", "9408"]));
+    assert_ne!(twelve, tokens(&["--tokens-per-frame", "2"]));
+    let refused = run(&["--max-pixels", "783"]);
+    assert_status(&refused, 1);
+    assert!(stderr(&refused).contains("max_pixels must be at least 784 (one visual token)"));
+    for nothing in ["--tokens-per-frame", "--max-pixels"] {
+        assert_status(&run(&[nothing, "0"]), 2);
+    }
+}
+
 /// Files that are no videos, by name, with what the error must say.
 fn bad_files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
     let file = |name: &str, bytes: &[u8]| {

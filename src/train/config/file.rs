@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 
 use super::{OptimizerKind, SamplerKind, TrainConfig, Trained};
 use crate::device::DType;
-use crate::embedder::PIXELS_PER_TOKEN;
 use crate::model::{LoraConfig, Trainable};
 use crate::store::IoError;
 use crate::train::{AdamWConfig, MuonConfig, Sampler, Schedule, TrainError};
@@ -98,7 +97,7 @@ impl TrainConfig {
             ("model", "frames", self.model.frames == 0, at_least_1()),
             ("model", "tokens_per_frame", self.model.tokens_per_frame == Some(0), at_least_1()),
             ("model", "tokens_per_frame", self.model.tokens_per_frame.is_some() && self.model.max_pixels.is_some(), unread("beside `max_pixels`")),
-            ("model", "max_pixels", self.model.max_pixels.is_some_and(|p| p < PIXELS_PER_TOKEN), format!("must be at least {PIXELS_PER_TOKEN}")),
+            ("model", "max_pixels", self.model.max_pixels == Some(0), at_least_1()),
             ("model", "max_length", self.model.max_length < 2, "must be at least 2".to_owned()),
             ("lora", lora.as_ref().map_or("", |(key, _)| key), lora.is_some(), lora.as_ref().map_or_else(String::new, |(_, reason)| reason.clone())),
             ("data", "pairs", self.data.pairs.is_empty(), "names no file".to_owned()),
@@ -341,7 +340,7 @@ mod tests {
             fault(&LEAST.replace("\"m\"", "\"m\"\ndevice = \"gpu\"")).contains("c.toml:4: `model.device`")
         );
         let area = |keys: &str| fault(&LEAST.replace("\"m\"", &format!("\"m\"\n{keys}")));
-        assert!(area("max_pixels = 700").contains("c.toml:4: `model.max_pixels` must be at least 784"));
+        assert!(area("max_pixels = 0").contains("c.toml:4: `model.max_pixels` must be at least 1"));
         assert!(
             area("max_pixels = 9408\ntokens_per_frame = 9")
                 .contains("c.toml:5: `model.tokens_per_frame` has no effect")

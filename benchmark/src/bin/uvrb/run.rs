@@ -5,6 +5,8 @@ use std::{fs, io};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use gve::CancelToken;
+use gve::embedder::FRAME_FACTOR;
+use gve::video::FrameCount;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
 use uvrb::dataset::{self, Dataset, LoadOptions};
@@ -153,7 +155,10 @@ impl Job<'_> {
         let options =
             LoadOptions { frame_cache_fps: self.arguments.frame_cache_fps, ..LoadOptions::default() };
         let mut dataset = dataset::load(spec, &self.arguments.data, &options)?;
-        dataset.sample_cached_frames(&self.arguments.source.sampling()?)?;
+        let usual = self.arguments.source.sampling()?;
+        let (sampling, count) =
+            self.encoder.frames().unwrap_or((&usual, FrameCount::MultipleOf(FRAME_FACTOR)));
+        dataset.sample_cached_frames(sampling, count)?;
         let limit = self.arguments.limit.map(|limit| Subsample { limit, seed: self.arguments.seed });
         let part = limit.and_then(|limit| subsample(&dataset, limit));
         let options = EvaluateOptions {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gve::Sampling;
-use gve::embedder::{PIXELS_PER_TOKEN, TOKENS_PER_FRAME};
 use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::warn;
 use uvrb::encoder::{
@@ -95,9 +94,9 @@ impl SourceOptions {
         Ok(Box::new(CachedEncoder::new(encoder, directory).on_damage(on_damage)))
     }
 
-    /// Which frames of a video are looked at.
+    /// Which frames of a video are looked at by an encoder that does not say.
     pub(crate) fn sampling(&self) -> Result<Sampling> {
-        self.sampling.sampling()
+        self.sampling.without_model()
     }
 
     pub(crate) fn quiet(&self) -> bool {
@@ -114,13 +113,13 @@ impl SourceOptions {
         }
         match self.baseline {
             Some(Baseline::Random) => Ok(Box::new(RandomEncoder::new(RANDOM_DIM, 0)?)),
-            Some(Baseline::MeanColour) => Ok(Box::new(MeanColourEncoder::new(self.sampling.sampling()?))),
+            Some(Baseline::MeanColour) => Ok(Box::new(MeanColourEncoder::new(self.sampling()?))),
             None => self.model(),
         }
     }
 
     fn model(&self) -> Result<Box<dyn Encoder>> {
-        let (sampling, pixels) = (self.sampling.sampling()?, self.pixels.pixels()?);
+        let sampling = self.sampling.sampling()?;
         let resolved = self.model.resolve()?;
         // A local directory has no commit: what is in it tells it from others of its name.
         let (name, revision) = match resolved.revision {
@@ -128,7 +127,8 @@ impl SourceOptions {
             None => (name_of(&resolved.directory), checkpoint_revision(&resolved.directory)?),
         };
         let name = self.name.clone().unwrap_or(name);
-        let mut builder = self.model.builder(resolved.directory, sampling, pixels);
+        let builder = self.model.builder(resolved.directory).sampling(sampling);
+        let mut builder = self.pixels.apply_to(builder);
         if let Some(tokens) = self.max_length {
             builder = builder.max_length(tokens);
         }
@@ -144,16 +144,15 @@ impl SourceOptions {
                 "nothing tells which weights {name} has: what was made under this name before is taken for its own, unless --revision differs"
             ));
         }
-        let pixels = self.pixels.pixels()?;
         let options = ServerOptions {
             api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
             concurrency: self.concurrency.max(1),
             timeout: Duration::from_secs(self.timeout.max(1)),
             video: match self.server_video {
                 ServerVideo::File => VideoTransport::File,
-                ServerVideo::Frames => VideoTransport::Frames(self.sampling.sampling()?),
+                ServerVideo::Frames => VideoTransport::Frames(self.sampling()?),
             },
-            max_pixels: pixels.max_pixels.or(Some(TOKENS_PER_FRAME * PIXELS_PER_TOKEN)),
+            max_pixels: Some(self.pixels.without_model()),
             ..ServerOptions::new(url, name.as_str())
         };
         Ok(Box::new(ServerEncoder::new(options, name, self.revision())?))

@@ -73,13 +73,13 @@ type Items = Box<dyn Iterator<Item = Result<Item>> + Send>;
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let sampling = arguments.sampling.sampling()?;
-    let pixels = arguments.pixels.pixels()?;
     let (items, count) = items(&arguments)?;
     if arguments.out.is_none() && !matches!(arguments.format, Format::Jsonl) {
         bail!("--format npy and parquet need --out FILE");
     }
     let model = arguments.model.resolve()?;
-    let embedder = arguments.model.builder(model.directory, sampling, pixels).build()?;
+    let builder = arguments.model.builder(model.directory).sampling(sampling);
+    let embedder = arguments.pixels.apply_to(builder).build()?;
     let mut output = Output::open(&arguments, embedder.dim())?;
     let cancel = stop_on_ctrl_c()?;
 

@@ -217,9 +217,10 @@ fn open(arguments: FlowArguments) -> Result<(Flow, usize)> {
         .with_frames(arguments.captioner.captioner_frames)
         .with_picture_side(arguments.captioner.captioner_side);
     let captioner = Captioner::new(arguments.captioner.settings()?)?;
-    let (sampling, pixels) = (arguments.sampling.sampling()?, arguments.pixels.pixels()?);
+    let sampling = arguments.sampling.sampling()?;
     let model = arguments.model.resolve()?;
-    let embedder = arguments.model.builder(model.directory.clone(), sampling, pixels).build()?;
+    let builder = arguments.model.builder(model.directory.clone()).sampling(sampling);
+    let embedder = arguments.pixels.apply_to(builder).build()?;
     let library_manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     let plan = FlowPlan { videos, captions, settings, prompts, captioner, embedder, library_manifest };
     Ok((Flow::open(plan, &arguments.out)?, failed))

@@ -52,12 +52,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let sampling = arguments.sampling.sampling()?;
-    let pixels = arguments.pixels.pixels()?;
     let searched = Searched::new(&arguments);
     let mut counts = Counts { failed: searched.failed, ..Counts::default() };
 
     let model = arguments.model.resolve()?;
-    let embedder = arguments.model.builder(model.directory.clone(), sampling, pixels).build()?;
+    let builder = arguments.model.builder(model.directory.clone()).sampling(sampling);
+    let embedder = arguments.pixels.apply_to(builder).build()?;
     let manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
     report_damage(library.damage());

@@ -60,7 +60,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = options.resolve()?;
     let pixels =
         PixelLimits::default().with_min_pixels(manifest.min_pixels).with_max_pixels(manifest.max_pixels);
-    let mut builder = options.builder(model.directory.clone(), manifest.sampling.clone(), pixels);
+    let builder = options.builder(model.directory.clone());
+    let mut builder = builder.sampling(manifest.sampling.clone()).pixels(pixels);
     if let Some(instruction) = &manifest.instruction {
         builder = builder.instruction(instruction);
     }
