@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::LibraryManifest;
 use super::entry::{LibraryEntry, live_rows};
-use super::segment::Segment;
+use super::segment::{Segment, gaps, newest};
 use super::segment_reader::SegmentReader;
 use crate::retrieval::RetrievalError;
+use crate::store::IoError;
 
 /// Where the segments lie in a library directory.
 pub(super) fn segments_directory(library: &Path) -> PathBuf {
@@ -16,8 +17,8 @@ pub(super) fn segments_directory(library: &Path) -> PathBuf {
 
 /// The segments of a library whose structure has been looked at.
 pub(super) struct Segments {
-    /// All in the directory, oldest first, those that were replaced included.
-    pub(super) all: Vec<Segment>,
+    /// The number of the next one.
+    pub(super) next_sequence: u64,
     /// Those whose rows count.
     readers: Vec<SegmentReader>,
     dim: usize,
@@ -41,22 +42,53 @@ impl Segments {
     /// [`RetrievalError::Io`], of [`ErrorKind::NotFound`] where a compaction has removed a segment meanwhile.
     pub(super) fn open(library: &Path, manifest: &LibraryManifest) -> Result<Self, RetrievalError> {
         let (dim, settings) = (manifest.dim, manifest.settings_checksum());
-        let all = Segment::list(&segments_directory(library))?;
-        let (mut readers, mut damage) = (Vec::with_capacity(all.len()), Vec::new());
+        let mut damage = Vec::new();
+        // Before the segments, which a writer writes first.
+        let newest = newest(library).unwrap_or_else(|error| {
+            damage.push(error);
+            0
+        });
+        let directory = segments_directory(library);
+        let all = Segment::list(&directory)?;
+        let mut readers = Vec::with_capacity(all.len());
+        // What a segment replaces is known of those that are whole.
+        let mut unknown = 0;
         for segment in &all {
             match SegmentReader::open(segment, dim, settings) {
-                Ok(reader) => readers.push(reader),
-                Err(error) => damage.push(unless_gone(error)?),
+                Ok(reader) => {
+                    if reader.fault.is_some() {
+                        unknown = segment.sequence;
+                    }
+                    readers.push(reader);
+                }
+                Err(error) => {
+                    unknown = segment.sequence;
+                    damage.push(unless_gone(error)?);
+                }
             }
         }
         // A compaction that was cut off before deleting leaves segments whose rows count no more.
-        let replaced = readers.iter().filter_map(|reader| reader.replaces_through).max();
-        readers.retain(|reader| replaced.is_none_or(|last| reader.segment.sequence > last));
+        let replaced = readers.iter().filter_map(|reader| reader.replaces_through).max().unwrap_or(0);
+        readers.retain(|reader| reader.segment.sequence > replaced);
+        let gone = gaps(all.iter().map(|segment| segment.sequence), replaced.max(unknown), newest);
+        if !gone.is_empty() && Segment::list(&directory)? != all {
+            // A compaction was under way while the directory was listed.
+            return Err(IoError::of("list", &directory)(ErrorKind::NotFound.into()).into());
+        }
+        damage.extend(gone.into_iter().map(|gap| {
+            let (first, last) = gap.into_inner();
+            let reason = match last - first {
+                0 => "it is missing".to_owned(),
+                before => format!("it is missing, and {before} before it"),
+            };
+            RetrievalError::DamagedSegment { path: Segment::new(&directory, last).path, reason }
+        }));
         damage.extend(readers.iter().filter_map(|reader| {
             let reason = reader.fault.clone()?;
             Some(RetrievalError::DamagedSegment { path: reader.segment.path.clone(), reason })
         }));
-        Ok(Self { all, readers, dim, damage })
+        let next_sequence = all.last().map_or(0, |last| last.sequence).max(newest) + 1;
+        Ok(Self { next_sequence, readers, dim, damage })
     }
 
     /// Rows there are, at most.

@@ -3,6 +3,7 @@
 //! ```text
 //! library.json               the manifest: model, revision, sampling, dim, ...
 //! library.lock               held by the one writer
+//! library.newest             the number of the newest segment
 //! segments/00000001.parquet  rows, written once and never changed
 //! ```
 //!
@@ -17,7 +18,8 @@
 //! into one matrix.
 //!
 //! Each row carries a checksum. What does not agree with its own is reported and passed over, and the rest is
-//! read; the next writer keeps the rest alone, and sets the damaged files aside.
+//! read; the next writer keeps the rest alone, and sets the damaged files aside. Segments are numbered without
+//! a gap, so that one that is gone is reported as well.
 
 mod catalog;
 mod checksum;

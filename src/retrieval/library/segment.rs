@@ -2,19 +2,25 @@
 //! number.
 
 use std::fs;
+use std::io::{ErrorKind, Write};
+use std::iter::once;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::retrieval::RetrievalError;
-use crate::store::{IoError, is_temporary, rename};
+use crate::store::{IoError, is_temporary, limited_file, rename, write_file};
 
 const EXTENSION: &str = ".parquet";
 /// What the name of a damaged segment gets when what is good in it has been written anew.
 const DAMAGED_SUFFIX: &str = ".damaged";
 /// Digits of a segment's number, at most: there is always a next one.
 const MAX_DIGITS: usize = 18;
+/// In the library's directory: the number of the newest segment, which nothing else would tell of once it is
+/// gone. Libraries of before have none.
+const NEWEST_FILE: &str = "library.newest";
 
 /// A segment file in the directory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) sequence: u64,
     pub(super) path: PathBuf,
@@ -30,8 +36,7 @@ impl Segment {
         let mut segments = Vec::new();
         for path in file_paths(directory)? {
             let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(EXTENSION));
-            let digits = name.filter(|n| n.len() <= MAX_DIGITS && n.bytes().all(|b| b.is_ascii_digit()));
-            if let Some(sequence) = digits.and_then(|n| n.parse().ok()) {
+            if let Some(sequence) = name.and_then(number) {
                 segments.push(Self { sequence, path });
             }
         }
@@ -59,6 +64,44 @@ impl Segment {
         name.push(DAMAGED_SUFFIX);
         Ok(rename(&self.path, Path::new(&name))?)
     }
+}
+
+fn number(text: &str) -> Option<u64> {
+    let is_number = text.len() <= MAX_DIGITS && text.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+/// The number of the newest segment that was ever written, as far as is known.
+pub(super) fn newest(library: &Path) -> Result<u64, RetrievalError> {
+    let path = library.join(NEWEST_FILE);
+    match limited_file::read(&path, 1 << 10) {
+        Ok(text) => {
+            std::str::from_utf8(&text).ok().and_then(|text| number(text.trim_end())).ok_or_else(|| {
+                let reason = "it holds no number of a segment".to_owned();
+                RetrievalError::DamagedSegment { path, reason }
+            })
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(IoError::of("read", path)(error).into()),
+    }
+}
+
+/// Writes down that a segment is there.
+pub(super) fn set_newest(library: &Path, sequence: u64) -> Result<(), RetrievalError> {
+    Ok(write_file(library.join(NEWEST_FILE), |file| writeln!(file, "{sequence}"))?)
+}
+
+/// The numbers behind `after`, up to `newest` or the last of `present`, that are not among `present`, which
+/// rises.
+pub(super) fn gaps(present: impl Iterator<Item = u64>, after: u64, newest: u64) -> Vec<RangeInclusive<u64>> {
+    let (mut next, mut gaps) = (after + 1, Vec::new());
+    for sequence in present.chain(once(newest + 1)) {
+        if sequence > next {
+            gaps.push(next..=sequence - 1);
+        }
+        next = next.max(sequence + 1);
+    }
+    gaps
 }
 
 fn file_paths(directory: &Path) -> Result<Vec<PathBuf>, RetrievalError> {

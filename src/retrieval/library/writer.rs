@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, Segments, segments_directory};
 use super::entry::{FileFingerprint, LibraryRow, check_length, check_range, newest_fingerprints};
 use super::manifest::LibraryManifest;
-use super::segment::Segment;
+use super::segment::{Segment, set_newest};
 use super::segment_writer::{SegmentWriter, path_text};
 use crate::retrieval::RetrievalError;
 use crate::store::{IoError, Lock};
@@ -64,7 +64,7 @@ impl LibraryWriter {
         // What the rows on disk are made with is what it says there, in its words.
         let manifest = LibraryManifest::read(directory)?;
         let segments = Segments::open(directory, &manifest)?;
-        let next_sequence = segments.all.last().map_or(1, |s| s.sequence + 1);
+        let next_sequence = segments.next_sequence;
         let catalog = readable(segments.catalog(&mut |_| {})?)?;
         Ok(Self {
             directory: directory.to_owned(),
@@ -165,7 +165,7 @@ impl LibraryWriter {
             }
             writer.finish()?;
             self.pending.clear();
-            self.next_sequence += 1;
+            self.count_segment()?;
         }
         self.last_flush = Instant::now();
         Ok(())
@@ -192,12 +192,12 @@ impl LibraryWriter {
     pub fn compact(&mut self) -> Result<(), RetrievalError> {
         self.flush()?;
         let all = Segment::list(&segments_directory(&self.directory))?;
-        let Some(last) = all.last() else {
+        if all.is_empty() && self.damage.is_empty() {
             return Ok(());
-        };
+        }
         let Catalog { entries, live, damage } =
             readable(Segments::open(&self.directory, &self.manifest)?.catalog(&mut |_| {})?)?;
-        let mut writer = self.start_segment(Some(last.sequence))?;
+        let mut writer = self.start_segment(Some(self.next_sequence - 1))?;
         let (mut rows, mut written) = (entries.iter().zip(live), Ok(()));
         Segments::open(&self.directory, &self.manifest)?.read(&mut Vec::new(), &mut |entry, embedding| {
             let expected = rows.next().filter(|(expected, _)| **expected == entry);
@@ -216,7 +216,7 @@ impl LibraryWriter {
             return Err(self.changed());
         }
         writer.finish()?;
-        self.next_sequence += 1;
+        self.count_segment()?;
         self.damage.clear();
         // From here on the old segments count no more, whether or not they are still there.
         let damaged = damage.iter().filter_map(damaged_file).collect::<HashSet<_>>();
@@ -243,6 +243,12 @@ impl LibraryWriter {
             self.compact()?;
         }
         Ok(())
+    }
+
+    /// A segment of the next number is on disk.
+    fn count_segment(&mut self) -> Result<(), RetrievalError> {
+        self.next_sequence += 1;
+        set_newest(&self.directory, self.next_sequence - 1)
     }
 
     fn start_segment(&self, replaces_through: Option<u64>) -> Result<SegmentWriter, RetrievalError> {

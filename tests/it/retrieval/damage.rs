@@ -197,6 +197,62 @@ fn a_damaged_row_is_named_and_the_rest_answers() {
 }
 
 #[test]
+fn a_segment_that_is_gone_is_named_and_the_rest_answers() {
+    for gone in 0..3 {
+        let (directory, whole) = library();
+        let segment = segments(directory.path()).remove(gone);
+        fs::remove_file(&segment).unwrap();
+        right_or_told(directory.path(), &whole, &format!("segment {gone}"));
+        let found = Library::open(directory.path()).unwrap();
+        assert_eq!(found.entries().len(), whole.entries().len() - 2, "segment {gone}");
+        let [RetrievalError::DamagedSegment { path, reason }] = found.damage() else {
+            panic!("segment {gone}: {:?}", found.damage());
+        };
+        assert!(*path == segment && reason.starts_with("it is missing"), "{path:?}: {reason}");
+
+        let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+        assert_eq!(writer.damage().len(), 1, "segment {gone}");
+        if gone == 1 {
+            writer.append(&[row("/clips/c.png", 2, 1), row("/clips/c.png.2", 3, 1)]).unwrap();
+        }
+        writer.finish().unwrap();
+        let mended = Library::open(directory.path()).unwrap();
+        assert!(mended.damage().is_empty(), "segment {gone}: {:?}", mended.damage());
+        let rows = whole.entries().len() - if gone == 1 { 0 } else { 2 };
+        assert_eq!(mended.entries().len(), rows, "segment {gone}");
+    }
+}
+
+#[test]
+fn all_segments_gone_are_no_empty_library() {
+    let (directory, _) = library();
+    segments(directory.path()).iter().for_each(|segment| fs::remove_file(segment).unwrap());
+    let found = Library::open(directory.path()).unwrap();
+    assert!(found.entries().is_empty() && found.damage().len() == 1);
+    assert!(found.damage()[0].to_string().contains("it is missing, and 3 before it"));
+    LibraryWriter::create_or_open(directory.path(), manifest()).unwrap().finish().unwrap();
+    assert!(Library::open(directory.path()).unwrap().damage().is_empty());
+}
+
+#[test]
+fn libraries_without_the_number_of_the_newest_segment_are_read_as_before() {
+    let (directory, whole) = library();
+    let newest = directory.path().join("library.newest");
+    assert_eq!(fs::read_to_string(&newest).unwrap(), "4\n");
+    fs::remove_file(&newest).unwrap();
+    let found = Library::open(directory.path()).unwrap();
+    assert!(found.damage().is_empty() && found.entries() == whole.entries());
+    fs::remove_file(segments(directory.path()).remove(1)).unwrap();
+    assert_eq!(Library::open(directory.path()).unwrap().damage().len(), 1);
+    // Which is no number is told of, and written anew with the rest.
+    fs::write(&newest, "four").unwrap();
+    let found = Library::open(directory.path()).unwrap();
+    assert!(found.damage().iter().any(|error| error.to_string().contains("library.newest")));
+    LibraryWriter::create_or_open(directory.path(), manifest()).unwrap().finish().unwrap();
+    assert!(Library::open(directory.path()).unwrap().damage().is_empty());
+}
+
+#[test]
 fn the_next_writer_embeds_anew_what_is_lost_and_keeps_the_damaged_file_aside() {
     let (directory, whole) = library();
     let segment = segments(directory.path()).remove(0);
