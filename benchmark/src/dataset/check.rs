@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gve::preprocess::ImageLimits;
-use gve::{ImageSource, Part};
+use gve::{CancelToken, ImageSource, Part};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -116,12 +116,16 @@ impl CheckReport {
 
 /// Finds every fault of the data set `spec` under `root`. Media are looked at in parallel; `progress` is told
 /// how many of how many are done.
+///
+/// # Errors
+/// [`Error::Cancelled`] once `cancel` is set; whatever else is wrong is a fault.
 pub fn check(
     spec: &DatasetSpec,
     root: &Path,
     options: &CheckOptions,
+    cancel: &CancelToken,
     progress: impl Fn(usize, usize) + Sync,
-) -> CheckReport {
+) -> Result<CheckReport, Error> {
     let mut report = CheckReport {
         id: spec.id.clone(),
         directory: None,
@@ -140,14 +144,24 @@ pub fn check(
             count(&mut report, spec, &files, &assembled.dataset, &mut faults);
             report.revision = Some(assembled.dataset.revision.clone());
             let media = media(&files, &assembled);
-            look_at(&mut report, &media, options.decode, progress);
+            let done = AtomicUsize::new(0);
+            let looks = media.par_iter().map(|medium| {
+                if cancel.is_cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                let look = look(medium, options.decode);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, media.len());
+                Ok(look)
+            });
+            let looks = looks.collect::<Result<Vec<Look>, Error>>()?;
+            record(&mut report, &media, looks);
             report.directory = Some(files.directory);
         }
     }
     let mut faults: Vec<Fault> = faults.into_iter().map(|error| Fault::of(error, root)).collect();
     faults.append(&mut report.faults);
     report.faults = faults;
-    report
+    Ok(report)
 }
 
 fn read(
@@ -247,21 +261,7 @@ enum Look {
     Undecodable(String),
 }
 
-fn look_at(
-    report: &mut CheckReport,
-    media: &[Medium<'_>],
-    decode: bool,
-    progress: impl Fn(usize, usize) + Sync,
-) {
-    let done = AtomicUsize::new(0);
-    let looks: Vec<Look> = media
-        .par_iter()
-        .map(|medium| {
-            let look = look(medium, decode);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, media.len());
-            look
-        })
-        .collect();
+fn record(report: &mut CheckReport, media: &[Medium<'_>], looks: Vec<Look>) {
     report.media.total = media.len();
     for (medium, look) in media.iter().zip(looks) {
         let fault =

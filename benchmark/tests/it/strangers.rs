@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gve::Input;
+use gve::{CancelToken, Input};
 use gve_test_support::files::text;
 use gve_test_support::program::{assert_status, stderr, stdout};
 use gve_test_support::stub::{Answer, Stub};
@@ -260,7 +260,7 @@ fn the_size_of_a_generated_benchmark_is_no_fault() {
     mini::make_one(folder.path(), &MINI[0]);
     let spec = Manifest::builtin().get("MSRVTT").unwrap();
     let options = CheckOptions { load: LoadOptions::default(), decode: false };
-    let of = |root: &Path| check(spec, root, &options, |_, _| {});
+    let of = |root: &Path| check(spec, root, &options, &CancelToken::new(), |_, _| {}).unwrap();
     let copy = of(folder.path());
     assert!(!copy.generated && copy.faults.len() == 2, "{:?}", copy.faults);
     fs::write(folder.path().join("run.json"), r#"{"kind": "uvrb-mini", "seed": 7}"#).unwrap();
@@ -288,7 +288,7 @@ fn names_stay_inside_and_links_are_followed() {
     std::os::unix::fs::symlink(&outside, set.join("videos")).unwrap();
     let spec = DatasetSpec { queries: 4, corpus: 4, ..Manifest::builtin().get("MSRVTT").unwrap().clone() };
     let options = CheckOptions { load: LoadOptions::default(), decode: false };
-    let whole = check(&spec, folder.path(), &options, |_, _| {});
+    let whole = check(&spec, folder.path(), &options, &CancelToken::new(), |_, _| {}).unwrap();
     assert!(whole.faults.is_empty() && whole.media.total == 4, "{:?}", whole.faults);
     let secret = folder.path().join("secret.mp4");
     fs::write(&secret, "s").unwrap();

@@ -96,6 +96,27 @@ fn embedding_stops_in_order() {
     }
 }
 
+#[cfg(feature = "video")]
+#[test]
+fn frames_stop_in_order() {
+    let out = tempfile::tempdir().unwrap();
+    let arguments = ["frames", text(&media("bunny.mp4")), "--frames", "999", "--out", text(out.path())]
+        .map(str::to_owned);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    ask_to_stop(&child, libc::SIGINT);
+    let given = 1 + lines.count();
+    let stopped = end_of(child);
+    assert_status(&stopped, 2);
+    let said = stderr(&stopped);
+    assert!(said.lines().count() == 1 && said.contains(&format!("stopped: {given} of ")), "{said}");
+    let files: Vec<_> = fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), given);
+    files.iter().for_each(|file| drop(image::open(file).unwrap()));
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_fault() {
     let (model, clip, folder) = (model(), media("ntsc.mp4"), tempfile::tempdir().unwrap());

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::output::{Outcome, print, progress_bar, report, show, warn};
 use uvrb::dataset::{CheckOptions, CheckReport, Count, LoadOptions, check, find};
 use uvrb::manifest::{DatasetSpec, Manifest};
@@ -53,14 +54,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         report(stranger);
     }
     let mut reports = Vec::with_capacity(chosen.specs.len());
-    for spec in chosen.specs {
+    let cancel = stop_on_ctrl_c()?;
+    for spec in &chosen.specs {
         let bar = progress_bar(0, "media", arguments.quiet);
         show(&bar, &spec.id);
-        let found = check(spec, &arguments.data, &options, |done, total| {
+        let found = check(spec, &arguments.data, &options, &cancel, |done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         });
         bar.finish_and_clear();
+        let Ok(found) = found else { break };
         for warning in &found.warnings {
             warn(&format!("{}: {warning}", spec.id));
         }
@@ -75,6 +78,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     if arguments.json {
         serde_json::to_string_pretty(&reports)?.lines().try_for_each(print)?;
+    }
+    if cancel.is_cancelled() {
+        return Ok(stopped(&format!("{} of {} data sets are checked", reports.len(), chosen.specs.len())));
     }
     Ok(Outcome::of(reports.iter().filter(|report| report.readable()).count(), faults))
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use gve::CancelToken;
 use serde_json::Value;
 use uvrb::dataset::{CheckOptions, CheckReport, LoadOptions, check};
 
@@ -36,7 +37,11 @@ fn check_finds_every_fault() {
     fs::write(root.join("videos/bad.mp4"), "this is no video, whatever its name").unwrap();
     fs::write(root.join("images/x.png"), "nor a picture").unwrap();
     let seen = std::sync::Mutex::new(Vec::new());
-    let report = check(&own(3, 5), root, &DECODE, |done, total| seen.lock().unwrap().push((done, total)));
+    let cancel = CancelToken::new();
+    let report = check(&own(3, 5), root, &DECODE, &cancel, |done, total| {
+        seen.lock().unwrap().push((done, total));
+    });
+    let report = report.unwrap();
     assert_faults(
         &report,
         &[
@@ -58,9 +63,12 @@ fn check_finds_every_fault() {
     let mut seen = seen.into_inner().unwrap();
     seen.sort_unstable();
     assert_eq!(seen, [(1, 4), (2, 4), (3, 4), (4, 4)]);
-    let quick = check(&own(3, 5), root, &CheckOptions { decode: false, ..DECODE }, |_, _| {});
+    let quick =
+        check(&own(3, 5), root, &CheckOptions { decode: false, ..DECODE }, &cancel, |_, _| {}).unwrap();
     assert_eq!((quick.faults.len(), quick.media.decoded, quick.media.missing), (9, 0, 1));
-    let nothing = check(&own(3, 5), Path::new("/nowhere"), &DECODE, |_, _| {});
+    let stopped = check(&own(3, 5), root, &DECODE, &cancel, |_, _| cancel.cancel());
+    assert!(matches!(stopped, Err(uvrb::Error::Cancelled)), "{stopped:?}");
+    let nothing = check(&own(3, 5), Path::new("/nowhere"), &DECODE, &CancelToken::new(), |_, _| {}).unwrap();
     assert!(!nothing.readable() && report.readable());
     assert_faults(&nothing, &[("nowhere", 0, "looked for")]);
 }

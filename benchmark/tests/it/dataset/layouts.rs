@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use gve::{ImageSource, Input, Part};
+use gve::{CancelToken, ImageSource, Input, Part};
 use uvrb::dataset::{CheckOptions, LoadOptions, check, find, load};
 use uvrb::manifest::{Candidates, DatasetSpec};
 
@@ -158,7 +158,7 @@ fn frame_caches_are_used_only_when_their_rate_is_known() {
         load: LoadOptions { frame_cache_fps: Some(2.0), ..LoadOptions::default() },
         decode: true,
     };
-    let report = check(&own(2, 2), files.root(), &options, |_, _| {});
+    let report = check(&own(2, 2), files.root(), &options, &CancelToken::new(), |_, _| {}).unwrap();
     assert_eq!((report.media.decoded, report.faults), (2, vec![]));
 }
 

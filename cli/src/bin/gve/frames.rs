@@ -7,6 +7,7 @@ use clap::Args;
 use gve::TimeRange;
 use gve::store::write_file;
 use gve::video::{FrameCount, VideoReader, select};
+use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::SamplingOptions;
 use gve_cli::output::{Outcome, print, warn};
 use image::{ImageFormat, RgbImage};
@@ -45,8 +46,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     if let Some(out) = &arguments.out {
         fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     }
-    for (number, frame) in reader.frames(&selection.indices).enumerate() {
-        let frame = frame?;
+    let cancel = stop_on_ctrl_c()?;
+    let mut given = 0;
+    for frame in reader.frames(&selection.indices) {
+        if cancel.is_cancelled() {
+            break;
+        }
+        let (number, frame) = (given, frame?);
         let (width, height) = frame.image.dimensions();
         let path = arguments.out.as_ref().map(|out| out.join(format!("frame_{number:03}.png")));
         if let Some(path) = &path {
@@ -62,11 +68,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             let path = path.map(|path| path.display().to_string()).unwrap_or_default();
             print(&format!("{:>6}  {:>10.3} s  {width}x{height}  {path}", frame.index, frame.pts_seconds))?;
         }
+        given += 1;
     }
     for warning in reader.warnings() {
         warn(warning);
     }
-    Ok(Outcome::Complete)
+    let wanted = selection.indices.len();
+    Ok(if given < wanted {
+        stopped(&format!("{given} of {wanted} frames are there"))
+    } else {
+        Outcome::Complete
+    })
 }
 
 /// Writes a PNG that appears under its name once it is complete.
