@@ -15,6 +15,7 @@
 //! and qwen-vl-utils 0.0.11. The room knows neither tensors nor video files; sizes, grids and ids go
 //! in and out as numbers, so every rule can be tested alone.
 
+mod charsmap;
 mod companions;
 mod config;
 mod error;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use super::charsmap;
 use super::error::{PreprocessError, Result};
 use super::prompt::{ControlToken, VisualKind};
 use super::stretches::{may_break, next_break};
@@ -51,7 +52,8 @@ struct SpecialTokens {
 
 /// What of the file is read with care before the crate reads it.
 #[derive(Deserialize)]
-struct Decoder {
+struct Careful {
+    normalizer: Option<Value>,
     #[serde(rename = "decoder")]
     _decoder: Option<Value>,
 }
@@ -67,7 +69,10 @@ impl PromptTokenizer {
         })?;
         let unusable = |reason| PreprocessError::LoadTokenizer { path: path.clone(), reason };
         // The crate panics where the decoder, which nothing here needs, is no JSON.
-        let _: Decoder = serde_json::from_slice(&text).map_err(|error| unusable(error.into()))?;
+        let careful: Careful = serde_json::from_slice(&text).map_err(|error| unusable(error.into()))?;
+        if let Some(fault) = careful.normalizer.as_ref().and_then(charsmap::fault) {
+            return Err(unusable(fault.into()));
+        }
         let mut tokenizer = Tokenizer::from_bytes(&text).map_err(unusable)?;
         // The file may carry settings of whoever saved it; length is the prompt's affair.
         tokenizer.with_truncation(None).map_err(unusable)?;

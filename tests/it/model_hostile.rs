@@ -240,3 +240,18 @@ fn hostile_adapters_are_refused() {
     }
     assert!(Checkpoint::open(folder.path()).is_err());
 }
+
+/// The tokenizer's library allocates by it, or panics over it, once there is text.
+#[test]
+fn a_broken_map_of_characters_is_an_error_of_its_file() {
+    // A length without a trie, and one of 4 GB.
+    for map in ["AAAAAA==", "/////w=="] {
+        let folder = super::model_settings::changed_model(|_| {});
+        let path = folder.path().join("tokenizer.json");
+        let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        tokenizer["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": map});
+        std::fs::write(&path, tokenizer.to_string()).unwrap();
+        let said = Embedder::load(folder.path()).err().unwrap().to_string();
+        assert!(said.contains(path.to_str().unwrap()) && said.contains("precompiled_charsmap"), "{said}");
+    }
+}
