@@ -6,8 +6,8 @@
 //! returns. A download that breaks off continues where it stopped, in this run and the next.
 //!
 //! Which files a model needs is decided in one place (`layout`) for directories, for the cache and for the
-//! hub. Nothing here reads environment variables: `HF_HOME`, `HF_TOKEN` and the like are for the caller to
-//! map to [`HubOptions`].
+//! hub. Nothing here reads environment variables: `HF_HOME`, `HF_TOKEN`, `HTTPS_PROXY` and the like are for
+//! the caller to map to [`HubOptions`].
 
 mod cache;
 mod client;
@@ -19,6 +19,7 @@ mod location;
 mod names;
 #[cfg(feature = "nano")]
 mod nano;
+mod proxies;
 mod reference;
 mod transport;
 
@@ -36,6 +37,7 @@ use crate::store::{IoError, is_file_name};
 pub use error::HubError;
 #[cfg(feature = "nano")]
 pub use nano::NANO;
+pub use proxies::Proxies;
 pub use reference::ModelReference;
 
 /// Where and how to look for models on the hub.
@@ -56,6 +58,8 @@ pub struct HubOptions {
     /// Longest silence of the hub, before and within an answer; `None` is 30 seconds. A connection gets 10
     /// seconds at most.
     pub timeout: Option<Duration>,
+    /// Through whom the hub and its storage are asked.
+    pub proxies: Proxies,
     /// Where the built-in model is unpacked; `None` is `~/.cache/gve`.
     pub nano_dir: Option<PathBuf>,
 }
@@ -67,6 +71,7 @@ with_fields!(HubOptions {
     with_offline(offline: bool),
     with_revision(revision: Option<String>),
     with_timeout(timeout: Option<Duration>),
+    with_proxies(proxies: Proxies),
     with_nano_dir(nano_dir: Option<PathBuf>),
 });
 

@@ -13,6 +13,7 @@ use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_
 use ureq::http::{HeaderMap, Uri};
 
 use super::location::{is_origin_of, resolved};
+use super::proxies::Agents;
 use super::{HubError, HubOptions};
 use crate::http::{Secrets, Verdict, error_message, redacted_url, retry_after};
 
@@ -28,7 +29,7 @@ const MAX_REDIRECTS: usize = 8;
 
 /// What can be asked of one hub, for one model.
 pub(super) struct Transport {
-    agent: Agent,
+    agents: Agents,
     /// Without a slash at its end.
     endpoint: String,
     hub: Uri,
@@ -96,24 +97,33 @@ impl Transport {
             return Err(invalid("the token has characters that no token has"));
         }
         let timeout = options.timeout.unwrap_or(TIMEOUT);
-        let agent = Agent::config_builder()
-            .user_agent(concat!("unknown/None; gve/", env!("CARGO_PKG_VERSION"), "; rust/unknown"))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_resolve(Some(timeout.min(SHORT_TIMEOUT)))
-            .timeout_connect(Some(timeout.min(SHORT_TIMEOUT)))
-            .timeout_send_request(Some(timeout))
-            .timeout_recv_response(Some(if has_copy { timeout.min(SHORT_TIMEOUT) } else { timeout }))
-            .timeout_per_read(Some(timeout))
-            .build()
-            .new_agent();
+        let secrets = Secrets::default().and(token.unwrap_or_default()).and_url(endpoint);
+        let secrets = options.proxies.addresses().fold(secrets, Secrets::and_url);
+        let agent = |proxy| {
+            let config = Agent::config_builder()
+                // Else the environment's.
+                .proxy(proxy)
+                .user_agent(concat!("unknown/None; gve/", env!("CARGO_PKG_VERSION"), "; rust/unknown"))
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .timeout_resolve(Some(timeout.min(SHORT_TIMEOUT)))
+                .timeout_connect(Some(timeout.min(SHORT_TIMEOUT)))
+                .timeout_send_request(Some(timeout))
+                .timeout_recv_response(Some(if has_copy { timeout.min(SHORT_TIMEOUT) } else { timeout }))
+                .timeout_per_read(Some(timeout));
+            config.build().new_agent()
+        };
+        let agents = Agents::new(&options.proxies, agent).map_err(|address| {
+            let reason = format!("{:?} is no address of a proxy", redacted_url(&address));
+            invalid(&secrets.redact(&reason))
+        })?;
         Ok(Self {
-            agent,
+            agents,
             endpoint: endpoint.to_owned(),
             hub,
             authorization,
-            secrets: Secrets::default().and(token.unwrap_or_default()).and_url(endpoint),
+            secrets,
             timeout,
             id: id.to_owned(),
         })
@@ -150,7 +160,7 @@ impl Transport {
     /// One request, without following where it leads. `range`: the value of that header.
     pub(super) fn hop(&self, uri: &Uri, range: Option<&str>) -> Result<Answer, Failure> {
         // As it is stored: a length is then that of the file.
-        let mut request = self.agent.get(uri).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.agents.of(uri).get(uri).header(ACCEPT_ENCODING, "identity");
         if let Some(range) = range {
             request = request.header(RANGE, range);
         }
@@ -238,6 +248,7 @@ impl Transport {
             | ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::BodyStalled
+            | ureq::Error::ConnectProxyFailed(_)
             | ureq::Error::Protocol(_) => self.unreachable(uri, reason),
             // What is left is about addresses, proxies, certificates and headers without an end.
             _ => self.wrong(uri, reason),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 mod hostile;
+mod proxy;
 
 use gve::hub::{DownloadProgress, HubError, HubOptions, ResolvedModel, resolve};
 use gve_test_support::hub::{CLOSED, COMMIT, FakeHub, Faults, ID, SHARD};

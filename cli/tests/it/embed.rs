@@ -7,7 +7,7 @@ use std::time::Duration;
 use gve::retrieval::read_embeddings;
 use gve_test_support::files::text;
 use gve_test_support::golden::{Case, cosine, fixture_dirs, golden_dir, media, model};
-use gve_test_support::hub::{COMMIT, FakeHub, ID};
+use gve_test_support::hub::{CLOSED, COMMIT, FakeHub, ID};
 use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
 use serde_json::Value;
 
@@ -74,6 +74,28 @@ fn areas_are_counted_in_tokens_of_the_model() {
     for nothing in ["--tokens-per-frame", "--max-pixels"] {
         assert_status(&run(&[nothing, "0"]), 2);
     }
+}
+
+#[test]
+fn proxies_of_the_environment_are_used() {
+    let hub = FakeHub::serve_directory(&model());
+    let cases = [
+        (&[("HTTP_PROXY", CLOSED)][..], 1),
+        (&[("all_proxy", CLOSED)], 1),
+        (&[("https_proxy", CLOSED)], 0),
+        (&[("HTTP_PROXY", CLOSED), ("NO_PROXY", "example.org, 127.0.0.1")], 0),
+    ];
+    std::thread::scope(|scope| {
+        for (variables, status) in cases {
+            let hub = &hub;
+            scope.spawn(move || {
+                let home = tempfile::tempdir().unwrap();
+                let mut info = command(&["model", "info", "--model", ID]);
+                info.env("HF_ENDPOINT", &hub.endpoint).env("HF_HOME", home.path());
+                assert_status(&info.envs(variables.iter().copied()).output().unwrap(), status);
+            });
+        }
+    });
 }
 
 /// Files that are no videos, by name, with what the error must say.

@@ -9,6 +9,9 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     for variable in ["HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN"] {
         command.env_remove(variable);
     }
+    for variable in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"] {
+        command.env_remove(variable).env_remove(variable.to_ascii_lowercase());
+    }
     command
 }
 
