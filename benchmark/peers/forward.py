@@ -32,6 +32,10 @@ from pathlib import Path
 OURS = "cargo run --quiet --release -p uvrb --bin forward_bench --"
 OURS_BUILD = "cargo build --quiet --release -p uvrb --bin forward_bench"
 
+MODELS = {
+    "qwen2_5_vl": lambda transformers: transformers.Qwen2_5_VLModel,
+    "qwen3_vl": lambda transformers: transformers.Qwen3VLModel,
+}
 SIDES = ("ours", "theirs")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -54,7 +58,8 @@ def run_transformers(options):
     torch.set_num_threads(options.threads)
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[options.dtype]
     # The base model has no language head. SDPA is its fastest attention without further packages.
-    model = transformers.Qwen2_5_VLModel.from_pretrained(
+    model_type = json.loads((options.checkpoint / "config.json").read_text())["model_type"]
+    model = MODELS[model_type](transformers).from_pretrained(
         options.checkpoint, dtype=dtype, attn_implementation="sdpa").to(options.device).eval()
     inputs = load_file(options.inputs, device=options.device)
     inputs = {

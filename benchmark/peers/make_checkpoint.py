@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a random Qwen2.5-VL checkpoint in Hugging Face layout, and one fixed input for it.
+"""Make a random checkpoint of Qwen2.5-VL or Qwen3-VL in Hugging Face layout, and one fixed input for it.
 
 The comparison in `forward.py` is about speed, so the weights need the right shapes, not the right
 values. They are drawn with a scale of 1/sqrt(fan_in), which keeps activations finite in bf16.
@@ -7,6 +7,7 @@ values. They are drawn with a scale of 1/sqrt(fan_in), which keeps activations f
     python make_checkpoint.py --shape small --out target/peers/small
     python make_checkpoint.py --shape nano --out target/peers/nano
     python make_checkpoint.py --shape 3b --dtype bf16 --out target/peers/3b
+    python make_checkpoint.py --shape qwen3-2b --dtype bf16 --out target/peers/qwen3-2b
 
 Needs torch, numpy and safetensors; transformers is not imported. The tokenizer and the image
 processor settings are those of the golden checkpoint in `tests/golden/tiny-a/model`, so token ids
@@ -15,7 +16,7 @@ are small numbers in every shape. Tensor names are those of the released checkpo
 
 The input file holds one video of 8 frames at the evaluation size (under 200 tokens a frame):
 
-    pixel_values_videos  f32 [2880, 1176]   4 x 20 x 36 patches
+    pixel_values_videos  f32 [2880, 1176]   4 x 20 x 36 patches (of Qwen3-VL [2880, 1536])
     video_grid_thw       i64 [1, 3]
     input_ids            i64 [743]          720 video tokens in 23 tokens of chat template
     position_ids         i64 [3, 743]       temporal, height, width (transformers 4.51 rule)
@@ -56,9 +57,35 @@ SHAPES = {
         "vision": {"hidden_size": 1280, "intermediate_size": 3420, "depth": 32, "num_heads": 16,
                    "fullatt_block_indexes": [7, 15, 23, 31]},
     },
+    # The shape of Qwen3-VL-Embedding-2B.
+    "qwen3-2b": {
+        "text": {"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "num_attention_heads": 16,
+                 "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936},
+        "vision": {"hidden_size": 1024, "intermediate_size": 4096, "depth": 24, "num_heads": 16,
+                   "num_position_embeddings": 2304, "deepstack_visual_indexes": [5, 11, 17]},
+        "mrope_section": [24, 20, 20],
+    },
+    # A tenth of it, for a look in between.
+    "qwen3-small": {
+        "text": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 10, "num_attention_heads": 8,
+                 "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 8192},
+        "vision": {"hidden_size": 640, "intermediate_size": 2560, "depth": 12, "num_heads": 10,
+                   "num_position_embeddings": 2304, "deepstack_visual_indexes": [3, 6, 9]},
+        "mrope_section": [24, 20, 20],
+    },
 }
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-PATCH_WIDTH = 3 * 2 * 14 * 14
+
+
+def is_qwen3(shape):
+    return "head_dim" in shape["text"]
+
+
+def patch_width(shape):
+    side = 16 if is_qwen3(shape) else 14
+    return 3 * 2 * side * side
+
+
 SHARD_BYTES = 2 * 1024**3
 
 # The one input: grid in patches, and the real time between two temporal patches.
@@ -71,8 +98,31 @@ def token_ids():
     return {name.strip("<|>"): token_id for name, token_id in added.items()}
 
 
+def qwen3_config(shape, dtype):
+    """`config.json` of Qwen3-VL, which is nested."""
+    text, vision, ids = shape["text"], shape["vision"], token_ids()
+    return {
+        "architectures": ["Qwen3VLForConditionalGeneration"], "model_type": "qwen3_vl",
+        "dtype": {"f32": "float32", "bf16": "bfloat16"}[dtype], "tie_word_embeddings": True,
+        "text_config": {
+            **text, "model_type": "qwen3_vl_text", "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 5000000,
+            "rope_scaling": {"mrope_interleaved": True, "mrope_section": shape["mrope_section"], "rope_type": "default"},
+            "attention_bias": False, "attention_dropout": 0.0, "max_position_embeddings": 262144, "use_cache": True,
+            "tie_word_embeddings": True, "bos_token_id": ids["endoftext"], "eos_token_id": ids["im_end"],
+        },
+        "vision_config": {
+            **vision, "model_type": "qwen3_vl", "hidden_act": "gelu_pytorch_tanh", "out_hidden_size": text["hidden_size"],
+            "in_channels": 3, "patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2,
+        },
+        "vision_start_token_id": ids["vision_start"], "vision_end_token_id": ids["vision_end"],
+        "image_token_id": ids["image_pad"], "video_token_id": ids["video_pad"],
+    }
+
+
 def config(shape, dtype):
-    """`config.json` in the flat form of the released checkpoints."""
+    """`config.json`, of Qwen2.5-VL in the flat form of the released checkpoints."""
+    if is_qwen3(shape):
+        return qwen3_config(shape, dtype)
     text, vision, ids = shape["text"], shape["vision"], token_ids()
     return {
         "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl", **text,
@@ -92,17 +142,68 @@ def config(shape, dtype):
     }
 
 
+def linear(name, rows, columns, bias):
+    yield f"{name}.weight", (rows, columns)
+    if bias:
+        yield f"{name}.bias", (rows,)
+
+
+def norm(name, width):
+    yield f"{name}.weight", (width,)
+    yield f"{name}.bias", (width,)
+
+
+def qwen3_tensor_shapes(shape):
+    """Yields (name, shape) of every weight of Qwen3-VL."""
+    text, vision = shape["text"], shape["vision"]
+    width, inner, hidden = vision["hidden_size"], vision["intermediate_size"], text["hidden_size"]
+    heads, key_heads, head = (text[key] for key in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+
+    visual = "model.visual"
+    yield f"{visual}.patch_embed.proj.weight", (width, 3, 2, 16, 16)
+    yield f"{visual}.patch_embed.proj.bias", (width,)
+    yield f"{visual}.pos_embed.weight", (vision["num_position_embeddings"], width)
+    for i in range(vision["depth"]):
+        block = f"{visual}.blocks.{i}"
+        yield from norm(f"{block}.norm1", width)
+        yield from norm(f"{block}.norm2", width)
+        yield from linear(f"{block}.attn.qkv", 3 * width, width, True)
+        yield from linear(f"{block}.attn.proj", width, width, True)
+        yield from linear(f"{block}.mlp.linear_fc1", inner, width, True)
+        yield from linear(f"{block}.mlp.linear_fc2", width, inner, True)
+    deepstack = len(vision["deepstack_visual_indexes"])
+    for merger in [f"{visual}.merger"] + [f"{visual}.deepstack_merger_list.{i}" for i in range(deepstack)]:
+        yield from norm(f"{merger}.norm", width if merger.endswith(".merger") else 4 * width)
+        yield from linear(f"{merger}.linear_fc1", 4 * width, 4 * width, True)
+        yield from linear(f"{merger}.linear_fc2", hidden, 4 * width, True)
+
+    language = "model.language_model"
+    yield f"{language}.embed_tokens.weight", (text["vocab_size"], hidden)
+    for i in range(text["num_hidden_layers"]):
+        layer = f"{language}.layers.{i}"
+        yield f"{layer}.input_layernorm.weight", (hidden,)
+        yield f"{layer}.post_attention_layernorm.weight", (hidden,)
+        yield f"{layer}.self_attn.q_norm.weight", (head,)
+        yield f"{layer}.self_attn.k_norm.weight", (head,)
+        yield from linear(f"{layer}.self_attn.q_proj", heads * head, hidden, False)
+        yield from linear(f"{layer}.self_attn.k_proj", key_heads * head, hidden, False)
+        yield from linear(f"{layer}.self_attn.v_proj", key_heads * head, hidden, False)
+        yield from linear(f"{layer}.self_attn.o_proj", hidden, heads * head, False)
+        yield from linear(f"{layer}.mlp.gate_proj", text["intermediate_size"], hidden, False)
+        yield from linear(f"{layer}.mlp.up_proj", text["intermediate_size"], hidden, False)
+        yield from linear(f"{layer}.mlp.down_proj", hidden, text["intermediate_size"], False)
+    yield f"{language}.norm.weight", (hidden,)
+
+
 def tensor_shapes(shape):
     """Yields (name, shape) of every weight."""
+    if is_qwen3(shape):
+        yield from qwen3_tensor_shapes(shape)
+        return
     text, vision = shape["text"], shape["vision"]
     width, inner = vision["hidden_size"], vision["intermediate_size"]
     hidden, text_inner = text["hidden_size"], text["intermediate_size"]
     key_width = hidden // text["num_attention_heads"] * text["num_key_value_heads"]
-
-    def linear(name, rows, columns, bias):
-        yield f"{name}.weight", (rows, columns)
-        if bias:
-            yield f"{name}.bias", (rows,)
 
     yield "visual.patch_embed.proj.weight", (width, 3, 2, 14, 14)
     for i in range(vision["depth"]):
@@ -137,7 +238,7 @@ def random_weight(name, shape, generator, dtype):
     weight = torch.randn(shape, generator=generator)
     if len(shape) > 1:
         weight *= 1 / math.sqrt(math.prod(shape[1:]))
-    elif "norm" in name or "ln_q" in name:
+    elif name.endswith("weight"):
         weight = 1 + 0.1 * weight
     else:
         weight *= 0.02
@@ -189,8 +290,8 @@ def positions(video_start, length, grid_thw, tokens_per_second=2, merge=2):
     return torch.cat([before, video, after], dim=1)
 
 
-def write_inputs(path, seed):
-    """Writes the one input of the comparison."""
+def write_inputs(path, seed, width):
+    """Writes the one input of the comparison, of patches of `width` values."""
     from tokenizers import Tokenizer
     ids, grid = token_ids(), torch.tensor([GRID_THW])
     tokenizer = Tokenizer.from_file(str(TOKENIZER_DIR / "tokenizer.json"))
@@ -199,7 +300,7 @@ def write_inputs(path, seed):
     tail = encode("<|vision_end|><|im_end|>\n<|im_start|>assistant\n") + [ids["endoftext"]]
     video_tokens = math.prod(GRID_THW) // 4
     input_ids = torch.tensor(head + [ids["video_pad"]] * video_tokens + tail)
-    pixels = torch.randn(math.prod(GRID_THW), PATCH_WIDTH, generator=torch.Generator().manual_seed(seed))
+    pixels = torch.randn(math.prod(GRID_THW), width, generator=torch.Generator().manual_seed(seed))
     save_file({
         "pixel_values_videos": pixels, "video_grid_thw": grid, "input_ids": input_ids,
         "position_ids": positions(len(head), len(input_ids), GRID_THW).contiguous(),
@@ -222,9 +323,14 @@ def main():
     shape = SHAPES[arguments.shape]
     for name in TOKENIZER_FILES:
         shutil.copyfile(TOKENIZER_DIR / name, arguments.out / name)
+    if is_qwen3(shape):
+        path = arguments.out / "preprocessor_config.json"
+        pictures = json.loads(path.read_text()) | {"patch_size": 16, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+        path.write_text(json.dumps(pictures, indent=1))
     (arguments.out / "config.json").write_text(json.dumps(config(shape, arguments.dtype), indent=1))
     parameters = write_weights(shape, DTYPES[arguments.dtype], arguments.seed, arguments.out)
-    tokens = write_inputs(arguments.inputs or arguments.out / "inputs.safetensors", arguments.seed)
+    inputs = arguments.inputs or arguments.out / "inputs.safetensors"
+    tokens = write_inputs(inputs, arguments.seed, patch_width(shape))
     print(f"{arguments.out}: {parameters / 1e6:.1f} M parameters in {arguments.dtype}; input of {tokens} tokens")
 
 

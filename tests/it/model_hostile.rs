@@ -246,7 +246,7 @@ fn hostile_adapters_are_refused() {
 fn a_broken_map_of_characters_is_an_error_of_its_file() {
     // A length without a trie, and one of 4 GB.
     for map in ["AAAAAA==", "/////w=="] {
-        let folder = super::model_settings::changed_model(|_| {});
+        let folder = changed_model(|_| {});
         let path = folder.path().join("tokenizer.json");
         let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         tokenizer["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": map});
