@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use gve_test_support::files::text;
-use gve_test_support::golden::model;
+use gve_test_support::golden::{golden_dir, model};
 use gve_test_support::program::{assert_status, stderr, stdout};
 use serde_json::Value;
 use uvrb::result::{DatasetResult, read_queries};
@@ -160,6 +160,21 @@ fn sixteen_data_sets_survive_being_killed() {
 fn has_result(out: &Path, id: &str) -> bool {
     let revisions = fs::read_dir(out.join("gve__tiny")).into_iter().flatten();
     revisions.map(|entry| entry.unwrap().path()).any(|revision| revision.join(format!("{id}.json")).exists())
+}
+
+/// One model of each architecture that is built in.
+#[test]
+fn every_architecture_is_scored_by_the_same_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mini = MINI.iter().find(|mini| mini.id == "MSRVTT").unwrap();
+    mini::make_one(&data, mini);
+    for name in ["tiny-a", "tiny-q2", "tiny-q3"] {
+        let (out, model) = (folder.path().join(name), golden_dir().join(name).join("model"));
+        assert_status(&uvrb(&run_arguments(&data, &out, &model)), 0);
+        let counts = result(&out, mini.id).counts.unwrap();
+        assert_eq!((counts.queries, counts.failed_queries, counts.failed_documents), (mini.queries, 0, 0));
+    }
 }
 
 #[test]

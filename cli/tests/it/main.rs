@@ -6,6 +6,7 @@
 
 mod adapter;
 mod embed;
+mod families;
 mod index;
 mod interop;
 mod library;
