@@ -37,6 +37,7 @@ pub(crate) mod sentence_transformers;
 #[cfg(test)]
 pub(crate) mod skeleton;
 mod trainable;
+mod usage;
 
 pub use crate::device::WeightPrecision;
 pub use adapter::{AdapterLayout, LoraAdapter, LoraConfig, LoraSettings};
@@ -55,3 +56,4 @@ pub(crate) use packed::Item;
 pub use packed::{GridThw, PackedBatch, Visual};
 pub use qwen2_5_vl::{Config, Qwen25Vl, VisionConfig};
 pub use trainable::{Parameters, Trainable};
+pub(crate) use usage::{AdapterClues, find_recipe};

@@ -12,10 +12,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::ModelError;
 use super::family::{self, Family};
+use super::{AdapterClues, ModelError, find_recipe};
 use crate::preprocess::{ChatTemplate, END_OF_TEXT, PreprocessError};
-use crate::recipe::{Pooling, Recipe};
+use crate::recipe::{NamedRecipe, Pooling, Recipe, Recipes};
 use crate::store::{IoError, create_folder_of, limited_file, write_file};
 
 /// Prompts, similarity and the like. The one of these files that others may have had a say in.
@@ -43,7 +43,8 @@ pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
 pub(crate) fn files(directory: &Path) -> Result<Vec<(&'static str, String)>, ModelError> {
     let family = family::open(directory)?;
     let Some(template) = family.template() else { return Ok(Vec::new()) };
-    let recipe = family.recipe();
+    let NamedRecipe { recipe, .. } =
+        find_recipe(Recipes::builtin(), directory, &*family, &AdapterClues::default())?;
     let modules = ["Transformer", "Pooling", "Normalize"].into_iter().zip(["", "1_Pooling", "2_Normalize"]);
     let modules: Vec<Value> = (0..)
         .zip(modules)

@@ -17,6 +17,7 @@ mod model;
 mod model_hostile;
 mod model_settings;
 mod preprocess;
+mod recipe;
 #[cfg(all(feature = "library", feature = "train"))]
 mod release;
 mod retrieval;

@@ -10,7 +10,7 @@ use gve::retrieval::{EmbeddingFormat, EmbeddingWriter};
 use gve::text::{LineError, Lines};
 use gve::{Embedding, Input};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
+use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::{Outcome, print, progress_bar, report, warn};
 use serde::Serialize;
 
@@ -47,6 +47,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
+    dim: DimOptions,
+    #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
     pixels: PixelOptions,
@@ -79,7 +81,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bail!("--format npy and parquet need --out FILE");
     }
     let model = arguments.model.resolve()?;
-    let embedder = arguments.model.builder(model.directory, sampling, pixels).build()?;
+    let builder = arguments.model.builder(model.directory, sampling, pixels)?;
+    let embedder = arguments.model.load(arguments.dim.set(builder))?;
     let mut output = Output::open(&arguments, embedder.dim())?;
     let cancel = stop_on_ctrl_c()?;
 

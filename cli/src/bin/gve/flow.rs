@@ -219,7 +219,8 @@ fn open(arguments: FlowArguments) -> Result<(Flow, usize)> {
     let captioner = Captioner::new(arguments.captioner.settings()?)?;
     let (sampling, pixels) = (arguments.sampling.sampling()?, arguments.pixels.pixels()?);
     let model = arguments.model.resolve()?;
-    let embedder = arguments.model.builder(model.directory.clone(), sampling, pixels).build()?;
+    let builder = arguments.model.builder(model.directory.clone(), sampling, pixels)?;
+    let embedder = arguments.model.load(builder)?;
     let library_manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     let plan = FlowPlan { videos, captions, settings, prompts, captioner, embedder, library_manifest };
     Ok((Flow::open(plan, &arguments.out)?, failed))

@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
-    let sampling = arguments.sampling.sampling()?;
+    let sampling = arguments.sampling.sampling_without_model()?;
     let range = TimeRange { start_seconds: arguments.start, end_seconds: arguments.end };
     let mut reader = VideoReader::open(&arguments.video)?;
     let selection = select(&reader.timing(), &sampling, range, FrameCount::Exact)

@@ -8,7 +8,7 @@ use gve::indexer::{
 };
 use gve::retrieval::LibraryWriter;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
+use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::{Outcome, name, print, progress_bar, report, show, warn};
 use indicatif::ProgressBar;
 
@@ -45,6 +45,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
+    dim: DimOptions,
+    #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
     pixels: PixelOptions,
@@ -57,7 +59,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut counts = Counts { failed: searched.failed, ..Counts::default() };
 
     let model = arguments.model.resolve()?;
-    let embedder = arguments.model.builder(model.directory.clone(), sampling, pixels).build()?;
+    let builder = arguments.model.builder(model.directory.clone(), sampling, pixels)?;
+    let embedder = arguments.model.load(arguments.dim.set(builder))?;
     let manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
     report_damage(library.damage());
