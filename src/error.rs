@@ -8,6 +8,7 @@ use crate::model::ModelError;
 #[cfg(any(feature = "synth", feature = "train"))]
 use crate::pairs::PairsError;
 use crate::preprocess::PreprocessError;
+use crate::recipe::RecipeError;
 use crate::retrieval::RetrievalError;
 use crate::store::IoError;
 #[cfg(feature = "synth")]
@@ -36,6 +37,9 @@ pub enum Error {
     /// A checkpoint that cannot be loaded or run.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A recipe that cannot be read or used.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// An input that cannot be embedded.
     #[error(transparent)]
     Embed(#[from] EmbedError),

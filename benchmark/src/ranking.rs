@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use gve::retrieval::{self, RetrievalError};
-use ndarray::{Array2, ArrayView2, Axis, Slice};
+use gve::retrieval::{self, Feedback, RetrievalError};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 
 use crate::Error;
@@ -213,6 +213,26 @@ pub fn rank<'c>(
     Ok(())
 }
 
+/// Moves every row of `queries` towards what ranks first for it, of its own candidates where it has any.
+///
+/// # Errors
+/// Those of [`rank`].
+pub fn move_queries<'c>(
+    queries: Array2<f32>,
+    corpus: &RankableCorpus,
+    candidates: impl Fn(usize) -> Option<&'c [usize]> + Sync,
+    feedback: Feedback,
+) -> Result<Array2<f32>, Error> {
+    let mut moved = queries.clone();
+    rank(queries.view(), corpus, candidates, feedback.documents, &mut |row, ranking| {
+        let best = ranking.iter().filter_map(|ranked| corpus.row_of[ranked.document]);
+        let query = feedback.moved(queries.row(row), corpus.embeddings.view(), best);
+        moved.row_mut(row).assign(&ArrayView1::from(&query));
+        Ok(())
+    })?;
+    Ok(moved)
+}
+
 /// `0..queries` in ranges of at most `max` and of about the same size: a last one of a few queries would be
 /// scored by another kernel, which rounds differently.
 fn blocks(queries: usize, max: usize) -> impl Iterator<Item = Range<usize>> {
@@ -280,6 +300,31 @@ mod tests {
         let none = self::corpus(&[("gone", None)]);
         assert!(none.is_empty());
         assert_eq!(rankings(&query, &none, &[None, Some(vec![0])], DEPTH), [vec![0; 0], vec![]]);
+    }
+
+    #[test]
+    fn feedback_moves_each_query_towards_what_it_found() {
+        let corpus = corpus(&[
+            ("near", Some([3.0, 4.0])),
+            ("gone", None),
+            ("up", Some(UP)),
+            ("left", Some([-1.0, 0.0])),
+        ]);
+        let queries = ndarray::arr2(&[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]);
+        let lists = [None, None, Some(vec![1, 3])];
+        let candidates = |row: usize| lists[row].as_deref();
+        let feedback = Feedback::of(1).with_weight(1.0);
+        let moved = move_queries(queries.clone(), &corpus, candidates, feedback).unwrap();
+        // Towards `near`, `up` and, of its own list, `left`, which undoes it.
+        let (long, short) = (0.8_f32.sqrt(), 0.2_f32.sqrt());
+        for (row, expected) in [[long, short], [0.0, 1.0], [1.0, 0.0]].into_iter().enumerate() {
+            let gap = moved.row(row).iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(gap < 1e-6, "{moved}");
+        }
+        assert_eq!(rankings(&queries, &corpus, &lists, 9)[0], [0, 2, 3]);
+        assert_eq!(rankings(&moved, &corpus, &lists, 9)[0], [0, 2, 3]);
+        let none = self::corpus(&[("gone", None)]);
+        assert_eq!(move_queries(queries.clone(), &none, |_| None, feedback).unwrap(), queries);
     }
 
     #[test]

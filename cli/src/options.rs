@@ -8,6 +8,8 @@ use gve::embedder::{
     EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, TOKENS_PER_FRAME, unknown_settings,
 };
 use gve::hub::{NANO, ResolvedModel};
+use gve::recipe::{NamedRecipe, Recipes};
+use gve::retrieval::Feedback;
 use gve::{DType, Device, Embedder, PixelLimits, Sampling};
 
 use crate::hub::resolve;
@@ -27,6 +29,13 @@ pub struct ModelOptions {
     /// Directory of a PEFT adapter to fold into the model.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// How the model is used, by a name of `gve model list` [default: found by the model's id, by what lies
+    /// beside its weights, or by its architecture].
+    #[arg(long, value_name = "NAME")]
+    pub recipe: Option<String>,
+    /// A file of further recipes, in the form of models.toml.
+    #[arg(long, value_name = "FILE")]
+    pub models_file: Option<PathBuf>,
     /// auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: Device,
@@ -39,13 +48,28 @@ pub struct ModelOptions {
     /// No progress bars.
     #[arg(long)]
     pub quiet: bool,
+    /// Say how the model is used.
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// How wide embeddings are.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub struct DimOptions {
+    /// Values that an embedding keeps: it is cut and normalised again [default: as many as the model has].
+    #[arg(long, value_name = "N")]
+    pub dim: Option<usize>,
+    /// Cut to any --dim, also one that the model was not trained for.
+    #[arg(long, requires = "dim")]
+    pub force_dim: bool,
 }
 
 /// Which frames of a video to look at.
 #[derive(Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
-    /// Frames per video, evenly spread [default: as the model is published, or 8].
+    /// Frames per video, evenly spread [default: as the model's recipe says, 8 of GVE].
     #[arg(long, value_name = "N", conflicts_with = "fps")]
     frames: Option<usize>,
     /// Frames per second of video, instead of a fixed number.
@@ -133,7 +157,10 @@ impl ModelOptions {
     }
 
     /// What loads the model in `model_dir`.
-    pub fn builder(&self, model_dir: PathBuf) -> EmbedderBuilder {
+    ///
+    /// # Errors
+    /// A recipe that is not there, or a file of recipes that cannot be read.
+    pub fn builder(&self, model_dir: PathBuf) -> Result<EmbedderBuilder> {
         if self.adapter.is_none() && model_dir.join("adapter_config.json").is_file() {
             let directory = model_dir.display();
             warn(&format!(
@@ -141,14 +168,96 @@ impl ModelOptions {
             ));
         }
         warn_of_unknown_settings(&model_dir);
-        let mut builder = Embedder::builder(model_dir).device(self.device).dtype(self.dtype);
-        if let Some(adapter) = &self.adapter {
-            builder = builder.adapter(adapter);
-        }
+        let mut builder = self.used(model_dir)?.device(self.device).dtype(self.dtype);
         if let Some(tokens) = self.batch_tokens {
             builder = builder.batch_tokens(tokens);
         }
-        builder
+        Ok(builder)
+    }
+
+    /// How the model in `model_dir` is used, with the adapter.
+    ///
+    /// # Errors
+    /// As [`builder`](Self::builder) and [`EmbedderBuilder::find_recipe`].
+    pub fn find_recipe(&self, model_dir: &Path) -> Result<NamedRecipe> {
+        let recipe = self.used(model_dir.to_owned())?.find_recipe()?;
+        self.tell(&recipe);
+        Ok(recipe)
+    }
+
+    /// Loads the model, and says how it is used where that is asked for.
+    ///
+    /// # Errors
+    /// As [`EmbedderBuilder::build`].
+    pub fn load(&self, builder: EmbedderBuilder) -> Result<Embedder> {
+        let embedder = builder.build()?;
+        self.tell(embedder.recipe());
+        Ok(embedder)
+    }
+
+    /// The recipes there are.
+    ///
+    /// # Errors
+    /// A file of recipes that cannot be read.
+    pub fn recipes(&self) -> Result<Recipes> {
+        Ok(Recipes::builtin_with(self.models_file.as_deref())?)
+    }
+
+    fn used(&self, model_dir: PathBuf) -> Result<EmbedderBuilder> {
+        let recipes = self.recipes()?;
+        let given = self.recipe.as_deref().map(|name| recipes.get(name)).transpose()?;
+        let mut builder = Embedder::builder(model_dir).recipes(recipes);
+        if let Some(recipe) = given {
+            builder = builder.recipe(recipe);
+        }
+        if let Some(adapter) = &self.adapter {
+            builder = builder.adapter(adapter);
+        }
+        Ok(builder)
+    }
+
+    fn tell(&self, recipe: &NamedRecipe) {
+        if self.verbose {
+            note(&format!("recipe {}, {}", recipe.name, recipe.found_by));
+        }
+    }
+}
+
+/// Feedback that needs no model.
+#[derive(Args)]
+#[command(next_help_heading = "Feedback")]
+pub struct FeedbackOptions {
+    /// Search twice: the second time for the query moved towards the K best of the first (Rocchio).
+    #[arg(long, value_name = "K", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    feedback: Option<usize>,
+    /// Weight of their mean, where the query has 1 [default: 0.5].
+    #[arg(long, value_name = "W", requires = "feedback")]
+    feedback_weight: Option<f32>,
+}
+
+impl FeedbackOptions {
+    /// The feedback asked for.
+    ///
+    /// # Errors
+    /// A weight that is none.
+    pub fn feedback(&self) -> Result<Option<Feedback>> {
+        if let Some(weight) = self.feedback_weight.filter(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+            bail!("--feedback-weight must not be negative, got {weight}");
+        }
+        let feedback = self.feedback.map(Feedback::of);
+        Ok(feedback
+            .map(|feedback| self.feedback_weight.map_or(feedback, |weight| feedback.with_weight(weight))))
+    }
+}
+
+impl DimOptions {
+    /// `builder` with the width asked for.
+    #[must_use]
+    pub fn set(&self, builder: EmbedderBuilder) -> EmbedderBuilder {
+        match self.dim {
+            Some(dim) => builder.dim(dim).force_dim(self.force_dim),
+            None => builder,
+        }
     }
 }
 

@@ -6,9 +6,11 @@ use super::input::PixelLimits;
 use super::{Embedder, Inner, Preparer};
 use crate::device::{DType, Device};
 use crate::model::family::{self, Family};
-use crate::model::{LoraAdapter, ModelError, WeightPrecision, checkpoint_fingerprint};
+use crate::model::{
+    AdapterClues, LoraAdapter, ModelError, WeightPrecision, checkpoint_fingerprint, find_recipe,
+};
 use crate::preprocess::{ImageLimits, PreprocessError};
-use crate::recipe::{AdapterId, Recipe};
+use crate::recipe::{AdapterId, NamedRecipe, Recipe, Recipes};
 use crate::video::Sampling;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
@@ -41,7 +43,10 @@ pub struct EmbedderBuilder {
     adapter: Option<PathBuf>,
     device: Device,
     dtype: DType,
-    recipe: Option<Recipe>,
+    recipes: Option<Recipes>,
+    recipe: Option<NamedRecipe>,
+    dim: Option<usize>,
+    force_dim: bool,
     sampling: Option<Sampling>,
     pixels: PixelLimits,
     tokens_per_frame: Option<u64>,
@@ -61,7 +66,10 @@ impl EmbedderBuilder {
             adapter: None,
             device: Device::default(),
             dtype: DType::default(),
+            recipes: None,
             recipe: None,
+            dim: None,
+            force_dim: false,
             sampling: None,
             pixels: PixelLimits::default(),
             tokens_per_frame: None,
@@ -94,9 +102,29 @@ impl EmbedderBuilder {
         self
     }
 
-    /// How the checkpoint is used, where no other setting says. Default: that of its architecture.
-    pub fn recipe(mut self, recipe: Recipe) -> Self {
-        self.recipe = Some(recipe);
+    /// How the checkpoint is used, where no other setting says: a [`Recipe`](crate::recipe::Recipe), or one of
+    /// [`Recipes`] by its name. Default: what [`find_recipe`](Self::find_recipe) finds.
+    pub fn recipe(mut self, recipe: impl Into<NamedRecipe>) -> Self {
+        self.recipe = Some(recipe.into());
+        self
+    }
+
+    /// Where the recipe of the checkpoint is looked for. Default: [`Recipes::builtin`].
+    pub fn recipes(mut self, recipes: Recipes) -> Self {
+        self.recipes = Some(recipes);
+        self
+    }
+
+    /// Values that an embedding keeps: it is cut to so many and normalised again. Default: as many as the model
+    /// has. Refused where the model was not trained for that, unless [`force_dim`](Self::force_dim) is set.
+    pub fn dim(mut self, values: usize) -> Self {
+        self.dim = Some(values);
+        self
+    }
+
+    /// Cuts embeddings to any [`dim`](Self::dim).
+    pub fn force_dim(mut self, force: bool) -> Self {
+        self.force_dim = force;
         self
     }
 
@@ -180,9 +208,11 @@ impl EmbedderBuilder {
             None => (None, None),
             Some(directory) => (Some(LoraAdapter::read(directory)?), Some(AdapterId::of(directory)?)),
         };
-        let preparer = self.clone().preparer(&*family)?;
-        let recipe = self.recipe_of(&*family);
-        let backbone = family.backbone(&self.model_dir, &recipe, precision, &device, adapter.as_ref())?;
+        let recipe = self.recipe_of(&*family)?;
+        let dim = self.dim_of(&*family, &recipe)?;
+        let preparer = self.clone().preparer(&*family, &recipe.recipe)?;
+        let backbone =
+            family.backbone(&self.model_dir, &recipe.recipe, precision, &device, adapter.as_ref())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.decode_threads.unwrap_or((cores / 2).clamp(1, MAX_DECODE_THREADS));
         let decode_pool = rayon::ThreadPoolBuilder::new()
@@ -193,7 +223,8 @@ impl EmbedderBuilder {
         let batch_tokens = self.batch_tokens_on(&device);
         Ok(Embedder {
             inner: Arc::new(Inner {
-                dim: family.dim(),
+                recipe,
+                dim,
                 dtype: precision.arithmetic(),
                 device,
                 backbone,
@@ -206,6 +237,16 @@ impl EmbedderBuilder {
         })
     }
 
+    /// How the model will be used, and how that was found: as told, else by what lies beside the adapter, what
+    /// the adapter was made for, the model's id on the hub (by its place in the hub's cache), what lies beside
+    /// its weights, or its architecture.
+    ///
+    /// # Errors
+    /// A model that is of no architecture that is built in, or damaged files of recipes.
+    pub fn find_recipe(&self) -> Result<NamedRecipe, EmbedError> {
+        self.recipe_of(&*family::open(&self.model_dir)?)
+    }
+
     /// The directory of the model.
     pub(crate) fn model_dir(&self) -> &Path {
         &self.model_dir
@@ -214,6 +255,11 @@ impl EmbedderBuilder {
     /// The adapter set, if any.
     pub(crate) fn adapter_dir(&self) -> Option<&Path> {
         self.adapter.as_deref()
+    }
+
+    /// The width that embeddings are cut to, if any.
+    pub(crate) fn dim_set(&self) -> Option<usize> {
+        self.dim
     }
 
     /// Opens the device, and says in which precision the weights are to be there.
@@ -230,17 +276,26 @@ impl EmbedderBuilder {
     }
 
     /// How the checkpoint, which is of `family`, is used by these settings.
-    pub(crate) fn recipe_of(&self, family: &dyn Family) -> Recipe {
-        let mut recipe = self.recipe.clone().unwrap_or_else(|| family.recipe());
-        if let Some(tokens) = self.max_length {
-            recipe.max_length = tokens;
+    pub(crate) fn recipe_of(&self, family: &dyn Family) -> Result<NamedRecipe, EmbedError> {
+        if let Some(given) = &self.recipe {
+            return Ok(given.clone());
         }
-        recipe
+        let adapter = self.adapter.as_deref().map(AdapterClues::read).transpose()?.unwrap_or_default();
+        let recipes = self.recipes.as_ref().unwrap_or_else(|| Recipes::builtin());
+        Ok(find_recipe(recipes, &self.model_dir, family, &adapter)?)
+    }
+
+    /// Values that an embedding keeps.
+    fn dim_of(&self, family: &dyn Family, recipe: &NamedRecipe) -> Result<usize, EmbedError> {
+        let width = family.dim();
+        let Some(dim) = self.dim else { return Ok(width) };
+        recipe.check_dim(dim, width, self.force_dim)?;
+        Ok(dim)
     }
 
     /// What turns inputs into tokens and patches, by these settings.
-    pub(crate) fn preparer(self, family: &dyn Family) -> Result<Preparer, EmbedError> {
-        let recipe = self.recipe_of(family);
+    pub(crate) fn preparer(self, family: &dyn Family, recipe: &Recipe) -> Result<Preparer, EmbedError> {
+        let recipe = Recipe { max_length: self.max_length.unwrap_or(recipe.max_length), ..recipe.clone() };
         let processor = family.processor(&self.model_dir, &recipe)?;
         let pictures = processor.pictures();
         let mut pixels = self.pixels;

@@ -11,25 +11,34 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Normalises a pooled hidden state; `None` when it is not finite or has no direction.
-    pub(super) fn from_hidden_state(mut values: Vec<f32>, prepared: &Prepared) -> Option<Self> {
-        // In f64, so that the norm of a long vector is exact to f32.
-        let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
-        if !norm.is_finite() || norm == 0.0 {
+    /// Normalises the first `dim` values of a pooled hidden state; `None` when it is not finite or has no
+    /// direction.
+    pub(super) fn from_hidden_state(mut values: Vec<f32>, dim: usize, prepared: &Prepared) -> Option<Self> {
+        if values.iter().any(|value| !value.is_finite()) {
             return None;
         }
-        for value in &mut values {
-            *value = (f64::from(*value) / norm) as f32;
-        }
+        values.truncate(dim);
         Some(Self {
-            values,
+            values: normalized(values)?,
             num_tokens: prepared.num_tokens(),
             time_range: prepared.time_range,
             warnings: prepared.warnings.clone(),
         })
     }
 
-    /// Number of values: the width of the model.
+    /// The first `dim` values, normalised again; `None` for more values than there are, or none that point
+    /// anywhere. Whether a model was trained for that, [`Embedder::check_dim`](crate::Embedder::check_dim)
+    /// knows.
+    #[must_use]
+    pub fn cut(mut self, dim: usize) -> Option<Self> {
+        if dim == self.dim() {
+            return Some(self);
+        }
+        self.values = normalized(self.values.get(..dim)?.to_vec())?;
+        Some(self)
+    }
+
+    /// Number of values: the width of the model, or what it was cut to.
     pub fn dim(&self) -> usize {
         self.values.len()
     }
@@ -76,6 +85,19 @@ impl Embedding {
     }
 }
 
+/// The vector of length 1 in the direction of `values`.
+fn normalized(mut values: Vec<f32>) -> Option<Vec<f32>> {
+    // In f64, so that the norm of a long vector is exact to f32.
+    let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+    if !norm.is_finite() || norm == 0.0 {
+        return None;
+    }
+    for value in &mut values {
+        *value = (f64::from(*value) / norm) as f32;
+    }
+    Some(values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,11 +114,17 @@ mod tests {
         };
         let prepared =
             Prepared { item: Item { encoding, visuals: vec![] }, time_range: None, warnings: vec![] };
-        let embedding = Embedding::from_hidden_state(vec![3.0, 0.0, -4.0], &prepared).unwrap();
+        let embedding = Embedding::from_hidden_state(vec![3.0, 0.0, -4.0], 3, &prepared).unwrap();
         assert_eq!(embedding.as_slice(), [0.6, 0.0, -0.8]);
         assert_eq!((embedding.dim(), embedding.num_tokens()), (3, 7));
-        for bad in [vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0], vec![0.0, 0.0]] {
-            assert_eq!(Embedding::from_hidden_state(bad, &prepared), None);
+        for bad in [vec![f32::NAN, 1.0], vec![1.0, f32::INFINITY], vec![0.0, 0.0], vec![0.0, 1.0]] {
+            assert_eq!(Embedding::from_hidden_state(bad, 1, &prepared), None);
         }
+        // Cut at once or later, it is the same.
+        let cut = Embedding::from_hidden_state(vec![3.0, -4.0, 12.0], 2, &prepared).unwrap();
+        assert_eq!((cut.as_slice(), cut.num_tokens()), (&[0.6, -0.8][..], 7));
+        assert_eq!(embedding.clone().cut(2).unwrap().as_slice(), [1.0, 0.0]);
+        assert_eq!((embedding.clone().cut(3), embedding.clone().cut(0)), (Some(embedding.clone()), None));
+        assert_eq!(embedding.cut(4), None);
     }
 }

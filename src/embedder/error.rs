@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use crate::device::DeviceError;
 use crate::model::ModelError;
 use crate::preprocess::PreprocessError;
+use crate::recipe::RecipeError;
 use crate::video::VideoError;
 
 /// Why an input has no embedding, or an embedder could not be built.
@@ -15,6 +16,9 @@ pub enum EmbedError {
     /// The checkpoint cannot be loaded, or a tensor operation failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The recipe cannot be read, or the model is not used as it says.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// An image, a prompt or the checkpoint's preprocessing files are at fault.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),

@@ -6,6 +6,7 @@ use image::RgbImage;
 use crate::media::{MediaSource, TimeRange};
 use crate::options::with_fields;
 use crate::preprocess::{ImageLimits, PreprocessError, load_image};
+use crate::recipe::QueryKind;
 use crate::video::Sampling;
 
 /// What becomes one embedding: texts, images and videos in the order given, under an optional
@@ -239,6 +240,24 @@ impl Input {
     pub fn and_part(mut self, part: Part) -> Self {
         self.parts.push(part);
         self
+    }
+
+    /// What it is made of, as a query.
+    pub fn query_kind(&self) -> QueryKind {
+        let has = |is: fn(&Part) -> bool| self.parts.iter().any(is);
+        let is_video = |part: &Part| matches!(part, Part::Video(_) | Part::Frames(_));
+        let [text, image, video] = [
+            has(|part| matches!(part, Part::Text(_))),
+            has(|part| matches!(part, Part::Image(_))),
+            has(is_video),
+        ];
+        match (text, image, video) {
+            (true, _, true) => QueryKind::TextAndVideo,
+            (true, true, false) => QueryKind::TextAndImage,
+            (false, _, true) => QueryKind::Video,
+            (false, true, false) => QueryKind::Image,
+            (_, false, false) => QueryKind::Text,
+        }
     }
 
     /// Sets the instruction.

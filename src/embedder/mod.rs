@@ -35,7 +35,7 @@ pub(crate) use prepare::Preparer;
 
 use crate::model::family::{self, Backbone};
 use crate::model::qwen2_5_vl::PIXEL_BUDGET;
-use crate::recipe::AdapterId;
+use crate::recipe::{AdapterId, NamedRecipe, RecipeError};
 pub use crate::recipe::{FRAMES_PER_VIDEO, TOKENS_PER_FRAME};
 use crate::video::{FrameCount, Sampling};
 
@@ -78,6 +78,7 @@ pub struct Embedder {
 }
 
 struct Inner {
+    recipe: NamedRecipe,
     backbone: Box<dyn Backbone>,
     /// Values in an embedding.
     dim: usize,
@@ -115,9 +116,28 @@ impl Embedder {
         EmbedderBuilder::new(model_dir.into())
     }
 
-    /// Values in an embedding.
+    /// Values in an embedding: as many as the model has, or as [`EmbedderBuilder::dim`] says.
     pub fn dim(&self) -> usize {
         self.inner.dim
+    }
+
+    /// Whether embeddings may be cut to `dim` values ([`Embedding::cut`]): where the model was trained for that,
+    /// or `force` is set.
+    ///
+    /// # Errors
+    /// As [`NamedRecipe::check_dim`].
+    pub fn check_dim(&self, dim: usize, force: bool) -> Result<(), RecipeError> {
+        self.inner.recipe.check_dim(dim, self.inner.dim, force)
+    }
+
+    /// How the model is used, and how that was found.
+    pub fn recipe(&self) -> &NamedRecipe {
+        &self.inner.recipe
+    }
+
+    /// What `query` says where the user gives it no instruction: that of the recipe for a query of its kind.
+    pub fn query_instruction(&self, query: &Input) -> Option<&str> {
+        self.inner.recipe.recipe.query_instruction.of(query.query_kind())
     }
 
     /// Which frames of a video are looked at, where the input does not say.
@@ -262,10 +282,9 @@ impl Inner {
         let items: Vec<_> = batch.iter().map(|prepared| &prepared.item).collect();
         let pooled = self.backbone.embed(&items)?;
         let rows: Vec<Vec<f32>> = pooled.to_vec2().map_err(crate::model::ModelError::from)?;
-        let embeddings = rows
-            .into_iter()
-            .zip(batch)
-            .map(|(row, prepared)| Embedding::from_hidden_state(row, prepared).ok_or(EmbedError::NotFinite));
+        let embeddings = rows.into_iter().zip(batch).map(|(row, prepared)| {
+            Embedding::from_hidden_state(row, self.dim, prepared).ok_or(EmbedError::NotFinite)
+        });
         Ok(embeddings.collect())
     }
 }

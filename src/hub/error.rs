@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::recipe::RecipeError;
 use crate::store::IoError;
 
 /// Errors of resolving a model reference. Each displays as one line.
@@ -155,6 +156,9 @@ pub enum HubError {
     /// The disk refuses.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The recipe of the built-in model cannot be written down.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// No cache directory was given and there is no home directory to look in.
     #[error("there is no home directory: name a cache directory")]
     NoHome,

@@ -6,13 +6,19 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{HubError, read_text};
+use crate::recipe::NamedRecipe;
 use crate::store::is_file_name;
 
 /// Without these nothing can be embedded.
 const REQUIRED: [&str; 3] = ["config.json", "preprocessor_config.json", "tokenizer.json"];
 /// Fetched where the repository has them.
-const OPTIONAL: [&str; 4] =
-    ["tokenizer_config.json", "generation_config.json", "chat_template.json", "chat_template.jinja"];
+const OPTIONAL: [&str; 5] = [
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    NamedRecipe::FILE_NAME,
+];
 /// Weights in one file.
 const SINGLE_WEIGHTS: &str = "model.safetensors";
 /// The list of shards where there are several files.

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use super::{HubError, HubOptions, ResolvedModel};
 use crate::hash::{FNV_OFFSET, fnv};
 use crate::model::sentence_transformers;
+use crate::recipe::{NamedRecipe, Recipes};
 use crate::store::{IoError, create_folder_of, write_file};
 
 /// The name of the built-in model, for [`resolve`](super::resolve). It knows its procedural world only
@@ -59,6 +60,9 @@ pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
         write(name, bytes)?;
     }
     // Made of the files above, which are as they were built in.
+    if let Some(recipe) = Recipes::builtin().of_model(NANO) {
+        write(NamedRecipe::FILE_NAME, recipe.to_toml()?.as_bytes())?;
+    }
     let described = sentence_transformers::files(&directory);
     let described =
         described.map_err(|error| IoError::of("describe", &directory)(std::io::Error::other(error)))?;

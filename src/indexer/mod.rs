@@ -108,6 +108,7 @@ pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>
         model: model.to_owned(),
         revision: Some(revision.unwrap_or(embedder.fingerprint()).to_owned()),
         adapter: embedder.adapter().cloned(),
+        recipe: Some(embedder.recipe().id()),
         dim: embedder.dim(),
         instruction: embedder.instruction().map(str::to_owned),
         sampling: embedder.sampling().clone(),

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use crate::recipe::RecipeError;
 use crate::store::IoError;
 
 /// What can go wrong while loading a checkpoint or running the model.
@@ -9,6 +10,9 @@ pub enum ModelError {
     /// A file or folder of a checkpoint cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// A file that says how the model is used is at fault.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// `config.json` does not describe a model this crate runs.
     #[error("{}: {reason}", path.display())]
     Config {

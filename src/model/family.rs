@@ -135,7 +135,7 @@ pub(crate) trait Family: Debug + Send + Sync {
     /// A missing or misshapen tensor.
     fn load(&self, weights: &Weights<'_>, recipe: &Recipe) -> Result<Box<dyn Backbone>, ModelError>;
 
-    /// How a checkpoint is used where nobody says.
+    /// How a checkpoint is used of which no entry of `models.toml` knows.
     fn recipe(&self) -> Recipe {
         Recipe::default()
     }

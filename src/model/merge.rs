@@ -9,25 +9,33 @@ use candle_core::{DType, Device, Tensor};
 use super::adapter::{Folding, LoraAdapter};
 use super::{Checkpoint, ModelError, family};
 use crate::model::sentence_transformers::describe;
+use crate::recipe::NamedRecipe;
 use crate::store::{Existing, IoError, write_file, write_folder};
 
 /// Extensions of files that belong to a model beside its weights.
 const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
 
 /// Folds `adapter` into the model in `model_dir` and writes the result to `out` as a checkpoint in Hugging
-/// Face layout: precision, names, shards and all other files are those of `model_dir`, but for those that
-/// tell sentence-transformers how the model embeds. Returns the number of changed tensors.
+/// Face layout: precision, names, shards and all other files are those of `model_dir`, but for those that tell
+/// how the model embeds. It is used by `recipe`, which lies beside the weights;
+/// [`EmbedderBuilder::find_recipe`](crate::EmbedderBuilder::find_recipe) finds that of model and adapter.
+/// Returns the number of changed tensors.
 ///
 /// `out` may not exist yet, or be empty; it appears when it is complete. One tensor at a time is in memory.
 ///
 /// # Errors
 /// [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when the adapter was made for another
 /// model, and what [`write_checkpoint`] says.
-pub fn merge_adapter(model_dir: &Path, adapter: &LoraAdapter, out: &Path) -> Result<usize, ModelError> {
+pub fn merge_adapter(
+    model_dir: &Path,
+    adapter: &LoraAdapter,
+    recipe: &NamedRecipe,
+    out: &Path,
+) -> Result<usize, ModelError> {
     let folding = Folding::new(adapter);
     let mut changed = 0;
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, None, |name, shape, load| {
+        fill(model_dir, inside, recipe, None, |name, shape, load| {
             let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
             let Some(delta) = folding.delta(module, shape, &Device::Cpu)? else { return Ok(None) };
             changed += 1;
@@ -46,11 +54,12 @@ pub fn merge_adapter(model_dir: &Path, adapter: &LoraAdapter, out: &Path) -> Res
 /// of another shape, and the errors of [`Checkpoint::open`].
 pub fn write_checkpoint(
     model_dir: &Path,
+    recipe: &NamedRecipe,
     out: &Path,
     mut replace: impl FnMut(&str) -> Option<Tensor>,
 ) -> Result<(), ModelError> {
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, None, |name, _, _| Ok(replace(name)))
+        fill(model_dir, inside, recipe, None, |name, _, _| Ok(replace(name)))
     })
 }
 
@@ -62,11 +71,12 @@ pub fn write_checkpoint(
 pub fn convert_checkpoint(
     model_dir: &Path,
     dtype: crate::device::DType,
+    recipe: &NamedRecipe,
     out: &Path,
 ) -> Result<(), ModelError> {
     let dtype = dtype.on(&Device::Cpu);
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, Some(dtype), |_, _, load| Ok(Some(load(dtype)?)))?;
+        fill(model_dir, inside, recipe, Some(dtype), |_, _, load| Ok(Some(load(dtype)?)))?;
         edit_json(&inside.join("config.json"), |config| {
             // The key's name changed with transformers 4.56.
             let key = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
@@ -112,6 +122,7 @@ type Load<'a> = dyn Fn(DType) -> Result<Tensor, ModelError> + 'a;
 fn fill(
     model_dir: &Path,
     out: &Path,
+    recipe: &NamedRecipe,
     dtype: Option<DType>,
     mut change: impl FnMut(&str, &[usize], &Load<'_>) -> Result<Option<Tensor>, ModelError>,
 ) -> Result<(), ModelError> {
@@ -119,6 +130,7 @@ fn fill(
     family::open(model_dir)?;
     let checkpoint = Checkpoint::open(model_dir)?;
     copy_companions(model_dir, out)?;
+    recipe.write(out)?;
     describe(out)?;
     for shard in checkpoint.shards() {
         let path = out.join(shard.file_name());

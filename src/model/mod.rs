@@ -42,6 +42,7 @@ mod shape;
 #[cfg(test)]
 pub(crate) mod skeleton;
 mod trainable;
+mod usage;
 
 pub use crate::device::WeightPrecision;
 pub use adapter::{AdapterLayout, LoraAdapter, LoraConfig, LoraSettings};
@@ -61,3 +62,4 @@ pub use packed::{GridThw, PackedBatch, Visual};
 pub use qwen_vl::{Config, QwenVl, VisionConfig};
 pub use shape::{ModelShape, TextShape, VisionShape};
 pub use trainable::{Parameters, Trainable};
+pub(crate) use usage::{AdapterClues, find_recipe};

@@ -12,10 +12,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::ModelError;
 use super::family::{self, Family};
+use super::{AdapterClues, ModelError, find_recipe};
 use crate::preprocess::{ChatTemplate, END_OF_TEXT, PreprocessError};
-use crate::recipe::{EndOfText, Pooling, PromptRecipe, Recipe};
+use crate::recipe::{EndOfText, NamedRecipe, Pooling, PromptRecipe, Recipe, Recipes};
 use crate::store::{IoError, create_folder_of, limited_file, write_file};
 
 /// Prompts, similarity and the like. The one of these files that others may have had a say in.
@@ -43,10 +43,11 @@ pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
 /// template alone.
 pub(crate) fn files(directory: &Path) -> Result<Vec<(&'static str, String)>, ModelError> {
     let family = family::open(directory)?;
-    let recipe = family.recipe();
-    let Some(template) = family.template().filter(|_| recipe.prompt == PromptRecipe::default()) else {
-        return Ok(Vec::new());
-    };
+    let NamedRecipe { recipe, .. } =
+        find_recipe(Recipes::builtin(), directory, &*family, &AdapterClues::default())?;
+    let by_template =
+        PromptRecipe { end_of_text: EndOfText::Kept, ..recipe.prompt.clone() } == PromptRecipe::default();
+    let Some(template) = family.template().filter(|_| by_template) else { return Ok(Vec::new()) };
     let modules = ["Transformer", "Pooling", "Normalize"].into_iter().zip(["", "1_Pooling", "2_Normalize"]);
     let modules: Vec<Value> = (0..)
         .zip(modules)

@@ -150,6 +150,6 @@ mod tests {
                 normalized(&normalizer(&map), "a bc ä\u{301} \u{7f} ba");
             }
         }
-        assert!((1000..2000).contains(&sound), "{sound} of {}", whole.len());
+        assert!((1000..whole.len()).contains(&sound), "{sound} of {}", whole.len());
     }
 }

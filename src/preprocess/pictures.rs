@@ -75,7 +75,8 @@ impl Pictures {
     ) -> Result<Patchifier> {
         let as_images = self.recipe.frames_as == FramesAs::Images;
         let bounds = if as_images {
-            self.budget.for_image(min_pixels, max_pixels)?
+            let image_tokens = self.recipe.frame_tokens.unwrap_or(self.budget.image_tokens);
+            PixelBudget { image_tokens, ..self.budget }.for_image(min_pixels, max_pixels)?
         } else {
             self.budget.for_video(min_pixels, max_pixels, total_pixels, num_frames)?
         };

@@ -1,16 +1,35 @@
-//! How a published checkpoint is used, as data. What it is lies in its `config.json` and in the code of its
-//! family (`model`): one architecture is published under many recipes.
+//! How published checkpoints are used, as data. What a checkpoint is lies in its `config.json` and in the code
+//! of its family (`model`): one architecture is published under many recipes.
+//!
+//! [`Recipes`] reads them from `models.toml` and from a user's own file, and finds that of a checkpoint: by its
+//! hub id, by what lies beside its weights ([`NamedRecipe::FILE_NAME`]), by the model that an adapter is of, or
+//! by its architecture. A [`NamedRecipe`] also knows how it was found.
 
+mod catalog;
+mod error;
+mod fingerprint;
+mod named;
 mod pictures;
 mod prompt;
+mod query;
+mod widths;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::media::{DEFAULT_MAX_FRAMES, Sampling};
+pub(crate) use catalog::Sought;
+pub use catalog::{PublishedModel, RecipeEntry, Recipes};
+pub use error::RecipeError;
+pub use fingerprint::RecipeId;
+pub use named::{FoundBy, NamedRecipe};
 pub use pictures::{FirstResize, FramesAs, PassOrder, PictureRecipe, Transparency};
-pub use prompt::{EndOfText, InstructionPlace, PartOrder, Positions, PromptRecipe, Template};
+pub use prompt::{
+    EndOfText, InstructionPlace, PartOrder, PictureInstruction, Positions, PromptRecipe, Template,
+};
+pub use query::{QueryInstruction, QueryKind};
+pub use widths::Widths;
 
 /// Frames per video in the published evaluation of GVE, and wherever nobody says.
 pub const FRAMES_PER_VIDEO: usize = 8;
@@ -37,6 +56,10 @@ pub struct Recipe {
     pub tokens_per_frame: u64,
     /// Longest sequence in tokens, what is appended included.
     pub max_length: usize,
+    /// Widths below its own that its embeddings may be cut to.
+    pub widths: Widths,
+    /// What a query says where the user gives no instruction.
+    pub query_instruction: QueryInstruction,
 }
 
 /// How the hidden states of a sequence become one vector.
@@ -59,6 +82,8 @@ impl Default for Recipe {
             sampling: Sampling::Uniform { frames: FRAMES_PER_VIDEO },
             tokens_per_frame: TOKENS_PER_FRAME,
             max_length: 8192,
+            widths: Widths::default(),
+            query_instruction: QueryInstruction::default(),
         }
     }
 }
@@ -71,6 +96,18 @@ impl Recipe {
             Sampling::Fps { max_frames, .. } => max_frames.unwrap_or(DEFAULT_MAX_FRAMES),
             Sampling::Timestamps(times) => times.len(),
         }
+    }
+
+    /// What no model can be used with, in words.
+    fn fault(&self) -> Option<String> {
+        let rules = [
+            ("sampling", self.frames_per_video() == 0, "must be of at least 1 frame"),
+            ("tokens_per_frame", self.tokens_per_frame == 0, "must be at least 1"),
+            ("max_length", self.max_length < 2, "must be at least 2"),
+            ("widths", !self.widths.is_sound(), "must be at least 1 and rise"),
+        ];
+        let fault = rules.into_iter().find(|(_, is_wrong, _)| *is_wrong);
+        fault.map(|(key, _, reason)| format!("`{key}` {reason}"))
     }
 }
 
@@ -95,7 +132,15 @@ mod tests {
         let other = read("max_length = 3200\n[prompt]\nend_of_text = \"none\"").unwrap();
         let prompt = PromptRecipe { end_of_text: EndOfText::None, ..PromptRecipe::default() };
         assert_eq!(other, Recipe { prompt, max_length: 3200, ..Recipe::default() });
-        assert!(read("maxlength = 3200").unwrap_err().to_string().contains("max_length"));
-        assert!(read("pooling = \"mean\"").unwrap_err().to_string().contains("last_token"));
+        for (text, expected) in [
+            ("maxlength = 3200", "max_length"),
+            ("pooling = \"mean\"", "last_token"),
+            ("widths = 64", "a list of widths"),
+            ("widths = { from = 64, upto = 128 }", "a list of widths"),
+            ("query_instruction = { texts = \"a\" }", "text_and_image"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct PromptRecipe {
     /// What is laid around the parts.
     pub template: Template,
+    /// The instruction of inputs with pictures that have none, where it is another than that of texts.
+    pub instruction_of: PictureInstruction,
     /// Where an input's instruction stands.
     pub instruction_in: InstructionPlace,
     /// Whether an instruction is trimmed, and closed by a full stop unless its last character is punctuation
@@ -31,6 +33,7 @@ impl Default for PromptRecipe {
     fn default() -> Self {
         Self {
             template: Template::Chat,
+            instruction_of: PictureInstruction::default(),
             instruction_in: InstructionPlace::System,
             close_instruction: false,
             order: PartOrder::Given,
@@ -40,6 +43,19 @@ impl Default for PromptRecipe {
             positions: Positions::Mrope,
         }
     }
+}
+
+/// The instruction of inputs with pictures that have none; that of the recipe where there is nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PictureInstruction {
+    /// Of inputs with an image, and no video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Of inputs with a video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<String>,
 }
 
 /// What is laid around the parts of an input.

@@ -3,7 +3,7 @@
 //! - [`rank`] scores every query against every row of a corpus and keeps the best `k` of each. Nothing is
 //!   approximated: for unit vectors the inner product is the cosine. The corpus is walked in tiles on all
 //!   cores, so memory stays far below `queries x corpus`. [`rank_candidates`] does the same for a query
-//!   with its own short list.
+//!   with its own short list. [`Feedback`] moves a query towards what ranks first.
 //! - [`LibraryWriter`] and [`Library`] are the two sides of a library directory: one process adds rows,
 //!   safely against being killed; any number search them.
 //! - [`EmbeddingWriter`] and [`read_embeddings`] exchange plain embedding files (`.jsonl`, `.npy`,
@@ -15,8 +15,11 @@
 #[cfg(feature = "library")]
 mod columns;
 #[cfg(feature = "library")]
+mod cut;
+#[cfg(feature = "library")]
 mod embedding_file;
 mod error;
+mod feedback;
 #[cfg(feature = "library")]
 mod library;
 #[cfg(feature = "library")]
@@ -31,6 +34,7 @@ pub use embedding_file::{
     EmbeddingFormat, EmbeddingTable, EmbeddingWriter, read_embeddings, write_json_line,
 };
 pub use error::RetrievalError;
+pub use feedback::Feedback;
 #[cfg(feature = "library")]
 pub use library::{
     FileFingerprint, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::SynthError;
+use crate::recipe::RecipeId;
 use crate::store::{IoError, Lock, differences, limited_file, write_file};
 
 /// Layout of output folders that this version writes and reads.
@@ -53,7 +54,7 @@ impl OutputFolder {
                         reason: format!("not the settings of a run: {error}"),
                     })?;
                 read_encoding_of_0_1(&mut saved);
-                let differences = differences(&saved, &ours);
+                let differences = differences(&with_recipe_by_hash(saved), &with_recipe_by_hash(ours));
                 if !differences.is_empty() {
                     return Err(SynthError::OtherRun { path: root, differences });
                 }
@@ -85,6 +86,15 @@ fn is_foreign(root: &Path) -> Result<bool, SynthError> {
     let ours = ["run.lock", ".run.json.tmp", "run.json.tmp"];
     let mut entries = fs::read_dir(root).map_err(IoError::of("read the folder", root))?;
     Ok(entries.any(|entry| entry.is_ok_and(|entry| !ours.iter().any(|name| entry.file_name() == *name))))
+}
+
+/// The recipe of the embedder by its hash alone, which says all. Releases before 0.2 had GVE's.
+fn with_recipe_by_hash(mut manifest: Value) -> Value {
+    if let Some(embedder) = manifest.get_mut("embedder").filter(|embedder| embedder.is_object()) {
+        let hash = embedder.pointer("/recipe/hash").cloned();
+        embedder["recipe"] = hash.unwrap_or_else(|| RecipeId::gve().hash.into());
+    }
+    manifest
 }
 
 /// Releases before 0.2 wrote the encoding of videos as Rust's `Debug` shows it.

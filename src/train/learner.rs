@@ -12,8 +12,9 @@ use super::gather::GatherNegatives;
 use super::loss::{Contrast, InfoNce};
 use super::prober::{Prober, matrix};
 use super::{Gradients, Memory, Mode, Prepared, TrainError, TrainableModel};
-use crate::embedder::{CancelToken, Embedder, EmbedderBuilder, Input, PixelLimits};
+use crate::embedder::{CancelToken, EmbedError, Embedder, EmbedderBuilder, Input, PixelLimits};
 use crate::model::family::Family;
+use crate::recipe::Recipes;
 use crate::video::Sampling;
 
 /// The parameters in f32, exactly as they are in training.
@@ -34,6 +35,7 @@ pub(super) struct BatchNumbers {
 /// How inputs are read and where the model runs.
 pub(super) fn reading(directory: &Path, config: &TrainConfig) -> Result<EmbedderBuilder, TrainError> {
     let reading = Embedder::builder(directory)
+        .recipes(recipes(config)?)
         .device(config.model.device)
         .dtype(config.model.dtype)
         .sampling(Sampling::Uniform { frames: config.model.frames })
@@ -45,6 +47,22 @@ pub(super) fn reading(directory: &Path, config: &TrainConfig) -> Result<Embedder
     })
 }
 
+/// The same of the model that is trained, which may be told by which recipe.
+pub(super) fn reading_of_model(
+    directory: &Path,
+    config: &TrainConfig,
+) -> Result<EmbedderBuilder, TrainError> {
+    let reading = reading(directory, config)?;
+    Ok(match &config.model.recipe {
+        Some(name) => reading.recipe(recipes(config)?.get(name).map_err(EmbedError::from)?),
+        None => reading,
+    })
+}
+
+fn recipes(config: &TrainConfig) -> Result<Recipes, TrainError> {
+    Ok(Recipes::builtin_with(config.model.models_file.as_deref()).map_err(EmbedError::from)?)
+}
+
 impl TrainableModel {
     /// The model of a run, at its start; the checkpoint in `directory` is of `family`.
     pub(super) fn of_run(
@@ -52,7 +70,7 @@ impl TrainableModel {
         family: Box<dyn Family>,
         config: &TrainConfig,
     ) -> Result<Self, TrainError> {
-        Self::load_as(reading(directory, config)?, config.trainable(), |_| Ok(family))
+        Self::load_as(reading_of_model(directory, config)?, config.trainable(), |_| Ok(family))
     }
 
     /// Loss and gradients of a batch; `seed` is that of dropout.

@@ -13,6 +13,7 @@ use crate::model::{
     AdapterLayout, Dropout, GradientSink, Item, LoraAdapter, LoraConfig, ModelError, Trainable, Training,
     write_checkpoint,
 };
+use crate::recipe::NamedRecipe;
 
 /// A model of which something is trained.
 ///
@@ -41,6 +42,7 @@ pub struct TrainableModel {
     /// Values in an embedding.
     dim: usize,
     preparer: Preparer,
+    recipe: NamedRecipe,
     trainable: Trainable,
     parameters: Parameters,
     sink: Arc<GradientSink>,
@@ -65,7 +67,8 @@ impl TrainableModel {
     ///
     /// # Errors
     /// [`TrainError::Setting`], a device that is not there, a checkpoint that cannot be loaded. An adapter
-    /// set in `settings` is an error: start from it with [`load_state`](Self::load_state), or merge it first.
+    /// set in `settings` is an error: start from it with [`load_state`](Self::load_state), or merge it first. So
+    /// is a width that embeddings are cut to.
     pub fn load(settings: EmbedderBuilder, trainable: Trainable) -> Result<Self, TrainError> {
         Self::load_as(settings, trainable, family::open)
     }
@@ -76,12 +79,15 @@ impl TrainableModel {
         trainable: Trainable,
         open: impl FnOnce(&Path) -> Result<Box<dyn Family>, ModelError>,
     ) -> Result<Self, TrainError> {
-        if let Some(adapter) = settings.adapter_dir() {
-            return Err(TrainError::Setting {
-                setting: "adapter",
-                expected: "none (merge it into the model first)".to_owned(),
-                got: adapter.display().to_string(),
-            });
+        let adapter = settings.adapter_dir().map(|adapter| adapter.display().to_string());
+        let dim = settings.dim_set().map(|dim| dim.to_string());
+        for (setting, expected, got) in [
+            ("adapter", "none (merge it into the model first)", adapter),
+            ("dim", "none (the loss has matryoshka_dims)", dim),
+        ] {
+            if let Some(got) = got {
+                return Err(TrainError::Setting { setting, expected: expected.to_owned(), got });
+            }
         }
         let model_dir = settings.model_dir().to_owned();
         let family = open(&model_dir)?;
@@ -94,15 +100,16 @@ impl TrainableModel {
             full => (full, None),
         };
         let (device, dtype) = settings.place()?;
-        let recipe = settings.recipe_of(&*family);
+        let recipe = settings.recipe_of(&*family)?;
         let (backbone, parameters) =
-            family.trainable_backbone(&model_dir, &recipe, dtype, &device, trainable.clone())?;
+            family.trainable_backbone(&model_dir, &recipe.recipe, dtype, &device, trainable.clone())?;
         let sink = Arc::new(GradientSink::new(parameters.values().cloned().collect()));
         let batch_tokens = settings.batch_tokens_on(&device);
         let model = Self {
             backbone,
             dim: family.dim(),
-            preparer: settings.preparer(&*family)?,
+            preparer: settings.preparer(&*family, &recipe.recipe)?,
+            recipe,
             trainable,
             parameters,
             sink,
@@ -217,7 +224,8 @@ impl TrainableModel {
         match &self.trainable {
             Trainable::Full { .. } => Ok(None),
             Trainable::Lora(lora) => {
-                Ok(Some(LoraAdapter::from_tensors(lora.settings(base_model), self.state()?)?))
+                let adapter = LoraAdapter::from_tensors(lora.settings(base_model), self.state()?)?;
+                Ok(Some(adapter.with_recipe(self.recipe.clone())))
             }
         }
     }
@@ -232,7 +240,7 @@ impl TrainableModel {
             (Some(adapter), Trainable::Lora(lora)) => adapter.write(directory, lora.layout)?,
             _ => {
                 let mut state = self.state()?;
-                write_checkpoint(&self.model_dir, directory, |name| state.remove(name))?;
+                write_checkpoint(&self.model_dir, &self.recipe, directory, |name| state.remove(name))?;
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ mod model_settings;
 mod preprocess;
 #[cfg(feature = "train")]
 mod qwen;
+mod recipe;
 #[cfg(all(feature = "library", feature = "train"))]
 mod release;
 mod retrieval;

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen2;
 use gve::model::{Checkpoint, ModelError, PackedBatch, QwenVl, Visual, convert_checkpoint};
+use gve::recipe::{NamedRecipe, Recipes};
 use gve_test_support::golden::{Case, cosine, fixture_dirs, max_difference};
 
 /// What the model reads for one case.
@@ -49,6 +50,10 @@ impl Sample {
         self.add_to(&mut batch);
         batch
     }
+}
+
+fn recipe() -> NamedRecipe {
+    Recipes::builtin().get("gve").unwrap()
 }
 
 /// All tensors of a model directory.
@@ -188,8 +193,8 @@ fn a_converted_checkpoint_is_the_same_model_rounded() {
         let folder = tempfile::tempdir().unwrap();
         let (half, back) = (folder.path().join("half"), folder.path().join("back"));
         let model = fixture.join("model");
-        convert_checkpoint(&model, gve::DType::Bf16, &half).unwrap();
-        convert_checkpoint(&half, gve::DType::F32, &back).unwrap();
+        convert_checkpoint(&model, gve::DType::Bf16, &recipe(), &half).unwrap();
+        convert_checkpoint(&half, gve::DType::F32, &recipe(), &back).unwrap();
         let original = Checkpoint::open(&model).unwrap();
         for (directory, dtype, named) in [(&half, "bf16", "bfloat16"), (&back, "f32", "float32")] {
             let converted = Checkpoint::open(directory).unwrap();
@@ -213,7 +218,8 @@ fn a_converted_checkpoint_is_the_same_model_rounded() {
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("mine"), "").unwrap();
-    let refused = convert_checkpoint(&fixture_dirs()[0].join("model"), gve::DType::Bf16, folder.path());
+    let refused =
+        convert_checkpoint(&fixture_dirs()[0].join("model"), gve::DType::Bf16, &recipe(), folder.path());
     assert!(refused.unwrap_err().to_string().contains("not empty"));
 }
 

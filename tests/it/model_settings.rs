@@ -191,12 +191,13 @@ fn files_of_both_transformers_lines_have_no_unknown_key() {
 #[test]
 fn weights_held_as_stored_give_what_f32_gives() {
     let tiny = golden_dir().join("tiny-a/model");
+    let recipe = gve::Embedder::builder(&tiny).find_recipe().unwrap();
     let (text, image) = (case("text"), case("image"));
     let pixels = visual(&image);
     for (stored, name) in [(DType::Bf16, "bf16"), (DType::F16, "f16"), (DType::F32, "f32")] {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("model");
-        convert_checkpoint(&tiny, stored, &folder).unwrap();
+        convert_checkpoint(&tiny, stored, &recipe, &folder).unwrap();
         let outcome = |dtype: DType| {
             let model = QwenVl::load(&folder, dtype, &Device::Cpu).unwrap();
             let rows: Vec<f32> =

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Tensor};
 use gve::model::{PackedBatch, QwenVl, Visual};
-use gve::recipe::{PassOrder, Recipe};
+use gve::recipe::{PassOrder, Recipe, Recipes};
 use gve::train::{LoraConfig, Memory, Prepared, Trainable, TrainableModel};
 use gve::{
     Device, Embedder, FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, Sampling, VideoPart,
@@ -16,15 +16,13 @@ use serde_json::Value;
 
 /// How the cases of a set are prompted.
 fn recipe(set: &str, case: &Case) -> Recipe {
-    let text = match (set, case.record["recipe"].as_str()) {
-        ("tiny-q3", _) => QWEN3_VL_EMBEDDING,
-        (_, Some("gme")) => GME,
-        (_, Some("unite")) => UNITE,
-        (_, Some("vlm2vec-v2")) => VLM2VEC,
-        (_, Some("ops-mm")) => OPS_MM,
-        (_, other) => panic!("no recipe {other:?}"),
+    let name = match (set, case.record["recipe"].as_str()) {
+        ("tiny-q3", _) => "qwen3-vl-embedding",
+        (_, Some("ops-mm")) => "ops-mm-v1",
+        (_, Some(name)) => name,
+        (_, None) => panic!("{} names no recipe", case.name),
     };
-    let mut recipe: Recipe = toml::from_str(text).unwrap();
+    let mut recipe = Recipes::builtin().get(name).unwrap().recipe;
     if let Some(tokens) = case.record["max_length"].as_u64() {
         recipe.max_length = tokens as usize;
     }
@@ -275,61 +273,3 @@ fn gradients_equal_those_of_pytorch() {
         }
     }
 }
-
-const QWEN3_VL_EMBEDDING: &str = r#"
-instruction = "Represent the user's input."
-tokens_per_frame = 1800
-sampling = { fps = { fps = 1.0, min_frames = 4, max_frames = 64 } }
-[prompt]
-close_instruction = true
-order = "videos_first"
-empty_input = "NULL"
-[pictures]
-checkpoint_bounds = false
-image_tokens = [4, 1800]
-video_tokens = 7680
-max_listed_frames = 64
-"#;
-const GME: &str = r#"
-max_length = 1800
-tokens_per_frame = 1280
-[prompt]
-order = "media_first"
-end_of_text = "cut"
-positions = "linear"
-[pictures]
-transparency = "dropped"
-first_resize = "tokens"
-image_tokens = [256, 1280]
-"#;
-const UNITE: &str = r#"
-tokens_per_frame = 180
-sampling = { fps = { fps = 1.0, max_frames = 32 } }
-[prompt]
-order = "media_first"
-closing = "\nSummary above {parts} in one word:"
-positions = "linear"
-"#;
-const VLM2VEC: &str = r#"
-instruction = ""
-tokens_per_frame = 1280
-[prompt]
-template = "bare"
-order = "media_first"
-end_of_text = "none"
-positions = "linear"
-[pictures]
-transparency = "dropped"
-first_resize = "small"
-frames_like_images = true
-frame_tokens = [4, 1280]
-"#;
-const OPS_MM: &str = r#"
-tokens_per_frame = 1280
-[prompt]
-order = "media_first"
-[pictures]
-transparency = "dropped"
-frames_as = "images"
-image_tokens = [256, 1280]
-"#;

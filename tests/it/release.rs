@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use gve::indexer::library_manifest;
 use gve::model::LoraAdapter;
+use gve::recipe::{NamedRecipe, Recipe, RecipeId};
 use gve::retrieval::{Library, LibraryRow, LibraryWriter};
 use gve::train::{Finish, Start, TrainConfig, Trainer};
 use gve::{CancelToken, Embedder, Input};
@@ -77,7 +79,8 @@ fn a_library_is_searched_and_added_to() {
     let names: Vec<_> = library.entries().iter().map(|entry| entry.path.file_name().unwrap()).collect();
     assert_eq!(names, ["testsrc.mp4", "tiny.png"]);
     // A text finds both, and a picture finds itself.
-    let embedder = Embedder::load(model()).unwrap();
+    let two = gve::Sampling::Uniform { frames: 2 };
+    let embedder = Embedder::builder(model()).sampling(two).build().unwrap();
     let text = embedder.embed_one(&Input::text("a small picture")).unwrap();
     assert_eq!(library.search(text.as_slice().into(), 9).unwrap().len(), 2);
     let picture = embedder.embed_one(&Input::image(golden_dir().join("media/tiny.png"))).unwrap();
@@ -86,13 +89,26 @@ fn a_library_is_searched_and_added_to() {
 
     let mut entry = library.entries()[1].clone();
     entry.path = "/new.png".into();
-    let mut writer =
-        LibraryWriter::create_or_open(fixture.path("library"), library.manifest().clone()).unwrap();
+    // Nothing is said there of a recipe: it is GVE's.
+    let ours = library_manifest(&embedder, model().canonicalize().unwrap().to_str().unwrap(), None);
+    assert_eq!((&library.manifest().recipe, ours.recipe.as_ref()), (&None, Some(&RecipeId::gve())));
+    library.require_manifest(&ours).unwrap();
+    let mut others = ours.clone();
+    others.recipe = Some(NamedRecipe::from(other_recipe()).id());
+    let refused = library.require_manifest(&others).unwrap_err().to_string();
+    assert!(refused.contains("recipe: \"gve (cbf29ce484222325)\" there, \"custom ("), "{refused}");
+    let mut writer = LibraryWriter::create_or_open(fixture.path("library"), ours).unwrap();
     assert!(library.entries().iter().all(|entry| writer.is_current(&entry.path, entry.fingerprint)));
     writer.append(&[LibraryRow { entry, embedding: picture.into_vec() }]).unwrap();
     writer.finish().unwrap();
     let library = Library::open(fixture.path("library")).unwrap();
     assert!(library.damage().is_empty() && library.entries().len() == 3, "{:?}", library.damage());
+}
+
+fn other_recipe() -> Recipe {
+    let mut recipe = Recipe::default();
+    recipe.instruction = "Represent the input.".to_owned();
+    recipe
 }
 
 #[test]
@@ -152,7 +168,6 @@ fn a_world_is_gone_on_with() {
 #[cfg(feature = "synth")]
 #[test]
 fn a_run_of_v_synflow_is_gone_on_with() {
-    use gve::indexer::library_manifest;
     use gve::synth::flow::{
         Captioner, CaptionerSettings, Flow, FlowPlan, FlowSettings, Prompts, SourceCaptions, Stage,
     };
@@ -174,6 +189,10 @@ fn a_run_of_v_synflow_is_gone_on_with() {
             embedder,
         }
     };
+    let mut others = plan(42);
+    others.library_manifest.recipe = Some(NamedRecipe::from(other_recipe()).id());
+    let error = Flow::open(others, &fixture.path("flow")).err().unwrap().to_string();
+    assert!(error.contains("embedder.recipe: \"cbf29ce484222325\" there"), "{error}");
     let flow = Flow::open(plan(42), &fixture.path("flow")).unwrap();
     flow.run(Stage::Quality, &CancelToken::new(), &mut |_| {}).unwrap();
     drop(flow);

@@ -322,7 +322,9 @@ fn an_adapter_gives_the_same_whichever_way_it_is_used() {
         let (directory, adapter) = (fixture.join("model"), fixture.join("train/adapter_final"));
         let parent = tempfile::tempdir().unwrap();
         let merged = parent.path().join("merged");
-        let changed = merge_adapter(&directory, &LoraAdapter::read(&adapter).unwrap(), &merged).unwrap();
+        let recipe = Embedder::builder(&directory).adapter(&adapter).find_recipe().unwrap();
+        let adapter_read = LoraAdapter::read(&adapter).unwrap();
+        let changed = merge_adapter(&directory, &adapter_read, &recipe, &merged).unwrap();
 
         // By hand, on candle's own reading of the files.
         let config = lora(&record(&fixture));

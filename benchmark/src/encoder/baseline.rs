@@ -124,7 +124,8 @@ impl Encoder for MeanColourEncoder {
 }
 
 fn info(name: &str, settings: BTreeMap<String, serde_json::Value>, cacheable: bool) -> EncoderInfo {
-    EncoderInfo { name: format!("baseline/{name}"), revision: REVISION.into(), settings, cacheable }
+    let name = format!("baseline/{name}");
+    EncoderInfo { name, revision: REVISION.into(), settings, recipe: None, cacheable }
 }
 
 fn threads() -> usize {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
 use gve::Sampling;
+use gve::recipe::RecipeId;
 use gve::video::FrameCount;
 use rayon::prelude::*;
 
@@ -228,6 +229,10 @@ fn encoder_key(info: &EncoderInfo) -> Sha256Digest {
     for (name, value) in &info.settings {
         key.bytes(name.as_bytes()).bytes(value.to_string().as_bytes());
     }
+    // Where nothing is said of it, as before there were recipes, it is GVE's.
+    if let Some(recipe) = info.recipe.as_ref().filter(|recipe| recipe.hash != RecipeId::gve().hash) {
+        key.bytes(b"recipe").bytes(recipe.hash.as_bytes());
+    }
     key.finish()
 }
 
@@ -245,9 +250,18 @@ mod tests {
             name: name.into(),
             revision: revision.into(),
             settings: settings.iter().map(|(key, value)| ((*key).into(), json!(value))).collect(),
+            recipe: None,
             cacheable: true,
         };
+        let by = |hash: &str| EncoderInfo {
+            recipe: Some(RecipeId { name: "r".into(), hash: hash.into() }),
+            ..info("a", "b", &[])
+        };
+        let gve = by(&RecipeId::gve().hash);
+        assert_eq!(encoder_key(&gve), encoder_key(&info("a", "b", &[])));
         let infos = [
+            by("1"),
+            by("2"),
             info("a", "b", &[]),
             info("ab", "", &[]),
             info("a", "b", &[("frames", 8)]),
@@ -257,6 +271,6 @@ mod tests {
         ];
         let keys: BTreeMap<_, _> = infos.iter().map(|info| (encoder_key(info), info)).collect();
         assert_eq!(keys.len(), infos.len());
-        assert_eq!(encoder_key(&infos[3]), encoder_key(&infos[3].clone()));
+        assert_eq!(encoder_key(&infos[5]), encoder_key(&infos[5].clone()));
     }
 }

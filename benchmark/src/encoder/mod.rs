@@ -5,6 +5,7 @@ mod baseline;
 mod cache;
 mod checkpoint;
 mod content;
+mod cut;
 mod model;
 mod parallel;
 mod pictures;
@@ -15,6 +16,7 @@ mod server;
 
 use std::collections::BTreeMap;
 
+use gve::recipe::RecipeId;
 use gve::video::FrameCount;
 use gve::{Input, Sampling};
 
@@ -23,6 +25,7 @@ pub use baseline::{MeanColourEncoder, RandomEncoder};
 pub use cache::{CacheStatistics, CachedEncoder, OnDamage};
 pub use checkpoint::checkpoint_revision;
 pub use content::{ContentError, ContentHasher, ContentKey};
+pub use cut::CutEncoder;
 pub use model::{ModelEncoder, OnWarning};
 pub use precomputed::PrecomputedEncoder;
 pub use prompt::{PromptStyle, UnknownPromptStyle};
@@ -38,6 +41,8 @@ pub struct EncoderInfo {
     /// All that changes an embedding and is not in the input: sampling, pixels, device, dtype. Goes into the
     /// result file and into the key of the cache.
     pub settings: BTreeMap<String, serde_json::Value>,
+    /// How gve uses the model; `None` for what gve does not run.
+    pub recipe: Option<RecipeId>,
     /// Whether embeddings are worth keeping in a cache: false where they are at hand anyway.
     pub cacheable: bool,
 }

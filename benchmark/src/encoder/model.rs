@@ -29,7 +29,8 @@ impl ModelEncoder {
         if let Some(adapter) = embedder.adapter() {
             revision = format!("{revision}+{}", adapter.fingerprint);
         }
-        let info = EncoderInfo { name: name.into(), revision, settings, cacheable: true };
+        let recipe = Some(embedder.recipe().id());
+        let info = EncoderInfo { name: name.into(), revision, settings, recipe, cacheable: true };
         Self { embedder, info, on_warning: None }
     }
 

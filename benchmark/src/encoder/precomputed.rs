@@ -75,6 +75,7 @@ impl PrecomputedEncoder {
             name: name.into(),
             revision: revision.into(),
             settings: BTreeMap::new(),
+            recipe: None,
             cacheable: false,
         };
         Ok(Self { info, directory, state: Mutex::default() })

@@ -8,6 +8,8 @@ mod subsample;
 
 use std::time::Instant;
 
+use gve::recipe::RecipeId;
+use gve::retrieval::Feedback;
 use gve::store::{self, Differences};
 use serde_json::json;
 
@@ -18,7 +20,7 @@ use crate::dataset::{Dataset, Query};
 use crate::encoder::{EncodeError, Encoder, PromptStyle, Role};
 use crate::manifest::DatasetSpec;
 use crate::metrics::{self, QueryScores};
-use crate::ranking::{DEPTH, RankableCorpus, Ranked, UnitRows, rank};
+use crate::ranking::{DEPTH, RankableCorpus, Ranked, UnitRows, move_queries, rank};
 use crate::result::{
     Counts, DatasetResult, ModelReference, QueryRecord, RankedDocument, SPLIT, Subsample, SubsetScores,
     Timing,
@@ -45,6 +47,8 @@ pub struct EvaluateOptions {
     pub frame_cache_fps: Option<f64>,
     /// Set where the data set was cut down with [`subsample`] before.
     pub subsample: Option<Subsample>,
+    /// Whether what ranks first moves the query.
+    pub feedback: Option<Feedback>,
     /// Seed of the confidence interval.
     pub seed: u64,
 }
@@ -99,6 +103,8 @@ pub fn describe(
         gve_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         model: Some(ModelReference { name: info.name.clone(), revision: info.revision.clone() }),
         settings,
+        recipe: info.recipe.clone(),
+        feedback: options.feedback,
         prompt_style: Some(options.prompt_style.to_string()),
         prompt: (options.prompt_style != PromptStyle::None).then(|| options.prompt.clone()),
         metric: Some(spec.metric.to_string()),
@@ -123,7 +129,15 @@ pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differenc
         timing: None,
         ..stored.clone()
     };
-    store::differences(&json!(described), &json!(planned))
+    // Recipes of one hash embed alike. Where nothing is said of it, as before there were recipes, it is GVE's.
+    let by_hash = |result: &DatasetResult| {
+        let hash =
+            result.recipe.clone().or(planned.recipe.as_ref().map(|_| RecipeId::gve())).map(|id| id.hash);
+        let mut json = json!(result);
+        json["recipe"] = hash.into();
+        json
+    };
+    store::differences(&by_hash(&described), &by_hash(planned))
 }
 
 /// Embeds, ranks and scores `dataset`. `observe` is told of every input and ranking; its error ends the job.
@@ -153,7 +167,8 @@ pub fn evaluate(
     let failed_queries = encode(dataset, Role::Query, encoder, options, &mut insert, observe)?;
     let queries_seconds = start.elapsed().as_secs_f64() - corpus_seconds;
 
-    let (scores, records) = score(dataset, spec, queries, &corpus, &failed_queries, observe)?;
+    let (scores, records) =
+        score(dataset, spec, queries, &corpus, &failed_queries, options.feedback, observe)?;
     let mean = metrics::mean(&scores);
     let main: Vec<f64> = records.iter().map(|record| record.score).collect();
 
@@ -189,6 +204,7 @@ fn score(
     queries: UnitRows,
     corpus: &RankableCorpus,
     failures: &Failures,
+    feedback: Option<Feedback>,
     observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<(Vec<QueryScores>, Vec<QueryRecord>), Error> {
     let record = |query: &Query| QueryRecord { qid: query.id.clone(), ..QueryRecord::default() };
@@ -197,8 +213,11 @@ fn score(
         records[*query].failed = Some(error.0.clone());
     }
     let mut scores = vec![QueryScores::default(); dataset.queries.len()];
-    let (queries, indices) = queries.finish();
+    let (mut queries, indices) = queries.finish();
     let candidates = |row: usize| dataset.queries[indices[row]].candidates.as_deref();
+    if let Some(feedback) = feedback {
+        queries = move_queries(queries, corpus, candidates, feedback)?;
+    }
     rank(queries.view(), corpus, candidates, DEPTH, &mut |row, ranking| {
         let index = indices[row];
         let query = &dataset.queries[index];

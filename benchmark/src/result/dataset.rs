@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
+use gve::recipe::RecipeId;
+use gve::retrieval::Feedback;
 use gve::store::{create_folder_of, write_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,6 +49,12 @@ pub struct DatasetResult {
     /// What shaped the embeddings: sampling, pixels, device, dtype.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, Value>,
+    /// How gve used the model. Where nothing is said of it, as before there were recipes, it is GVE's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<RecipeId>,
+    /// Set where what ranked first moved the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
     /// How the prompt was given, such as `system` or `prefix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_style: Option<String>,

@@ -11,6 +11,7 @@ mod manifest;
 mod metrics;
 mod mini;
 mod page;
+mod recipe;
 mod release;
 mod report;
 mod result;

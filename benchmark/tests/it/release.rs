@@ -89,6 +89,7 @@ fn a_run_is_gone_on_with() {
     assert_status(&other, 0);
     let written: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     assert_eq!(written["timing"]["from_cache"], 2, "{written:#}");
+    assert_eq!(written["recipe"]["name"], "gve", "{written:#}");
     let whole = run(&[]);
     assert_status(&whole, 0);
     let said = stderr(&whole);

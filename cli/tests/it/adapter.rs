@@ -48,6 +48,7 @@ fn merging_gives_what_the_adapter_gives() {
         "1_Pooling",
         "2_Normalize",
         "config_sentence_transformers.json",
+        "gve_recipe.toml",
         "modules.json",
         "sentence_bert_config.json",
     ];

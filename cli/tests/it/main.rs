@@ -12,6 +12,7 @@ mod interop;
 mod library;
 mod media;
 mod program;
+mod recipe;
 #[cfg(unix)]
 mod stop;
 mod synth_flow;

@@ -24,6 +24,7 @@ pub(super) use folding::Folding;
 pub use settings::LoraSettings;
 
 use super::ModelError;
+use crate::recipe::NamedRecipe;
 
 /// A trained low-rank adapter.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct LoraAdapter {
     /// Where it was read from, for messages.
     directory: PathBuf,
     settings: LoraSettings,
+    /// How the model that it is folded into is used.
+    recipe: Option<NamedRecipe>,
     modules: BTreeMap<String, LoraPair>,
 }
 
@@ -69,7 +72,7 @@ impl LoraAdapter {
 
     /// Writes the adapter into `directory`, which is made if need be. Each file appears under its name when
     /// it is complete. `target_modules` in `adapter_config.json` is a pattern of exactly the adapted modules:
-    /// bare names such as `up_proj` are also those of the vision tower.
+    /// bare names such as `up_proj` are also those of the vision tower. Its [recipe](Self::recipe) lies beside.
     ///
     /// # Errors
     /// [`ModelError::Io`] naming the file.
@@ -91,6 +94,17 @@ impl LoraAdapter {
     /// Rank, scale and what else was set.
     pub fn settings(&self) -> &LoraSettings {
         &self.settings
+    }
+
+    /// How the model that it is folded into is used, where that lies beside it.
+    pub fn recipe(&self) -> Option<&NamedRecipe> {
+        self.recipe.as_ref()
+    }
+
+    /// The same, with how the model that it is folded into is used.
+    #[must_use]
+    pub fn with_recipe(self, recipe: NamedRecipe) -> Self {
+        Self { recipe: Some(recipe), ..self }
     }
 
     /// Names of the adapted modules, sorted.

@@ -11,6 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::targets::target_modules;
 use super::{AdapterLayout, LoraAdapter, LoraPair, LoraSettings, module_name};
 use crate::model::ModelError;
+use crate::recipe::NamedRecipe;
 use crate::store::{IoError, limited_file, write_file};
 
 const CONFIG: &str = "adapter_config.json";
@@ -20,16 +21,21 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 const MAX_TENSOR_BYTES: u64 = 16 << 30;
 
 pub(super) fn read(directory: &Path) -> Result<LoraAdapter, ModelError> {
-    let path = directory.join(CONFIG);
-    let text = limited_file::read_text(&path, MAX_CONFIG_BYTES).map_err(IoError::of("read", &path))?;
-    let settings = LoraSettings::parse(&text).map_err(|reason| ModelError::Adapter { path, reason })?;
+    let settings = read_settings(directory)?;
+    let recipe = NamedRecipe::beside(directory)?;
     let path = directory.join(TENSORS);
     let bytes = limited_file::read(&path, MAX_TENSOR_BYTES).map_err(IoError::of("read", &path))?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
         ModelError::Adapter { path: path.clone(), reason: format!("not a safetensors file: {e}") }
     })?;
     let adapter = collect(&path, settings, tensors)?;
-    Ok(LoraAdapter { directory: directory.to_owned(), ..adapter })
+    Ok(LoraAdapter { directory: directory.to_owned(), recipe, ..adapter })
+}
+
+pub(super) fn read_settings(directory: &Path) -> Result<LoraSettings, ModelError> {
+    let path = directory.join(CONFIG);
+    let text = limited_file::read_text(&path, MAX_CONFIG_BYTES).map_err(IoError::of("read", &path))?;
+    LoraSettings::parse(&text).map_err(|reason| ModelError::Adapter { path, reason })
 }
 
 /// Pairs up the factors of every module. `path` is for messages.
@@ -69,7 +75,7 @@ pub(super) fn collect(
             [_, None] => Err(wrong(format!("module `{module}` has no lora_B"))),
         })
         .collect::<Result<_, _>>()?;
-    Ok(LoraAdapter { directory: path.to_owned(), settings, modules })
+    Ok(LoraAdapter { directory: path.to_owned(), settings, recipe: None, modules })
 }
 
 /// The module that a tensor belongs to, and 0 for `A` or 1 for `B`, which is also the dimension that the rank
@@ -108,6 +114,9 @@ pub(super) fn write(
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
     write_file(&path, |out| out.write_all(&file))?;
+    if let Some(recipe) = &adapter.recipe {
+        recipe.write(directory)?;
+    }
     let config = format!("{:#}\n", adapter.settings.to_json(&target_modules(adapter.module_names())));
     Ok(write_file(directory.join(CONFIG), |out| out.write_all(config.as_bytes()))?)
 }

@@ -1,5 +1,9 @@
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use super::peft;
+use crate::model::ModelError;
 use crate::settings_keys::{Place, judge, shown};
 
 /// Ways in which PEFT starts an adapter and leaves the weights below it as they are. The others change these
@@ -27,6 +31,14 @@ pub struct LoraSettings {
 }
 
 impl LoraSettings {
+    /// Those of the adapter in `directory`.
+    ///
+    /// # Errors
+    /// As [`LoraAdapter::read`](super::LoraAdapter::read).
+    pub fn read(directory: &Path) -> Result<Self, ModelError> {
+        peft::read_settings(directory)
+    }
+
     /// Factor of `B A`.
     pub fn scale(&self) -> f64 {
         let r = self.r as f64;

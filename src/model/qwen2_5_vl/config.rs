@@ -7,7 +7,6 @@ use crate::model::family::ModelType;
 use crate::model::init::RandomWeights;
 use crate::model::qwen_vl::{Steps, TEMPLATE, Tower, Variant, VisionConfig, read_vision};
 use crate::preprocess::{ChatTemplate, PixelBudget};
-use crate::recipe::Recipe;
 use crate::settings_keys::Place;
 
 /// How large pictures are where nobody says, by qwen-vl-utils 0.0.11. A visual token is the square of patch
@@ -89,10 +88,6 @@ impl Variant for Qwen25Vl {
 
     fn template(&self) -> Option<&'static ChatTemplate> {
         Some(&TEMPLATE)
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe::default()
     }
 
     fn random_vision(&self, vision: &VisionConfig, weights: &mut RandomWeights) -> Result<(), ModelError> {

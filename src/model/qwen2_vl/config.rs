@@ -6,7 +6,6 @@ use crate::model::family::ModelType;
 use crate::model::qwen_vl::{Steps, TEMPLATE, Tower, Variant, VisionConfig, read_vision};
 use crate::model::qwen2_5_vl::PIXEL_BUDGET;
 use crate::preprocess::{ChatTemplate, PixelBudget};
-use crate::recipe::Recipe;
 use crate::settings_keys::Place;
 
 /// What the files of this family call otherwise than those of its successors.
@@ -67,9 +66,5 @@ impl Variant for Qwen2Vl {
 
     fn template(&self) -> Option<&'static ChatTemplate> {
         Some(&TEMPLATE)
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe::default()
     }
 }

@@ -1,12 +1,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::media::Sampling;
 use crate::model::config::{MAX_SIZE, TextRules, set_keys, within};
 use crate::model::family::ModelType;
 use crate::model::qwen_vl::{Steps, Tower, Variant, VisionConfig, read_vision};
 use crate::preprocess::{ChatTemplate, PixelBudget};
-use crate::recipe::{PartOrder, PictureRecipe, PromptRecipe, Recipe};
 use crate::settings_keys::Place;
 
 /// How large pictures are where nobody says, by qwen-vl-utils 0.0.14.
@@ -86,27 +84,5 @@ impl Variant for Qwen3Vl {
     /// Those of the published checkpoints put texts out from within tags, which are not looked into.
     fn template(&self) -> Option<&'static ChatTemplate> {
         None
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe {
-            instruction: "Represent the user's input.".to_owned(),
-            prompt: PromptRecipe {
-                close_instruction: true,
-                order: PartOrder::VideosFirst,
-                empty_input: Some("NULL".to_owned()),
-                ..PromptRecipe::default()
-            },
-            pictures: PictureRecipe {
-                checkpoint_bounds: false,
-                image_tokens: Some((4, 1800)),
-                video_tokens: Some(10 * 768),
-                max_listed_frames: Some(64),
-                ..PictureRecipe::default()
-            },
-            sampling: Sampling::Fps { fps: 1.0, min_frames: Some(4), max_frames: Some(64) },
-            tokens_per_frame: 1800,
-            ..Recipe::default()
-        }
     }
 }

@@ -45,10 +45,6 @@ impl Family for Config {
         }
     }
 
-    fn recipe(&self) -> Recipe {
-        self.variant.recipe()
-    }
-
     fn unknown_keys(&self) -> &[String] {
         &self.unknown_keys
     }

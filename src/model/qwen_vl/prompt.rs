@@ -75,7 +75,7 @@ impl Layout {
     ) -> Result<()> {
         let recipe = &self.recipe.prompt;
         let given = self.given(instruction);
-        let default = Cow::Borrowed(self.recipe.instruction.as_str());
+        let default = self.default_instruction(parts);
         let (system, in_front) = match recipe.instruction_in {
             InstructionPlace::User => (default, given),
             _ => (given.unwrap_or(default), None),
@@ -147,6 +147,20 @@ impl Layout {
             separated(prompt, &instruction);
         }
         Ok(())
+    }
+
+    /// What stands in the place of an instruction.
+    fn default_instruction(&self, parts: &[PromptPart<'_>]) -> Cow<'_, str> {
+        let has = |is_kind: fn(&PromptPart<'_>) -> bool| parts.iter().any(is_kind);
+        let of_pictures = &self.recipe.prompt.instruction_of;
+        let own = if has(|part| matches!(part, PromptPart::Video { .. })) {
+            of_pictures.video.as_deref()
+        } else if has(|part| matches!(part, PromptPart::Image { .. })) {
+            of_pictures.image.as_deref()
+        } else {
+            None
+        };
+        Cow::Borrowed(own.unwrap_or(&self.recipe.instruction))
     }
 
     /// The instruction of an input, if it has one that says something.

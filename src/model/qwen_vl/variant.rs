@@ -15,7 +15,6 @@ use crate::model::qwen2_vl::WholeTower;
 use crate::model::qwen3_vl::DeepstackTower;
 use crate::model::{GridThw, ModelError};
 use crate::preprocess::{ChatTemplate, PixelBudget};
-use crate::recipe::Recipe;
 use crate::settings_keys::Place;
 
 /// A family's own: how its files are read, and its vision tower.
@@ -40,9 +39,6 @@ pub(in crate::model) trait Variant: Sync {
 
     /// The prompt for transformers, where it is known what its checkpoints carry.
     fn template(&self) -> Option<&'static ChatTemplate>;
-
-    /// How a checkpoint is used where nobody says.
-    fn recipe(&self) -> Recipe;
 
     /// Random tensors of the tower under the names of its checkpoints.
     ///

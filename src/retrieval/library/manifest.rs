@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum;
 use crate::media::{MAX_PICTURE_PIXELS, Sampling};
-use crate::recipe::AdapterId;
+use crate::recipe::{AdapterId, RecipeId};
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::one_line;
 use crate::store::{Differences, IoError, differences, limited_file, write_file};
@@ -42,6 +42,10 @@ pub struct LibraryManifest {
     /// The adapter that was folded into the model.
     #[serde(default)]
     pub adapter: Option<AdapterId>,
+    /// By which recipe the model was used. `None` in libraries of before there were recipes, where it was as
+    /// GVE is: see [`LibraryManifest::recipe_id`].
+    #[serde(default)]
+    pub recipe: Option<RecipeId>,
     /// Width of the embeddings.
     pub dim: usize,
     /// Instruction in the system turn of every embedded file; `None` is the model's default.
@@ -55,6 +59,12 @@ pub struct LibraryManifest {
 }
 
 impl LibraryManifest {
+    /// By which recipe the model was used.
+    #[must_use]
+    pub fn recipe_id(&self) -> RecipeId {
+        self.recipe.clone().unwrap_or_else(RecipeId::gve)
+    }
+
     pub(super) fn read(directory: &Path) -> Result<Self, RetrievalError> {
         let path = directory.join(FILE_NAME);
         let text = match limited_file::read_text(&path, MAX_BYTES) {
@@ -103,6 +113,7 @@ impl LibraryManifest {
             model,
             revision,
             adapter,
+            recipe,
             dim,
             instruction,
             sampling,
@@ -113,7 +124,7 @@ impl LibraryManifest {
         // be added to it where it is set.
         let model = revision.is_none().then_some(model);
         let adapter = adapter.as_ref().map(|adapter| &adapter.fingerprint);
-        let settings = serde_json::json!([
+        let mut settings = serde_json::json!([
             format_version,
             model,
             revision,
@@ -124,6 +135,9 @@ impl LibraryManifest {
             min_pixels,
             max_pixels,
         ]);
+        if let (Some(recipe), Some(settings)) = (recipe, settings.as_array_mut()) {
+            settings.push(serde_json::json!({ "recipe": recipe.hash }));
+        }
         checksum::of_text(&settings.to_string())
     }
 
@@ -142,6 +156,8 @@ impl LibraryManifest {
             [&self.model, &ours.model].into_iter().all(|model| Path::new(model).is_absolute());
         // The fingerprint of a directory says what the model is; where it lies is for finding it.
         let is_found = are_directories && self.revision.is_some() && self.revision == ours.revision;
+        // Recipes of one hash embed alike, whatever they are called.
+        let is_same_recipe = self.recipe_id().hash == ours.recipe_id().hash;
         let identity = |manifest: &Self| {
             let mut settings = serde_json::json!(manifest);
             if is_found {
@@ -151,6 +167,7 @@ impl LibraryManifest {
             if self.revision.is_none() {
                 settings["revision"].take();
             }
+            settings["recipe"] = (!is_same_recipe).then(|| manifest.recipe_id().to_string()).into();
             // The fingerprint says what an adapter is; where it lies is for finding it.
             settings["adapter"] =
                 serde_json::json!(manifest.adapter.as_ref().map(|adapter| &adapter.fingerprint));
@@ -219,6 +236,33 @@ mod tests {
             LibraryManifest::parse(&text.replace(r#""m""#, model)).unwrap().settings_checksum()
         };
         assert_eq!(revised(r#""/a""#), revised(r#""/moved""#));
+    }
+
+    #[test]
+    fn recipes_are_told_apart_by_what_they_say() {
+        let before = LibraryManifest::parse(TEXT).unwrap();
+        let by = |name: &str, hash: &str| LibraryManifest {
+            recipe: Some(RecipeId { name: name.into(), hash: hash.into() }),
+            ..before.clone()
+        };
+        let gve = by("gve", &RecipeId::gve().hash);
+        for (there, here, expected) in [
+            (&before, &gve, ""),
+            (&gve, &before, ""),
+            (&gve, &by("mine", &RecipeId::gve().hash), ""),
+            (&by("a", "1"), &by("b", "1"), ""),
+            (&by("a", "1"), &by("a", "2"), r#"recipe: "a (1)" there, "a (2)" here"#),
+            (&before, &by("a", "1"), r#"recipe: "gve (cbf29ce484222325)" there, "a (1)" here"#),
+        ] {
+            assert_eq!(there.differences(here).to_string(), expected);
+        }
+        // What lies on disk without a recipe notes nothing of it.
+        assert_eq!(before.settings_checksum(), 2_691_990_228_152_306_088);
+        assert_ne!(gve.settings_checksum(), before.settings_checksum());
+        assert_eq!(by("a", "1").settings_checksum(), by("b", "1").settings_checksum());
+        let written = serde_json::to_string(&gve).unwrap();
+        assert!(written.contains(r#""recipe":{"name":"gve","hash":"cbf29ce484222325"}"#), "{written}");
+        assert_eq!(LibraryManifest::parse(&written).unwrap(), gve);
     }
 
     #[test]

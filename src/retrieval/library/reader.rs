@@ -7,7 +7,8 @@ use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use super::catalog::{Catalog, Segments};
 use super::entry::LibraryEntry;
 use super::manifest::LibraryManifest;
-use crate::retrieval::{RetrievalError, rank};
+use crate::retrieval::cut::cut_rows;
+use crate::retrieval::{Feedback, Match, RetrievalError, rank};
 
 /// All live rows of a library directory, in memory.
 ///
@@ -117,7 +118,9 @@ impl Library {
         self.embeddings.view()
     }
 
-    /// The `k` rows most similar to `query`, an L2-normalised vector of the library's dimension; best first.
+    /// The `k` rows most similar to `query`, an L2-normalised vector of the library's dimension, best first. One
+    /// of fewer values is compared with as many of the rows', cut and normalised again: for models that were
+    /// trained for that width.
     ///
     /// # Errors
     /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::NonFiniteScore`].
@@ -126,18 +129,41 @@ impl Library {
         query: ArrayView1<'_, f32>,
         k: usize,
     ) -> Result<Vec<LibraryHit<'_>>, RetrievalError> {
-        if query.len() != self.manifest.dim {
-            return Err(RetrievalError::DimensionMismatch {
-                what: "the query".into(),
-                expected: self.manifest.dim,
-                got: query.len(),
-            });
+        self.search_with(query, k, None)
+    }
+
+    /// As [`search`](Self::search), with `feedback` of a first search.
+    ///
+    /// # Errors
+    /// Those of [`search`](Self::search).
+    pub fn search_with(
+        &self,
+        query: ArrayView1<'_, f32>,
+        k: usize,
+        feedback: Option<Feedback>,
+    ) -> Result<Vec<LibraryHit<'_>>, RetrievalError> {
+        let (expected, got) = (self.manifest.dim, query.len());
+        if !(1..=expected).contains(&got) {
+            return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
         }
-        let rankings = rank(query.insert_axis(Axis(0)), self.embeddings.view(), k)?;
-        Ok(rankings
-            .iter()
-            .flatten()
-            .map(|m| LibraryHit { score: m.score, entry: &self.entries[m.row] })
-            .collect())
+        let cut;
+        let embeddings = if got < expected {
+            cut = cut_rows(self.embeddings.view(), got);
+            cut.view()
+        } else {
+            self.embeddings.view()
+        };
+        let ranking = |query: ArrayView1<'_, f32>, k| -> Result<Vec<Match>, RetrievalError> {
+            Ok(rank(query.insert_axis(Axis(0)), embeddings, k)?.into_iter().flatten().collect())
+        };
+        let ranking = match feedback {
+            None => ranking(query, k)?,
+            Some(feedback) => {
+                let best = ranking(query, feedback.documents)?;
+                let moved = feedback.moved(query, embeddings, best.iter().map(|found| found.row));
+                ranking(ArrayView1::from(&moved), k)?
+            }
+        };
+        Ok(ranking.iter().map(|m| LibraryHit { score: m.score, entry: &self.entries[m.row] }).collect())
     }
 }

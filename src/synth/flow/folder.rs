@@ -88,6 +88,7 @@ mod tests {
             model: "m".to_owned(),
             revision: None,
             adapter: None,
+            recipe: None,
             dim: 4,
             instruction: None,
             sampling: Sampling::Uniform { frames: 8 },

@@ -144,6 +144,7 @@ impl TrainConfig {
             let uvrb = evaluation.uvrb.iter_mut().chain(&mut evaluation.uvrb_program);
             evaluation.pairs.iter_mut().chain(uvrb).for_each(&mut visit);
         }
+        self.model.models_file.iter_mut().for_each(&mut visit);
         self.curriculum.prober.iter_mut().for_each(&mut visit);
         self.lora.iter_mut().filter_map(|lora| lora.init.as_mut()).for_each(visit);
     }

@@ -94,6 +94,13 @@ pub struct ModelSection {
     /// Branch, tag or commit of a hub model.
     #[serde(default)]
     pub revision: Option<String>,
+    /// How the model is used, by the name of a recipe. If not given, it is found as everything else that embeds
+    /// finds it.
+    #[serde(default)]
+    pub recipe: Option<String>,
+    /// A file of further recipes, in the form of `models.toml`.
+    #[serde(default)]
+    pub models_file: Option<PathBuf>,
     /// auto, cpu, cuda, cuda:N or metal.
     #[serde(default)]
     pub device: Device,

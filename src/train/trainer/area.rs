@@ -7,12 +7,14 @@ use super::super::config::ModelSection;
 use super::setup::with_defaults;
 use crate::embedder::EmbedError;
 use crate::model::family::Family;
+use crate::recipe::Recipe;
 
 /// The area of pictures: as the settings say, or the run so far, or as everything else that embeds has it.
 pub(super) fn area(
     model: &ModelSection,
     saved: Option<&Value>,
     family: &dyn Family,
+    recipe: &Recipe,
     model_dir: &Path,
 ) -> Result<u64, TrainError> {
     let saved = || {
@@ -22,8 +24,7 @@ pub(super) fn area(
     if let Some(area) = model.max_pixels {
         return Ok(area);
     }
-    let recipe = family.recipe();
-    let pictures = || family.pictures(model_dir, &recipe).map_err(EmbedError::from);
+    let pictures = || family.pictures(model_dir, recipe).map_err(EmbedError::from);
     match (model.tokens_per_frame, saved()) {
         (Some(tokens), _) => Ok(pictures()?.budget.pixels(tokens)),
         (None, Some(area)) => Ok(area),
@@ -50,8 +51,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/nano");
         let family = family::open(&nano).unwrap();
-        let area =
-            |model: &ModelSection, saved: Option<&Value>, folder: &Path| area(model, saved, &*family, folder);
+        let recipe = Recipe::default();
+        let area = |model: &ModelSection, saved: Option<&Value>, folder: &Path| {
+            area(model, saved, &*family, &recipe, folder)
+        };
         fs::write(folder.path().join("preprocessor_config.json"), "{\"max_pixels\": 9408}").unwrap();
         let older = saved("tokens_per_frame = 200");
         for (keys, saved, expected) in [

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::checkpoint::{Checkpoint, RunState};
 use super::super::config::{BatchSection, TrainConfig, Trained};
-use super::super::learner::reading;
+use super::super::learner::{reading, reading_of_model};
 use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
 use super::super::{TrainError, TrainableModel};
@@ -14,6 +14,7 @@ use super::{Start, Trainer};
 use crate::embedder::PIXELS_PER_TOKEN;
 use crate::model::family;
 use crate::pairs::{Cursor, PairIndex, TaskPairs};
+use crate::recipe::NamedRecipe;
 use crate::store::{IoError, Lock, differences};
 
 /// Settings that may change between the two halves of a run: they do not touch the weights.
@@ -52,7 +53,9 @@ impl Trainer {
         let extent = index.extent()?;
         let saved = checkpoint.as_deref().map(Checkpoint::state).transpose()?;
         let family = family::open(model_dir)?;
-        let area = area(&config.model, saved.as_ref().map(|saved| &saved.config), &*family, model_dir)?;
+        let NamedRecipe { recipe, .. } = reading_of_model(model_dir, &config)?.recipe_of(&*family)?;
+        let settings = saved.as_ref().map(|saved| &saved.config);
+        let area = area(&config.model, settings, &*family, &recipe, model_dir)?;
         config.model.set_area(Some(area));
         let cursors = vec![Cursor::default(); index.tasks().len()];
         let mut state = RunState::new(cursors, extent, written(&config)?);

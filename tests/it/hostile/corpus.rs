@@ -132,6 +132,7 @@ fn library(folder: &Path) {
         model: "m".to_owned(),
         revision: None,
         adapter: None,
+        recipe: None,
         dim: DIM,
         instruction: None,
         sampling: gve::Sampling::Uniform { frames: 8 },

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gve::media::MediaKind;
 use gve::retrieval::{
-    FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter,
+    Feedback, FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter,
     MANIFEST_FORMAT_VERSION, RetrievalError,
 };
 use gve::{Sampling, TimeRange};
@@ -20,12 +20,46 @@ pub(super) fn manifest() -> LibraryManifest {
         model: "Alibaba-NLP/GVE-3B".into(),
         revision: Some("0123abc".into()),
         adapter: None,
+        recipe: None,
         dim: DIM,
         instruction: None,
         sampling: Sampling::Uniform { frames: 8 },
         min_pixels: Some(3136),
         max_pixels: Some(156_800),
     }
+}
+
+/// What a query says in fewer values is looked for in as many, and feedback moves it.
+#[test]
+fn a_library_is_searched_at_a_smaller_width_and_with_feedback() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    // Whole, `near` is nearer to the query than `far`; of the first two values it is not.
+    let rows =
+        [("near", [0.6, 0.8, 0.0, 0.0]), ("far", [0.8, 0.0, 0.6, 0.0]), ("side", [0.0, 0.0, 0.8, 0.6])];
+    let rows = rows.map(|(path, values)| {
+        let mut embedding = vec![0.0; DIM];
+        embedding[..4].copy_from_slice(&values);
+        LibraryRow { embedding, ..row(path, 0, 1) }
+    });
+    writer.append(&rows).unwrap();
+    writer.finish().unwrap();
+    let library = Library::open(directory.path()).unwrap();
+    let found = |query: &[f32], feedback: Option<Feedback>| -> Vec<(String, f32)> {
+        let hits = library.search_with(ndarray::ArrayView1::from(query), 3, feedback).unwrap();
+        hits.iter().map(|hit| (hit.entry.path.display().to_string(), hit.score)).collect()
+    };
+    let names = |found: Vec<(String, f32)>| found.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let whole = [&[0.8, 0.6][..], &[0.0; DIM - 2]].concat();
+    assert_eq!(names(found(&whole, None)), ["near", "far", "side"]);
+    let cut = found(&[1.0, 0.0], None);
+    assert_eq!(cut, [("far".into(), 1.0), ("near".into(), 0.6), ("side".into(), 0.0)]);
+    // Moved towards `far`, a query is found beside `side`, which it had nothing of.
+    let query = [&[1.0][..], &[0.0; DIM - 1]].concat();
+    assert_eq!(found(&query, None)[2].1, 0.0);
+    let moved = found(&query, Some(Feedback::of(1)));
+    let expected = 0.5 * 0.6 * 0.8 / (1.4 * 1.4 + 0.3 * 0.3_f32).sqrt();
+    assert!((moved[2].1 - expected).abs() < 1e-6 && moved[2].0 == "side", "{moved:?}");
 }
 
 pub(super) fn row(path: &str, axis: usize, modified_nanoseconds: i64) -> LibraryRow {
@@ -69,7 +103,9 @@ fn a_library_comes_back_as_it_was_written() {
     let hits = library.search(ndarray::aview1(&rows[1].embedding), 5).unwrap();
     assert_eq!((hits[0].score, hits[0].entry), (1.0, &rows[1].entry));
     assert_eq!((hits[1].score, hits[1].entry), (0.0, &rows[0].entry));
-    assert!(library.search(ndarray::aview1(&[1.0]), 5).is_err());
+    let wide = library.search(ndarray::aview1(&[0.5; DIM + 1]), 5).unwrap_err().to_string();
+    assert!(wide.contains(&format!("dimension {}, expected {DIM}", DIM + 1)), "{wide}");
+    assert!(library.search(ndarray::aview1(&[]), 5).is_err());
 
     let writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
     assert!(writer.is_current("b.mp4".as_ref(), rows[1].entry.fingerprint));

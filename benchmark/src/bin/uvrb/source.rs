@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gve::Sampling;
-use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
+use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::warn;
 use uvrb::encoder::{
-    CachedEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder,
+    CachedEncoder, CutEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder,
     ServerEncoder, ServerOptions, VideoTransport, checkpoint_revision,
 };
 
@@ -23,6 +23,8 @@ const NO_REVISION: &str = "unversioned";
 pub(crate) struct SourceOptions {
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    dim: DimOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
@@ -83,42 +85,48 @@ enum ServerVideo {
 }
 
 impl SourceOptions {
-    /// The encoder these options mean, behind its cache; `out` is where results go.
-    pub(crate) fn open(&self, out: &Path) -> Result<Box<dyn Encoder>> {
-        let encoder = self.encoder()?;
+    /// The encoder these options mean, behind its cache, and the frames of a video that it looks at; `out` is
+    /// where results go.
+    pub(crate) fn open(&self, out: &Path) -> Result<(Box<dyn Encoder>, Sampling)> {
+        let (encoder, sampling) = self.encoder()?;
+        let encoder = self.cached(encoder, out);
+        Ok(match self.dim.dim {
+            Some(dim) => (Box::new(CutEncoder::new(encoder, dim)), sampling),
+            None => (encoder, sampling),
+        })
+    }
+
+    fn cached(&self, encoder: Box<dyn Encoder>, out: &Path) -> Box<dyn Encoder> {
         if self.no_cache || !encoder.info().cacheable {
-            return Ok(encoder);
+            return encoder;
         }
         let directory = self.cache.clone().unwrap_or_else(|| out.join(".cache"));
         let on_damage = |error: &uvrb::Error| warn(&format!("{error}; embedding again"));
-        Ok(Box::new(CachedEncoder::new(encoder, directory).on_damage(on_damage)))
-    }
-
-    /// Which frames of a video are looked at by an encoder that does not say.
-    pub(crate) fn sampling(&self) -> Result<Sampling> {
-        self.sampling.without_model()
+        Box::new(CachedEncoder::new(encoder, directory).on_damage(on_damage))
     }
 
     pub(crate) fn quiet(&self) -> bool {
         self.model.quiet
     }
 
-    fn encoder(&self) -> Result<Box<dyn Encoder>> {
-        if let Some(directory) = &self.precomputed {
+    fn encoder(&self) -> Result<(Box<dyn Encoder>, Sampling)> {
+        let sampling = self.sampling.without_model()?;
+        let encoder: Box<dyn Encoder> = if let Some(directory) = &self.precomputed {
             let name = self.name.clone().unwrap_or_else(|| name_of(directory));
-            return Ok(Box::new(PrecomputedEncoder::open(directory, name, self.revision())?));
-        }
-        if let Some(url) = &self.server {
-            return self.server(url);
-        }
-        match self.baseline {
-            Some(Baseline::Random) => Ok(Box::new(RandomEncoder::new(RANDOM_DIM, 0)?)),
-            Some(Baseline::MeanColour) => Ok(Box::new(MeanColourEncoder::new(self.sampling()?))),
-            None => self.model(),
-        }
+            Box::new(PrecomputedEncoder::open(directory, name, self.revision())?)
+        } else if let Some(url) = &self.server {
+            self.server(url, &sampling)?
+        } else {
+            match self.baseline {
+                Some(Baseline::Random) => Box::new(RandomEncoder::new(RANDOM_DIM, 0)?),
+                Some(Baseline::MeanColour) => Box::new(MeanColourEncoder::new(sampling.clone())),
+                None => return self.model(),
+            }
+        };
+        Ok((encoder, sampling))
     }
 
-    fn model(&self) -> Result<Box<dyn Encoder>> {
+    fn model(&self) -> Result<(Box<dyn Encoder>, Sampling)> {
         let sampling = self.sampling.sampling()?;
         let resolved = self.model.resolve()?;
         // A local directory has no commit: what is in it tells it from others of its name.
@@ -127,17 +135,21 @@ impl SourceOptions {
             None => (name_of(&resolved.directory), checkpoint_revision(&resolved.directory)?),
         };
         let name = self.name.clone().unwrap_or(name);
-        let builder = self.model.builder(resolved.directory).sampling(sampling);
+        let builder = self.model.builder(resolved.directory)?.sampling(sampling);
         let mut builder = self.pixels.apply_to(builder);
         if let Some(tokens) = self.max_length {
             builder = builder.max_length(tokens);
         }
-        let embedder = builder.build()?;
+        let embedder = self.model.load(builder)?;
+        if let Some(dim) = self.dim.dim {
+            embedder.check_dim(dim, self.dim.force_dim)?;
+        }
+        let sampling = embedder.sampling().clone();
         let on_warning = |id: &str, warning: &str| warn(&format!("{id}: {warning}"));
-        Ok(Box::new(ModelEncoder::new(embedder, name, revision).on_warning(on_warning)))
+        Ok((Box::new(ModelEncoder::new(embedder, name, revision).on_warning(on_warning)), sampling))
     }
 
-    fn server(&self, url: &str) -> Result<Box<dyn Encoder>> {
+    fn server(&self, url: &str, sampling: &Sampling) -> Result<Box<dyn Encoder>> {
         let name = self.name.clone().context("--server needs --name, the model as the server calls it")?;
         if self.model.revision.is_none() {
             warn(&format!(
@@ -150,7 +162,7 @@ impl SourceOptions {
             timeout: Duration::from_secs(self.timeout.max(1)),
             video: match self.server_video {
                 ServerVideo::File => VideoTransport::File,
-                ServerVideo::Frames => VideoTransport::Frames(self.sampling()?),
+                ServerVideo::Frames => VideoTransport::Frames(sampling.clone()),
             },
             max_pixels: Some(self.pixels.without_model()),
             ..ServerOptions::new(url, name.as_str())

@@ -111,6 +111,7 @@ impl ServerEncoder {
             name: name.into(),
             revision: revision.into(),
             settings: options.settings(),
+            recipe: None,
             cacheable: true,
         };
         let client = Client::new(&options)?;

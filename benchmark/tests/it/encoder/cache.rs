@@ -32,6 +32,7 @@ impl Toy {
             name: "acme/toy".into(),
             revision: revision.into(),
             settings: BTreeMap::from([("frames".into(), 8.into())]),
+            recipe: None,
             cacheable: true,
         };
         Self { info, asked: AtomicUsize::new(0), delay: Duration::ZERO }

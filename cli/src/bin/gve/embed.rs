@@ -10,7 +10,7 @@ use gve::retrieval::{EmbeddingFormat, EmbeddingWriter};
 use gve::text::{LineError, Lines};
 use gve::{Embedding, Input};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
+use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::{Outcome, print, progress_bar, report, warn};
 use serde::Serialize;
 
@@ -47,6 +47,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
+    dim: DimOptions,
+    #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
     pixels: PixelOptions,
@@ -78,8 +80,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bail!("--format npy and parquet need --out FILE");
     }
     let model = arguments.model.resolve()?;
-    let builder = arguments.model.builder(model.directory).sampling(sampling);
-    let embedder = arguments.pixels.apply_to(builder).build()?;
+    let builder = arguments.model.builder(model.directory)?.sampling(sampling);
+    let builder = arguments.dim.set(arguments.pixels.apply_to(builder));
+    let embedder = arguments.model.load(builder)?;
     let mut output = Output::open(&arguments, embedder.dim())?;
     let cancel = stop_on_ctrl_c()?;
 

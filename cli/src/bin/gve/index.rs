@@ -8,7 +8,7 @@ use gve::indexer::{
 };
 use gve::retrieval::LibraryWriter;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
+use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::{Outcome, name, print, progress_bar, report, show, warn};
 use indicatif::ProgressBar;
 
@@ -45,6 +45,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
+    dim: DimOptions,
+    #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
     pixels: PixelOptions,
@@ -56,8 +58,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut counts = Counts { failed: searched.failed, ..Counts::default() };
 
     let model = arguments.model.resolve()?;
-    let builder = arguments.model.builder(model.directory.clone()).sampling(sampling);
-    let embedder = arguments.pixels.apply_to(builder).build()?;
+    let builder = arguments.model.builder(model.directory.clone())?.sampling(sampling);
+    let builder = arguments.dim.set(arguments.pixels.apply_to(builder));
+    let embedder = arguments.model.load(builder)?;
     let manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
     report_damage(library.damage());

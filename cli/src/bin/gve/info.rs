@@ -13,6 +13,8 @@ use gve::preprocess::PixelBounds;
 use gve_cli::options::ModelOptions;
 use gve_cli::output::{Outcome, print};
 
+use crate::models;
+
 /// The least area of a picture, as Qwen2.5-VL has it: four visual tokens.
 const MIN_PIXELS: u64 = 56 * 56;
 
@@ -27,6 +29,19 @@ Examples:
         #[command(flatten)]
         model: ModelOptions,
         /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the recipes there are, and which models are used by them.
+    #[command(after_help = "\
+Examples:
+  gve model list
+  gve model list --models-file my-models.toml --json")]
+    List {
+        /// A file of further recipes, in the form of models.toml.
+        #[arg(long, value_name = "FILE")]
+        models_file: Option<PathBuf>,
+        /// Print JSON lines.
         #[arg(long)]
         json: bool,
     },
@@ -118,6 +133,7 @@ pub(crate) enum Layout {
 pub(crate) fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Info { model, json } => info(&model, json),
+        Command::List { models_file, json } => models::list(models_file.as_deref(), json),
         Command::Init { config, texts, vocab, max_pixels, seed, out, json } => {
             let pixels = PixelBounds::new(MIN_PIXELS, max_pixels)?;
             init(&out, &NewModel { config, texts, vocab_size: vocab, pixels, seed }, json)
@@ -148,7 +164,7 @@ fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
         bail!("no precision given: use --dtype with f32, bf16 or f16");
     }
     let resolved = model.resolve()?;
-    convert_checkpoint(&resolved.directory, dtype, out)?;
+    convert_checkpoint(&resolved.directory, dtype, &model.find_recipe(&resolved.directory)?, out)?;
     if json {
         print(
             &serde_json::json!({ "out": out, "model": resolved.id, "dtype": dtype.to_string() }).to_string(),
@@ -184,7 +200,8 @@ fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
     };
     let adapter = LoraAdapter::read(adapter)?;
     let resolved = model.resolve()?;
-    let changed = merge_adapter(&resolved.directory, &adapter, out)?;
+    let recipe = model.find_recipe(&resolved.directory)?;
+    let changed = merge_adapter(&resolved.directory, &adapter, &recipe, out)?;
     if json {
         print(&serde_json::json!({ "out": out, "model": resolved.id, "changed": changed }).to_string())?;
     } else {
@@ -198,6 +215,7 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
     let model_type = ModelType::read(&resolved.directory)?;
     let ModelShape { dim, text, vision, .. } = ModelShape::read(&resolved.directory)?;
     let checkpoint = Checkpoint::open(&resolved.directory)?;
+    let (recipes, recipe) = (model.recipes()?, model.find_recipe(&resolved.directory)?);
     let bytes = |dtype| checkpoint.memory_as(dtype).total_bytes();
     let unknown = unknown_settings(&resolved.directory);
     if json {
@@ -214,6 +232,7 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
                 "held_as": held_as(&checkpoint, model.dtype), "computed_in": computed_in(model.dtype), "bytes": bytes(model.dtype),
                 "bytes_in_f32": bytes(DType::F32), "bytes_available": available_memory(),
             },
+            "recipe": models::json(&recipe, &recipes),
             "unknown_settings": unknown,
             "text": {
                 "layers": text.layers, "heads": text.heads, "key_value_heads": text.key_value_heads,
@@ -259,7 +278,7 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
                 ),
             ),
         ];
-        for (name, value) in rows {
+        for (name, value) in rows.into_iter().chain(models::rows(&recipe, &recipes)) {
             print(&format!("{name:<11}{value}"))?;
         }
         for setting in unknown {

@@ -12,6 +12,7 @@ mod harness;
 mod index;
 mod info;
 mod library;
+mod models;
 mod search;
 #[cfg(feature = "synth")]
 mod synth;
@@ -57,7 +58,7 @@ enum Command {
     Synth(synth::Command),
     /// Fine-tune a model on pairs of your own.
     Train(train::Arguments),
-    /// Show a model, make a new one, store one in another precision, or fold an adapter into one.
+    /// Show a model or the recipes there are, make a new one, store one in another precision, or fold an adapter into one.
     #[command(subcommand)]
     Model(info::Command),
 }

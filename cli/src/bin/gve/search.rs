@@ -1,12 +1,12 @@
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use gve::indexer::library_manifest;
 use gve::retrieval::{Library, LibraryHit};
 use gve::{Input, PixelLimits, TimeRange};
-use gve_cli::options::ModelOptions;
-use gve_cli::output::{Outcome, name, print, warn};
+use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions};
+use gve_cli::output::{Outcome, name, note, print, printable, warn};
 
 use crate::library::report_damage;
 
@@ -16,6 +16,7 @@ Examples:
   gve search --library lib \"a dog catches a ball\"
   gve search --library lib --image ball.png -k 5
   gve search --library lib --video clip.mp4 \"now in the forest\" --json
+  gve search --library lib \"a dog catches a ball\" --feedback 5 --dim 256
 
 The model and its settings are the library's own. A name that would not be one line is shown as in a JSON string, `\\n` for a
 line end and so on; --json has every name as it is.")]
@@ -32,7 +33,8 @@ pub(crate) struct Arguments {
     /// A video to look for.
     #[arg(long, value_name = "P")]
     video: Option<PathBuf>,
-    /// The system turn of the query.
+    /// What the query asks for, as the system turn; '' for none [default: what the model's recipe says of
+    /// such queries].
     #[arg(long, value_name = "S")]
     instruction: Option<String>,
     /// Number of results.
@@ -42,11 +44,16 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    feedback: FeedbackOptions,
+    #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    dim: DimOptions,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
-    let query = query(&arguments)?;
+    let mut query = query(&arguments)?;
+    let feedback = arguments.feedback.feedback()?;
     let library = Library::open(&arguments.library)?;
     report_damage(library.damage());
     let manifest = library.manifest();
@@ -60,19 +67,46 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = options.resolve()?;
     let pixels =
         PixelLimits::default().with_min_pixels(manifest.min_pixels).with_max_pixels(manifest.max_pixels);
-    let builder = options.builder(model.directory.clone());
+    let builder = options.builder(model.directory.clone())?;
     let mut builder = builder.sampling(manifest.sampling.clone()).pixels(pixels);
     if let Some(instruction) = &manifest.instruction {
         builder = builder.instruction(instruction);
     }
-    let embedder = builder.build()?;
-    library.require_manifest(&library_manifest(&embedder, &model.id, model.revision.as_deref()))?;
+    let recipe = manifest.recipe_id();
+    if options.recipe.is_none()
+        && builder.find_recipe()?.id().hash != recipe.hash
+        && let Some(named) = options.recipes()?.get(&recipe.name).ok().filter(|named| named.id() == recipe)
+    {
+        // The one that was named when the library was made.
+        builder = builder.recipe(named);
+    }
+    let embedder = options.load(builder)?;
+    let mut ours = library_manifest(&embedder, &model.id, model.revision.as_deref());
+    // It may have been made of embeddings that were cut.
+    ours.dim = ours.dim.min(manifest.dim);
+    library.require_manifest(&ours)?;
+    let dim = arguments.dim.dim.unwrap_or(manifest.dim);
+    if dim > manifest.dim {
+        bail!("--dim {dim} is more than the {} values of the library's embeddings", manifest.dim);
+    }
+    embedder.check_dim(dim, arguments.dim.force_dim || dim == manifest.dim)?;
+    if query.instruction.is_none() {
+        query.instruction = embedder.query_instruction(&query).map(str::to_owned);
+    }
+    if options.verbose {
+        let instruction = query.instruction.as_deref().filter(|instruction| !instruction.is_empty());
+        note(&match instruction {
+            Some(instruction) => format!("instruction of the query: {}", printable(instruction)),
+            None => "the query has no instruction of its own".to_owned(),
+        });
+    }
     let embedding = embedder.embed_one(&query)?;
+    let embedding = embedding.cut(dim).context("the query has no direction in so few values")?;
     for warning in embedding.warnings() {
         warn(&format!("the query: {warning}"));
     }
 
-    let hits = library.search(embedding.as_slice().into(), arguments.k)?;
+    let hits = library.search_with(embedding.as_slice().into(), arguments.k, feedback)?;
     for (rank, hit) in hits.iter().enumerate() {
         print(&if arguments.json { json(rank + 1, hit) } else { row(rank + 1, hit) })?;
     }

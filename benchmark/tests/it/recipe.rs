@@ -1,0 +1,107 @@
+//! How embeddings are made and searched, as results name it: recipe, width, feedback.
+
+use std::fs;
+use std::path::Path;
+
+use gve_test_support::files::text;
+use gve_test_support::golden::model;
+use gve_test_support::program::{assert_status, stderr};
+use serde_json::{Value, json};
+use uvrb::result::read_queries;
+
+use crate::mini::{self, MINI};
+use crate::run::uvrb;
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Embeddings of which the first half is right and the second, which weighs more, is not.
+fn put_embeddings(directory: &Path, made: &Path) -> usize {
+    let ids = |file: &str| -> Vec<String> {
+        let text = fs::read_to_string(directory.join("jsonl").join(file)).unwrap();
+        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        text.lines().map(id).collect()
+    };
+    fs::create_dir_all(made.join("MSRVTT")).unwrap();
+    let width = ids("corpus.jsonl").len();
+    for (file, turned, beside) in [("corpus", 1, 0.0), ("queries", 0, 0.75)] {
+        let lines: Vec<Value> = (0..)
+            .zip(ids(&format!("{file}.jsonl")))
+            .map(|(row, id)| {
+                let mut embedding = vec![0.0; 2 * width];
+                embedding[row] = 1.0;
+                embedding[(row + 1) % width] = beside;
+                embedding[width + (row + turned) % width] = 2.0;
+                json!({"id": id, "embedding": embedding})
+            })
+            .collect();
+        mini::write_lines(&made.join(format!("MSRVTT/{file}.jsonl")), &lines);
+    }
+    width
+}
+
+#[test]
+fn a_result_names_width_and_feedback() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, made, out] = ["data", "made", "out"].map(|name| folder.path().join(name));
+    let width = put_embeddings(&mini::make_one(&data, &MINI[0]), &made);
+    let dim = width.to_string();
+    let run = |more: &[&str]| {
+        let fixed = ["run", text(&data), "--out", text(&out), "--precomputed", text(&made), "--json"];
+        let output = uvrb(&[&fixed[..], more].concat());
+        assert_status(&output, 0);
+        let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let path = line["path"].as_str().unwrap().to_owned();
+        let best = read_queries(&Path::new(&path).with_extension("queries.jsonl")).unwrap()[0].top[0].1;
+        (line["score"].as_f64().unwrap(), best, read(Path::new(&path)))
+    };
+    let (score, _, result) = run(&[]);
+    assert_eq!((score, &result["feedback"], &result["settings"]["dim"]), (0.0, &Value::Null, &Value::Null));
+    let (score, best, result) = run(&["--dim", &dim]);
+    assert_eq!((score, &result["settings"]["dim"]), (1.0, &json!(width)));
+    // Of (1, 0.75) and what it is moved to, (0.8 + 0.5, 0.6).
+    assert!((best - 0.8).abs() < 1e-6, "{best}");
+    let (score, best, result) = run(&["--dim", &dim, "--feedback", "1"]);
+    assert_eq!((score, &result["feedback"]), (1.0, &json!({"documents": 1, "weight": 0.5})));
+    assert!((best - 1.3 / 1.3_f32.hypot(0.6)).abs() < 1e-6, "{best}");
+    let (_, again, result) = run(&["--dim", &dim, "--feedback", "1", "--feedback-weight", "2"]);
+    assert!(again > best && result["feedback"]["weight"] == 2.0, "{result:#}");
+
+    let wide = (2 * width + 1).to_string();
+    let fixed = ["run", text(&data), "--out", text(&out), "--precomputed", text(&made), "--dim", &wide];
+    let output = uvrb(&fixed);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains(&format!("cannot be cut to {wide}")), "{}", stderr(&output));
+}
+
+/// Needs nothing but texts and the tiny model.
+#[test]
+fn a_model_is_cut_where_it_was_trained_for_it_or_forced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    mini::make_one(&data, &MINI[0]);
+    let run = |more: &[&str]| {
+        let (model, fixed) = (model(), ["run", text(&data), "--out", text(&out), "--name", "tiny", "--json"]);
+        uvrb(&[&fixed[..], &["--device", "cpu", "--frames", "2", "--model", text(&model)], more].concat())
+    };
+    let refused = run(&["--dim", "24"]);
+    assert_status(&refused, 1);
+    assert!(
+        stderr(&refused).contains("was not trained to be cut to 24 of its 64 values"),
+        "{}",
+        stderr(&refused)
+    );
+    let result = |output: std::process::Output| {
+        assert_status(&output, 0);
+        let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+        read(Path::new(line["path"].as_str().unwrap()))
+    };
+    let cut = result(run(&["--dim", "24", "--force-dim"]));
+    assert_eq!((&cut["settings"]["dim"], &cut["recipe"]["name"]), (&json!(24), &json!("gve")));
+    // The cache holds all values, for every width.
+    let whole = result(run(&[]));
+    assert_eq!((&whole["timing"]["embedded"], &whole["settings"]["dim"]), (&json!(0), &Value::Null));
+    let other = run(&["--recipe", "nano"]);
+    assert!(String::from_utf8_lossy(&other.stdout).contains("\"embedded\":0"), "it embeds alike");
+}

@@ -1,0 +1,29 @@
+use ndarray::{Array2, ArrayView2, Axis, s};
+
+/// The first `dim` values of each of `rows`, `[rows, at least dim]`, and each of length 1 again: embeddings as a
+/// model of Matryoshka widths would have them. A row whose first values are all zero stays as it is.
+#[must_use]
+pub(super) fn cut_rows(rows: ArrayView2<'_, f32>, dim: usize) -> Array2<f32> {
+    let mut cut = rows.slice(s![.., ..dim]).to_owned();
+    for mut row in cut.axis_iter_mut(Axis(0)) {
+        let length = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        if length > 0.0 {
+            row.mapv_inplace(|x| (f64::from(x) / length) as f32);
+        }
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::arr2;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_and_of_length_1_again() {
+        let rows = arr2(&[[3.0, 4.0, 12.0], [0.0, 0.0, 1.0]]);
+        assert_eq!(cut_rows(rows.view(), 2), arr2(&[[0.6, 0.8], [0.0, 0.0]]));
+        assert_eq!(cut_rows(rows.view(), 1), arr2(&[[1.0], [0.0]]));
+    }
+}
