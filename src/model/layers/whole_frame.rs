@@ -40,7 +40,7 @@ impl FrameBlock {
             norm1: LayerNorm::load(&loader.at("norm1"), width, NORM_EPS)?,
             attn: PatchAttention::load(&loader.at("attn"), width, num_heads)?,
             norm2: LayerNorm::load(&loader.at("norm2"), width, NORM_EPS)?,
-            mlp: Mlp::load(&first, &second, [width, intermediate], activation)?,
+            mlp: Mlp::load(&first, &second, [width, intermediate, width], activation)?,
         })
     }
 

@@ -23,21 +23,21 @@ pub(in crate::model) struct Mlp {
 }
 
 impl Mlp {
-    /// Takes the layers at `first` and `second`: `width` to `intermediate` values and back.
+    /// Takes the layers at `first` and `second`, of so many inputs, values between them, and outputs.
     pub(in crate::model) fn load(
         first: &Loader<'_>,
         second: &Loader<'_>,
-        [width, intermediate]: [usize; 2],
+        [inputs, intermediate, outputs]: [usize; 3],
         activation: Activation,
     ) -> std::result::Result<Self, ModelError> {
         Ok(Self {
-            first: Linear::load(first, width, intermediate, true)?,
-            second: Linear::load(second, intermediate, width, true)?,
+            first: Linear::load(first, inputs, intermediate, true)?,
+            second: Linear::load(second, intermediate, outputs, true)?,
             activation,
         })
     }
 
-    /// (rows, width) to (rows, width).
+    /// (rows, inputs) to (rows, outputs).
     pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.forward_dropping(x, None)
     }
@@ -60,21 +60,21 @@ impl Mlp {
 
 /// A layer that does not learn on an input that no graph needs, on the CPU.
 fn forward_in_blocks(first: &Frozen, second: &Frozen, activation: Activation, x: &Tensor) -> Result<Tensor> {
-    let (rows, width) = x.dims2()?;
-    let intermediate = first.outputs();
+    let (rows, inputs) = x.dims2()?;
+    let (intermediate, outputs) = (first.outputs(), second.outputs());
     let block = (MAX_INTERMEDIATE / intermediate).clamp(1, rows.max(1));
     let mut scratch = SCRATCH.take();
     scratch.resize(block * intermediate, 0.0);
-    let mut y = vec![0.0; rows * width];
-    for (x, y) in hold(x).f32()?.chunks(block * width).zip(y.chunks_mut(block * width)) {
-        let rows = x.len() / width;
+    let mut y = vec![0.0; rows * outputs];
+    for (x, y) in hold(x).f32()?.chunks(block * inputs).zip(y.chunks_mut(block * outputs)) {
+        let rows = x.len() / inputs;
         let values = &mut scratch[..rows * intermediate];
         first.apply(x, rows, values)?;
         kernels::activate(activation, values);
         second.apply(values, rows, y)?;
     }
     SCRATCH.set(scratch);
-    Tensor::from_vec(y, (rows, width), &Device::Cpu)
+    Tensor::from_vec(y, (rows, outputs), &Device::Cpu)
 }
 
 /// The activation on the CPU as part of a graph.

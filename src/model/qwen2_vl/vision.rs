@@ -2,9 +2,10 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::model::layers::{FrameBlock, FrameBlockShape, Frames, NORM_EPS, PatchMerger, patch_embedding};
+use crate::model::kernels::Activation;
+use crate::model::layers::{FrameBlock, FrameBlockShape, Frames, NORM_EPS, patch_embedding};
 use crate::model::loader::{Loader, Precision};
-use crate::model::ops::{LayerNorm, Linear};
+use crate::model::ops::{LayerNorm, Linear, Mlp};
 use crate::model::qwen_vl::{VisionConfig, VisionFeatures, VisionTower};
 use crate::model::{GridThw, ModelError};
 
@@ -14,7 +15,7 @@ pub(in crate::model) struct WholeTower {
     blocks: Vec<FrameBlock>,
     /// Before the merger.
     norm: LayerNorm,
-    merger: PatchMerger,
+    merger: Mlp,
     config: VisionConfig,
     precision: Precision,
     device: Device,
@@ -40,6 +41,7 @@ impl WholeTower {
             .collect::<std::result::Result<_, _>>()?;
         let merger = loader.at("merger");
         let merged = c.hidden_size * c.merge_unit();
+        let sizes = [merged, merged, c.out_hidden_size];
         Ok(Self {
             patch_embed: patch_embedding(
                 &loader.at("patch_embed.proj"),
@@ -49,7 +51,7 @@ impl WholeTower {
             )?,
             blocks,
             norm: LayerNorm::load(&merger.at("ln_q"), c.hidden_size, NORM_EPS)?,
-            merger: PatchMerger::load(&merger.at("mlp.0"), &merger.at("mlp.2"), merged, c.out_hidden_size)?,
+            merger: Mlp::load(&merger.at("mlp.0"), &merger.at("mlp.2"), sizes, Activation::Gelu)?,
             config: config.clone(),
             precision,
             device: device.clone(),

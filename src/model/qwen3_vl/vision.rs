@@ -5,9 +5,10 @@ use candle_core::{Device, Result, Tensor};
 
 use super::config::DeepstackConfig;
 use super::table::Interpolation;
-use crate::model::layers::{FrameBlock, FrameBlockShape, Frames, NORM_EPS, PatchMerger, patch_embedding};
+use crate::model::kernels::Activation;
+use crate::model::layers::{FrameBlock, FrameBlockShape, Frames, NORM_EPS, patch_embedding};
 use crate::model::loader::{Loader, Precision};
-use crate::model::ops::{LayerNorm, Linear, add, parameter};
+use crate::model::ops::{LayerNorm, Linear, Mlp, add, parameter};
 use crate::model::qwen_vl::{VisionConfig, VisionFeatures, VisionTower};
 use crate::model::{GridThw, ModelError};
 
@@ -30,7 +31,7 @@ struct Merger {
     norm: LayerNorm,
     /// Whether a whole unit is normalised at once, instead of each of its patches.
     norm_over_unit: bool,
-    layers: PatchMerger,
+    layers: Mlp,
 }
 
 impl DeepstackTower {
@@ -113,7 +114,7 @@ impl Merger {
         Ok(Self {
             norm: LayerNorm::load(&loader.at("norm"), normed, NORM_EPS)?,
             norm_over_unit,
-            layers: PatchMerger::load(&first, &second, merged, c.out_hidden_size)?,
+            layers: Mlp::load(&first, &second, [merged, merged, c.out_hidden_size], Activation::Gelu)?,
         })
     }
 
