@@ -10,9 +10,12 @@ use crate::recipe::NamedRecipe;
 use crate::store::is_file_name;
 
 /// Without these nothing can be embedded.
-const REQUIRED: [&str; 3] = ["config.json", "preprocessor_config.json", "tokenizer.json"];
+const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
+/// Nor without one of these, which transformers 4 and 5 write.
+const PICTURES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 /// Fetched where the repository has them.
-const OPTIONAL: [&str; 5] = [
+const OPTIONAL: [&str; 6] = [
+    "video_preprocessor_config.json",
     "tokenizer_config.json",
     "generation_config.json",
     "chat_template.json",
@@ -30,6 +33,9 @@ const ADAPTER: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 pub(super) fn files_to_fetch(has: impl Fn(&str) -> bool) -> Result<Vec<&'static str>, Vec<String>> {
     let mut missing: Vec<String> =
         REQUIRED.iter().filter(|file| !has(file)).map(|&file| file.to_owned()).collect();
+    if !PICTURES.iter().any(|file| has(file)) {
+        missing.push(PICTURES[0].to_owned());
+    }
     // As transformers does, the single file is preferred where both are there.
     let weights = [SINGLE_WEIGHTS, WEIGHTS_INDEX].into_iter().find(|file| has(file));
     if weights.is_none() {
@@ -41,7 +47,7 @@ pub(super) fn files_to_fetch(has: impl Fn(&str) -> bool) -> Result<Vec<&'static 
     if !missing.is_empty() {
         return Err(missing);
     }
-    let optional = OPTIONAL.into_iter().chain(ADAPTER).filter(|file| has(file));
+    let optional = PICTURES.into_iter().chain(OPTIONAL).chain(ADAPTER).filter(|file| has(file));
     Ok(REQUIRED.into_iter().chain(optional).chain(weights).collect())
 }
 
@@ -101,7 +107,7 @@ mod tests {
             std::fs::write(&index, format!(r#"{{"weight_map": {{"a": "{name}"}}}}"#)).unwrap();
             assert_eq!(shards(&index).is_ok(), expected, "{name}");
             // A directory is looked through by the same rule.
-            for file in REQUIRED {
+            for file in REQUIRED.into_iter().chain(PICTURES) {
                 std::fs::write(folder.path().join(file), "").unwrap();
             }
             assert_eq!(missing_files(folder.path()).is_ok(), expected, "{name}");
@@ -110,8 +116,10 @@ mod tests {
 
     #[test]
     fn files_are_chosen_from_what_a_repository_has() {
-        let required = REQUIRED.join(" ");
+        let required = format!("{} {}", REQUIRED.join(" "), PICTURES[0]);
+        let of_transformers_5 = format!("{} {} model.safetensors", REQUIRED.join(" "), PICTURES[1]);
         let cases = [
+            (of_transformers_5.clone(), Ok(of_transformers_5)),
             (format!("{required} model.safetensors README.md"), Ok(format!("{required} model.safetensors"))),
             (format!("{required} {WEIGHTS_INDEX}"), Ok(format!("{required} {WEIGHTS_INDEX}"))),
             (
@@ -129,7 +137,7 @@ mod tests {
             (required.clone(), Err("model.safetensors".to_owned())),
             (
                 "config.json model.safetensors".to_owned(),
-                Err("preprocessor_config.json tokenizer.json".to_owned()),
+                Err("tokenizer.json preprocessor_config.json".to_owned()),
             ),
         ];
         for (there, expected) in cases {

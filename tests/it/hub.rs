@@ -243,7 +243,7 @@ fn what_is_neither_directory_nor_id_says_so() {
     assert!(matches!(error("./nowhere"), HubError::NotAReference { .. }));
     assert!(matches!(error(file.to_str().unwrap()), HubError::NotADirectory { .. }));
     let error = error(directory.path().to_str().unwrap()).to_string();
-    assert!(error.ends_with("lacks preprocessor_config.json, tokenizer.json, model.safetensors"), "{error}");
+    assert!(error.ends_with("lacks tokenizer.json, preprocessor_config.json, model.safetensors"), "{error}");
 }
 
 #[cfg(feature = "nano")]

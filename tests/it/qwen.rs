@@ -2,7 +2,7 @@
 //! generators lie beside them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use gve::model::{PackedBatch, QwenVl, Visual};
@@ -270,6 +270,35 @@ fn gradients_equal_those_of_pytorch() {
                 }
                 assert!(wanted.keys().any(|name| name.contains("visual.")) == vision);
             }
+        }
+    }
+}
+
+/// The settings as transformers 5.23 saves them: nested, with both processors in one file.
+#[test]
+fn settings_of_transformers_5_read_alike() {
+    for name in ["tiny-q2", "tiny-q3"] {
+        let model = golden_dir().join(name).join("model");
+        let newer = tempfile::tempdir().unwrap();
+        let weights = |file: &str| file.contains("safetensors") || file == "tokenizer.json";
+        for (directory, taken) in [
+            (model.clone(), &weights as &dyn Fn(&str) -> bool),
+            (golden_dir().join(name).join("transformers-5"), &|_| true),
+        ] {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let entry = entry.unwrap();
+                if taken(entry.file_name().to_str().unwrap()) {
+                    std::fs::copy(entry.path(), newer.path().join(entry.file_name())).unwrap();
+                }
+            }
+        }
+        assert_eq!(gve::embedder::unknown_settings(newer.path()), [""; 0]);
+        for input in [Input::text("a rabbit"), Input::image(media("rabbit.png"))] {
+            let embed = |directory: &Path| {
+                let embedder = Embedder::builder(directory).device(Device::Cpu).build().unwrap();
+                embedder.embed_one(&input).unwrap()
+            };
+            assert_eq!(embed(newer.path()).as_slice(), embed(&model).as_slice(), "{name}");
         }
     }
 }
