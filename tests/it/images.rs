@@ -249,3 +249,77 @@ fn pipes_and_devices_are_no_images() {
         assert!(said.contains(what) && said.contains(&path.display().to_string()), "{said}");
     }
 }
+
+/// A TIFF of `size` whose strips of `rows` rows are these JPEG files.
+fn tiff_of_jpegs(size: (u32, u32), rows: u32, strips: &[&[u8]]) -> Vec<u8> {
+    let data = strips.concat();
+    let lengths = strips.iter().map(|strip| strip.len() as u32);
+    let offsets = lengths.clone().scan(8, |next, length| {
+        *next += length;
+        Some(*next - length)
+    });
+    let lists: Vec<u32> = offsets.chain(lengths).collect();
+    let (count, behind) = (strips.len() as u32, 8 + data.len() as u32);
+    // One value stands in its entry, more stand elsewhere.
+    let list = |only: u32, at: u32| if count == 1 { only } else { at };
+    // YCbCr, with chroma of half the width and height.
+    let entries = [
+        (256, 4, 1, size.0),
+        (257, 4, 1, size.1),
+        (258, 3, 3, behind + 8 * count),
+        (259, 3, 1, 7),
+        (262, 3, 1, 6),
+        (273, 4, count, list(8, behind)),
+        (277, 3, 1, 3),
+        (278, 4, 1, rows),
+        (279, 4, count, list(data.len() as u32, behind + 4 * count)),
+        (530, 3, 2, 2 << 16 | 2),
+    ];
+    let mut bytes = [b"II*\0", &(behind + 8 * count + 6).to_le_bytes()[..], &data].concat();
+    lists.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+    [8_u16; 3].iter().for_each(|bits| bytes.extend(bits.to_le_bytes()));
+    bytes.extend((entries.len() as u16).to_le_bytes());
+    for (tag, kind, count, value) in entries {
+        bytes.extend((tag as u16).to_le_bytes());
+        bytes.extend((kind as u16).to_le_bytes());
+        bytes.extend([count, value].map(u32::to_le_bytes).concat());
+    }
+    bytes.extend([0; 4]);
+    bytes
+}
+
+#[test]
+fn jpeg_strips_of_a_tiff_are_whole_and_of_their_size_or_refused() {
+    let bytes = |name: &str| std::fs::read(folder().join(name)).expect("reads");
+    let (strip, gray) = (bytes("baseline.jpg"), bytes("gray.jpg"));
+    let picture = decode(&strip).expect("decodes");
+    let (width, height) = picture.dimensions();
+    for count in 1..=3 {
+        let strips = vec![&strip[..]; count as usize];
+        let found = decode(&tiff_of_jpegs((width, height * count), height, &strips)).expect("decodes");
+        assert_eq!(found.dimensions(), (width, height * count));
+        for (x, y, pixel) in found.enumerate_pixels() {
+            let expected = picture.get_pixel(x, y % height);
+            let off = pixel.0.iter().zip(expected.0).map(|(a, b)| a.abs_diff(b)).max();
+            assert!(off <= Some(2), "{pixel:?} at {x}, {y}, expected {expected:?}");
+        }
+    }
+    let half = &strip[..strip.len() / 2];
+    let blank = [half, &vec![0; strip.len() - half.len()]].concat();
+    let cut = "unexpected end of file";
+    let size = "is of another size";
+    for (what, tiff, said) in [
+        ("half a strip", tiff_of_jpegs((width, height), height, &[half]), cut),
+        ("half the second", tiff_of_jpegs((width, 2 * height), height, &[&strip, half]), cut),
+        ("zeros", tiff_of_jpegs((width, height), height, &[&blank]), cut),
+        ("nothing", tiff_of_jpegs((width, 2 * height), height, &[&strip, &[]]), cut),
+        ("too low", tiff_of_jpegs((width, height + 1), height + 1, &[&strip]), size),
+        ("too high", tiff_of_jpegs((width, height - 1), height - 1, &[&strip]), size),
+        ("too narrow", tiff_of_jpegs((width + 1, height), height, &[&strip]), size),
+        ("too wide", tiff_of_jpegs((width - 1, height), height, &[&strip]), size),
+        ("gray", tiff_of_jpegs((width, height), height, &[&gray]), size),
+    ] {
+        let error = decode(&tiff).expect_err(what).to_string();
+        assert!(error.contains(said), "{what}: {error}");
+    }
+}

@@ -11,6 +11,7 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
 
+use super::jpeg;
 use crate::preprocess::size::PixelSize;
 
 /// What the samples of a picture stand for.
@@ -55,7 +56,7 @@ impl<'a> Tiff<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Result<Option<Self>, ImageError> {
         let Some(tags) = Tags::read(bytes) else { return Ok(None) };
         if tags.compression == JPEG {
-            check_chunks(bytes)?;
+            check_chunks(bytes, if tags.planar == 1 { tags.samples } else { 1 })?;
         }
         let samples = match (tags.photometric, tags.bits, tags.samples, tags.planar) {
             (0 | 1, 2 | 4, 1, _) => Samples::Gray,
@@ -180,17 +181,50 @@ impl Tags {
     }
 }
 
-/// JPEG data are decoded as far as they go, so that a file cut short would be as well.
-fn check_chunks(bytes: &[u8]) -> Result<(), ImageError> {
+/// JPEG data are decoded as far as they go and laid out by the sizes of the file, so that those that are cut
+/// short or of another size would be other pictures: each strip and tile must be whole, of its size and of so
+/// many `samples`.
+fn check_chunks(bytes: &[u8], samples: u16) -> Result<(), ImageError> {
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
-    for (offsets, lengths) in
-        [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)]
-    {
-        let offsets = decoder.find_tag_unsigned_vec::<u64>(offsets).map_err(failed)?.unwrap_or_default();
-        let lengths = decoder.find_tag_unsigned_vec::<u64>(lengths).map_err(failed)?.unwrap_or_default();
-        let ends = offsets.iter().zip(&lengths).map(|(offset, length)| offset.saturating_add(*length));
-        if ends.max().is_some_and(|end| end > bytes.len() as u64) {
-            return Err(failed(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()));
+    let (width, height) = decoder.dimensions().map_err(failed)?;
+    let mut number = |tag| decoder.find_tag_unsigned::<u32>(tag).map_err(failed);
+    let rows = number(Tag::RowsPerStrip)?.unwrap_or(height).clamp(1, height.max(1));
+    let tile = number(Tag::TileWidth)?.zip(number(Tag::TileLength)?);
+    let tables = decoder.find_tag(Tag::JPEGTables).map_err(failed)?;
+    let tables = tables.map(|tables| tables.into_u8_vec()).transpose().map_err(failed)?;
+    // Each chunk takes the place of their end.
+    let tables = tables.as_deref().and_then(|tables| tables.get(..tables.len().checked_sub(2)?));
+    let (columns, most_rows) = tile.unwrap_or((width, rows));
+    let (offsets, lengths) = match tile {
+        None => (Tag::StripOffsets, Tag::StripByteCounts),
+        Some(_) => (Tag::TileOffsets, Tag::TileByteCounts),
+    };
+    let offsets = decoder.find_tag_unsigned_vec::<u64>(offsets).map_err(failed)?.unwrap_or_default();
+    let lengths = decoder.find_tag_unsigned_vec::<u64>(lengths).map_err(failed)?.unwrap_or_default();
+    for (number, (start, length)) in offsets.iter().zip(&lengths).enumerate() {
+        let end = usize::try_from(start.saturating_add(*length)).ok();
+        let chunk = usize::try_from(*start).ok().zip(end).and_then(|(start, end)| bytes.get(start..end));
+        let jpeg = chunk.and_then(|chunk| match tables {
+            None => Some(Cow::Borrowed(chunk)),
+            Some(tables) => Some(Cow::Owned([tables, chunk.get(2..)?].concat())),
+        });
+        let incomplete = || failed(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        let found = jpeg::examine(&jpeg.ok_or_else(incomplete)?, u64::from(columns) * u64::from(most_rows));
+        if found.extent == jpeg::Extent::Incomplete {
+            return Err(incomplete());
+        }
+        // The last strip of a plane may be as high as the others, or end with the picture.
+        let least_rows = match tile {
+            None => rows.min(height - (number as u32 % height.div_ceil(rows).max(1)) * rows),
+            Some(_) => most_rows,
+        };
+        let fits = |(width, height, components): (usize, usize, usize)| {
+            let right_height = (least_rows as usize..=most_rows as usize).contains(&height);
+            width == columns as usize && right_height && components == usize::from(samples)
+        };
+        if !found.shape.is_none_or(fits) {
+            let reason = format!("strip or tile {number} is of another size than the file says");
+            return Err(ImageError::Decoding(DecodingError::new(ImageFormat::Tiff.into(), reason)));
         }
     }
     Ok(())

@@ -27,6 +27,8 @@ pub(super) struct Examined {
     pub(super) extent: Extent,
     /// Bytes of coefficients that a decoder has to keep: none where one scan holds all components.
     pub(super) coefficient_bytes: u64,
+    /// Width, height and number of components, where it says so.
+    pub(super) shape: Option<(usize, usize, usize)>,
 }
 
 /// Scans that are looked into, as many as the decoder reads.
@@ -46,8 +48,15 @@ enum Stop {
 
 /// Looks into a file. One of more than `max_pixels` is left to the decoder.
 pub(super) fn examine(bytes: &[u8], max_pixels: u64) -> Examined {
-    let mut walk =
-        Walk { bytes, at: 2, frame: None, tables: Tables::default(), restart_interval: 0, scans: 0 };
+    let mut walk = Walk {
+        bytes,
+        at: 2,
+        shape: None,
+        frame: None,
+        tables: Tables::default(),
+        restart_interval: 0,
+        scans: 0,
+    };
     let extent = walk.extent(max_pixels);
     let coefficients = |frame: &Frame| -> u64 {
         let blocks = frame.components.iter().map(|component| component.stride * component.rows);
@@ -55,12 +64,13 @@ pub(super) fn examine(bytes: &[u8], max_pixels: u64) -> Examined {
     };
     let many_scans = |frame: &&Frame| frame.progressive || walk.scans > 1;
     let coefficient_bytes = walk.frame.as_ref().filter(many_scans).map_or(0, coefficients);
-    Examined { extent, coefficient_bytes }
+    Examined { extent, coefficient_bytes, shape: walk.shape }
 }
 
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
+    shape: Option<(usize, usize, usize)>,
     frame: Option<Frame>,
     tables: Tables,
     restart_interval: usize,
@@ -144,6 +154,7 @@ impl<'a> Walk<'a> {
 
     fn start_frame(&mut self, segment: &[u8], progressive: bool, max_pixels: u64) -> Result<(), Stop> {
         let frame = frame(segment, progressive).ok_or(Stop::Unknown)?;
+        self.shape = Some((frame.width, frame.height, frame.components.len()));
         if frame.width as u64 * frame.height as u64 > max_pixels {
             return Err(Stop::Unknown);
         }
