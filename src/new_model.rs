@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::cancel::CancelToken;
 use crate::error::Error;
 use crate::model::qwen_vl::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
 use crate::model::sentence_transformers;
@@ -49,9 +50,10 @@ pub struct Created {
 ///
 /// # Errors
 /// [`ModelError::Io`] and [`ModelError::Config`] for a shape or texts that cannot be read or a model that
-/// cannot be written, and
+/// cannot be written, [`ModelError::Cancelled`], and
 /// [`PreprocessError::TrainTokenizer`](crate::preprocess::PreprocessError::TrainTokenizer).
-pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
+pub fn create(out: &Path, settings: &NewModel, cancel: &CancelToken) -> Result<Created, Error> {
+    let go_on = || if cancel.is_cancelled() { Err(ModelError::Cancelled) } else { Ok(()) };
     let mut config: Value = parse(&settings.config, 1, &read(&settings.config)?)?;
     if !config.is_object() {
         let reason = "is not a JSON object, expected the `config.json` of a model".to_owned();
@@ -61,6 +63,7 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
     for path in &settings.texts {
         let open = |reason| ModelError::from(IoError::of("read", path)(reason));
         for line in Lines::open(path).map_err(open)? {
+            go_on()?;
             let line = line.map_err(|error| match error {
                 LineError::Io(source) => open(source),
                 error => ModelError::Config { path: path.clone(), reason: error.to_string() },
@@ -73,6 +76,7 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
         let texts = texts.into_iter().chain(std::iter::repeat_n(TEMPLATE_TEXT.to_owned(), 100));
         let special = train_tokenizer(texts, settings.vocab_size, &out.join("tokenizer.json"))?;
         let special: BTreeMap<_, _> = special.into_iter().collect();
+        go_on()?;
         for (key, token) in TOKEN_IDS {
             config[key] = json!(special.get(token));
         }
@@ -86,7 +90,9 @@ pub fn create(out: &Path, settings: &NewModel) -> Result<Created, Error> {
                 .map_err(ModelError::from)?;
         }
         sentence_transformers::describe(out)?;
-        Ok(Created { parameters: init_weights(out, settings.seed)?, tokens })
+        let parameters = init_weights(out, settings.seed)?;
+        go_on()?;
+        Ok(Created { parameters, tokens })
     })
 }
 
@@ -127,7 +133,7 @@ mod tests {
             let pixels = PixelBounds::new(3136, 9408).unwrap();
             let settings =
                 NewModel { config: config.clone(), texts: vec![], vocab_size: 300, pixels, seed: 1 };
-            let message = create(&out, &settings).unwrap_err().to_string();
+            let message = create(&out, &settings, &CancelToken::new()).unwrap_err().to_string();
             assert!(message.contains("config.json") && message.contains("not a JSON object"), "{message}");
             assert!(!out.exists());
         }

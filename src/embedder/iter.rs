@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use super::cancel::CancelToken;
+use super::CancelToken;
 use super::embedding::Embedding;
 use super::error::EmbedError;
 use super::input::Input;

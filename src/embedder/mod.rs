@@ -6,7 +6,6 @@
 //! waits for the other.
 
 mod builder;
-mod cancel;
 mod embedding;
 mod error;
 mod input;
@@ -20,8 +19,8 @@ pub(crate) mod seam_tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::cancel::CancelToken;
 pub use builder::EmbedderBuilder;
-pub use cancel::CancelToken;
 pub use embedding::Embedding;
 pub use error::EmbedError;
 pub use input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};

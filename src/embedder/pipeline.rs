@@ -7,8 +7,8 @@
 use std::borrow::Borrow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::CancelToken;
 use super::Inner;
-use super::cancel::CancelToken;
 use super::embedding::Embedding;
 use super::error::EmbedError;
 use super::input::Input;

@@ -7,6 +7,9 @@ use crate::store::IoError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// Asked to stop; nothing was written.
+    #[error("cancelled")]
+    Cancelled,
     /// A file or folder of a checkpoint cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -61,7 +64,8 @@ pub enum ModelError {
     },
     /// Modules of an adapter that the model does not have.
     #[error(
-        "{}: {bound} of the adapter's {total} modules are in this model; `{unbound}` is not: was it trained for another model?",
+        "{}: {bound} of the adapter's {total} modules are in this model; `{unbound}` is not: was it trained \
+         for another model?",
         path.display()
     )]
     AdapterBinding {
@@ -76,7 +80,8 @@ pub enum ModelError {
     },
     /// An adapter's module is in the model but has another shape there.
     #[error(
-        "{}: the adapter changes `{tensor}` as {got:?}, the model has {expected:?}: was it trained for another model?",
+        "{}: the adapter changes `{tensor}` as {got:?}, the model has {expected:?}: was it trained for \
+         another model?",
         path.display()
     )]
     AdapterShape {

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::adapter::{Folding, LoraAdapter};
 use super::{Checkpoint, ModelError, family};
+use crate::cancel::CancelToken;
 use crate::model::sentence_transformers::describe;
 use crate::recipe::NamedRecipe;
 use crate::store::{Existing, IoError, write_file, write_folder};
@@ -25,17 +26,18 @@ const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
 ///
 /// # Errors
 /// [`ModelError::AdapterBinding`] and [`ModelError::AdapterShape`] when the adapter was made for another
-/// model, and what [`write_checkpoint`] says.
+/// model, [`ModelError::Cancelled`], and what [`write_checkpoint`] says.
 pub fn merge_adapter(
     model_dir: &Path,
     adapter: &LoraAdapter,
     recipe: &NamedRecipe,
     out: &Path,
+    cancel: &CancelToken,
 ) -> Result<usize, ModelError> {
     let folding = Folding::new(adapter);
     let mut changed = 0;
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, recipe, None, |name, shape, load| {
+        fill(model_dir, inside, recipe, None, cancel, |name, shape, load| {
             let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
             let Some(delta) = folding.delta(module, shape, &Device::Cpu)? else { return Ok(None) };
             changed += 1;
@@ -59,7 +61,7 @@ pub fn write_checkpoint(
     mut replace: impl FnMut(&str) -> Option<Tensor>,
 ) -> Result<(), ModelError> {
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, recipe, None, |name, _, _| Ok(replace(name)))
+        fill(model_dir, inside, recipe, None, &CancelToken::new(), |name, _, _| Ok(replace(name)))
     })
 }
 
@@ -67,16 +69,18 @@ pub fn write_checkpoint(
 /// [`merge_adapter`] otherwise.
 ///
 /// # Errors
-/// [`ModelError::Io`] when `out` is not empty or cannot be written, and the errors of [`Checkpoint::open`].
+/// [`ModelError::Io`] when `out` is not empty or cannot be written, [`ModelError::Cancelled`], and the errors
+/// of [`Checkpoint::open`].
 pub fn convert_checkpoint(
     model_dir: &Path,
     dtype: crate::device::DType,
     recipe: &NamedRecipe,
     out: &Path,
+    cancel: &CancelToken,
 ) -> Result<(), ModelError> {
     let dtype = dtype.on(&Device::Cpu);
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, recipe, Some(dtype), |_, _, load| Ok(Some(load(dtype)?)))?;
+        fill(model_dir, inside, recipe, Some(dtype), cancel, |_, _, load| Ok(Some(load(dtype)?)))?;
         edit_json(&inside.join("config.json"), |config| {
             // The key's name changed with transformers 4.56.
             let key = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
@@ -124,6 +128,7 @@ fn fill(
     out: &Path,
     recipe: &NamedRecipe,
     dtype: Option<DType>,
+    cancel: &CancelToken,
     mut change: impl FnMut(&str, &[usize], &Load<'_>) -> Result<Option<Tensor>, ModelError>,
 ) -> Result<(), ModelError> {
     // Not a model: no reason to write anything.
@@ -143,6 +148,9 @@ fn fill(
         }
         .map_err(write)?;
         for stored in shard.tensors_in_order()? {
+            if cancel.is_cancelled() {
+                return Err(ModelError::Cancelled);
+            }
             let load = |dtype| checkpoint.tensor(&stored.name, &stored.shape, dtype, &Device::Cpu);
             let Some(tensor) = change(&stored.name, &stored.shape, &load)? else {
                 file.write_all(stored.bytes).map_err(write)?;

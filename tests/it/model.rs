@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::qwen2;
+use gve::CancelToken;
 use gve::model::{Checkpoint, ModelError, PackedBatch, QwenVl, Visual, convert_checkpoint};
 use gve::recipe::{NamedRecipe, Recipes};
 use gve_test_support::golden::{Case, cosine, fixture_dirs, max_difference};
@@ -193,8 +194,8 @@ fn a_converted_checkpoint_is_the_same_model_rounded() {
         let folder = tempfile::tempdir().unwrap();
         let (half, back) = (folder.path().join("half"), folder.path().join("back"));
         let model = fixture.join("model");
-        convert_checkpoint(&model, gve::DType::Bf16, &recipe(), &half).unwrap();
-        convert_checkpoint(&half, gve::DType::F32, &recipe(), &back).unwrap();
+        convert_checkpoint(&model, gve::DType::Bf16, &recipe(), &half, &CancelToken::new()).unwrap();
+        convert_checkpoint(&half, gve::DType::F32, &recipe(), &back, &CancelToken::new()).unwrap();
         let original = Checkpoint::open(&model).unwrap();
         for (directory, dtype, named) in [(&half, "bf16", "bfloat16"), (&back, "f32", "float32")] {
             let converted = Checkpoint::open(directory).unwrap();
@@ -218,8 +219,13 @@ fn a_converted_checkpoint_is_the_same_model_rounded() {
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("mine"), "").unwrap();
-    let refused =
-        convert_checkpoint(&fixture_dirs()[0].join("model"), gve::DType::Bf16, &recipe(), folder.path());
+    let refused = convert_checkpoint(
+        &fixture_dirs()[0].join("model"),
+        gve::DType::Bf16,
+        &recipe(),
+        folder.path(),
+        &CancelToken::new(),
+    );
     assert!(refused.unwrap_err().to_string().contains("not empty"));
 }
 
@@ -260,7 +266,7 @@ fn a_new_model_has_learned_the_words_and_embeds() {
         seed: 1,
     };
     let out = folder.path().join("deep/model");
-    let made = gve::new_model::create(&out, &settings).unwrap();
+    let made = gve::new_model::create(&out, &settings, &CancelToken::new()).unwrap();
     assert!(made.tokens <= 400 && made.parameters > 2_000_000, "{made:?}");
     let embedder = gve::Embedder::load(&out).unwrap();
     let embed = |text: &str| embedder.embed_one(&gve::Input::text(text)).unwrap();
@@ -272,12 +278,36 @@ fn a_new_model_has_learned_the_words_and_embeds() {
     // The same seed gives the same weights; what is there is not written over; faults are named with their
     // place.
     let again = folder.path().join("again");
-    gve::new_model::create(&again, &settings).unwrap();
+    gve::new_model::create(&again, &settings, &CancelToken::new()).unwrap();
     let weights = |model: &Path| std::fs::read(model.join("model.safetensors")).unwrap();
     assert!(weights(&out) == weights(&again));
-    let message = gve::new_model::create(&again, &settings).unwrap_err().to_string();
+    let message = gve::new_model::create(&again, &settings, &CancelToken::new()).unwrap_err().to_string();
     assert!(message.contains("again") && message.contains("not empty"), "{message}");
     std::fs::write(&texts, format!("{line}\nno json\n")).unwrap();
-    let message = gve::new_model::create(&folder.path().join("third"), &settings).unwrap_err().to_string();
+    let message = gve::new_model::create(&folder.path().join("third"), &settings, &CancelToken::new())
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("texts.jsonl") && message.contains("line 2"), "{message}");
+}
+
+#[test]
+fn what_is_stopped_leaves_nothing_behind() {
+    let (folder, model) = (tempfile::tempdir().unwrap(), fixture_dirs()[0].join("model"));
+    let out = folder.path().join("out");
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let stopped = convert_checkpoint(&model, gve::DType::Bf16, &recipe(), &out, &cancel);
+    assert!(matches!(stopped, Err(ModelError::Cancelled)), "{stopped:?}");
+    let texts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(texts.path(), r#"{"text": "a red circle"}"#).unwrap();
+    let settings = gve::new_model::NewModel {
+        config: Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/nano/config.json"),
+        texts: vec![texts.path().to_owned()],
+        vocab_size: 300,
+        pixels: gve::preprocess::PixelBounds::new(56 * 56, 112 * 84).unwrap(),
+        seed: 1,
+    };
+    let stopped = gve::new_model::create(&out, &settings, &cancel);
+    assert!(matches!(stopped, Err(gve::Error::Model(ModelError::Cancelled))), "{stopped:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

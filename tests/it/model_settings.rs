@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use gve::DType;
 use gve::model::{Config, ModelError, PackedBatch, QwenVl, Visual, convert_checkpoint};
+use gve::{CancelToken, DType};
 use gve_test_support::golden::{Case, cosine, golden_dir};
 use gve_test_support::skip;
 use serde_json::{Value, json};
@@ -142,30 +142,42 @@ fn settings_that_are_not_built_in_are_refused_by_name() {
 /// Files as transformers 4.51.3 and 5.23 write them for the 7B shape.
 #[test]
 fn files_of_both_transformers_lines_have_no_unknown_key() {
-    let vision = json!({"depth": 32, "fullatt_block_indexes": [7, 15, 23, 31], "hidden_act": "silu", "hidden_size": 1280, "in_channels": 3,
-        "in_chans": 3, "intermediate_size": 3420, "model_type": "qwen2_5_vl", "num_heads": 16, "out_hidden_size": 3584, "patch_size": 14,
+    let vision = json!({"depth": 32, "fullatt_block_indexes": [7, 15, 23, 31], "hidden_act": "silu",
+        "hidden_size": 1280, "in_channels": 3, "in_chans": 3, "intermediate_size": 3420,
+        "model_type": "qwen2_5_vl", "num_heads": 16, "out_hidden_size": 3584, "patch_size": 14,
         "spatial_merge_size": 2, "spatial_patch_size": 14, "temporal_patch_size": 2, "window_size": 112});
-    let old = json!({"architectures": ["Qwen2_5_VLForConditionalGeneration"], "attention_dropout": 0.0, "bos_token_id": 151643,
-        "eos_token_id": 151645, "hidden_act": "silu", "hidden_size": 3584, "image_token_id": 151655, "initializer_range": 0.02,
-        "intermediate_size": 18944, "max_position_embeddings": 128000, "max_window_layers": 28, "model_type": "qwen2_5_vl",
-        "num_attention_heads": 28, "num_hidden_layers": 28, "num_key_value_heads": 4, "rms_norm_eps": 1e-06,
-        "rope_scaling": {"mrope_section": [16, 24, 24], "rope_type": "default", "type": "default"}, "rope_theta": 1000000.0,
-        "sliding_window": 32768, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.51.3", "use_cache": true,
-        "use_sliding_window": false, "video_token_id": 151656, "vision_config": vision, "vision_end_token_id": 151653,
+    let old = json!({"architectures": ["Qwen2_5_VLForConditionalGeneration"], "attention_dropout": 0.0,
+        "bos_token_id": 151643,
+        "eos_token_id": 151645, "hidden_act": "silu", "hidden_size": 3584, "image_token_id": 151655,
+        "initializer_range": 0.02,
+        "intermediate_size": 18944, "max_position_embeddings": 128000, "max_window_layers": 28,
+        "model_type": "qwen2_5_vl", "num_attention_heads": 28, "num_hidden_layers": 28,
+        "num_key_value_heads": 4, "rms_norm_eps": 1e-06,
+        "rope_scaling": {"mrope_section": [16, 24, 24], "rope_type": "default", "type": "default"},
+        "rope_theta": 1000000.0,
+        "sliding_window": 32768, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+        "transformers_version": "4.51.3", "use_cache": true, "use_sliding_window": false,
+        "video_token_id": 151656, "vision_config": vision, "vision_end_token_id": 151653,
         "vision_start_token_id": 151652, "vision_token_id": 151654, "vocab_size": 152064});
     let mut new_vision = vision.clone();
     new_vision["rope_parameters"] = json!({"rope_theta": 10000.0, "rope_type": "axial"});
     new_vision["model_type"] = json!("qwen2_5_vl_vision");
     new_vision["id2label"] = json!({"0": "LABEL_0"});
-    let new = json!({"architectures": ["Qwen2_5_VLForConditionalGeneration"], "dtype": "bfloat16", "image_token_id": 151655,
-        "model_type": "qwen2_5_vl", "_name_or_path": "", "chunk_size_feed_forward": 0, "is_encoder_decoder": false, "return_dict": true,
-        "text_config": {"attention_dropout": 0.0, "bos_token_id": 151643, "dtype": "bfloat16", "eos_token_id": 151645, "hidden_act": "silu",
-            "hidden_size": 3584, "initializer_range": 0.02, "intermediate_size": 18944, "layer_types": vec!["full_attention"; 28],
-            "max_position_embeddings": 128000, "max_window_layers": 28, "model_type": "qwen2_5_vl_text", "num_attention_heads": 28,
+    let new = json!({"architectures": ["Qwen2_5_VLForConditionalGeneration"], "dtype": "bfloat16",
+        "image_token_id": 151655,
+        "model_type": "qwen2_5_vl", "_name_or_path": "", "chunk_size_feed_forward": 0,
+        "is_encoder_decoder": false, "return_dict": true,
+        "text_config": {"attention_dropout": 0.0, "bos_token_id": 151643, "dtype": "bfloat16",
+        "eos_token_id": 151645, "hidden_act": "silu",
+            "hidden_size": 3584, "initializer_range": 0.02, "intermediate_size": 18944,
+            "layer_types": vec!["full_attention"; 28], "max_position_embeddings": 128000,
+            "max_window_layers": 28, "model_type": "qwen2_5_vl_text", "num_attention_heads": 28,
             "num_hidden_layers": 28, "num_key_value_heads": 4, "pad_token_id": null, "rms_norm_eps": 1e-06,
-            "rope_parameters": {"mrope_section": [16, 24, 24], "rope_theta": 1000000.0, "rope_type": "default", "type": "mrope"},
-            "sliding_window": null, "use_cache": true, "use_sliding_window": false, "vocab_size": 152064},
-        "tie_word_embeddings": false, "transformers_version": "5.23.0", "video_token_id": 151656, "vision_config": new_vision,
+            "rope_parameters": {"mrope_section": [16, 24, 24], "rope_theta": 1000000.0, "rope_type": "default",
+            "type": "mrope"}, "sliding_window": null, "use_cache": true, "use_sliding_window": false,
+            "vocab_size": 152064},
+        "tie_word_embeddings": false, "transformers_version": "5.23.0", "video_token_id": 151656,
+        "vision_config": new_vision,
         "vision_end_token_id": 151653, "vision_start_token_id": 151652, "vision_token_id": 151654});
     // Releases between the two keep copies of the language model's keys at the top.
     let mut between = old.clone();
@@ -197,7 +209,7 @@ fn weights_held_as_stored_give_what_f32_gives() {
     for (stored, name) in [(DType::Bf16, "bf16"), (DType::F16, "f16"), (DType::F32, "f32")] {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("model");
-        convert_checkpoint(&tiny, stored, &recipe, &folder).unwrap();
+        convert_checkpoint(&tiny, stored, &recipe, &folder, &CancelToken::new()).unwrap();
         let outcome = |dtype: DType| {
             let model = QwenVl::load(&folder, dtype, &Device::Cpu).unwrap();
             let rows: Vec<f32> =
@@ -229,7 +241,8 @@ fn a_model_larger_than_memory_is_refused_before_it_is_loaded() {
         config["vision_config"]["out_hidden_size"] = json!(hidden);
     });
     std::fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
-    let header = json!({"model.embed_tokens.weight": {"dtype": "BF16", "shape": [vocab, hidden], "data_offsets": [0, bytes]}}).to_string();
+    let tensor = json!({"dtype": "BF16", "shape": [vocab, hidden], "data_offsets": [0, bytes]});
+    let header = json!({"model.embed_tokens.weight": tensor}).to_string();
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()).unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();

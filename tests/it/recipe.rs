@@ -143,7 +143,7 @@ fn what_is_made_of_a_model_is_used_as_it_is() {
     recipe.prompt.end_of_text = EndOfText::None;
     let mine = NamedRecipe::from(recipe);
     let out = parent.path().join("out");
-    convert_checkpoint(&model(), gve::DType::F32, &mine, &out).unwrap();
+    convert_checkpoint(&model(), gve::DType::F32, &mine, &out, &gve::CancelToken::new()).unwrap();
     let found = builder(&out).find_recipe().unwrap();
     assert_eq!((found.id(), &found.found_by), (mine.id(), &FoundBy::Beside(out.join("gve_recipe.toml"))));
     // Others that load it are told the same.

@@ -6,17 +6,22 @@ use gve::DType;
 use gve::device::available_memory;
 use gve::embedder::unknown_settings;
 use gve::model::{
-    AdapterLayout, Checkpoint, LoraAdapter, ModelShape, ModelType, convert_checkpoint, merge_adapter,
+    AdapterLayout, Checkpoint, LoraAdapter, ModelError, ModelShape, ModelType, convert_checkpoint,
+    merge_adapter,
 };
 use gve::new_model::{NewModel, create};
 use gve::preprocess::PixelBounds;
+use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::ModelOptions;
-use gve_cli::output::{Outcome, print};
+use gve_cli::output::{Outcome, name, print};
 
 use crate::models;
 
 /// The least area of a picture, as Qwen2.5-VL has it: four visual tokens.
 const MIN_PIXELS: u64 = 56 * 56;
+
+/// What there is of a model whose making was stopped.
+const NOTHING: &str = "nothing is written";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -145,12 +150,15 @@ pub(crate) fn run(command: Command) -> Result<Outcome> {
 }
 
 fn init(out: &Path, settings: &NewModel, json: bool) -> Result<Outcome> {
-    let made = create(out, settings)?;
+    let made = match create(out, settings, &stop_on_ctrl_c()?) {
+        Err(gve::Error::Model(ModelError::Cancelled)) => return Ok(stopped(NOTHING)),
+        made => made?,
+    };
     let (millions, tokens) = (made.parameters as f64 / 1e6, made.tokens);
     print(&if json {
         serde_json::json!({ "out": out, "parameters": made.parameters, "tokens": tokens }).to_string()
     } else {
-        format!("{}: {millions:.2} M parameters, {tokens} tokens", out.display())
+        format!("{}: {millions:.2} M parameters, {tokens} tokens", name(out))
     })?;
     Ok(Outcome::Complete)
 }
@@ -164,13 +172,17 @@ fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
         bail!("no precision given: use --dtype with f32, bf16 or f16");
     }
     let resolved = model.resolve()?;
-    convert_checkpoint(&resolved.directory, dtype, &model.find_recipe(&resolved.directory)?, out)?;
+    let recipe = model.find_recipe(&resolved.directory)?;
+    match convert_checkpoint(&resolved.directory, dtype, &recipe, out, &stop_on_ctrl_c()?) {
+        Err(ModelError::Cancelled) => return Ok(stopped(NOTHING)),
+        done => done?,
+    }
     if json {
         print(
             &serde_json::json!({ "out": out, "model": resolved.id, "dtype": dtype.to_string() }).to_string(),
         )?;
     } else {
-        print(&format!("{}: {} stored as {dtype}", out.display(), resolved.id))?;
+        print(&format!("{}: {} stored as {dtype}", name(out), resolved.id))?;
     }
     Ok(Outcome::Complete)
 }
@@ -189,7 +201,7 @@ fn rename(adapter: &Path, layout: Layout, out: &Path, json: bool) -> Result<Outc
     if json {
         print(&serde_json::json!({ "out": out, "modules": modules }).to_string())?;
     } else {
-        print(&format!("{}: an adapter of {modules} modules", out.display()))?;
+        print(&format!("{}: an adapter of {modules} modules", name(out)))?;
     }
     Ok(Outcome::Complete)
 }
@@ -201,11 +213,14 @@ fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
     let adapter = LoraAdapter::read(adapter)?;
     let resolved = model.resolve()?;
     let recipe = model.find_recipe(&resolved.directory)?;
-    let changed = merge_adapter(&resolved.directory, &adapter, &recipe, out)?;
+    let changed = match merge_adapter(&resolved.directory, &adapter, &recipe, out, &stop_on_ctrl_c()?) {
+        Err(ModelError::Cancelled) => return Ok(stopped(NOTHING)),
+        changed => changed?,
+    };
     if json {
         print(&serde_json::json!({ "out": out, "model": resolved.id, "changed": changed }).to_string())?;
     } else {
-        print(&format!("{}: {changed} tensors of {} changed", out.display(), resolved.id))?;
+        print(&format!("{}: {changed} tensors of {} changed", name(out), resolved.id))?;
     }
     Ok(Outcome::Complete)
 }
@@ -278,8 +293,8 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
                 ),
             ),
         ];
-        for (name, value) in rows.into_iter().chain(models::rows(&recipe, &recipes)) {
-            print(&format!("{name:<11}{value}"))?;
+        for (label, value) in rows.into_iter().chain(models::rows(&recipe, &recipes)) {
+            print(&format!("{label:<11}{value}"))?;
         }
         for setting in unknown {
             print(&format!("{:<11}{setting}: embeddings may differ from the reference's", "not known"))?;

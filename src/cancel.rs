@@ -1,3 +1,5 @@
+//! Asking a job to stop, from another thread or a signal handler.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +13,7 @@ impl CancelToken {
         Self::default()
     }
 
-    /// Asks to stop. The job ends before its next input or batch.
+    /// Asks to stop. The job ends before its next input, batch or tensor.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
