@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::HubError;
 use super::digest::sha256_hex;
-use crate::store::{IoError, Lock, create_folder_of, open_own, write_file, write_link};
+use crate::store::{IoError, Lock, create_folder_of, is_file_name, open_own, write_file, write_link};
 
 /// How long the holder of a lock may show no progress.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -73,11 +73,17 @@ impl ModelFolder {
     }
 
     /// The commit that `revision` was when it was last looked up.
+    ///
+    /// # Errors
+    /// [`HubError::DamagedRevision`], and a file that cannot be read.
     pub(super) fn revision(&self, revision: &str) -> Result<Option<String>, HubError> {
         let path = self.root.join("refs").join(revision);
-        match fs::read_to_string(&path) {
-            Ok(commit) => Ok(Some(commit.trim().to_owned())),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let commit = str::from_utf8(&bytes).ok().map(str::trim).filter(|commit| is_file_name(commit));
+                commit.map(|commit| Some(commit.to_owned())).ok_or(HubError::DamagedRevision { path })
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(IoError::of("read", path)(e).into()),
         }
     }

@@ -38,7 +38,10 @@ pub enum HubError {
         reason: String,
     },
     /// Offline, and not downloaded before.
-    #[error("offline, and {id} at revision {revision} is not in the cache {}: run once with network access", cache.display())]
+    #[error(
+        "offline, and {id} at revision {revision} is not in the cache {}: run once with network access",
+        cache.display()
+    )]
     NotCached {
         /// The model.
         id: String,
@@ -46,6 +49,12 @@ pub enum HubError {
         revision: String,
         /// The cache searched.
         cache: PathBuf,
+    },
+    /// What the cache says of a branch or tag is no commit.
+    #[error("{} holds no commit: delete it, and the revision is looked up anew", path.display())]
+    DamagedRevision {
+        /// The file in the cache.
+        path: PathBuf,
     },
     /// Status 401 or 403.
     #[error("no access to {id} ({url} answers {status}): {}", access_hint(*has_token))]
@@ -81,7 +90,8 @@ pub enum HubError {
     },
     /// The built-in model is another one than was asked for.
     #[error(
-        "the built-in model is nano {built_in}, not nano {revision}: make the embeddings again, or use the version of gve they were made with"
+        "the built-in model is nano {built_in}, not nano {revision}: make the embeddings again, or use the \
+         version of gve they were made with"
     )]
     OtherNano {
         /// The revision asked for.
@@ -90,7 +100,10 @@ pub enum HubError {
         built_in: &'static str,
     },
     /// The repository is not a model this crate can load.
-    #[error("{id} at revision {revision} on the hub has no {}: it is not a checkpoint in Hugging Face layout", missing.join(", no "))]
+    #[error(
+        "{id} at revision {revision} on the hub has no {}: it is not a checkpoint in Hugging Face layout",
+        missing.join(", no ")
+    )]
     NotACheckpoint {
         /// The model.
         id: String,
@@ -111,7 +124,8 @@ pub enum HubError {
     },
     /// The hub cannot be reached, or the connection broke too often.
     #[error(
-        "cannot reach {url} for {id}: {reason}; what was downloaded is kept, offline mode uses a complete cached copy"
+        "cannot reach {url} for {id}: {reason}; what was downloaded is kept, offline mode uses a complete \
+         cached copy"
     )]
     Network {
         /// The model.
@@ -123,7 +137,8 @@ pub enum HubError {
     },
     /// What arrived is not what the hub says the file is.
     #[error(
-        "{file} of {id} from {url} is not what the hub announces: digest {announced}, but the bytes have {found}; nothing of it is kept, try another hub or again later"
+        "{file} of {id} from {url} is not what the hub announces: digest {announced}, but the bytes have \
+         {found}; nothing of it is kept, try another hub or again later"
     )]
     WrongDigest {
         /// The model.

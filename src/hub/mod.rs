@@ -32,7 +32,7 @@ use cache::ModelFolder;
 use client::Client;
 
 use crate::options::with_fields;
-use crate::store::{IoError, is_file_name};
+use crate::store::IoError;
 
 pub use error::HubError;
 #[cfg(feature = "nano")]
@@ -77,6 +77,7 @@ with_fields!(HubOptions {
 
 /// A model that is complete on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ResolvedModel {
     /// Directory with `config.json`, the tokenizer and the weights.
     pub directory: PathBuf,
@@ -84,8 +85,8 @@ pub struct ResolvedModel {
     pub id: String,
     /// Commit hash, or the built-in model's number; `None` for a directory.
     pub revision: Option<String>,
-    /// What whoever uses it should be told, on one line: the hub could not be asked whether the copy in the
-    /// cache is still what the revision is.
+    /// What whoever uses it should be told, on one line: that the hub could not be asked whether the copy in
+    /// the cache is still what the revision is, or that the cache was damaged.
     pub warning: Option<String>,
 }
 
@@ -147,9 +148,9 @@ fn resolve_id(
     let cache = open_cache(options)?;
     let repo = Repo::new(id.to_owned(), RepoType::Model);
     let folder = ModelFolder::new(cache.path().join(repo.folder_name()));
-    let cached = cached_model(&folder, id, revision)?;
+    let cached = cached_model(&folder, id, revision);
     if options.offline {
-        let Some((model, missing)) = cached else {
+        let Some((model, missing)) = cached? else {
             return Err(HubError::NotCached {
                 id: id.to_owned(),
                 revision: revision.to_owned(),
@@ -161,6 +162,11 @@ fn resolve_id(
         }
         return Err(HubError::IncompleteDirectory { directory: model.directory, missing });
     }
+    // The hub knows better what a revision is.
+    let (cached, damaged) = match cached {
+        Err(error @ HubError::DamagedRevision { .. }) => (None, Some(error)),
+        cached => (cached?, None),
+    };
     let copy = cached.filter(|(_, missing)| missing.is_empty()).map(|(model, _)| model);
     let copy = match copy {
         Some(model) if is_commit_hash(revision) => return Ok(model),
@@ -169,10 +175,15 @@ fn resolve_id(
     let token = options.token.clone().or_else(|| cache.token());
     let client = Client::new(&folder, options, token.as_deref(), id, revision, copy.is_some())?;
     match (client.look_up(), copy) {
-        (Ok(snapshot), _) => client.fetch(&snapshot, progress),
+        (Ok(snapshot), _) => {
+            let model = client.fetch(&snapshot, progress)?;
+            let warning = damaged.map(|error| format!("{error}; it was made anew"));
+            Ok(ResolvedModel { warning, ..model })
+        }
         (Err(HubError::Network { url, reason, .. }), Some(model)) => {
             let warning = format!(
-                "cannot reach {url} for {id}: {reason}; the copy in the cache is used, {revision} as it was when last looked up"
+                "cannot reach {url} for {id}: {reason}; the copy in the cache is used, {revision} as it was \
+                 when last looked up"
             );
             Ok(ResolvedModel { warning: Some(warning), ..model })
         }
@@ -189,8 +200,7 @@ fn open_cache(options: &HubOptions) -> Result<Cache, HubError> {
     Ok(Cache::new(path))
 }
 
-/// The snapshot the cache has for `revision`, and the files it lacks. What names no commit in there is as if
-/// it were not there.
+/// The snapshot the cache has for `revision`, and the files it lacks.
 fn cached_model(
     folder: &ModelFolder,
     id: &str,
@@ -198,7 +208,7 @@ fn cached_model(
 ) -> Result<Option<(ResolvedModel, Vec<String>)>, HubError> {
     let commit =
         if is_commit_hash(revision) { Some(revision.to_owned()) } else { folder.revision(revision)? };
-    let Some(commit) = commit.filter(|commit| is_file_name(commit)) else { return Ok(None) };
+    let Some(commit) = commit else { return Ok(None) };
     let directory = folder.snapshot(&commit);
     if !directory.is_dir() {
         return Ok(None);

@@ -106,7 +106,10 @@ fn a_copy_in_the_cache_stands_in_for_a_hub_out_of_reach() {
     let assert_stands_in = |options: &HubOptions| {
         let got = resolve(ID, options, &mut quiet).unwrap();
         let warning = got.warning.clone().unwrap();
-        assert_eq!(ResolvedModel { warning: None, ..got }, model);
+        assert_eq!(
+            (got.directory, got.id, got.revision),
+            (model.directory.clone(), model.id.clone(), model.revision.clone())
+        );
         assert!(warning.starts_with("cannot reach") && warning.contains("the cache is used"), "{warning}");
         assert!(warning.lines().count() == 1 && !warning.contains("secret-word"), "{warning}");
     };
@@ -266,4 +269,23 @@ fn the_built_in_model_is_unpacked_once_and_mended() {
     assert!(std::fs::read(&weights).unwrap() == bytes, "a damaged file is replaced");
     let message = unpack(Some("0")).unwrap_err().to_string();
     assert!(message.contains("not nano 0"), "{message}");
+}
+
+#[test]
+fn a_revision_in_the_cache_that_is_no_commit_is_named() {
+    for damage in [&b"\xff\xfe"[..], b"../../elsewhere", b""] {
+        let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
+        let options = options(&hub, cache.path());
+        let model = resolve(ID, &options, &mut quiet).unwrap();
+        let path = cache.path().join("models--acme--tiny-embedder/refs/main");
+        std::fs::write(&path, damage).unwrap();
+        let error = resolve(ID, &options.clone().with_offline(true), &mut quiet).unwrap_err();
+        assert!(matches!(error, HubError::DamagedRevision { .. }), "{error}");
+        assert!(error.to_string().contains(path.to_str().unwrap()));
+        let mended = resolve(ID, &options, &mut quiet).unwrap();
+        let warning = mended.warning.clone().unwrap();
+        assert!(mended.directory == model.directory && warning.contains("refs/main"), "{warning}");
+        assert_eq!(resolve(ID, &options, &mut quiet).unwrap(), model);
+        assert_eq!(resolve(ID, &options.with_offline(true), &mut quiet).unwrap(), model);
+    }
 }
