@@ -66,6 +66,8 @@ pub(super) struct Interview<'a> {
     pub(super) replies: &'a RefCell<Journal<String>>,
     /// Bytes of the answers that replies were taken out of, by key.
     pub(super) taken_out: &'a RefCell<Journal<usize>>,
+    /// Counts replies in the journal that do not fit what is asked for now, so that they are asked for again.
+    pub(super) outdated: &'a Cell<usize>,
     /// Whether the captioner ever said something with this key, of use or not.
     pub(super) has_spoken: Cell<bool>,
 }
@@ -146,9 +148,10 @@ impl Interview<'_> {
         let schema = schema::<R>();
         let turns = vec![self.prompts.system.render([&schema.to_string()]), question.prompt.clone()];
         let key = question.key(R::NAME, &self.captioner.settings().model, &turns);
-        let stored = self.replies.borrow().get(&key).and_then(|stored| reread::<R>(stored).ok());
-        if let Some(reply) = stored {
-            return Ok(Outcome { reply: Ok(reply), is_new: false });
+        match self.replies.borrow().get(&key).map(|stored| reread::<R>(stored)) {
+            Some(Ok(reply)) => return Ok(Outcome { reply: Ok(reply), is_new: false }),
+            Some(Err(_)) => self.outdated.set(self.outdated.get() + 1),
+            None => {}
         }
         let pictures = match question.load_pictures(self.settings, self.video).await {
             Ok(pictures) => pictures,

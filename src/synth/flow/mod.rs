@@ -83,6 +83,7 @@ pub struct Flow {
     folder: RunFolder,
     replies: RefCell<Journal<String>>,
     taken_out: RefCell<Journal<usize>>,
+    outdated: Cell<usize>,
 }
 
 /// Something that happened in a run.
@@ -137,7 +138,7 @@ impl Flow {
         let folder = RunFolder::open(out, &manifest)?;
         let replies = RefCell::new(Journal::open(&folder.journal("replies"))?);
         let taken_out = RefCell::new(Journal::open(&folder.journal("taken_out"))?);
-        Ok(Self { plan, folder, replies, taken_out })
+        Ok(Self { plan, folder, replies, taken_out, outdated: Cell::new(0) })
     }
 
     /// Runs the stages up to `until`, passing over whatever was done before.
@@ -177,6 +178,7 @@ impl Flow {
             cancel,
             replies: &self.replies,
             taken_out: &self.taken_out,
+            outdated: &self.outdated,
             has_spoken: Cell::new(self.replies.borrow().len() > 0),
         };
         let (described, judgements) = self.enrich(&clips, &interview, &mut judge, on_event)?;
@@ -198,6 +200,11 @@ impl Flow {
     /// How many of them were taken out of answers with something else in them: a fence, thoughts, a sentence.
     pub fn num_replies_taken_out(&self) -> usize {
         self.taken_out.borrow().len()
+    }
+
+    /// Replies that were on disk and did not fit what is asked for, so that they were asked for again.
+    pub fn num_replies_outdated(&self) -> usize {
+        self.outdated.get()
     }
 
     /// The file of pairs, which is there when all stages are done.

@@ -14,7 +14,7 @@ use gve::synth::flow::{
 };
 use gve_cli::interrupt::stop_on_ctrl_c;
 use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
-use gve_cli::output::{Outcome, note, print, progress_bar, report};
+use gve_cli::output::{Outcome, name, note, print, progress_bar, report, warn};
 use indicatif::ProgressBar;
 
 use crate::library::tell_passed_over;
@@ -179,6 +179,12 @@ fn flow(arguments: FlowArguments) -> Result<Outcome> {
         _ => {}
     });
     bar.finish_and_clear();
+    let outdated = flow.num_replies_outdated();
+    if outdated > 0 {
+        warn(&format!(
+            "{outdated} stored replies do not fit what is asked for now, and were asked for again"
+        ));
+    }
     match result {
         Ok(summary) => {
             let pairs: usize = summary.pairs.values().sum();
@@ -300,6 +306,7 @@ fn show(summary: &FlowSummary, flow: &Flow, until: Stage, json: bool) -> Result<
         let out = serde_json::json!({
             "stages": summary.reports, "pairs": summary.pairs, "replies": flow.num_replies(),
             "replies_taken_out": flow.num_replies_taken_out(),
+            "replies_outdated": flow.num_replies_outdated(),
         });
         return Ok(print(&out.to_string())?);
     }
@@ -307,8 +314,8 @@ fn show(summary: &FlowSummary, flow: &Flow, until: Stage, json: bool) -> Result<
     for stage in &summary.reports {
         let dropped: Vec<String> =
             stage.dropped.iter().map(|(filter, count)| format!("{filter} {count}")).collect();
-        let name = stage.stage.to_string();
-        let line = format!("{name:<12} {:>8} {:>8}  {}", stage.items, stage.kept, dropped.join(", "));
+        let stage_name = stage.stage.to_string();
+        let line = format!("{stage_name:<12} {:>8} {:>8}  {}", stage.items, stage.kept, dropped.join(", "));
         print(line.trim_end())?;
     }
     if flow.num_replies_taken_out() > 0 {
@@ -319,7 +326,7 @@ fn show(summary: &FlowSummary, flow: &Flow, until: Stage, json: bool) -> Result<
         let pairs: Vec<String> =
             summary.pairs.iter().map(|(task, count)| format!("{task} {count}")).collect();
         print(&format!("pairs: {}", pairs.join(", ")))?;
-        print(&flow.pairs_path().display().to_string())?;
+        print(&name(&flow.pairs_path()))?;
     }
     Ok(())
 }
@@ -327,13 +334,13 @@ fn show(summary: &FlowSummary, flow: &Flow, until: Stage, json: bool) -> Result<
 fn write_prompts(folder: &Path) -> Result<Outcome> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let (mut written, mut kept) = (0, 0);
-    for (name, text) in BUILT_IN_PROMPTS {
-        let path = folder.join(name);
+    for (file, text) in BUILT_IN_PROMPTS {
+        let path = folder.join(file);
         match fs::File::create_new(&path)
             .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
         {
             Ok(()) => {
-                print(&path.display().to_string())?;
+                print(&name(&path))?;
                 written += 1;
             }
             Err(error) => {

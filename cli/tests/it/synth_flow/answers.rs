@@ -91,3 +91,31 @@ fn answers_that_leave_doubt_are_asked_for_again() {
     let reason = "its answer has no text, only thoughts (finish_reason: length)";
     assert!(stderr(&output).contains(reason), "{}", stderr(&output));
 }
+
+#[test]
+fn stored_replies_that_do_not_fit_any_more_are_asked_for_again_and_counted() {
+    let (site, stub) = (Site::new(), good());
+    assert_status(&site.run(&stub.base_url, &[]), 0);
+    let pairs = site.pairs();
+    let path = site.out().join("journal/replies.jsonl");
+    let journal = std::fs::read_to_string(&path).unwrap();
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line["value"] = json!(r#"{"of": "another release"}"#);
+        line.to_string()
+    };
+    let older: Vec<String> = journal
+        .lines()
+        .enumerate()
+        .map(|(number, text)| if number < 2 { line(text) } else { text.to_owned() })
+        .collect();
+    std::fs::write(&path, older.join("\n") + "\n").unwrap();
+    let again = site.run(&stub.base_url, &["--json"]);
+    assert_status(&again, 0);
+    assert_eq!(json_lines(&again)[0]["replies_outdated"], 2);
+    let said = stderr(&again);
+    assert_eq!(said.matches("2 stored replies do not fit").count(), 1, "{said}");
+    assert_eq!((stub.requests().len(), site.pairs()), (QUESTIONS + 2, pairs));
+    let last = site.run(&stub.base_url, &["--json"]);
+    assert_eq!(json_lines(&last)[0]["replies_outdated"], 0);
+}
