@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, ImageReader};
 use walkdir::{DirEntry, WalkDir};
 
 use super::IndexError;
-use crate::media::MediaKind;
+use crate::media::{MediaKind, MediaSource};
 use crate::store::{IoError, irregular};
 
 /// A video or image file.
@@ -205,7 +205,8 @@ fn look(path: &Path, recognition: Recognition) -> io::Result<Look> {
 
 /// What a file opens as. An animation is a video, as by its name.
 fn kind_by_content(path: &Path) -> Option<MediaKind> {
-    let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+    let source = BufReader::new(MediaSource::from(path).open().ok()?);
+    let reader = ImageReader::new(source).with_guessed_format().ok()?;
     let is_gif = reader.format() == Some(ImageFormat::Gif);
     if !is_gif && reader.into_dimensions().is_ok() {
         return Some(MediaKind::Image);

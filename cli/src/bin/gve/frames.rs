@@ -9,7 +9,7 @@ use gve::store::write_file;
 use gve::video::{FrameCount, VideoReader, select};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::SamplingOptions;
-use gve_cli::output::{Outcome, print, warn};
+use gve_cli::output::{Outcome, name, print, warn};
 use image::{ImageFormat, RgbImage};
 
 #[derive(Args)]
@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             });
             print(&line.to_string())?;
         } else {
-            let path = path.map(|path| path.display().to_string()).unwrap_or_default();
+            let path = path.as_deref().map(name).unwrap_or_default();
             print(&format!("{:>6}  {:>10.3} s  {width}x{height}  {path}", frame.index, frame.pts_seconds))?;
         }
         given += 1;

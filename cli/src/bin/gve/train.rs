@@ -7,7 +7,7 @@ use gve::train::{Entry, Finish, Start, TrainConfig, TrainEvent, Trainer};
 use gve_cli::hub::resolve;
 use gve_cli::interrupt::stop_on_ctrl_c;
 use gve_cli::options::warn_of_unknown_settings;
-use gve_cli::output::{self, Outcome, note, print, progress_bar, warn};
+use gve_cli::output::{self, Outcome, name, note, print, progress_bar, warn};
 use gve_cli::process::tune_for_training;
 use indicatif::ProgressBar;
 
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     bar.finish_and_clear();
     match finish? {
         Finish::Complete(directory) => {
-            print(&directory.display().to_string())?;
+            print(&name(&directory))?;
             Ok(Outcome::Complete)
         }
         Finish::Stopped(checkpoint) => {

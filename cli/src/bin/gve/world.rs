@@ -7,7 +7,7 @@ use gve::synth::world::director::MOST_THINGS;
 use gve::synth::world::{MiniSettings, WorldSettings, write_mini, write_world};
 use gve::video::VideoEncoding;
 use gve_cli::interrupt::stop_on_ctrl_c;
-use gve_cli::output::{Outcome, print, progress_bar, report};
+use gve_cli::output::{Outcome, name, print, progress_bar, report};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -109,7 +109,7 @@ fn world(shared: &Shared, settings: WorldSettings) -> Result<()> {
     let made = write_world(&shared.out, settings, &cancel, &|scenes| bar.inc(scenes as u64));
     bar.finish_and_clear();
     let made = made?;
-    let out = shared.out.display();
+    let out = name(&shared.out);
     print(&format!("{out}: {} videos, {} images, {} captions", made.videos, made.images, made.captions))?;
     for (task, pairs) in made.pairs {
         print(&format!("{task:<5}{pairs:>8} pairs"))?;
