@@ -18,7 +18,9 @@ const MAX_SETTINGS_BYTES: u64 = 256 << 20;
 
 /// A hash of the model in `directory`: of its settings and tokenizer, of names, shapes and types of its
 /// tensors, and of values out of all parts of its weights files. Training moves values everywhere, so 16 KiB
-/// a file tell what a model was from what it has become; against a forger they are no protection.
+/// a file tell what a model was from what it has become; against a forger they are no protection. It is for
+/// whoever asks often: libraries do at every search. The benchmark, whose results outlive the weights, hashes
+/// all of them instead.
 ///
 /// # Errors
 /// [`ModelError::Io`] for a file that cannot be read, [`ModelError::Checkpoint`] for damaged weights.
