@@ -13,6 +13,7 @@ const PLAIN_STARTS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 
 /// The settings of an adapter, as `adapter_config.json` has them.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct LoraSettings {
     /// Rank of the factors.
     pub r: usize,
@@ -56,7 +57,8 @@ impl LoraSettings {
         }
         if let Some(unknown) = judge(keys, Place::Adapter)?.first() {
             return Err(format!(
-                "{unknown} is {}, a setting that is not known here: whether it changes the result cannot be told",
+                "{unknown} is {}, a setting that is not known here: whether it changes the result cannot be \
+                 told",
                 shown(&config[unknown])
             ));
         }
@@ -102,17 +104,14 @@ impl LoraSettings {
         let is_integer = self.alpha.fract() == 0.0 && self.alpha.abs() < 1e9;
         let alpha = if is_integer { json!(self.alpha as i64) } else { json!(self.alpha) };
         json!({
-            "peft_type": "LORA",
-            "task_type": "FEATURE_EXTRACTION",
+            "peft_type": "LORA", "task_type": "FEATURE_EXTRACTION",
             "base_model_name_or_path": self.base_model,
             "r": self.r,
             "lora_alpha": alpha,
             "lora_dropout": self.dropout,
             "target_modules": target_modules,
             "use_rslora": self.use_rslora,
-            "bias": "none",
-            "fan_in_fan_out": false,
-            "inference_mode": true,
+            "bias": "none", "fan_in_fan_out": false, "inference_mode": true,
         })
     }
 }
@@ -178,14 +177,19 @@ mod tests {
     /// releases.
     #[test]
     fn defaults_of_peft_are_read() {
-        let written = r#"{"alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
-            "base_model_name_or_path": "m", "bias": "none", "corda_config": null, "ensure_weight_tying": false, "eva_config": null,
-            "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "kasa_config": null,
-            "layer_replication": null, "layers_pattern": null, "layers_to_transform": null, "loftq_config": {}, "lora_alpha": 8,
-            "lora_bias": false, "lora_dropout": 0.0, "lora_ga_config": null, "megatron_config": null, "megatron_core": "megatron.core",
-            "modules_to_save": null, "monteclora_config": null, "peft_type": "LORA", "peft_version": "0.21.2", "qalora_group_size": 16,
-            "r": 8, "rank_pattern": {}, "revision": null, "target_modules": ["q_proj"], "target_parameters": null,
-            "task_type": "FEATURE_EXTRACTION", "trainable_token_indices": null, "use_bdlora": null, "use_dora": false,
+        let written = r#"{"alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null,
+            "auto_mapping": null,
+            "base_model_name_or_path": "m", "bias": "none", "corda_config": null, "ensure_weight_tying": false,
+            "eva_config": null,
+            "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true,
+            "init_lora_weights": true, "kasa_config": null, "layer_replication": null, "layers_pattern": null,
+            "layers_to_transform": null, "loftq_config": {}, "lora_alpha": 8, "lora_bias": false,
+            "lora_dropout": 0.0, "lora_ga_config": null, "megatron_config": null,
+            "megatron_core": "megatron.core", "modules_to_save": null, "monteclora_config": null,
+            "peft_type": "LORA", "peft_version": "0.21.2", "qalora_group_size": 16, "r": 8,
+            "rank_pattern": {}, "revision": null, "target_modules": ["q_proj"], "target_parameters": null,
+            "task_type": "FEATURE_EXTRACTION", "trainable_token_indices": null, "use_bdlora": null,
+            "use_dora": false,
             "use_qalora": false, "use_rslora": false, "velora_config": null, "not_there_yet": null}"#;
         let settings = LoraSettings::parse(written).unwrap();
         assert_eq!((settings.r, settings.scale()), (8, 1.0));

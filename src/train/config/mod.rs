@@ -21,6 +21,7 @@ use crate::recipe::Recipe;
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TrainConfig {
     /// Directory of the run: checkpoints, logs, and the result in `final/`.
     pub output: PathBuf,
@@ -88,6 +89,7 @@ pub enum Trained {
 /// `[model]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ModelSection {
     /// A directory in Hugging Face layout, or a hub id.
     pub path: String,
@@ -140,6 +142,7 @@ macro_rules! section {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
+        #[non_exhaustive]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
 
         impl Default for $name {
@@ -161,6 +164,7 @@ section!(
 /// `[data]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DataSection {
     /// JSONL files of training pairs, any number of tasks in each.
     pub pairs: Vec<PathBuf>,
