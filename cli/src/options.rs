@@ -150,7 +150,8 @@ impl ModelOptions {
         let model = self.model.as_deref().unwrap_or(NANO);
         if model == NANO {
             note(
-                "using the built-in model nano, which knows its procedural world only; for real use: --model Alibaba-NLP/GVE-3B",
+                "using the built-in model nano, which knows its procedural world only; for real use: --model \
+                 Alibaba-NLP/GVE-3B",
             );
         }
         resolve(model, self.revision.as_deref(), self.quiet)

@@ -40,7 +40,10 @@ pub enum EmbedError {
     #[error("the embedding is not finite: use f32 or bf16")]
     NotFinite,
     /// Frames cannot be decoded by a build without FFmpeg.
-    #[error("{}: this build cannot decode video; enable the feature `video`, or hand over frames", path.display())]
+    #[error(
+        "{}: this build cannot decode video; enable the feature `video`, or hand over frames",
+        path.display()
+    )]
     NoVideoSupport {
         /// The video asked for.
         path: PathBuf,

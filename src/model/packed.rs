@@ -84,7 +84,8 @@ impl<'a> PackedBatch<'a> {
         }
         if let Some(id) = self.input_ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(ModelError::Batch(format!(
-                "token id {id} is outside of the vocabulary of {vocab_size}: the tokenizer belongs to another model"
+                "token id {id} is outside of the vocabulary of {vocab_size}: the tokenizer belongs to \
+                 another model"
             )));
         }
         let placeholders = self.input_ids.iter().filter(|&&id| is_placeholder(id)).count();
@@ -137,7 +138,8 @@ pub(super) fn pixel_rows(
         let whole_units = h.is_multiple_of(merge) && w.is_multiple_of(merge);
         if visual.pixel_values.len() != expected || expected == 0 || !whole_units {
             return Err(ModelError::Batch(format!(
-                "a visual with grid {:?} has {} pixel values, expected {expected}, rows and columns multiples of {merge}",
+                "a visual with grid {:?} has {} pixel values, expected {expected}, rows and columns \
+                 multiples of {merge}",
                 visual.grid_thw,
                 visual.pixel_values.len()
             )));

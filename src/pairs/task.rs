@@ -25,7 +25,8 @@ struct Modalities {
 /// A name that is no task.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "unknown task `{0}`: expected the modalities of query and target, such as t2v, ti2v or v2v (t text, i image, v video)"
+    "unknown task `{0}`: expected the modalities of query and target, such as t2v, ti2v or v2v (t text, i \
+     image, v video)"
 )]
 pub struct UnknownTask(String);
 

@@ -44,7 +44,8 @@ pub(super) fn check(model_dir: &Path, image: &ImageProcessorConfig) -> Result<()
                 return Err(unsupported(
                     name,
                     format!(
-                        "the {kind} differs from {PREPROCESSOR_FILE}, whose settings are used for images and videos alike: make them equal"
+                        "the {kind} differs from {PREPROCESSOR_FILE}, whose settings are used for images and \
+                         videos alike: make them equal"
                     ),
                 ));
             }
@@ -152,7 +153,8 @@ mod tests {
     }
 
     fn image() -> Value {
-        json!({"min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2})
+        json!({"min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "temporal_patch_size": 2,
+            "merge_size": 2})
     }
 
     fn load(files: &[(&str, Value)]) -> Result<ImageProcessorConfig> {
@@ -162,12 +164,16 @@ mod tests {
     #[test]
     fn files_that_agree_are_read() {
         // As transformers 5.23 writes them.
-        let video = json!({"size": {"longest_edge": 602112, "shortest_edge": 100352}, "do_convert_rgb": true, "do_resize": true, "resample": 3,
-            "do_rescale": true, "rescale_factor": 0.00392156862745098, "do_normalize": true, "do_sample_frames": false, "return_metadata": false,
-            "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2, "min_frames": 4, "max_frames": 768, "max_video_tokens": 128000,
-            "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+        let video = json!({"size": {"longest_edge": 602112, "shortest_edge": 100352}, "do_convert_rgb": true,
+            "do_resize": true, "resample": 3, "do_rescale": true, "rescale_factor": 0.00392156862745098,
+            "do_normalize": true,
+            "do_sample_frames": false, "return_metadata": false, "patch_size": 14, "temporal_patch_size": 2,
+            "merge_size": 2, "min_frames": 4, "max_frames": 768, "max_video_tokens": 128000,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
             "video_processor_type": "Qwen2VLVideoProcessor"});
-        let tokenizer = json!({"add_bos_token": false, "padding_side": "left", "model_max_length": 131072, "truncation_side": "right"});
+        let tokenizer = json!({"add_bos_token": false, "padding_side": "left", "model_max_length": 131072,
+            "truncation_side": "right"});
         load(&[(PREPROCESSOR_FILE, image()), (VIDEO_FILE, video.clone()), (TOKENIZER_FILE, tokenizer)])
             .unwrap();
         let processor = json!({"processor_class": "P", "image_processor": image(), "video_processor": video});

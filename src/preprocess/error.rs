@@ -201,7 +201,10 @@ pub enum PreprocessError {
         token: &'static str,
     },
     /// A token of the chat template would also be matched in user text.
-    #[error("tokenizer {} does not mark {token} as special, so user text could forge it; set \"special\": true", path.display())]
+    #[error(
+        "tokenizer {} does not mark {token} as special, so user text could forge it; set \"special\": true",
+        path.display()
+    )]
     TokenNotSpecial {
         /// The file.
         path: PathBuf,
@@ -209,7 +212,11 @@ pub enum PreprocessError {
         token: &'static str,
     },
     /// `config.json` and `tokenizer.json` name different ids for one token.
-    #[error("config.json says {field} {config_id} but tokenizer {} has {token} as {tokenizer_id}; the files belong to different checkpoints", path.display())]
+    #[error(
+        "config.json says {field} {config_id} but tokenizer {} has {token} as {tokenizer_id}; the files \
+         belong to different checkpoints",
+        path.display()
+    )]
     TokenIdMismatch {
         /// The tokenizer file.
         path: PathBuf,

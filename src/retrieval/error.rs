@@ -84,7 +84,10 @@ pub enum RetrievalError {
         reason: String,
     },
     /// The library was written with other settings than the ones at hand.
-    #[error("the library {} was made with other settings ({}): use those, or another library directory", path.display(), differences)]
+    #[error(
+        "the library {} was made with other settings ({}): use those, or another library directory",
+        path.display(), differences
+    )]
     ManifestMismatch {
         /// The library directory.
         path: PathBuf,
@@ -98,7 +101,10 @@ pub enum RetrievalError {
         path: PathBuf,
     },
     /// A segment of the library cannot be read, or not as a whole.
-    #[error("the library segment {} is damaged ({reason}): index again to embed anew what is lost", path.display())]
+    #[error(
+        "the library segment {} is damaged ({reason}): index again to embed anew what is lost",
+        path.display()
+    )]
     DamagedSegment {
         /// The segment file.
         path: PathBuf,
@@ -127,7 +133,8 @@ pub enum RetrievalError {
     },
     /// A segment of the library was written with other settings than its manifest says.
     #[error(
-        "the library segment {} was not made with the settings in library.json: put back the library.json it was made with, or move the file away and index again",
+        "the library segment {} was not made with the settings in library.json: put back the library.json it \
+         was made with, or move the file away and index again",
         path.display()
     )]
     ForeignSegment {
@@ -135,7 +142,10 @@ pub enum RetrievalError {
         path: PathBuf,
     },
     /// A path that is not UTF-8 cannot be stored.
-    #[error("the path {} is not valid UTF-8 and cannot be stored in a library: rename the file", path.display())]
+    #[error(
+        "the path {} is not valid UTF-8 and cannot be stored in a library: rename the file",
+        path.display()
+    )]
     PathNotUtf8 {
         /// The path.
         path: PathBuf,

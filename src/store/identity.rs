@@ -91,7 +91,8 @@ mod tests {
         let (one, other) = (json!({"uniform": {"frames": 8}}), json!({"fps": {"fps": 2.0}}));
         assert_eq!(
             differences(&json!({ "sampling": one }), &json!({ "sampling": other })).to_string(),
-            "sampling.fps: missing there, {\"fps\":2.0} here; sampling.uniform: {\"frames\":8} there, missing here"
+            "sampling.fps: missing there, {\"fps\":2.0} here; sampling.uniform: {\"frames\":8} there, \
+             missing here"
         );
     }
 

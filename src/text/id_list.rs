@@ -11,7 +11,10 @@ use crate::store::IoError;
 #[non_exhaustive]
 pub enum IdListError {
     /// Neither file is there.
-    #[error("no ids: expected them as a JSON array in {}, or one a line in {}", json.display(), lines.display())]
+    #[error(
+        "no ids: expected them as a JSON array in {}, or one a line in {}",
+        json.display(), lines.display()
+    )]
     Missing {
         /// The file that was looked for first.
         json: PathBuf,

@@ -71,7 +71,8 @@ pub enum VideoError {
     },
     /// The FFmpeg that this program runs with cannot decode the stream.
     #[error(
-        "{}: stream {stream}: no decoder for codec {codec}: {reason}; install an FFmpeg built with it or transcode the file",
+        "{}: stream {stream}: no decoder for codec {codec}: {reason}; install an FFmpeg built with it or \
+         transcode the file",
         path.display()
     )]
     Decoder {
@@ -154,7 +155,8 @@ pub enum VideoError {
     },
     /// The FFmpeg that this program runs with cannot encode the video.
     #[error(
-        "{}: cannot encode with {encoder}: {reason}; install an FFmpeg built with it or choose another encoding",
+        "{}: cannot encode with {encoder}: {reason}; install an FFmpeg built with it or choose another \
+         encoding",
         path.display()
     )]
     Encoder {

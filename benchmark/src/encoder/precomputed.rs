@@ -97,7 +97,8 @@ impl PrecomputedEncoder {
         let dim = table.embeddings.ncols();
         if let Some((expected, first)) = state.dim.as_ref().filter(|(expected, _)| *expected != dim) {
             let reason = format!(
-                "its embeddings have dimension {dim}, those of {} have {expected}: all must come from one model",
+                "its embeddings have dimension {dim}, those of {} have {expected}: all must come from one \
+                 model",
                 first.display()
             );
             return Err(Error::invalid(&table.path, None, reason));

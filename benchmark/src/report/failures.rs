@@ -95,7 +95,8 @@ pub fn collect(
                     let same = at_hand.filter(|dataset| dataset.revision == stored.result.dataset_revision);
                     if let Some(other) = at_hand.filter(|_| same.is_none()) {
                         let reason = format!(
-                            "it is of revision `{}` of the data, not `{}` as at hand: its failures are shown by their ids",
+                            "it is of revision `{}` of the data, not `{}` as at hand: its failures are shown \
+                             by their ids",
                             stored.result.dataset_revision, other.revision
                         );
                         errors.push(Error::invalid(&stored.path, None, reason));

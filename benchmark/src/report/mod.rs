@@ -219,7 +219,8 @@ impl Report {
             let settings: BTreeSet<_> = model.subsamples.values().map(ToString::to_string).collect();
             let ids: Vec<_> = model.subsamples.keys().map(String::as_str).collect();
             notes.push(format!(
-                "* {}: only a sub-sample was scored ({}) of {}. Such scores compare to nothing but their like.",
+                "* {}: only a sub-sample was scored ({}) of {}. Such scores compare to nothing but their \
+                 like.",
                 model.name,
                 settings.into_iter().collect::<Vec<_>>().join("; "),
                 ids.join(", ")

@@ -70,7 +70,8 @@ pub(super) fn activation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> R
         "quick_gelu" => Ok(Activation::QuickGelu),
         "relu" => Ok(Activation::Relu),
         other => Err(serde::de::Error::custom(format!(
-            "hidden_act is {:?}, which is not supported (expected silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu or relu)",
+            "hidden_act is {:?}, which is not supported (expected silu, gelu, gelu_new, gelu_pytorch_tanh, \
+             quick_gelu or relu)",
             other.chars().take(40).collect::<String>()
         ))),
     }

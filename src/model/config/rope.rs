@@ -51,7 +51,8 @@ impl RopeScaling {
         let name = match (kind("rope_type")?, kind("type")?) {
             (Some(a), Some(b)) if a != b => {
                 return Err(format!(
-                    "rope_type is {a:?} and type is {b:?}, of which releases of transformers read one or the other: make them equal"
+                    "rope_type is {a:?} and type is {b:?}, of which releases of transformers read one or the \
+                     other: make them equal"
                 ));
             }
             (a, b) => a.or(b).unwrap_or("default"),

@@ -66,7 +66,8 @@ impl Variant for Qwen3Vl {
         let indexes = &deepstack.deepstack_visual_indexes;
         if !indexes.is_sorted_by(|a, b| a < b) || indexes.iter().any(|&i| i >= vision.depth) {
             return Err(format!(
-                "vision_config.deepstack_visual_indexes is {indexes:?}, expected rising numbers below depth, {}",
+                "vision_config.deepstack_visual_indexes is {indexes:?}, expected rising numbers below depth, \
+                 {}",
                 vision.depth
             ));
         }

@@ -234,7 +234,8 @@ fn vision_rope(vision: &Value) -> Result<(), String> {
     let theta = rope.get("rope_theta").and_then(Value::as_f64).unwrap_or(PATCH_ROPE_THETA);
     if !["axial", "default"].contains(&kind) || theta != PATCH_ROPE_THETA {
         return Err(format!(
-            "vision_config: rope_parameters is {}, which is not supported (expected type axial and theta 10000)",
+            "vision_config: rope_parameters is {}, which is not supported (expected type axial and theta \
+             10000)",
             shown(rope)
         ));
     }

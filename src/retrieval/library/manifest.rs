@@ -87,7 +87,8 @@ impl LibraryManifest {
             }
             Some(v) => {
                 return Err(format!(
-                    "format version {v}, this program knows {MANIFEST_FORMAT_VERSION}: use the program that wrote it"
+                    "format version {v}, this program knows {MANIFEST_FORMAT_VERSION}: use the program that \
+                     wrote it"
                 ));
             }
             None => return Err("it has no format_version".to_owned()),

@@ -129,7 +129,8 @@ fn summary(report: &CheckReport) -> String {
         many => format!("{many} faults"),
     };
     format!(
-        "{:<12} queries {:>11}  corpus {:>11}  media {} ({} decoded, {} missing, {} undecodable)  {verdict}{generated}",
+        "{:<12} queries {:>11}  corpus {:>11}  media {} ({} decoded, {} missing, {} undecodable)  \
+         {verdict}{generated}",
         report.id,
         count(report.queries),
         count(report.corpus),

@@ -199,7 +199,8 @@ impl Job<'_> {
             let has_whole = stored.as_ref().is_some_and(|stored| stored.subsample.is_none());
             if has_whole && planned.subsample.is_some() {
                 bail!(
-                    "{} is the result of all of the data set, which one of a part would replace: choose another --out, or --overwrite",
+                    "{} is the result of all of the data set, which one of a part would replace: choose \
+                     another --out, or --overwrite",
                     path.display()
                 );
             }

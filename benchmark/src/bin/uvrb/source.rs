@@ -153,7 +153,8 @@ impl SourceOptions {
         let name = self.name.clone().context("--server needs --name, the model as the server calls it")?;
         if self.model.revision.is_none() {
             warn(&format!(
-                "nothing tells which weights {name} has: what was made under this name before is taken for its own, unless --revision differs"
+                "nothing tells which weights {name} has: what was made under this name before is taken for \
+                 its own, unless --revision differs"
             ));
         }
         let options = ServerOptions {

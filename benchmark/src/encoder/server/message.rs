@@ -112,7 +112,8 @@ fn read(source: &MediaSource, max_bytes: u64) -> Result<Vec<u8>, EncodeError> {
     reader.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > max_bytes {
         return Err(EncodeError(format!(
-            "{source} is larger than the {max_bytes} bytes that are sent to a server: raise the limit, or send frames"
+            "{source} is larger than the {max_bytes} bytes that are sent to a server: raise the limit, or \
+             send frames"
         )));
     }
     Ok(bytes)

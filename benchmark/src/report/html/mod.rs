@@ -42,7 +42,8 @@ pub fn render(page: &Page<'_>) -> String {
     let yours = report.models.iter().filter(|model| model.yours).count();
     let models = if yours == 1 { "One model".to_owned() } else { format!("{yours} models") };
     let lead = format!(
-        "{models} beside the paper’s {}, on the universal video retrieval benchmark. Differences are against {}.",
+        "{models} beside the paper’s {}, on the universal video retrieval benchmark. Differences are against \
+         {}.",
         report.models.len() - yours,
         escape(&report.baseline)
     );

@@ -161,13 +161,15 @@ fn table(
             let drawn = (model.yours && number < DRAWN_AT_FIRST) || model.name == report.baseline;
             let checked = if drawn { " checked" } else { "" };
             format!(
-                "<label><input type=\"checkbox\" value=\"{number}\" hidden{checked}> <span>{name}</span></label>"
+                "<label><input type=\"checkbox\" value=\"{number}\" hidden{checked}> \
+                 <span>{name}</span></label>"
             )
         } else {
             name.clone()
         };
         out.push_str(&format!(
-            "<tr{class} data-model=\"{name}\" data-origin=\"{origin}\"><th scope=\"row\" data-value=\"{name}\">{title}</th>"
+            "<tr{class} data-model=\"{name}\" data-origin=\"{origin}\"><th scope=\"row\" \
+             data-value=\"{name}\">{title}</th>"
         ));
         for (column, cell) in row.iter().enumerate() {
             out.push_str(&number_cell(cell, best[column], table.columns[column].name == AVERAGE));
@@ -181,7 +183,8 @@ fn table(
 fn head(kind: &str, name: &str, title: &str, leads: bool) -> String {
     let class = if leads { " class=\"lead-column\"" } else { "" };
     format!(
-        "<th scope=\"col\"{class} aria-sort=\"none\" data-kind=\"{kind}\" title=\"{}\"><button type=\"button\">{}</button></th>",
+        "<th scope=\"col\"{class} aria-sort=\"none\" data-kind=\"{kind}\" title=\"{}\"><button \
+         type=\"button\">{}</button></th>",
         escape(title),
         escape(name)
     )

@@ -330,7 +330,8 @@ mod tests {
         assert!(Captioner::new(good).is_ok());
         assert_eq!(
             refused(|s| s.base_url = "localhost:8000".to_owned()),
-            "the captioner's address is `localhost:8000`, expected a base URL such as http://localhost:8000/v1"
+            "the captioner's address is `localhost:8000`, expected a base URL such as \
+             http://localhost:8000/v1"
         );
         let message = refused(|s| s.base_url = "me:secret@example.org/v1?key=sk-1".to_owned());
         assert!(message.contains("is `***@example.org/v1?key=***`"), "{message}");
