@@ -95,6 +95,18 @@ pub struct PixelBudget {
 }
 
 impl PixelBudget {
+    /// That of qwen-vl-utils 0.0.11 and 0.0.14, for visual tokens of `side` x `side` pixels.
+    pub const fn of_qwen_vl_utils(side: u64) -> Self {
+        Self {
+            pixels_per_token: side * side,
+            image_tokens: (4, 16_384),
+            frame_tokens: (128, 768),
+            // 90 % of 128,000.
+            video_tokens: 115_200,
+            frame_factor: 2,
+        }
+    }
+
     /// Bounds of an image part unless told
     /// otherwise (`qwen_vl_utils.fetch_image`). A default gives way to an explicit bound on the other side.
     ///

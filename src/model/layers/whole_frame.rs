@@ -30,10 +30,16 @@ pub(in crate::model) struct FrameBlockShape {
 }
 
 impl FrameBlock {
-    pub(in crate::model) fn load(
+    /// Those at the numbers `0..depth`.
+    pub(in crate::model) fn load_all(
         loader: &Loader<'_>,
+        depth: usize,
         shape: &FrameBlockShape,
-    ) -> std::result::Result<Self, ModelError> {
+    ) -> std::result::Result<Vec<Self>, ModelError> {
+        (0..depth).map(|i| Self::load(&loader.at(i), shape)).collect()
+    }
+
+    fn load(loader: &Loader<'_>, shape: &FrameBlockShape) -> std::result::Result<Self, ModelError> {
         let &FrameBlockShape { width, num_heads, intermediate, activation, feed_forward } = shape;
         let [first, second] = feed_forward.map(|name| loader.at("mlp").at(name));
         Ok(Self {

@@ -11,14 +11,7 @@ use crate::settings_keys::Place;
 
 /// How large pictures are where nobody says, by qwen-vl-utils 0.0.11. A visual token is the square of patch
 /// size x merge size.
-pub const PIXEL_BUDGET: PixelBudget = PixelBudget {
-    pixels_per_token: 28 * 28,
-    image_tokens: (4, 16_384),
-    frame_tokens: (128, 768),
-    // 90 % of 128,000.
-    video_tokens: 115_200,
-    frame_factor: 2,
-};
+pub const PIXEL_BUDGET: PixelBudget = PixelBudget::of_qwen_vl_utils(28);
 
 /// The windows of the vision tower.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

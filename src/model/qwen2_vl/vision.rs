@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::model::kernels::Activation;
-use crate::model::layers::{FrameBlock, FrameBlockShape, Frames, NORM_EPS, patch_embedding};
+use crate::model::layers::{FrameBlock, Frames, NORM_EPS, patch_embedding};
 use crate::model::loader::{Loader, Precision};
 use crate::model::ops::{LayerNorm, Linear, Mlp};
 use crate::model::qwen_vl::{VisionConfig, VisionFeatures, VisionTower};
@@ -29,16 +29,6 @@ impl WholeTower {
         device: &Device,
     ) -> std::result::Result<Self, ModelError> {
         let c = config;
-        let shape = FrameBlockShape {
-            width: c.hidden_size,
-            num_heads: c.num_heads,
-            intermediate: c.intermediate_size,
-            activation: c.hidden_act,
-            feed_forward: ["fc1", "fc2"],
-        };
-        let blocks = (0..c.depth)
-            .map(|i| FrameBlock::load(&loader.at("blocks").at(i), &shape))
-            .collect::<std::result::Result<_, _>>()?;
         let merger = loader.at("merger");
         let merged = c.hidden_size * c.merge_unit();
         let sizes = [merged, merged, c.out_hidden_size];
@@ -49,7 +39,7 @@ impl WholeTower {
                 c.patch_shape(),
                 false,
             )?,
-            blocks,
+            blocks: c.frame_blocks(loader, ["fc1", "fc2"])?,
             norm: LayerNorm::load(&merger.at("ln_q"), c.hidden_size, NORM_EPS)?,
             merger: Mlp::load(&merger.at("mlp.0"), &merger.at("mlp.2"), sizes, Activation::Gelu)?,
             config: config.clone(),

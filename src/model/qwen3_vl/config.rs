@@ -8,14 +8,7 @@ use crate::preprocess::{ChatTemplate, PixelBudget};
 use crate::settings_keys::Place;
 
 /// How large pictures are where nobody says, by qwen-vl-utils 0.0.14.
-pub const PIXEL_BUDGET: PixelBudget = PixelBudget {
-    pixels_per_token: 32 * 32,
-    image_tokens: (4, 16_384),
-    frame_tokens: (128, 768),
-    // 90 % of 128,000.
-    video_tokens: 115_200,
-    frame_factor: 2,
-};
+pub const PIXEL_BUDGET: PixelBudget = PixelBudget::of_qwen_vl_utils(32);
 
 /// What the vision tower has beside its blocks.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 use super::config::DeepstackConfig;
 use super::table::Interpolation;
 use crate::model::kernels::Activation;
-use crate::model::layers::{FrameBlock, FrameBlockShape, Frames, NORM_EPS, patch_embedding};
+use crate::model::layers::{FrameBlock, Frames, NORM_EPS, patch_embedding};
 use crate::model::loader::{Loader, Precision};
 use crate::model::ops::{LayerNorm, Linear, Mlp, add, parameter};
 use crate::model::qwen_vl::{VisionConfig, VisionFeatures, VisionTower};
@@ -43,16 +43,6 @@ impl DeepstackTower {
         device: &Device,
     ) -> std::result::Result<Self, ModelError> {
         let c = config;
-        let shape = FrameBlockShape {
-            width: c.hidden_size,
-            num_heads: c.num_heads,
-            intermediate: c.intermediate_size,
-            activation: c.hidden_act,
-            feed_forward: ["linear_fc1", "linear_fc2"],
-        };
-        let blocks = (0..c.depth)
-            .map(|i| FrameBlock::load(&loader.at("blocks").at(i), &shape))
-            .collect::<std::result::Result<_, _>>()?;
         let mergers = loader.at("deepstack_merger_list");
         let deepstack_mergers = (0..deepstack.deepstack_visual_indexes.len())
             .map(|i| Merger::load(&mergers.at(i), c, true))
@@ -66,7 +56,7 @@ impl DeepstackTower {
                 true,
             )?,
             positions: loader.at("pos_embed").activation("weight", &[rows, c.hidden_size])?,
-            blocks,
+            blocks: c.frame_blocks(loader, ["linear_fc1", "linear_fc2"])?,
             merger: Merger::load(&loader.at("merger"), c, false)?,
             deepstack_mergers,
             config: config.clone(),

@@ -16,7 +16,8 @@ use crate::model::config::{
 };
 use crate::model::family::ModelType;
 use crate::model::kernels::Activation;
-use crate::model::layers::PATCH_ROPE_THETA;
+use crate::model::layers::{FrameBlock, FrameBlockShape, PATCH_ROPE_THETA};
+use crate::model::loader::Loader;
 use crate::model::qwen2_5_vl::WindowConfig;
 use crate::model::qwen3_vl::DeepstackConfig;
 use crate::settings_keys::{Place, judge, shown};
@@ -100,6 +101,22 @@ impl VisionConfig {
     /// Values in one patch.
     pub fn patch_len(&self) -> usize {
         self.patch_shape().iter().product()
+    }
+
+    /// Blocks over whole frames, whose feed-forward layers are called so.
+    pub(in crate::model) fn frame_blocks(
+        &self,
+        loader: &Loader<'_>,
+        feed_forward: [&'static str; 2],
+    ) -> Result<Vec<FrameBlock>, ModelError> {
+        let shape = FrameBlockShape {
+            width: self.hidden_size,
+            num_heads: self.num_heads,
+            intermediate: self.intermediate_size,
+            activation: self.hidden_act,
+            feed_forward,
+        };
+        FrameBlock::load_all(&loader.at("blocks"), self.depth, &shape)
     }
 
     /// Patches merged into one token.
