@@ -17,6 +17,16 @@ pub(super) struct Precision {
     pub(super) activations: DType,
 }
 
+impl Precision {
+    /// How activations are multiplied with each other on the CPU.
+    pub(super) fn between_activations(self) -> Products {
+        match self.weights {
+            WeightPrecision::As(DType::BF16) => Products::Rounded,
+            WeightPrecision::As(_) | WeightPrecision::Stored => Products::Exact,
+        }
+    }
+}
+
 /// What is done to tensors on their way into the model.
 #[derive(Clone, Copy)]
 struct Changes<'a> {
@@ -145,6 +155,11 @@ impl<'a> Loader<'a> {
             WeightPrecision::As(_) => Products::Rounded,
             WeightPrecision::Stored => Products::Exact,
         }
+    }
+
+    /// How activations are multiplied with each other on the CPU.
+    pub(super) fn between_activations(&self) -> Products {
+        self.precision.between_activations()
     }
 
     /// The adapter to be trained on the linear layer at this place, where there is to be one.

@@ -39,6 +39,10 @@ pub(super) const EXACT_PARTS: usize = 3;
 #[repr(C, align(64))]
 pub(super) struct Line([u16; 32]);
 
+impl Line {
+    pub(super) const ZERO: Self = Self([0; 32]);
+}
+
 thread_local! {
     static ACTIVATIONS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static WEIGHTS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
@@ -75,6 +79,15 @@ impl Bf16Unit {
             (Products::Exact, Self::Tiles) => Some(EXACT_PARTS),
             (Products::Exact, Self::Vectors) => None,
         }
+    }
+
+    /// The tiles of this thread, if this is the tile unit.
+    ///
+    /// # Safety
+    /// It is one of [`available`](Self::available).
+    pub(super) unsafe fn tiles(self) -> Option<Tiles> {
+        // SAFETY: as the caller says.
+        (self == Self::Tiles).then(|| unsafe { Tiles::configure() })
     }
 
     /// The fastest unit, found once.
@@ -129,7 +142,7 @@ fn share(total: usize, parts: usize, index: usize) -> std::ops::Range<usize> {
 }
 
 fn resize(buffer: &mut Vec<Line>, lines: usize) {
-    buffer.resize(lines, Line([0; 32]));
+    buffer.resize(lines, Line::ZERO);
 }
 
 struct Product<'a> {
@@ -149,8 +162,8 @@ impl Product<'_> {
     /// The unit is available and no other thread touches these outputs.
     unsafe fn compute(&self, blocks: std::ops::Range<usize>, panels: std::ops::Range<usize>) {
         let steps = self.shape.in_features.div_ceil(BLOCK);
-        // SAFETY: tiles are only asked for where they are available (caller).
-        let tiles = (self.unit == Bf16Unit::Tiles).then(|| unsafe { Tiles::configure() });
+        // SAFETY: the unit is available (caller).
+        let tiles = unsafe { self.unit.tiles() };
         let mut packed = WEIGHTS.take();
         resize(&mut packed, STEPS_PER_PASS.min(steps) * BLOCK);
         for first_step in (0..steps).step_by(STEPS_PER_PASS) {
@@ -208,14 +221,8 @@ impl Product<'_> {
         }
         let c = (c, c_stride);
         let start = if first_pass { (bias.as_ptr(), 0) } else { (c.0.cast_const(), c.1) };
-        let steps = a.len() / BLOCK;
-        // SAFETY: `a` and `b` hold `steps` steps; `start` and `c` reach over 32 x 32 values at their strides.
-        unsafe {
-            match tiles {
-                Some(tiles) => tiles.multiply_block(a.as_ptr(), b.as_ptr(), steps, start, c),
-                None => multiply_block(a, b, start, c),
-            }
-        }
+        // SAFETY: `a` and `b` hold as many steps; `start` and `c` reach over 32 x 32 values at their strides.
+        unsafe { multiply(tiles, a, b, start, c) };
         if !whole {
             for (r, line) in edge.iter().take(rows).enumerate() {
                 // SAFETY: as when reading.
@@ -231,13 +238,13 @@ impl Product<'_> {
 /// # Safety
 /// The processor has AVX512F, BW and BF16. `rows` is a whole number of rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn pack_activations(rows: &[f32], in_features: usize, part: usize, lines: &mut [Line]) {
+pub(super) unsafe fn pack_activations(rows: &[f32], in_features: usize, part: usize, lines: &mut [Line]) {
     for (row, line_in_step) in (0..BLOCK).enumerate() {
         let values = rows.get(row * in_features..(row + 1) * in_features);
         for (step, step_lines) in lines.chunks_exact_mut(BLOCK).enumerate() {
             let line = &mut step_lines[line_in_step];
             let Some(values) = values else {
-                *line = Line([0; 32]);
+                *line = Line::ZERO;
                 continue;
             };
             let inputs = &values[step * BLOCK..in_features.min((step + 1) * BLOCK)];
@@ -277,7 +284,13 @@ fn rounded_to_bf16(values: __m512) -> __m512 {
 /// # Safety
 /// The processor has AVX512F and BW.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn pack_weights(weight: &[bf16], shape: LinearShape, output: usize, input: usize, lines: &mut [Line]) {
+pub(super) unsafe fn pack_weights(
+    weight: &[bf16],
+    shape: LinearShape,
+    output: usize,
+    input: usize,
+    lines: &mut [Line],
+) {
     for (tile_index, tile) in lines.chunks_exact_mut(16).enumerate() {
         let first_input = input + tile_index / 2 * BLOCK;
         let first_output = output + tile_index % 2 * 16;
@@ -329,6 +342,27 @@ fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
         columns[12 + c] = _mm512_shuffle_i32x4::<0xDD>(high_01, high_23);
     }
     columns
+}
+
+/// Adds the product of two packed 32-wide blocks to what is at `start`, and stores it at `c`; see
+/// [`Tiles::multiply_block`]. Without tiles it is done in vectors.
+///
+/// # Safety
+/// As there, and the processor has AVX512F and BF16.
+pub(super) unsafe fn multiply(
+    tiles: Option<&Tiles>,
+    a: &[Line],
+    b: &[Line],
+    start: (*const f32, usize),
+    c: (*mut f32, usize),
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match tiles {
+            Some(tiles) => tiles.multiply_block(a.as_ptr(), b.as_ptr(), a.len() / BLOCK, start, c),
+            None => multiply_block(a, b, start, c),
+        }
+    }
 }
 
 /// [`Tiles::multiply_block`] in vectors.

@@ -6,6 +6,7 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::model::ModelError;
 use crate::model::config::{Attention, TextConfig};
+use crate::model::kernels::Products;
 use crate::model::loader::{Loader, Precision};
 use crate::model::ops::{
     AttentionPlan, Dropout, GatedMlp, GradientSink, Linear, RmsNorm, RotaryTable, add, apply_rope, attention,
@@ -33,6 +34,7 @@ struct DecoderLayer {
     post_attention_layernorm: RmsNorm,
     mlp: GatedMlp,
     head_dim: usize,
+    products: Products,
 }
 
 impl LanguageModel {
@@ -249,6 +251,7 @@ impl DecoderLayer {
             )?,
             mlp: GatedMlp::load(&loader.at("mlp"), hidden, c.intermediate_size, false, c.hidden_act)?,
             head_dim,
+            products: loader.between_activations(),
         })
     }
 
@@ -278,7 +281,8 @@ impl DecoderLayer {
             }
         };
         let q = turned(self.q_proj.forward_dropping(&normed, dropout)?, q_norm, rotary)?;
-        let attended = self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan)?, dropout)?;
+        let attended =
+            self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan, self.products)?, dropout)?;
         let x = add(x, &attended)?;
         let fed = self.mlp.forward_dropping(&self.post_attention_layernorm.forward(&x)?, dropout)?;
         add(x, &fed)

@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::model::ModelError;
+use crate::model::kernels::Products;
 use crate::model::loader::Loader;
 use crate::model::ops::{AttentionPlan, Linear, RotaryTable, apply_rope, attention, inverse_frequencies};
 
@@ -29,6 +30,7 @@ pub(in crate::model) struct PatchAttention {
     qkv: Linear,
     proj: Linear,
     num_heads: usize,
+    products: Products,
 }
 
 impl PatchAttention {
@@ -41,6 +43,7 @@ impl PatchAttention {
             qkv: Linear::load(&loader.at("qkv"), width, 3 * width, true)?,
             proj: Linear::load(&loader.at("proj"), width, width, true)?,
             num_heads,
+            products: loader.between_activations(),
         })
     }
 
@@ -56,7 +59,7 @@ impl PatchAttention {
         let fused = self.qkv.forward(x)?.reshape((rows, 3, self.num_heads, width / self.num_heads))?;
         let part = |i: usize| fused.narrow(1, i, 1)?.squeeze(1);
         let (q, k) = (apply_rope(part(0)?, rotary)?, apply_rope(part(1)?, rotary)?);
-        self.proj.forward(&attention(&q, &k, &part(2)?, plan)?)
+        self.proj.forward(&attention(&q, &k, &part(2)?, plan, self.products)?)
     }
 }
 

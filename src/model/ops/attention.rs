@@ -4,7 +4,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor};
 
 use super::cpu::{View, hold, kernel};
-use crate::model::kernels::{self, AttentionGradients, AttentionSegment, HeadsShape};
+use crate::model::kernels::{self, AttentionGradients, AttentionSegment, HeadsShape, Products};
 use crate::model::segments::Segments;
 
 /// Attention scores that may exist at one time. Longer inputs are worked off in blocks of
@@ -47,16 +47,19 @@ impl AttentionPlan {
 /// Scaled dot-product attention over packed segments.
 ///
 /// `q` is (query rows, heads, width); `k` and `v` are (key rows, key heads, width), each key head
-/// serving `heads / key heads` query heads. Returns (query rows, heads * width).
+/// serving `heads / key heads` query heads. `products` tells how these are multiplied on the CPU. Returns (query rows, heads * width).
 pub(in crate::model) fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     plan: &AttentionPlan,
+    products: Products,
 ) -> Result<Tensor> {
     match &plan.work {
         Work::Kernel(segments) => {
-            let op = Fused { segments: segments.clone(), causal: plan.causal };
+            // The backward pass is that of exact products.
+            let products = if q.track_op() { Products::Exact } else { products };
+            let op = Fused { segments: segments.clone(), causal: plan.causal, products };
             q.apply_op3(k, v, op)
         }
         Work::Tensors(batches) => batches.attention(q, k, v, plan.causal),
@@ -68,6 +71,7 @@ pub(in crate::model) fn attention(
 struct Fused {
     segments: Arc<Vec<AttentionSegment>>,
     causal: bool,
+    products: Products,
 }
 
 fn scale(head_dim: usize) -> f32 {
@@ -92,7 +96,7 @@ impl CustomOp3 for Fused {
         let v = View::new(v, v_layout).heads()?;
         let HeadsShape { rows, heads, head_dim, .. } = q.shape;
         let mut out = vec![0.0; rows * heads * head_dim];
-        kernels::attention(q, k, v, &self.segments, self.causal, scale(head_dim), &mut out)
+        kernels::attention(q, k, v, &self.segments, self.causal, scale(head_dim), self.products, &mut out)
             .map_err(kernel)?;
         Ok((CpuStorage::F32(out), Shape::from((rows, heads * head_dim))))
     }
@@ -279,7 +283,7 @@ mod tests {
             [y.detach(), gradient(&q), gradient(&k), gradient(&v)]
         };
         let plan = AttentionPlan::new(queries, keys, causal, &device).unwrap();
-        let kernel = outcome(attention(&q, &k, &v, &plan).unwrap());
+        let kernel = outcome(attention(&q, &k, &v, &plan, Products::Exact).unwrap());
         let batches = BatchedSegments::new(queries, keys, &device).unwrap();
         let tensors = outcome(batches.attention(&q, &k, &v, causal).unwrap());
         std::array::from_fn(|i| {

@@ -10,6 +10,8 @@
 //! What a row adds up, and in which order, depends on its own segment alone.
 
 mod backward;
+#[cfg(target_arch = "x86_64")]
+mod rounded;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,9 @@ mod tests;
 pub use backward::{AttentionGradients, attention_backward};
 
 use super::error::{KernelError, check_length};
+#[cfg(target_arch = "x86_64")]
+use super::gemm_bf16::Bf16Unit;
+use super::linear::Products;
 use super::matmul::gemm_strided;
 use super::parallel::SharedMut;
 use super::rope::HeadsShape;
@@ -64,7 +69,8 @@ pub struct Heads<'a> {
 /// Writes the attention output `[query rows, query heads, head_dim]` of every segment to `out`, without gaps.
 ///
 /// Query head `h` uses key and value head `h / (query heads / key heads)`. Rows of `out` in no segment are
-/// left alone.
+/// left alone. With [`Products::Rounded`] queries, keys, values and the weights of values are rounded to bf16
+/// where the processor multiplies bf16; sums and exponentials are f32.
 ///
 /// # Errors
 /// [`KernelError`] when head counts or sizes do not agree, a slice is too short, or segments reach outside
@@ -76,6 +82,7 @@ pub fn attention(
     segments: &[AttentionSegment],
     causal: bool,
     scale: f32,
+    products: Products,
     out: &mut [f32],
 ) -> Result<(), KernelError> {
     check_heads(q, k, v)?;
@@ -84,6 +91,18 @@ pub fn attention(
     if out.is_empty() {
         return Ok(());
     }
+    #[cfg(target_arch = "x86_64")]
+    if let (Products::Rounded, Some(unit)) = (products, Bf16Unit::best()) {
+        let problem = Problem { q, k, v, causal, scale, out: SharedMut::new(out) };
+        let heads = segments.iter().flat_map(|segment| (0..q.shape.heads).map(move |head| (segment, head)));
+        let tasks: Vec<_> = heads.filter(|(segment, _)| !segment.queries.is_empty()).collect();
+        // SAFETY: segments have disjoint queries, so every task writes rows and heads of its own; all ranges
+        // were checked, and the unit is available.
+        tasks.par_iter().for_each(|(segment, head)| unsafe { problem.compute_rounded(unit, segment, *head) });
+        return Ok(());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = products;
     let mut tasks = Vec::new();
     let mut scores = 0;
     for segment in segments {

@@ -10,13 +10,14 @@ struct Fused {
     heads: usize,
     key_heads: usize,
     head_dim: usize,
+    scale: f32,
 }
 
 impl Fused {
     fn new(rows: usize, heads: usize, key_heads: usize, head_dim: usize) -> Self {
         let stride = (heads + 2 * key_heads) * head_dim + 3;
         let values = values(rows * stride, 1).iter().map(|v| v * 4.0).collect();
-        Self { values, rows, heads, key_heads, head_dim }
+        Self { values, rows, heads, key_heads, head_dim, scale: 0.3 }
     }
 
     fn operands(&self) -> [Heads<'_>; 3] {
@@ -35,7 +36,7 @@ impl Fused {
     fn attend(&self, segments: &[AttentionSegment], causal: bool) -> Vec<f32> {
         let [q, k, v] = self.operands();
         let mut out = vec![0.0; self.rows * self.heads * self.head_dim];
-        attention(q, k, v, segments, causal, 0.3, &mut out).unwrap();
+        attention(q, k, v, segments, causal, self.scale, Products::Exact, &mut out).unwrap();
         out
     }
 
@@ -52,8 +53,10 @@ impl Fused {
                 let end = if causal { keys.end - (queries.end - 1 - row) } else { keys.end };
                 let key_head = h * self.key_heads / self.heads;
                 let query = head(q, row, h);
-                let dot =
-                    |key| query.iter().zip(head(k, key, key_head)).map(|(a, b)| a * b).sum::<f64>() * 0.3;
+                let dot = |key| {
+                    query.iter().zip(head(k, key, key_head)).map(|(a, b)| a * b).sum::<f64>()
+                        * f64::from(self.scale)
+                };
                 let scores: Vec<f64> = (keys.start..end).map(dot).collect();
                 let largest = scores.iter().fold(f64::NEG_INFINITY, |m, &s| m.max(s));
                 let sum: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
@@ -93,6 +96,56 @@ fn segments_match_the_definition() {
     }
 }
 
+/// By every unit, beside the definition on values that were rounded beforehand: what is left is the rounding of
+/// the weights.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn rounded_products_are_near_the_definition() {
+    for unit in Bf16Unit::available() {
+        for (lengths, heads, key_heads, head_dim) in [
+            (&[1, 2, 3, 1][..], 1, 1, 1),
+            (&[40, 64, 1, 17], 4, 2, 16),
+            (&[129, 5, 300], 3, 1, 20),
+            (&[650], 2, 2, 64),
+            (&[33], 2, 1, 72),
+        ] {
+            let mut fused = Fused::new(lengths.iter().sum(), heads, key_heads, head_dim);
+            fused.scale = 0.125;
+            for value in &mut fused.values {
+                *value = half::bf16::from_f32(*value / 4.0).to_f32();
+            }
+            let segments = consecutive(lengths);
+            for causal in [false, true] {
+                let [q, k, v] = fused.operands();
+                let mut out = vec![0.0; fused.rows * heads * head_dim];
+                let out_values = SharedMut::new(&mut out);
+                let problem = Problem { q, k, v, causal, scale: fused.scale, out: out_values };
+                for (segment, head) in segments.iter().flat_map(|s| (0..heads).map(move |head| (s, head))) {
+                    // SAFETY: one after the other, and the unit is available.
+                    unsafe { problem.compute_rounded(unit, segment, head) };
+                }
+                assert_close(&out, &fused.reference(&segments, causal), 4e-3);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn rounded_rows_do_not_depend_on_their_neighbours() {
+    let fused = Fused::new(300, 4, 2, 32);
+    let attend = |segments: &[AttentionSegment]| {
+        let [q, k, v] = fused.operands();
+        let mut out = vec![0.0; fused.rows * fused.heads * fused.head_dim];
+        attention(q, k, v, segments, true, 0.1, Products::Rounded, &mut out).unwrap();
+        out
+    };
+    let all = attend(&[AttentionSegment::within(0..300)]);
+    let last = attend(&[AttentionSegment { queries: 299..300, keys: 0..300 }]);
+    let width = fused.heads * fused.head_dim;
+    assert_eq!(all[299 * width..], last[299 * width..]);
+}
+
 #[test]
 fn last_queries_alone_equal_those_among_all() {
     let fused = Fused::new(700, 4, 2, 32);
@@ -128,8 +181,9 @@ fn neither_threads_nor_other_segments_change_a_bit() {
 fn ill_fitting_operands_are_refused() {
     let fused = Fused::new(10, 4, 2, 8);
     let [q, k, v] = fused.operands();
-    let run =
-        |q, k, v, segments: &[AttentionSegment]| attention(q, k, v, segments, true, 1.0, &mut [0.0; 320]);
+    let run = |q, k, v, segments: &[AttentionSegment]| {
+        attention(q, k, v, segments, true, 1.0, Products::Exact, &mut [0.0; 320])
+    };
     let segment = |queries, keys| AttentionSegment { queries, keys };
     assert_eq!(run(q, k, v, &[segment(0..4, 0..5), segment(4..10, 4..10)]), Ok(()));
     for segments in [
@@ -148,5 +202,5 @@ fn ill_fitting_operands_are_refused() {
     assert!(run(q, k, three_heads, &[]).is_err());
     assert!(run(q, k, short, &[]).is_err());
     assert!(run(q, narrow, v, &[]).is_err());
-    assert!(attention(q, k, v, &[], true, 1.0, &mut [0.0; 319]).is_err());
+    assert!(attention(q, k, v, &[], true, 1.0, Products::Exact, &mut [0.0; 319]).is_err());
 }
