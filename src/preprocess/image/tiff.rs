@@ -204,7 +204,7 @@ fn check_chunks(bytes: &[u8], samples: u16) -> Result<(), ImageError> {
     for (number, (start, length)) in offsets.iter().zip(&lengths).enumerate() {
         let end = usize::try_from(start.saturating_add(*length)).ok();
         let chunk = usize::try_from(*start).ok().zip(end).and_then(|(start, end)| bytes.get(start..end));
-        let jpeg = chunk.and_then(|chunk| match tables {
+        let jpeg = chunk.filter(|chunk| chunk.len() > 2).and_then(|chunk| match tables {
             None => Some(Cow::Borrowed(chunk)),
             Some(tables) => Some(Cow::Owned([tables, chunk.get(2..)?].concat())),
         });
