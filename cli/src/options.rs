@@ -253,7 +253,6 @@ impl FeedbackOptions {
 
 impl DimOptions {
     /// `builder` with the width asked for.
-    #[must_use]
     pub fn set(&self, builder: EmbedderBuilder) -> EmbedderBuilder {
         match self.dim {
             Some(dim) => builder.dim(dim).force_dim(self.force_dim),

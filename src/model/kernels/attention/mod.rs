@@ -75,6 +75,7 @@ pub struct Heads<'a> {
 /// # Errors
 /// [`KernelError`] when head counts or sizes do not agree, a slice is too short, or segments reach outside
 /// the rows, are out of order, overlap, or have no keys.
+#[allow(clippy::too_many_arguments)]
 pub fn attention(
     q: Heads<'_>,
     k: Heads<'_>,
