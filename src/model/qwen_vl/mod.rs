@@ -2,8 +2,8 @@
 //! three-axis rotary positions, a language tower, and a vision tower whose rows take the places of
 //! placeholders.
 //!
-//! What differs lies in the families' folders, [`qwen2_vl`](super::qwen2_vl), [`qwen2_5_vl`](super::qwen2_5_vl)
-//! and [`qwen3_vl`](super::qwen3_vl), each behind one [`Variant`]. How a checkpoint is prompted is its
+//! What differs lies in the families' folders, `qwen2_vl`, [`qwen2_5_vl`](super::qwen2_5_vl) and
+//! [`qwen3_vl`](super::qwen3_vl), each behind one `Variant`. How a checkpoint is prompted is its
 //! [`Recipe`](crate::recipe::Recipe)'s affair.
 
 mod backbone;
