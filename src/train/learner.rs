@@ -34,13 +34,16 @@ pub(super) struct BatchNumbers {
 
 /// How inputs are read and where the model runs.
 pub(super) fn reading(directory: &Path, config: &TrainConfig) -> Result<EmbedderBuilder, TrainError> {
-    let reading = Embedder::builder(directory)
+    let frames = config.model.frames.map(|frames| Sampling::Uniform { frames });
+    let mut reading = Embedder::builder(directory)
         .recipes(recipes(config)?)
         .device(config.model.device)
         .dtype(config.model.dtype)
-        .sampling(Sampling::Uniform { frames: config.model.frames })
-        .pixels(PixelLimits::default().with_max_pixels(config.model.max_pixels))
-        .max_length(config.model.max_length);
+        .sampling(frames)
+        .pixels(PixelLimits::default().with_max_pixels(config.model.max_pixels));
+    if let Some(tokens) = config.model.max_length {
+        reading = reading.max_length(tokens);
+    }
     Ok(match config.model.tokens_per_frame {
         Some(tokens) => reading.tokens_per_frame(tokens),
         None => reading,

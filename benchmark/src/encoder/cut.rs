@@ -1,5 +1,8 @@
 //! Embeddings of fewer values.
 
+use gve::Sampling;
+use gve::video::FrameCount;
+
 use super::{Emit, EncodeError, Encoder, EncoderInfo, Request};
 use crate::Error;
 
@@ -41,7 +44,62 @@ impl<E: Encoder> Encoder for CutEncoder<E> {
         })
     }
 
+    fn frames(&self) -> Option<(&Sampling, FrameCount)> {
+        self.inner.frames()
+    }
+
     fn cache_hits(&self) -> usize {
         self.inner.cache_hits()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use gve::Input;
+
+    use super::super::{Item, Role};
+    use super::*;
+
+    struct Whole(EncoderInfo, Sampling);
+
+    impl Encoder for Whole {
+        fn info(&self) -> &EncoderInfo {
+            &self.0
+        }
+
+        fn frames(&self) -> Option<(&Sampling, FrameCount)> {
+            Some((&self.1, FrameCount::MultipleOf(2)))
+        }
+
+        fn encode(&self, _: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
+            emit(0, Ok(vec![1.0, 2.0, 3.0]))
+        }
+    }
+
+    #[test]
+    fn the_first_values_are_kept_and_all_else_is_the_encoders() {
+        let (name, revision, settings) = ("a".to_owned(), "b".to_owned(), BTreeMap::new());
+        let info = EncoderInfo { name, revision, settings, recipe: None, cacheable: true };
+        let input = Input::text("a");
+        let items = [Item { id: "a", input: &input }];
+        for (dim, expected) in [
+            (2, Ok(vec![1.0, 2.0])),
+            (3, Ok(vec![1.0, 2.0, 3.0])),
+            (4, Err(EncodeError("an embedding of 3 values cannot be cut to 4".into()))),
+        ] {
+            let cut = CutEncoder::new(Whole(info.clone(), Sampling::Uniform { frames: 4 }), dim);
+            assert_eq!(cut.info().settings["dim"], dim);
+            assert_eq!(cut.frames(), Some((&Sampling::Uniform { frames: 4 }, FrameCount::MultipleOf(2))));
+            let request = Request { dataset: "d", role: Role::Query, items: &items };
+            let mut found = None;
+            cut.encode(request, &mut |_, result| {
+                found = Some(result);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(found, Some(expected));
+        }
     }
 }

@@ -94,11 +94,11 @@ impl TrainConfig {
             ("", "lora", self.train == Trained::Full && self.lora.is_some(), unread("with `train = \"full\"`")),
             ("", "full", self.train == Trained::Lora && self.full.is_some(), unread("without `train = \"full\"`")),
             ("model", "dtype", self.model.dtype == DType::F16, "must be auto, f32 or bf16: f16 overflows in training".to_owned()),
-            ("model", "frames", self.model.frames == 0, at_least_1()),
+            ("model", "frames", self.model.frames == Some(0), at_least_1()),
             ("model", "tokens_per_frame", self.model.tokens_per_frame == Some(0), at_least_1()),
             ("model", "tokens_per_frame", self.model.tokens_per_frame.is_some() && self.model.max_pixels.is_some(), unread("beside `max_pixels`")),
             ("model", "max_pixels", self.model.max_pixels == Some(0), at_least_1()),
-            ("model", "max_length", self.model.max_length < 2, "must be at least 2".to_owned()),
+            ("model", "max_length", self.model.max_length.is_some_and(|tokens| tokens < 2), "must be at least 2".to_owned()),
             ("lora", lora.as_ref().map_or("", |(key, _)| key), lora.is_some(), lora.as_ref().map_or_else(String::new, |(_, reason)| reason.clone())),
             ("data", "pairs", self.data.pairs.is_empty(), "names no file".to_owned()),
             ("batch", "size", b.size < 2, "must be at least 2: a pair alone has nothing to be told from".to_owned()),
@@ -261,8 +261,8 @@ mod tests {
         assert_eq!((config.loss.clone(), config.sampler()), (InfoNce::default(), Sampler::default()));
         assert_eq!(
             (config.model.frames, config.model.area(784), config.model.max_length),
-            (8, None, 8192),
-            "the area of pictures is the model's matter"
+            (None, None, None),
+            "frames, areas and lengths are the model's matter"
         );
     }
 

@@ -17,6 +17,7 @@ use crate::device::{DType, Device};
 use crate::model::LoraConfig;
 use crate::pairs::Task;
 use crate::recipe::Recipe;
+use crate::video::Sampling;
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,9 +110,11 @@ pub struct ModelSection {
     /// auto, f32 or bf16.
     #[serde(default)]
     pub dtype: DType,
-    /// Frames per video, where a pair does not say.
-    #[serde(default = "default_frames")]
-    pub frames: usize,
+    /// Frames per video, evenly spread, where a pair does not say. If not given, the frames of the model's
+    /// recipe, as everything else that embeds has them. A run writes down what that came to, where it is a
+    /// number.
+    #[serde(default)]
+    pub frames: Option<usize>,
     /// Most visual tokens, of 28 x 28 pixels in Qwen2.5-VL, per frame or image, where a pair does not say;
     /// [`max_pixels`](Self::max_pixels) in another unit.
     #[serde(default)]
@@ -120,15 +123,23 @@ pub struct ModelSection {
     /// the model allows, as everything else that embeds has it. A run writes down what that came to.
     #[serde(default)]
     pub max_pixels: Option<u64>,
-    /// Longest input in tokens.
-    #[serde(default = "default_max_length")]
-    pub max_length: usize,
+    /// Longest input in tokens. If not given, that of the model's recipe, which a run writes down.
+    #[serde(default)]
+    pub max_length: Option<usize>,
 }
 
 impl ModelSection {
     /// The area of pictures, whichever way it is given; a visual token has `pixels_per_token`.
     pub(super) fn area(&self, pixels_per_token: u64) -> Option<u64> {
         self.max_pixels.or(self.tokens_per_frame.map(|tokens| tokens.saturating_mul(pixels_per_token)))
+    }
+
+    /// What is not given, as `recipe` has it.
+    pub(super) fn fill_in(&mut self, recipe: &Recipe) {
+        if let Sampling::Uniform { frames } = recipe.sampling {
+            self.frames.get_or_insert(frames);
+        }
+        self.max_length.get_or_insert(recipe.max_length);
     }
 
     /// The same with `area` as the area of pictures.
@@ -312,14 +323,6 @@ fn default_seed() -> u64 {
 
 fn default_epochs() -> usize {
     3
-}
-
-fn default_frames() -> usize {
-    Recipe::default().frames_per_video()
-}
-
-fn default_max_length() -> usize {
-    Recipe::default().max_length
 }
 
 fn default_true() -> bool {

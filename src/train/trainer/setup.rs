@@ -57,6 +57,7 @@ impl Trainer {
         let settings = saved.as_ref().map(|saved| &saved.config);
         let area = area(&config.model, settings, &*family, &recipe, model_dir)?;
         config.model.set_area(Some(area));
+        config.model.fill_in(&recipe);
         let cursors = vec![Cursor::default(); index.tasks().len()];
         let mut state = RunState::new(cursors, extent, written(&config)?);
         if let (Some(checkpoint), Some(saved)) = (&checkpoint, saved) {

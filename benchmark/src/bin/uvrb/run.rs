@@ -4,10 +4,10 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
+use gve::CancelToken;
 use gve::embedder::FRAME_FACTOR;
 use gve::retrieval::Feedback;
 use gve::video::FrameCount;
-use gve::{CancelToken, Sampling};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::FeedbackOptions;
 use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
@@ -91,8 +91,6 @@ const JSON_LINES: &str = "run.jsonl";
 struct Job<'a> {
     arguments: &'a Arguments,
     encoder: &'a dyn Encoder,
-    /// Frames of a video that it looks at.
-    sampling: Sampling,
     feedback: Option<Feedback>,
     prompts: BTreeMap<String, String>,
     cancel: CancelToken,
@@ -106,9 +104,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         None => BTreeMap::new(),
     };
     let feedback = arguments.feedback.feedback()?;
-    let (encoder, sampling) = arguments.source.open(&arguments.out)?;
+    let encoder = arguments.source.open(&arguments.out)?;
     let (encoder, cancel) = (encoder.as_ref(), stop_on_ctrl_c()?);
-    let job = Job { arguments, encoder, sampling, feedback, prompts, cancel };
+    let job = Job { arguments, encoder, feedback, prompts, cancel };
     let (mut done, mut failed) = (0, 0);
     for spec in specs {
         match job.run(spec) {
@@ -164,8 +162,9 @@ impl Job<'_> {
         let options =
             LoadOptions { frame_cache_fps: self.arguments.frame_cache_fps, ..LoadOptions::default() };
         let mut dataset = dataset::load(spec, &self.arguments.data, &options)?;
+        let usual = self.arguments.source.sampling()?;
         let (sampling, count) =
-            self.encoder.frames().unwrap_or((&self.sampling, FrameCount::MultipleOf(FRAME_FACTOR)));
+            self.encoder.frames().unwrap_or((&usual, FrameCount::MultipleOf(FRAME_FACTOR)));
         dataset.sample_cached_frames(sampling, count)?;
         let limit = self.arguments.limit.map(|limit| Subsample { limit, seed: self.arguments.seed });
         let part = limit.and_then(|limit| subsample(&dataset, limit));

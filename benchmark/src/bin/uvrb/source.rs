@@ -85,14 +85,12 @@ enum ServerVideo {
 }
 
 impl SourceOptions {
-    /// The encoder these options mean, behind its cache, and the frames of a video that it looks at; `out` is
-    /// where results go.
-    pub(crate) fn open(&self, out: &Path) -> Result<(Box<dyn Encoder>, Sampling)> {
-        let (encoder, sampling) = self.encoder()?;
-        let encoder = self.cached(encoder, out);
+    /// The encoder these options mean, behind its cache; `out` is where results go.
+    pub(crate) fn open(&self, out: &Path) -> Result<Box<dyn Encoder>> {
+        let encoder = self.cached(self.encoder()?, out);
         Ok(match self.dim.dim {
-            Some(dim) => (Box::new(CutEncoder::new(encoder, dim)), sampling),
-            None => (encoder, sampling),
+            Some(dim) => Box::new(CutEncoder::new(encoder, dim)),
+            None => encoder,
         })
     }
 
@@ -105,28 +103,31 @@ impl SourceOptions {
         Box::new(CachedEncoder::new(encoder, directory).on_damage(on_damage))
     }
 
+    /// Which frames of a video are looked at by an encoder that does not say.
+    pub(crate) fn sampling(&self) -> Result<Sampling> {
+        self.sampling.without_model()
+    }
+
     pub(crate) fn quiet(&self) -> bool {
         self.model.quiet
     }
 
-    fn encoder(&self) -> Result<(Box<dyn Encoder>, Sampling)> {
-        let sampling = self.sampling.without_model()?;
-        let encoder: Box<dyn Encoder> = if let Some(directory) = &self.precomputed {
+    fn encoder(&self) -> Result<Box<dyn Encoder>> {
+        if let Some(directory) = &self.precomputed {
             let name = self.name.clone().unwrap_or_else(|| name_of(directory));
-            Box::new(PrecomputedEncoder::open(directory, name, self.revision())?)
-        } else if let Some(url) = &self.server {
-            self.server(url, &sampling)?
-        } else {
-            match self.baseline {
-                Some(Baseline::Random) => Box::new(RandomEncoder::new(RANDOM_DIM, 0)?),
-                Some(Baseline::MeanColour) => Box::new(MeanColourEncoder::new(sampling.clone())),
-                None => return self.model(),
-            }
-        };
-        Ok((encoder, sampling))
+            return Ok(Box::new(PrecomputedEncoder::open(directory, name, self.revision())?));
+        }
+        if let Some(url) = &self.server {
+            return self.server(url);
+        }
+        match self.baseline {
+            Some(Baseline::Random) => Ok(Box::new(RandomEncoder::new(RANDOM_DIM, 0)?)),
+            Some(Baseline::MeanColour) => Ok(Box::new(MeanColourEncoder::new(self.sampling()?))),
+            None => self.model(),
+        }
     }
 
-    fn model(&self) -> Result<(Box<dyn Encoder>, Sampling)> {
+    fn model(&self) -> Result<Box<dyn Encoder>> {
         let sampling = self.sampling.sampling()?;
         let resolved = self.model.resolve()?;
         // A local directory has no commit: what is in it tells it from others of its name.
@@ -144,12 +145,11 @@ impl SourceOptions {
         if let Some(dim) = self.dim.dim {
             embedder.check_dim(dim, self.dim.force_dim)?;
         }
-        let sampling = embedder.sampling().clone();
         let on_warning = |id: &str, warning: &str| warn(&format!("{id}: {warning}"));
-        Ok((Box::new(ModelEncoder::new(embedder, name, revision).on_warning(on_warning)), sampling))
+        Ok(Box::new(ModelEncoder::new(embedder, name, revision).on_warning(on_warning)))
     }
 
-    fn server(&self, url: &str, sampling: &Sampling) -> Result<Box<dyn Encoder>> {
+    fn server(&self, url: &str) -> Result<Box<dyn Encoder>> {
         let name = self.name.clone().context("--server needs --name, the model as the server calls it")?;
         if self.model.revision.is_none() {
             warn(&format!(
@@ -163,7 +163,7 @@ impl SourceOptions {
             timeout: Duration::from_secs(self.timeout.max(1)),
             video: match self.server_video {
                 ServerVideo::File => VideoTransport::File,
-                ServerVideo::Frames => VideoTransport::Frames(sampling.clone()),
+                ServerVideo::Frames => VideoTransport::Frames(self.sampling()?),
             },
             max_pixels: Some(self.pixels.without_model()),
             ..ServerOptions::new(url, name.as_str())

@@ -64,9 +64,9 @@ impl Harness {
         let settings = [
             ("--device", Some(model.device.to_string())),
             ("--dtype", Some(model.dtype.to_string())),
-            ("--frames", Some(model.frames.to_string())),
+            ("--frames", model.frames.map(|frames| frames.to_string())),
             ("--max-pixels", model.max_pixels.map(|pixels| pixels.to_string())),
-            ("--max-length", Some(model.max_length.to_string())),
+            ("--max-length", model.max_length.map(|tokens| tokens.to_string())),
         ];
         for (name, value) in settings {
             self.arguments.extend(value.into_iter().flat_map(|value| [name.into(), value.into()]));

@@ -53,7 +53,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let reading = trainer.config().model.clone();
     if !arguments.quiet {
         let area = reading.max_pixels.unwrap_or_default();
-        note(&format!("videos of {} frames, pictures of at most {area} pixels", reading.frames));
+        let frames = reading.frames.map_or("the recipe's".to_owned(), |frames| frames.to_string());
+        note(&format!("videos of {frames} frames, pictures of at most {area} pixels"));
     }
     if let Some(harness) = harness.map(|harness| harness.reading(&reading)) {
         let bar = bar.clone();
