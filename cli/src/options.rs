@@ -232,7 +232,7 @@ pub struct FeedbackOptions {
     #[arg(long, value_name = "K", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     feedback: Option<usize>,
     /// Weight of their mean, where the query has 1 [default: 0.5].
-    #[arg(long, value_name = "W", requires = "feedback")]
+    #[arg(long, value_name = "W", requires = "feedback", allow_negative_numbers = true)]
     feedback_weight: Option<f32>,
 }
 

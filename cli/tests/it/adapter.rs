@@ -82,9 +82,8 @@ fn a_library_is_not_searched_with_another_adapter() {
     };
     assert_status(&index(&["--adapter", text(&copy)]), 0);
     let search = |more: &[&str]| {
-        let fixed =
-            ["search", "--library", text(&library), "--image", text(&media), "--json", "--device", "cpu"];
-        gve(&[&fixed, more].concat())
+        let query = ["search", "--library", text(&library), "--image", text(&media), "--instruction", ""];
+        gve(&[&query[..], &["--json", "--device", "cpu"], more].concat())
     };
     // Model and adapter are the library's own.
     let found = search(&[]);

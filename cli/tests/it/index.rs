@@ -41,7 +41,9 @@ fn a_library_grows_by_what_is_new_and_finds_itself() {
     assert_eq!(counts(&second), [2, 3, 0]);
 
     let search = |query: &[&str]| {
-        json_lines(&gve(&[&["search", "--library", text(&library), "--json"], query].concat()))
+        // As the files were embedded, without an instruction of queries.
+        let fixed = ["search", "--library", text(&library), "--instruction", "", "--json"];
+        json_lines(&gve(&[&fixed, query].concat()))
     };
     let rabbit = media("rabbit.png");
     let hits = search(&["--image", text(&rabbit), "-k", "2"]);
