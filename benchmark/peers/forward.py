@@ -35,6 +35,7 @@ OURS_BUILD = "cargo build --quiet --release -p uvrb --bin forward_bench"
 MODELS = {
     "qwen2_5_vl": lambda transformers: transformers.Qwen2_5_VLModel,
     "qwen3_vl": lambda transformers: transformers.Qwen3VLModel,
+    "siglip": lambda transformers: transformers.SiglipModel,
 }
 SIDES = ("ours", "theirs")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -62,15 +63,23 @@ def run_transformers(options):
     model = MODELS[model_type](transformers).from_pretrained(
         options.checkpoint, dtype=dtype, attn_implementation="sdpa").to(options.device).eval()
     inputs = load_file(options.inputs, device=options.device)
-    inputs = {
-        "input_ids": inputs["input_ids"][None],
-        "position_ids": inputs["position_ids"][:, None],
-        "pixel_values_videos": inputs["pixel_values_videos"].to(dtype),
-        "video_grid_thw": inputs["video_grid_thw"],
-    }
+    if model_type == "siglip":
+        # Normalised as the image processor does it, outside of the time; the video's embedding is the mean.
+        pixel_values = ((inputs["pictures"].permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5).to(dtype).contiguous()
+    else:
+        inputs = {
+            "input_ids": inputs["input_ids"][None],
+            "position_ids": inputs["position_ids"][:, None],
+            "pixel_values_videos": inputs["pixel_values_videos"].to(dtype),
+            "video_grid_thw": inputs["video_grid_thw"],
+        }
 
     def forward():
-        hidden = model(**inputs, use_cache=False).last_hidden_state[0, -1]
+        if model_type == "siglip":
+            frames = model.vision_model(pixel_values=pixel_values).pooler_output.float()
+            hidden = torch.nn.functional.normalize(frames, dim=-1).mean(0)
+        else:
+            hidden = model(**inputs, use_cache=False).last_hidden_state[0, -1]
         if options.device == "cuda":
             torch.cuda.synchronize()
         return hidden

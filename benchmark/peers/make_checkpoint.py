@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a random checkpoint of Qwen2.5-VL or Qwen3-VL in Hugging Face layout, and one fixed input for it.
+"""Make a random checkpoint of Qwen2.5-VL, Qwen3-VL or SigLIP in Hugging Face layout, and one fixed input for it.
 
 The comparison in `forward.py` is about speed, so the weights need the right shapes, not the right
 values. They are drawn with a scale of 1/sqrt(fan_in), which keeps activations finite in bf16.
@@ -8,6 +8,7 @@ values. They are drawn with a scale of 1/sqrt(fan_in), which keeps activations f
     python make_checkpoint.py --shape nano --out target/peers/nano
     python make_checkpoint.py --shape 3b --dtype bf16 --out target/peers/3b
     python make_checkpoint.py --shape qwen3-2b --dtype bf16 --out target/peers/qwen3-2b
+    python make_checkpoint.py --shape siglip2-base --out target/peers/siglip2-base
 
 Needs torch, numpy and safetensors; transformers is not imported. The tokenizer and the image
 processor settings are those of the golden checkpoint in `tests/golden/tiny-a/model`, so token ids
@@ -20,6 +21,8 @@ The input file holds one video of 8 frames at the evaluation size (under 200 tok
     video_grid_thw       i64 [1, 3]
     input_ids            i64 [743]          720 video tokens in 23 tokens of chat template
     position_ids         i64 [3, 743]       temporal, height, width (transformers 4.51 rule)
+
+That of SigLIP, whose checkpoint transformers makes, holds `pictures`, u8 [8, 224, 224, 3]: the frames of one video.
 """
 import argparse
 import json
@@ -74,6 +77,9 @@ SHAPES = {
         "mrope_section": [24, 20, 20],
     },
 }
+# SigLIP 2 base, of 224 pixels in patches of 16; the vocabulary, which no picture needs, is that of the golden checkpoint.
+SIGLIP2_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+SIGLIP2_TOKENIZER = TOKENIZER_DIR.parents[1] / "tiny-siglip2/model"
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -308,9 +314,32 @@ def write_inputs(path, seed, width):
     return len(input_ids)
 
 
+def make_siglip(dtype, seed, out):
+    """Settings, weights and the input of the frame encoder."""
+    from transformers import SiglipConfig, SiglipModel
+    settings = json.loads((SIGLIP2_TOKENIZER / "config.json").read_text())
+    config = SiglipConfig(
+        text_config={**SIGLIP2_BASE, "vocab_size": settings["text_config"]["vocab_size"], "projection_size": 768},
+        vision_config={**SIGLIP2_BASE, "image_size": 224, "patch_size": 16})
+    generator = torch.Generator().manual_seed(seed)
+    model = SiglipModel(config).to(dtype)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(random_weight(name, weight.shape, generator, dtype))
+    model.save_pretrained(out)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(SIGLIP2_TOKENIZER / name, out / name)
+    pictures = json.loads((SIGLIP2_TOKENIZER / "preprocessor_config.json").read_text())
+    (out / "preprocessor_config.json").write_text(json.dumps(pictures | {"size": {"height": 224, "width": 224}}))
+    frames = torch.randint(0, 256, (8, 224, 224, 3), generator=generator, dtype=torch.uint8)
+    save_file({"pictures": frames}, out / "inputs.safetensors")
+    parameters = sum(weight.numel() for weight in model.parameters())
+    print(f"{out}: {parameters / 1e6:.1f} M parameters; input of {len(frames)} pictures")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--shape", choices=SHAPES, default="small")
+    arguments.add_argument("--shape", choices=(*SHAPES, "siglip2-base"), default="small")
     arguments.add_argument("--dtype", choices=DTYPES, default="f32", help="dtype of the stored weights")
     arguments.add_argument("--seed", type=int, default=7)
     arguments.add_argument("--out", type=Path, required=True, help="directory of the checkpoint")
@@ -320,6 +349,8 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     for stale in arguments.out.glob("model-*.safetensors"):
         stale.unlink()
+    if arguments.shape == "siglip2-base":
+        return make_siglip(DTYPES[arguments.dtype], arguments.seed, arguments.out)
     shape = SHAPES[arguments.shape]
     for name in TOKENIZER_FILES:
         shutil.copyfile(TOKENIZER_DIR / name, arguments.out / name)

@@ -295,7 +295,9 @@ impl EmbedderBuilder {
 
     /// What turns inputs into tokens and patches, by these settings.
     pub(crate) fn preparer(self, family: &dyn Family, recipe: &Recipe) -> Result<Preparer, EmbedError> {
-        let recipe = Recipe { max_length: self.max_length.unwrap_or(recipe.max_length), ..recipe.clone() };
+        let longest = family.longest().unwrap_or(usize::MAX);
+        let max_length = self.max_length.unwrap_or(recipe.max_length).min(longest);
+        let recipe = Recipe { max_length, ..recipe.clone() };
         let processor = family.processor(&self.model_dir, &recipe)?;
         let pictures = processor.pictures();
         let mut pixels = self.pixels;

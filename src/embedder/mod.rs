@@ -34,6 +34,7 @@ pub(crate) use prepare::Preparer;
 
 use crate::model::family::{self, Backbone};
 use crate::model::qwen2_5_vl::PIXEL_BUDGET;
+use crate::preprocess::ProcessorKind;
 use crate::recipe::{AdapterId, NamedRecipe, RecipeError};
 pub use crate::recipe::{FRAMES_PER_VIDEO, TOKENS_PER_FRAME};
 use crate::video::{FrameCount, Sampling};
@@ -50,8 +51,9 @@ pub fn unknown_settings(model_dir: &Path) -> Vec<String> {
     let family = family::open(model_dir).ok();
     let keys = family.as_ref().map(|family| family.unknown_keys().to_vec()).unwrap_or_default();
     let of_config = keys.into_iter().map(|key| format!("config.json: key `{key}`"));
+    let kind = family.as_ref().map_or(ProcessorKind::VisualTokens, |family| family.processor_kind());
     let template = family.and_then(|family| family.template());
-    of_config.chain(crate::preprocess::unknown_settings(model_dir, template)).collect()
+    of_config.chain(crate::preprocess::unknown_settings(model_dir, kind, template)).collect()
 }
 
 /// Turns texts, images, videos and compositions of them into embeddings of one space.
@@ -157,6 +159,11 @@ impl Embedder {
     /// The instruction of inputs that have none.
     pub fn instruction(&self) -> Option<&str> {
         self.inner.preparer.instruction.as_deref()
+    }
+
+    /// Whether the model reads instructions. Where not, an input that has one is an error.
+    pub fn reads_instructions(&self) -> bool {
+        self.inner.preparer.processor.reads_instructions()
     }
 
     /// The adapter that is folded into the weights.

@@ -232,7 +232,12 @@ impl Shard {
         let mut end = 0;
         let tensors = self.tensors_in_order()?.into_iter().map(|tensor| {
             let begin = end;
-            end += tensor.shape.iter().product::<usize>() * dtype.size_in_bytes();
+            let (stored, bytes) = if tensor.is_integer() {
+                (tensor.stored, tensor.bytes.len())
+            } else {
+                (stored, tensor.shape.iter().product::<usize>() * dtype.size_in_bytes())
+            };
+            end += bytes;
             (tensor.name, TensorInfo { dtype: stored, shape: tensor.shape, data_offsets: (begin, end) })
         });
         let tensors = tensors.collect();
@@ -290,6 +295,10 @@ impl Shard {
     fn forget_pages(&self, _begin: usize, _end: usize) {}
 }
 
+fn is_integer(stored: Dtype) -> bool {
+    matches!(stored, Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 | Dtype::BOOL)
+}
+
 fn float_type(stored: Dtype) -> Option<DType> {
     match stored {
         Dtype::F32 => Some(DType::F32),
@@ -309,6 +318,11 @@ pub(super) struct StoredTensor<'a> {
 }
 
 impl StoredTensor<'_> {
+    /// Whether it holds integers, such as the numbers of positions: these are stored in one way only.
+    pub(super) fn is_integer(&self) -> bool {
+        is_integer(self.stored)
+    }
+
     /// The precision its values are stored in.
     pub(super) fn dtype(&self) -> Result<DType, ModelError> {
         self.shard.float_type(&self.name, self.stored)

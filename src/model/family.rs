@@ -29,8 +29,8 @@ use super::qwen2_5_vl::Qwen25Vl;
 use super::qwen2_vl::Qwen2Vl;
 use super::qwen3_vl::Qwen3Vl;
 use super::trainable::{Parameters, Trainable};
-use super::{ModelError, ModelShape, WeightPrecision, config};
-use crate::preprocess::{ChatTemplate, Encoding, Pictures, PreprocessError, PromptPart};
+use super::{ModelError, ModelShape, WeightPrecision, clip, config};
+use crate::preprocess::{ChatTemplate, Encoding, Pictures, PreprocessError, ProcessorKind, PromptPart};
 use crate::recipe::Recipe;
 
 /// The families that are built in, by the `model_type` of `config.json`.
@@ -43,11 +43,13 @@ pub enum ModelType {
     Qwen25Vl,
     /// `qwen3_vl`
     Qwen3Vl,
+    /// `clip`
+    Clip,
 }
 
 impl ModelType {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Qwen2Vl, Self::Qwen25Vl, Self::Qwen3Vl];
+    pub const ALL: [Self; 4] = [Self::Qwen2Vl, Self::Qwen25Vl, Self::Qwen3Vl, Self::Clip];
 
     /// How `config.json` spells it.
     pub fn name(self) -> &'static str {
@@ -55,6 +57,7 @@ impl ModelType {
             Self::Qwen2Vl => "qwen2_vl",
             Self::Qwen25Vl => "qwen2_5_vl",
             Self::Qwen3Vl => "qwen3_vl",
+            Self::Clip => "clip",
         }
     }
 
@@ -72,10 +75,9 @@ impl ModelType {
         let name = root.get("model_type").and_then(Value::as_str);
         Self::ALL.into_iter().find(|known| name == Some(known.name())).ok_or_else(|| {
             let known = Self::ALL.map(|known| format!("{:?}", known.name())).join(" or ");
-            format!(
-                "model_type is {}, expected {known}: of other architectures this crate knows nothing",
-                name.map_or("missing".to_owned(), |name| format!("{name:?}"))
-            )
+            let hint = "of other architectures this crate knows nothing";
+            let name = name.map_or("missing".to_owned(), |name| format!("{name:?}"));
+            format!("model_type is {name}, expected {known}: {hint}")
         })
     }
 
@@ -85,14 +87,16 @@ impl ModelType {
             Self::Qwen2Vl => Some(&Qwen2Vl),
             Self::Qwen25Vl => Some(&Qwen25Vl),
             Self::Qwen3Vl => Some(&Qwen3Vl),
+            Self::Clip => None,
         }
     }
 
     fn family(self, root: &Value) -> Result<Box<dyn Family>, String> {
-        match self.qwen_vl() {
-            Some(variant) => Ok(Box::new(qwen_vl::Config::parse(root, variant)?)),
-            None => Err(format!("model_type is {:?}, which is not built in", self.name())),
-        }
+        Ok(match (self, self.qwen_vl()) {
+            (_, Some(variant)) => Box::new(qwen_vl::Config::parse(root, variant)?),
+            (Self::Clip, _) => Box::new(clip::Config::parse(root)?),
+            _ => return Err(format!("model_type is {:?}, which is not built in", self.name())),
+        })
     }
 }
 
@@ -138,6 +142,16 @@ pub(crate) trait Family: Debug + Send + Sync {
     /// How a checkpoint is used of which no entry of `models.toml` knows.
     fn recipe(&self) -> Recipe {
         Recipe::default()
+    }
+
+    /// Tokens of the longest text, where that is a matter of the weights.
+    fn longest(&self) -> Option<usize> {
+        None
+    }
+
+    /// Which image processor the family has.
+    fn processor_kind(&self) -> ProcessorKind {
+        ProcessorKind::VisualTokens
     }
 
     /// Keys of `config.json` that nobody here knows, with their places: whether they change an embedding
@@ -203,6 +217,11 @@ pub(crate) trait Processor: Send + Sync {
     /// How pictures become patches.
     fn pictures(&self) -> &Pictures;
 
+    /// Whether an instruction is anything to the model. Where not, one that is given is an error.
+    fn reads_instructions(&self) -> bool {
+        true
+    }
+
     /// Token ids and positions of `parts`, of which pictures are known by their grids. Without an
     /// `instruction`, or with an empty one, that of the recipe holds.
     ///
@@ -222,9 +241,10 @@ pub(crate) type VisualRows = Vec<Tensor>;
 
 /// A model with its weights.
 pub(crate) trait Backbone: Send + Sync {
-    /// What depends on the pictures of `items` and on the vision tower alone; `None` without pictures. Where
-    /// the tower is not trained, all passes over the same items share it. Part of a graph where `record` is
-    /// set and the tower is trained.
+    /// What depends on the pictures of `items` and on the vision tower alone; `None` without pictures, or
+    /// where
+    /// [`pooled`](Self::pooled) sees to them. Where the tower is not trained, all passes over the same items
+    /// share it. Part of a graph where `record` is set and the tower is trained.
     ///
     /// # Errors
     /// [`ModelError::Batch`] for pictures that contradict themselves, and tensor operations that fail.

@@ -152,7 +152,9 @@ fn fill(
                 return Err(ModelError::Cancelled);
             }
             let load = |dtype| checkpoint.tensor(&stored.name, &stored.shape, dtype, &Device::Cpu);
-            let Some(tensor) = change(&stored.name, &stored.shape, &load)? else {
+            let changed =
+                if stored.is_integer() { None } else { change(&stored.name, &stored.shape, &load)? };
+            let Some(tensor) = changed else {
                 file.write_all(stored.bytes).map_err(write)?;
                 continue;
             };

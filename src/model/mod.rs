@@ -19,6 +19,7 @@ mod adapter;
 // Maps files into memory.
 #[allow(unsafe_code)]
 mod checkpoint;
+mod clip;
 mod config;
 mod error;
 pub(crate) mod family;
@@ -42,6 +43,7 @@ mod shape;
 #[cfg(test)]
 pub(crate) mod skeleton;
 mod trainable;
+mod two_towers;
 mod usage;
 
 pub use crate::device::WeightPrecision;

@@ -25,12 +25,10 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    /// Tokens that the model reads: those of its sequence, or else its patches.
+    /// Tokens that the model reads: those of its sequence, and its patches where these have no place in it.
     pub(crate) fn num_tokens(&self) -> usize {
-        match self.encoding.input_ids.len() {
-            0 => self.visuals.iter().map(Visual::num_patches).sum(),
-            tokens => tokens,
-        }
+        let patches = || self.visuals.iter().map(Visual::num_patches).sum();
+        self.encoding.input_ids.len() + if self.encoding.visual_spans.is_empty() { patches() } else { 0 }
     }
 }
 

@@ -47,7 +47,7 @@ impl Recorder {
     pub(super) fn trains(&self, name: &str) -> bool {
         match self.trainable {
             Trainable::Lora(_) => false,
-            Trainable::Full { vision } => vision || !module_name(name).starts_with(self.names.vision),
+            Trainable::Full { vision } => vision || !begins(module_name(name), self.names.vision),
         }
     }
 
@@ -71,9 +71,7 @@ impl Recorder {
         let Trainable::Lora(config) = &self.trainable else { return Ok(None) };
         let module = module_name(prefix);
         let last = module.rsplit('.').next().unwrap_or(module);
-        if !module.starts_with(self.names.adapted)
-            || !config.target_modules.iter().any(|target| target == last)
-        {
+        if !begins(module, self.names.adapted) || !config.target_modules.iter().any(|target| target == last) {
             return Ok(None);
         }
         let salt = fnv(FNV_OFFSET, module.as_bytes());
@@ -87,6 +85,11 @@ impl Recorder {
         let (a, b) = (self.parameter(&name('A'), &a)?, self.parameter(&name('B'), &b)?);
         Ok(Some(Lora::new(a, b, config.settings(None).scale(), salt)))
     }
+}
+
+/// Whether a name begins as one of `starts`.
+fn begins(name: &str, starts: &[&str]) -> bool {
+    starts.iter().any(|start| name.starts_with(start))
 }
 
 /// A number in [-1, 1) for each `index`.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::ImageProcessorConfig;
-use super::config::{PREPROCESSOR_FILE, PROCESSOR_FILE, read_object};
+use super::config::{PREPROCESSOR_FILE, PROCESSOR_FILE, ProcessorKind, read_object};
 use super::error::{PreprocessError, Result};
 use crate::settings_keys::{Place, judge};
 use crate::store::limited_file;
@@ -29,14 +29,14 @@ pub struct ChatTemplate {
 }
 
 /// Holds the video processor, the processor and the tokenizer of the checkpoint in `model_dir` against
-/// `image`, which is used for videos too.
-pub(super) fn check(model_dir: &Path, image: &ImageProcessorConfig) -> Result<()> {
+/// `image`, which is of `kind` and used for videos too.
+pub(super) fn check(model_dir: &Path, image: &ImageProcessorConfig, kind: ProcessorKind) -> Result<()> {
     let unsupported =
         |name: &str, reason| PreprocessError::UnsupportedSetting { path: model_dir.join(name), reason };
-    for (name, keys, place) in files(model_dir)? {
+    for (name, keys, place) in files(model_dir, kind)? {
         judge(&keys, place).map_err(|reason| unsupported(name, reason))?;
-        if matches!(place, Place::ImageProcessor | Place::VideoProcessor) {
-            let other = ImageProcessorConfig::from_keys(keys, place, &model_dir.join(name))?;
+        if place == kind.place() || place == Place::VideoProcessor {
+            let other = kind.read(keys, place, &model_dir.join(name))?;
             // How large the frames of a video are is the caller's choice, as in the reference's evaluation.
             let same = if place == Place::VideoProcessor { image.is_like(&other) } else { *image == other };
             if !same {
@@ -57,9 +57,13 @@ pub(super) fn check(model_dir: &Path, image: &ImageProcessorConfig) -> Result<()
 /// What the settings of images, videos, tokens and prompts in `model_dir` say that nobody here knows: keys,
 /// with their files, and a template of prompts that is another than `built_in`. Files that cannot be read are
 /// passed over: loading the model says why.
-pub fn unknown_settings(model_dir: &Path, built_in: Option<&ChatTemplate>) -> Vec<String> {
+pub fn unknown_settings(
+    model_dir: &Path,
+    kind: ProcessorKind,
+    built_in: Option<&ChatTemplate>,
+) -> Vec<String> {
     let mut unknown = Vec::new();
-    for (name, keys, place) in files(model_dir).unwrap_or_default() {
+    for (name, keys, place) in files(model_dir, kind).unwrap_or_default() {
         let found = judge(&keys, place).unwrap_or_default();
         unknown.extend(found.into_iter().map(|key| format!("{name}: key `{key}`")));
     }
@@ -74,18 +78,20 @@ pub fn unknown_settings(model_dir: &Path, built_in: Option<&ChatTemplate>) -> Ve
 type Keys = serde_json::Map<String, Value>;
 
 /// Every settings file that is there, and the parts that have keys of their own.
-fn files(model_dir: &Path) -> Result<Vec<(&'static str, Keys, Place)>> {
+fn files(model_dir: &Path, kind: ProcessorKind) -> Result<Vec<(&'static str, Keys, Place)>> {
     let mut found = Vec::new();
+    let tokenizer = match kind {
+        ProcessorKind::VisualTokens => Place::Tokenizer,
+        ProcessorKind::FixedSize(_) => Place::TextTokenizer,
+    };
     for (name, place) in [
-        (PREPROCESSOR_FILE, Place::ImageProcessor),
+        (PREPROCESSOR_FILE, kind.place()),
         (VIDEO_FILE, Place::VideoProcessor),
         (PROCESSOR_FILE, Place::Processor),
-        (TOKENIZER_FILE, Place::Tokenizer),
+        (TOKENIZER_FILE, tokenizer),
     ] {
         let Some(keys) = read_object(&model_dir.join(name))? else { continue };
-        for (part, place) in
-            [("image_processor", Place::ImageProcessor), ("video_processor", Place::VideoProcessor)]
-        {
+        for (part, place) in [("image_processor", kind.place()), ("video_processor", Place::VideoProcessor)] {
             if let (PROCESSOR_FILE, Some(Value::Object(keys))) = (name, keys.get(part)) {
                 found.push((name, keys.clone(), place));
             }

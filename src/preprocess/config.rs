@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::companions;
 use super::error::{PreprocessError, Result};
+use super::fit::Fit;
+use super::fixed::FixedSize;
+use super::resize::Filter;
 use super::size::PixelBounds;
 use crate::settings_keys::{Place, judge, shown};
 use crate::store::{IoError, limited_file};
@@ -16,19 +19,54 @@ pub(super) const PROCESSOR_FILE: &str = "processor_config.json";
 /// Bytes that a settings file may have; published ones have a few thousand.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
-/// Settings of the Qwen2-VL image processor, validated.
+/// Settings of an image processor, validated: of that of Qwen2-VL, or of one that makes all pictures one size
+/// ([`FixedSize`]).
 ///
 /// [`Default`] gives the defaults of `Qwen2VLImageProcessor` (transformers), which are also used for keys
 /// that a checkpoint's file leaves out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageProcessorConfig {
-    patch_size: u32,
-    temporal_patch_size: u32,
-    merge_size: u32,
-    pixel_bounds: PixelBounds,
-    rescale_factor: f64,
-    image_mean: [f32; 3],
-    image_std: [f32; 3],
+    pub(super) patch_size: u32,
+    pub(super) temporal_patch_size: u32,
+    pub(super) merge_size: u32,
+    pub(super) pixel_bounds: PixelBounds,
+    pub(super) rescale_factor: f64,
+    pub(super) image_mean: [f32; 3],
+    pub(super) image_std: [f32; 3],
+    pub(super) fit: Fit,
+    pub(super) filter: Filter,
+}
+
+/// Which image processor a family of models has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ProcessorKind {
+    /// That of Qwen2-VL, whose pictures keep their aspect.
+    VisualTokens,
+    /// One that makes all pictures one size.
+    FixedSize(FixedSize),
+}
+
+impl ProcessorKind {
+    /// Where the keys of the image processor stand.
+    pub(super) fn place(self) -> Place {
+        match self {
+            Self::VisualTokens => Place::ImageProcessor,
+            Self::FixedSize(_) => Place::FixedSizeProcessor,
+        }
+    }
+
+    /// Reads the keys of an image processor, or of a video processor.
+    pub(super) fn read(
+        self,
+        keys: Map<String, Value>,
+        place: Place,
+        path: &Path,
+    ) -> Result<ImageProcessorConfig> {
+        match self {
+            Self::VisualTokens => ImageProcessorConfig::from_keys(keys, place, path),
+            Self::FixedSize(fixed) => fixed.read(keys, path),
+        }
+    }
 }
 
 impl ImageProcessorConfig {
@@ -40,20 +78,28 @@ impl ImageProcessorConfig {
     /// [`PreprocessError::MissingCheckpointFile`] where neither exists; unreadable files, invalid JSON,
     /// values outside their range and settings that are not supported are errors that name the file.
     pub fn load(model_dir: &Path) -> Result<Self> {
+        Self::load_kind(model_dir, ProcessorKind::VisualTokens)
+    }
+
+    /// As [`load`](Self::load), by the rules of `kind`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_kind(model_dir: &Path, kind: ProcessorKind) -> Result<Self> {
         let path = model_dir.join(PREPROCESSOR_FILE);
         let config = match read_object(&path)? {
-            Some(keys) => Self::from_keys(keys, Place::ImageProcessor, &path)?,
+            Some(keys) => kind.read(keys, kind.place(), &path)?,
             None => {
                 let missing = || PreprocessError::MissingCheckpointFile { path: path.clone() };
                 let nested_path = model_dir.join(PROCESSOR_FILE);
                 let mut nested = read_object(&nested_path)?.ok_or_else(missing)?;
                 match nested.remove("image_processor") {
-                    Some(Value::Object(keys)) => Self::from_keys(keys, Place::ImageProcessor, &nested_path)?,
+                    Some(Value::Object(keys)) => kind.read(keys, kind.place(), &nested_path)?,
                     _ => return Err(missing()),
                 }
             }
         };
-        companions::check(model_dir, &config)?;
+        companions::check(model_dir, &config, kind)?;
         Ok(config)
     }
 
@@ -91,6 +137,16 @@ impl ImageProcessorConfig {
     /// The same without bounds on the area.
     pub(super) fn unbounded(self) -> Self {
         Self { pixel_bounds: PixelBounds::constant(1, u64::MAX), ..self }
+    }
+
+    /// How pictures are brought to size.
+    pub(super) fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    /// The kernel that pictures are resized with.
+    pub(super) fn filter(&self) -> Filter {
+        self.filter
     }
 
     /// Side of a patch in pixels.
@@ -162,6 +218,8 @@ impl Default for ImageProcessorConfig {
             rescale_factor: 1.0 / 255.0,
             image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             image_std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+            fit: Fit::Area,
+            filter: Filter::Bicubic,
         }
     }
 }
@@ -203,11 +261,9 @@ impl ImageProcessorFile {
             merge_size: file.side("merge_size", self.merge_size, defaults.merge_size)?,
             pixel_bounds: defaults.pixel_bounds,
             rescale_factor: file.rescale_factor(self.rescale_factor, defaults.rescale_factor)?,
-            image_mean: file
-                .channels("image_mean", self.image_mean, defaults.image_mean, |mean| mean.is_finite())?,
-            image_std: file.channels("image_std", self.image_std, defaults.image_std, |std| {
-                std.is_normal() && std > 0.0
-            })?,
+            image_mean: file.mean(self.image_mean, defaults.image_mean)?,
+            image_std: file.std(self.image_std, defaults.image_std)?,
+            ..defaults
         };
         let least = u64::from(config.resize_factor()).pow(2);
         let (min, max) = bounds;
@@ -229,8 +285,8 @@ impl ImageProcessorFile {
 }
 
 /// Range checks that know which file they speak of.
-struct Checked<'a> {
-    path: &'a Path,
+pub(super) struct Checked<'a> {
+    pub(super) path: &'a Path,
 }
 
 impl Checked<'_> {
@@ -250,12 +306,20 @@ impl Checked<'_> {
         }
     }
 
-    fn rescale_factor(&self, value: Option<f64>, default: f64) -> Result<f64> {
+    pub(super) fn rescale_factor(&self, value: Option<f64>, default: f64) -> Result<f64> {
         let factor = value.unwrap_or(default);
         if factor.is_finite() && factor > 0.0 {
             return Ok(factor);
         }
         Err(self.invalid("rescale_factor", "a positive number", factor))
+    }
+
+    pub(super) fn mean(&self, value: Option<Vec<f64>>, default: [f32; 3]) -> Result<[f32; 3]> {
+        self.channels("image_mean", value, default, f32::is_finite)
+    }
+
+    pub(super) fn std(&self, value: Option<Vec<f64>>, default: [f32; 3]) -> Result<[f32; 3]> {
+        self.channels("image_std", value, default, |std| std.is_normal() && std > 0.0)
     }
 
     fn channels(

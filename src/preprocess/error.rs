@@ -126,6 +126,19 @@ pub enum PreprocessError {
         /// Area of one visual token.
         least_pixels: u64,
     },
+    /// Pixel bounds that exclude the one size that a model reads.
+    #[error(
+        "the model reads pictures of {size} pixels, whatever their size; bounds of {min_pixels} to \
+         {max_pixels} pixels do not allow that: leave them out"
+    )]
+    FixedSize {
+        /// The model's size.
+        size: PixelSize,
+        /// Lower bound of the area.
+        min_pixels: u64,
+        /// Upper bound of the area.
+        max_pixels: u64,
+    },
     /// A picture without area.
     #[error("a picture of {size} pixels cannot be embedded; width and height must be at least 1")]
     EmptyPicture {

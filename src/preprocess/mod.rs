@@ -2,7 +2,7 @@
 //!
 //! Pictures take one road. [`load_image`] reads a file into 8-bit RGB; frames of a video come in as bytes,
 //! those of another program by a [`FrameView`]. A [`Patchifier`] takes them one after another:
-//! [`target_size`] says how large they become, [`BicubicResizer`] resamples as the reference does, and the
+//! [`target_size`] says how large they become, [`Resizer`] resamples as the reference does, and the
 //! pixels are normalised on their way into rows of `pixel_values`. The result, [`VisualPatches`], carries the
 //! grid of patches along time, height and width.
 //!
@@ -19,6 +19,8 @@ mod charsmap;
 mod companions;
 mod config;
 mod error;
+mod fit;
+mod fixed;
 mod image;
 mod patchify;
 mod pictures;
@@ -27,20 +29,23 @@ mod resize;
 mod sequence;
 mod size;
 mod stretches;
+mod text_tokenizer;
 mod tokenize;
 mod train_tokenizer;
 
 pub use companions::{ChatTemplate, unknown_settings};
-pub use config::ImageProcessorConfig;
+pub use config::{ImageProcessorConfig, ProcessorKind};
 pub use error::PreprocessError;
+pub use fixed::FixedSize;
 pub use image::{FrameView, ImageLimits, PixelFormat, decode_image, load_image, load_image_with};
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
 pub use pictures::Pictures;
 pub(crate) use prompt::{ControlToken, PromptPiece, Rendering};
 pub use prompt::{PositionSpan, PromptPart, VisualKind};
-pub use resize::{BicubicResizer, Rounding};
+pub use resize::{Filter, Placement, Resizer, Rounding};
 pub(crate) use sequence::Sequence;
 pub use sequence::{Encoding, VisualSpan};
 pub use size::{PixelBounds, PixelBudget, PixelSize, smart_resize, target_size};
+pub(crate) use text_tokenizer::TextTokenizer;
 pub(crate) use tokenize::{END_OF_TEXT, IMAGE_PAD, PromptTokenizer, VIDEO_PAD, VISION_START};
 pub use train_tokenizer::train_tokenizer;

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::config::ImageProcessorConfig;
 use super::error::{PreprocessError, Result};
-use super::resize::{BicubicResizer, Rounding};
-use super::size::{PixelBounds, PixelSize, target_size};
+use super::resize::{Placement, Resizer, Rounding};
+use super::size::{PixelBounds, PixelSize};
 
 const CHANNELS: usize = 3;
 
@@ -62,7 +62,7 @@ pub struct Patchifier {
     frames_per_step: usize,
     num_frames: usize,
     sizes: Option<FrameSizes>,
-    resizer: BicubicResizer,
+    resizer: Resizer,
     resized: Vec<u8>,
     pixel_values: Vec<f32>,
 }
@@ -79,7 +79,7 @@ pub(super) struct FrameRules {
 #[derive(Debug, Clone, Copy)]
 struct FrameSizes {
     source: PixelSize,
-    target: PixelSize,
+    placement: Placement,
 }
 
 impl Patchifier {
@@ -105,7 +105,7 @@ impl Patchifier {
             frames_per_step: if alone { 1 } else { config.temporal_patch_size() as usize },
             num_frames: 0,
             sizes: None,
-            resizer: BicubicResizer::new(rounding),
+            resizer: Resizer::new(config.filter(), rounding),
             resized: Vec::new(),
             pixel_values: Vec::new(),
         }
@@ -137,14 +137,14 @@ impl Patchifier {
                 got_bytes: rgb.len(),
             });
         }
-        let sizes = self.sizes_for(size)?;
-        let pixels = if sizes.source == sizes.target {
+        let FrameSizes { source, placement } = self.sizes_for(size)?;
+        let pixels = if placement == Placement::whole(source) {
             rgb
         } else {
-            self.resizer.resize(rgb, sizes.source, sizes.target, &mut self.resized)?;
+            self.resizer.resize(rgb, source, placement, &mut self.resized)?;
             &self.resized
         };
-        let step_values = self.layout.step_values(sizes.target);
+        let step_values = self.layout.step_values(placement.size);
         let slot = self.num_frames % self.frames_per_step;
         if slot == 0 {
             let steps =
@@ -153,7 +153,7 @@ impl Patchifier {
             self.pixel_values.resize(self.pixel_values.len() + step_values, 0.0);
         }
         let start = self.pixel_values.len() - step_values;
-        self.layout.write_frame(&mut self.pixel_values[start..], pixels, sizes.target, &self.levels, slot);
+        self.layout.write_frame(&mut self.pixel_values[start..], pixels, placement.size, &self.levels, slot);
         self.num_frames += 1;
         if self.frames_per_step == 1 {
             let rest = 1..self.layout.temporal;
@@ -167,7 +167,7 @@ impl Patchifier {
     /// # Errors
     /// [`PreprocessError::NoFrames`] where none came.
     pub fn finish(mut self) -> Result<VisualPatches> {
-        let FrameSizes { target, .. } = self.sizes.ok_or(PreprocessError::NoFrames)?;
+        let target = self.sizes.ok_or(PreprocessError::NoFrames)?.placement.size;
         let filled = self.num_frames % self.frames_per_step;
         if filled != 0 {
             let start = self.pixel_values.len() - self.layout.step_values(target);
@@ -191,8 +191,8 @@ impl Patchifier {
                 got: source,
             }),
             None => {
-                let target = target_size(source, self.bounds, &self.config)?;
-                Ok(*self.sizes.insert(FrameSizes { source, target }))
+                let placement = self.config.fit().place(source, self.bounds, &self.config)?;
+                Ok(*self.sizes.insert(FrameSizes { source, placement }))
             }
         }
     }

@@ -3,10 +3,11 @@ use std::path::Path;
 
 use ::image::RgbImage;
 
-use super::config::ImageProcessorConfig;
+use super::config::{ImageProcessorConfig, ProcessorKind};
 use super::error::{PreprocessError, Result};
+use super::fixed::FixedSize;
 use super::patchify::{FrameRules, Patchifier, VisualPatches};
-use super::resize::{BicubicResizer, Rounding};
+use super::resize::{Placement, Resizer, Rounding};
 use super::size::{PixelBounds, PixelBudget, PixelSize, smart_resize};
 use crate::recipe::{FirstResize, FramesAs, PassOrder, PictureRecipe};
 
@@ -35,6 +36,23 @@ impl Pictures {
             ..budget
         };
         let processor = if recipe.checkpoint_bounds { processor } else { processor.unbounded() };
+        Ok(Self { processor, budget, recipe: recipe.clone() })
+    }
+
+    /// Reads the settings in `model_dir` of a model whose pictures are of one size, which is one token of the
+    /// budget: there is nothing to spend.
+    ///
+    /// # Errors
+    /// As [`ImageProcessorConfig::load`].
+    pub fn load_fixed(model_dir: &Path, fixed: FixedSize, recipe: &PictureRecipe) -> Result<Self> {
+        let processor = ImageProcessorConfig::load_kind(model_dir, ProcessorKind::FixedSize(fixed))?;
+        let budget = PixelBudget {
+            pixels_per_token: processor.pixel_bounds().max_pixels(),
+            image_tokens: (1, 1),
+            frame_tokens: (1, 1),
+            video_tokens: u64::MAX,
+            frame_factor: 1,
+        };
         Ok(Self { processor, budget, recipe: recipe.clone() })
     }
 
@@ -128,7 +146,8 @@ impl Pictures {
             return Ok(Cow::Borrowed(image));
         }
         let mut pixels = Vec::new();
-        BicubicResizer::new(self.rounding()).resize(image.as_raw(), from, size, &mut pixels)?;
+        let mut resizer = Resizer::new(self.processor.filter(), self.rounding());
+        resizer.resize(image.as_raw(), from, Placement::whole(size), &mut pixels)?;
         let resized = RgbImage::from_raw(size.width, size.height, pixels);
         Ok(Cow::Owned(resized.ok_or(PreprocessError::EmptyPicture { size })?))
     }

@@ -1,11 +1,13 @@
-//! Bicubic resampling of 8-bit RGB with antialiasing, as the reference resamples.
+//! Resampling of 8-bit RGB with antialiasing, as the reference resamples.
 //!
-//! The kernel is cubic convolution with a = -0.5, stretched by the scale when shrinking. Pillow, which the
+//! The kernel, a [`Filter`], is stretched by the scale when shrinking. Pillow, which the
 //! reference resizes images with, rounds to 8 bits between the horizontal and the vertical pass; torchvision,
 //! which it resizes video frames with, rounds once at the end. [`Rounding`] chooses. Resizing crates keep the
 //! kernel's weights in too few bits to come out equal to either, and on strong enlargements the embedding
 //! shows it. Columns are resized before rows, as all releases of Pillow did until 13 began to choose the order
 //! by the shape of the picture.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -13,8 +15,60 @@ use super::error::{PreprocessError, Result};
 use super::size::PixelSize;
 
 const CHANNELS: usize = 3;
-/// Reach of the kernel in pixels of the larger grid.
-const SUPPORT: f64 = 2.0;
+
+/// The kernel by which pixels are weighed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// Cubic convolution with a = -0.5 (Keys, 1981).
+    Bicubic,
+    /// A triangle.
+    Bilinear,
+}
+
+impl Filter {
+    /// Reach in pixels of the larger grid.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bicubic => 2.0,
+            Self::Bilinear => 1.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Bicubic => cubic(x),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+        }
+    }
+
+    fn weight_fused(self, x: f32) -> f32 {
+        match self {
+            Self::Bicubic => cubic_fused(x),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+        }
+    }
+}
+
+/// What is made of a picture: of the picture resized to `resized`, the part of `size` whose upper left corner
+/// lies at `left` and `top`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// Size of the whole.
+    pub resized: PixelSize,
+    /// Columns left of the part.
+    pub left: u32,
+    /// Rows above the part.
+    pub top: u32,
+    /// Size of the part.
+    pub size: PixelSize,
+}
+
+impl Placement {
+    /// All of a picture of `size`.
+    pub const fn whole(size: PixelSize) -> Self {
+        Self { resized: size, left: 0, top: 0, size }
+    }
+}
 
 /// When values are rounded to 8 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,43 +82,57 @@ pub enum Rounding {
     Once,
 }
 
-/// A bicubic resampler that keeps its working memory from one picture to the next.
+/// A resampler that keeps its working memory from one picture to the next.
 #[derive(Debug)]
-pub struct BicubicResizer {
+pub struct Resizer {
+    filter: Filter,
     rounding: Rounding,
     fixed: Vec<u8>,
     float: Vec<f32>,
 }
 
-impl BicubicResizer {
+impl Resizer {
     /// A resampler without working memory yet.
-    pub fn new(rounding: Rounding) -> Self {
-        Self { rounding, fixed: Vec::new(), float: Vec::new() }
+    pub fn new(filter: Filter, rounding: Rounding) -> Self {
+        Self { filter, rounding, fixed: Vec::new(), float: Vec::new() }
     }
 
     /// Resizes `rgb`, `from.height x from.width x 3` bytes, into `target`, which is replaced by
-    /// `to.height x to.width x 3` bytes.
+    /// `to.size.height x to.size.width x 3` bytes. Only the part that `to` asks for is computed.
     ///
     /// # Errors
-    /// [`PreprocessError::Resize`] where `rgb` does not have the length that `from` asks for.
-    pub fn resize(&mut self, rgb: &[u8], from: PixelSize, to: PixelSize, target: &mut Vec<u8>) -> Result<()> {
+    /// [`PreprocessError::Resize`] where `rgb` does not have the length that `from` asks for, or the part
+    /// does not lie in the whole.
+    pub fn resize(&mut self, rgb: &[u8], from: PixelSize, to: Placement, target: &mut Vec<u8>) -> Result<()> {
+        let ends = [to.left.checked_add(to.size.width), to.top.checked_add(to.size.height)];
+        let lies_within = ends[0].is_some_and(|end| end <= to.resized.width)
+            && ends[1].is_some_and(|end| end <= to.resized.height);
         let expected = from.area().saturating_mul(CHANNELS as u64);
-        if rgb.len() as u64 != expected || expected == 0 || to.area() == 0 {
-            let reason = format!("expected {expected} bytes, at least one pixel, got {}", rgb.len());
-            return Err(PreprocessError::Resize { from, to, reason });
+        if rgb.len() as u64 != expected || expected == 0 || to.size.area() == 0 || !lies_within {
+            let reason = format!(
+                "expected {expected} bytes and a part of at least one pixel within the whole, got {} bytes \
+                 and {to:?}",
+                rgb.len()
+            );
+            return Err(PreprocessError::Resize { from, to: to.resized, reason });
         }
-        target.resize(to.height as usize * to.width as usize * CHANNELS, 0);
+        target.resize(to.size.height as usize * to.size.width as usize * CHANNELS, 0);
         match self.rounding {
-            Rounding::EachPassByShape if rows_lead(from, to) => {
-                let between = PixelSize::new(from.width, to.height);
-                let mut rows = vec![0; between.area() as usize * CHANNELS];
-                passes::<Fixed>(rgb, from, between, &mut self.fixed, &mut rows);
-                passes::<Fixed>(&rows, between, to, &mut self.fixed, target);
+            Rounding::EachPassByShape if rows_lead(from, to.resized) => {
+                // A pass over the rows alone, and one over the columns of what came of it.
+                let size = PixelSize::new(from.width, to.size.height);
+                let whole = PixelSize::new(from.width, to.resized.height);
+                let between = Placement { resized: whole, left: 0, top: to.top, size };
+                let mut rows = vec![0; size.area() as usize * CHANNELS];
+                passes::<Fixed>(self.filter, rgb, from, between, &mut self.fixed, &mut rows);
+                let whole = PixelSize::new(to.resized.width, size.height);
+                let columns = Placement { resized: whole, left: to.left, top: 0, size: to.size };
+                passes::<Fixed>(self.filter, &rows, size, columns, &mut self.fixed, target);
             }
             Rounding::EachPass | Rounding::EachPassByShape => {
-                passes::<Fixed>(rgb, from, to, &mut self.fixed, target);
+                passes::<Fixed>(self.filter, rgb, from, to, &mut self.fixed, target);
             }
-            Rounding::Once => passes::<Float>(rgb, from, to, &mut self.float, target),
+            Rounding::Once => passes::<Float>(self.filter, rgb, from, to, &mut self.float, target),
         }
         Ok(())
     }
@@ -89,7 +157,8 @@ trait Arithmetic {
         + From<u8>;
     /// A value between the passes.
     type Kept: Copy + Default + Send + Sync + Into<Self::Sum>;
-    fn taps(from: u32, to: u32) -> Vec<Taps<Self::Sum>>;
+    /// Those of the target pixels `targets`, of `to` in all.
+    fn taps(filter: Filter, from: u32, to: u32, targets: Range<u32>) -> Vec<Taps<Self::Sum>>;
     fn keep(sum: Self::Sum) -> Self::Kept;
     fn level(sum: Self::Sum) -> u8;
 }
@@ -103,9 +172,9 @@ impl Arithmetic for Fixed {
     type Sum = i32;
     type Kept = u8;
 
-    fn taps(from: u32, to: u32) -> Vec<Taps<i32>> {
+    fn taps(filter: Filter, from: u32, to: u32, targets: Range<u32>) -> Vec<Taps<i32>> {
         let fixed = |weight: &f64| (weight * f64::from(1 << FRACTION_BITS)).round() as i32;
-        exact_taps(from, to)
+        exact_taps(filter, from, to, targets)
             .map(|taps| Taps { first: taps.first, weights: taps.weights.iter().map(fixed).collect() })
             .collect()
     }
@@ -126,8 +195,8 @@ impl Arithmetic for Float {
     type Sum = f32;
     type Kept = f32;
 
-    fn taps(from: u32, to: u32) -> Vec<Taps<f32>> {
-        torch_taps(from, to).collect()
+    fn taps(filter: Filter, from: u32, to: u32, targets: Range<u32>) -> Vec<Taps<f32>> {
+        torch_taps(filter, from, to, targets).collect()
     }
 
     fn keep(sum: f32) -> f32 {
@@ -142,15 +211,16 @@ impl Arithmetic for Float {
 
 /// Columns first, rows second.
 fn passes<A: Arithmetic>(
+    filter: Filter,
     rgb: &[u8],
     from: PixelSize,
-    to: PixelSize,
+    to: Placement,
     kept: &mut Vec<A::Kept>,
     target: &mut [u8],
 ) {
-    let (source_row, row) = (from.width as usize * CHANNELS, to.width as usize * CHANNELS);
-    let columns = A::taps(from.width, to.width);
-    let rows = A::taps(from.height, to.height);
+    let (source_row, row) = (from.width as usize * CHANNELS, to.size.width as usize * CHANNELS);
+    let columns = A::taps(filter, from.width, to.resized.width, to.left..to.left + to.size.width);
+    let rows = A::taps(filter, from.height, to.resized.height, to.top..to.top + to.size.height);
     kept.resize(from.height as usize * row, A::Kept::default());
     kept.par_chunks_mut(row).zip(rgb.par_chunks(source_row)).for_each(|(out, source)| {
         for (pixel, taps) in out.chunks_exact_mut(CHANNELS).zip(&columns) {
@@ -187,35 +257,36 @@ struct Taps<T> {
     weights: Vec<T>,
 }
 
-/// The taps of every target pixel along one side, by exact weights.
-fn exact_taps(from: u32, to: u32) -> impl Iterator<Item = Taps<f64>> {
+/// The taps of target pixels along one side, by exact weights.
+fn exact_taps(filter: Filter, from: u32, to: u32, targets: Range<u32>) -> impl Iterator<Item = Taps<f64>> {
     let scale = f64::from(from) / f64::from(to);
     let stretch = scale.max(1.0);
-    let reach = SUPPORT * stretch;
-    (0..to).map(move |target| {
+    let reach = filter.support() * stretch;
+    targets.map(move |target| {
         let center = (f64::from(target) + 0.5) * scale;
         let first = (center - reach + 0.5).max(0.0) as u32;
         let end = ((center + reach + 0.5) as u32).min(from);
         let weights: Vec<f64> =
-            (first..end).map(|x| cubic((f64::from(x) - center + 0.5) / stretch)).collect();
+            (first..end).map(|x| filter.weight((f64::from(x) - center + 0.5) / stretch)).collect();
         let total: f64 = weights.iter().sum();
         Taps { first: first as usize, weights: weights.iter().map(|w| w / total).collect() }
     })
 }
 
-/// The taps of every target pixel along one side, by weights that are rounded wherever
-/// `_upsample_bicubic2d_aa` of PyTorch rounds them on a processor with fused multiply-add. They lie up to
-/// 4e-6 from the exact ones, which changes the level of one value in ten thousand.
-fn torch_taps(from: u32, to: u32) -> impl Iterator<Item = Taps<f32>> {
+/// The taps of target pixels along one side, by weights that are rounded wherever `_upsample_bicubic2d_aa` of
+/// PyTorch rounds them on a processor with fused multiply-add. They lie up to 4e-6 from the exact ones, which
+/// changes the level of one value in ten thousand.
+fn torch_taps(filter: Filter, from: u32, to: u32, targets: Range<u32>) -> impl Iterator<Item = Taps<f32>> {
     let scale = from as f32 / to as f32;
-    let (reach, inverse) = if scale >= 1.0 { (2.0 * scale, 1.0 / scale) } else { (2.0, 1.0) };
-    (0..to).map(move |target| {
+    let support = filter.support() as f32;
+    let (reach, inverse) = if scale >= 1.0 { (support * scale, 1.0 / scale) } else { (support, 1.0) };
+    targets.map(move |target| {
         let center = (f64::from(scale) * (f64::from(target) + 0.5)) as f32;
         let first = (f64::from(center) - f64::from(reach) + 0.5).max(0.0) as u32;
         let end = ((f64::from(center) + f64::from(reach) + 0.5) as u32).min(from);
         let offset = first as f32 - center;
         let mut weights: Vec<f32> = (0..end - first)
-            .map(|x| cubic_fused(((f64::from(x as f32 + offset) + 0.5) * f64::from(inverse)) as f32))
+            .map(|x| filter.weight_fused(((f64::from(x as f32 + offset) + 0.5) * f64::from(inverse)) as f32))
             .collect();
         let total: f32 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= total);
@@ -253,23 +324,74 @@ fn cubic_fused(x: f32) -> f32 {
 mod tests {
     use super::*;
 
+    const ALL: [(Filter, Rounding); 6] = [
+        (Filter::Bicubic, Rounding::EachPass),
+        (Filter::Bicubic, Rounding::Once),
+        (Filter::Bilinear, Rounding::EachPass),
+        (Filter::Bilinear, Rounding::Once),
+        (Filter::Bicubic, Rounding::EachPassByShape),
+        (Filter::Bilinear, Rounding::EachPassByShape),
+    ];
+
+    fn noise(size: PixelSize) -> Vec<u8> {
+        (0..size.area() as u32 * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    }
+
+    fn resized(how: (Filter, Rounding), rgb: &[u8], from: PixelSize, to: Placement) -> Vec<u8> {
+        let mut target = vec![1; 9];
+        Resizer::new(how.0, how.1).resize(rgb, from, to, &mut target).unwrap();
+        target
+    }
+
     #[test]
     fn a_flat_picture_stays_flat() {
-        for rounding in [Rounding::EachPass, Rounding::Once] {
-            let (from, to) = (PixelSize::new(31, 17), PixelSize::new(56, 84));
-            let flat: Vec<u8> = [10, 200, 255].repeat(31 * 17);
-            let mut target = vec![1; 9];
-            BicubicResizer::new(rounding).resize(&flat, from, to, &mut target).unwrap();
-            assert_eq!(target, [10, 200, 255].repeat(56 * 84));
+        for how in ALL {
+            let (from, to) = (PixelSize::new(31, 17), Placement::whole(PixelSize::new(56, 84)));
+            let flat = [10, 200, 255].repeat(31 * 17);
+            assert_eq!(resized(how, &flat, from, to), [10, 200, 255].repeat(56 * 84), "{how:?}");
+        }
+    }
+
+    /// A rounding more changes levels by one; between kernels they differ by far more on noise.
+    #[test]
+    fn both_ways_to_round_are_of_one_filter() {
+        let from = PixelSize::new(40, 30);
+        let rgb = noise(from);
+        for size in [PixelSize::new(17, 13), PixelSize::new(90, 61)] {
+            let [cubic, cubic_once, linear, linear_once, ..] =
+                ALL.map(|how| resized(how, &rgb, from, Placement::whole(size)));
+            let most = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(most(&cubic, &cubic_once) <= 1 && most(&linear, &linear_once) <= 1);
+            assert!(most(&cubic, &linear) > 10);
         }
     }
 
     #[test]
-    fn a_buffer_of_another_length_is_refused() {
-        let mut target = Vec::new();
-        let size = PixelSize::new(4, 4);
-        let mut resizer = BicubicResizer::new(Rounding::EachPass);
-        let error = resizer.resize(&[0; 47], size, PixelSize::new(28, 28), &mut target).unwrap_err();
-        assert!(error.to_string().contains("4x4"), "{error}");
+    fn a_part_is_cut_out_of_the_whole() {
+        let (from, resized_to) = (PixelSize::new(31, 90), PixelSize::new(40, 60));
+        let rgb = noise(from);
+        for how in ALL {
+            let whole = resized(how, &rgb, from, Placement::whole(resized_to));
+            let (left, top, size) = (7, 13, PixelSize::new(20, 30));
+            let part = resized(how, &rgb, from, Placement { resized: resized_to, left, top, size });
+            let rows = (top..top + size.height).flat_map(|y| {
+                let start = ((y * resized_to.width + left) * 3) as usize;
+                whole[start..start + 60].iter().copied()
+            });
+            assert_eq!(part, rows.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_buffer_of_another_length_and_a_part_beyond_the_whole_are_refused() {
+        let mut resizer = Resizer::new(Filter::Bicubic, Rounding::EachPass);
+        let (from, whole) = (PixelSize::new(4, 4), Placement::whole(PixelSize::new(28, 28)));
+        let mut refused = |length: usize, to: Placement| {
+            let error = resizer.resize(&vec![0; length], from, to, &mut Vec::new()).unwrap_err().to_string();
+            assert!(error.contains("4x4"), "{error}");
+        };
+        refused(47, whole);
+        refused(48, Placement { left: 1, ..whole });
+        refused(48, Placement { top: u32::MAX, ..whole });
     }
 }

@@ -50,6 +50,8 @@ pub struct Recipe {
     pub pictures: PictureRecipe,
     /// What becomes of the hidden states of a sequence.
     pub pooling: Pooling,
+    /// What becomes of an input of several parts, in models whose parts are embedded one by one.
+    pub composed: Composed,
     /// Which frames of a video are looked at.
     pub sampling: Sampling,
     /// Most visual tokens per frame or image, where the checkpoint does not allow less.
@@ -72,6 +74,18 @@ pub enum Pooling {
     LastToken,
 }
 
+/// What becomes of an input of several parts, in models whose parts are embedded one by one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Composed {
+    /// The mean of the normalised parts.
+    #[default]
+    Mean,
+    /// It is an error.
+    Refused,
+}
+
 impl Default for Recipe {
     fn default() -> Self {
         Self {
@@ -79,6 +93,7 @@ impl Default for Recipe {
             prompt: PromptRecipe::default(),
             pictures: PictureRecipe::default(),
             pooling: Pooling::LastToken,
+            composed: Composed::Mean,
             sampling: Sampling::Uniform { frames: FRAMES_PER_VIDEO },
             tokens_per_frame: TOKENS_PER_FRAME,
             max_length: 8192,

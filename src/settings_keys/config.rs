@@ -223,3 +223,78 @@ pub(super) const QWEN2_ROPE: &Table = &[(OFF, &["mrope_interleaved"])];
 
 /// Further ones of Qwen3-VL, whose sections alternate.
 pub(super) const QWEN3_ROPE: &Table = &[(Only(&["true"]), &["mrope_interleaved"])];
+
+/// What stands around the towers of CLIP and SigLIP.
+pub(super) const TWO_TOWERS: &Table = &[
+    (Read, &["projection_dim", "text_config", "text_config_dict", "vision_config", "vision_config_dict"]),
+    // Of the loss, and of the start of training.
+    (Harmless, &["initializer_factor", "logit_scale_init_value"]),
+];
+
+/// Their `text_config`.
+pub(super) const TEXT_TOWER: &Table = &[
+    (
+        Read,
+        &[
+            "eos_token_id",
+            "hidden_act",
+            "hidden_size",
+            "intermediate_size",
+            "layer_norm_eps",
+            "max_position_embeddings",
+            "num_attention_heads",
+            "num_hidden_layers",
+            "projection_size",
+            "vocab_size",
+        ],
+    ),
+    (
+        Harmless,
+        &[
+            "attention_dropout",
+            "bos_token_id",
+            "decoder_start_token_id",
+            "dropout",
+            "initializer_factor",
+            "pad_token_id",
+            // The one that holds stands beside the towers.
+            "projection_dim",
+            "sep_token_id",
+            "tie_word_embeddings",
+        ],
+    ),
+];
+
+/// Their `vision_config`.
+pub(super) const VISION_TOWER: &Table = &[
+    (
+        Read,
+        &[
+            "hidden_act",
+            "hidden_size",
+            "image_size",
+            "intermediate_size",
+            "layer_norm_eps",
+            "num_attention_heads",
+            "num_channels",
+            "num_hidden_layers",
+            "patch_size",
+        ],
+    ),
+    (Only(&["true"]), &["vision_use_head"]),
+    (
+        Harmless,
+        &[
+            "attention_dropout",
+            "bos_token_id",
+            "decoder_start_token_id",
+            "dropout",
+            "eos_token_id",
+            "initializer_factor",
+            "pad_token_id",
+            "projection_dim",
+            "sep_token_id",
+            "tie_word_embeddings",
+        ],
+    ),
+];

@@ -14,9 +14,12 @@ use serde_json::{Map, Value};
 use adapter::ADAPTER;
 use config::{
     COMMON, QWEN2_ROPE, QWEN2_TEXT, QWEN2_VISION, QWEN3_ROPE, QWEN3_TEXT, QWEN3_VISION, QWEN25_VISION, ROOT,
-    ROPE, TEXT, VISION,
+    ROPE, TEXT, TEXT_TOWER, TWO_TOWERS, VISION, VISION_TOWER,
 };
-use processor::{IMAGE_PROCESSOR, PICTURE_SIZE, PROCESSOR, TOKENIZER, VIDEO_PROCESSOR};
+use processor::{
+    ANY_TOKENIZER, FIXED_SIZE_PROCESSOR, FIXED_SIZE_SIDES, IMAGE_PROCESSOR, PICTURE_SIZE, PICTURES,
+    PROCESSOR, TEXT_TOKENIZER, TOKENIZER, VIDEO_PROCESSOR,
+};
 
 /// What a key is to us.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,11 +56,18 @@ pub(crate) enum Place {
     Qwen3VisionConfig,
     Rope,
     Qwen3Rope,
+    /// `config.json` around `text_config` and `vision_config` of two towers.
+    TwoTowers,
+    TextTower,
+    VisionTower,
     ImageProcessor,
     PictureSize,
+    FixedSizeProcessor,
+    FixedSizeSides,
     VideoProcessor,
     Processor,
     Tokenizer,
+    TextTokenizer,
     Adapter,
 }
 
@@ -72,11 +82,17 @@ impl Place {
             Self::Qwen3VisionConfig => &[VISION, QWEN3_VISION, COMMON],
             Self::Rope => &[ROPE, QWEN2_ROPE],
             Self::Qwen3Rope => &[ROPE, QWEN3_ROPE],
-            Self::ImageProcessor => &[IMAGE_PROCESSOR],
+            Self::TwoTowers => &[TWO_TOWERS, COMMON],
+            Self::TextTower => &[TEXT_TOWER, COMMON],
+            Self::VisionTower => &[VISION_TOWER, COMMON],
+            Self::ImageProcessor => &[IMAGE_PROCESSOR, PICTURES],
             Self::PictureSize => &[PICTURE_SIZE],
-            Self::VideoProcessor => &[IMAGE_PROCESSOR, VIDEO_PROCESSOR],
+            Self::FixedSizeProcessor => &[FIXED_SIZE_PROCESSOR, PICTURES],
+            Self::FixedSizeSides => &[FIXED_SIZE_SIDES],
+            Self::VideoProcessor => &[IMAGE_PROCESSOR, PICTURES, VIDEO_PROCESSOR],
             Self::Processor => &[PROCESSOR],
-            Self::Tokenizer => &[TOKENIZER],
+            Self::Tokenizer => &[TOKENIZER, ANY_TOKENIZER],
+            Self::TextTokenizer => &[TEXT_TOKENIZER, ANY_TOKENIZER],
             Self::Adapter => &[ADAPTER],
         }
     }
@@ -163,9 +179,14 @@ mod tests {
             Place::Qwen3VisionConfig,
             Place::Rope,
             Place::Qwen3Rope,
+            Place::TwoTowers,
+            Place::TextTower,
+            Place::VisionTower,
+            Place::FixedSizeProcessor,
             Place::VideoProcessor,
             Place::Processor,
             Place::Tokenizer,
+            Place::TextTokenizer,
             Place::Adapter,
         ] {
             let mut keys: Vec<&str> =
@@ -192,6 +213,9 @@ mod tests {
             (Place::ImageProcessor, "do_rescale", json!(true), json!(false)),
             (Place::ImageProcessor, "resample", json!(3), json!(2)),
             (Place::VideoProcessor, "do_normalize", json!(true), json!(false)),
+            (Place::FixedSizeProcessor, "do_pad", json!(false), json!(true)),
+            (Place::VisionTower, "vision_use_head", json!(true), json!(false)),
+            (Place::TextTokenizer, "padding_side", json!("right"), json!("left")),
             (Place::Tokenizer, "add_bos_token", json!(false), json!(true)),
             (Place::Tokenizer, "truncation_side", json!("right"), json!("left")),
             (Place::Adapter, "layer_replication", json!(null), json!([[0, 2], [1, 3]])),

@@ -5,25 +5,22 @@ use super::{OFF, Table};
 
 /// `preprocessor_config.json`, or `image_processor` in `processor_config.json`.
 pub(super) const IMAGE_PROCESSOR: &Table = &[
-    (
-        Read,
-        &[
-            "image_mean",
-            "image_std",
-            "max_pixels",
-            "merge_size",
-            "min_pixels",
-            "patch_size",
-            "rescale_factor",
-            "size",
-            "temporal_patch_size",
-        ],
-    ),
-    (Only(&["true"]), &["do_resize", "do_rescale", "do_normalize"]),
+    (Read, &["max_pixels", "merge_size", "min_pixels", "patch_size", "temporal_patch_size"]),
     // Pillow's number for bicubic, the only filter the model was trained with.
     (Only(&["3", "\"bicubic\"", "\"BICUBIC\""]), &["resample"]),
-    (Only(&["true"]), &["do_convert_rgb"]),
-    (OFF, &["do_center_crop", "do_pad", "crop_size", "pad_size", "do_flip_channel_order", "do_grayscale"]),
+    (OFF, &["do_center_crop", "crop_size"]),
+    (Harmless, &["feature_extractor_type", "image_processor_type"]),
+];
+
+/// The same of a model whose pictures are of one size.
+pub(super) const FIXED_SIZE_PROCESSOR: &Table =
+    &[(Read, &["crop_size", "do_center_crop", "feature_extractor_type", "image_processor_type", "resample"])];
+
+/// What all image processors may have.
+pub(super) const PICTURES: &Table = &[
+    (Read, &["image_mean", "image_std", "rescale_factor", "size"]),
+    (Only(&["true"]), &["do_resize", "do_rescale", "do_normalize", "do_convert_rgb"]),
+    (OFF, &["do_pad", "pad_size", "do_flip_channel_order", "do_grayscale"]),
     (OFF, &["do_reduce_labels", "do_align_axis", "do_thumbnail", "do_crop_margin", "do_image_splitting"]),
     (
         Harmless,
@@ -33,8 +30,6 @@ pub(super) const IMAGE_PROCESSOR: &Table = &[
             "default_to_square",
             "device",
             "disable_grouping",
-            "feature_extractor_type",
-            "image_processor_type",
             "image_seq_length",
             "input_data_format",
             "processor_class",
@@ -48,8 +43,11 @@ pub(super) const IMAGE_PROCESSOR: &Table = &[
 pub(super) const PICTURE_SIZE: &Table =
     &[(Read, &["longest_edge", "max_pixels", "min_pixels", "shortest_edge"])];
 
+/// `size` and `crop_size` of a model whose pictures are of one size.
+pub(super) const FIXED_SIZE_SIDES: &Table = &[(Read, &["height", "shortest_edge", "width"])];
+
 /// `video_preprocessor_config.json`, or `video_processor` in `processor_config.json`, beside the keys of
-/// [`IMAGE_PROCESSOR`].
+/// [`IMAGE_PROCESSOR`] and [`PICTURES`].
 pub(super) const VIDEO_PROCESSOR: &Table = &[(
     // Which frames are looked at, and how large, is the caller's choice, as in the reference's evaluation.
     Harmless,
@@ -74,7 +72,23 @@ pub(super) const PROCESSOR: &Table = &[
 
 /// `tokenizer_config.json`.
 pub(super) const TOKENIZER: &Table = &[
-    (OFF, &["add_bos_token", "add_eos_token", "add_prefix_space", "do_lower_case", "split_special_tokens"]),
+    (OFF, &["add_bos_token", "add_eos_token", "do_lower_case"]),
+    // Nothing is padded.
+    (Harmless, &["pad_token", "padding_side", "tokenizer_class"]),
+];
+
+/// That of a tower of texts.
+pub(super) const TEXT_TOKENIZER: &Table = &[
+    (Read, &["add_bos_token", "add_eos_token", "do_lower_case", "pad_token", "tokenizer_class"]),
+    (Only(&["\"right\""]), &["padding_side"]),
+    // Of sentencepiece, whose pieces are in tokenizer.json.
+    (OFF, &["sp_model_kwargs", "keep_accents"]),
+    (Harmless, &["mask_token", "model_input_names", "special_tokens_map_file", "vocab_file"]),
+];
+
+/// What all tokenizers may have.
+pub(super) const ANY_TOKENIZER: &Table = &[
+    (OFF, &["add_prefix_space", "split_special_tokens"]),
     (Only(&["\"right\""]), &["truncation_side"]),
     (
         Harmless,
@@ -99,13 +113,9 @@ pub(super) const TOKENIZER: &Table = &[
             "model_specific_special_tokens",
             "name_or_path",
             "pad_to_multiple_of",
-            "pad_token",
-            // Nothing is padded.
-            "padding_side",
             "pad_token_type_id",
             "processor_class",
             "stride",
-            "tokenizer_class",
             "tokenizer_file",
             "truncation_strategy",
             "unk_token",

@@ -93,8 +93,9 @@ impl TrainableModel {
         let family = open(&model_dir)?;
         let (trainable, start) = match trainable {
             Trainable::Lora(lora) => {
-                let (lora, start) = with_start(lora)?;
-                check(&lora, family.module_names().projections)?;
+                let projections = family.module_names().projections;
+                let (lora, start) = with_start(lora.of_family(projections))?;
+                check(&lora, projections)?;
                 (Trainable::Lora(lora), start)
             }
             full => (full, None),

@@ -25,6 +25,9 @@ mod release;
 mod retrieval;
 mod rooms;
 mod store;
+mod towers;
+#[cfg(feature = "train")]
+mod towers_train;
 #[cfg(feature = "train")]
 mod train_memory;
 #[cfg(feature = "train")]

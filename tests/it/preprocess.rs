@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use gve::model::qwen_vl::{Config, Preprocessor, mrope_positions};
 use gve::model::qwen2_5_vl::PIXEL_BUDGET;
 use gve::preprocess::{
-    BicubicResizer, Encoding, ImageLimits, ImageProcessorConfig, Patchifier, PixelBounds, PixelSize,
-    PositionSpan, PreprocessError, PromptPart, Rounding, VisualKind, VisualPatches, load_image,
+    Encoding, Filter, ImageLimits, ImageProcessorConfig, Patchifier, PixelBounds, PixelSize, Placement,
+    PositionSpan, PreprocessError, PromptPart, Resizer, Rounding, VisualKind, VisualPatches, load_image,
     patchify_image, smart_resize,
 };
 use gve::recipe::Recipe;
@@ -207,12 +207,19 @@ fn video_pixels_equal_the_reference() {
 fn assert_resizes(fixture: &str, rounding: Rounding) -> usize {
     let bytes = std::fs::read(golden_dir().join(fixture)).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let mut resizer = BicubicResizer::new(rounding);
+    let mut resizer = Resizer::new(Filter::Bicubic, rounding);
     let (mut target, mut count) = (Vec::new(), 0);
     while let Ok(source) = file.tensor(&format!("source.{count:02}")) {
         let expected = file.tensor(&format!("resized.{count:02}")).unwrap();
         let size = |shape: &[usize]| PixelSize::new(shape[1] as u32, shape[0] as u32);
-        resizer.resize(source.data(), size(source.shape()), size(expected.shape()), &mut target).unwrap();
+        resizer
+            .resize(
+                source.data(),
+                size(source.shape()),
+                Placement::whole(size(expected.shape())),
+                &mut target,
+            )
+            .unwrap();
         assert_eq!(target, expected.data(), "picture {count}");
         count += 1;
     }

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, anyhow};
 use candle_core::{DType as TensorDType, Device as TensorDevice, Tensor};
 use clap::Parser;
 use gve::model::{PackedBatch, QwenVl, Visual};
-use gve::{DType, Device};
+use gve::{DType, Device, Embedder, Input};
+use image::RgbImage;
 
 /// Times one forward pass of a model on given tensors.
 #[derive(Parser)]
@@ -18,7 +19,8 @@ struct Arguments {
     /// Directory of the model.
     #[arg(long)]
     model: PathBuf,
-    /// safetensors with pixel_values_videos, video_grid_thw, input_ids and position_ids.
+    /// safetensors with pixel_values_videos, video_grid_thw, input_ids and position_ids, or with the
+    /// `pictures` that are one video of a frame encoder.
     #[arg(long)]
     inputs: PathBuf,
     /// auto, f32, bf16 or f16.
@@ -32,14 +34,16 @@ struct Arguments {
     runs: usize,
 }
 
-#[allow(clippy::print_stdout)]
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = arguments.device.open()?;
+    let inputs = candle_core::safetensors::load(&arguments.inputs, &TensorDevice::Cpu)?;
+    if let Some(pictures) = inputs.get("pictures") {
+        return of_pictures(&arguments, pictures);
+    }
     let model = QwenVl::load(&arguments.model, arguments.dtype.weights_on(&device), &device)?;
-    let tensors = candle_core::safetensors::load(&arguments.inputs, &TensorDevice::Cpu)?;
     let tensor =
-        |name: &str| tensors.get(name).ok_or_else(|| anyhow!("{} has no {name}", arguments.inputs.display()));
+        |name: &str| inputs.get(name).ok_or_else(|| anyhow!("{} has no {name}", arguments.inputs.display()));
     let visual = Visual {
         pixel_values: tensor("pixel_values_videos")?.flatten_all()?.to_vec1()?,
         grid_thw: integers(tensor("video_grid_thw")?)?
@@ -62,15 +66,33 @@ fn main() -> Result<()> {
         visuals: vec![&visual],
     };
 
-    let mut pooled = model.last_hidden_states(&batch)?;
+    // Copies the result to the CPU, which waits for a GPU.
+    time(&arguments, || Ok(model.last_hidden_states(&batch)?.flatten_all()?.to_vec1()?))
+}
+
+/// Times a frame encoder on `pictures`, (pictures, height, width, 3) in 8 bits, which are one video.
+fn of_pictures(arguments: &Arguments, pictures: &Tensor) -> Result<()> {
+    let builder = Embedder::builder(&arguments.model).device(arguments.device).dtype(arguments.dtype);
+    let embedder = builder.build()?;
+    let (count, height, width, _) = pictures.dims4()?;
+    let picture = |index: usize| {
+        let pixels = pictures.get(index)?.flatten_all()?.to_vec1()?;
+        RgbImage::from_raw(width as u32, height as u32, pixels).context("the pictures are not RGB")
+    };
+    let input = Input::frames((0..count).map(picture).collect::<Result<_>>()?, 1.0);
+    time(arguments, || Ok(embedder.embed_one(&input)?.into_vec()))
+}
+
+/// Runs `pass`, which gives an embedding of any length, and prints the line.
+#[allow(clippy::print_stdout)]
+fn time(arguments: &Arguments, mut pass: impl FnMut() -> Result<Vec<f32>>) -> Result<()> {
+    let mut hidden = pass()?;
     let mut seconds = Vec::with_capacity(arguments.runs);
     for _ in 0..arguments.runs {
         let start = Instant::now();
-        // Copies the result to the CPU, which waits for a GPU.
-        pooled = model.last_hidden_states(&batch)?;
+        hidden = pass()?;
         seconds.push(start.elapsed().as_secs_f64());
     }
-    let hidden: Vec<f32> = pooled.flatten_all()?.to_vec1()?;
     let norm = hidden.iter().map(|v| v * v).sum::<f32>().sqrt();
     let embedding: Vec<f32> = hidden.iter().map(|v| v / norm).collect();
     let line = serde_json::json!({

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::content::{ContentHasher, ContentKey, Fields};
 use super::record::{self, Sha256Digest};
-use super::{Emit, Encoder, EncoderInfo, Item, Request, check};
+use super::{Emit, Encoder, EncoderInfo, Item, PromptStyle, Request, check};
 use crate::Error;
 
 /// Items whose contents are hashed and looked up together. While the encoder has some, the next are being
@@ -184,6 +184,10 @@ impl<E: Encoder> Encoder for CachedEncoder<E> {
 
     fn frames(&self) -> Option<(&Sampling, FrameCount)> {
         self.inner.frames()
+    }
+
+    fn prompt_style(&self) -> PromptStyle {
+        self.inner.prompt_style()
     }
 
     fn cache_hits(&self) -> usize {

@@ -110,6 +110,11 @@ pub trait Encoder: Sync {
         None
     }
 
+    /// How it is given the prompt of a query, where nobody says.
+    fn prompt_style(&self) -> PromptStyle {
+        PromptStyle::default()
+    }
+
     /// Items so far whose embedding was at hand, so that nothing was computed for them.
     fn cache_hits(&self) -> usize {
         0
@@ -129,6 +134,10 @@ impl<E: Encoder + ?Sized> Encoder for Box<E> {
         (**self).frames()
     }
 
+    fn prompt_style(&self) -> PromptStyle {
+        (**self).prompt_style()
+    }
+
     fn cache_hits(&self) -> usize {
         (**self).cache_hits()
     }
@@ -145,6 +154,10 @@ impl<E: Encoder + ?Sized> Encoder for &E {
 
     fn frames(&self) -> Option<(&Sampling, FrameCount)> {
         (**self).frames()
+    }
+
+    fn prompt_style(&self) -> PromptStyle {
+        (**self).prompt_style()
     }
 
     fn cache_hits(&self) -> usize {

@@ -6,7 +6,7 @@ use gve::video::FrameCount;
 use gve::{EmbedError, Embedder, Input, Sampling};
 use serde_json::{Value, json};
 
-use super::{Emit, EncodeError, Encoder, EncoderInfo, Request};
+use super::{Emit, EncodeError, Encoder, EncoderInfo, PromptStyle, Request};
 use crate::Error;
 
 /// Is told the id of an item and what was odd about it.
@@ -80,6 +80,10 @@ impl Encoder for ModelEncoder {
 
     fn frames(&self) -> Option<(&Sampling, FrameCount)> {
         Some((self.embedder.sampling(), self.embedder.frame_count()))
+    }
+
+    fn prompt_style(&self) -> PromptStyle {
+        if self.embedder.reads_instructions() { PromptStyle::default() } else { PromptStyle::None }
     }
 
     /// Decodes ahead of the model. Results come in the order of the items.

@@ -10,8 +10,12 @@ use serde_json::json;
 use crate::program::gve;
 
 /// The tiny models, by their sets in `tests/golden`, and the type that they say they are of.
-const FAMILIES: [(&str, &str); 3] =
-    [("tiny-a", "qwen2_5_vl"), ("tiny-q2", "qwen2_vl"), ("tiny-q3", "qwen3_vl")];
+const FAMILIES: [(&str, &str); 4] = [
+    ("tiny-a", "qwen2_5_vl"),
+    ("tiny-q2", "qwen2_vl"),
+    ("tiny-q3", "qwen3_vl"),
+    ("tiny-clip", "clip"),
+];
 
 fn model(name: &str) -> PathBuf {
     golden_dir().join(name).join("model")

@@ -21,7 +21,8 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Chance that a value of the adapter's input is dropped in training.
     pub dropout: f64,
-    /// Linear layers of the language model that get one, by the last part of their name.
+    /// Linear layers that get one, by the last part of their name: of the language model, or of both towers.
+    /// In a family that has not all of the default ones, the default is all of its own.
     pub target_modules: Vec<String>,
     /// Adapter directory to start from, instead of a random one. Its r, alpha and modules hold.
     pub init: Option<PathBuf>,
@@ -72,6 +73,14 @@ impl LoraConfig {
             ("target_modules", self.target_modules.is_empty(), "names no module".to_owned()),
         ];
         faults.into_iter().find(|(_, is_wrong, _)| *is_wrong).map(|(name, _, reason)| (name, reason))
+    }
+
+    /// The same for models whose linear layers are `projections`.
+    pub(crate) fn of_family(self, projections: &[&str]) -> Self {
+        let is_default = self.target_modules == Self::default().target_modules;
+        let has_all = self.target_modules.iter().all(|name| projections.contains(&name.as_str()));
+        let own = || projections.iter().map(|name| (*name).to_owned()).collect();
+        Self { target_modules: if is_default && !has_all { own() } else { self.target_modules }, ..self }
     }
 
     /// What its files say. `base_model` names the model for those who read them.

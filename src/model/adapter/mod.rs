@@ -131,9 +131,9 @@ impl LoraAdapter {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ModuleNames {
     /// The vision tower's, which are trained only where that is asked for.
-    pub(crate) vision: &'static str,
+    pub(crate) vision: &'static [&'static str],
     /// Those that a fresh adapter may be put on.
-    pub(crate) adapted: &'static str,
+    pub(crate) adapted: &'static [&'static str],
     /// The linear layers among them, by the last parts of their names.
     pub(crate) projections: &'static [&'static str],
 }
@@ -142,7 +142,7 @@ pub(crate) struct ModuleNames {
 impl Default for ModuleNames {
     fn default() -> Self {
         let projections = &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-        Self { vision: "visual.", adapted: "layers.", projections }
+        Self { vision: &["visual."], adapted: &["layers."], projections }
     }
 }
 
@@ -155,9 +155,13 @@ pub(super) fn module_name(name: &str) -> &str {
     rest
 }
 
+/// Beginnings of names that are the same in every release: those of models of two towers.
+const SETTLED: [&str; 4] = ["text_model.", "vision_model.", "text_projection", "visual_projection"];
+
 /// Name of one factor of a module in an adapter file, in the layout `layout`.
 pub(super) fn tensor_name(module: &str, factor: char, layout: AdapterLayout) -> String {
     let parent = match (module.starts_with("visual."), layout) {
+        _ if SETTLED.iter().any(|start| module.starts_with(start)) => "",
         (true, AdapterLayout::Flat) => "",
         (false, AdapterLayout::Nested) => "model.language_model.",
         _ => "model.",
@@ -181,10 +185,13 @@ mod tests {
             ("model.language_model.layers.3.mlp.up_proj", "layers.3.mlp.up_proj"),
             ("base_model.model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"),
             ("model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"),
+            ("base_model.model.text_model.encoder.layers.0.mlp.fc1", "text_model.encoder.layers.0.mlp.fc1"),
         ] {
             assert_eq!(module_name(name), module);
         }
-        for module in ["layers.3.mlp.up_proj", "visual.blocks.0.attn.qkv"] {
+        for module in
+            ["layers.3.mlp.up_proj", "visual.blocks.0.attn.qkv", "vision_model.encoder.layers.0.mlp.fc1"]
+        {
             for layout in [AdapterLayout::Flat, AdapterLayout::Nested] {
                 let name = tensor_name(module, 'A', layout);
                 assert_eq!(module_name(name.strip_suffix(".lora_A.weight").unwrap()), module);

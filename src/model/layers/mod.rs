@@ -1,9 +1,11 @@
 //! Towers and parts of towers that several families are made of, each by its own settings.
 
+mod encoder;
 mod language;
 mod vision;
 mod whole_frame;
 
+pub(super) use encoder::{Encoder, EncoderShape};
 pub(crate) use language::Training;
 pub(super) use language::{Additions, LanguageModel};
 pub(super) use vision::{PATCH_ROPE_THETA, PatchAttention, PatchMerger, patch_embedding, patch_rotary};

@@ -11,15 +11,16 @@ use crate::model::ops::{AttentionPlan, Linear, RotaryTable, apply_rope, attentio
 /// Base of the rotary embedding; the configuration files of transformers 4 have no field for it.
 pub(in crate::model) const PATCH_ROPE_THETA: f64 = 10_000.0;
 
-/// The layer that takes patches of `[channels, frames, height, width]` to `width` values. The reference has a
-/// convolution with a stride as long as its kernel: a matrix product over flattened patches.
+/// The layer that takes patches of `[channels, frames, height, width]`, or without frames, to `width` values.
+/// The reference has a convolution with a stride as long as its kernel: a matrix product over flattened
+/// patches.
 pub(in crate::model) fn patch_embedding(
     loader: &Loader<'_>,
     width: usize,
-    patch: [usize; 4],
+    patch: &[usize],
     bias: bool,
 ) -> std::result::Result<Linear, ModelError> {
-    let kernel = loader.weight("weight", &[&[width], &patch[..]].concat())?;
+    let kernel = loader.weight("weight", &[&[width], patch].concat())?;
     let bias = bias.then(|| loader.activation("bias", &[width])).transpose()?;
     let kernel = kernel.reshape((width, patch.iter().product::<usize>()))?;
     Ok(Linear::new(kernel, bias, loader.products())?)

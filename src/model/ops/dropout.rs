@@ -36,6 +36,14 @@ impl Dropout {
         Self { row_keys: Arc::new(row_keys), ..*self }
     }
 
+    /// Rows that are not among these: `length` for each of `rows`, by its key and their places.
+    pub(in crate::model) fn spread(&self, rows: &[u32], length: usize) -> Self {
+        let key = |row: &u32| self.row_keys.get(*row as usize).copied();
+        let keys = rows.iter().filter_map(key);
+        let row_keys = keys.flat_map(|key| (0..length as u64).map(move |row| mix64(key.wrapping_add(row))));
+        Self { row_keys: Arc::new(row_keys.collect()), ..*self }
+    }
+
     /// Drops values of (rows, width), or scales up what is kept, in place.
     pub(super) fn apply(&self, salt: u64, x: &mut [f32]) -> Result<()> {
         let mask = DropoutMask { row_keys: &self.row_keys, salt, probability: self.probability };
@@ -87,5 +95,12 @@ mod tests {
         assert_eq!(all[..10], rows(&Dropout::new(0.5, 3, [(4, 30)]), 2)[..10]);
         let selected = rows(&Dropout::new(0.5, 3, [(4, 10), (5, 6), (6, 8)]).select(&[9, 15, 0]), 2);
         assert_eq!(selected, [&all[9], &all[15], &all[0]].map(Clone::clone));
+        // What is made of a row is a matter of that row, and no two are the same.
+        let spread = |number| rows(&Dropout::new(0.5, 3, [(number, 10)]).spread(&[4, 7], 3), 2);
+        let masks: BTreeSet<_> = [spread(4), spread(5), all[..10].to_vec()].concat().into_iter().collect();
+        assert_eq!(
+            (masks.len(), spread(4)),
+            (22, rows(&Dropout::new(0.5, 3, [(4, 30)]).spread(&[4, 7], 3), 2))
+        );
     }
 }

@@ -52,7 +52,7 @@ impl WindowedTower {
             patch_embed: patch_embedding(
                 &loader.at("patch_embed.proj"),
                 c.hidden_size,
-                c.patch_shape(),
+                &c.patch_shape(),
                 false,
             )?,
             blocks,

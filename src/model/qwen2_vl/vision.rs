@@ -36,7 +36,7 @@ impl WholeTower {
             patch_embed: patch_embedding(
                 &loader.at("patch_embed.proj"),
                 c.hidden_size,
-                c.patch_shape(),
+                &c.patch_shape(),
                 false,
             )?,
             blocks: c.frame_blocks(loader, ["fc1", "fc2"])?,

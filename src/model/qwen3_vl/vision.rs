@@ -52,7 +52,7 @@ impl DeepstackTower {
             patch_embed: patch_embedding(
                 &loader.at("patch_embed.proj"),
                 c.hidden_size,
-                c.patch_shape(),
+                &c.patch_shape(),
                 true,
             )?,
             positions: loader.at("pos_embed").activation("weight", &[rows, c.hidden_size])?,

@@ -289,7 +289,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::preprocess::unknown_settings;
+    use crate::preprocess::{ProcessorKind, unknown_settings};
     use serde_json::{Value, json};
 
     fn spelled(layout: &Layout, parts: &[PromptPart<'_>], instruction: Option<&str>) -> String {
@@ -369,6 +369,7 @@ mod tests {
         let told = |template: &str| {
             unknown_settings(
                 folder(&[("chat_template.json", json!({"chat_template": template}))]).path(),
+                ProcessorKind::VisualTokens,
                 Some(&TEMPLATE),
             )
         };
@@ -388,12 +389,16 @@ mod tests {
         let tokenizer = json!({"chat_template": qwen, "spell": "out"});
         let files = [("preprocessor_config.json", strange), ("tokenizer_config.json", tokenizer)];
         assert_eq!(
-            unknown_settings(folder(&files).path(), Some(&TEMPLATE)),
+            unknown_settings(folder(&files).path(), ProcessorKind::VisualTokens, Some(&TEMPLATE)),
             ["preprocessor_config.json: key `sharpen`", "tokenizer_config.json: key `spell`"]
         );
         for model in ["tests/golden/tiny-a/model", "assets/nano"] {
             assert_eq!(
-                unknown_settings(&Path::new(env!("CARGO_MANIFEST_DIR")).join(model), Some(&TEMPLATE)),
+                unknown_settings(
+                    &Path::new(env!("CARGO_MANIFEST_DIR")).join(model),
+                    ProcessorKind::VisualTokens,
+                    Some(&TEMPLATE)
+                ),
                 [""; 0]
             );
         }

@@ -45,9 +45,10 @@ pub(crate) struct Arguments {
     /// A file of further data sets, in the form of datasets.toml.
     #[arg(long, value_name = "FILE")]
     datasets_file: Option<PathBuf>,
-    /// How the prompt of a query is given: system turn, text in front, or none.
-    #[arg(long, value_name = "system|text|none", default_value = "system")]
-    prompt_style: PromptStyle,
+    /// How the prompt of a query is given: system turn, text in front, or none [default: system, but none
+    /// where the model reads no instructions].
+    #[arg(long, value_name = "system|text|none")]
+    prompt_style: Option<PromptStyle>,
     /// A TOML file of prompts by data set, instead of the manifest's.
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
@@ -169,7 +170,7 @@ impl Job<'_> {
         let limit = self.arguments.limit.map(|limit| Subsample { limit, seed: self.arguments.seed });
         let part = limit.and_then(|limit| subsample(&dataset, limit));
         let options = EvaluateOptions {
-            prompt_style: self.arguments.prompt_style,
+            prompt_style: self.arguments.prompt_style.unwrap_or(self.encoder.prompt_style()),
             prompt: self.prompts.get(&spec.id).unwrap_or(&spec.prompt).clone(),
             frame_cache_fps: self.arguments.frame_cache_fps,
             subsample: part.is_some().then_some(limit).flatten(),

@@ -1,0 +1,164 @@
+//! Frame encoders against the reference: see `tests/golden/make_golden_towers.py`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device as TensorDevice, Tensor};
+use gve::{DType, Device, Embedder, Input};
+use gve_test_support::golden::{cosine, golden_dir, media};
+use image::RgbImage;
+use serde_json::Value;
+
+const SETS: [&str; 2] = ["tiny-clip", "tiny-clip-b"];
+
+pub(crate) struct TowerCase {
+    pub(crate) name: String,
+    pub(crate) input: Input,
+    pub(crate) embedding: Vec<f32>,
+    /// Tokens of the text, as the reference reads them.
+    tokens: Option<usize>,
+}
+
+pub(crate) fn model_dir(set: &str) -> PathBuf {
+    golden_dir().join(set).join("model")
+}
+
+pub(crate) fn tensors(set: &str, file: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(golden_dir().join(set).join(file), &TensorDevice::Cpu).unwrap()
+}
+
+pub(crate) fn cases(set: &str) -> Vec<TowerCase> {
+    let text = std::fs::read_to_string(golden_dir().join(set).join("cases.json")).unwrap();
+    let records: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let tensors = tensors(set, "cases.safetensors");
+    let case = |record: Value| {
+        let name = record["name"].as_str().unwrap().to_owned();
+        let mut input = Input::default();
+        if let Some(text) = record["text"].as_str() {
+            input = input.and_text(text);
+        }
+        if let Some(image) = record["image"].as_str().map(media) {
+            input.parts.extend(match record["crops"].as_array() {
+                None => Input::image(image).parts,
+                Some(crops) => Input::frames(frames(&image, crops), 1.0).parts,
+            });
+        }
+        let embedding = tensors[&format!("{name}.embedding")].to_vec1().unwrap();
+        let tokens = tensors.get(&format!("{name}.input_ids")).map(Tensor::elem_count);
+        TowerCase { name, input, embedding, tokens }
+    };
+    records.into_iter().map(case).collect()
+}
+
+fn frames(image: &Path, crops: &[Value]) -> Vec<RgbImage> {
+    let image = image::open(image).unwrap().into_rgb8();
+    let crop = |crop: &Value| {
+        let [x, y, width, height]: [u32; 4] = serde_json::from_value(crop.clone()).unwrap();
+        image::imageops::crop_imm(&image, x, y, width, height).to_image()
+    };
+    crops.iter().map(crop).collect()
+}
+
+fn embedder(set: &str) -> Embedder {
+    Embedder::builder(model_dir(set)).device(Device::Cpu).dtype(DType::F32).build().unwrap()
+}
+
+#[test]
+fn embeddings_equal_the_reference() {
+    for set in SETS {
+        let embedder = embedder(set);
+        for case in cases(set) {
+            let embedding = embedder.embed_one(&case.input).unwrap();
+            let off = 1.0 - cosine(embedding.as_slice(), &case.embedding);
+            println!("{set} {}: 1 - cosine {off:.1e}", case.name);
+            assert!(off < 1e-6, "{set} {}: 1 - cosine {off:.1e}", case.name);
+            // Which shows mistakes that turn an embedding by less: see `check_golden_towers.py`.
+            let gap = embedding.as_slice().iter().zip(&case.embedding).map(|(a, b)| (a - b).abs());
+            let gap = gap.fold(0.0, f32::max);
+            assert!(gap < 1e-5, "{set} {}: values differ by {gap:.1e}", case.name);
+            if let (Some(tokens), 1) = (case.tokens, case.input.parts.len()) {
+                assert_eq!(embedding.num_tokens(), tokens, "{set} {}", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn many_equal_one() {
+    for set in SETS {
+        let embedder = embedder(set);
+        let inputs: Vec<Input> = cases(set).into_iter().map(|case| case.input).collect();
+        for (input, together) in inputs.iter().zip(embedder.embed(&inputs)) {
+            let alone = embedder.embed_one(input).unwrap();
+            let together = together.unwrap();
+            let gap = alone.as_slice().iter().zip(together.as_slice()).map(|(a, b)| (a - b).abs());
+            assert!(gap.fold(0.0, f32::max) < 1e-6, "{set}: {input:?}");
+        }
+    }
+}
+
+/// Integers in a checkpoint, such as the numbers of positions, stay what they are.
+#[test]
+fn a_converted_checkpoint_embeds_alike() {
+    for set in ["tiny-clip"] {
+        let folder = tempfile::tempdir().unwrap();
+        let wide = folder.path().join("wide");
+        let recipe = Embedder::builder(model_dir(set)).find_recipe().unwrap();
+        gve::model::convert_checkpoint(&model_dir(set), DType::F32, &recipe, &wide, &gve::CancelToken::new()).unwrap();
+        let text = Input::text("a red dog");
+        let [stored, wide] = [model_dir(set), wide].map(|model| {
+            Embedder::builder(model).device(Device::Cpu).build().unwrap().embed_one(&text).unwrap()
+        });
+        assert!(stored.cosine(&wide).unwrap() > 0.999_999);
+    }
+}
+
+#[test]
+fn parts_are_averaged_and_what_no_tower_reads_is_refused() {
+    for set in ["tiny-clip"] {
+        let embedder = embedder(set);
+        let image = || Input::image(media("tall.png"));
+        let refused = |input: Input| embedder.embed_one(&input).unwrap_err().to_string();
+        let instructed = refused(Input::text("a dog").with_instruction("Find it."));
+        assert!(instructed.contains("instruction must be none"), "{instructed}");
+        assert!(
+            refused(Input::text("a").and_image(media("tall.png")).and_text("b")).contains("at most one text")
+        );
+        // Side by side they are one.
+        let (apart, whole) = (Input::text("a red ").and_text("dog"), Input::text("a red dog"));
+        assert_eq!(embedder.embed_one(&apart).unwrap(), embedder.embed_one(&whole).unwrap());
+
+        let sides = embedder.pixels().max_pixels.unwrap();
+        let limits = |pixels: u64| {
+            let pixels = gve::PixelLimits::default().with_max_pixels(Some(pixels));
+            let mut input = image();
+            let Some(gve::Part::Image(part)) = input.parts.first_mut() else { unreachable!() };
+            part.pixels = pixels;
+            input
+        };
+        assert_eq!(embedder.embed_one(&limits(sides)).unwrap(), embedder.embed_one(&image()).unwrap());
+        assert!(refused(limits(sides - 1)).contains("whatever their size"));
+
+        let mut recipe = Embedder::builder(model_dir(set)).find_recipe().unwrap().recipe;
+        recipe.composed = gve::recipe::Composed::Refused;
+        let strict = Embedder::builder(model_dir(set)).recipe(recipe).build().unwrap();
+        let both = Input::text("a dog").and_image(media("tall.png"));
+        assert!(strict.embed_one(&both).unwrap_err().to_string().contains("an input must be one text"));
+        assert!(embedder.embed_one(&both).is_ok());
+    }
+}
+
+/// Spellings of special tokens in a text do not end it.
+#[test]
+fn texts_cannot_spell_special_tokens() {
+    for (set, token) in
+        [("tiny-clip", "<|endoftext|>"), ("tiny-clip-b", "<|endoftext|>")]
+    {
+        let embedder = embedder(set);
+        let [spelled, cut] = ["a red ", "a red"].map(|start| {
+            let text = if start == "a red" { start.to_owned() } else { format!("{start}{token} dog") };
+            embedder.embed_one(&Input::text(text)).unwrap()
+        });
+        assert!(spelled.cosine(&cut).unwrap() < 0.999, "{set}");
+    }
+}
