@@ -29,7 +29,7 @@ use super::qwen2_5_vl::Qwen25Vl;
 use super::qwen2_vl::Qwen2Vl;
 use super::qwen3_vl::Qwen3Vl;
 use super::trainable::{Parameters, Trainable};
-use super::{ModelError, ModelShape, WeightPrecision, clip, config};
+use super::{ModelError, ModelShape, WeightPrecision, clip, config, siglip};
 use crate::preprocess::{ChatTemplate, Encoding, Pictures, PreprocessError, ProcessorKind, PromptPart};
 use crate::recipe::Recipe;
 
@@ -45,11 +45,13 @@ pub enum ModelType {
     Qwen3Vl,
     /// `clip`
     Clip,
+    /// `siglip`, which SigLIP 2 of one resolution is as well
+    Siglip,
 }
 
 impl ModelType {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Qwen2Vl, Self::Qwen25Vl, Self::Qwen3Vl, Self::Clip];
+    pub const ALL: [Self; 5] = [Self::Qwen2Vl, Self::Qwen25Vl, Self::Qwen3Vl, Self::Clip, Self::Siglip];
 
     /// How `config.json` spells it.
     pub fn name(self) -> &'static str {
@@ -58,6 +60,7 @@ impl ModelType {
             Self::Qwen25Vl => "qwen2_5_vl",
             Self::Qwen3Vl => "qwen3_vl",
             Self::Clip => "clip",
+            Self::Siglip => "siglip",
         }
     }
 
@@ -75,7 +78,13 @@ impl ModelType {
         let name = root.get("model_type").and_then(Value::as_str);
         Self::ALL.into_iter().find(|known| name == Some(known.name())).ok_or_else(|| {
             let known = Self::ALL.map(|known| format!("{:?}", known.name())).join(" or ");
-            let hint = "of other architectures this crate knows nothing";
+            let hint = match name {
+                Some("siglip2") => {
+                    "that is NaFlex, whose pictures have any shape; SigLIP 2 of one resolution, such as \
+                     google/siglip2-base-patch16-224, is \"siglip\""
+                }
+                _ => "of other architectures this crate knows nothing",
+            };
             let name = name.map_or("missing".to_owned(), |name| format!("{name:?}"));
             format!("model_type is {name}, expected {known}: {hint}")
         })
@@ -87,7 +96,7 @@ impl ModelType {
             Self::Qwen2Vl => Some(&Qwen2Vl),
             Self::Qwen25Vl => Some(&Qwen25Vl),
             Self::Qwen3Vl => Some(&Qwen3Vl),
-            Self::Clip => None,
+            Self::Clip | Self::Siglip => None,
         }
     }
 
@@ -95,6 +104,7 @@ impl ModelType {
         Ok(match (self, self.qwen_vl()) {
             (_, Some(variant)) => Box::new(qwen_vl::Config::parse(root, variant)?),
             (Self::Clip, _) => Box::new(clip::Config::parse(root)?),
+            (Self::Siglip, _) => Box::new(siglip::Config::parse(root)?),
             _ => return Err(format!("model_type is {:?}, which is not built in", self.name())),
         })
     }

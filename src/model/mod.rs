@@ -40,6 +40,7 @@ pub mod qwen_vl;
 mod segments;
 pub(crate) mod sentence_transformers;
 mod shape;
+mod siglip;
 #[cfg(test)]
 pub(crate) mod skeleton;
 mod trainable;

@@ -1,8 +1,9 @@
 //! The settings files around `preprocessor_config.json`: what they say must agree with it, or be what is
 //! built in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::ImageProcessorConfig;
@@ -73,6 +74,46 @@ pub fn unknown_settings(
         unknown.push(format!("{name}: a prompt other than {}'s, which is built in", built_in.family));
     }
     unknown
+}
+
+/// What `tokenizer_config.json` says that `tokenizer.json` does not.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TokenizerSettings {
+    pub(crate) tokenizer_class: Option<String>,
+    pub(crate) do_lower_case: Option<bool>,
+    pub(crate) add_bos_token: Option<bool>,
+    pub(crate) add_eos_token: Option<bool>,
+    #[serde(default, deserialize_with = "spelling")]
+    pub(crate) pad_token: Option<String>,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl TokenizerSettings {
+    /// Reads those of the checkpoint in `model_dir`.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged.
+    pub(crate) fn load(model_dir: &Path) -> Result<Self> {
+        let path = model_dir.join(TOKENIZER_FILE);
+        let missing = || PreprocessError::MissingCheckpointFile { path: path.clone() };
+        let keys = read_object(&path)?.ok_or_else(missing)?;
+        let settings = Self::deserialize(Value::Object(keys))
+            .map_err(|reason| PreprocessError::ParseConfig { path: path.clone(), reason })?;
+        Ok(Self { path, ..settings })
+    }
+
+    /// That something in the file is not built in.
+    pub(crate) fn unsupported(&self, reason: String) -> PreprocessError {
+        PreprocessError::UnsupportedSetting { path: self.path.clone(), reason }
+    }
+}
+
+/// A token, which old files have as an object.
+fn spelling<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let token = Option::<Value>::deserialize(deserializer)?;
+    let spelling = |token: &Value| token.get("content").unwrap_or(token).as_str().map(str::to_owned);
+    Ok(token.as_ref().and_then(spelling))
 }
 
 type Keys = serde_json::Map<String, Value>;

@@ -33,6 +33,7 @@ mod text_tokenizer;
 mod tokenize;
 mod train_tokenizer;
 
+pub(crate) use companions::TokenizerSettings;
 pub use companions::{ChatTemplate, unknown_settings};
 pub use config::{ImageProcessorConfig, ProcessorKind};
 pub use error::PreprocessError;

@@ -9,7 +9,7 @@ use gve_test_support::golden::{cosine, golden_dir, media};
 use image::RgbImage;
 use serde_json::Value;
 
-const SETS: [&str; 2] = ["tiny-clip", "tiny-clip-b"];
+const SETS: [&str; 4] = ["tiny-clip", "tiny-clip-b", "tiny-siglip", "tiny-siglip2"];
 
 pub(crate) struct TowerCase {
     pub(crate) name: String,
@@ -100,7 +100,7 @@ fn many_equal_one() {
 /// Integers in a checkpoint, such as the numbers of positions, stay what they are.
 #[test]
 fn a_converted_checkpoint_embeds_alike() {
-    for set in ["tiny-clip"] {
+    for set in ["tiny-clip", "tiny-siglip2"] {
         let folder = tempfile::tempdir().unwrap();
         let wide = folder.path().join("wide");
         let recipe = Embedder::builder(model_dir(set)).find_recipe().unwrap();
@@ -115,7 +115,7 @@ fn a_converted_checkpoint_embeds_alike() {
 
 #[test]
 fn parts_are_averaged_and_what_no_tower_reads_is_refused() {
-    for set in ["tiny-clip"] {
+    for set in ["tiny-clip", "tiny-siglip2"] {
         let embedder = embedder(set);
         let image = || Input::image(media("tall.png"));
         let refused = |input: Input| embedder.embed_one(&input).unwrap_err().to_string();
@@ -152,7 +152,7 @@ fn parts_are_averaged_and_what_no_tower_reads_is_refused() {
 #[test]
 fn texts_cannot_spell_special_tokens() {
     for (set, token) in
-        [("tiny-clip", "<|endoftext|>"), ("tiny-clip-b", "<|endoftext|>")]
+        [("tiny-clip", "<|endoftext|>"), ("tiny-clip-b", "<|endoftext|>"), ("tiny-siglip2", "<pad>")]
     {
         let embedder = embedder(set);
         let [spelled, cut] = ["a red ", "a red"].map(|start| {

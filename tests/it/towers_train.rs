@@ -10,7 +10,7 @@ use gve_test_support::golden::{cosine, golden_dir, max_difference};
 
 use crate::towers::{cases, model_dir, tensors};
 
-const SETS: [&str; 2] = ["tiny-clip", "tiny-clip-b"];
+const SETS: [&str; 4] = ["tiny-clip", "tiny-clip-b", "tiny-siglip", "tiny-siglip2"];
 /// A batch in pieces, each of which keeps little.
 const CUT: Memory = Memory { checkpointing: true, max_tokens: Some(20) };
 const TARGETS: [&str; 6] = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"];
@@ -134,7 +134,7 @@ fn adapters_of_other_models_are_refused() {
     let refused = |set: &str, adapter: &std::path::Path| {
         Embedder::builder(model_dir(set)).adapter(adapter).build().err().unwrap().to_string()
     };
-    for set in ["tiny-clip"] {
+    for set in ["tiny-clip", "tiny-siglip2"] {
         assert!(refused(set, &adapter).contains("was it trained for another model?"));
     }
     // The towers of the sets differ in width.
@@ -145,7 +145,7 @@ fn adapters_of_other_models_are_refused() {
 /// Dropped values are a matter of item, row and layer, and not of how a batch is cut.
 #[test]
 fn dropout_is_the_same_however_a_batch_is_cut() {
-    for set in ["tiny-clip"] {
+    for set in ["tiny-clip", "tiny-siglip2"] {
         let model = load(set, Trainable::Lora(lora().with_dropout(0.4)));
         let adapter = LoraAdapter::read(&golden_dir().join(set).join("adapter")).unwrap();
         model.load_state(&adapter.tensors(gve::model::AdapterLayout::Flat)).unwrap();

@@ -169,7 +169,7 @@ fn every_architecture_is_scored_by_the_same_command() {
     let data = folder.path().join("data");
     let mini = MINI.iter().find(|mini| mini.id == "MSRVTT").unwrap();
     mini::make_one(&data, mini);
-    for name in ["tiny-a", "tiny-q2", "tiny-q3", "tiny-clip"] {
+    for name in ["tiny-a", "tiny-q2", "tiny-q3", "tiny-clip", "tiny-siglip2"] {
         let (out, model) = (folder.path().join(name), golden_dir().join(name).join("model"));
         assert_status(&uvrb(&run_arguments(&data, &out, &model)), 0);
         let counts = result(&out, mini.id).counts.unwrap();

@@ -10,11 +10,12 @@ use serde_json::json;
 use crate::program::gve;
 
 /// The tiny models, by their sets in `tests/golden`, and the type that they say they are of.
-const FAMILIES: [(&str, &str); 4] = [
+const FAMILIES: [(&str, &str); 5] = [
     ("tiny-a", "qwen2_5_vl"),
     ("tiny-q2", "qwen2_vl"),
     ("tiny-q3", "qwen3_vl"),
     ("tiny-clip", "clip"),
+    ("tiny-siglip2", "siglip"),
 ];
 
 fn model(name: &str) -> PathBuf {

@@ -10,6 +10,8 @@
 
 mod config;
 mod processor;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
