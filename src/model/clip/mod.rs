@@ -64,7 +64,7 @@ impl Config {
             crops: true,
             default_side: 224,
             image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            image_std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+            image_std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
             image_size: self.towers.vision.image_size as u32,
             patch_size: self.towers.vision.patch_size as u32,
         }
