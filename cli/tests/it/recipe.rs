@@ -159,7 +159,7 @@ fn a_library_is_of_one_recipe_and_one_width() {
     let heavy = hits(search(&library, &[&["--feedback", "1", "--feedback-weight", "9"], &file[..]].concat()));
     assert!(heavy[0] > moved[0] && heavy[0] > 0.98, "{heavy:?}");
     refused(
-        search(&library, &[&["--feedback", "1", "--feedback-weight", "-1"], &file[..]].concat()),
+        search(&library, &[&["--feedback", "1", "--feedback-weight=-1"], &file[..]].concat()),
         "must not be negative",
     );
 }

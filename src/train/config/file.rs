@@ -242,6 +242,7 @@ fn find_key(text: &str, section: &str, key: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ModelSection;
     use super::*;
     use crate::train::InfoNce;
 
@@ -264,6 +265,20 @@ mod tests {
             (None, None, None),
             "frames, areas and lengths are the model's matter"
         );
+    }
+
+    #[test]
+    fn what_is_not_given_is_as_the_recipe_says() {
+        let uniform = "max_length = 99\nsampling = { uniform = { frames = 3 } }";
+        for (given, recipe, expected) in [
+            ("", uniform, (Some(3), Some(99))),
+            ("frames = 2\nmax_length = 50", uniform, (Some(2), Some(50))),
+            ("", "sampling = { fps = { fps = 1.0 } }", (None, Some(8192))),
+        ] {
+            let mut model: ModelSection = toml::from_str(&format!("path = \"m\"\n{given}")).unwrap();
+            model.fill_in(&toml::from_str(recipe).unwrap());
+            assert_eq!((model.frames, model.max_length), expected, "{given} with {recipe}");
+        }
     }
 
     #[test]

@@ -90,7 +90,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bail!("--dim {dim} is more than the {} values of the library's embeddings", manifest.dim);
     }
     embedder.check_dim(dim, arguments.dim.force_dim || dim == manifest.dim)?;
-    if query.instruction.is_none() {
+    // What a library was made with holds for its queries, too.
+    if query.instruction.is_none() && manifest.instruction.is_none() {
         query.instruction = embedder.query_instruction(&query).map(str::to_owned);
     }
     if options.verbose {
