@@ -98,7 +98,7 @@ pub mod video;
 pub use device::{DType, Device, DeviceError};
 pub use embedder::{
     CancelToken, EmbedError, EmbedIter, Embedder, EmbedderBuilder, Embedding, FramesPart, ImagePart,
-    ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, VideoPart,
+    ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, Relevance, Reranker, VideoPart,
 };
 pub use error::Error;
 pub use media::{MediaReader, MediaSource, TimeRange};

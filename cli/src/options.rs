@@ -10,7 +10,7 @@ use gve::embedder::{
 use gve::hub::{NANO, ResolvedModel};
 use gve::recipe::{NamedRecipe, Recipes};
 use gve::retrieval::Feedback;
-use gve::{DType, Device, Embedder, PixelLimits, Sampling};
+use gve::{DType, Device, Embedder, PixelLimits, Reranker, Sampling};
 
 use crate::hub::resolve;
 use crate::output::{note, warn};
@@ -196,6 +196,16 @@ impl ModelOptions {
         Ok(embedder)
     }
 
+    /// Loads the model in `model_dir` as a reranker, and says how it is used where that is asked for.
+    ///
+    /// # Errors
+    /// As [`EmbedderBuilder::build_reranker`].
+    pub fn reranker(&self, model_dir: PathBuf) -> Result<Reranker> {
+        let reranker = self.builder(model_dir)?.build_reranker()?;
+        self.tell(reranker.recipe());
+        Ok(reranker)
+    }
+
     /// The recipes there are.
     ///
     /// # Errors
@@ -221,6 +231,52 @@ impl ModelOptions {
         if self.verbose {
             note(&format!("recipe {}, {}", recipe.name, recipe.found_by));
         }
+    }
+}
+
+/// A second look at the best of a ranking.
+#[derive(Args)]
+#[command(next_help_heading = "Reranking")]
+pub struct RerankOptions {
+    /// A reranker, which reads the query with each of the best and ranks these by what it says: a directory, or
+    /// a hub id such as Qwen/Qwen3-VL-Reranker-2B.
+    #[arg(long, visible_alias = "rerank", value_name = "PATH_OR_HUB_ID")]
+    pub reranker: Option<String>,
+    /// How many of the best it reads.
+    #[arg(long, value_name = "N", requires = "reranker", default_value_t = 100)]
+    pub rerank_top: usize,
+    /// How it is used, by a name of `gve model list` [default: found as that of --model is].
+    #[arg(long, value_name = "NAME", requires = "reranker")]
+    pub rerank_recipe: Option<String>,
+    /// Directory of a PEFT adapter to fold into it.
+    #[arg(long, value_name = "DIR", requires = "reranker")]
+    pub rerank_adapter: Option<PathBuf>,
+}
+
+impl RerankOptions {
+    /// Loads the reranker, if one is asked for, to run where `model` does; gives its id and revision, too.
+    ///
+    /// # Errors
+    /// A model that cannot be found, and those of [`EmbedderBuilder::build_reranker`].
+    pub fn load(&self, model: &ModelOptions) -> Result<Option<(Reranker, ResolvedModel)>> {
+        let Some(id) = &self.reranker else { return Ok(None) };
+        let found = resolve(id, None, model.quiet)?;
+        let recipes = model.recipes()?;
+        let recipe = self.rerank_recipe.as_deref().map(|name| recipes.get(name)).transpose()?;
+        let mut builder =
+            Reranker::builder(&found.directory).recipes(recipes).device(model.device).dtype(model.dtype);
+        if let Some(recipe) = recipe {
+            builder = builder.recipe(recipe);
+        }
+        if let Some(adapter) = &self.rerank_adapter {
+            builder = builder.adapter(adapter);
+        }
+        if let Some(tokens) = model.batch_tokens {
+            builder = builder.batch_tokens(tokens);
+        }
+        let reranker = builder.build_reranker()?;
+        model.tell(reranker.recipe());
+        Ok(Some((reranker, found)))
     }
 }
 

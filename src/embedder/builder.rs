@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::error::EmbedError;
 use super::input::PixelLimits;
-use super::{Embedder, Inner, Preparer};
+use super::{Embedder, Inner, Preparer, Reranker};
 use crate::device::{DType, Device};
 use crate::model::family::{self, Family};
 use crate::model::{
@@ -21,7 +21,7 @@ const GPU_BATCH_TOKENS: usize = 16_384;
 /// Threads that decode ahead of the model, at the most.
 const MAX_DECODE_THREADS: usize = 8;
 
-/// Settings of an [`Embedder`]; the defaults are those of the published evaluation.
+/// Settings of an [`Embedder`] or a [`Reranker`]; the defaults are those of the published evaluation.
 ///
 /// ```
 /// use gve::{DType, Device, Embedder, Input};
@@ -196,11 +196,35 @@ impl EmbedderBuilder {
         self.build_as(family::open)
     }
 
+    /// Loads the model as a [`Reranker`]: its recipe has a `reranking`.
+    ///
+    /// # Errors
+    /// Also [`EmbedError::NoReranker`] for a recipe that says nothing of pairs, or of tokens that are not in the
+    /// vocabulary, and [`ModelError::NoHead`] for a checkpoint without the language head that scores.
+    pub fn build_reranker(self) -> Result<Reranker, EmbedError> {
+        let family = family::open(&self.model_dir)?;
+        let labels = self.labels(&*family)?;
+        let head = family.head_rows(&self.model_dir, &labels)?.to_vec2().map_err(ModelError::from)?;
+        Reranker::new(self.inner(|_| Ok(family))?, head)
+    }
+
     /// As [`build`](Self::build), where `open` says what the checkpoint in a directory is.
     pub(crate) fn build_as(
         self,
         open: impl FnOnce(&Path) -> Result<Box<dyn Family>, ModelError>,
     ) -> Result<Embedder, EmbedError> {
+        let inner = self.inner(open)?;
+        if inner.recipe.recipe.reranking.is_some() {
+            return Err(EmbedError::NoEmbedder { recipe: inner.recipe.name });
+        }
+        Ok(Embedder { inner: Arc::new(inner) })
+    }
+
+    /// The model and what works ahead of it.
+    fn inner(
+        self,
+        open: impl FnOnce(&Path) -> Result<Box<dyn Family>, ModelError>,
+    ) -> Result<Inner, EmbedError> {
         let (device, precision) = self.place()?;
         let fingerprint = checkpoint_fingerprint(&self.model_dir)?;
         let family = open(&self.model_dir)?;
@@ -221,19 +245,17 @@ impl EmbedderBuilder {
             .build()
             .map_err(|e| EmbedError::Job(e.to_string()))?;
         let batch_tokens = self.batch_tokens_on(&device);
-        Ok(Embedder {
-            inner: Arc::new(Inner {
-                recipe,
-                dim,
-                dtype: precision.arithmetic(),
-                device,
-                backbone,
-                preparer,
-                adapter: id,
-                fingerprint,
-                decode_pool,
-                batch_tokens,
-            }),
+        Ok(Inner {
+            recipe,
+            dim,
+            dtype: precision.arithmetic(),
+            device,
+            backbone,
+            preparer,
+            adapter: id,
+            fingerprint,
+            decode_pool,
+            batch_tokens,
         })
     }
 
@@ -245,6 +267,22 @@ impl EmbedderBuilder {
     /// A model that is of no architecture that is built in, or damaged files of recipes.
     pub fn find_recipe(&self) -> Result<NamedRecipe, EmbedError> {
         self.recipe_of(&*family::open(&self.model_dir)?)
+    }
+
+    /// The tokens of the recipe's `reranking` that say yes and no.
+    pub(crate) fn labels(&self, family: &dyn Family) -> Result<[u32; 2], EmbedError> {
+        let recipe = self.recipe_of(family)?;
+        let refused = |reason| EmbedError::NoReranker { path: self.model_dir.clone(), reason };
+        let Some(reranking) = &recipe.recipe.reranking else {
+            let name = &recipe.name;
+            return Err(refused(format!("its recipe, {name}, says nothing of pairs: name one that does")));
+        };
+        let processor = family.processor(&self.model_dir, &recipe.recipe)?;
+        let id = |token: &String| {
+            let missing = || format!("its vocabulary has no token {token:?}, which its scores are made of");
+            processor.token_id(token).ok_or_else(|| refused(missing()))
+        };
+        Ok([id(&reranking.yes)?, id(&reranking.no)?])
     }
 
     /// The directory of the model.

@@ -112,8 +112,11 @@ mod tests {
             visual_spans: vec![],
             truncated_tokens: 0,
         };
-        let prepared =
-            Prepared { item: Item { encoding, visuals: vec![] }, time_range: None, warnings: vec![] };
+        let prepared = Prepared {
+            item: Item { encoding, visuals: vec![], behind: 0 },
+            time_range: None,
+            warnings: vec![],
+        };
         let embedding = Embedding::from_hidden_state(vec![3.0, 0.0, -4.0], 3, &prepared).unwrap();
         assert_eq!(embedding.as_slice(), [0.6, 0.0, -0.8]);
         assert_eq!((embedding.dim(), embedding.num_tokens()), (3, 7));

@@ -33,6 +33,20 @@ pub enum EmbedError {
         /// Why; it does not name the file.
         reason: Box<EmbedError>,
     },
+    /// A model that scores pairs.
+    #[error("by its recipe, {recipe}, the model is a reranker, which embeds nothing")]
+    NoEmbedder {
+        /// The recipe's name.
+        recipe: String,
+    },
+    /// A model that scores no pairs.
+    #[error("{}: not a reranker: {reason}", path.display())]
+    NoReranker {
+        /// The model's directory.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
     /// An input without parts.
     #[error("an input without content: give at least one text, image or video")]
     EmptyInput,

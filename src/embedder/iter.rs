@@ -26,7 +26,7 @@ impl EmbedIter {
         let cancel = CancelToken::new();
         let token = cancel.clone();
         let worker = std::thread::spawn(move || {
-            pipeline::run(&inner, inputs, &token, |result| sender.send(result).is_ok());
+            pipeline::run(&*inner, inputs, &token, |result| sender.send(result).is_ok());
         });
         Self { results, cancel, worker: Some(worker) }
     }

@@ -13,6 +13,7 @@ mod iter;
 mod json;
 mod pipeline;
 mod prepare;
+mod reranker;
 #[cfg(test)]
 pub(crate) mod seam_tests;
 
@@ -29,8 +30,11 @@ pub(crate) use json::InputJson;
 pub use json::InputJsonError;
 
 pub use prepare::Prepared;
+pub use reranker::{Relevance, Reranker};
 
 pub(crate) use prepare::Preparer;
+
+use pipeline::{Job, Outcome, forward_each};
 
 use crate::model::family::{self, Backbone};
 use crate::model::qwen2_5_vl::PIXEL_BUDGET;
@@ -212,7 +216,7 @@ impl Embedder {
     /// [`EmbedError`], naming the file at fault.
     pub fn embed_one(&self, input: &Input) -> Result<Embedding, EmbedError> {
         let prepared = self.inner.preparer.prepare(input)?;
-        let mut embedded = self.inner.forward_each(vec![prepared]);
+        let mut embedded = forward_each(&*self.inner, vec![prepared]);
         embedded.pop().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned())))
     }
 
@@ -232,7 +236,7 @@ impl Embedder {
     ) -> Vec<Result<Embedding, EmbedError>> {
         let total = inputs.len();
         let mut results = Vec::with_capacity(total);
-        pipeline::run(&self.inner, inputs.iter(), cancel, |result| {
+        pipeline::run(&*self.inner, inputs.iter(), cancel, |result| {
             results.push(result);
             progress(Progress { done: results.len(), total });
             true
@@ -263,28 +267,18 @@ impl Embedder {
     }
 }
 
-impl Inner {
-    /// Embeds prepared inputs together. Should the batch fail as a whole (out of memory, say), each is tried
-    /// alone, so that an error belongs to one input, and warned of why.
-    fn forward_each(&self, batch: Vec<Prepared>) -> Vec<Result<Embedding, EmbedError>> {
-        if batch.is_empty() {
-            return Vec::new();
-        }
-        match self.forward(&batch) {
-            Ok(embeddings) => embeddings,
-            Err(error) if batch.len() == 1 => vec![Err(error)],
-            Err(error) => {
-                let warning = format!("embedded alone, as a batch of {} failed: {error}", batch.len());
-                let alone = batch.into_iter().flat_map(|mut one| {
-                    one.warnings.push(warning.clone());
-                    self.forward_each(vec![one])
-                });
-                alone.collect()
-            }
-        }
+impl Job for Inner {
+    type Output = Embedding;
+
+    fn inner(&self) -> &Inner {
+        self
     }
 
-    fn forward(&self, batch: &[Prepared]) -> Result<Vec<Result<Embedding, EmbedError>>, EmbedError> {
+    fn prepare(&self, input: &Input) -> Outcome<Prepared> {
+        self.preparer.prepare(input)
+    }
+
+    fn forward(&self, batch: &[Prepared]) -> Outcome<Vec<Outcome<Embedding>>> {
         let items: Vec<_> = batch.iter().map(|prepared| &prepared.item).collect();
         let pooled = self.backbone.embed(&items)?;
         let rows: Vec<Vec<f32>> = pooled.to_vec2().map_err(crate::model::ModelError::from)?;
@@ -306,7 +300,7 @@ mod tests {
         let prepare = |text| embedder.inner.preparer.prepare(&Input::text(text)).unwrap();
         let (good, mut bad) = (prepare("a dog"), prepare("a cat"));
         bad.item.encoding.input_ids[0] = u32::MAX;
-        let results = embedder.inner.forward_each(vec![good, bad]);
+        let results = forward_each(&*embedder.inner, vec![good, bad]);
         let [Ok(alone), Err(error)] = &results[..] else { panic!("{results:?}") };
         let error = error.to_string();
         assert_eq!(alone.warnings(), [format!("embedded alone, as a batch of 2 failed: {error}")]);

@@ -9,7 +9,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::CancelToken;
 use super::Inner;
-use super::embedding::Embedding;
 use super::error::EmbedError;
 use super::input::Input;
 use super::prepare::Prepared;
@@ -17,27 +16,43 @@ use super::prepare::Prepared;
 /// Prepared inputs that may wait for the model, beyond those being prepared.
 const WAITING: usize = 4;
 
-type Outcome<T> = Result<T, EmbedError>;
+pub(super) type Outcome<T> = Result<T, EmbedError>;
 /// Where an input will be once it is prepared.
 type Promise = Receiver<Outcome<Prepared>>;
 
-/// Embeds `inputs`, handing each result to `emit` in input order. Stops early, emitting nothing
+/// What is made of inputs.
+pub(super) trait Job: Sync {
+    /// What one becomes.
+    type Output;
+
+    /// The model, and the threads that work ahead of it.
+    fn inner(&self) -> &Inner;
+
+    /// An input as the model reads it.
+    fn prepare(&self, input: &Input) -> Outcome<Prepared>;
+
+    /// Runs prepared inputs through the model together.
+    fn forward(&self, batch: &[Prepared]) -> Outcome<Vec<Outcome<Self::Output>>>;
+}
+
+/// Does `job` for `inputs`, handing each result to `emit` in input order. Stops early, emitting nothing
 /// more, when `cancel` is set or `emit` returns false.
-pub(super) fn run<B: Borrow<Input> + Send>(
-    inner: &Inner,
+pub(super) fn run<J: Job, B: Borrow<Input> + Send>(
+    job: &J,
     inputs: impl Iterator<Item = B> + Send,
     cancel: &CancelToken,
-    mut emit: impl FnMut(Outcome<Embedding>) -> bool,
+    mut emit: impl FnMut(Outcome<J::Output>) -> bool,
 ) {
+    let inner = job.inner();
     let (sender, promises) = sync_channel(inner.decode_pool.current_num_threads() + WAITING);
     std::thread::scope(|scope| {
-        scope.spawn(|| prepare_all(inner, inputs, cancel, sender));
+        scope.spawn(|| prepare_all(job, inputs, cancel, sender));
         let mut queue = Queue { promises, next: None };
         while let Some(batch) = queue.next_batch(inner.batch_tokens) {
             if cancel.is_cancelled() {
                 break;
             }
-            if !embed_batch(inner, batch).into_iter().all(&mut emit) {
+            if !run_batch(job, batch).into_iter().all(&mut emit) {
                 break;
             }
         }
@@ -49,12 +64,12 @@ pub(super) fn run<B: Borrow<Input> + Send>(
 /// Begins to prepare each input as soon as it is there and there is room: the source may wait for results of
 /// earlier ones.
 fn prepare_all<B: Borrow<Input> + Send>(
-    inner: &Inner,
+    job: &impl Job,
     inputs: impl Iterator<Item = B>,
     cancel: &CancelToken,
     sender: SyncSender<Promise>,
 ) {
-    inner.decode_pool.in_place_scope(|scope| {
+    job.inner().decode_pool.in_place_scope(|scope| {
         for input in inputs {
             let (done, promise) = sync_channel(1);
             if cancel.is_cancelled() || sender.send(promise).is_err() {
@@ -63,7 +78,7 @@ fn prepare_all<B: Borrow<Input> + Send>(
             scope.spawn(move |_| {
                 if !cancel.is_cancelled() {
                     // Nobody waits for it any more where the job has ended.
-                    drop(done.send(inner.preparer.prepare(input.borrow())));
+                    drop(done.send(job.prepare(input.borrow())));
                 }
             });
         }
@@ -101,7 +116,7 @@ impl Queue {
 }
 
 /// Runs the good inputs of a batch through the model and puts everything back in order.
-fn embed_batch(inner: &Inner, batch: Vec<Outcome<Prepared>>) -> Vec<Outcome<Embedding>> {
+fn run_batch<J: Job>(job: &J, batch: Vec<Outcome<Prepared>>) -> Vec<Outcome<J::Output>> {
     let mut failures: Vec<Option<EmbedError>> = Vec::with_capacity(batch.len());
     let mut good = Vec::new();
     for outcome in batch {
@@ -113,9 +128,29 @@ fn embed_batch(inner: &Inner, batch: Vec<Outcome<Prepared>>) -> Vec<Outcome<Embe
             Err(error) => failures.push(Some(error)),
         }
     }
-    let mut embedded = inner.forward_each(good).into_iter();
+    let mut done = forward_each(job, good).into_iter();
     failures
         .into_iter()
-        .filter_map(|failure| failure.map_or_else(|| embedded.next(), |error| Some(Err(error))))
+        .filter_map(|failure| failure.map_or_else(|| done.next(), |error| Some(Err(error))))
         .collect()
+}
+
+/// Runs prepared inputs together. Should the batch fail as a whole (out of memory, say), each is tried alone, so
+/// that an error belongs to one input, and warned of why.
+pub(super) fn forward_each<J: Job>(job: &J, batch: Vec<Prepared>) -> Vec<Outcome<J::Output>> {
+    if batch.is_empty() {
+        return Vec::new();
+    }
+    match job.forward(&batch) {
+        Ok(results) => results,
+        Err(error) if batch.len() == 1 => vec![Err(error)],
+        Err(error) => {
+            let warning = format!("embedded alone, as a batch of {} failed: {error}", batch.len());
+            let alone = batch.into_iter().flat_map(|mut one| {
+                one.warnings.push(warning.clone());
+                forward_each(job, vec![one])
+            });
+            alone.collect()
+        }
+    }
 }

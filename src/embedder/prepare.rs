@@ -11,7 +11,7 @@ use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits,
 use crate::media::{MediaSource, TimeRange};
 use crate::model::family::Processor;
 use crate::model::{Item, PackedBatch};
-use crate::preprocess::{ImageLimits, Patchifier, PromptPart, VisualPatches, load_image_with};
+use crate::preprocess::{Encoding, ImageLimits, Patchifier, PromptPart, VisualPatches, load_image_with};
 use crate::recipe::PromptRecipe;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
@@ -60,9 +60,35 @@ impl Prepared {
     }
 }
 
+/// The parts of an input, whose pictures are patches by now.
+pub(super) struct Seen<'a> {
+    pub(super) parts: &'a [Part],
+    /// By their places among the parts.
+    pub(super) pictures: BTreeMap<usize, Picture>,
+    pub(super) notes: Notes,
+}
+
+impl Seen<'_> {
+    /// The parts as a prompt has them.
+    pub(super) fn named(&self) -> Vec<PromptPart<'_>> {
+        self.parts.iter().enumerate().map(|(i, part)| named(part, self.pictures.get(&i))).collect()
+    }
+}
+
+/// Those of `pictures` that are in a prompt, as it has them, whatever the order they came in; `first` is the
+/// place of the first part in the prompt's count.
+pub(super) fn take_pictures(
+    encoding: &Encoding,
+    first: usize,
+    pictures: &mut BTreeMap<usize, Picture>,
+) -> Vec<VisualPatches> {
+    let places = encoding.visual_spans.iter().filter_map(|span| span.part_index.checked_sub(first));
+    places.filter_map(|index| pictures.remove(&index)).map(|picture| picture.patches).collect()
+}
+
 /// A picture as the prompt names it, and its patches.
-struct Picture {
-    patches: VisualPatches,
+pub(super) struct Picture {
+    pub(super) patches: VisualPatches,
     /// Of a video.
     timing: Option<Timing>,
 }
@@ -75,9 +101,9 @@ struct Timing {
 
 /// What is learnt about an input on the way.
 #[derive(Default)]
-struct Notes {
+pub(super) struct Notes {
     time_range: Option<TimeRange>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Preparer {
@@ -87,11 +113,25 @@ impl Preparer {
     }
 
     fn prepare_unguarded(&self, input: &Input) -> Result<Prepared, EmbedError> {
+        let mut seen = self.look_unguarded(input)?;
+        let instruction = input.instruction.as_deref().or(self.instruction.as_deref());
+        let encoding = self.processor.encode(&seen.named(), instruction)?;
+        let mut visuals = take_pictures(&encoding, 0, &mut seen.pictures);
+        // One that is not in the prompt comes last.
+        visuals.extend(seen.pictures.into_values().map(|picture| picture.patches));
+        Ok(self.prepared(Item { encoding, visuals, behind: 0 }, seen.notes))
+    }
+
+    /// Makes patches of the pictures of `input`. A panic is this input's error.
+    pub(super) fn look<'a>(&self, input: &'a Input) -> Result<Seen<'a>, EmbedError> {
+        guarded(|| self.look_unguarded(input))
+    }
+
+    fn look_unguarded<'a>(&self, input: &'a Input) -> Result<Seen<'a>, EmbedError> {
         if input.parts.is_empty() && self.prompt.empty_input.is_none() {
             return Err(EmbedError::EmptyInput);
         }
         let mut notes = Notes::default();
-        // By their places among the parts.
         let mut pictures = BTreeMap::new();
         for (index, part) in input.parts.iter().enumerate() {
             let picture = match part {
@@ -105,26 +145,18 @@ impl Preparer {
             };
             pictures.insert(index, picture?);
         }
-        let instruction = input.instruction.as_deref().or(self.instruction.as_deref());
-        let parts: Vec<_> =
-            input.parts.iter().enumerate().map(|(i, part)| named(part, pictures.get(&i))).collect();
-        let encoding = self.processor.encode(&parts, instruction)?;
-        // As the prompt has them, whatever the order they came in; one that is not in it comes last.
-        let in_prompt: Vec<usize> = encoding.visual_spans.iter().map(|span| span.part_index).collect();
-        let mut visuals: Vec<VisualPatches> = in_prompt
-            .iter()
-            .filter_map(|index| pictures.remove(index))
-            .map(|picture| picture.patches)
-            .collect();
-        visuals.extend(pictures.into_values().map(|picture| picture.patches));
-        if encoding.truncated_tokens > 0 {
+        Ok(Seen { parts: &input.parts, pictures, notes })
+    }
+
+    /// An item with what is to be told of it.
+    pub(super) fn prepared(&self, item: Item, mut notes: Notes) -> Prepared {
+        if item.encoding.truncated_tokens > 0 {
             notes.warnings.push(format!(
                 "{} tokens of text beyond the limit of {} were cut off",
-                encoding.truncated_tokens, self.max_length
+                item.encoding.truncated_tokens, self.max_length
             ));
         }
-        let Notes { time_range, warnings } = notes;
-        Ok(Prepared { item: Item { encoding, visuals }, time_range, warnings })
+        Prepared { item, time_range: notes.time_range, warnings: notes.warnings }
     }
 
     fn image_patches(&self, part: &ImagePart) -> Result<Picture, EmbedError> {
@@ -228,7 +260,7 @@ impl Preparer {
 }
 
 /// What `work` gives. A panic, which can only come out of a library for files, is an error.
-fn guarded<T>(work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(EmbedError::Panicked))
 }
 

@@ -158,6 +158,11 @@ impl Checkpoint {
         &self.shards
     }
 
+    /// Whether tensor `name` is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.shard_of.contains_key(name)
+    }
+
     /// Copies tensor `name` to `device` as `dtype`; its shape must be `expected`.
     ///
     /// # Errors
@@ -169,6 +174,34 @@ impl Checkpoint {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor, ModelError> {
+        let (shard, info) = self.find(name, expected)?;
+        let stored = shard.float_type(name, info.dtype)?;
+        let (begin, end) = (shard.data_start + info.data_offsets.0, shard.data_start + info.data_offsets.1);
+        let bytes = shard.bytes_of(name, info)?;
+        let tensor = Tensor::from_raw_buffer(bytes, stored, expected, device)?.to_dtype(dtype)?;
+        shard.forget_pages(begin, end);
+        Ok(tensor)
+    }
+
+    /// Copies `rows` of the matrix `name`, whose shape must be `expected`, as f32.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub(super) fn rows(&self, name: &str, expected: [usize; 2], rows: &[u32]) -> Result<Tensor, ModelError> {
+        let (shard, info) = self.find(name, &expected)?;
+        let stored = shard.float_type(name, info.dtype)?;
+        let (bytes, width) = (shard.bytes_of(name, info)?, expected[1] * stored.size_in_bytes());
+        let row = |&row: &u32| {
+            let begin = row as usize * width;
+            bytes.get(begin..begin + width).ok_or_else(|| shard.damaged(format!("`{name}` has no row {row}")))
+        };
+        let bytes = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?.concat();
+        let shape = [rows.len(), expected[1]];
+        Ok(Tensor::from_raw_buffer(&bytes, stored, &shape, &Device::Cpu)?.to_dtype(DType::F32)?)
+    }
+
+    /// Tensor `name` and the file that holds it; its shape must be `expected`.
+    fn find(&self, name: &str, expected: &[usize]) -> Result<(&Shard, &TensorInfo), ModelError> {
         let shard = self.shard_of.get(name).and_then(|i| self.shards.get(*i));
         let Some((shard, info)) = shard.and_then(|s| s.metadata.info(name).map(|info| (s, info))) else {
             return Err(ModelError::MissingTensor {
@@ -185,12 +218,7 @@ impl Checkpoint {
                 got: info.shape.clone(),
             });
         }
-        let stored = shard.float_type(name, info.dtype)?;
-        let (begin, end) = (shard.data_start + info.data_offsets.0, shard.data_start + info.data_offsets.1);
-        let bytes = shard.bytes_of(name, info)?;
-        let tensor = Tensor::from_raw_buffer(bytes, stored, expected, device)?.to_dtype(dtype)?;
-        shard.forget_pages(begin, end);
-        Ok(tensor)
+        Ok((shard, info))
     }
 }
 

@@ -97,6 +97,17 @@ pub enum ModelError {
     /// Random weights of a family that is not made from nothing.
     #[error("models of this family are not made from nothing: start from a checkpoint that is trained")]
     Scratch,
+    /// A reranker's scores come from a language head.
+    #[error("{}: the model has no language head to score pairs with: {reason}", path.display())]
+    NoHead {
+        /// The model's directory.
+        path: PathBuf,
+        /// Why, or what is missing.
+        reason: &'static str,
+    },
+    /// A family that does not compute sequences behind others.
+    #[error("models of this family score no pairs")]
+    NoPrefix,
     /// The batch handed to the model contradicts itself.
     #[error("malformed batch: {0}")]
     Batch(String),

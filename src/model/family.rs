@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::adapter::{LoraAdapter, ModuleNames};
 use super::init::RandomWeights;
-use super::layers::Training;
+use super::layers::{Prefix, Training};
 use super::loader::{Weights, load_folded, load_trained};
 use super::packed::Item;
 use super::qwen_vl::{self, Variant};
@@ -149,6 +149,20 @@ pub(crate) trait Family: Debug + Send + Sync {
     /// A missing or misshapen tensor.
     fn load(&self, weights: &Weights<'_>, recipe: &Recipe) -> Result<Box<dyn Backbone>, ModelError>;
 
+    /// Rows of the language head of the tokens `ids`, (ids, dim), f32 on the CPU, without which a model is no
+    /// reranker.
+    ///
+    /// # Errors
+    /// [`ModelError::NoHead`] where the family or the checkpoint has none, and a damaged one.
+    fn head_rows(&self, model_dir: &Path, _ids: &[u32]) -> Result<Tensor, ModelError> {
+        Err(ModelError::NoHead { path: model_dir.to_owned(), reason: "models of its family have none" })
+    }
+
+    /// Whether the rows of the language head are those of the token embeddings, which a loss over it moves too.
+    fn ties_head(&self) -> bool {
+        false
+    }
+
     /// How a checkpoint is used of which no entry of `models.toml` knows.
     fn recipe(&self) -> Recipe {
         Recipe::default()
@@ -242,6 +256,26 @@ pub(crate) trait Processor: Send + Sync {
         parts: &[PromptPart<'_>],
         instruction: Option<&str>,
     ) -> Result<Encoding, PreprocessError>;
+
+    /// As [`encode`](Self::encode), of a query and a candidate by the recipe's `reranking`; the parts of the
+    /// candidate are numbered on from the query's.
+    ///
+    /// # Errors
+    /// Also a family without such prompts, or a recipe that is not one of a reranker.
+    fn encode_pair(
+        &self,
+        _query: &[PromptPart<'_>],
+        _candidate: &[PromptPart<'_>],
+        _instruction: Option<&str>,
+    ) -> Result<Encoding, PreprocessError> {
+        let (field, expected) = ("model_type", "of a family whose models score pairs");
+        Err(PreprocessError::InvalidPromptConfig { field, expected, got: "another".to_owned() })
+    }
+
+    /// The id of `token`, as the vocabulary spells it.
+    fn token_id(&self, _token: &str) -> Option<u32> {
+        None
+    }
 }
 
 /// What a family's vision tower makes of the pictures of some items, for nobody but its own
@@ -272,6 +306,32 @@ pub(crate) trait Backbone: Send + Sync {
         record: bool,
         training: &Training,
     ) -> Result<Tensor, ModelError>;
+
+    /// Rows of the token embeddings of `ids`, (ids, dim), f32 on the CPU; part of a graph where `record` is set
+    /// and they are trained.
+    ///
+    /// # Errors
+    /// [`ModelError::NoPrefix`] where a family has none.
+    fn token_rows(&self, _ids: &[u32], _record: bool) -> Result<Tensor, ModelError> {
+        Err(ModelError::NoPrefix)
+    }
+
+    /// What items that begin as `item` does have in common.
+    ///
+    /// # Errors
+    /// As [`pooled`](Self::pooled), and [`ModelError::NoPrefix`] where nothing can be kept.
+    fn prefix(&self, _item: &Item) -> Result<Prefix, ModelError> {
+        Err(ModelError::NoPrefix)
+    }
+
+    /// As [`pooled`](Self::pooled) without a graph, where each item stands behind as much of `prefix` as its
+    /// `behind` says.
+    ///
+    /// # Errors
+    /// Those of [`prefix`](Self::prefix).
+    fn pooled_behind(&self, _prefix: &Prefix, _items: &[&Item]) -> Result<Tensor, ModelError> {
+        Err(ModelError::NoPrefix)
+    }
 
     /// [`visual_rows`](Self::visual_rows) and [`pooled`](Self::pooled) without a graph.
     fn embed(&self, items: &[&Item]) -> Result<Tensor, ModelError> {

@@ -8,8 +8,9 @@
 //! attention is told which rows belong together. The same packing serves the vision tower, whose windows and
 //! frames are just shorter sequences.
 //!
-//! There is no language head and no key-value cache. In the last decoder layer only the token
-//! that is pooled has its query and feed-forward layer computed.
+//! Nothing is generated: of the language head a reranker takes two rows, and keys and values are kept of a
+//! query alone whose candidates are scored. In the last decoder layer only the token that is pooled has its
+//! query and feed-forward layer computed.
 //!
 //! The same layers are trained. Their operations have a backward pass, and [`LoraAdapter`] is what training
 //! mostly leaves behind: it is folded into the weights when a model is loaded, or into a checkpoint of its
@@ -56,7 +57,7 @@ pub use family::ModelType;
 pub use fingerprint::checkpoint_fingerprint;
 pub use init::init_weights;
 pub use kernels::Activation;
-pub(crate) use layers::Training;
+pub(crate) use layers::{Prefix, Training};
 pub use memory::MemoryNeed;
 pub use merge::{convert_checkpoint, merge_adapter, write_checkpoint};
 pub(crate) use ops::{Dropout, GradientSink};

@@ -22,6 +22,8 @@ pub(crate) struct Item {
     pub(crate) encoding: Encoding,
     /// Images and videos in their order.
     pub(crate) visuals: Vec<Visual>,
+    /// Tokens in front of it that it has in common with others, whose keys and values are known.
+    pub(crate) behind: usize,
 }
 
 impl Item {
@@ -49,7 +51,7 @@ impl<'a> PackedBatch<'a> {
     /// Items packed one behind the other.
     pub(crate) fn pack(items: impl IntoIterator<Item = &'a Item>) -> Self {
         let mut packed = Self::default();
-        for Item { encoding, visuals } in items {
+        for Item { encoding, visuals, .. } in items {
             packed.lengths.push(encoding.input_ids.len());
             packed.input_ids.extend(&encoding.input_ids);
             for (all, its) in packed.position_ids.iter_mut().zip(&encoding.position_ids) {

@@ -17,6 +17,20 @@ pub struct Encoding {
     pub truncated_tokens: usize,
 }
 
+impl Encoding {
+    /// Without the first `tokens`, and without visual ones that begin among them.
+    pub(crate) fn skip(&mut self, tokens: usize) {
+        self.input_ids.drain(..tokens.min(self.input_ids.len()));
+        for axis in &mut self.position_ids {
+            axis.drain(..tokens.min(axis.len()));
+        }
+        self.visual_spans.retain(|span| span.start >= tokens);
+        for span in &mut self.visual_spans {
+            span.start -= tokens;
+        }
+    }
+}
+
 /// The visual tokens of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VisualSpan {
@@ -78,6 +92,62 @@ impl Sequence {
             if append_end_of_text { &[tokenizer.control_id(ControlToken::EndOfText)] } else { &[] };
         sequence.truncated_tokens = sequence.truncate(max_length, appended.len())?;
         sequence.push_text(appended, max_length);
+        Ok(sequence)
+    }
+
+    /// The tokens of `pieces`, of which all but the end, from where the last turn ends, is cut to `max_length`
+    /// in the manner of Qwen3-VL-Reranker: control tokens and visual ones stay, and text is left out behind as
+    /// much of it as has room beside them.
+    ///
+    /// # Errors
+    /// [`PreprocessError::VisualTokenLimit`] where control tokens and visual ones alone are too many, and what
+    /// the tokenizer says.
+    pub(crate) fn keeping_end(
+        pieces: &[PromptPiece],
+        tokenizer: &PromptTokenizer,
+        max_length: usize,
+    ) -> Result<Self> {
+        let is_end = |piece: &PromptPiece| *piece == PromptPiece::Control(ControlToken::TurnEnd);
+        let cut = pieces.iter().rposition(is_end).unwrap_or(pieces.len());
+        let (mut kept, mut last_visual) = (0_usize, 0);
+        for piece in &pieces[..cut] {
+            match piece {
+                PromptPiece::Control(_) => kept = kept.saturating_add(1),
+                PromptPiece::Text(_) => {}
+                PromptPiece::Visual { part_index, span, .. } => {
+                    (kept, last_visual) = (kept.saturating_add(span.num_tokens()), *part_index);
+                }
+            }
+        }
+        let Some(mut room) = max_length.checked_sub(kept) else {
+            return Err(PreprocessError::VisualTokenLimit {
+                part_index: last_visual,
+                needed_tokens: kept,
+                allowed_tokens: max_length,
+            });
+        };
+        let mut sequence = Self::default();
+        for (index, piece) in pieces.iter().enumerate() {
+            match piece {
+                PromptPiece::Control(token) => {
+                    sequence.push_text(&[tokenizer.control_id(*token)], usize::MAX);
+                }
+                PromptPiece::Text(text) if index > cut => {
+                    tokenizer.encode(text, |ids| sequence.push_text(ids, usize::MAX))?;
+                }
+                PromptPiece::Text(text) => tokenizer.encode(text, |ids| {
+                    let fit = ids.len().min(room);
+                    room -= fit;
+                    sequence.truncated_tokens += ids.len() - fit;
+                    sequence.push_text(&ids[..fit], usize::MAX);
+                })?,
+                PromptPiece::Visual { part_index, kind, span } => {
+                    let visual =
+                        VisualSpan { part_index: *part_index, kind: *kind, start: 0, len: span.num_tokens() };
+                    sequence.push_visual(visual, *span, tokenizer.pad_id(*kind), usize::MAX);
+                }
+            }
+        }
         Ok(sequence)
     }
 

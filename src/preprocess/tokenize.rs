@@ -48,6 +48,11 @@ impl PromptTokenizer {
         self.text.encode(text, take)
     }
 
+    /// The id of `token`, as the vocabulary spells it.
+    pub(crate) fn token_id(&self, token: &str) -> Option<u32> {
+        self.text.id_of(token)
+    }
+
     pub(super) fn control_id(&self, token: ControlToken) -> u32 {
         match token {
             ControlToken::TurnStart => self.special.turn_start,

@@ -12,6 +12,7 @@ mod named;
 mod pictures;
 mod prompt;
 mod query;
+mod reranking;
 mod widths;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use prompt::{
     EndOfText, InstructionPlace, PartOrder, PictureInstruction, Positions, PromptRecipe, Template,
 };
 pub use query::{QueryInstruction, QueryKind};
+pub use reranking::Reranking;
 pub use widths::Widths;
 
 /// Frames per video in the published evaluation of GVE, and wherever nobody says.
@@ -42,7 +44,7 @@ pub const TOKENS_PER_FRAME: u64 = 200;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Recipe {
-    /// The instruction of inputs that have none.
+    /// The instruction of inputs that have none; of a reranker, what it is told to do.
     pub instruction: String,
     /// How the parts of an input become a prompt.
     pub prompt: PromptRecipe,
@@ -56,12 +58,15 @@ pub struct Recipe {
     pub sampling: Sampling,
     /// Most visual tokens per frame or image, where the checkpoint does not allow less.
     pub tokens_per_frame: u64,
-    /// Longest sequence in tokens, what is appended included.
+    /// Longest sequence in tokens, what is appended included; of a reranker without the end of its prompt.
     pub max_length: usize,
     /// Widths below its own that its embeddings may be cut to.
     pub widths: Widths,
     /// What a query says where the user gives no instruction.
     pub query_instruction: QueryInstruction,
+    /// How pairs are scored, by a model that is a reranker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reranking: Option<Reranking>,
 }
 
 /// How the hidden states of a sequence become one vector.
@@ -99,6 +104,7 @@ impl Default for Recipe {
             max_length: 8192,
             widths: Widths::default(),
             query_instruction: QueryInstruction::default(),
+            reranking: None,
         }
     }
 }

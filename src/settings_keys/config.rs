@@ -98,6 +98,7 @@ pub(super) const TEXT: &Table = &[
             "rope_parameters",
             "rope_scaling",
             "rope_theta",
+            "tie_word_embeddings",
             "video_token_id",
             "vision_start_token_id",
             "vocab_size",
@@ -114,8 +115,6 @@ pub(super) const TEXT: &Table = &[
         &[
             // There is no dropout outside of training, and the reference fine-tunes without.
             "attention_dropout",
-            // Without a head there is nothing to tie.
-            "tie_word_embeddings",
             // Without `use_sliding_window`, which is judged above.
             "sliding_window",
             "max_window_layers",

@@ -22,7 +22,7 @@ pub(super) struct LoadedBatch<P> {
     pub(super) place: String,
     /// What is to be embedded: inputs that several pairs share are there once.
     pub(super) items: Vec<P>,
-    /// Numbers of items.
+    /// Numbers of items; none where an item is a query with a candidate.
     pub(super) queries: Vec<usize>,
     /// Numbers of items; row `i` belongs to query `i`.
     pub(super) positives: Vec<usize>,
@@ -38,7 +38,10 @@ pub(super) struct Source<'a, P> {
     pub(super) index: &'a PairIndex,
     /// Of each task; empty where none were mined.
     pub(super) negatives: &'a [HardNegatives],
-    pub(super) prepare: &'a (dyn Fn(&Input) -> Result<P, TrainError> + Sync),
+    /// Whether an item is a query with a candidate.
+    pub(super) of_pairs: bool,
+    /// Makes an item of one input, or of a query and a candidate.
+    pub(super) prepare: &'a (dyn Fn(&[&Input]) -> Result<P, TrainError> + Sync),
 }
 
 impl<'a, P: Send + 'a> Source<'a, P> {
@@ -74,24 +77,34 @@ impl<'a, P: Send + 'a> Source<'a, P> {
     ) -> Result<LoadedBatch<P>, TrainError> {
         let task = planned.task;
         let pairs = planned.rows.iter().map(|&row| self.read(task, row)).collect::<Result<Vec<_>, _>>()?;
-        let mut distinct: Vec<(usize, &Input)> = Vec::new();
+        if self.of_pairs && pairs.iter().all(|pair| pair.negatives.is_empty()) {
+            let place = planned.rows.first().map(|&row| self.index.place(task, row)).unwrap_or_default();
+            let reason = "no pair of its batch has `negatives`, without which everything is a right answer";
+            return Err(TrainError::Config { place, reason: reason.to_owned() });
+        }
+        let mut distinct: Vec<(usize, Vec<&Input>)> = Vec::new();
         let mut known = HashMap::new();
-        let mut numbers = |of: fn(&Pair) -> &[Input]| -> Vec<usize> {
-            let inputs = planned.rows.iter().zip(&pairs);
-            let inputs = inputs.flat_map(|(&row, pair)| of(pair).iter().map(move |input| (row, input)));
-            let number = |(row, input)| {
-                *known.entry(content_key(input)).or_insert_with(|| {
-                    distinct.push((row, input));
-                    distinct.len() - 1
-                })
-            };
-            inputs.map(number).collect()
+        let mut numbers = |of: fn(&Pair) -> &[Input], behind_query: bool| -> Vec<usize> {
+            let mut numbers = Vec::new();
+            for (&row, pair) in planned.rows.iter().zip(&pairs) {
+                for input in of(pair) {
+                    let query = behind_query.then_some(&pair.query);
+                    let inputs: Vec<&Input> = query.into_iter().chain([input]).collect();
+                    let key: Vec<_> = inputs.iter().map(|input| content_key(input)).collect();
+                    numbers.push(*known.entry(key).or_insert_with(|| {
+                        distinct.push((row, inputs));
+                        distinct.len() - 1
+                    }));
+                }
+            }
+            numbers
         };
-        let queries = numbers(|pair| std::slice::from_ref(&pair.query));
-        let positives = numbers(|pair| std::slice::from_ref(&pair.positive));
-        let negatives = numbers(|pair| &pair.negatives);
-        let each = distinct.into_par_iter().map(|(row, input)| {
-            (self.prepare)(input).map_err(TrainError::input(self.index.place(task, row)))
+        let queries =
+            if self.of_pairs { Vec::new() } else { numbers(|pair| std::slice::from_ref(&pair.query), false) };
+        let positives = numbers(|pair| std::slice::from_ref(&pair.positive), self.of_pairs);
+        let negatives = numbers(|pair| &pair.negatives, self.of_pairs);
+        let each = distinct.into_par_iter().map(|(row, inputs)| {
+            (self.prepare)(&inputs).map_err(TrainError::input(self.index.place(task, row)))
         });
         // All of them first: which error is told must not depend on the threads.
         let items = each.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;
@@ -140,7 +153,9 @@ mod tests {
     ) -> Vec<Result<LoadedBatch<String>, TrainError>> {
         let folder = tempfile::tempdir().unwrap();
         let index = text_pairs(folder.path(), pairs);
-        let source = Source { index: &index, negatives, prepare: &text };
+        let prepare =
+            |inputs: &[&Input]| inputs.iter().map(|input| text(input)).collect::<Result<String, _>>();
+        let source = Source { index: &index, negatives, of_pairs: false, prepare: &prepare };
         let curriculum = Curriculum::new(vec![1.0], 1, 0);
         let planner = Planner::new(&index, 1, 2, curriculum, &[Cursor::default()]);
         std::thread::scope(|scope| source.run_ahead(scope, planner, count).into_iter().collect())

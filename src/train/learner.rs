@@ -7,9 +7,9 @@ use candle_core::{Device, Tensor};
 use ndarray::Array2;
 
 use super::batches::LoadedBatch;
-use super::config::TrainConfig;
+use super::config::{LossKind, LossSection, TrainConfig};
 use super::gather::GatherNegatives;
-use super::loss::{Contrast, InfoNce};
+use super::loss::{Contrast, yes_no};
 use super::prober::{Prober, matrix};
 use super::{Gradients, Memory, Mode, Prepared, TrainError, TrainableModel};
 use crate::embedder::{CancelToken, EmbedError, Embedder, EmbedderBuilder, Input, PixelLimits};
@@ -73,14 +73,18 @@ impl TrainableModel {
         family: Box<dyn Family>,
         config: &TrainConfig,
     ) -> Result<Self, TrainError> {
-        Self::load_as(reading_of_model(directory, config)?, config.trainable(), |_| Ok(family))
+        let (reading, trainable) = (reading_of_model(directory, config)?, config.trainable());
+        if config.loss.is_of_pairs() {
+            return Self::load_reranker_as(reading, trainable, |_| Ok(family));
+        }
+        Self::load_as(reading, trainable, |_| Ok(family))
     }
 
     /// Loss and gradients of a batch; `seed` is that of dropout.
     pub(super) fn learn(
         &self,
         batch: &LoadedBatch<Prepared>,
-        loss: &InfoNce,
+        loss: &LossSection,
         devices: &dyn GatherNegatives,
         seed: u64,
         config: &TrainConfig,
@@ -97,12 +101,19 @@ impl TrainableModel {
                 embeddings.index_select(&Tensor::new(numbers, embeddings.device())?, 0)
             };
             let negatives = (!batch.negatives.is_empty()).then(|| rows(&batch.negatives)).transpose()?;
-            let contrast = Contrast {
-                queries: &rows(&batch.queries)?,
-                positives: &rows(&batch.positives)?,
-                negatives: negatives.as_ref(),
+            let positives = rows(&batch.positives)?;
+            let result = match loss.kind {
+                LossKind::InfoNce => {
+                    let (queries, negatives) = (&rows(&batch.queries)?, negatives.as_ref());
+                    let contrast = Contrast { queries, positives: &positives, negatives };
+                    loss.info_nce().forward(contrast, devices)?
+                }
+                LossKind::YesNo => {
+                    let right = positives.dim(0)?;
+                    let all: Vec<Tensor> = std::iter::once(positives).chain(negatives).collect();
+                    yes_no(&Tensor::cat(&all, 0)?, right)?
+                }
             };
-            let result = loss.forward(contrast, devices)?;
             numbers.replace(Some(BatchNumbers {
                 loss: f64::from(result.loss.to_scalar::<f32>()?),
                 positive_score: result.positive_score,
@@ -170,7 +181,7 @@ mod tests {
     fn a_query_that_comes_twice_is_known_as_one() {
         let reading = Embedder::builder(MODEL).device(crate::Device::Cpu);
         let model = TrainableModel::load(reading, Trainable::Lora(LoraConfig::default())).unwrap();
-        let loss = InfoNce { mask_false_negatives: false, ..InfoNce::default() };
+        let loss = LossSection { mask_false_negatives: false, ..LossSection::default() };
         let settings = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p\"]\n";
         let mut config: TrainConfig = toml::from_str(settings).unwrap();
         let items = ["a dog", "it runs", "a cat sleeps there", "a red street"];

@@ -1,4 +1,4 @@
-//! The contrastive loss and its two masks.
+//! The contrastive loss and its two masks, and the loss of a reranker.
 
 use std::collections::HashMap;
 
@@ -64,10 +64,10 @@ pub struct Contrast<'a> {
 pub struct BatchLoss {
     /// The loss, a scalar of f32 that gradients flow back from.
     pub loss: Tensor,
-    /// Mean cosine of queries and their positives.
+    /// Mean cosine of queries and their positives; of a reranker, their mean probability of yes.
     pub positive_score: f64,
-    /// Mean distance of the positive's cosine above that of the best-scoring negative that no mask left out;
-    /// `None` without negatives.
+    /// Mean distance of the positive's cosine above that of the best-scoring negative that no mask left out; of a
+    /// reranker, that of the mean above the best wrong answer's. `None` without negatives.
     pub hardest_negative_gap: Option<f64>,
 }
 
@@ -198,6 +198,36 @@ impl Scores {
         let positive: Vec<f64> = positive.into_iter().map(f64::from).collect();
         Ok((mean(&positive), (!gaps.is_empty()).then(|| mean(&gaps))))
     }
+}
+
+/// The loss of a reranker (arXiv 2510.14824): the mean over pairs of `-log softmax(label)`, over the two tokens
+/// that say yes and no. `logits` is (pairs, 2), yes first; the first `right` pairs are right answers, the
+/// others wrong ones.
+///
+/// # Errors
+/// Shapes that do not fit together, and failing tensor operations.
+pub fn yes_no(logits: &Tensor, right: usize) -> std::result::Result<BatchLoss, TrainError> {
+    let (pairs, labels) = logits.dims2()?;
+    if labels != 2 || right == 0 || right > pairs {
+        let got = logits.dims();
+        return Err(TrainError::Shape(format!(
+            "{right} right answers among pairs {got:?}, expected (pairs, 2)"
+        )));
+    }
+    let label: Vec<u32> = (0..pairs).map(|pair| u32::from(pair >= right)).collect();
+    let chosen = logits.gather(&Tensor::from_vec(label, (pairs, 1), logits.device())?, 1)?.squeeze(1)?;
+    let loss = (log_sum_exp(logits)? - chosen)?.mean_all()?;
+    let rows = logits.detach().to_vec2::<f32>()?;
+    let yes = |row: &Vec<f32>| 1.0 / (1.0 + f64::from(row[1] - row[0]).exp());
+    let mean = |rows: &[Vec<f32>]| rows.iter().map(yes).sum::<f64>() / rows.len() as f64;
+    let (of_right, of_wrong) = rows.split_at(right);
+    let positive_score = mean(of_right);
+    let hardest = of_wrong.iter().map(yes).reduce(f64::max);
+    Ok(BatchLoss {
+        loss,
+        positive_score,
+        hardest_negative_gap: hardest.map(|hardest| positive_score - hardest),
+    })
 }
 
 /// Which queries are the same, (batch, batch) in f32: 1 where they are, else 0; `None` where all differ.

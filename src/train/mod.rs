@@ -39,8 +39,8 @@ mod trainer;
 pub use crate::model::{LoraConfig, Trainable};
 pub use config::{
     BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, FullSection,
-    LogSection, ModelSection, NegativesSection, OptimizerKind, OptimizerSection, SamplerKind, TrainConfig,
-    Trained,
+    LogSection, LossKind, LossSection, ModelSection, NegativesSection, OptimizerKind, OptimizerSection,
+    SamplerKind, TrainConfig, Trained,
 };
 pub use curriculum::{Curriculum, Sampler, TaskFacts};
 pub use error::TrainError;
@@ -49,7 +49,7 @@ pub use gather::{GatherNegatives, SingleProcess};
 pub use grad_cache::Memory;
 pub use gradients::Gradients;
 pub use log::{Entry, RunLog};
-pub use loss::{BatchLoss, Contrast, InfoNce};
+pub use loss::{BatchLoss, Contrast, InfoNce, yes_no};
 pub use model::TrainableModel;
 pub use negatives::{HardNegatives, mine};
 pub use optimizer::{AdamW, AdamWConfig, Muon, MuonConfig, Optimizer, clip};

@@ -46,9 +46,19 @@ pub struct TrainableModel {
     trainable: Trainable,
     parameters: Parameters,
     sink: Arc<GradientSink>,
+    /// Of a reranker.
+    head: Option<Head>,
     model_dir: PathBuf,
     /// Tokens that go through the model together where there is no graph.
     batch_tokens: usize,
+}
+
+/// The rows of the language head that say yes and no.
+enum Head {
+    /// Those of the token embeddings, which are trained.
+    Embeddings([u32; 2]),
+    /// Such as stay as they are, (2, dim).
+    Frozen(Tensor),
 }
 
 /// Items for the model, and what does not change from one pass over them to the next.
@@ -71,6 +81,31 @@ impl TrainableModel {
     /// is a width that embeddings are cut to.
     pub fn load(settings: EmbedderBuilder, trainable: Trainable) -> Result<Self, TrainError> {
         Self::load_as(settings, trainable, family::open)
+    }
+
+    /// As [`load`](Self::load), of a model that is a reranker by its recipe, or shall become one: instead of an
+    /// embedding, an item that [`prepare_pair`](Self::prepare_pair) made has the two values that say yes and no
+    /// before the softmax. Where the head's rows are those of the token embeddings and these are trained, both
+    /// are; a head of its own stays as it is.
+    ///
+    /// # Errors
+    /// Also those of [`EmbedderBuilder::build_reranker`].
+    pub fn load_reranker(settings: EmbedderBuilder, trainable: Trainable) -> Result<Self, TrainError> {
+        Self::load_reranker_as(settings, trainable, family::open)
+    }
+
+    /// As [`load_reranker`](Self::load_reranker), where `open` says what the checkpoint in a directory is.
+    pub(crate) fn load_reranker_as(
+        settings: EmbedderBuilder,
+        trainable: Trainable,
+        open: impl FnOnce(&Path) -> Result<Box<dyn Family>, ModelError>,
+    ) -> Result<Self, TrainError> {
+        let family = open(settings.model_dir())?;
+        let labels = settings.labels(&*family)?;
+        let rows = family.head_rows(settings.model_dir(), &labels)?;
+        let moves = family.ties_head() && matches!(trainable, Trainable::Full { .. });
+        let head = if moves { Head::Embeddings(labels) } else { Head::Frozen(rows) };
+        Ok(Self { head: Some(head), ..Self::load_as(settings, trainable, |_| Ok(family))? })
     }
 
     /// As [`load`](Self::load), where `open` says what the checkpoint in a directory is.
@@ -114,6 +149,7 @@ impl TrainableModel {
             trainable,
             parameters,
             sink,
+            head: None,
             model_dir,
             batch_tokens,
         };
@@ -126,9 +162,9 @@ impl TrainableModel {
         Ok(model)
     }
 
-    /// Values in an embedding.
+    /// Values in an embedding; of a reranker 2.
     pub fn dim(&self) -> usize {
-        self.dim
+        if self.head.is_some() { 2 } else { self.dim }
     }
 
     /// What is trained, in f32. A name is that of `adapter_model.safetensors` (flat layout), or that of the
@@ -144,6 +180,14 @@ impl TrainableModel {
     /// [`TrainError::Embed`] naming the file at fault.
     pub fn prepare(&self, input: &Input) -> Result<Prepared, TrainError> {
         Ok(self.preparer.prepare(input)?)
+    }
+
+    /// As [`prepare`](Self::prepare), a query with a candidate.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare); also a recipe that says nothing of pairs.
+    pub fn prepare_pair(&self, query: &Input, candidate: &Input) -> Result<Prepared, TrainError> {
+        Ok(self.preparer.prepare_pair(query, candidate)?)
     }
 
     /// Embeddings of `items`, (items, dim), each of length 1, in f32 on the CPU. In [`Mode::Train`] they are
@@ -288,8 +332,15 @@ impl TrainableModel {
             }
         };
         let pooled = self.backbone.pooled(&batch.items, visual_rows, record, &training)?;
-        let length = pooled.sqr()?.sum_keepdim(1)?.sqrt()?;
-        Ok(pooled.broadcast_div(&length)?)
+        let head = match &self.head {
+            None => {
+                let length = pooled.sqr()?.sum_keepdim(1)?.sqrt()?;
+                return Ok(pooled.broadcast_div(&length)?);
+            }
+            Some(Head::Embeddings(labels)) => self.backbone.token_rows(labels, record)?,
+            Some(Head::Frozen(rows)) => rows.clone(),
+        };
+        Ok(pooled.matmul(&head.t()?)?)
     }
 
     fn dropout(&self, batch: &Batch<'_>, mode: Mode) -> Option<Dropout> {

@@ -22,6 +22,8 @@ mod qwen;
 mod recipe;
 #[cfg(all(feature = "library", feature = "train"))]
 mod release;
+#[cfg(feature = "train")]
+mod rerank;
 mod retrieval;
 mod rooms;
 mod store;

@@ -47,10 +47,6 @@ fn sets() -> impl Iterator<Item = Set> {
 }
 
 impl Set {
-    fn path(&self, name: &str) -> PathBuf {
-        if name.starts_with("pictures/") { self.directory.join(name) } else { media(name) }
-    }
-
     fn embedder(&self, case: &Case) -> Embedder {
         Embedder::builder(self.directory.join("model"))
             .recipe(recipe(self.name, case))
@@ -64,44 +60,43 @@ impl Set {
         let instruction = case.record["system"].as_str().map(str::to_owned);
         let mut input = Input { instruction, ..Input::default() };
         for part in case.record["content"].as_array().unwrap() {
-            input = input.and_part(self.part(part));
+            input = input.and_part(self::part(&self.directory, part));
         }
         input
     }
+}
 
-    fn part(&self, part: &Value) -> Part {
-        let number = |key: &str| part[key].as_u64();
-        let pixels = PixelLimits::default()
-            .with_min_pixels(number("min_pixels"))
-            .with_max_pixels(number("max_pixels"))
-            .with_total_pixels(number("total_pixels"));
-        let path = |key: &str| self.path(part[key].as_str().unwrap());
-        match part["type"].as_str().unwrap() {
-            "text" => Part::Text(part["text"].as_str().unwrap().to_owned()),
-            "image" => {
-                let source = ImageSource::Encoded(path("image").into());
-                Part::Image(ImagePart::new(source).with_pixels(pixels))
-            }
-            _ if part["frames"].is_array() => {
-                let frames = part["frames"].as_array().unwrap().iter();
-                let frames =
-                    frames.map(|name| ImageSource::Encoded(self.path(name.as_str().unwrap()).into()));
-                let frames = FramesPart::new(frames.collect(), part["fps"].as_f64().unwrap());
-                Part::Frames(frames.with_pixels(pixels))
-            }
-            _ => {
-                let count = |key: &str| number(key).map(|n| n as usize);
-                let sampling = match (count("nframes"), part["fps"].as_f64()) {
-                    (Some(frames), _) => Sampling::Uniform { frames },
-                    (None, Some(fps)) => Sampling::Fps {
-                        fps,
-                        min_frames: count("min_frames"),
-                        max_frames: count("max_frames"),
-                    },
-                    (None, None) => panic!("no sampling"),
-                };
-                Part::Video(VideoPart::new(path("video")).with_sampling(Some(sampling)).with_pixels(pixels))
-            }
+/// A part of an input as the sets of `directory` record it.
+pub(crate) fn part(directory: &Path, part: &Value) -> Part {
+    let path = |name: &str| if name.starts_with("pictures/") { directory.join(name) } else { media(name) };
+    let number = |key: &str| part[key].as_u64();
+    let pixels = PixelLimits::default()
+        .with_min_pixels(number("min_pixels"))
+        .with_max_pixels(number("max_pixels"))
+        .with_total_pixels(number("total_pixels"));
+    let named = |key: &str| path(part[key].as_str().unwrap());
+    match part["type"].as_str().unwrap() {
+        "text" => Part::Text(part["text"].as_str().unwrap().to_owned()),
+        "image" => {
+            let source = ImageSource::Encoded(named("image").into());
+            Part::Image(ImagePart::new(source).with_pixels(pixels))
+        }
+        _ if part["frames"].is_array() => {
+            let frames = part["frames"].as_array().unwrap().iter();
+            let frames = frames.map(|name| ImageSource::Encoded(path(name.as_str().unwrap()).into()));
+            let frames = FramesPart::new(frames.collect(), part["fps"].as_f64().unwrap());
+            Part::Frames(frames.with_pixels(pixels))
+        }
+        _ => {
+            let count = |key: &str| number(key).map(|n| n as usize);
+            let sampling = match (count("nframes"), part["fps"].as_f64()) {
+                (Some(frames), _) => Sampling::Uniform { frames },
+                (None, Some(fps)) => {
+                    Sampling::Fps { fps, min_frames: count("min_frames"), max_frames: count("max_frames") }
+                }
+                (None, None) => panic!("no sampling"),
+            };
+            Part::Video(VideoPart::new(named("video")).with_sampling(Some(sampling)).with_pixels(pixels))
         }
     }
 }

@@ -104,7 +104,8 @@ fn a_converted_checkpoint_embeds_alike() {
         let folder = tempfile::tempdir().unwrap();
         let wide = folder.path().join("wide");
         let recipe = Embedder::builder(model_dir(set)).find_recipe().unwrap();
-        gve::model::convert_checkpoint(&model_dir(set), DType::F32, &recipe, &wide, &gve::CancelToken::new()).unwrap();
+        gve::model::convert_checkpoint(&model_dir(set), DType::F32, &recipe, &wide, &gve::CancelToken::new())
+            .unwrap();
         let text = Input::text("a red dog");
         let [stored, wide] = [model_dir(set), wide].map(|model| {
             Embedder::builder(model).device(Device::Cpu).build().unwrap().embed_one(&text).unwrap()

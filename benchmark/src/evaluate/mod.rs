@@ -4,6 +4,7 @@
 //! could not be embedded, since they cannot be found: [`FAILURE_RULE`] says so in each result.
 
 mod encode;
+mod second;
 mod subsample;
 
 use std::time::Instant;
@@ -17,7 +18,7 @@ pub use subsample::subsample;
 
 use crate::Error;
 use crate::dataset::{Dataset, Query};
-use crate::encoder::{EncodeError, Encoder, PromptStyle, Role};
+use crate::encoder::{EncodeError, Encoder, PairScorer, PromptStyle, Role};
 use crate::manifest::DatasetSpec;
 use crate::metrics::{self, QueryScores};
 use crate::ranking::{DEPTH, RankableCorpus, Ranked, UnitRows, move_queries, rank};
@@ -27,6 +28,7 @@ use crate::result::{
 };
 use crate::statistics::mean_interval;
 use encode::{Failures, encode};
+use second::SecondLook;
 
 /// What failures do to a score, in the words of the result file.
 pub const FAILURE_RULE: &str = "Every query counts: one that could not be embedded scores 0, and a document that could \
@@ -66,6 +68,15 @@ pub enum Event<'a> {
         /// Why it failed.
         error: Option<&'a EncodeError>,
     },
+    /// A candidate of a query could not be scored again, and stands behind those that were.
+    NotScored {
+        /// The query's id.
+        query: &'a str,
+        /// The document's id.
+        document: &'a str,
+        /// Why.
+        error: &'a EncodeError,
+    },
     /// A query has its ranking, best first; the document is a row of the corpus.
     Ranked {
         /// The query.
@@ -90,6 +101,7 @@ pub fn describe(
     dataset: &Dataset,
     spec: &DatasetSpec,
     encoder: &dyn Encoder,
+    second: Option<&PairScorer>,
     options: &EvaluateOptions,
 ) -> DatasetResult {
     let info = encoder.info();
@@ -105,6 +117,7 @@ pub fn describe(
         settings,
         recipe: info.recipe.clone(),
         feedback: options.feedback,
+        reranker: second.map(|second| second.reference().clone()),
         prompt_style: Some(options.prompt_style.to_string()),
         prompt: (options.prompt_style != PromptStyle::None).then(|| options.prompt.clone()),
         metric: Some(spec.metric.to_string()),
@@ -124,6 +137,7 @@ pub fn describe(
 pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differences {
     let described = DatasetResult {
         scores: Default::default(),
+        first_stage: Default::default(),
         evaluation_time: None,
         confidence_interval: None,
         timing: None,
@@ -140,7 +154,8 @@ pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differenc
     store::differences(&by_hash(&described), &by_hash(planned))
 }
 
-/// Embeds, ranks and scores `dataset`. `observe` is told of every input and ranking; its error ends the job.
+/// Embeds, ranks and scores `dataset`; with `second`, the best of every ranking are ranked again by what that
+/// says, and the scores of both rankings are in the result. `observe` is told of every input and ranking; its error ends the job.
 ///
 /// # Errors
 /// [`Error`] where the encoder cannot go on or `observe` fails, and [`Error::NothingEmbedded`] where it gave
@@ -149,6 +164,7 @@ pub fn evaluate(
     dataset: &Dataset,
     spec: &DatasetSpec,
     encoder: &dyn Encoder,
+    second: Option<&PairScorer>,
     options: &EvaluateOptions,
     observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
 ) -> Result<Evaluation, Error> {
@@ -167,18 +183,25 @@ pub fn evaluate(
     let failed_queries = encode(dataset, Role::Query, encoder, options, &mut insert, observe)?;
     let queries_seconds = start.elapsed().as_secs_f64() - corpus_seconds;
 
-    let (scores, records) =
-        score(dataset, spec, queries, &corpus, &failed_queries, options.feedback, observe)?;
+    let again = second.map(|second| SecondLook { second, dataset, options });
+    let Scored { scores, first, records, failed_pairs } =
+        score(dataset, spec, queries, &corpus, &failed_queries, options.feedback, again.as_ref(), observe)?;
     let mean = metrics::mean(&scores);
     let main: Vec<f64> = records.iter().map(|record| record.score).collect();
 
-    let mut result = describe(dataset, spec, encoder, options);
+    let mut result = describe(dataset, spec, encoder, second, options);
     let subset = SubsetScores::new(mean.main(spec.metric), &mean.named());
     result.scores.insert(SPLIT.to_owned(), vec![subset]);
+    if second.is_some() {
+        let mean = metrics::mean(&first);
+        let subset = SubsetScores::new(mean.main(spec.metric), &mean.named());
+        result.first_stage.insert(SPLIT.to_owned(), vec![subset]);
+    }
     result.confidence_interval = Some(mean_interval(&main, options.seed));
     if let Some(counts) = &mut result.counts {
         counts.failed_queries = failed_queries.len();
         counts.failed_documents = failed_documents.len();
+        counts.failed_pairs = failed_pairs;
     }
     let failed = failed_queries.len() + failed_documents.len();
     let from_cache = encoder.cache_hits() - cached_before;
@@ -197,7 +220,19 @@ pub fn evaluate(
     Ok(Evaluation { result, queries: records })
 }
 
+/// What is made of rankings.
+#[derive(Default)]
+struct Scored {
+    /// Of each query.
+    scores: Vec<QueryScores>,
+    /// The same before the second look, where there is one.
+    first: Vec<QueryScores>,
+    records: Vec<QueryRecord>,
+    failed_pairs: usize,
+}
+
 /// Ranks the corpus for every query, and scores what comes out.
+#[expect(clippy::too_many_arguments, reason = "one caller, which has all of them by name")]
 fn score(
     dataset: &Dataset,
     spec: &DatasetSpec,
@@ -205,14 +240,17 @@ fn score(
     corpus: &RankableCorpus,
     failures: &Failures,
     feedback: Option<Feedback>,
+    again: Option<&SecondLook<'_>>,
     observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
-) -> Result<(Vec<QueryScores>, Vec<QueryRecord>), Error> {
+) -> Result<Scored, Error> {
     let record = |query: &Query| QueryRecord { qid: query.id.clone(), ..QueryRecord::default() };
     let mut records: Vec<QueryRecord> = dataset.queries.iter().map(record).collect();
     for (query, error) in failures {
         records[*query].failed = Some(error.0.clone());
     }
     let mut scores = vec![QueryScores::default(); dataset.queries.len()];
+    let mut first = scores.clone();
+    let mut failed_pairs = 0;
     let (mut queries, indices) = queries.finish();
     let candidates = |row: usize| dataset.queries[indices[row]].candidates.as_deref();
     if let Some(feedback) = feedback {
@@ -221,18 +259,30 @@ fn score(
     rank(queries.view(), corpus, candidates, DEPTH, &mut |row, ranking| {
         let index = indices[row];
         let query = &dataset.queries[index];
+        let ranked_again;
+        let ranking = match again {
+            None => ranking,
+            Some(again) => {
+                first[index] = metrics::score_query(query, ranking.iter().map(|ranked| ranked.document));
+                let (ranking, failed) = again.rank(query, ranking, observe)?;
+                failed_pairs += failed;
+                ranked_again = ranking;
+                ranked_again.as_slice()
+            }
+        };
         observe(Event::Ranked { query, ranking })?;
         scores[index] = metrics::score_query(query, ranking.iter().map(|ranked| ranked.document));
         let named =
             |ranked: &Ranked| RankedDocument(dataset.corpus[ranked.document].id.clone(), ranked.score);
         let is_positive = |ranked: &Ranked| query.positives.iter().any(|p| p.document == ranked.document);
-        let first = ranking.iter().position(is_positive);
+        let best = ranking.iter().position(is_positive);
         let record = &mut records[index];
         record.score = scores[index].main(spec.metric);
-        record.first_positive_rank = first.map(|first| first + 1);
-        record.first_positive = first.map(|first| named(&ranking[first]));
+        record.first_stage_score = again.map(|_| first[index].main(spec.metric));
+        record.first_positive_rank = best.map(|best| best + 1);
+        record.first_positive = best.map(|best| named(&ranking[best]));
         record.top = ranking.iter().take(RECORDED).map(named).collect();
         Ok(())
     })?;
-    Ok((scores, records))
+    Ok(Scored { scores, first, records, failed_pairs })
 }

@@ -49,7 +49,8 @@ impl Model {
             (!is_whole(counts, spec)).then(|| (id.clone(), counts.clone()))
         };
         let other_sizes = model.results.iter().filter_map(other_size).collect();
-        let remarks = failures(model).into_iter().chain(mixed_settings(model)).collect();
+        let remarks = failures(model).into_iter().chain(mixed_settings(model)).chain(first_stages(model));
+        let remarks = remarks.collect();
         Self { subsamples, other_sizes, remarks, ..Self::new(model.name.clone(), true, scores) }
     }
 
@@ -107,6 +108,20 @@ fn failures(model: &ModelResults) -> Option<String> {
             ids.join(", ")
         )
     })
+}
+
+/// What the scores were in front of a reranker.
+fn first_stages(model: &ModelResults) -> Vec<String> {
+    let mut of_reranker = BTreeMap::<String, Vec<String>>::new();
+    for (id, stored) in &model.results {
+        if let (Some(reranker), Some(score)) = (&stored.result.reranker, stored.result.first_stage_score()) {
+            let best = count(reranker.top, "document", "documents");
+            let named = format!("{}@{} had read the best {best}", reranker.name, reranker.revision);
+            of_reranker.entry(named).or_default().push(format!("{id} {score:.3}"));
+        }
+    }
+    let remark = |(named, scores): (String, Vec<String>)| format!("before {named}: {}", scores.join(", "));
+    of_reranker.into_iter().map(remark).collect()
 }
 
 /// A number of things in words.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
+use crate::encoder::RerankerReference;
 use crate::manifest::MainMetric;
 use crate::metrics::CUTOFFS;
 use crate::text_file;
@@ -55,6 +56,12 @@ pub struct DatasetResult {
     /// Set where what ranked first moved the query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feedback: Option<Feedback>,
+    /// Set where a reranker read the best of every ranking: `scores` are those behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reranker: Option<RerankerReference>,
+    /// Scores in front of the reranker, by split.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub first_stage: BTreeMap<String, Vec<SubsetScores>>,
     /// How the prompt was given, such as `system` or `prefix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_style: Option<String>,
@@ -120,8 +127,15 @@ pub struct Counts {
     pub failed_queries: usize,
     /// Documents that could not be embedded.
     pub failed_documents: usize,
+    /// Documents of a ranking that a reranker could not read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed_pairs: usize,
     /// What failure does to the score, in words.
     pub failure_rule: String,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A confidence interval.
@@ -199,22 +213,12 @@ impl DatasetResult {
     /// # Errors
     /// In words, where there is no such score or it does not lie between 0 and 1.
     pub fn main_score(&self) -> Result<f64, String> {
-        self.mean_of("main_score", |subset| Some(subset.main_score))
+        mean_of(&self.scores, "main_score", |subset| Some(subset.main_score))
     }
 
-    /// The mean of a score over subsets of the split [`SPLIT`], or of the only split there is; `name` is what
-    /// errors call it.
-    fn mean_of(&self, name: &str, score: impl Fn(&SubsetScores) -> Option<f64>) -> Result<f64, String> {
-        let only = || self.scores.values().next().filter(|_| self.scores.len() == 1);
-        let subsets = self.scores.get(SPLIT).or_else(only).filter(|subsets| !subsets.is_empty());
-        let scores: Option<Vec<f64>> = subsets.and_then(|subsets| subsets.iter().map(score).collect());
-        let Some(scores) = scores else {
-            return Err(format!("`scores` has no split `{SPLIT}` with a `{name}`"));
-        };
-        if let Some(wrong) = scores.iter().find(|score| !(0.0..=1.0).contains(*score)) {
-            return Err(format!("`{name}` must lie between 0 and 1, found {wrong}"));
-        }
-        Ok(scores.iter().sum::<f64>() / scores.len() as f64)
+    /// The same in front of the reranker, where there was one.
+    pub fn first_stage_score(&self) -> Option<f64> {
+        mean_of(&self.first_stage, "main_score", |subset| Some(subset.main_score)).ok()
     }
 
     /// The score by `metric`: the one that counts, or in a file that does not say what that is, the one that
@@ -228,7 +232,7 @@ impl DatasetResult {
             Some(own) => Err(format!("scored by {own}, not by {metric}; run it again")),
             None => {
                 let name = metric.file_name();
-                self.mean_of(&name, |subset| subset.metric(&name))
+                mean_of(&self.scores, &name, |subset| subset.metric(&name))
                     .map_err(|reason| format!("no `metric` says what `main_score` is, and {reason}"))
             }
         }
@@ -263,6 +267,25 @@ impl DatasetResult {
             file.write_all(b"\n")
         })?)
     }
+}
+
+/// The mean of a score over subsets of the split [`SPLIT`], or of the only split there is; `name` is what
+/// errors call it.
+fn mean_of(
+    scores: &BTreeMap<String, Vec<SubsetScores>>,
+    name: &str,
+    score: impl Fn(&SubsetScores) -> Option<f64>,
+) -> Result<f64, String> {
+    let only = || scores.values().next().filter(|_| scores.len() == 1);
+    let subsets = scores.get(SPLIT).or_else(only).filter(|subsets| !subsets.is_empty());
+    let values: Option<Vec<f64>> = subsets.and_then(|subsets| subsets.iter().map(score).collect());
+    let Some(values) = values else {
+        return Err(format!("`scores` has no split `{SPLIT}` with a `{name}`"));
+    };
+    if let Some(wrong) = values.iter().find(|score| !(0.0..=1.0).contains(*score)) {
+        return Err(format!("`{name}` must lie between 0 and 1, found {wrong}"));
+    }
+    Ok(values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// The line, from 1, on which `needle` first stands.

@@ -15,6 +15,9 @@ pub struct QueryRecord {
     pub qid: String,
     /// Its main score.
     pub score: f64,
+    /// The same in front of a reranker, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_stage_score: Option<f64>,
     /// Rank of the best relevant document, from 1; `None` where none was ranked.
     #[serde(default)]
     pub first_positive_rank: Option<usize>,
@@ -29,7 +32,8 @@ pub struct QueryRecord {
     pub failed: Option<String>,
 }
 
-/// A document's id and its similarity to the query; in the file, a pair `["id", 0.5]`.
+/// A document's id and its similarity to the query, or 1 more than what a reranker says of it; in the file, a
+/// pair `["id", 0.5]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RankedDocument(pub String, pub f32);
 

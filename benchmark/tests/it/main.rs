@@ -14,6 +14,7 @@ mod page;
 mod recipe;
 mod release;
 mod report;
+mod rerank;
 mod result;
 mod run;
 #[cfg(unix)]

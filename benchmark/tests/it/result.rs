@@ -93,7 +93,7 @@ fn query_records_come_back() {
             first_positive_rank: Some(1),
             first_positive: Some(RankedDocument("v1".into(), 0.5)),
             top: vec![RankedDocument("v1".into(), 0.5), RankedDocument("v2".into(), 0.25)],
-            failed: None,
+            ..QueryRecord::default()
         },
         QueryRecord { qid: "q2".into(), failed: Some("no such file".into()), ..QueryRecord::default() },
     ];

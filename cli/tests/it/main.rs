@@ -13,6 +13,7 @@ mod library;
 mod media;
 mod program;
 mod recipe;
+mod rerank;
 #[cfg(unix)]
 mod stop;
 mod synth_flow;

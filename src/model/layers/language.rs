@@ -24,6 +24,8 @@ pub(in crate::model) struct LanguageModel {
 }
 
 struct DecoderLayer {
+    /// Its place among the layers.
+    index: usize,
     input_layernorm: RmsNorm,
     q_proj: Linear,
     k_proj: Linear,
@@ -47,7 +49,7 @@ impl LanguageModel {
         let embed_tokens =
             loader.at("embed_tokens").weight("weight", &[config.vocab_size, config.hidden_size])?;
         let layers = (0..config.num_hidden_layers)
-            .map(|i| DecoderLayer::load(&loader.at("layers").at(i), config).map(Arc::new))
+            .map(|i| DecoderLayer::load(&loader.at("layers").at(i), i, config).map(Arc::new))
             .collect::<std::result::Result<_, _>>()?;
         Ok(Self {
             embed_tokens,
@@ -73,25 +75,52 @@ impl LanguageModel {
         sequences: &Segments,
         additions: &Additions,
     ) -> Result<Tensor> {
-        let pass = Pass::over(sequences, self.rotary_table(position_ids)?, None, &self.device)?;
+        let pass = Pass::over(sequences, self.rotary_table(position_ids)?, None, None, &self.device)?;
         let x = self.run(x, &self.layers, &Arc::new(pass), additions.behind_each(), None)?;
         self.norm.forward(&x)
     }
 
+    /// The keys and values of one sequence, (rows, hidden), for others that begin as it does.
+    pub(in crate::model) fn prefix(
+        &self,
+        mut x: Tensor,
+        position_ids: &[Vec<u32>; 3],
+        additions: &Additions,
+    ) -> Result<Prefix> {
+        let rows = x.dim(0)?;
+        let sequence = Segments::from_lengths([rows]);
+        let pass = Pass::over(&sequence, self.rotary_table(position_ids)?, None, None, &self.device)?;
+        let mut additions = additions.behind_each();
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (index, layer) in self.layers.iter().enumerate() {
+            let normed = layer.input_layernorm.forward(&x)?;
+            let own = layer.keys_values(&normed, &pass)?;
+            layers.push(own.clone());
+            if index + 1 < self.layers.len() {
+                x = layer.attend(x, normed, &own, &pass)?;
+                if let Some((rows, values)) = additions.next() {
+                    x = x.index_add(rows, values, 0)?;
+                }
+            }
+        }
+        Ok(Prefix { rows, layers: layers.into() })
+    }
+
     /// Final-norm hidden state of each sequence's last row: (rows, hidden) to
     /// (sequences, hidden). In the last layer only those rows' queries and feed-forward layers
-    /// are computed.
+    /// are computed. What `behind` says stands in front of the sequences.
     pub(in crate::model) fn last_hidden_states(
         &self,
         x: Tensor,
         position_ids: &[Vec<u32>; 3],
         sequences: &Segments,
         additions: &Additions,
+        behind: Option<Behind<'_>>,
         training: &Training,
     ) -> Result<Tensor> {
         let rotary = self.rotary_table(position_ids)?;
         let dropout = training.dropout.clone();
-        let pass = Pass::over(sequences, rotary, dropout, &self.device)?;
+        let pass = Pass::over(sequences, rotary, dropout, behind, &self.device)?;
         let sink = training.checkpointing.as_ref();
         let x = match self.layers.split_last() {
             Some((last, before)) => {
@@ -170,6 +199,29 @@ impl Additions {
     }
 }
 
+/// Keys and values of a row of tokens, which sequences that begin with them are computed behind.
+#[derive(Clone)]
+pub(crate) struct Prefix {
+    rows: usize,
+    /// Of each layer.
+    layers: Arc<[KeysValues]>,
+}
+
+/// Keys that are turned, and values, each (rows, key heads, width).
+#[derive(Clone)]
+struct KeysValues {
+    keys: Tensor,
+    values: Tensor,
+}
+
+/// What stands in front of the sequences of a pass: of each as many rows of a prefix.
+#[derive(Clone, Copy)]
+pub(in crate::model) struct Behind<'a> {
+    pub(in crate::model) prefix: &'a Prefix,
+    /// One number for each sequence.
+    pub(in crate::model) rows: &'a [usize],
+}
+
 /// What a pass over packed sequences has beside its rows. The default is inference.
 #[derive(Debug, Default)]
 pub(crate) struct Training {
@@ -186,6 +238,19 @@ struct Pass {
     dropout: Option<Dropout>,
     /// The rows that are asked for, where these are not all.
     queries: Option<Queries>,
+    /// The keys that each sequence sees.
+    keys: Segments,
+    /// What stands in front of the sequences.
+    prefixed: Option<Prefixed>,
+}
+
+/// A prefix in front of sequences.
+#[derive(Clone)]
+struct Prefixed {
+    prefix: Prefix,
+    /// Of the prefix's rows with those of the sequences behind them, what each sequence sees, one behind the
+    /// other.
+    seen: Tensor,
 }
 
 /// Rows whose queries and feed-forward layers are computed.
@@ -201,10 +266,24 @@ impl Pass {
         sequences: &Segments,
         rotary: RotaryTable,
         dropout: Option<Dropout>,
+        behind: Option<Behind<'_>>,
         device: &Device,
     ) -> Result<Self> {
-        let plan = AttentionPlan::new(sequences, sequences, true, device)?;
-        Ok(Self { rotary, plan, dropout, queries: None })
+        let (keys, prefixed) = match behind {
+            None => (sequences.clone(), None),
+            Some(Behind { prefix, rows }) => {
+                let lengths = rows.iter().zip(sequences.ranges()).map(|(rows, own)| rows + own.len());
+                let of_each = rows
+                    .iter()
+                    .zip(sequences.ranges())
+                    .flat_map(|(&rows, own)| (0..rows).chain(prefix.rows + own.start..prefix.rows + own.end));
+                let seen: Vec<u32> = of_each.map(|row| row as u32).collect();
+                let prefixed = Prefixed { prefix: prefix.clone(), seen: Tensor::new(seen, device)? };
+                (Segments::from_lengths(lengths), Some(prefixed))
+            }
+        };
+        let plan = AttentionPlan::new(sequences, &keys, true, device)?;
+        Ok(Self { rotary, plan, dropout, queries: None, keys, prefixed })
     }
 
     /// The same down to the last row of each sequence.
@@ -219,15 +298,17 @@ impl Pass {
         let one_each = Segments::from_lengths(vec![1; sequences.count()]);
         Ok(Self {
             rotary: self.rotary.clone(),
-            plan: AttentionPlan::new(&one_each, sequences, true, device)?,
+            plan: AttentionPlan::new(&one_each, &self.keys, true, device)?,
             dropout: self.dropout.clone(),
             queries: Some(queries),
+            keys: self.keys.clone(),
+            prefixed: self.prefixed.clone(),
         })
     }
 }
 
 impl DecoderLayer {
-    fn load(loader: &Loader<'_>, c: &TextConfig) -> std::result::Result<Self, ModelError> {
+    fn load(loader: &Loader<'_>, index: usize, c: &TextConfig) -> std::result::Result<Self, ModelError> {
         let attn = loader.at("self_attn");
         let (hidden, head_dim) = (c.hidden_size, c.head_dim());
         let (queries, keys) = (c.num_attention_heads * head_dim, c.num_key_value_heads * head_dim);
@@ -238,6 +319,7 @@ impl DecoderLayer {
             Attention::Normed => Some([head_norm("q_norm")?, head_norm("k_norm")?]),
         };
         Ok(Self {
+            index,
             input_layernorm: RmsNorm::load(&loader.at("input_layernorm"), hidden, c.rms_norm_eps)?,
             q_proj: Linear::load(&attn.at("q_proj"), hidden, queries, biased)?,
             k_proj: Linear::load(&attn.at("k_proj"), hidden, keys, biased)?,
@@ -258,33 +340,64 @@ impl DecoderLayer {
     /// (rows, hidden) to (rows, hidden), or to (queries, hidden) where only some rows are asked for.
     fn forward(&self, x: Tensor, pass: &Pass) -> Result<Tensor> {
         let normed = self.input_layernorm.forward(&x)?;
-        let heads = |x: Tensor| {
-            let rows = x.dim(0)?;
-            x.reshape((rows, (), self.head_dim))
+        let own = self.keys_values(&normed, pass)?;
+        let seen = match &pass.prefixed {
+            None => own,
+            Some(Prefixed { prefix, seen }) => match prefix.layers.get(self.index) {
+                Some(shared) => shared.in_front_of(&own, seen)?,
+                None => own,
+            },
         };
-        let [q_norm, k_norm] = self.head_norms.as_ref().map_or([None, None], |[q, k]| [Some(q), Some(k)]);
-        let turned = |x: Tensor, norm: Option<&RmsNorm>, rotary: &RotaryTable| {
-            let x = heads(x)?;
-            let x = match norm {
-                Some(norm) => norm.forward(&x)?,
-                None => x,
-            };
-            apply_rope(x, rotary)
-        };
+        self.attend(x, normed, &seen, pass)
+    }
+
+    /// Keys and values of all rows, which are normed by now.
+    fn keys_values(&self, normed: &Tensor, pass: &Pass) -> Result<KeysValues> {
         let dropout = pass.dropout.as_ref();
-        let k = turned(self.k_proj.forward_dropping(&normed, dropout)?, k_norm, &pass.rotary)?;
-        let v = heads(self.v_proj.forward_dropping(&normed, dropout)?)?;
+        let k_norm = self.head_norms.as_ref().map(|[_, k]| k);
+        let keys = self.turned(self.k_proj.forward_dropping(normed, dropout)?, k_norm, &pass.rotary)?;
+        let values = self.heads(self.v_proj.forward_dropping(normed, dropout)?)?;
+        Ok(KeysValues { keys, values })
+    }
+
+    /// The layer, given the keys and values that the rows see.
+    fn attend(&self, x: Tensor, normed: Tensor, seen: &KeysValues, pass: &Pass) -> Result<Tensor> {
         let (x, normed, rotary, dropout) = match &pass.queries {
-            None => (x, normed, &pass.rotary, dropout),
+            None => (x, normed, &pass.rotary, pass.dropout.as_ref()),
             Some(Queries { rows, rotary, dropout }) => {
                 (x.index_select(rows, 0)?, normed.index_select(rows, 0)?, rotary, dropout.as_ref())
             }
         };
-        let q = turned(self.q_proj.forward_dropping(&normed, dropout)?, q_norm, rotary)?;
-        let attended =
-            self.o_proj.forward_dropping(&attention(&q, &k, &v, &pass.plan, self.products)?, dropout)?;
+        let q_norm = self.head_norms.as_ref().map(|[q, _]| q);
+        let q = self.turned(self.q_proj.forward_dropping(&normed, dropout)?, q_norm, rotary)?;
+        let attended = attention(&q, &seen.keys, &seen.values, &pass.plan, self.products)?;
+        let attended = self.o_proj.forward_dropping(&attended, dropout)?;
         let x = add(x, &attended)?;
         let fed = self.mlp.forward_dropping(&self.post_attention_layernorm.forward(&x)?, dropout)?;
         add(x, &fed)
+    }
+
+    /// (rows, heads * width) to (rows, heads, width).
+    fn heads(&self, x: Tensor) -> Result<Tensor> {
+        let rows = x.dim(0)?;
+        x.reshape((rows, (), self.head_dim))
+    }
+
+    /// Heads of queries or keys, normed where the model has norms for them, and turned.
+    fn turned(&self, x: Tensor, norm: Option<&RmsNorm>, rotary: &RotaryTable) -> Result<Tensor> {
+        let x = self.heads(x)?;
+        let x = match norm {
+            Some(norm) => norm.forward(&x)?,
+            None => x,
+        };
+        apply_rope(x, rotary)
+    }
+}
+
+impl KeysValues {
+    /// Of these and of `own` behind them the rows `seen`.
+    fn in_front_of(&self, own: &Self, seen: &Tensor) -> Result<Self> {
+        let both = |first: &Tensor, own: &Tensor| Tensor::cat(&[first, own], 0)?.index_select(seen, 0);
+        Ok(Self { keys: both(&self.keys, &own.keys)?, values: both(&self.values, &own.values)? })
     }
 }

@@ -6,7 +6,7 @@ use super::Config;
 use super::variant::{VisionFeatures, VisionTower, load_tower};
 use crate::model::adapter::LoraAdapter;
 use crate::model::family::{Backbone, VisualRows};
-use crate::model::layers::{Additions, LanguageModel, Training};
+use crate::model::layers::{Additions, Behind, LanguageModel, Prefix, Training};
 use crate::model::loader::{Precision, Weights, load_folded};
 use crate::model::packed::{Item, part_of_graph, pixel_rows};
 use crate::model::segments::Segments;
@@ -127,7 +127,7 @@ impl QwenVl {
     /// [`ModelError::Batch`] when the batch contradicts itself.
     pub fn last_hidden_states(&self, batch: &PackedBatch<'_>) -> Result<Tensor, ModelError> {
         let visual_rows = self.rows_of(&batch.visuals, false)?;
-        self.last_states(batch, visual_rows.as_ref(), false, &Training::default())
+        self.last_states(batch, visual_rows.as_ref(), None, false, &Training::default())
     }
 
     /// What takes the places of the placeholders of `visuals`, and behind it what is added there behind early
@@ -148,6 +148,7 @@ impl QwenVl {
         &self,
         batch: &PackedBatch<'_>,
         visual_rows: Option<&VisualRows>,
+        behind: Option<Behind<'_>>,
         record: bool,
         training: &Training,
     ) -> Result<Tensor, ModelError> {
@@ -155,7 +156,7 @@ impl QwenVl {
         let (x, additions) = self.embed_inputs(batch, visual_rows, record)?;
         let x = if record { part_of_graph(x)? } else { x };
         let positions = &batch.position_ids;
-        let x = self.language.last_hidden_states(x, positions, &sequences, &additions, training)?;
+        let x = self.language.last_hidden_states(x, positions, &sequences, &additions, behind, training)?;
         Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
     }
 
@@ -208,6 +209,26 @@ impl Backbone for QwenVl {
         training: &Training,
     ) -> Result<Tensor, ModelError> {
         let batch = PackedBatch::pack(items.iter().copied());
-        self.last_states(&batch, visual_rows, record, training)
+        self.last_states(&batch, visual_rows, None, record, training)
+    }
+
+    fn token_rows(&self, ids: &[u32], record: bool) -> Result<Tensor, ModelError> {
+        Ok(self.language.embed(ids, record)?.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
+    }
+
+    fn prefix(&self, item: &Item) -> Result<Prefix, ModelError> {
+        let batch = PackedBatch::pack([item]);
+        self.check(&batch)?;
+        let visual_rows = self.rows_of(&batch.visuals, false)?;
+        let (x, additions) = self.embed_inputs(&batch, visual_rows.as_ref(), false)?;
+        Ok(self.language.prefix(x, &batch.position_ids, &additions)?)
+    }
+
+    fn pooled_behind(&self, prefix: &Prefix, items: &[&Item]) -> Result<Tensor, ModelError> {
+        let batch = PackedBatch::pack(items.iter().copied());
+        let visual_rows = self.rows_of(&batch.visuals, false)?;
+        let rows: Vec<usize> = items.iter().map(|item| item.behind).collect();
+        let behind = Some(Behind { prefix, rows: &rows });
+        self.last_states(&batch, visual_rows.as_ref(), behind, false, &Training::default())
     }
 }

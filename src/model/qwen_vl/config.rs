@@ -22,6 +22,9 @@ use crate::model::qwen2_5_vl::WindowConfig;
 use crate::model::qwen3_vl::DeepstackConfig;
 use crate::settings_keys::{Place, judge, shown};
 
+/// In the language model's part or at the top.
+const TIED: &str = "tie_word_embeddings";
+
 /// Shape of a model of the Qwen-VL line, as its `config.json` spells it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -35,6 +38,8 @@ pub struct Config {
     pub video_token_id: u32,
     /// Id of `<|vision_start|>`.
     pub vision_start_token_id: u32,
+    /// Whether the rows of the language head are those of the token embeddings.
+    pub tied_head: bool,
     /// Keys of the file that nobody here knows, with their places: whether they change an embedding cannot be
     /// told.
     pub unknown_keys: Vec<String>,
@@ -197,6 +202,7 @@ impl Config {
             video_token_id: id("video_token_id")?,
             vision_start_token_id: id("vision_start_token_id")?,
             text,
+            tied_head: [text_value, root].iter().find_map(|part| part.get(TIED)?.as_bool()).unwrap_or(false),
             unknown_keys,
             variant,
         };

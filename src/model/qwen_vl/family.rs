@@ -1,10 +1,12 @@
 use std::path::Path;
 
+use candle_core::Tensor;
+
 use super::{Config, Preprocessor, QwenVl, Tower};
 use crate::model::family::{Backbone, Family, Processor};
 use crate::model::init::RandomWeights;
 use crate::model::loader::Weights;
-use crate::model::{ModelError, ModelShape, TextShape, VisionShape};
+use crate::model::{Checkpoint, ModelError, ModelShape, TextShape, VisionShape};
 use crate::preprocess::{ChatTemplate, Pictures, PreprocessError};
 use crate::recipe::{Pooling, Recipe};
 
@@ -43,6 +45,25 @@ impl Family for Config {
         match recipe.pooling {
             Pooling::LastToken => Ok(Box::new(QwenVl::new(self, weights)?)),
         }
+    }
+
+    fn head_rows(&self, model_dir: &Path, ids: &[u32]) -> Result<Tensor, ModelError> {
+        let checkpoint = Checkpoint::open(model_dir)?;
+        let own = "lm_head.weight".to_owned();
+        let table = match self.tied_head {
+            true => format!("{}.embed_tokens.weight", checkpoint.language_prefix()),
+            false if checkpoint.has(&own) => own,
+            false => {
+                let reason = "it has no tensor `lm_head.weight`, and `tie_word_embeddings` in its config.json is \
+                              not true";
+                return Err(ModelError::NoHead { path: model_dir.to_owned(), reason });
+            }
+        };
+        checkpoint.rows(&table, [self.text.vocab_size, self.text.hidden_size], ids)
+    }
+
+    fn ties_head(&self) -> bool {
+        self.tied_head
     }
 
     fn unknown_keys(&self) -> &[String] {

@@ -70,7 +70,33 @@ impl Preprocessor {
         let recipe = &self.layout.recipe;
         let pieces = self.layout.render(parts, instruction)?;
         let append = recipe.prompt.end_of_text == EndOfText::Kept;
-        let sequence = Sequence::of(&pieces, &self.tokenizer, recipe.max_length, append)?;
+        self.number(Sequence::of(&pieces, &self.tokenizer, recipe.max_length, append)?)
+    }
+
+    /// As [`encode`](Self::encode), of a query and a candidate by the recipe's `reranking`; the parts of the
+    /// candidate are numbered on from the query's. Of a pair that is too long the last of the text is left out,
+    /// and neither pictures nor the end of the prompt.
+    ///
+    /// # Errors
+    /// Also [`PreprocessError::InvalidPromptConfig`] where the recipe is not one of a reranker.
+    pub fn encode_pair(
+        &self,
+        query: &[PromptPart<'_>],
+        candidate: &[PromptPart<'_>],
+        instruction: Option<&str>,
+    ) -> Result<Encoding> {
+        let recipe = &self.layout.recipe;
+        let Some(reranking) = &recipe.reranking else {
+            let (field, expected) = ("reranking", "in the recipe of a model that scores pairs");
+            return Err(PreprocessError::InvalidPromptConfig { field, expected, got: "nothing".to_owned() });
+        };
+        let pieces = self.layout.render_pair(reranking, query, candidate, instruction)?;
+        self.number(Sequence::keeping_end(&pieces, &self.tokenizer, recipe.max_length)?)
+    }
+
+    /// A sequence with its positions.
+    fn number(&self, sequence: Sequence) -> Result<Encoding> {
+        let recipe = &self.layout.recipe;
         let position_ids = match (recipe.prompt.positions, u32::try_from(sequence.ids.len())) {
             (_, Ok(0)) => return Err(PreprocessError::EmptyPrompt),
             (Positions::Linear, Ok(tokens)) => std::array::from_fn(|_| (0..tokens).collect()),
@@ -92,6 +118,19 @@ impl Processor for Preprocessor {
 
     fn encode(&self, parts: &[PromptPart<'_>], instruction: Option<&str>) -> Result<Encoding> {
         self.encode(parts, instruction)
+    }
+
+    fn encode_pair(
+        &self,
+        query: &[PromptPart<'_>],
+        candidate: &[PromptPart<'_>],
+        instruction: Option<&str>,
+    ) -> Result<Encoding> {
+        self.encode_pair(query, candidate, instruction)
+    }
+
+    fn token_id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_id(token)
     }
 }
 

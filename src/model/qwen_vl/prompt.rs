@@ -9,7 +9,7 @@ use super::{Result, Steps};
 use crate::preprocess::{
     ChatTemplate, ControlToken, PositionSpan, PreprocessError, PromptPart, PromptPiece, Rendering, VisualKind,
 };
-use crate::recipe::{EndOfText, FramesAs, InstructionPlace, PartOrder, Recipe, Template};
+use crate::recipe::{EndOfText, FramesAs, InstructionPlace, PartOrder, Recipe, Reranking, Template};
 
 /// The layout for transformers, and what tells it from others'.
 pub(crate) const TEMPLATE: ChatTemplate = ChatTemplate {
@@ -80,13 +80,7 @@ impl Layout {
             InstructionPlace::User => (default, given),
             _ => (given.unwrap_or(default), None),
         };
-        prompt.control(ControlToken::TurnStart);
-        prompt.text("system\n");
-        prompt.text(&system);
-        prompt.control(ControlToken::TurnEnd);
-        prompt.text("\n");
-        prompt.control(ControlToken::TurnStart);
-        prompt.text("user\n");
+        begin_user_turn(prompt, &system);
         let mut in_front = in_front.as_deref();
         for index in self.order(parts) {
             match parts[index] {
@@ -104,11 +98,37 @@ impl Layout {
         if let Some(closing) = &recipe.closing {
             prompt.text(&closing.replace("{parts}", &names(parts)));
         }
-        prompt.control(ControlToken::TurnEnd);
-        prompt.text("\n");
-        prompt.control(ControlToken::TurnStart);
-        prompt.text("assistant\n");
+        begin_answer(prompt);
         Ok(())
+    }
+
+    /// The pieces of the prompt of a query and a candidate, whose parts are numbered on from the query's.
+    pub(super) fn render_pair(
+        &self,
+        reranking: &Reranking,
+        query: &[PromptPart<'_>],
+        candidate: &[PromptPart<'_>],
+        instruction: Option<&str>,
+    ) -> Result<Vec<PromptPiece>> {
+        let mut prompt = Rendering::default();
+        begin_user_turn(&mut prompt, &self.recipe.instruction);
+        prompt.text(&reranking.instruct);
+        prompt.text(instruction.filter(|text| !text.is_empty()).unwrap_or(&reranking.instruction));
+        let sides = [(&reranking.query, query, 0), (&reranking.candidate, candidate, query.len())];
+        for (heading, parts, first) in sides {
+            prompt.text(heading);
+            for index in self.order(parts) {
+                match parts[index] {
+                    PromptPart::Text(text) => prompt.text(text),
+                    _ => self.picture(&mut prompt, first + index, &parts[index], true)?,
+                }
+            }
+            if parts.is_empty() {
+                prompt.text(self.recipe.prompt.empty_input.as_deref().unwrap_or_default());
+            }
+        }
+        begin_answer(&mut prompt);
+        Ok(prompt.finish())
     }
 
     /// Placeholders, instruction and texts, as far as they say something, a space between each.
@@ -264,6 +284,25 @@ impl Layout {
         }
         Ok([steps, rows / spatial_merge_size, columns / spatial_merge_size])
     }
+}
+
+/// The system turn, and the beginning of the user's.
+fn begin_user_turn(prompt: &mut Rendering, system: &str) {
+    prompt.control(ControlToken::TurnStart);
+    prompt.text("system\n");
+    prompt.text(system);
+    prompt.control(ControlToken::TurnEnd);
+    prompt.text("\n");
+    prompt.control(ControlToken::TurnStart);
+    prompt.text("user\n");
+}
+
+/// The end of the user's turn, and the beginning of an answer.
+fn begin_answer(prompt: &mut Rendering) {
+    prompt.control(ControlToken::TurnEnd);
+    prompt.text("\n");
+    prompt.control(ControlToken::TurnStart);
+    prompt.text("assistant\n");
 }
 
 fn checked_duration(second_per_grid: f64) -> Result<f64> {

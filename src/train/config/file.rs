@@ -81,7 +81,7 @@ impl TrainConfig {
         let evaluates = self.evaluation.is_some();
         let evaluation = self.evaluation.clone().unwrap_or_default();
         let no_uvrb = evaluation.uvrb.is_none();
-        let loss = self.loss.fault();
+        let (loss, of_pairs) = (self.loss.fault(), self.loss.is_of_pairs());
         let at_least_1 = || "must be at least 1".to_owned();
         let positive_number = || "must be a positive number".to_owned();
         let at_most = |most: usize| format!("must be at most {most}");
@@ -107,6 +107,9 @@ impl TrainConfig {
             ("batch", "accumulate", b.accumulate > MOST, at_most(MOST)),
             ("batch", "chunk_tokens", b.chunk_tokens == 0, at_least_1()),
             ("loss", loss.map_or("", |(key, _)| key), loss.is_some(), loss.map_or("", |(_, reason)| reason).to_owned()),
+            ("curriculum", "sampler", of_pairs && pyramid, "must be `uniform` or `proportional` with `loss.kind = \"yes-no\"`: a reranker has no alignments to measure".to_owned()),
+            ("negatives", "mined", of_pairs && self.negatives.mined > 0, "must be 0 with `loss.kind = \"yes-no\"`: a reranker embeds nothing to mine by, so give the pairs `negatives`".to_owned()),
+            ("", "evaluation", of_pairs && evaluates, unread("with `loss.kind = \"yes-no\"`, as a reranker embeds nothing")),
             ("curriculum", "weights", !c.weights.iter().flatten().all(|(_, &w)| positive(w)), "must all be positive numbers".to_owned()),
             ("curriculum", "sigma_start", c.sigma_start.is_some_and(|s| !positive(s)), positive_number()),
             ("curriculum", "sigma_end", c.sigma_end.is_some_and(|s| !positive(s)), positive_number()),
@@ -259,7 +262,7 @@ mod tests {
         assert_eq!((lora.r, lora.alpha, lora.dropout, lora.target_modules.len()), (16, 32.0, 0.1, 6));
         assert_eq!((config.optimizer.learning_rate, config.adamw().weight_decay), (3e-5, 0.1));
         assert_eq!((config.epochs, config.seed, config.batch.size), (3, 42, 1024));
-        assert_eq!((config.loss.clone(), config.sampler()), (InfoNce::default(), Sampler::default()));
+        assert_eq!((config.loss.info_nce(), config.sampler()), (InfoNce::default(), Sampler::default()));
         assert_eq!(
             (config.model.frames, config.model.area(784), config.model.max_length),
             (None, None, None),

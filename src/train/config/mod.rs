@@ -52,9 +52,9 @@ pub struct TrainConfig {
     /// Size of batches.
     #[serde(default)]
     pub batch: BatchSection,
-    /// `[loss]`.
+    /// What is learnt.
     #[serde(default)]
-    pub loss: InfoNce,
+    pub loss: LossSection,
     /// Which task a batch is of.
     #[serde(default)]
     pub curriculum: CurriculumSection,
@@ -202,6 +202,71 @@ section!(
         gradient_checkpointing: bool = true,
     }
 );
+
+/// What a run learns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// Embeddings, by [`InfoNce`].
+    #[default]
+    InfoNce,
+    /// A reranker, by [`yes_no`](super::yes_no): each positive is a right answer to its query, and each of its
+    /// negatives a wrong one.
+    YesNo,
+}
+
+section!(
+    /// `[loss]`; all but the kind is of [`InfoNce`].
+    LossSection {
+        /// What is learnt.
+        kind: LossKind = LossKind::InfoNce,
+        /// [`InfoNce::temperature`].
+        temperature: f64 = InfoNce::default().temperature,
+        /// [`InfoNce::direction_weight`].
+        direction_weight: f64 = InfoNce::default().direction_weight,
+        /// [`InfoNce::mask_duplicates`].
+        mask_duplicates: bool = InfoNce::default().mask_duplicates,
+        /// [`InfoNce::mask_false_negatives`].
+        mask_false_negatives: bool = InfoNce::default().mask_false_negatives,
+        /// [`InfoNce::matryoshka_dims`].
+        matryoshka_dims: Vec<usize> = InfoNce::default().matryoshka_dims,
+    }
+);
+
+impl LossSection {
+    /// The contrastive loss.
+    pub fn info_nce(&self) -> InfoNce {
+        InfoNce {
+            temperature: self.temperature,
+            direction_weight: self.direction_weight,
+            mask_duplicates: self.mask_duplicates,
+            mask_false_negatives: self.mask_false_negatives,
+            matryoshka_dims: self.matryoshka_dims.clone(),
+        }
+    }
+
+    /// Whether a reranker is learnt.
+    pub fn is_of_pairs(&self) -> bool {
+        self.kind == LossKind::YesNo
+    }
+
+    /// The first setting that makes no sense, by its name, and why.
+    fn fault(&self) -> Option<(&'static str, &'static str)> {
+        if !self.is_of_pairs() {
+            return self.info_nce().fault();
+        }
+        let (ours, default) = (self.info_nce(), InfoNce::default());
+        let unread = [
+            ("temperature", ours.temperature != default.temperature),
+            ("direction_weight", ours.direction_weight != default.direction_weight),
+            ("mask_duplicates", ours.mask_duplicates != default.mask_duplicates),
+            ("mask_false_negatives", ours.mask_false_negatives != default.mask_false_negatives),
+            ("matryoshka_dims", ours.matryoshka_dims != default.matryoshka_dims),
+        ];
+        let name = unread.into_iter().find(|(_, is_set)| *is_set)?.0;
+        Some((name, "has no effect with `kind = \"yes-no\"`: remove it"))
+    }
+}
 
 /// The kinds of [`Sampler`](super::Sampler).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

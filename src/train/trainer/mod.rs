@@ -214,8 +214,14 @@ impl Trainer {
         let mut progress = self.progress(watch);
         let planner = Planner::new(progress.index, seed, size, curriculum, &progress.state.cursors);
         let model = progress.model;
-        let prepare = |input: &Input| model.prepare(input);
-        let source = Source { index: progress.index, negatives: progress.negatives, prepare: &prepare };
+        let prepare = |inputs: &[&Input]| match inputs {
+            [query, candidate] => model.prepare_pair(query, candidate),
+            [input] => model.prepare(input),
+            _ => Err(TrainError::Shape(format!("an item of {} inputs", inputs.len()))),
+        };
+        let (index, negatives) = (progress.index, progress.negatives);
+        let of_pairs = progress.config.loss.is_of_pairs();
+        let source = Source { index, negatives, of_pairs, prepare: &prepare };
         std::thread::scope(|scope| {
             let batches = source.run_ahead(scope, planner, batches);
             while progress.state.step < end {

@@ -74,9 +74,9 @@ impl Progress<'_> {
             sums.loss += result.loss;
             sums.positive_score += result.positive_score;
             sums.gaps.extend(result.hardest_negative_gap);
-            sums.pairs += batch.queries.len();
+            sums.pairs += batch.positives.len();
             sums.tasks.push(task);
-            // The first item is the first query.
+            // The first item is the first query, or has it.
             self.sample = batch.items.into_iter().next().map(|query| (query, name));
             let (curriculum, cursors) = batch.after;
             self.state.curriculum = Some(curriculum);

@@ -9,10 +9,10 @@ use gve::embedder::FRAME_FACTOR;
 use gve::retrieval::Feedback;
 use gve::video::FrameCount;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::FeedbackOptions;
+use gve_cli::options::{FeedbackOptions, RerankOptions};
 use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
 use uvrb::dataset::{self, Dataset, LoadOptions};
-use uvrb::encoder::{Encoder, PromptStyle, Role};
+use uvrb::encoder::{Encoder, PairScorer, PromptStyle, Role};
 use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, differences, evaluate, subsample};
 use uvrb::manifest::{DatasetSpec, Manifest};
 use uvrb::result::{DatasetResult, Subsample, queries_path, result_path, write_queries};
@@ -29,6 +29,7 @@ Examples:
   uvrb run ~/UVRB --precomputed ~/embeddings --name my-org/my-model
   uvrb run ~/UVRB MSRVTT --server http://127.0.0.1:8000/v1 --name Qwen/Qwen3-VL-Embedding-2B
   uvrb run ~/UVRB --baseline mean-colour
+  uvrb run ~/UVRB --model Alibaba-NLP/GVE-3B --reranker Qwen/Qwen3-VL-Reranker-2B --rerank-top 100 --out reranked
 
 Results lie in OUT/<org>__<model>/<revision>/<DATASET>.json. A run that was stopped goes on where it was. Ctrl-C stops after
 what is under way; a second Ctrl-C ends at once.")]
@@ -73,6 +74,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     feedback: FeedbackOptions,
     #[command(flatten)]
+    rerank: RerankOptions,
+    #[command(flatten)]
     source: SourceOptions,
 }
 
@@ -93,6 +96,7 @@ struct Job<'a> {
     arguments: &'a Arguments,
     encoder: &'a dyn Encoder,
     feedback: Option<Feedback>,
+    second: Option<PairScorer>,
     prompts: BTreeMap<String, String>,
     cancel: CancelToken,
 }
@@ -107,7 +111,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let feedback = arguments.feedback.feedback()?;
     let encoder = arguments.source.open(&arguments.out)?;
     let (encoder, cancel) = (encoder.as_ref(), stop_on_ctrl_c()?);
-    let job = Job { arguments, encoder, feedback, prompts, cancel };
+    let second = arguments.source.second(&arguments.rerank, &arguments.out)?;
+    let job = Job { arguments, encoder, feedback, second, prompts, cancel };
     let (mut done, mut failed) = (0, 0);
     for spec in specs {
         match job.run(spec) {
@@ -179,7 +184,7 @@ impl Job<'_> {
         };
         let dataset = part.unwrap_or(dataset);
 
-        let planned = describe(&dataset, spec, self.encoder, &options);
+        let planned = describe(&dataset, spec, self.encoder, self.second.as_ref(), &options);
         let info = self.encoder.info();
         let path = result_path(&self.arguments.out, &info.name, &info.revision, &spec.id);
         let rankings = self.arguments.rankings.map(|format| match format {
@@ -219,7 +224,9 @@ impl Job<'_> {
         // Last: where it lies, all of the data set is done.
         result.write(&path)?;
         self.print(&result, &path, "")?;
-        Ok(result.counts.map_or(0, |counts| counts.failed_queries + counts.failed_documents))
+        Ok(result
+            .counts
+            .map_or(0, |counts| counts.failed_queries + counts.failed_documents + counts.failed_pairs))
     }
 
     /// An error once the user has asked to stop.
@@ -244,7 +251,8 @@ impl Job<'_> {
         show(&bar, &spec.id);
         let mut writer =
             rankings.map(|(path, format)| RunWriter::create(path, format.clone())).transpose()?;
-        let evaluation = evaluate(dataset, spec, self.encoder, options, &mut |event| {
+        let second = self.second.as_ref();
+        let evaluation = evaluate(dataset, spec, self.encoder, second, options, &mut |event| {
             match event {
                 Event::Encoded { role, id, error } => {
                     bar.inc(1);
@@ -252,6 +260,10 @@ impl Job<'_> {
                         let side = if role == Role::Query { "query" } else { "document" };
                         bar.suspend(|| report(&anyhow!("{} {side} {id}: {error}", spec.id)));
                     }
+                }
+                Event::NotScored { query, document, error } => {
+                    let of = format!("{} query {query}, document {document}", spec.id);
+                    bar.suspend(|| report(&anyhow!("{of}, is not scored again: {error}")));
                 }
                 Event::Ranked { query, ranking } => {
                     if let Some(writer) = &mut writer {
@@ -281,14 +293,16 @@ impl Job<'_> {
         if self.arguments.json {
             let line = serde_json::json!({
                 "dataset": result.task_name, "metric": metric, "score": score, "low": interval.low, "high": interval.high,
-                "subsample": result.subsample, "counts": result.counts, "timing": result.timing, "path": path,
+                "first_stage_score": result.first_stage_score(), "subsample": result.subsample, "counts": result.counts, "timing": result.timing, "path": path,
             });
             return Ok(print(&line.to_string())?);
         }
+        let first = result.first_stage_score();
+        let first = first.map_or_else(String::new, |score| format!("  (first stage {score:.4})"));
         let part = if result.subsample.is_some() { "  (part of the data set)" } else { "" };
         let dataset = &result.task_name;
         Ok(print(&format!(
-            "{dataset:<12} {metric:<5} {score:.4}  [{:.4}, {:.4}]  {}{part}{note}",
+            "{dataset:<12} {metric:<5} {score:.4}  [{:.4}, {:.4}]  {}{first}{part}{note}",
             interval.low,
             interval.high,
             name(path)

@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gve::Sampling;
-use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
+use gve::hub::ResolvedModel;
+use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, RerankOptions, SamplingOptions};
 use gve_cli::output::warn;
 use uvrb::encoder::{
-    CachedEncoder, CutEncoder, Encoder, MeanColourEncoder, ModelEncoder, PrecomputedEncoder, RandomEncoder,
-    ServerEncoder, ServerOptions, VideoTransport, checkpoint_revision,
+    CachedEncoder, CutEncoder, Encoder, MeanColourEncoder, ModelEncoder, PairScorer, PrecomputedEncoder,
+    RandomEncoder, ServerEncoder, ServerOptions, VideoTransport, checkpoint_revision,
 };
 
 /// Dimensions of the baseline `random`.
@@ -108,6 +109,17 @@ impl SourceOptions {
         self.sampling.without_model()
     }
 
+    /// What has a second look at rankings, if anything; what it says is kept where embeddings are.
+    pub(crate) fn second(&self, options: &RerankOptions, out: &Path) -> Result<Option<PairScorer>> {
+        let Some((reranker, found)) = options.load(&self.model)? else { return Ok(None) };
+        let (name, revision) = named(&found)?;
+        let cache = self.cache.clone().unwrap_or_else(|| out.join(".cache"));
+        let cache = (!self.no_cache).then_some(cache);
+        let on_damage = |error: &uvrb::Error| warn(&format!("{error}; scoring again"));
+        let scorer = PairScorer::new(reranker, name, &revision, options.rerank_top, cache);
+        Ok(Some(scorer.on_damage(on_damage)))
+    }
+
     pub(crate) fn quiet(&self) -> bool {
         self.model.quiet
     }
@@ -130,11 +142,7 @@ impl SourceOptions {
     fn model(&self) -> Result<Box<dyn Encoder>> {
         let sampling = self.sampling.sampling()?;
         let resolved = self.model.resolve()?;
-        // A local directory has no commit: what is in it tells it from others of its name.
-        let (name, revision) = match resolved.revision {
-            Some(revision) => (resolved.id, revision),
-            None => (name_of(&resolved.directory), checkpoint_revision(&resolved.directory)?),
-        };
+        let (name, revision) = named(&resolved)?;
         let name = self.name.clone().unwrap_or(name);
         let builder = self.model.builder(resolved.directory)?.sampling(sampling);
         let mut builder = self.pixels.apply_to(builder);
@@ -174,6 +182,15 @@ impl SourceOptions {
     fn revision(&self) -> String {
         self.model.revision.clone().unwrap_or_else(|| NO_REVISION.to_owned())
     }
+}
+
+/// Name and revision of a model.
+fn named(model: &ResolvedModel) -> Result<(String, String)> {
+    Ok(match &model.revision {
+        Some(revision) => (model.id.clone(), revision.clone()),
+        // A local directory has no commit: what is in it tells it from others of its name.
+        None => (name_of(&model.directory), checkpoint_revision(&model.directory)?),
+    })
 }
 
 /// The last part of a path, also of `.` and `model/`.

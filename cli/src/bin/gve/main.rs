@@ -13,6 +13,7 @@ mod index;
 mod info;
 mod library;
 mod models;
+mod rerank;
 mod search;
 #[cfg(feature = "synth")]
 mod synth;
@@ -50,6 +51,8 @@ enum Command {
     Frames(frames::Arguments),
     /// Embed the videos and images of a folder into a library.
     Index(index::Arguments),
+    /// Score candidates for queries.
+    Rerank(rerank::Arguments),
     /// Search a library by text, image or video.
     Search(search::Arguments),
     /// Make training data.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "video")]
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
+        Command::Rerank(arguments) => rerank::run(arguments),
         Command::Search(arguments) => search::run(arguments),
         #[cfg(feature = "synth")]
         Command::Synth(command) => synth::run(command),

@@ -4,11 +4,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use gve::indexer::library_manifest;
 use gve::retrieval::{Library, LibraryHit};
-use gve::{Input, PixelLimits, TimeRange};
-use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions};
-use gve_cli::output::{Outcome, name, note, print, printable, warn};
+use gve::{Input, PixelLimits, Reranker, TimeRange};
+use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions};
+use gve_cli::output::{Outcome, name, note, print, printable, report, warn};
 
 use crate::library::report_damage;
+use crate::rerank::score;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -17,6 +18,7 @@ Examples:
   gve search --library lib --image ball.png -k 5
   gve search --library lib --video clip.mp4 \"now in the forest\" --json
   gve search --library lib \"a dog catches a ball\" --feedback 5 --dim 256
+  gve search --library lib \"a dog catches a ball\" --rerank Qwen/Qwen3-VL-Reranker-2B --rerank-top 50
 
 The model and its settings are the library's own. A name that would not be one line is shown as in a JSON string, `\\n` for a
 line end and so on; --json has every name as it is.")]
@@ -45,6 +47,8 @@ pub(crate) struct Arguments {
     json: bool,
     #[command(flatten)]
     feedback: FeedbackOptions,
+    #[command(flatten)]
+    rerank: RerankOptions,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -90,6 +94,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bail!("--dim {dim} is more than the {} values of the library's embeddings", manifest.dim);
     }
     embedder.check_dim(dim, arguments.dim.force_dim || dim == manifest.dim)?;
+    // A reranker has an instruction of its own.
+    let own_instruction = query.instruction.clone();
     // What a library was made with holds for its queries, too.
     if query.instruction.is_none() && manifest.instruction.is_none() {
         query.instruction = embedder.query_instruction(&query).map(str::to_owned);
@@ -107,11 +113,51 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         warn(&format!("the query: {warning}"));
     }
 
-    let hits = library.search_with(embedding.as_slice().into(), arguments.k, feedback)?;
-    for (rank, hit) in hits.iter().enumerate() {
-        print(&if arguments.json { json(rank + 1, hit) } else { row(rank + 1, hit) })?;
+    // Before what it would be in vain for.
+    let reranker = arguments.rerank.load(&options)?;
+    let most = if reranker.is_some() { arguments.k.max(arguments.rerank.rerank_top) } else { arguments.k };
+    let hits = library.search_with(embedding.as_slice().into(), most, feedback)?;
+    let mut hits: Vec<Hit<'_>> = hits.into_iter().map(|hit| Hit { hit, reranked: None }).collect();
+    let mut failed = 0;
+    if let Some((reranker, _)) = &reranker {
+        query.instruction = own_instruction;
+        let top = arguments.rerank.rerank_top.min(hits.len());
+        let (first, _) = hits.split_at_mut(top);
+        failed = rerank(reranker, &query, first, options.quiet)?;
     }
-    Ok(Outcome::of(library.entries().len(), library.damage().len()))
+    for (rank, hit) in hits.iter().take(arguments.k).enumerate() {
+        print(&if arguments.json { hit.json(rank + 1) } else { hit.row(rank + 1) })?;
+    }
+    Ok(Outcome::of(library.entries().len(), library.damage().len() + failed))
+}
+
+/// A hit, and what a reranker says of it.
+struct Hit<'a> {
+    hit: LibraryHit<'a>,
+    reranked: Option<f32>,
+}
+
+/// Ranks `hits` by what `reranker` says; those whose files it cannot read come last, in the order they have.
+/// Gives how many these are.
+fn rerank(reranker: &Reranker, query: &Input, hits: &mut [Hit<'_>], quiet: bool) -> Result<usize> {
+    let entries: Vec<_> = hits.iter().map(|hit| hit.hit.entry).collect();
+    let mut failed = 0;
+    for (hit, scored) in hits.iter_mut().zip(score(reranker, query, &entries, quiet)?) {
+        match scored {
+            Ok(relevance) => {
+                let path = name(&hit.hit.entry.path);
+                relevance.warnings.iter().for_each(|warning| warn(&format!("{path}: {warning}")));
+                hit.reranked = Some(relevance.score);
+            }
+            Err(error) => {
+                report(&error.context(format!("{} is not scored again", name(&hit.hit.entry.path))));
+                failed += 1;
+            }
+        }
+    }
+    // No score is below 0.
+    hits.sort_by(|a, b| b.reranked.unwrap_or(-1.0).total_cmp(&a.reranked.unwrap_or(-1.0)));
+    Ok(failed)
 }
 
 fn query(arguments: &Arguments) -> Result<Input> {
@@ -131,20 +177,27 @@ fn query(arguments: &Arguments) -> Result<Input> {
     Ok(query)
 }
 
-fn row(rank: usize, hit: &LibraryHit<'_>) -> String {
-    let range = hit
-        .entry
-        .time_range
-        .and_then(TimeRange::bounds)
-        .map_or_else(String::new, |(start, end)| format!("  {start:.1}-{end:.1} s"));
-    format!("{rank:>3}  {:.4}  {}{range}", hit.score, name(&hit.entry.path))
-}
+impl Hit<'_> {
+    fn row(&self, rank: usize) -> String {
+        let entry = self.hit.entry;
+        let range = entry
+            .time_range
+            .and_then(TimeRange::bounds)
+            .map_or_else(String::new, |(start, end)| format!("  {start:.1}-{end:.1} s"));
+        let reranked = self.reranked.map_or_else(String::new, |score| format!("  {score:.4}"));
+        format!("{rank:>3}{reranked}  {:.4}  {}{range}", self.hit.score, name(&entry.path))
+    }
 
-fn json(rank: usize, hit: &LibraryHit<'_>) -> String {
-    serde_json::json!({
-        "rank": rank, "score": hit.score, "path": hit.entry.path, "kind": hit.entry.kind,
-        "start": hit.entry.time_range.and_then(|range| range.start_seconds),
-        "end": hit.entry.time_range.and_then(|range| range.end_seconds),
-    })
-    .to_string()
+    fn json(&self, rank: usize) -> String {
+        let entry = self.hit.entry;
+        let mut line = serde_json::json!({
+            "rank": rank, "score": self.hit.score, "path": entry.path, "kind": entry.kind,
+            "start": entry.time_range.and_then(|range| range.start_seconds),
+            "end": entry.time_range.and_then(|range| range.end_seconds),
+        });
+        if let Some(score) = self.reranked {
+            line["rerank_score"] = serde_json::json!(score);
+        }
+        line.to_string()
+    }
 }
