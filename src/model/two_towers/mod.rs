@@ -117,7 +117,8 @@ impl TwoTowers {
     ) -> Result<Tensor, ModelError> {
         let (mut text, mut frame) = (0.., 0);
         let row_of = |rows: Option<&Tensor>, first, count| match rows {
-            Some(rows) => Ok(rows.narrow(0, first, count)?),
+            // Means are f32 whatever the towers compute in, and stand in one tensor with what is none.
+            Some(rows) => Ok(rows.narrow(0, first, count)?.to_dtype(DType::F32)?),
             None => Err(ModelError::Batch("a part without its row".to_owned())),
         };
         let mut of = |item: &&Item| {
@@ -143,9 +144,8 @@ impl TwoTowers {
     }
 }
 
-/// Rows of length 1.
+/// Rows of f32, made of length 1.
 fn normalised(rows: &Tensor) -> TensorResult<Tensor> {
-    let rows = rows.to_dtype(DType::F32)?;
     rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
 }
 
@@ -198,7 +198,7 @@ impl Backbone for TwoTowers {
             Some(self.text.pooled(&ids, record, &training)?)
         };
         let pooled = self.combine(items, texts.as_ref(), frames.as_ref())?;
-        Ok(pooled.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
+        Ok(pooled.to_device(&Device::Cpu)?)
     }
 }
 
