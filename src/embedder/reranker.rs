@@ -188,8 +188,10 @@ impl Query<'_> {
 
     /// Its own pictures as a prompt has them.
     fn visuals(&self, encoding: &Encoding) -> Vec<VisualPatches> {
-        let places = encoding.visual_spans.iter().map(|span| span.part_index);
-        let pictures = places.filter_map(|place| self.seen.pictures.get(&place));
+        // A video may stand there step by step, and is one picture all the same.
+        let mut places: Vec<usize> = encoding.visual_spans.iter().map(|span| span.part_index).collect();
+        places.dedup();
+        let pictures = places.iter().filter_map(|place| self.seen.pictures.get(place));
         pictures.map(|picture| picture.patches.clone()).collect()
     }
 }

@@ -181,6 +181,21 @@ fn copy_with_head(tied: &Path, record: &Value, folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
+/// Its steps stand one by one in the prompt, and its patches come once.
+#[test]
+fn a_query_may_be_a_video_of_several_steps() {
+    let model_dir = golden_dir().join("tiny-q3/model");
+    let frames = vec![image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8, y as u8, 9])); 6];
+    let reranker = reranker(&model_dir, recipe(QWEN3_VL_RERANKER, None));
+    let (query, candidate) = (Input::frames(frames, 2.0), Input::text("a meadow"));
+    let prepared = reranker.prepare(&query, &candidate).unwrap();
+    let grids: Vec<_> = Prepared::pack([&prepared]).visuals.iter().map(|visual| visual.grid_thw[0]).collect();
+    assert_eq!(grids, [3]);
+    let scored = reranker.score(&query, &[candidate.clone(), candidate.clone()]).unwrap();
+    let alone = reranker.score_one(&query, &candidate).unwrap().score;
+    assert!(scored.into_iter().all(|scored| (scored.unwrap().score - alone).abs() < 1e-5));
+}
+
 /// What the query and its candidates share is computed once, and nothing of it shows: each score is what the
 /// whole pair gives, whether its candidates come alone or together, and one that fails leaves the others be.
 #[test]
