@@ -63,23 +63,29 @@ def run_transformers(options):
     model = MODELS[model_type](transformers).from_pretrained(
         options.checkpoint, dtype=dtype, attn_implementation="sdpa").to(options.device).eval()
     inputs = load_file(options.inputs, device=options.device)
+    copies = options.copies
     if model_type == "siglip":
         # Normalised as the image processor does it, outside of the time; the video's embedding is the mean.
-        pixel_values = ((inputs["pictures"].permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5).to(dtype).contiguous()
+        pixel_values = ((inputs["pictures"].permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5).to(dtype)
+        frames_of_one = len(pixel_values)
+        pixel_values = pixel_values.repeat(copies, 1, 1, 1).contiguous()
     else:
+        video = {} if "pixel_values_videos" not in inputs else {
+            "pixel_values_videos": inputs["pixel_values_videos"].to(dtype).repeat(copies, 1),
+            "video_grid_thw": inputs["video_grid_thw"].repeat(copies, 1),
+        }
         inputs = {
-            "input_ids": inputs["input_ids"][None],
-            "position_ids": inputs["position_ids"][:, None],
-            "pixel_values_videos": inputs["pixel_values_videos"].to(dtype),
-            "video_grid_thw": inputs["video_grid_thw"],
+            "input_ids": inputs["input_ids"][None].repeat(copies, 1),
+            "position_ids": inputs["position_ids"][:, None].repeat(1, copies, 1),
+            **video,
         }
 
     def forward():
         if model_type == "siglip":
             frames = model.vision_model(pixel_values=pixel_values).pooler_output.float()
-            hidden = torch.nn.functional.normalize(frames, dim=-1).mean(0)
+            hidden = torch.nn.functional.normalize(frames, dim=-1).view(copies, frames_of_one, -1).mean(1)[-1]
         else:
-            hidden = model(**inputs, use_cache=False).last_hidden_state[0, -1]
+            hidden = model(**inputs, use_cache=False).last_hidden_state[-1, -1]
         if options.device == "cuda":
             torch.cuda.synchronize()
         return hidden
@@ -125,9 +131,10 @@ def command_of(side, dtype, options):
     if side == "ours":
         return shlex.split(options.ours) + [
             "--model", str(options.checkpoint), "--inputs", str(options.inputs), "--dtype", dtype,
-            "--runs", str(options.runs), "--device", options.device]
+            "--copies", str(options.copies), "--runs", str(options.runs), "--device", options.device]
     return [sys.executable, __file__, "--worker", "--checkpoint", str(options.checkpoint), "--inputs", str(options.inputs),
-            "--dtype", dtype, "--runs", str(options.runs), "--device", options.device, "--threads", str(options.threads)]
+            "--dtype", dtype, "--copies", str(options.copies), "--runs", str(options.runs), "--device", options.device,
+            "--threads", str(options.threads)]
 
 
 def run_side(side, dtype, options):
@@ -204,6 +211,8 @@ def compare(options):
     for dtype, results in all_results.items():
         for side in sides:
             print(table_row(dtype, side, results))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), "device": device, "versions": versions, "results": all_results}))
 
 
 def main():
@@ -212,11 +221,13 @@ def main():
     arguments.add_argument("--inputs", type=Path, help="input file (default: CHECKPOINT/inputs.safetensors)")
     arguments.add_argument("--dtypes", default="f32,bf16", help="comma-separated, of f32 and bf16")
     arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    arguments.add_argument("--copies", type=int, default=1, help="copies of the input that make one batch")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--rounds", type=int, default=3, help="fresh processes per side")
     arguments.add_argument("--runs", type=int, default=5, help="timed runs per process")
     arguments.add_argument("--side", choices=("both", *SIDES), default="both")
     arguments.add_argument("--ours", default=OURS, help="command of our side, arguments are appended")
+    arguments.add_argument("--json", type=Path, help="write all that was measured into this file, too")
     arguments.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments.add_argument("--dtype", choices=("f32", "bf16"), help=argparse.SUPPRESS)
     options = arguments.parse_args()

@@ -73,7 +73,11 @@ impl Device {
             Self::Cuda(_) if !candle_core::utils::cuda_is_available() => {
                 Err(self.unavailable("this build has no CUDA support (build with `--features cuda`)"))
             }
-            Self::Cuda(ordinal) => candle_core::Device::new_cuda(ordinal).map_err(|e| self.unavailable(e)),
+            Self::Cuda(ordinal) => {
+                let device = candle_core::Device::new_cuda(ordinal).map_err(|e| self.unavailable(e))?;
+                track_no_events(&device);
+                Ok(device)
+            }
             Self::Metal if !candle_core::utils::metal_is_available() => {
                 Err(self.unavailable("this build has no Metal support (build with `--features metal`)"))
             }
@@ -98,6 +102,19 @@ impl Device {
         // The driver's messages can span lines.
         let reason = reason.to_string().lines().next().unwrap_or_default().to_owned();
         DeviceError::Unavailable { device: self, reason }
+    }
+}
+
+/// Has the driver record no events with each operation on a CUDA device, which takes as long as starting a small one.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+fn track_no_events(device: &candle_core::Device) {
+    #[cfg(feature = "cuda")]
+    if let candle_core::Device::Cuda(cuda) = device {
+        // SAFETY: all that is computed on this device goes over its one stream, in order.
+        #[allow(unsafe_code)]
+        unsafe {
+            cuda.disable_event_tracking();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::type_complexity)]
 
 mod dependencies;
+mod device;
 mod embedder;
 #[cfg(all(feature = "library", feature = "train"))]
 mod hostile;

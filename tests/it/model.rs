@@ -9,7 +9,9 @@ use candle_transformers::models::qwen2;
 use gve::CancelToken;
 use gve::model::{Checkpoint, ModelError, PackedBatch, QwenVl, Visual, convert_checkpoint};
 use gve::recipe::{NamedRecipe, Recipes};
-use gve_test_support::golden::{Case, cosine, fixture_dirs, max_difference};
+use gve_test_support::golden::{Case, cosine, fixture_dirs, max_difference, repository_dir};
+
+use crate::device::opened_device;
 
 /// What the model reads for one case.
 struct Sample {
@@ -75,7 +77,7 @@ fn load_single(directory: &Path, tensors: &HashMap<String, Tensor>) -> Result<Qw
 #[test]
 fn stages_equal_the_reference() {
     for fixture in fixture_dirs() {
-        let model = QwenVl::load(&fixture.join("model"), DType::F32, &Device::Cpu).unwrap();
+        let model = QwenVl::load(&fixture.join("model"), DType::F32, &opened_device()).unwrap();
         let samples = Sample::all(&fixture);
         assert!(samples.iter().filter(|sample| !sample.visuals.is_empty()).count() >= 3);
         for sample in samples {
@@ -107,7 +109,7 @@ fn stages_equal_the_reference() {
 #[test]
 fn a_batch_equals_its_single_items() {
     for fixture in fixture_dirs() {
-        let model = QwenVl::load(&fixture.join("model"), DType::F32, &Device::Cpu).unwrap();
+        let model = QwenVl::load(&fixture.join("model"), DType::F32, &opened_device()).unwrap();
         let samples = Sample::all(&fixture);
         let mut packed = PackedBatch::default();
         samples.iter().for_each(|sample| sample.add_to(&mut packed));
@@ -155,7 +157,7 @@ fn text_agrees_with_qwen2_of_candle_transformers() {
 fn half_precision_weights_stay_close() {
     let fixture = &fixture_dirs()[0];
     for dtype in [DType::BF16, DType::F16] {
-        let model = QwenVl::load(&fixture.join("model"), dtype, &Device::Cpu).unwrap();
+        let model = QwenVl::load(&fixture.join("model"), dtype, &opened_device()).unwrap();
         for sample in Sample::all(fixture) {
             let state = model.last_hidden_states(&sample.batch()).unwrap();
             let state: Vec<f32> = state.flatten_all().unwrap().to_vec1().unwrap();
@@ -259,7 +261,7 @@ fn a_new_model_has_learned_the_words_and_embeds() {
     let line = r#"{"query": {"instruction": "find it", "content": [{"type": "text", "text": "the red circle moves left"}]}}"#;
     std::fs::write(&texts, format!("{line}\n").repeat(50)).unwrap();
     let settings = gve::new_model::NewModel {
-        config: Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/nano/config.json"),
+        config: repository_dir().join("recipes/nano/config.json"),
         texts: vec![texts.clone()],
         vocab_size: 400,
         pixels: gve::preprocess::PixelBounds::new(56 * 56, 112 * 84).unwrap(),
@@ -301,7 +303,7 @@ fn what_is_stopped_leaves_nothing_behind() {
     let texts = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(texts.path(), r#"{"text": "a red circle"}"#).unwrap();
     let settings = gve::new_model::NewModel {
-        config: Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/nano/config.json"),
+        config: repository_dir().join("recipes/nano/config.json"),
         texts: vec![texts.path().to_owned()],
         vocab_size: 300,
         pixels: gve::preprocess::PixelBounds::new(56 * 56, 112 * 84).unwrap(),

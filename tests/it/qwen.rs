@@ -14,6 +14,8 @@ use gve::{
 use gve_test_support::golden::{Case, cosine, fixtures, golden_dir, max_difference, media};
 use serde_json::Value;
 
+use crate::device::{device, on_device, opened_device};
+
 /// How the cases of a set are prompted.
 fn recipe(set: &str, case: &Case) -> Recipe {
     let name = match (set, case.record["recipe"].as_str()) {
@@ -48,10 +50,14 @@ fn sets() -> impl Iterator<Item = Set> {
 
 impl Set {
     fn embedder(&self, case: &Case) -> Embedder {
+        self.embedder_in(case, gve::DType::F32)
+    }
+
+    fn embedder_in(&self, case: &Case, dtype: gve::DType) -> Embedder {
         Embedder::builder(self.directory.join("model"))
             .recipe(recipe(self.name, case))
-            .device(Device::Cpu)
-            .dtype(gve::DType::F32)
+            .device(device())
+            .dtype(dtype)
             .build()
             .unwrap()
     }
@@ -147,7 +153,7 @@ fn prompts_equal_the_reference_and_so_do_embeddings() {
 fn stages_equal_the_reference() {
     for set in sets() {
         let model = set.directory.join("model");
-        let model = QwenVl::load(&model, DType::F32, &candle_core::Device::Cpu).unwrap();
+        let model = QwenVl::load(&model, DType::F32, &opened_device()).unwrap();
         let mut with_pixels = 0;
         for case in &set.cases {
             let tensors = &case.tensors;
@@ -209,6 +215,21 @@ fn a_batch_equals_its_single_items() {
     }
 }
 
+/// Activations are in half precision too, but on the CPU.
+#[test]
+fn half_precision_stays_close() {
+    for set in sets() {
+        for dtype in [gve::DType::Bf16, gve::DType::F16] {
+            for case in set.cases.iter().filter(|case| !has_video(case)) {
+                let embedding = set.embedder_in(case, dtype).embed_one(&set.input(case)).unwrap();
+                let cosine = cosine(embedding.as_slice(), &case.embedding());
+                println!("{}/{} in {dtype}: cosine {cosine:.5}", set.name, case.name);
+                assert!(cosine > 0.99, "{}/{} in {dtype}: cosine {cosine}", set.name, case.name);
+            }
+        }
+    }
+}
+
 /// The sum of embedding . direction over some cases, of a model with the adapter of `gradients.safetensors` or
 /// with all weights trained.
 #[test]
@@ -243,9 +264,8 @@ fn gradients_equal_those_of_pytorch() {
             (Trainable::Lora(lora), Some(of("lora.")), of("grad.lora."), false),
             (Trainable::Full { vision: true }, None, of("grad.full."), true),
         ] {
-            let builder = Embedder::builder(set.directory.join("model"))
-                .recipe(recipe(name, cases[0]))
-                .device(Device::Cpu);
+            let builder = Embedder::builder(set.directory.join("model")).recipe(recipe(name, cases[0]));
+            let builder = on_device(builder);
             let model = TrainableModel::load(builder, trainable).unwrap();
             if let Some(start) = &start {
                 model.load_state(start).unwrap();
@@ -258,9 +278,10 @@ fn gradients_equal_those_of_pytorch() {
                 for (parameter, want) in &wanted {
                     let got =
                         gradients.get(parameter).unwrap_or_else(|| panic!("{parameter} has no gradient"));
+                    let got = got.to_device(want.device()).unwrap();
                     let norm =
                         |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
-                    let off = norm(&(got - want).unwrap()) / norm(want);
+                    let off = norm(&(&got - want).unwrap()) / norm(want);
                     assert!(off < 1e-4, "{name}: {parameter}: relative difference {off}");
                 }
                 assert!(wanted.keys().any(|name| name.contains("visual.")) == vision);

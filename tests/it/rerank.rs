@@ -15,6 +15,7 @@ use gve_test_support::golden::{fixtures, golden_dir, media};
 use serde_json::{Value, json};
 
 use super::qwen::part;
+use crate::device::{device, on_device, opened_device};
 
 const QWEN3_VL_RERANKER: &str = "qwen3-vl-reranker";
 const LYCHEE: &str = "lychee-rerank-mm";
@@ -83,7 +84,7 @@ fn recipe(name: &str, max_length: Option<usize>) -> Recipe {
 }
 
 fn reranker(model: &Path, recipe: Recipe) -> Reranker {
-    let builder = Reranker::builder(model).recipe(recipe).device(Device::Cpu).dtype(gve::DType::F32);
+    let builder = Reranker::builder(model).recipe(recipe).device(device()).dtype(gve::DType::F32);
     builder.build_reranker().unwrap()
 }
 
@@ -202,7 +203,7 @@ fn a_query_may_be_a_video_of_several_steps() {
 fn candidates_of_one_query_score_as_whole_pairs_do() {
     let directory = golden_dir().join("tiny-q3");
     let model_dir = directory.join("model");
-    let model = QwenVl::load(&model_dir, DType::F32, &candle_core::Device::Cpu).unwrap();
+    let model = QwenVl::load(&model_dir, DType::F32, &opened_device()).unwrap();
     let query = Input::text("now in the forest").and_image(media("rabbit.png"));
     let frames = vec![image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8, y as u8, 9])); 4];
     let candidates = [
@@ -291,7 +292,7 @@ fn gradients_of_the_loss_of_pairs_equal_the_reference() {
     // Every second one is a right answer; those come first.
     let items: Vec<Prepared> = set.pairs().iter().map(prepare).collect();
     let items = [&items[0], &items[2], &items[1], &items[3]];
-    let settings = Reranker::builder(&model_dir).recipe(labelled(&set, None)).device(Device::Cpu);
+    let settings = on_device(Reranker::builder(&model_dir).recipe(labelled(&set, None)));
     let model = TrainableModel::load_reranker(settings, Trainable::Full { vision: false }).unwrap();
     let expected = &set.record["training"];
     let pieces = Memory { checkpointing: true, max_tokens: Some(300) };
@@ -317,7 +318,7 @@ fn gradients_of_the_loss_of_pairs_equal_the_reference() {
         };
         let ids: Vec<u32> = serde_json::from_value(set.record["label_ids"].clone()).unwrap();
         let ids = Tensor::new(ids, &candle_core::Device::Cpu).unwrap();
-        let embeddings = gradients.get("model.embed_tokens.weight").unwrap();
+        let embeddings = gradients.get("model.embed_tokens.weight").unwrap().to_device(ids.device()).unwrap();
         near(embeddings.index_select(&ids, 0).unwrap(), "label_rows");
         near(gradients.get("model.norm.weight").unwrap().clone(), "norm_weight");
     }

@@ -9,6 +9,8 @@ use gve_test_support::golden::{cosine, golden_dir, media};
 use image::RgbImage;
 use serde_json::Value;
 
+use crate::device::device;
+
 const SETS: [&str; 4] = ["tiny-clip", "tiny-clip-b", "tiny-siglip", "tiny-siglip2"];
 
 pub(crate) struct TowerCase {
@@ -60,7 +62,11 @@ fn frames(image: &Path, crops: &[Value]) -> Vec<RgbImage> {
 }
 
 fn embedder(set: &str) -> Embedder {
-    Embedder::builder(model_dir(set)).device(Device::Cpu).dtype(DType::F32).build().unwrap()
+    embedder_in(set, DType::F32)
+}
+
+fn embedder_in(set: &str, dtype: DType) -> Embedder {
+    Embedder::builder(model_dir(set)).device(device()).dtype(dtype).build().unwrap()
 }
 
 #[test]
@@ -78,6 +84,22 @@ fn embeddings_equal_the_reference() {
             assert!(gap < 1e-5, "{set} {}: values differ by {gap:.1e}", case.name);
             if let (Some(tokens), 1) = (case.tokens, case.input.parts.len()) {
                 assert_eq!(embedding.num_tokens(), tokens, "{set} {}", case.name);
+            }
+        }
+    }
+}
+
+/// Activations are in half precision too, but on the CPU.
+#[test]
+fn half_precision_stays_close() {
+    for set in SETS {
+        for dtype in [DType::Bf16, DType::F16] {
+            let embedder = embedder_in(set, dtype);
+            for case in cases(set) {
+                let embedding = embedder.embed_one(&case.input).unwrap();
+                let cosine = cosine(embedding.as_slice(), &case.embedding);
+                println!("{set} {} in {dtype}: cosine {cosine:.5}", case.name);
+                assert!(cosine > 0.99, "{set} {} in {dtype}: cosine {cosine}", case.name);
             }
         }
     }

@@ -8,6 +8,7 @@ use gve::train::{Gradients, LoraConfig, Memory, Mode, Prepared, Trainable, Train
 use gve::{Embedder, Input};
 use gve_test_support::golden::{cosine, golden_dir, max_difference};
 
+use crate::device::on_device;
 use crate::towers::{cases, model_dir, tensors};
 
 const SETS: [&str; 4] = ["tiny-clip", "tiny-clip-b", "tiny-siglip", "tiny-siglip2"];
@@ -21,7 +22,7 @@ fn lora() -> LoraConfig {
 }
 
 fn load(set: &str, trainable: Trainable) -> TrainableModel {
-    TrainableModel::load(Embedder::builder(model_dir(set)).device(gve::Device::Cpu), trainable).unwrap()
+    TrainableModel::load(on_device(Embedder::builder(model_dir(set))), trainable).unwrap()
 }
 
 /// The inputs that the reference took gradients of.

@@ -19,8 +19,8 @@ struct Arguments {
     /// Directory of the model.
     #[arg(long)]
     model: PathBuf,
-    /// safetensors with pixel_values_videos, video_grid_thw, input_ids and position_ids, or with the
-    /// `pictures` that are one video of a frame encoder.
+    /// safetensors with input_ids, position_ids, and where there is a video pixel_values_videos and
+    /// video_grid_thw; or with the `pictures` that are one video of a frame encoder.
     #[arg(long)]
     inputs: PathBuf,
     /// auto, f32, bf16 or f16.
@@ -29,6 +29,9 @@ struct Arguments {
     /// auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value = "cpu")]
     device: Device,
+    /// Copies of the input that make one batch.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    copies: u32,
     /// Timed runs, after one to warm up.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -44,30 +47,32 @@ fn main() -> Result<()> {
     let model = QwenVl::load(&arguments.model, arguments.dtype.weights_on(&device), &device)?;
     let tensor =
         |name: &str| inputs.get(name).ok_or_else(|| anyhow!("{} has no {name}", arguments.inputs.display()));
-    let visual = Visual {
-        pixel_values: tensor("pixel_values_videos")?.flatten_all()?.to_vec1()?,
-        grid_thw: integers(tensor("video_grid_thw")?)?
-            .iter()
-            .map(|&side| side as usize)
-            .collect::<Vec<_>>()
-            .try_into()
-            .map_err(|_| anyhow!("video_grid_thw must hold three numbers"))?,
+    let visual = match inputs.get("pixel_values_videos") {
+        None => None,
+        Some(pixels) => Some(Visual {
+            pixel_values: pixels.flatten_all()?.to_vec1()?,
+            grid_thw: integers(tensor("video_grid_thw")?)?
+                .iter()
+                .map(|&side| side as usize)
+                .collect::<Vec<_>>()
+                .try_into()
+                .map_err(|_| anyhow!("video_grid_thw must hold three numbers"))?,
+        }),
     };
+    let copies = arguments.copies as usize;
     let input_ids = integers(tensor("input_ids")?)?;
     let position_ids = tensor("position_ids")?;
+    let positions =
+        |axis: usize| -> Result<Vec<u32>> { Ok(integers(&position_ids.get(axis)?)?.repeat(copies)) };
     let batch = PackedBatch {
-        lengths: vec![input_ids.len()],
-        position_ids: [
-            integers(&position_ids.get(0)?)?,
-            integers(&position_ids.get(1)?)?,
-            integers(&position_ids.get(2)?)?,
-        ],
-        input_ids,
-        visuals: vec![&visual],
+        lengths: vec![input_ids.len(); copies],
+        position_ids: [positions(0)?, positions(1)?, positions(2)?],
+        input_ids: input_ids.repeat(copies),
+        visuals: visual.iter().cycle().take(copies * usize::from(visual.is_some())).collect(),
     };
 
     // Copies the result to the CPU, which waits for a GPU.
-    time(&arguments, || Ok(model.last_hidden_states(&batch)?.flatten_all()?.to_vec1()?))
+    time(&arguments, || Ok(model.last_hidden_states(&batch)?.get(copies - 1)?.to_vec1()?))
 }
 
 /// Times a frame encoder on `pictures`, (pictures, height, width, 3) in 8 bits, which are one video.
@@ -80,7 +85,11 @@ fn of_pictures(arguments: &Arguments, pictures: &Tensor) -> Result<()> {
         RgbImage::from_raw(width as u32, height as u32, pixels).context("the pictures are not RGB")
     };
     let input = Input::frames((0..count).map(picture).collect::<Result<_>>()?, 1.0);
-    time(arguments, || Ok(embedder.embed_one(&input)?.into_vec()))
+    let inputs = vec![input; arguments.copies as usize];
+    time(arguments, || {
+        let last = embedder.embed(&inputs).pop().context("nothing was embedded")?;
+        Ok(last?.into_vec())
+    })
 }
 
 /// Runs `pass`, which gives an embedding of any length, and prints the line.

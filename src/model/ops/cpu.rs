@@ -1,7 +1,13 @@
-//! Tensors on the CPU seen as slices, for the kernels to work on.
+//! Tensors on the CPU seen as slices, for the kernels to work on, and what works in place on every device that has
+//! kernels.
 
-use candle_core::{CpuStorage, Error, InplaceOp2, InplaceOp3, Layout, Result, Storage, StorageRef, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{
+    CpuStorage, Device, Error, InplaceOp2, InplaceOp3, Layout, Result, Storage, StorageRef, Tensor,
+};
 
+use super::cuda;
 use crate::model::kernels::{self, Heads, HeadsShape, KernelError, WeightRef};
 
 /// A tensor's storage, held for reading.
@@ -104,6 +110,11 @@ pub(super) fn kernel(error: KernelError) -> Error {
     Error::wrap(error)
 }
 
+/// Whether what works in place runs on `device`.
+pub(super) fn in_place(device: &Device) -> bool {
+    device.is_cpu() || cuda::runs_on(device)
+}
+
 /// `x += y`, in place.
 pub(super) struct Add;
 
@@ -117,6 +128,17 @@ impl InplaceOp2 for Add {
         let (start, end) =
             layout.contiguous_offsets().ok_or_else(|| unexpected("a contiguous tensor", layout))?;
         kernels::add(&mut f32_storage_mut(x, layout)?[start..end], y).map_err(kernel)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &mut CudaStorage,
+        layout: &Layout,
+        y: &CudaStorage,
+        y_layout: &Layout,
+    ) -> Result<()> {
+        cuda::add(x, layout, y, y_layout)
     }
 }
 
@@ -141,6 +163,19 @@ impl InplaceOp3 for Rope {
         let sin = slice(f32_storage(sin, sin_layout)?, sin_layout)?;
         let x = &mut f32_storage_mut(x, layout)?[layout.start_offset()..];
         kernels::apply_rope(x, heads_shape(layout)?, cos, sin).map_err(kernel)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &mut CudaStorage,
+        layout: &Layout,
+        cos: &CudaStorage,
+        cos_layout: &Layout,
+        sin: &CudaStorage,
+        sin_layout: &Layout,
+    ) -> Result<()> {
+        cuda::rope(x, layout, [(cos, cos_layout), (sin, sin_layout)])
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use super::cpu::{View, hold, kernel};
 use super::linear::Frozen;
 use super::mlp::{MAX_INTERMEDIATE, on_tensors};
-use super::{Dropout, Linear};
+use super::{Dropout, Linear, cuda};
 use crate::model::ModelError;
 use crate::model::kernels::{self, Activation};
 use crate::model::loader::Loader;
@@ -57,8 +57,14 @@ impl Mlp {
             return forward_in_blocks(first, second, self.activation, x);
         }
         let x = self.first.forward_dropping(x, dropout)?;
-        let x =
-            if on_cpu { x.apply_op1(Activate(self.activation))? } else { on_tensors(self.activation, &x)? };
+        let x = if on_cpu {
+            x.apply_op1(Activate(self.activation))?
+        } else if cuda::runs_on(x.device()) && !x.track_op() {
+            x.inplace_op1(&cuda::Activate(self.activation))?;
+            x
+        } else {
+            on_tensors(self.activation, &x)?
+        };
         self.second.forward_dropping(&x, dropout)
     }
 }
@@ -108,6 +114,7 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
+    use crate::model::ops::elsewhere::elsewhere;
 
     #[test]
     fn both_bodies_agree_in_value_and_gradient() {
@@ -119,10 +126,16 @@ mod tests {
                 [y.detach(), grads.get(&x).unwrap().clone()]
             };
             let kernel = outcome(x.apply_op1(Activate(activation)).unwrap());
-            let tensors = outcome(on_tensors(activation, x.as_tensor()).unwrap());
-            for (a, b) in kernel.iter().zip(&tensors) {
-                let off = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
-                assert!(off.to_scalar::<f32>().unwrap() < 2e-5, "{activation:?}: {off}");
+            for elsewhere in elsewhere() {
+                let y = elsewhere.here(&on_tensors(activation, &elsewhere.there(&x)).unwrap());
+                for ((found, expected), name) in outcome(y).iter().zip(&kernel).zip(["value", "gradient"]) {
+                    elsewhere.assert_near(found, expected, 2e-5, &format!("{activation:?}, {name}"));
+                }
+                if !elsewhere.is_cpu() {
+                    let x = elsewhere.there(&x).detach().copy().unwrap();
+                    x.inplace_op1(&cuda::Activate(activation)).unwrap();
+                    elsewhere.assert_near(&elsewhere.here(&x), &kernel[0], 2e-5, "activation, in place");
+                }
             }
         }
     }

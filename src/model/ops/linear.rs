@@ -7,7 +7,7 @@ use candle_core::{
 
 use super::cpu::{View, hold, kernel};
 use super::trained_linear::trained_linear;
-use super::{Dropout, Lora, parameter};
+use super::{Dropout, Lora, cuda, parameter};
 use crate::model::ModelError;
 use crate::model::kernels::{self, LinearShape, Products};
 use crate::model::loader::Loader;
@@ -73,6 +73,16 @@ impl Linear {
         }
     }
 
+    /// The layer with further outputs that are zero, and with further inputs that do not matter; as it is where
+    /// it is more than a frozen one.
+    pub(super) fn widened(self, outputs: usize, inputs: usize) -> Result<Self> {
+        let Some(frozen) = self.frozen() else { return Ok(self) };
+        let (more_outputs, more_inputs) = (outputs - frozen.outputs, inputs - frozen.inputs);
+        let weight = frozen.weight.pad_with_zeros(0, 0, more_outputs)?.pad_with_zeros(1, 0, more_inputs)?;
+        let bias = frozen.bias.as_ref().map(|bias| bias.pad_with_zeros(0, 0, more_outputs)).transpose()?;
+        Self::new(weight, bias, frozen.products)
+    }
+
     /// The weights, where the layer is nothing but a frozen one.
     pub(in crate::model) fn frozen(&self) -> Option<&Frozen> {
         match (&self.weight, &self.lora) {
@@ -109,13 +119,22 @@ impl Frozen {
         self.outputs
     }
 
+    pub(super) fn is_on_cuda(&self) -> bool {
+        self.weight.device().is_cuda()
+    }
+
     /// (rows, in) to (rows, out).
     pub(super) fn forward(self: &Arc<Self>, x: &Tensor) -> Result<Tensor> {
         let y = x.contiguous()?.apply_op1(FrozenLinear(self.clone()))?;
         match &self.bias {
             // On the CPU the kernel has added it.
-            Some(bias) if !x.device().is_cpu() => y.broadcast_add(bias),
-            _ => Ok(y),
+            Some(_) if x.device().is_cpu() => Ok(y),
+            Some(bias) if cuda::runs_on(x.device()) && !x.track_op() => {
+                y.inplace_op2(bias, &cuda::AddBias)?;
+                Ok(y)
+            }
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
         }
     }
 

@@ -170,6 +170,7 @@ mod tests {
     use super::*;
     use crate::model::kernels::Products;
     use crate::model::ops::Linear;
+    use crate::model::ops::elsewhere::elsewhere;
 
     const ROWS: usize = 9;
     const INPUTS: usize = 40;
@@ -200,10 +201,45 @@ mod tests {
                 [y.detach(), gradient(&x), gradient(&a), gradient(&b)]
             };
             let kernel = outcome(lora.forward(&frozen, &x, dropout.as_ref()).unwrap());
-            let y = x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(&bias).unwrap();
-            let tensors = outcome(lora.on_tensors(y, &x, &a, &b, dropout.as_ref()).unwrap());
-            for (kernel, tensors) in kernel.iter().zip(&tensors) {
-                assert!(difference(kernel, tensors) < 1e-4);
+            for elsewhere in elsewhere() {
+                let [x, a, b] = [&x, &a, &b].map(|var| elsewhere.there(var));
+                let (weight, bias) = (elsewhere.there(&weight), elsewhere.there(&bias));
+                let y = x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(&bias).unwrap();
+                let y = lora.on_tensors(y, &x, &a, &b, dropout.as_ref()).unwrap();
+                let names = ["value", "gradient of x", "gradient of A", "gradient of B"];
+                for ((found, expected), name) in outcome(elsewhere.here(&y)).iter().zip(&kernel).zip(names) {
+                    elsewhere.assert_near(found, expected, 1e-4, &format!("adapter, {name}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frozen_and_trained_layers_are_those_of_the_cpu() {
+        let (weight, bias) = (random((OUTPUTS, INPUTS)), random((1, OUTPUTS)).get(0).unwrap());
+        let x = Var::from_tensor(&random((ROWS, INPUTS))).unwrap();
+        let direction = random((ROWS, OUTPUTS));
+        let outcome = |y: Tensor| {
+            let grads = (&y * &direction).unwrap().sum_all().unwrap().backward().unwrap();
+            [y.detach(), grads.get(&x).unwrap().clone()]
+        };
+        let layer = |weight: Tensor, bias: Tensor| Linear::new(weight, Some(bias), Products::Exact).unwrap();
+        let trained = |x: &Tensor| Var::from_tensor(x).unwrap().as_tensor().clone();
+        let expected = outcome(layer(weight.clone(), bias.clone()).forward(&x).unwrap());
+        // Activations on the CPU are f32.
+        for elsewhere in elsewhere().filter(|elsewhere| !elsewhere.is_cpu() || elsewhere.dtype == DType::F32)
+        {
+            let (weight, bias) = (elsewhere.there(&weight), elsewhere.there(&bias));
+            for (what, layer) in [
+                ("frozen", layer(weight.clone(), bias.clone())),
+                ("trained", layer(trained(&weight), trained(&bias))),
+            ] {
+                let found = outcome(elsewhere.here(&layer.forward(&elsewhere.there(&x)).unwrap()));
+                for ((found, expected), name) in found.iter().zip(&expected).zip(["value", "gradient"]) {
+                    elsewhere.assert_near(found, expected, 1e-4, &format!("{what} layer, {name}"));
+                }
+                let plain = layer.forward(&elsewhere.there(&x).detach()).unwrap();
+                elsewhere.assert_near(&elsewhere.here(&plain), &expected[0], 1e-4, what);
             }
         }
     }

@@ -1,14 +1,17 @@
 //! The operations the layers are made of, each on every device and in both directions.
 //!
 //! On the CPU they run on the hand-written [kernels](super::kernels), whose activations are f32 whatever the
-//! weights are; elsewhere they are tensor expressions. Both paths give the same numbers up to rounding, and
+//! weights are; elsewhere they are tensor expressions, and on NVIDIA GPUs [kernels](cuda) where no graph is recorded. All give the same numbers up to rounding, and
 //! the same gradients, which the tests check. Whether a pass records a graph at all is decided by its input:
 //! see [`parameter`].
 
 mod attention;
 mod checkpoint;
 mod cpu;
+mod cuda;
 mod dropout;
+#[cfg(test)]
+mod elsewhere;
 mod feed_forward;
 mod layer_norm;
 mod linear;

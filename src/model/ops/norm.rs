@@ -1,7 +1,7 @@
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 
 use super::cpu::{View, hold, kernel};
-use super::parameter;
+use super::{cuda, parameter};
 use crate::model::ModelError;
 use crate::model::kernels;
 use crate::model::loader::Loader;
@@ -28,6 +28,8 @@ impl RmsNorm {
             x.contiguous()?.apply_op2(&weight, Fused { eps: self.eps })
         } else if x.track_op() {
             on_tensors(x, &weight, self.eps)
+        } else if cuda::runs_on(x.device()) {
+            x.contiguous()?.apply_op2_no_bwd(&weight, &cuda::RmsNorm { eps: self.eps })
         } else {
             // Has no backward pass, and would silently cut a graph.
             candle_nn::ops::rms_norm(x, &weight, self.eps)
@@ -95,21 +97,32 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
+    use crate::model::ops::elsewhere::elsewhere;
 
     #[test]
-    fn both_bodies_have_the_same_gradients() {
+    fn all_bodies_agree_in_value_and_gradient() {
         let x = Var::randn(0f32, 1.0, (7, 24), &Device::Cpu).unwrap();
         let weight = Var::randn(1f32, 0.1, 24, &Device::Cpu).unwrap();
         let direction = Tensor::randn(0f32, 1.0, (7, 24), &Device::Cpu).unwrap();
         let gradients = |y: Tensor| {
-            let grads = (y * &direction).unwrap().sum_all().unwrap().backward().unwrap();
-            [&x, &weight].map(|var| grads.get(var).unwrap().flatten_all().unwrap())
+            let grads = (&y * &direction).unwrap().sum_all().unwrap().backward().unwrap();
+            [y.detach(), grads.get(&x).unwrap().clone(), grads.get(&weight).unwrap().clone()]
         };
         let kernel = gradients(x.apply_op2(&weight, Fused { eps: 1e-6 }).unwrap());
-        let tensors = gradients(on_tensors(&x, &weight, 1e-6).unwrap());
-        for (a, b) in kernel.iter().zip(&tensors) {
-            let off: f32 = (a - b).unwrap().abs().unwrap().max(0).unwrap().to_scalar().unwrap();
-            assert!(off < 1e-5, "{off}");
+        for elsewhere in elsewhere() {
+            let (there_x, there_weight) = (elsewhere.there(&x), elsewhere.there(&weight));
+            let y = on_tensors(&there_x, &there_weight, 1e-6).unwrap();
+            let names = ["rms norm", "rms norm, gradient of x", "rms norm, gradient of the weight"];
+            for ((found, expected), name) in gradients(elsewhere.here(&y)).iter().zip(&kernel).zip(names) {
+                elsewhere.assert_near(found, expected, 1e-5, name);
+            }
+            let fused = candle_nn::ops::rms_norm(&there_x.detach(), &there_weight.detach(), 1e-6).unwrap();
+            elsewhere.assert_near(&elsewhere.here(&fused), &kernel[0], 1e-5, "rms norm, fused");
+            if !elsewhere.is_cpu() {
+                let (x, weight) = (there_x.detach(), there_weight.detach());
+                let normed = x.apply_op2_no_bwd(&weight, &cuda::RmsNorm { eps: 1e-6 }).unwrap();
+                elsewhere.assert_near(&elsewhere.here(&normed), &kernel[0], 1e-5, "rms norm, by our kernel");
+            }
         }
     }
 }

@@ -40,20 +40,23 @@ pub(in crate::model) fn inverse_frequencies(theta: f64, width: usize) -> Vec<f32
 }
 
 /// Rotates (rows, heads, head width): value `i` with value `i + head width / 2`. Takes `x` for
-/// good: on the CPU its storage holds the result afterwards, unless a graph needs its old values.
+/// good: its storage may hold the result afterwards, unless a graph needs its old values.
 pub(in crate::model) fn apply_rope(x: Tensor, table: &RotaryTable) -> Result<Tensor> {
-    match (x.device().is_cpu(), x.track_op()) {
-        (true, false) => {
-            x.inplace_op3(&table.cos, &table.sin, &cpu::Rope)?;
-            Ok(x)
-        }
-        (true, true) => x.contiguous()?.apply_op1(Recorded { table: table.clone() }),
-        (false, true) => on_tensors(&x, table),
-        (false, false) => {
-            let x = x.contiguous()?.unsqueeze(0)?;
-            candle_nn::rotary_emb::rope_thd(&x, &table.cos, &table.sin)?.squeeze(0)
-        }
+    if !x.track_op() && cpu::in_place(x.device()) {
+        x.inplace_op3(&table.cos, &table.sin, &cpu::Rope)?;
+        return Ok(x);
     }
+    match (x.device().is_cpu(), x.track_op()) {
+        (true, _) => x.contiguous()?.apply_op1(Recorded { table: table.clone() }),
+        (false, true) => on_tensors(&x, table),
+        (false, false) => fused(&x, table),
+    }
+}
+
+/// The rotation as one kernel, without a backward pass.
+fn fused(x: &Tensor, table: &RotaryTable) -> Result<Tensor> {
+    let x = x.contiguous()?.unsqueeze(0)?;
+    candle_nn::rotary_emb::rope_thd(&x, &table.cos, &table.sin)?.squeeze(0)
 }
 
 /// The rotation as tensor expressions.
@@ -106,9 +109,10 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
+    use crate::model::ops::elsewhere::elsewhere;
 
     #[test]
-    fn both_bodies_agree_in_value_and_gradient() {
+    fn all_bodies_agree_in_value_and_gradient() {
         let angles: Vec<f32> = (0..5 * 4).map(|i| i as f32 * 0.3).collect();
         let table = RotaryTable::new(&angles, 4, 1.5, DType::F32, &Device::Cpu).unwrap();
         let x = Var::randn(0f32, 1.0, (5, 3, 8), &Device::Cpu).unwrap();
@@ -118,10 +122,21 @@ mod tests {
             [y.detach(), grads.get(&x).unwrap().clone()]
         };
         let kernel = both(apply_rope(x.as_tensor().clone(), &table).unwrap());
-        let tensors = both(on_tensors(&x, &table).unwrap());
-        for (a, b) in kernel.iter().zip(&tensors) {
-            let off = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
-            assert!(off.to_scalar::<f32>().unwrap() < 1e-6);
+        for elsewhere in elsewhere() {
+            let x = elsewhere.there(&x);
+            let table = RotaryTable { cos: elsewhere.there(&table.cos), sin: elsewhere.there(&table.sin) };
+            let tensors = both(elsewhere.here(&on_tensors(&x, &table).unwrap()));
+            for ((found, expected), name) in tensors.iter().zip(&kernel).zip(["rope", "rope, gradient"]) {
+                elsewhere.assert_near(found, expected, 1e-6, name);
+            }
+            let fused = fused(&x.detach(), &table).unwrap();
+            elsewhere.assert_near(&elsewhere.here(&fused), &kernel[0], 1e-6, "rope, fused");
+            if !elsewhere.is_cpu() {
+                // Heads of rows that lie apart.
+                let wide = Tensor::cat(&[&x.detach(), &x.detach()], 1).unwrap().narrow(1, 3, 3).unwrap();
+                let turned = apply_rope(wide, &table).unwrap();
+                elsewhere.assert_near(&elsewhere.here(&turned), &kernel[0], 1e-6, "rope, in place");
+            }
         }
     }
 }

@@ -2,13 +2,18 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
-/// The root of the repository.
+/// The root of the repository: where this was built, or `GVE_REPOSITORY` for tests that run on another machine.
 pub fn repository_dir() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("GVE_REPOSITORY") {
+        Some(directory) => directory.into(),
+        None => concat!(env!("CARGO_MANIFEST_DIR"), "/../..").into(),
+    });
+    &DIRECTORY
 }
 
 /// Directory of fixtures, `tests/golden`.
@@ -145,9 +150,10 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// Between values of two tensors of one shape.
+/// Between values of two tensors of one shape, wherever they are.
 pub fn max_difference(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
+    let [a, b] = [a, b].map(|x| x.to_device(&Device::Cpu).unwrap());
     let difference = (a - b).unwrap().abs().unwrap().flatten_all().unwrap();
     difference.max(0).unwrap().to_scalar().unwrap()
 }

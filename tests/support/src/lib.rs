@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod device;
 pub mod files;
 pub mod golden;
 pub mod hub;
@@ -10,4 +11,5 @@ pub mod program;
 mod skip;
 pub mod stub;
 
+pub use device::device_name;
 pub use skip::skip;
