@@ -32,7 +32,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN_CUDA = REPOSITORY / "scripts/run_cuda.sh"
-NUMBERS = ["model::", "qwen::", "towers::", "towers_train::", "rerank::", "train_model::", "train_memory::precision"]
+NUMBERS = ["model::", "qwen::", "towers::", "towers_train::", "rerank::", "train_model::", "train_device::",
+           "train_memory::precision"]
 DRY_NUMBERS = ["model::stages_equal_the_reference", "qwen::stages_equal_the_reference"]
 MODEL = "tests/golden/tiny-a/model"
 # Of two embeddings in bf16, by different orders of the same additions.

@@ -32,6 +32,8 @@ mod towers;
 #[cfg(feature = "train")]
 mod towers_train;
 #[cfg(feature = "train")]
+mod train_device;
+#[cfg(feature = "train")]
 mod train_memory;
 #[cfg(feature = "train")]
 mod train_model;

@@ -12,7 +12,7 @@ pub(in crate::model) struct Elsewhere {
 /// Each precision that activations can have, on the CPU or on the device that `GVE_TEST_DEVICE` names.
 pub(in crate::model) fn elsewhere() -> impl Iterator<Item = Elsewhere> {
     let name = std::env::var("GVE_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
-    let device = name.parse::<crate::Device>().unwrap().open().unwrap();
+    let device = name.parse::<crate::device::Device>().unwrap().open().unwrap();
     [DType::F32, DType::BF16, DType::F16].map(|dtype| Elsewhere { device: device.clone(), dtype }).into_iter()
 }
 
