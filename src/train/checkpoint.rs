@@ -11,6 +11,7 @@ use super::TrainError;
 use super::curriculum::Curriculum;
 use super::negatives::HardNegatives;
 use crate::pairs::{Cursor, Extent};
+use crate::recipe::RecipeId;
 use crate::store::{Existing, IoError, remove_folder, write_folder};
 
 /// Version of [`RunState`]'s form.
@@ -39,13 +40,21 @@ pub struct RunState {
     pub extent: Extent,
     /// The settings of the run, to notice others.
     pub config: serde_json::Value,
+    /// How the model is used; earlier releases did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<RecipeId>,
     /// Length of the log.
     pub log_bytes: u64,
 }
 
 impl RunState {
     /// The state of a run that has not begun.
-    pub fn new(cursors: Vec<Cursor>, extent: Extent, config: serde_json::Value) -> Self {
+    pub fn new(
+        cursors: Vec<Cursor>,
+        extent: Extent,
+        config: serde_json::Value,
+        recipe: Option<RecipeId>,
+    ) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             step: 0,
@@ -55,13 +64,14 @@ impl RunState {
             optimizer_steps: 0,
             extent,
             config,
+            recipe,
             log_bytes: 0,
         }
     }
 
-    /// The same under other settings, as far as those may change.
-    pub fn with_config(self, config: serde_json::Value) -> Self {
-        Self { config, ..self }
+    /// The same under the settings of `other`, as far as those may change, and its recipe.
+    pub fn with_settings_of(self, other: Self) -> Self {
+        Self { config: other.config, recipe: other.recipe, ..self }
     }
 }
 
@@ -188,7 +198,7 @@ mod tests {
         RunState {
             step,
             curriculum: Some(curriculum),
-            ..RunState::new(cursors, extent, serde_json::json!({"seed": 42}))
+            ..RunState::new(cursors, extent, serde_json::json!({"seed": 42}), None)
         }
     }
 

@@ -105,3 +105,20 @@ fn a_model_is_cut_where_it_was_trained_for_it_or_forced() {
     let other = run(&["--recipe", "nano"]);
     assert!(String::from_utf8_lossy(&other.stdout).contains("\"embedded\":0"), "it embeds alike");
 }
+
+/// What is embedded elsewhere has no use for the settings of a model here.
+#[test]
+fn encoders_that_are_no_model_of_gve_take_no_recipe_and_no_adapter() {
+    for encoder in [
+        &["--baseline", "random"][..],
+        &["--server", "http://127.0.0.1:9/v1", "--name", "acme/embedder"],
+        &["--precomputed", "embeddings"],
+    ] {
+        for option in [["--recipe", "gve"], ["--adapter", "adapter"]] {
+            let refused = uvrb(&[&["run", "data"], encoder, &option].concat());
+            assert_status(&refused, 1);
+            let said = stderr(&refused);
+            assert!(said.contains("cannot be used with") && said.contains(option[0]), "{said}");
+        }
+    }
+}

@@ -53,16 +53,18 @@ impl Trainer {
         let extent = index.extent()?;
         let saved = checkpoint.as_deref().map(Checkpoint::state).transpose()?;
         let family = family::open(model_dir)?;
-        let NamedRecipe { recipe, .. } = reading_of_model(model_dir, &config)?.recipe_of(&*family)?;
+        let named = reading_of_model(model_dir, &config)?.recipe_of(&*family)?;
+        let id = named.id();
+        let NamedRecipe { recipe, .. } = named;
         let settings = saved.as_ref().map(|saved| &saved.config);
         let area = area(&config.model, settings, &*family, &recipe, model_dir)?;
         config.model.set_area(Some(area));
         config.model.fill_in(&recipe);
         let cursors = vec![Cursor::default(); index.tasks().len()];
-        let mut state = RunState::new(cursors, extent, written(&config)?);
+        let mut state = RunState::new(cursors, extent, written(&config)?, Some(id));
         if let (Some(checkpoint), Some(saved)) = (&checkpoint, saved) {
             require_same(checkpoint, &saved, &state, &config.batch)?;
-            state = saved.with_config(state.config);
+            state = saved.with_settings_of(state);
         }
 
         let model = TrainableModel::of_run(model_dir, family, &config)?;
@@ -195,7 +197,12 @@ fn require_same(
     let (there, ours_here) = (with_real_paths(there, &here), with_real_paths(here.clone(), &here));
     let settings = differences(&binding(there), &binding(ours_here));
     let pairs = differences(&json!(saved.extent), &json!(ours.extent));
-    for (what, differences) in [("settings", settings), ("pairs", pairs)] {
+    let recipe = match (&saved.recipe, &ours.recipe) {
+        (Some(there), Some(here)) if there.hash != here.hash => differences(&json!(there), &json!(here)),
+        _ => differences(&Value::Null, &Value::Null),
+    };
+    for (what, differences) in [("settings", settings), ("pairs", pairs), ("ways of using the model", recipe)]
+    {
         if !differences.is_empty() {
             return fault(format!(
                 "made with other {what} ({differences}): use those, or begin a new run from its weights"
@@ -270,6 +277,7 @@ fn binding(mut settings: Value) -> Value {
 mod tests {
     use super::*;
     use crate::pairs::Extent;
+    use crate::recipe::Recipes;
 
     #[test]
     fn settings_that_shape_the_weights_must_be_the_same() {
@@ -335,13 +343,36 @@ mod tests {
             let mut config: TrainConfig = toml::from_str(least).unwrap();
             config.steps_per_epoch = steps;
             let extent = Extent { pairs: ["i2v", "t2v"].map(|task| (task.to_owned(), 300)).into(), bytes: 9 };
-            RunState::new(Vec::new(), extent, serde_json::to_value(config).unwrap())
+            RunState::new(Vec::new(), extent, serde_json::to_value(config).unwrap(), None)
         };
         let check = |ours| {
             require_same(Path::new("step-1"), &state(None), &state(Some(ours)), &BatchSection::default())
         };
         check(1).unwrap();
         assert!(check(2).unwrap_err().to_string().contains("steps_per_epoch: 1 there, 2 here"));
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_recipe_that_it_began_with() {
+        let least = "output = \"run\"\n[model]\npath = \"m\"\n[data]\npairs = [\"p.jsonl\"]\n";
+        let mut config: TrainConfig = toml::from_str(least).unwrap();
+        config.steps_per_epoch = Some(1);
+        let state = |recipe: Option<&str>| {
+            let extent = Extent { pairs: [("t2v".to_owned(), 300)].into(), bytes: 9 };
+            let recipe = recipe.map(|name| Recipes::builtin().get(name).unwrap().id());
+            RunState::new(Vec::new(), extent, written(&config).unwrap(), recipe)
+        };
+        let check = |there, here| {
+            require_same(Path::new("step-1"), &state(there), &state(Some(here)), &BatchSection::default())
+        };
+        check(Some("gve"), "gve").unwrap();
+        // Earlier releases did not write it down.
+        check(None, "gve").unwrap();
+        let refused = check(Some("gve"), "gme").unwrap_err().to_string();
+        assert!(
+            refused.contains("other ways of using the model (") && refused.contains("\"gme\" here"),
+            "{refused}"
+        );
     }
 
     #[test]

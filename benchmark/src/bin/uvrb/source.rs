@@ -35,11 +35,13 @@ pub(crate) struct SourceOptions {
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..))]
     max_length: Option<usize>,
     /// Embeddings made elsewhere: DIR/<DATASET>/{queries,corpus}.{npy,parquet,safetensors,jsonl}.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "server", "baseline"], help_heading = "Other encoders")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "adapter", "recipe", "server", "baseline"],
+        help_heading = "Other encoders")]
     precomputed: Option<PathBuf>,
     /// A server with an OpenAI-compatible /embeddings that takes chat messages; OPENAI_API_KEY is sent if
     /// set.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "baseline"], requires = "name", help_heading = "Other encoders")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "adapter", "recipe", "baseline"], requires = "name",
+        help_heading = "Other encoders")]
     server: Option<String>,
     /// Send videos to the server as files, or as the sampled frames.
     #[arg(long, value_enum, default_value = "file", requires = "server", help_heading = "Other encoders")]
@@ -57,7 +59,7 @@ pub(crate) struct SourceOptions {
     )]
     timeout: u64,
     /// A floor to compare with.
-    #[arg(long, value_enum, conflicts_with = "model", help_heading = "Other encoders")]
+    #[arg(long, value_enum, conflicts_with_all = ["model", "adapter", "recipe"], help_heading = "Other encoders")]
     baseline: Option<Baseline>,
     /// The model's name in results, as org/model; with --server also the name that the server knows.
     #[arg(long, value_name = "NAME")]

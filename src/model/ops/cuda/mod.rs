@@ -1,7 +1,5 @@
-//! Operations on NVIDIA GPUs that candle has no kernel for, in place and forward only: [`kernels.cu`] says what
-//! they do. Elsewhere, and in a graph, the same is tensor expressions.
-//!
-//! [`kernels.cu`]: https://docs.rs/crate/gve/latest/source/src/model/ops/cuda/kernels.cu
+//! Operations on NVIDIA GPUs that candle has no kernel for, or a slow one, forward only: `kernels.cu` says what they
+//! do. Elsewhere, and in a graph, the same is tensor expressions.
 
 // Without the feature nobody reads what an operation is made of.
 #![cfg_attr(not(feature = "cuda"), allow(dead_code))]
