@@ -68,7 +68,7 @@ fn main() -> Result<()> {
         lengths: vec![input_ids.len(); copies],
         position_ids: [positions(0)?, positions(1)?, positions(2)?],
         input_ids: input_ids.repeat(copies),
-        visuals: visual.iter().cycle().take(copies * usize::from(visual.is_some())).collect(),
+        visuals: visual.iter().flat_map(|visual| std::iter::repeat_n(visual, copies)).collect(),
     };
 
     // Copies the result to the CPU, which waits for a GPU.

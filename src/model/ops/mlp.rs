@@ -13,9 +13,6 @@ use crate::model::loader::Loader;
 /// memory, but the weights are laid out anew for every block of rows.
 pub(super) const MAX_INTERMEDIATE: usize = 1 << 23;
 
-/// The products of GPUs take rows that begin at multiples of 16 bytes, in a third of the time that others take.
-const CUDA_WIDTH: usize = 8;
-
 thread_local! {
     /// Kept from layer to layer: the system has to clear fresh memory of this size each time.
     static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
@@ -41,11 +38,11 @@ impl GatedMlp {
         let up = Linear::load(&loader.at("up_proj"), hidden, intermediate, bias)?;
         let down = Linear::load(&loader.at("down_proj"), intermediate, hidden, bias)?;
         let on_cuda = |layer: &Linear| layer.frozen().is_some_and(Frozen::is_on_cuda);
-        if intermediate.is_multiple_of(CUDA_WIDTH) || ![&gate, &up, &down].into_iter().all(on_cuda) {
+        if intermediate.is_multiple_of(cuda::ALIGNED) || ![&gate, &up, &down].into_iter().all(on_cuda) {
             return Ok(Self { gate, up, down, activation });
         }
         // The activation of zero is zero, or what it is multiplied with is.
-        let wide = intermediate.next_multiple_of(CUDA_WIDTH);
+        let wide = intermediate.next_multiple_of(cuda::ALIGNED);
         let (gate, up) = (gate.widened(wide, hidden)?, up.widened(wide, hidden)?);
         Ok(Self { gate, up, down: down.widened(hidden, wide)?, activation })
     }

@@ -14,8 +14,7 @@ use super::{Start, Trainer};
 use crate::embedder::PIXELS_PER_TOKEN;
 use crate::model::family;
 use crate::pairs::{Cursor, PairIndex, TaskPairs};
-use crate::recipe::NamedRecipe;
-use crate::store::{IoError, Lock, differences};
+use crate::store::{Differences, IoError, Lock, differences};
 
 /// Settings that may change between the two halves of a run: they do not touch the weights.
 const FREE_SETTINGS: [(&str, &str); 5] =
@@ -54,14 +53,12 @@ impl Trainer {
         let saved = checkpoint.as_deref().map(Checkpoint::state).transpose()?;
         let family = family::open(model_dir)?;
         let named = reading_of_model(model_dir, &config)?.recipe_of(&*family)?;
-        let id = named.id();
-        let NamedRecipe { recipe, .. } = named;
         let settings = saved.as_ref().map(|saved| &saved.config);
-        let area = area(&config.model, settings, &*family, &recipe, model_dir)?;
+        let area = area(&config.model, settings, &*family, &named.recipe, model_dir)?;
         config.model.set_area(Some(area));
-        config.model.fill_in(&recipe);
+        config.model.fill_in(&named.recipe);
         let cursors = vec![Cursor::default(); index.tasks().len()];
-        let mut state = RunState::new(cursors, extent, written(&config)?, Some(id));
+        let mut state = RunState::new(cursors, extent, written(&config)?, Some(named.id()));
         if let (Some(checkpoint), Some(saved)) = (&checkpoint, saved) {
             require_same(checkpoint, &saved, &state, &config.batch)?;
             state = saved.with_settings_of(state);
@@ -199,7 +196,7 @@ fn require_same(
     let pairs = differences(&json!(saved.extent), &json!(ours.extent));
     let recipe = match (&saved.recipe, &ours.recipe) {
         (Some(there), Some(here)) if there.hash != here.hash => differences(&json!(there), &json!(here)),
-        _ => differences(&Value::Null, &Value::Null),
+        _ => Differences::default(),
     };
     for (what, differences) in [("settings", settings), ("pairs", pairs), ("ways of using the model", recipe)]
     {

@@ -29,10 +29,6 @@ struct Batch {
     key_rows: Option<Tensor>,
 }
 
-/// Rows of scores that begin at multiples of 16 bytes are computed in less time: see
-/// [`GatedMlp`](crate::model::ops::GatedMlp).
-const CUDA_KEYS: usize = 8;
-
 impl BatchedSegments {
     pub(super) fn new(queries: &Segments, keys: &Segments, device: &Device) -> Result<Self> {
         let mut by_shape: BTreeMap<(usize, usize), (Vec<u32>, Vec<u32>)> = BTreeMap::new();
@@ -68,12 +64,12 @@ impl BatchedSegments {
             let out = Tensor::zeros((rows, heads, width), q.dtype(), q.device())?;
             for batch in &self.batches {
                 let (queries, keys) = (batch.query_rows.as_ref(), batch.key_rows.as_ref());
-                let padded = batch.key_len.next_multiple_of(CUDA_KEYS);
+                let padded = batch.key_len.next_multiple_of(cuda::ALIGNED);
                 let q = cuda::heads_first(q, queries, batch.query_len, batch.query_len)?;
                 let k = cuda::heads_first(k, keys, batch.key_len, padded)?;
                 let v = cuda::heads_first(v, keys, batch.key_len, padded)?;
                 let attended = batch.attend(&q, &k, &v, causal)?;
-                cuda::rows_first(&out, &attended, batch.query_rows.as_ref())?;
+                cuda::rows_first(&out, &attended, queries)?;
             }
             return out.reshape((rows, heads * width));
         }
@@ -155,7 +151,7 @@ fn attend_block(
     let key_heads = k.dim(1)?;
     // Keys behind the block's last query need not be looked at.
     let seen = diagonal.map_or(key_len, |diagonal| diagonal + rows);
-    let keys = if key_len < k.dim(2)? { seen.next_multiple_of(CUDA_KEYS) } else { seen };
+    let keys = if key_len < k.dim(2)? { seen.next_multiple_of(cuda::ALIGNED) } else { seen };
     let (k, v) = (k.narrow(2, 0, keys)?.contiguous()?, v.narrow(2, 0, keys)?.contiguous()?);
     let grouped = (n, key_heads, heads / key_heads * rows, width);
     let q = q.contiguous()?.reshape(grouped)?;

@@ -36,42 +36,23 @@ template <typename T> struct alignas(16) Pack {
 
 __device__ __forceinline__ bool aligned(const void *a, const void *b) { return (((u64)a | (u64)b) & 15) == 0; }
 
-// y += b for each row of `width` values.
-template <typename T> __device__ void add_bias(T *y, const T *bias, u32 width, u64 count) {
+// x += y, where `y` is `width` values that are added to each row of as many, or to all of `x`.
+template <typename T> __device__ void add(T *x, const T *y, u32 width, u64 count) {
   const int N = Pack<T>::N;
   u64 step = (u64)gridDim.x * blockDim.x;
   u64 first = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (width % N == 0 && aligned(y, bias)) {
-    u32 packs = width / N;
-    Pack<T> *rows = (Pack<T> *)y;
-    const Pack<T> *addends = (const Pack<T> *)bias;
-    for (u64 i = first; i < count / N; i += step) {
-      Pack<T> a = rows[i], b = addends[remainder(i, packs)];
-      for (int j = 0; j < N; j++) put(a.at[j], wide(a.at[j]) + wide(b.at[j]));
-      rows[i] = a;
-    }
-  } else {
-    for (u64 i = first; i < count; i += step) put(y[i], wide(y[i]) + wide(bias[remainder(i, width)]));
-  }
-}
-
-// x += y.
-template <typename T> __device__ void add(T *x, const T *y, u64 count) {
-  const int N = Pack<T>::N;
-  u64 step = (u64)gridDim.x * blockDim.x;
-  u64 first = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-  u64 whole = aligned(x, y) ? count / N : 0;
+  u64 whole = width % N == 0 && aligned(x, y) ? count / N : 0;
   for (u64 i = first; i < whole; i += step) {
-    Pack<T> a = ((Pack<T> *)x)[i], b = ((const Pack<T> *)y)[i];
+    Pack<T> a = ((Pack<T> *)x)[i], b = ((const Pack<T> *)y)[remainder(i, width / N)];
     for (int j = 0; j < N; j++) put(a.at[j], wide(a.at[j]) + wide(b.at[j]));
     ((Pack<T> *)x)[i] = a;
   }
-  for (u64 i = whole * N + first; i < count; i += step) put(x[i], wide(x[i]) + wide(y[i]));
+  for (u64 i = whole * N + first; i < count; i += step) put(x[i], wide(x[i]) + wide(y[remainder(i, width)]));
 }
 
 enum { SILU, GELU, GELU_TANH, QUICK_GELU, RELU };
 
-__device__ __forceinline__ float activated(float x, int activation) {
+__device__ __forceinline__ float activated(float x, u32 activation) {
   switch (activation) {
     case SILU: return x / (1.0f + __expf(-x));
     case GELU: return 0.5f * x * (1.0f + erff(x * 0.70710678f));
@@ -82,7 +63,7 @@ __device__ __forceinline__ float activated(float x, int activation) {
 }
 
 // x = activation(x).
-template <typename T> __device__ void activate(T *x, u64 count, int activation) {
+template <typename T> __device__ void activate(T *x, u32 activation, u64 count) {
   const int N = Pack<T>::N;
   u64 step = (u64)gridDim.x * blockDim.x;
   u64 first = (u64)blockIdx.x * blockDim.x + threadIdx.x;
@@ -96,7 +77,7 @@ template <typename T> __device__ void activate(T *x, u64 count, int activation) 
 }
 
 // gate = activation(gate) * up.
-template <typename T> __device__ void gated_mul(T *gate, const T *up, u64 count, int activation) {
+template <typename T> __device__ void gated_mul(T *gate, const T *up, u32 activation, u64 count) {
   const int N = Pack<T>::N;
   u64 step = (u64)gridDim.x * blockDim.x;
   u64 first = (u64)blockIdx.x * blockDim.x + threadIdx.x;
@@ -252,13 +233,10 @@ __device__ void move_heads(T *rows, T *heads_first, const u32 *order, u32 heads,
 }
 
 #define KERNELS(T)                                                                                                    \
-  extern "C" __global__ void add_bias_##T(T *y, const T *bias, u32 width, u64 count) { add_bias(y, bias, width, count); } \
-  extern "C" __global__ void add_##T(T *x, const T *y, u64 count) { add(x, y, count); }                               \
-  extern "C" __global__ void activate_##T(T *x, u64 count, int activation) {                                          \
-    activate(x, count, activation);                                                                                  \
-  }                                                                                                                   \
-  extern "C" __global__ void gated_mul_##T(T *gate, const T *up, u64 count, int activation) {                         \
-    gated_mul(gate, up, count, activation);                                                                           \
+  extern "C" __global__ void add_##T(T *x, const T *y, u32 width, u64 count) { add(x, y, width, count); }             \
+  extern "C" __global__ void activate_##T(T *x, u32 activation, u64 count) { activate(x, activation, count); }        \
+  extern "C" __global__ void gated_mul_##T(T *gate, const T *up, u32 activation, u64 count) {                         \
+    gated_mul(gate, up, activation, count);                                                                           \
   }                                                                                                                   \
   extern "C" __global__ void rope_##T(T *x, const T *cos, const T *sin, u32 heads, u32 half, u64 stride, u64 count) { \
     rope(x, cos, sin, heads, half, stride, count);                                                                    \

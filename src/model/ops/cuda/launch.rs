@@ -49,59 +49,63 @@ macro_rules! typed {
     };
 }
 
-/// `x` becomes `x + y`.
+/// `x` becomes `x + y`, where `y` is as long as `x`, or as a row of it that is added to each.
 pub(in crate::model::ops) fn add(
     x: &mut CudaStorage,
     x_layout: &Layout,
     y: &CudaStorage,
-    layout: &Layout,
+    y_layout: &Layout,
 ) -> Result<()> {
-    fn typed_add<T: Value>(
-        x: &mut CudaStorage,
-        x_at: Range<usize>,
-        y: &CudaStorage,
-        y_at: Range<usize>,
-    ) -> Result<()> {
-        let (kernel, count) = (kernel::<T>(&x.device, "add")?, x_at.len());
-        let y = y.as_cuda_slice::<T>()?.slice(y_at);
-        let mut x = x.as_cuda_slice_mut::<T>()?.slice_mut(x_at);
-        let length = count as u64;
-        let mut launch = kernel.builder();
-        launch.arg(&mut x).arg(&y).arg(&length);
-        // SAFETY: these are the arguments of `add`, both of `count` values.
-        unsafe { launch.launch(over(count.div_ceil(VALUES))) }.w()?;
-        Ok(())
+    let (x_at, y_at) = (contiguous(x_layout)?, contiguous(y_layout)?);
+    if y_at.len() != x_at.len() {
+        same_length(y_at.len(), x_layout.dims().last().copied().unwrap_or(0))?;
     }
-    let (x_at, y_at) = (contiguous(x_layout)?, contiguous(layout)?);
-    same_length(x_at.len(), y_at.len())?;
-    typed!(x.dtype(), typed_add(x, x_at, y, y_at))
+    let width = number(y_at.len())?;
+    typed!(x.dtype(), in_place("add", x, x_at, Some((y, y_at)), width))
 }
 
-pub(super) fn add_bias(
-    x: &mut CudaStorage,
-    x_layout: &Layout,
-    bias: &CudaStorage,
-    layout: &Layout,
+pub(super) fn activate(x: &mut CudaStorage, layout: &Layout, activation: Activation) -> Result<()> {
+    let at = contiguous(layout)?;
+    typed!(x.dtype(), in_place("activate", x, at, None, number_of(activation)))
+}
+
+pub(super) fn gated_mul(
+    gate: &mut CudaStorage,
+    gate_layout: &Layout,
+    up: &CudaStorage,
+    up_layout: &Layout,
+    activation: Activation,
 ) -> Result<()> {
-    fn typed_add_bias<T: Value>(
-        x: &mut CudaStorage,
-        x_at: Range<usize>,
-        bias: &CudaStorage,
-        bias_at: Range<usize>,
-    ) -> Result<()> {
-        let (kernel, count) = (kernel::<T>(&x.device, "add_bias")?, x_at.len());
-        let (width, length) = (number(bias_at.len())?, count as u64);
-        let bias = bias.as_cuda_slice::<T>()?.slice(bias_at);
-        let mut x = x.as_cuda_slice_mut::<T>()?.slice_mut(x_at);
-        let mut launch = kernel.builder();
-        launch.arg(&mut x).arg(&bias).arg(&width).arg(&length);
-        // SAFETY: these are the arguments of `add_bias`; `x` has rows of as many values as `bias`.
-        unsafe { launch.launch(over(count.div_ceil(VALUES))) }.w()?;
-        Ok(())
+    let (gate_at, up_at) = (contiguous(gate_layout)?, contiguous(up_layout)?);
+    same_length(up_at.len(), gate_at.len())?;
+    typed!(gate.dtype(), in_place("gated_mul", gate, gate_at, Some((up, up_at)), number_of(activation)))
+}
+
+/// Starts the kernel `name` on the values of `x` at `at`, those of `other` if it has a second operand, and
+/// `parameter`, a width or an activation.
+fn in_place<T: Value>(
+    name: &str,
+    x: &mut CudaStorage,
+    at: Range<usize>,
+    other: Option<(&CudaStorage, Range<usize>)>,
+    parameter: u32,
+) -> Result<()> {
+    if at.is_empty() {
+        return Ok(());
     }
-    let (x_at, bias_at) = (contiguous(x_layout)?, contiguous(layout)?);
-    same_length(x_layout.dims().last().copied().unwrap_or(0), bias_at.len())?;
-    typed!(x.dtype(), typed_add_bias(x, x_at, bias, bias_at))
+    let (kernel, count) = (kernel::<T>(&x.device, name)?, at.len());
+    let other = other.map(|(other, at)| Ok::<_, Error>(other.as_cuda_slice::<T>()?.slice(at))).transpose()?;
+    let mut x = x.as_cuda_slice_mut::<T>()?.slice_mut(at);
+    let length = count as u64;
+    let mut launch = kernel.builder();
+    launch.arg(&mut x);
+    if let Some(other) = &other {
+        launch.arg(other);
+    }
+    launch.arg(&parameter).arg(&length);
+    // SAFETY: these are the arguments of `add`, `activate` and `gated_mul`; their callers compare lengths.
+    unsafe { launch.launch(over(count.div_ceil(VALUES))) }.w()?;
+    Ok(())
 }
 
 pub(super) fn rms_norm(
@@ -134,50 +138,6 @@ pub(super) fn rms_norm(
     let (at, weight_at) = (contiguous(layout)?, contiguous(weight_layout)?);
     same_length(layout.dims().last().copied().unwrap_or(0), weight_at.len())?;
     typed!(x.dtype(), typed_rms_norm(x, at, weight, weight_at, eps))
-}
-
-pub(super) fn activate(x: &mut CudaStorage, layout: &Layout, activation: Activation) -> Result<()> {
-    fn typed_activate<T: Value>(x: &mut CudaStorage, at: Range<usize>, activation: i32) -> Result<()> {
-        let (kernel, count) = (kernel::<T>(&x.device, "activate")?, at.len());
-        let mut x = x.as_cuda_slice_mut::<T>()?.slice_mut(at);
-        let length = count as u64;
-        let mut launch = kernel.builder();
-        launch.arg(&mut x).arg(&length).arg(&activation);
-        // SAFETY: these are the arguments of `activate`; `x` has `count` values.
-        unsafe { launch.launch(over(count.div_ceil(VALUES))) }.w()?;
-        Ok(())
-    }
-    let at = contiguous(layout)?;
-    typed!(x.dtype(), typed_activate(x, at, number_of(activation)))
-}
-
-pub(super) fn gated_mul(
-    gate: &mut CudaStorage,
-    gate_layout: &Layout,
-    up: &CudaStorage,
-    layout: &Layout,
-    activation: Activation,
-) -> Result<()> {
-    fn typed_gated_mul<T: Value>(
-        gate: &mut CudaStorage,
-        gate_at: Range<usize>,
-        up: &CudaStorage,
-        up_at: Range<usize>,
-        activation: i32,
-    ) -> Result<()> {
-        let (kernel, count) = (kernel::<T>(&gate.device, "gated_mul")?, gate_at.len());
-        let up = up.as_cuda_slice::<T>()?.slice(up_at);
-        let mut gate = gate.as_cuda_slice_mut::<T>()?.slice_mut(gate_at);
-        let length = count as u64;
-        let mut launch = kernel.builder();
-        launch.arg(&mut gate).arg(&up).arg(&length).arg(&activation);
-        // SAFETY: these are the arguments of `gated_mul`, both of `count` values.
-        unsafe { launch.launch(over(count.div_ceil(VALUES))) }.w()?;
-        Ok(())
-    }
-    let (gate_at, up_at) = (contiguous(gate_layout)?, contiguous(layout)?);
-    same_length(gate_at.len(), up_at.len())?;
-    typed!(gate.dtype(), typed_gated_mul(gate, gate_at, up, up_at, number_of(activation)))
 }
 
 /// Rotates (rows, heads, width) in place by cosines and sines of (rows, width / 2).
@@ -279,13 +239,8 @@ pub(super) fn heads_first(
     let (row_stride, at) = side_by_side(layout)?;
     let segments = asked / length;
     let moved = Heads { heads, length, padded, width, row_stride, count: segments * heads * padded * width };
-    let (storage, _) = match order {
-        Some(order) => {
-            let held = order.storage_and_layout();
-            (typed!(x.dtype(), typed_heads_first(x, at, &moved, address(&held.0, held.1)?))?, Some(held))
-        }
-        None => (typed!(x.dtype(), typed_heads_first(x, at, &moved, 0))?, None),
-    };
+    let order = order.map(address).transpose()?.unwrap_or(NO_ORDER);
+    let storage = typed!(x.dtype(), typed_heads_first(x, at, &moved, order))?;
     Ok((storage, Shape::from((segments, heads, padded, width))))
 }
 
@@ -325,13 +280,8 @@ pub(super) fn rows_first(
     let count = segments * length * heads * width;
     let moved = Heads { heads, length, padded: length, width, row_stride, count };
     same_length(at.len(), moved.count)?;
-    match order {
-        Some(order) => {
-            let held = order.storage_and_layout();
-            typed!(out.dtype(), typed_rows_first(out, out_at, x, at, &moved, address(&held.0, held.1)?))
-        }
-        None => typed!(out.dtype(), typed_rows_first(out, out_at, x, at, &moved, 0)),
-    }
+    let order = order.map(address).transpose()?.unwrap_or(NO_ORDER);
+    typed!(out.dtype(), typed_rows_first(out, out_at, x, at, &moved, order))
 }
 
 /// What `move_heads` has to know.
@@ -351,9 +301,14 @@ impl Heads {
     }
 }
 
-/// Where numbers of rows lie on the device.
-fn address(order: &Storage, layout: &Layout) -> Result<u64> {
-    let Storage::Cuda(order) = order else {
+/// The address that is none: rows as they come.
+const NO_ORDER: u64 = 0;
+
+/// Where the numbers of rows lie on the device; as long as `order` is held, and behind that until all that was
+/// started before is done, as the stream frees in order.
+fn address(order: &Tensor) -> Result<u64> {
+    let (order, layout) = order.storage_and_layout();
+    let Storage::Cuda(order) = &*order else {
         return Err(Error::Msg("the order is not on the GPU".to_owned()));
     };
     let numbers = order.as_cuda_slice::<u32>()?.slice(contiguous(layout)?);
@@ -435,7 +390,7 @@ fn number(size: usize) -> Result<u32> {
 }
 
 /// What the kernels call an activation.
-fn number_of(activation: Activation) -> i32 {
+fn number_of(activation: Activation) -> u32 {
     match activation {
         Activation::Silu => 0,
         Activation::Gelu => 1,

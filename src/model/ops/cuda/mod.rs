@@ -87,6 +87,10 @@ impl InplaceOp2 for RowsFirst {
     }
 }
 
+/// Rows of a multiple of as many values begin at multiples of 16 bytes in half precision: cuBLAS takes a third of
+/// the time that products of others take.
+pub(super) const ALIGNED: usize = 8;
+
 fn elsewhere() -> Error {
     Error::Msg("this operation is for CUDA devices".to_owned())
 }
@@ -111,7 +115,7 @@ impl InplaceOp2 for AddBias {
         bias: &CudaStorage,
         layout: &Layout,
     ) -> Result<()> {
-        launch::add_bias(x, x_layout, bias, layout)
+        add(x, x_layout, bias, layout)
     }
 }
 
