@@ -8,9 +8,9 @@ use gve::embedder::{
     EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, TOKENS_PER_FRAME, unknown_settings,
 };
 use gve::hub::{NANO, ResolvedModel};
-use gve::recipe::{NamedRecipe, Recipes};
+use gve::recipe::{NamedRecipe, PseudoQuery, Recipes};
 use gve::retrieval::Feedback;
-use gve::{DType, Device, Embedder, PixelLimits, Reranker, Sampling};
+use gve::{DType, Device, Embedder, Input, PixelLimits, Reranker, Sampling};
 
 use crate::hub::resolve;
 use crate::output::{note, warn};
@@ -280,7 +280,7 @@ impl RerankOptions {
     }
 }
 
-/// Feedback that needs no model.
+/// What a first search found, put to use.
 #[derive(Args)]
 #[command(next_help_heading = "Feedback")]
 pub struct FeedbackOptions {
@@ -290,9 +290,26 @@ pub struct FeedbackOptions {
     /// Weight of their mean, where the query has 1 [default: 0.5].
     #[arg(long, value_name = "W", requires = "feedback", allow_negative_numbers = true)]
     feedback_weight: Option<f32>,
+    /// Search twice: the second time for the query as the model reads it together with the K best of the first.
+    /// Only models that were trained for it, whose recipe has a `pseudo_query`; it says how many are read at most.
+    #[arg(long, value_name = "K", conflicts_with = "feedback", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub pseudo_query: Option<usize>,
 }
 
 impl FeedbackOptions {
+    /// How queries are asked again, if they shall be, by the recipe of `embedder`.
+    ///
+    /// # Errors
+    /// A model that was not trained for that.
+    pub fn pseudo_query(&self, embedder: &Embedder) -> Result<Option<PseudoQuery>> {
+        let Some(candidates) = self.pseudo_query else { return Ok(None) };
+        // It says what is wrong.
+        embedder.pseudo_query(&Input::default(), [])?;
+        let mut recipe = embedder.recipe().recipe.pseudo_query.clone().unwrap_or_default();
+        recipe.most_candidates = recipe.most_candidates.min(candidates);
+        Ok(Some(recipe))
+    }
+
     /// The feedback asked for.
     ///
     /// # Errors

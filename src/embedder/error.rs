@@ -47,6 +47,15 @@ pub enum EmbedError {
         /// What is missing.
         reason: String,
     },
+    /// A model that reads no query together with what was found for it.
+    #[error(
+        "the recipe {recipe} has no `pseudo_query`: the model was not trained to read a query together with \
+         what was found for it"
+    )]
+    NoPseudoQuery {
+        /// The recipe's name.
+        recipe: String,
+    },
     /// An input without parts.
     #[error("an input without content: give at least one text, image or video")]
     EmptyInput,

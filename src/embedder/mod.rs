@@ -13,6 +13,7 @@ mod iter;
 mod json;
 mod pipeline;
 mod prepare;
+mod pseudo_query;
 mod reranker;
 #[cfg(test)]
 pub(crate) mod seam_tests;
@@ -143,6 +144,35 @@ impl Embedder {
     /// What `query` says where the user gives it no instruction: that of the recipe for a query of its kind.
     pub fn query_instruction(&self, query: &Input) -> Option<&str> {
         self.inner.recipe.recipe.query_instruction.of(query.query_kind())
+    }
+
+    /// `query` asked once more, together with `candidates` that a first search found for it, the best first: what
+    /// comes of embedding it is compared with the same embeddings. The candidates are read in few words and
+    /// frames, as the recipe says.
+    ///
+    /// ```
+    /// use gve::recipe::{PseudoQuery, Recipe};
+    /// use gve::{Embedder, Input};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+    /// let mut recipe = Recipe::default();
+    /// recipe.pseudo_query = Some(PseudoQuery::default());
+    /// let embedder = Embedder::builder(model_dir).recipe(recipe).build()?;
+    /// let found = [Input::text("a dog runs"), Input::text("a dog sleeps")];
+    /// let asked = embedder.pseudo_query(&Input::text("a dog"), &found)?;
+    /// assert_eq!(asked, Input::text("Documents:\n[1] a dog runs\n[2] a dog sleeps\nSearch Query: a dog"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`EmbedError::NoPseudoQuery`] of a model that was not trained for it.
+    pub fn pseudo_query<'a>(
+        &self,
+        query: &Input,
+        candidates: impl IntoIterator<Item = &'a Input>,
+    ) -> Result<Input, EmbedError> {
+        self.inner.preparer.pseudo_query(&self.inner.recipe, query, candidates)
     }
 
     /// Which frames of a video are looked at, where the input does not say.

@@ -292,7 +292,7 @@ fn named<'a>(part: &'a Part, picture: Option<&'a Picture>) -> PromptPart<'a> {
 }
 
 /// `most` of `all` places, evenly spread and cut to integers, as the class of Qwen3-VL-Embedding chooses.
-fn spread(all: usize, most: usize) -> Vec<usize> {
+pub(super) fn spread(all: usize, most: usize) -> Vec<usize> {
     let step = all.saturating_sub(1) as f64 / most.saturating_sub(1).max(1) as f64;
     (0..most).map(|i| ((i as f64 * step) as usize).min(all - 1)).collect()
 }

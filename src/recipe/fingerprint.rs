@@ -8,7 +8,7 @@ use crate::hash::{FNV_OFFSET, fnv};
 use crate::store::differences;
 
 /// Fields that change no embedding of what is searched, nor one whose instruction is given.
-const OF_QUERIES: [&str; 2] = ["query_instruction", "widths"];
+const OF_QUERIES: [&str; 3] = ["query_instruction", "widths", "pseudo_query"];
 
 /// Which recipe embeddings were made by, for whoever keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

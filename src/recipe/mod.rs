@@ -11,6 +11,7 @@ mod fingerprint;
 mod named;
 mod pictures;
 mod prompt;
+mod pseudo_query;
 mod query;
 mod reranking;
 mod widths;
@@ -29,6 +30,7 @@ pub use pictures::{FirstResize, FramesAs, PassOrder, PictureRecipe, Transparency
 pub use prompt::{
     EndOfText, InstructionPlace, PartOrder, PictureInstruction, Positions, PromptRecipe, Template,
 };
+pub use pseudo_query::PseudoQuery;
 pub use query::{QueryInstruction, QueryKind};
 pub use reranking::Reranking;
 pub use widths::Widths;
@@ -67,6 +69,9 @@ pub struct Recipe {
     /// How pairs are scored, by a model that is a reranker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reranking: Option<Reranking>,
+    /// How a query is asked once more together with what was found for it, by a model that was trained for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseudo_query: Option<PseudoQuery>,
 }
 
 /// How the hidden states of a sequence become one vector.
@@ -105,6 +110,7 @@ impl Default for Recipe {
             widths: Widths::default(),
             query_instruction: QueryInstruction::default(),
             reranking: None,
+            pseudo_query: None,
         }
     }
 }
@@ -126,6 +132,16 @@ impl Recipe {
             ("tokens_per_frame", self.tokens_per_frame == 0, "must be at least 1"),
             ("max_length", self.max_length < 2, "must be at least 2"),
             ("widths", !self.widths.is_sound(), "must be at least 1 and rise"),
+            (
+                "pseudo_query",
+                self.pseudo_query.as_ref().is_some_and(|asked| !asked.is_sound()),
+                "must have numbers of at least 1",
+            ),
+            (
+                "pseudo_query",
+                self.pseudo_query.is_some() && self.prompt.order != PartOrder::Given,
+                "needs `prompt.order = \"given\"`: candidates are told apart by what stands around them",
+            ),
         ];
         let fault = rules.into_iter().find(|(_, is_wrong, _)| *is_wrong);
         fault.map(|(key, _, reason)| format!("`{key}` {reason}"))

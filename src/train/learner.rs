@@ -77,7 +77,11 @@ impl TrainableModel {
         if config.loss.is_of_pairs() {
             return Self::load_reranker_as(reading, trainable, |_| Ok(family));
         }
-        Self::load_as(reading, trainable, |_| Ok(family))
+        let mut model = Self::load_as(reading, trainable, |_| Ok(family))?;
+        if config.loss.asks_pseudo_queries() {
+            model.require_pseudo_queries()?;
+        }
+        Ok(model)
     }
 
     /// Loss and gradients of a batch; `seed` is that of dropout.
@@ -106,7 +110,11 @@ impl TrainableModel {
                 LossKind::InfoNce => {
                     let (queries, negatives) = (&rows(&batch.queries)?, negatives.as_ref());
                     let contrast = Contrast { queries, positives: &positives, negatives };
-                    loss.info_nce().forward(contrast, devices)?
+                    let mut result = loss.info_nce().forward(contrast, devices)?;
+                    if let Some(ranks) = &loss.rank_net {
+                        result.loss = (result.loss + ranks.forward(embeddings, &batch.lists)?)?;
+                    }
+                    result
                 }
                 LossKind::YesNo => {
                     let right = positives.dim(0)?;
@@ -192,6 +200,7 @@ mod tests {
             queries: vec![0, 0],
             positives: vec![1, 2],
             negatives: Vec::new(),
+            lists: Vec::new(),
             after: (Curriculum::new(vec![1.0], 1, 0), Vec::new()),
         };
         for chunk_tokens in [1, 8192] {

@@ -30,6 +30,7 @@ mod negatives;
 mod optimizer;
 mod planner;
 mod prober;
+mod rank_net;
 mod schedule;
 #[cfg(test)]
 mod seam_tests;
@@ -54,6 +55,7 @@ pub use model::TrainableModel;
 pub use negatives::{HardNegatives, mine};
 pub use optimizer::{AdamW, AdamWConfig, Muon, MuonConfig, Optimizer, clip};
 pub use prober::{Prober, alignment};
+pub use rank_net::RankNet;
 pub use schedule::{Decay, Schedule};
 pub use settings::Mode;
 pub use trainer::{Finish, Scorer, Start, TrainEvent, Trainer};

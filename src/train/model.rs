@@ -13,7 +13,8 @@ use crate::model::{
     AdapterLayout, Dropout, GradientSink, Item, LoraAdapter, LoraConfig, ModelError, Trainable, Training,
     write_checkpoint,
 };
-use crate::recipe::NamedRecipe;
+use crate::random::Random;
+use crate::recipe::{NamedRecipe, PartOrder};
 
 /// A model of which something is trained.
 ///
@@ -188,6 +189,41 @@ impl TrainableModel {
     /// As [`prepare`](Self::prepare); also a recipe that says nothing of pairs.
     pub fn prepare_pair(&self, query: &Input, candidate: &Input) -> Result<Prepared, TrainError> {
         Ok(self.preparer.prepare_pair(query, candidate)?)
+    }
+
+    /// Has the recipe of what is trained say how queries are asked together with their documents, by default
+    /// unless it says so.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] of a model that reads no such prompt.
+    pub(super) fn require_pseudo_queries(&mut self) -> Result<(), TrainError> {
+        self.recipe.recipe.pseudo_query.get_or_insert_default();
+        let reason = if self.recipe.recipe.prompt.order != PartOrder::Given {
+            "the recipe moves the parts of an input: set it to false, or name a recipe in `model.recipe` whose \
+             `prompt.order` is \"given\""
+        } else if self.preparer.pseudo_query(&self.recipe, &Input::default(), []).is_err() {
+            "the model reads the parts of an input one by one: set it to false"
+        } else {
+            return Ok(());
+        };
+        Err(TrainError::Config { place: "loss.rank_net.pseudo_query".to_owned(), reason: reason.to_owned() })
+    }
+
+    /// `query` asked together with the best of `documents`, in an order that does not tell which is better.
+    ///
+    /// # Errors
+    /// As [`Embedder::pseudo_query`](crate::Embedder::pseudo_query).
+    pub(super) fn pseudo_query_shuffled(
+        &self,
+        query: &Input,
+        documents: &[&Input],
+        random: &mut Random,
+    ) -> Result<Input, TrainError> {
+        let most = self.recipe.recipe.pseudo_query.as_ref().map_or(0, |recipe| recipe.most_candidates);
+        let read = &documents[..documents.len().min(most)];
+        let order = random.permutation(read.len());
+        let shuffled = order.into_iter().map(|place| read[place]);
+        Ok(self.preparer.pseudo_query(&self.recipe, query, shuffled)?)
     }
 
     /// Embeddings of `items`, (items, dim), each of length 1, in f32 on the CPU. In [`Mode::Train`] they are

@@ -20,6 +20,8 @@ mod model_settings;
 mod preprocess;
 #[cfg(feature = "train")]
 mod qwen;
+#[cfg(feature = "train")]
+mod rank_net;
 mod recipe;
 #[cfg(all(feature = "library", feature = "train"))]
 mod release;

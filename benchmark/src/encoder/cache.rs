@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
-use gve::Sampling;
 use gve::recipe::RecipeId;
 use gve::video::FrameCount;
+use gve::{Embedder, Sampling};
 use rayon::prelude::*;
 
 use super::content::{ContentHasher, ContentKey, Fields};
@@ -184,6 +184,10 @@ impl<E: Encoder> Encoder for CachedEncoder<E> {
 
     fn frames(&self) -> Option<(&Sampling, FrameCount)> {
         self.inner.frames()
+    }
+
+    fn embedder(&self) -> Option<&Embedder> {
+        self.inner.embedder()
     }
 
     fn prompt_style(&self) -> PromptStyle {

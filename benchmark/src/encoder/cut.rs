@@ -1,7 +1,7 @@
 //! Embeddings of fewer values.
 
-use gve::Sampling;
 use gve::video::FrameCount;
+use gve::{Embedder, Sampling};
 
 use super::{Emit, EncodeError, Encoder, EncoderInfo, Request};
 use crate::Error;
@@ -46,6 +46,10 @@ impl<E: Encoder> Encoder for CutEncoder<E> {
 
     fn frames(&self) -> Option<(&Sampling, FrameCount)> {
         self.inner.frames()
+    }
+
+    fn embedder(&self) -> Option<&Embedder> {
+        self.inner.embedder()
     }
 
     fn cache_hits(&self) -> usize {

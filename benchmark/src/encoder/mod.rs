@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use gve::recipe::RecipeId;
 use gve::video::FrameCount;
-use gve::{Input, Sampling};
+use gve::{Embedder, Input, Sampling};
 
 use crate::Error;
 pub use baseline::{MeanColourEncoder, RandomEncoder};
@@ -112,6 +112,11 @@ pub trait Encoder: Sync {
         None
     }
 
+    /// The model behind it, where gve runs it.
+    fn embedder(&self) -> Option<&Embedder> {
+        None
+    }
+
     /// How it is given the prompt of a query, where nobody says.
     fn prompt_style(&self) -> PromptStyle {
         PromptStyle::default()
@@ -136,6 +141,10 @@ impl<E: Encoder + ?Sized> Encoder for Box<E> {
         (**self).frames()
     }
 
+    fn embedder(&self) -> Option<&Embedder> {
+        (**self).embedder()
+    }
+
     fn prompt_style(&self) -> PromptStyle {
         (**self).prompt_style()
     }
@@ -156,6 +165,10 @@ impl<E: Encoder + ?Sized> Encoder for &E {
 
     fn frames(&self) -> Option<(&Sampling, FrameCount)> {
         (**self).frames()
+    }
+
+    fn embedder(&self) -> Option<&Embedder> {
+        (**self).embedder()
     }
 
     fn prompt_style(&self) -> PromptStyle {

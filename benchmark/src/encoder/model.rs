@@ -82,6 +82,10 @@ impl Encoder for ModelEncoder {
         Some((self.embedder.sampling(), self.embedder.frame_count()))
     }
 
+    fn embedder(&self) -> Option<&Embedder> {
+        Some(&self.embedder)
+    }
+
     fn prompt_style(&self) -> PromptStyle {
         if self.embedder.reads_instructions() { PromptStyle::default() } else { PromptStyle::None }
     }

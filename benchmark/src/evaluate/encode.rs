@@ -38,9 +38,23 @@ pub(super) fn encode(
             dataset.corpus.iter().map(|document| Item { id: &document.id, input: &document.input }).collect()
         }
     };
+    encode_items(Request { dataset: &dataset.id, role, items: &items }, encoder, insert, observe)
+}
+
+/// Embeds the items of a request, handing each embedding to `insert`.
+///
+/// # Errors
+/// As [`encode`].
+pub(super) fn encode_items(
+    request: Request<'_>,
+    encoder: &dyn Encoder,
+    insert: &mut Insert<'_>,
+    observe: &mut dyn FnMut(Event<'_>) -> Result<(), Error>,
+) -> Result<Failures, Error> {
+    let Request { role, items, .. } = request;
     let mut failures = Failures::new();
     let mut answered = vec![false; items.len()];
-    encoder.encode(Request { dataset: &dataset.id, role, items: &items }, &mut |index, outcome| {
+    encoder.encode(request, &mut |index, outcome| {
         let id = items[index].id;
         if std::mem::replace(&mut answered[index], true) {
             return Err(broken(encoder, &format!("it answered twice for {id}")));

@@ -3,15 +3,17 @@
 //! Every query counts. A query that cannot be embedded scores 0, and so does one whose relevant documents
 //! could not be embedded, since they cannot be found: [`FAILURE_RULE`] says so in each result.
 
+mod again;
 mod encode;
 mod second;
 mod subsample;
 
 use std::time::Instant;
 
-use gve::recipe::RecipeId;
+use gve::recipe::{PseudoQuery, RecipeId};
 use gve::retrieval::Feedback;
 use gve::store::{self, Differences};
+use ndarray::Array2;
 use serde_json::json;
 
 pub use subsample::subsample;
@@ -51,6 +53,8 @@ pub struct EvaluateOptions {
     pub subsample: Option<Subsample>,
     /// Whether what ranks first moves the query.
     pub feedback: Option<Feedback>,
+    /// Whether every query is asked once more, together with what was found for it, and how.
+    pub pseudo_query: Option<PseudoQuery>,
     /// Seed of the confidence interval.
     pub seed: u64,
 }
@@ -117,6 +121,7 @@ pub fn describe(
         settings,
         recipe: info.recipe.clone(),
         feedback: options.feedback,
+        pseudo_query: options.pseudo_query.clone(),
         reranker: second.map(|second| second.reference().clone()),
         prompt_style: Some(options.prompt_style.to_string()),
         prompt: (options.prompt_style != PromptStyle::None).then(|| options.prompt.clone()),
@@ -180,7 +185,15 @@ pub fn evaluate(
 
     let mut queries = UnitRows::new(dataset.queries.len());
     let mut insert = |index: usize, embedding: &[f32], id: &str| queries.insert(index, embedding, id);
-    let failed_queries = encode(dataset, Role::Query, encoder, options, &mut insert, observe)?;
+    let mut failed_queries = encode(dataset, Role::Query, encoder, options, &mut insert, observe)?;
+    let mut queries = queries.finish();
+    let mut inputs = dataset.queries.len() + dataset.corpus.len();
+    if let Some(recipe) = &options.pseudo_query {
+        inputs += queries.1.len();
+        let asked = again::ask(dataset, encoder, options, recipe, queries, &corpus, observe)?;
+        failed_queries.extend(asked.failures);
+        queries = asked.queries;
+    }
     let queries_seconds = start.elapsed().as_secs_f64() - corpus_seconds;
 
     let again = second.map(|second| SecondLook { second, dataset, options });
@@ -205,7 +218,7 @@ pub fn evaluate(
     }
     let failed = failed_queries.len() + failed_documents.len();
     let from_cache = encoder.cache_hits() - cached_before;
-    let embedded = (dataset.queries.len() + dataset.corpus.len()).saturating_sub(failed + from_cache);
+    let embedded = inputs.saturating_sub(failed + from_cache);
     let encoding_seconds = queries_seconds + corpus_seconds;
     let evaluation_time = start.elapsed().as_secs_f64();
     result.evaluation_time = Some(evaluation_time);
@@ -236,7 +249,7 @@ struct Scored {
 fn score(
     dataset: &Dataset,
     spec: &DatasetSpec,
-    queries: UnitRows,
+    (mut queries, indices): (Array2<f32>, Vec<usize>),
     corpus: &RankableCorpus,
     failures: &Failures,
     feedback: Option<Feedback>,
@@ -251,7 +264,6 @@ fn score(
     let mut scores = vec![QueryScores::default(); dataset.queries.len()];
     let mut first = scores.clone();
     let mut failed_pairs = 0;
-    let (mut queries, indices) = queries.finish();
     let candidates = |row: usize| dataset.queries[indices[row]].candidates.as_deref();
     if let Some(feedback) = feedback {
         queries = move_queries(queries, corpus, candidates, feedback)?;

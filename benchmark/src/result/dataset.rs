@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
-use gve::recipe::RecipeId;
+use gve::recipe::{PseudoQuery, RecipeId};
 use gve::retrieval::Feedback;
 use gve::store::{create_folder_of, write_file};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub struct DatasetResult {
     /// Set where what ranked first moved the query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feedback: Option<Feedback>,
+    /// Set where every query was asked once more, together with what was found for it, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudo_query: Option<PseudoQuery>,
     /// Set where a reranker read the best of every ranking: `scores` are those behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reranker: Option<RerankerReference>,

@@ -122,3 +122,42 @@ fn encoders_that_are_no_model_of_gve_take_no_recipe_and_no_adapter() {
         }
     }
 }
+
+#[test]
+fn queries_are_asked_again_by_models_that_were_trained_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, out, file] = ["data", "out", "models.toml"].map(|name| folder.path().join(name));
+    mini::make_one(&data, &MINI[0]);
+    let entry = "[mine]\ntitle = \"Mine\"\nlicence = \"MIT\"\nlanguages = [\"en\"]\nsource = \"a test\"\n\
+        [mine.recipe]\npseudo_query = { frames = 2 }\n";
+    fs::write(&file, entry).unwrap();
+    let run = |more: &[&str]| {
+        let (model, fixed) = (model(), ["run", text(&data), "--out", text(&out), "--json"]);
+        let tiny = ["--device", "cpu", "--frames", "2", "--name", "tiny", "--model", text(&model)];
+        uvrb(&[&fixed[..], &tiny, &["--models-file", text(&file)], more].concat())
+    };
+    let result = |output: std::process::Output| {
+        assert_status(&output, 0);
+        let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let path = Path::new(line["path"].as_str().unwrap()).to_owned();
+        (read(&path), read_queries(&path.with_extension("queries.jsonl")).unwrap())
+    };
+    let (plain, once) = result(run(&["--recipe", "mine"]));
+    assert_eq!(plain["pseudo_query"], Value::Null);
+    let (asked, again) = result(run(&["--recipe", "mine", "--pseudo-query", "3"]));
+    let how = &asked["pseudo_query"];
+    assert_eq!((&how["most_candidates"], &how["frames"]), (&json!(3), &json!(2)), "{how}");
+    assert!(once.len() == again.len() && once.iter().zip(&again).any(|(a, b)| a.top != b.top));
+    // Corpus and queries were at hand; what is asked again is new.
+    assert_eq!(asked["timing"]["embedded"], json!(again.len()), "{}", asked["timing"]);
+
+    let fixed = ["run", text(&data), "--out", text(&out), "--pseudo-query", "3"];
+    for (more, expected) in [
+        (&["--baseline", "random"][..], "needs a model that gve runs"),
+        (&["--model", "nano"], "recipe nano has no `pseudo_query`"),
+    ] {
+        let refused = uvrb(&[&fixed[..], more].concat());
+        assert_status(&refused, 1);
+        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
+    }
+}

@@ -164,6 +164,57 @@ fn a_library_is_of_one_recipe_and_one_width() {
     );
 }
 
+/// What is compared with the library is the embedding of a prompt that holds what was found, made small.
+#[test]
+fn a_query_is_asked_again_together_with_what_was_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, clips, file) =
+        (folder.path().join("lib"), pictures(folder.path()), models_file(folder.path()));
+    let tiny = model();
+    let index = |more: &[&str]| {
+        let always = ["index", text(&clips), "--library", text(&library), "--model", text(&tiny)];
+        gve(&[&always[..], more].concat())
+    };
+    let mine = ["--recipe", "mine", "--models-file", text(&file)];
+    assert_status(&index(&mine), 0);
+    let search = |more: &[&str]| {
+        let always = ["search", "--library", text(&library), "a rabbit", "--json", "--instruction", ""];
+        gve(&[&always[..], &["--models-file", text(&file)], more].concat())
+    };
+    let refused = search(&["--pseudo-query", "1"]);
+    assert_status(&refused, 1);
+    assert!(stderr(&refused).contains("recipe mine has no `pseudo_query`"), "{}", stderr(&refused));
+    // The library stays what it is: only queries change.
+    let recipe = fs::read_to_string(&file).unwrap() + "pseudo_query = { tokens_per_frame = 9 }\n";
+    fs::write(&file, recipe).unwrap();
+
+    let first = json_lines(&search(&[]))[0]["path"].as_str().unwrap().to_owned();
+    let words = |text: &str| serde_json::json!({"type": "text", "text": text});
+    let image = serde_json::json!({"type": "image", "image": first, "max_pixels": 9 * 28 * 28});
+    let content = [words("Documents:\n[1] "), image, words("\nSearch Query: a rabbit")];
+    let line = folder.path().join("asked.jsonl");
+    fs::write(&line, serde_json::json!({"content": content}).to_string()).unwrap();
+    let vector = |output: std::process::Output| -> Vec<f64> {
+        assert_status(&output, 0);
+        serde_json::from_value(json_lines(&output)[0]["embedding"].clone()).unwrap()
+    };
+    let embed = |more: &[&str]| gve(&[&["embed", "--model", text(&tiny)], more, &mine[..]].concat());
+    let asked = vector(embed(&["--input", text(&line)]));
+    let hits = search(&["--pseudo-query", "1"]);
+    assert_status(&hits, 0);
+    for hit in json_lines(&hits) {
+        let found = vector(embed(&["--image", hit["path"].as_str().unwrap()]));
+        let cosine: f64 = found.iter().zip(&asked).map(|(a, b)| a * b).sum();
+        assert!((hit["score"].as_f64().unwrap() - cosine).abs() < 1e-5, "{hit}: {cosine}");
+    }
+
+    fs::remove_file(&first).unwrap();
+    let without = search(&["--pseudo-query", "2"]);
+    assert_status(&without, 2);
+    assert!(stderr(&without).contains("the query is asked again without it"), "{}", stderr(&without));
+    assert_eq!(json_lines(&without).len(), 2);
+}
+
 #[test]
 fn what_is_made_of_a_model_is_used_as_it_was() {
     let folder = tempfile::tempdir().unwrap();

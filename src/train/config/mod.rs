@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Decay;
-use super::{AdamWConfig, InfoNce};
+use super::{AdamWConfig, InfoNce, RankNet};
 use crate::device::{DType, Device};
 use crate::model::LoraConfig;
 use crate::pairs::Task;
@@ -216,7 +216,7 @@ pub enum LossKind {
 }
 
 section!(
-    /// `[loss]`; all but the kind is of [`InfoNce`].
+    /// `[loss]`; all but the kind and `rank_net` is of [`InfoNce`].
     LossSection {
         /// What is learnt.
         kind: LossKind = LossKind::InfoNce,
@@ -230,6 +230,8 @@ section!(
         mask_false_negatives: bool = InfoNce::default().mask_false_negatives,
         /// [`InfoNce::matryoshka_dims`].
         matryoshka_dims: Vec<usize> = InfoNce::default().matryoshka_dims,
+        /// What is added to it: pairs then need `negatives`, given or mined.
+        rank_net: Option<RankNet> = None,
     }
 );
 
@@ -245,6 +247,11 @@ impl LossSection {
         }
     }
 
+    /// Whether queries are asked together with their documents.
+    pub(super) fn asks_pseudo_queries(&self) -> bool {
+        self.rank_net.as_ref().is_some_and(|ranks| ranks.pseudo_query)
+    }
+
     /// Whether a reranker is learnt.
     pub fn is_of_pairs(&self) -> bool {
         self.kind == LossKind::YesNo
@@ -253,7 +260,8 @@ impl LossSection {
     /// The first setting that makes no sense, by its name, and why.
     fn fault(&self) -> Option<(&'static str, &'static str)> {
         if !self.is_of_pairs() {
-            return self.info_nce().fault();
+            let of_ranks = || self.rank_net.as_ref().and_then(RankNet::fault);
+            return self.info_nce().fault().or_else(of_ranks);
         }
         let (ours, default) = (self.info_nce(), InfoNce::default());
         let unread = [
@@ -262,6 +270,7 @@ impl LossSection {
             ("mask_duplicates", ours.mask_duplicates != default.mask_duplicates),
             ("mask_false_negatives", ours.mask_false_negatives != default.mask_false_negatives),
             ("matryoshka_dims", ours.matryoshka_dims != default.matryoshka_dims),
+            ("rank_net", self.rank_net.is_some()),
         ];
         let name = unread.into_iter().find(|(_, is_set)| *is_set)?.0;
         Some((name, "has no effect with `kind = \"yes-no\"`: remove it"))

@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::batches::Source;
+use super::batches::{Ask, Ranks, Source};
 use super::checkpoint::RunState;
 use super::config::TrainConfig;
 use super::curriculum::{Curriculum, TaskFacts};
@@ -31,6 +31,7 @@ use step::Progress;
 const PROBE_STREAM: u64 = u64::MAX - 1;
 const POOL_STREAM: u64 = u64::MAX - 2;
 const DROPOUT_STREAM: u64 = u64::MAX - 3;
+const ORDER_STREAM: u64 = u64::MAX - 4;
 
 /// Where a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,7 +222,14 @@ impl Trainer {
         };
         let (index, negatives) = (progress.index, progress.negatives);
         let of_pairs = progress.config.loss.is_of_pairs();
-        let source = Source { index, negatives, of_pairs, prepare: &prepare };
+        let ask = |query: &Input, documents: &[&Input], random: &mut Random| {
+            model.pseudo_query_shuffled(query, documents, random)
+        };
+        let ranks = progress.config.loss.rank_net.as_ref().map(|ranks| Ranks {
+            ask: ranks.pseudo_query.then_some(&ask as &Ask<'_>),
+            seed: Random::derived(seed, &[ORDER_STREAM]).next_u64(),
+        });
+        let source = Source { index, negatives, of_pairs, ranks, prepare: &prepare };
         std::thread::scope(|scope| {
             let batches = source.run_ahead(scope, planner, batches);
             while progress.state.step < end {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use gve::CancelToken;
 use gve::embedder::FRAME_FACTOR;
+use gve::recipe::PseudoQuery;
 use gve::retrieval::Feedback;
 use gve::video::FrameCount;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
@@ -96,6 +97,7 @@ struct Job<'a> {
     arguments: &'a Arguments,
     encoder: &'a dyn Encoder,
     feedback: Option<Feedback>,
+    pseudo_query: Option<PseudoQuery>,
     second: Option<PairScorer>,
     prompts: BTreeMap<String, String>,
     cancel: CancelToken,
@@ -111,8 +113,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let feedback = arguments.feedback.feedback()?;
     let encoder = arguments.source.open(&arguments.out)?;
     let (encoder, cancel) = (encoder.as_ref(), stop_on_ctrl_c()?);
+    let pseudo_query = match encoder.embedder() {
+        Some(embedder) => arguments.feedback.pseudo_query(embedder)?,
+        None if arguments.feedback.pseudo_query.is_some() => {
+            bail!("--pseudo-query needs a model that gve runs, not {}", encoder.info().name)
+        }
+        None => None,
+    };
     let second = arguments.source.second(&arguments.rerank, &arguments.out)?;
-    let job = Job { arguments, encoder, feedback, second, prompts, cancel };
+    let job = Job { arguments, encoder, feedback, pseudo_query, second, prompts, cancel };
     let (mut done, mut failed) = (0, 0);
     for spec in specs {
         match job.run(spec) {
@@ -180,6 +189,7 @@ impl Job<'_> {
             frame_cache_fps: self.arguments.frame_cache_fps,
             subsample: part.is_some().then_some(limit).flatten(),
             feedback: self.feedback,
+            pseudo_query: self.pseudo_query.clone(),
             seed: self.arguments.seed,
         };
         let dataset = part.unwrap_or(dataset);
@@ -243,8 +253,9 @@ impl Job<'_> {
         options: &EvaluateOptions,
         rankings: Option<&(PathBuf, RunFormat)>,
     ) -> Result<Evaluation> {
+        let asked = if self.pseudo_query.is_some() { 2 } else { 1 };
         let bar = progress_bar(
-            dataset.corpus.len() + dataset.queries.len(),
+            dataset.corpus.len() + asked * dataset.queries.len(),
             "inputs",
             self.arguments.source.quiet(),
         );

@@ -184,7 +184,7 @@ pub(crate) fn score(
 }
 
 /// What an entry was embedded from.
-fn input(entry: &LibraryEntry) -> Input {
+pub(crate) fn input(entry: &LibraryEntry) -> Input {
     match entry.kind {
         MediaKind::Video => {
             let video = VideoPart::new(&entry.path);

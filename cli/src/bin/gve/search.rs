@@ -4,12 +4,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use gve::indexer::library_manifest;
 use gve::retrieval::{Library, LibraryHit};
-use gve::{Input, PixelLimits, Reranker, TimeRange};
+use gve::{Embedding, Input, PixelLimits, Reranker, TimeRange};
 use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions};
 use gve_cli::output::{Outcome, name, note, print, printable, report, warn};
 
 use crate::library::report_damage;
-use crate::rerank::score;
+use crate::rerank::{input, score};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -107,23 +107,39 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             None => "the query has no instruction of its own".to_owned(),
         });
     }
-    let embedding = embedder.embed_one(&query)?;
-    let embedding = embedding.cut(dim).context("the query has no direction in so few values")?;
-    for warning in embedding.warnings() {
-        warn(&format!("the query: {warning}"));
-    }
+    let embed = |query: &Input| -> Result<Embedding> {
+        let embedding = embedder.embed_one(query)?;
+        let embedding = embedding.cut(dim).context("the query has no direction in so few values")?;
+        embedding.warnings().iter().for_each(|warning| warn(&format!("the query: {warning}")));
+        Ok(embedding)
+    };
+    let asks_again = arguments.feedback.pseudo_query(&embedder)?;
+    let mut failed = 0;
+    let mut embedding = embed(&query)?;
 
     // Before what it would be in vain for.
     let reranker = arguments.rerank.load(&options)?;
     let most = if reranker.is_some() { arguments.k.max(arguments.rerank.rerank_top) } else { arguments.k };
+    if let Some(recipe) = asks_again {
+        let found = library.search(embedding.as_slice().into(), recipe.most_candidates)?;
+        let candidates: Vec<Input> = found.iter().map(|hit| input(hit.entry)).collect();
+        let readable = candidates.iter().filter(|candidate| match embedder.prepare(candidate) {
+            Ok(_) => true,
+            Err(error) => {
+                report(&anyhow::Error::from(error).context("the query is asked again without it"));
+                failed += 1;
+                false
+            }
+        });
+        embedding = embed(&embedder.pseudo_query(&query, readable)?)?;
+    }
     let hits = library.search_with(embedding.as_slice().into(), most, feedback)?;
     let mut hits: Vec<Hit<'_>> = hits.into_iter().map(|hit| Hit { hit, reranked: None }).collect();
-    let mut failed = 0;
     if let Some((reranker, _)) = &reranker {
         query.instruction = own_instruction;
         let top = arguments.rerank.rerank_top.min(hits.len());
         let (first, _) = hits.split_at_mut(top);
-        failed = rerank(reranker, &query, first, options.quiet)?;
+        failed += rerank(reranker, &query, first, options.quiet)?;
     }
     for (rank, hit) in hits.iter().take(arguments.k).enumerate() {
         print(&if arguments.json { hit.json(rank + 1) } else { hit.row(rank + 1) })?;
