@@ -1,0 +1,65 @@
+"""Gives each training pair negatives: half of those that nano ranks highest, half drawn at random.
+
+    python3 mine.py WORLD OUT GVE NEGATIVES MOST
+
+Reads WORLD/pairs_*.jsonl, embeds queries and positives with the program GVE and the built-in model, and writes OUT/pairs_*.jsonl with
+NEGATIVES each, of MOST pairs a task. Needs NumPy.
+"""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def embeddings(gve, inputs, base, scratch):
+    """One row for each of `inputs`."""
+    lines = base / "inputs.jsonl"
+    lines.write_text("".join(json.dumps(value) + "\n" for value in inputs))
+    subprocess.run([gve, "embed", "--model", "nano", "--frames", "8", "--tokens-per-frame", "12", "--quiet", "--input", lines,
+                    "--out", scratch, "--format", "npy"], check=True)
+    lines.unlink()
+    return np.load(scratch)
+
+
+def mine(path, out, gve, count, most):
+    rng = random.Random(1)
+    pairs = [json.loads(line) for line in path.read_text().splitlines()]
+    chosen = sorted(rng.sample(range(len(pairs)), min(most, len(pairs))))
+    pairs = [pairs[i] for i in chosen]
+    queries = embeddings(gve, [pair["query"] for pair in pairs], path.parent, out / "queries.npy")
+    positives = embeddings(gve, [pair["positive"] for pair in pairs], path.parent, out / "positives.npy")
+    right = {}
+    for pair in pairs:
+        right.setdefault(json.dumps(pair["query"]), set()).add(json.dumps(pair["positive"]))
+    lines = []
+    for pair, scores in zip(pairs, queries @ positives.T):
+        own = right[json.dumps(pair["query"])]
+        ranked = np.argsort(-scores)[: 8 * count]
+        drawn = [rng.randrange(len(pairs)) for _ in range(8 * count)]
+        negatives = {}
+        for places, share in ((ranked, count // 2), (drawn, count)):
+            for place in places:
+                key = json.dumps(pairs[place]["positive"])
+                if len(negatives) < share and key not in own:
+                    negatives[key] = None
+        pair["negatives"] = [json.loads(key) for key in negatives]
+        lines.append(json.dumps(pair))
+    rng.shuffle(lines)
+    (out / path.name).write_text("\n".join(lines) + "\n")
+
+
+def main():
+    world, out, gve, count, most = sys.argv[1:]
+    out = Path(out)
+    out.mkdir(exist_ok=True)
+    for path in sorted(Path(world).glob("pairs_*.jsonl")):
+        mine(path, out, gve, int(count), int(most))
+    for name in ("queries.npy", "positives.npy"):
+        (out / name).unlink()
+
+
+main()
