@@ -101,7 +101,7 @@ pub use embedder::{
     ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, Relevance, Reranker, VideoPart,
 };
 pub use error::Error;
-pub use media::{MediaReader, MediaSource, TimeRange};
+pub use media::{MediaReader, MediaSource, Moments, TimeRange};
 pub use random::Random;
 pub use video::Sampling;
 

@@ -6,19 +6,23 @@
 //! from there.
 
 mod find;
+mod moments;
 mod prune;
+mod thumbnail;
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use find::{Found, MediaFile, PassedOver, Recognition, find, find_media};
 pub use prune::{Doubt, Extent, Pruned, prune};
+pub use thumbnail::thumbnail;
 
-use crate::embedder::{CancelToken, EmbedError, Embedder, Embedding, Input};
-use crate::media::MediaKind;
+use crate::embedder::{CancelToken, EmbedError, Embedder, Embedding};
+use crate::media::TimeRange;
 use crate::options::with_fields;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::{
@@ -114,6 +118,7 @@ pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>
         sampling: embedder.sampling().clone(),
         min_pixels: pixels.min_pixels,
         max_pixels: pixels.max_pixels,
+        moments: None,
     }
 }
 
@@ -132,6 +137,8 @@ pub fn index(
 }
 
 /// Embeds the `files` that `library` does not have in their present state.
+///
+/// Where the library's manifest says so, videos are cut into moments, which have rows of their own.
 ///
 /// A file that was good once and is not any more is removed from the library, which would go on finding what
 /// is not there; one that cannot be read at present is not.
@@ -160,19 +167,33 @@ pub fn index_with(
             Err(error) => on_event(IndexEvent::Failed(&file.path, &error.into())),
         }
     }
-    let inputs: Vec<Input> = pending.iter().map(|(file, _)| input_of(file)).collect();
+    let cut = moments::Cut { moments: library.manifest().moments, embedder: embedder.clone() };
+    let (plans, planned) = mpsc::channel();
+    let inputs = cut.inputs(pending.iter().map(|(file, _)| (*file).clone()).collect(), plans);
     let mut unwritten: Vec<(&Path, Vec<String>)> = Vec::new();
     let mut turned_bad: HashSet<&Path> = HashSet::new();
     let mut last_flush = Instant::now();
     let mut embeddings = embedder.embed_iter(inputs);
+    let mut next = || embeddings.next().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned())));
     for (file, fingerprint) in pending {
         if options.cancel.is_cancelled() {
             break;
         }
-        match embeddings.next().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned()))) {
+        // It is there before the first of the file's embeddings.
+        let parts: Vec<TimeRange> = planned.recv().unwrap_or_default();
+        let whole = next();
+        let parts: Vec<_> = parts.into_iter().map(|range| (range, next())).collect();
+        match whole {
             Ok(embedding) => {
-                let warnings = embedding.warnings().to_vec();
-                library.append(&[row_of(file, fingerprint, embedding)])?;
+                let mut warnings = embedding.warnings().to_vec();
+                let mut rows = vec![row_of(file, fingerprint, embedding)];
+                for (range, part) in parts {
+                    match part {
+                        Ok(part) => rows.push(moment_of(file, fingerprint, range, part)),
+                        Err(error) => warnings.push(format!("{} is left out: {error}", stretch(range))),
+                    }
+                }
+                library.append(&rows)?;
                 unwritten.push((&file.path, warnings));
             }
             Err(error) => {
@@ -239,17 +260,27 @@ fn flush(
     Ok(())
 }
 
-fn input_of(file: &MediaFile) -> Input {
-    match file.kind {
-        MediaKind::Image => Input::image(&file.path),
-        MediaKind::Video => Input::video(&file.path),
-    }
-}
-
 fn row_of(file: &MediaFile, fingerprint: FileFingerprint, embedding: Embedding) -> LibraryRow {
     let time_range = embedding.time_range();
     LibraryRow {
         entry: LibraryEntry { path: file.path.clone(), kind: file.kind, time_range, fingerprint },
         embedding: embedding.into_vec(),
     }
+}
+
+fn moment_of(
+    file: &MediaFile,
+    fingerprint: FileFingerprint,
+    range: TimeRange,
+    embedding: Embedding,
+) -> LibraryRow {
+    let mut row = row_of(file, fingerprint, embedding);
+    row.entry.time_range = Some(range);
+    row
+}
+
+/// A stretch in words.
+fn stretch(range: TimeRange) -> String {
+    let (start, end) = range.bounds().unwrap_or_default();
+    format!("the moment from {start:.1} to {end:.1} s")
 }

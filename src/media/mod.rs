@@ -1,9 +1,11 @@
 //! Where media come from, what they are by their names, and stretches of them: what the rooms that read, keep
 //! and find them have in common.
 
+mod moments;
 mod reader;
 mod source;
 
+pub use moments::Moments;
 pub use reader::MediaReader;
 pub use source::MediaSource;
 

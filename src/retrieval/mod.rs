@@ -38,7 +38,7 @@ pub use feedback::Feedback;
 #[cfg(feature = "library")]
 pub use library::{
     FileFingerprint, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,
-    MANIFEST_FORMAT_VERSION,
+    MANIFEST_FORMAT_VERSION, SearchOptions, Unit,
 };
 #[cfg(feature = "library")]
 pub use parquet_file::ParquetTable;

@@ -11,6 +11,7 @@ mod index;
 mod interop;
 mod library;
 mod media;
+mod moments;
 mod program;
 mod recipe;
 mod rerank;

@@ -1,8 +1,8 @@
 """Gives each training pair negatives: half of those that nano ranks highest, half drawn at random.
 
-    python3 mine.py WORLD OUT GVE NEGATIVES MOST
+    python3 mine.py WORLD GVE NEGATIVES MOST
 
-Reads WORLD/pairs_*.jsonl, embeds queries and positives with the program GVE and the built-in model, and writes OUT/pairs_*.jsonl with
+Reads WORLD/pairs_*.jsonl, embeds queries and positives with the program GVE and the built-in model, and writes WORLD/mined_*.jsonl with
 NEGATIVES each, of MOST pairs a task. Needs NumPy.
 """
 
@@ -10,28 +10,29 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 
-def embeddings(gve, inputs, base, scratch):
-    """One row for each of `inputs`."""
-    lines = base / "inputs.jsonl"
-    lines.write_text("".join(json.dumps(value) + "\n" for value in inputs))
-    subprocess.run([gve, "embed", "--model", "nano", "--frames", "8", "--tokens-per-frame", "12", "--quiet", "--input", lines,
-                    "--out", scratch, "--format", "npy"], check=True)
-    lines.unlink()
-    return np.load(scratch)
+def embeddings(gve, inputs, world):
+    """One row for each of `inputs`, whose files lie in `world`."""
+    text = "".join(json.dumps(value) + "\n" for value in inputs)
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = Path(scratch) / "rows.npy"
+        subprocess.run([gve, "embed", "--model", "nano", "--frames", "8", "--tokens-per-frame", "12", "--quiet", "--input", "-",
+                        "--out", rows, "--format", "npy"], input=text, text=True, cwd=world, check=True)
+        return np.load(rows)
 
 
-def mine(path, out, gve, count, most):
+def mine(path, gve, count, most):
     rng = random.Random(1)
     pairs = [json.loads(line) for line in path.read_text().splitlines()]
     chosen = sorted(rng.sample(range(len(pairs)), min(most, len(pairs))))
     pairs = [pairs[i] for i in chosen]
-    queries = embeddings(gve, [pair["query"] for pair in pairs], path.parent, out / "queries.npy")
-    positives = embeddings(gve, [pair["positive"] for pair in pairs], path.parent, out / "positives.npy")
+    queries = embeddings(gve, [pair["query"] for pair in pairs], path.parent)
+    positives = embeddings(gve, [pair["positive"] for pair in pairs], path.parent)
     right = {}
     for pair in pairs:
         right.setdefault(json.dumps(pair["query"]), set()).add(json.dumps(pair["positive"]))
@@ -49,17 +50,13 @@ def mine(path, out, gve, count, most):
         pair["negatives"] = [json.loads(key) for key in negatives]
         lines.append(json.dumps(pair))
     rng.shuffle(lines)
-    (out / path.name).write_text("\n".join(lines) + "\n")
+    path.with_name(path.name.replace("pairs_", "mined_")).write_text("\n".join(lines) + "\n")
 
 
 def main():
-    world, out, gve, count, most = sys.argv[1:]
-    out = Path(out)
-    out.mkdir(exist_ok=True)
+    world, gve, count, most = sys.argv[1:]
     for path in sorted(Path(world).glob("pairs_*.jsonl")):
-        mine(path, out, gve, int(count), int(most))
-    for name in ("queries.npy", "positives.npy"):
-        (out / name).unlink()
+        mine(path, str(Path(gve).absolute()), int(count), int(most))
 
 
 main()

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
-use crate::media::{MAX_PICTURE_PIXELS, Sampling};
+use crate::media::{MAX_PICTURE_PIXELS, Moments, Sampling};
 use crate::recipe::{AdapterId, RecipeId};
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::one_line;
@@ -56,6 +56,10 @@ pub struct LibraryManifest {
     pub min_pixels: Option<u64>,
     /// Largest area of a frame or image after resizing, in pixels; `None` is the model's default.
     pub max_pixels: Option<u64>,
+    /// How videos are cut into moments, which have rows beside those of the whole videos; `None` where they are
+    /// not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moments: Option<Moments>,
 }
 
 impl LibraryManifest {
@@ -101,6 +105,9 @@ impl LibraryManifest {
         if !(1..=MAX_DIM).contains(&self.dim) {
             return Err(format!("dim must be 1 to {MAX_DIM}, got {}", self.dim));
         }
+        if let Some(reason) = self.moments.and_then(|moments| moments.fault()) {
+            return Err(format!("moments: {reason}"));
+        }
         if let Some(pixels) = self.min_pixels.filter(|pixels| *pixels > MAX_PICTURE_PIXELS) {
             return Err(format!("min_pixels must be at most {MAX_PICTURE_PIXELS}, got {pixels}"));
         }
@@ -120,6 +127,7 @@ impl LibraryManifest {
             sampling,
             min_pixels,
             max_pixels,
+            moments,
         } = self;
         // Where model and adapter lie is for finding them. Segments on disk hold this: a new field may only
         // be added to it where it is set.
@@ -138,6 +146,9 @@ impl LibraryManifest {
         ]);
         if let (Some(recipe), Some(settings)) = (recipe, settings.as_array_mut()) {
             settings.push(serde_json::json!({ "recipe": recipe.hash }));
+        }
+        if let (Some(moments), Some(settings)) = (moments, settings.as_array_mut()) {
+            settings.push(serde_json::json!({ "moments": moments }));
         }
         checksum::of_text(&settings.to_string())
     }

@@ -26,6 +26,7 @@ mod checksum;
 mod entry;
 mod manifest;
 mod reader;
+mod search;
 mod segment;
 mod segment_reader;
 mod segment_writer;
@@ -33,5 +34,6 @@ mod writer;
 
 pub use entry::{FileFingerprint, LibraryEntry, LibraryRow};
 pub use manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
-pub use reader::{Library, LibraryHit};
+pub use reader::Library;
+pub use search::{LibraryHit, SearchOptions, Unit};
 pub use writer::LibraryWriter;

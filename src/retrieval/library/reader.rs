@@ -1,14 +1,14 @@
-//! Searching a library.
+//! Reading a library.
 
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2};
 
 use super::catalog::{Catalog, Segments};
 use super::entry::LibraryEntry;
 use super::manifest::LibraryManifest;
-use crate::retrieval::cut::cut_rows;
-use crate::retrieval::{Feedback, Match, RetrievalError, rank};
+use super::search::{Share, shares};
+use crate::retrieval::RetrievalError;
 
 /// All live rows of a library directory, in memory.
 ///
@@ -18,17 +18,9 @@ pub struct Library {
     directory: PathBuf,
     manifest: LibraryManifest,
     entries: Vec<LibraryEntry>,
+    shares: Vec<Share>,
     embeddings: Array2<f32>,
     damage: Vec<RetrievalError>,
-}
-
-/// A row of a library found by a search.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LibraryHit<'a> {
-    /// Cosine similarity with the query.
-    pub score: f32,
-    /// What was found.
-    pub entry: &'a LibraryEntry,
 }
 
 /// How often opening starts over when a writer deletes the segments being read.
@@ -71,6 +63,7 @@ impl Library {
         }
         values.truncate(rows * dim);
         let entries = entries.into_iter().zip(live).filter_map(|(entry, live)| live.then_some(entry));
+        let entries: Vec<LibraryEntry> = entries.collect();
         let embeddings = Array2::from_shape_vec((rows, dim), values).map_err(|e| {
             // Cannot happen: every embedding was checked to be `dim` wide.
             RetrievalError::InvalidFile { path: directory.to_owned(), reason: e.to_string() }
@@ -78,7 +71,8 @@ impl Library {
         Ok(Self {
             directory: directory.to_owned(),
             manifest: manifest.clone(),
-            entries: entries.collect(),
+            shares: shares(&entries),
+            entries,
             embeddings,
             damage,
         })
@@ -118,52 +112,8 @@ impl Library {
         self.embeddings.view()
     }
 
-    /// The `k` rows most similar to `query`, an L2-normalised vector of the library's dimension, best first. One
-    /// of fewer values is compared with as many of the rows', cut and normalised again: for models that were
-    /// trained for that width.
-    ///
-    /// # Errors
-    /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::NonFiniteScore`].
-    pub fn search(
-        &self,
-        query: ArrayView1<'_, f32>,
-        k: usize,
-    ) -> Result<Vec<LibraryHit<'_>>, RetrievalError> {
-        self.search_with(query, k, None)
-    }
-
-    /// As [`search`](Self::search), with `feedback` of a first search.
-    ///
-    /// # Errors
-    /// Those of [`search`](Self::search).
-    pub fn search_with(
-        &self,
-        query: ArrayView1<'_, f32>,
-        k: usize,
-        feedback: Option<Feedback>,
-    ) -> Result<Vec<LibraryHit<'_>>, RetrievalError> {
-        let (expected, got) = (self.manifest.dim, query.len());
-        if !(1..=expected).contains(&got) {
-            return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
-        }
-        let cut;
-        let embeddings = if got < expected {
-            cut = cut_rows(self.embeddings.view(), got);
-            cut.view()
-        } else {
-            self.embeddings.view()
-        };
-        let ranking = |query: ArrayView1<'_, f32>, k| -> Result<Vec<Match>, RetrievalError> {
-            Ok(rank(query.insert_axis(Axis(0)), embeddings, k)?.into_iter().flatten().collect())
-        };
-        let ranking = match feedback {
-            None => ranking(query, k)?,
-            Some(feedback) => {
-                let best = ranking(query, feedback.documents)?;
-                let moved = feedback.moved(query, embeddings, best.iter().map(|found| found.row));
-                ranking(ArrayView1::from(&moved), k)?
-            }
-        };
-        Ok(ranking.iter().map(|m| LibraryHit { score: m.score, entry: &self.entries[m.row] }).collect())
+    /// What each row is among those of its file.
+    pub(super) fn shares(&self) -> &[Share] {
+        &self.shares
     }
 }

@@ -94,6 +94,7 @@ mod tests {
             sampling: Sampling::Uniform { frames: 8 },
             min_pixels: None,
             max_pixels: None,
+            moments: None,
         };
         let manifest = RunManifest {
             settings: &settings,

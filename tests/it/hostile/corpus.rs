@@ -138,6 +138,7 @@ fn library(folder: &Path) {
         sampling: gve::Sampling::Uniform { frames: 8 },
         min_pixels: None,
         max_pixels: None,
+        moments: None,
     };
     let mut writer = LibraryWriter::create_or_open(folder, manifest).unwrap();
     let rows: Vec<LibraryRow> = rows()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gve::media::MediaKind;
 use gve::retrieval::{
     Feedback, FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter,
-    MANIFEST_FORMAT_VERSION, RetrievalError,
+    MANIFEST_FORMAT_VERSION, RetrievalError, SearchOptions,
 };
 use gve::{Sampling, TimeRange};
 
@@ -26,6 +26,7 @@ pub(super) fn manifest() -> LibraryManifest {
         sampling: Sampling::Uniform { frames: 8 },
         min_pixels: Some(3136),
         max_pixels: Some(156_800),
+        moments: None,
     }
 }
 
@@ -46,7 +47,9 @@ fn a_library_is_searched_at_a_smaller_width_and_with_feedback() {
     writer.finish().unwrap();
     let library = Library::open(directory.path()).unwrap();
     let found = |query: &[f32], feedback: Option<Feedback>| -> Vec<(String, f32)> {
-        let hits = library.search_with(ndarray::ArrayView1::from(query), 3, feedback).unwrap();
+        let hits = library
+            .search_for(ndarray::ArrayView1::from(query), &SearchOptions::new(3).with_feedback(feedback))
+            .unwrap();
         hits.iter().map(|hit| (hit.entry.path.display().to_string(), hit.score)).collect()
     };
     let names = |found: Vec<(String, f32)>| found.into_iter().map(|(name, _)| name).collect::<Vec<_>>();

@@ -8,6 +8,8 @@ mod durability;
 mod embedding_files;
 #[cfg(feature = "library")]
 mod library;
+#[cfg(feature = "library")]
+mod moments;
 mod ranking;
 #[cfg(feature = "library")]
 mod tables;

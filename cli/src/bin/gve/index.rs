@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
+use gve::Moments;
 use gve::indexer::{
     Doubt, Extent, Found, IndexError, IndexEvent, IndexOptions, MediaFile, PassedOver, Pruned, Recognition,
     find, index_with, library_manifest, prune,
@@ -18,6 +19,7 @@ use crate::library::{report_damage, tell_passed_over};
 #[command(after_help = "\
 Examples:
   gve index ~/Videos --library ~/.local/share/gve --model Alibaba-NLP/GVE-3B
+  gve index ~/Videos --library moments --model Alibaba-NLP/GVE-3B --moments shots
   gve index holiday.mp4 more/ --library lib --model ./GVE-3B --fps 1 --max-frames 64
 
 A second run adds only what is new or changed; a run that was stopped goes on where it was. Ctrl-C stops after what is
@@ -32,6 +34,10 @@ pub(crate) struct Arguments {
     /// Take a file for what its content is, whatever its name ends in.
     #[arg(long)]
     any_name: bool,
+    /// Cut videos into moments, each to be found by itself: shots, or stretches of so many seconds, which may overlap
+    /// by others (10, 10:2). A library is of one kind.
+    #[arg(long, value_name = "shots|S[:OVERLAP]", value_parser = moments)]
+    moments: Option<Moments>,
     /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read or has
     /// become empty are kept: a drive may be away.
     #[arg(long)]
@@ -61,7 +67,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let builder = arguments.model.builder(model.directory.clone())?.sampling(sampling);
     let builder = arguments.dim.set(arguments.pixels.apply_to(builder));
     let embedder = arguments.model.load(builder)?;
-    let manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
+    let mut manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
+    manifest.moments = arguments.moments;
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
     report_damage(library.damage());
     counts.failed += library.damage().len();
@@ -89,6 +96,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         return Ok(Outcome::Nothing);
     }
     Ok(Outcome::of(counts.added + counts.unchanged, counts.failed + counts.in_doubt))
+}
+
+/// How `--moments` has it.
+fn moments(text: &str) -> Result<Moments, String> {
+    if text == "shots" {
+        return Ok(Moments::shots());
+    }
+    let seconds = |text: &str| {
+        text.parse().map_err(|_| format!("{text:?} is no number of seconds; expected shots, 10 or 10:2"))
+    };
+    let (length, overlap) = text.split_once(':').unwrap_or((text, "0"));
+    Ok(Moments::Windows { length_seconds: seconds(length)?, overlap_seconds: seconds(overlap)? })
 }
 
 /// What lies at the paths.

@@ -17,6 +17,7 @@ mod rerank;
 mod search;
 #[cfg(feature = "synth")]
 mod synth;
+mod thumbnails;
 mod train;
 #[cfg(feature = "synth")]
 mod world;

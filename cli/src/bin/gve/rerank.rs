@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use gve::media::MediaKind;
-use gve::retrieval::LibraryEntry;
+use gve::retrieval::LibraryHit;
 use gve::text::{LineError, Lines};
 use gve::{CancelToken, Input, Part, Relevance, Reranker, VideoPart};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
@@ -167,32 +167,31 @@ impl Query {
     }
 }
 
-/// Scores entries of a library by their files: one result each.
+/// Scores what was found by its files: one result each.
 pub(crate) fn score(
     reranker: &Reranker,
     query: &Input,
-    entries: &[&LibraryEntry],
+    inputs: &[Input],
     quiet: bool,
 ) -> Result<Vec<Result<Relevance>>> {
-    let inputs: Vec<Input> = entries.iter().map(|entry| input(entry)).collect();
     let bar = progress_bar(inputs.len(), "hits", quiet);
     let cancel = stop_on_ctrl_c()?;
     let scored =
-        reranker.score_with(query, &inputs, &cancel, |progress| bar.set_position(progress.done as u64));
+        reranker.score_with(query, inputs, &cancel, |progress| bar.set_position(progress.done as u64));
     bar.finish_and_clear();
     Ok(scored?.into_iter().map(|scored| Ok(scored?)).collect())
 }
 
-/// What an entry was embedded from.
-pub(crate) fn input(entry: &LibraryEntry) -> Input {
-    match entry.kind {
+/// What a hit stands for.
+pub(crate) fn input(hit: &LibraryHit<'_>) -> Input {
+    match hit.entry.kind {
         MediaKind::Video => {
-            let video = VideoPart::new(&entry.path);
-            Input::default().and_part(Part::Video(match entry.time_range {
+            let video = VideoPart::new(&hit.entry.path);
+            Input::default().and_part(Part::Video(match hit.time_range {
                 Some(range) => video.with_range(range),
                 None => video,
             }))
         }
-        _ => Input::image(&entry.path),
+        _ => Input::image(&hit.entry.path),
     }
 }

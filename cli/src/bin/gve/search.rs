@@ -3,13 +3,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gve::indexer::library_manifest;
-use gve::retrieval::{Library, LibraryHit};
+use gve::retrieval::{Library, LibraryHit, SearchOptions, Unit};
 use gve::{Embedding, Input, PixelLimits, Reranker, TimeRange};
 use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions};
 use gve_cli::output::{Outcome, name, note, print, printable, report, warn};
 
 use crate::library::report_damage;
 use crate::rerank::{input, score};
+use crate::thumbnails::thumbnails;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -17,6 +18,7 @@ Examples:
   gve search --library lib \"a dog catches a ball\"
   gve search --library lib --image ball.png -k 5
   gve search --library lib --video clip.mp4 \"now in the forest\" --json
+  gve search --library lib \"a dog catches a ball\" --moments --thumbnails found
   gve search --library lib \"a dog catches a ball\" --feedback 5 --dim 256
   gve search --library lib \"a dog catches a ball\" --rerank Qwen/Qwen3-VL-Reranker-2B --rerank-top 50
 
@@ -42,6 +44,15 @@ pub(crate) struct Arguments {
     /// Number of results.
     #[arg(short, value_name = "N", default_value_t = 10)]
     k: usize,
+    /// Find every moment that fits, instead of the best one of each video; neighbours of one video are one result.
+    #[arg(long)]
+    moments: bool,
+    /// Find videos by what they are as a whole, instead of by their best moments.
+    #[arg(long, conflicts_with = "moments")]
+    files: bool,
+    /// Write a picture of each result there, of the middle of the moment: 001.jpg and so on, by rank.
+    #[arg(long, value_name = "DIR")]
+    thumbnails: Option<PathBuf>,
     /// Print JSON lines.
     #[arg(long)]
     json: bool,
@@ -58,6 +69,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut query = query(&arguments)?;
     let feedback = arguments.feedback.feedback()?;
+    let unit = match (arguments.moments, arguments.files) {
+        (true, _) => Unit::Moment,
+        (_, true) => Unit::File,
+        _ => Unit::BestMoment,
+    };
     let library = Library::open(&arguments.library)?;
     report_damage(library.damage());
     let manifest = library.manifest();
@@ -88,6 +104,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut ours = library_manifest(&embedder, &model.id, model.revision.as_deref());
     // It may have been made of embeddings that were cut.
     ours.dim = ours.dim.min(manifest.dim);
+    ours.moments = manifest.moments;
     library.require_manifest(&ours)?;
     let dim = arguments.dim.dim.unwrap_or(manifest.dim);
     if dim > manifest.dim {
@@ -121,8 +138,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let reranker = arguments.rerank.load(&options)?;
     let most = if reranker.is_some() { arguments.k.max(arguments.rerank.rerank_top) } else { arguments.k };
     if let Some(recipe) = asks_again {
-        let found = library.search(embedding.as_slice().into(), recipe.most_candidates)?;
-        let candidates: Vec<Input> = found.iter().map(|hit| input(hit.entry)).collect();
+        let wanted = SearchOptions::new(recipe.most_candidates).with_unit(unit);
+        let found = library.search_for(embedding.as_slice().into(), &wanted)?;
+        let candidates: Vec<Input> = found.iter().map(input).collect();
         let readable = candidates.iter().filter(|candidate| match embedder.prepare(candidate) {
             Ok(_) => true,
             Err(error) => {
@@ -133,13 +151,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         });
         embedding = embed(&embedder.pseudo_query(&query, readable)?)?;
     }
-    let hits = library.search_with(embedding.as_slice().into(), most, feedback)?;
+    let wanted = SearchOptions::new(most).with_unit(unit).with_feedback(feedback);
+    let hits = library.search_for(embedding.as_slice().into(), &wanted)?;
     let mut hits: Vec<Hit<'_>> = hits.into_iter().map(|hit| Hit { hit, reranked: None }).collect();
     if let Some((reranker, _)) = &reranker {
         query.instruction = own_instruction;
         let top = arguments.rerank.rerank_top.min(hits.len());
         let (first, _) = hits.split_at_mut(top);
         failed += rerank(reranker, &query, first, options.quiet)?;
+    }
+    if let Some(directory) = &arguments.thumbnails {
+        failed += thumbnails(directory, hits.iter().take(arguments.k).map(|hit| &hit.hit))?;
     }
     for (rank, hit) in hits.iter().take(arguments.k).enumerate() {
         print(&if arguments.json { hit.json(rank + 1) } else { hit.row(rank + 1) })?;
@@ -156,9 +178,9 @@ struct Hit<'a> {
 /// Ranks `hits` by what `reranker` says; those whose files it cannot read come last, in the order they have.
 /// Gives how many these are.
 fn rerank(reranker: &Reranker, query: &Input, hits: &mut [Hit<'_>], quiet: bool) -> Result<usize> {
-    let entries: Vec<_> = hits.iter().map(|hit| hit.hit.entry).collect();
+    let inputs: Vec<Input> = hits.iter().map(|hit| input(&hit.hit)).collect();
     let mut failed = 0;
-    for (hit, scored) in hits.iter_mut().zip(score(reranker, query, &entries, quiet)?) {
+    for (hit, scored) in hits.iter_mut().zip(score(reranker, query, &inputs, quiet)?) {
         match scored {
             Ok(relevance) => {
                 let path = name(&hit.hit.entry.path);
@@ -196,7 +218,8 @@ fn query(arguments: &Arguments) -> Result<Input> {
 impl Hit<'_> {
     fn row(&self, rank: usize) -> String {
         let entry = self.hit.entry;
-        let range = entry
+        let range = self
+            .hit
             .time_range
             .and_then(TimeRange::bounds)
             .map_or_else(String::new, |(start, end)| format!("  {start:.1}-{end:.1} s"));
@@ -208,8 +231,8 @@ impl Hit<'_> {
         let entry = self.hit.entry;
         let mut line = serde_json::json!({
             "rank": rank, "score": self.hit.score, "path": entry.path, "kind": entry.kind,
-            "start": entry.time_range.and_then(|range| range.start_seconds),
-            "end": entry.time_range.and_then(|range| range.end_seconds),
+            "start": self.hit.time_range.and_then(|range| range.start_seconds),
+            "end": self.hit.time_range.and_then(|range| range.end_seconds),
         });
         if let Some(score) = self.reranked {
             line["rerank_score"] = serde_json::json!(score);

@@ -1,0 +1,281 @@
+//! From a query to hits: rows are ranked, and what a file has of them becomes what was asked for.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use ndarray::{ArrayView1, ArrayView2, Axis};
+
+use super::entry::LibraryEntry;
+use super::reader::Library;
+use crate::media::TimeRange;
+use crate::options::with_fields;
+use crate::retrieval::cut::cut_rows;
+use crate::retrieval::{Feedback, Match, RetrievalError, rank};
+
+/// Moments that are no further apart than this, in seconds, are neighbours.
+const NEIGHBOURS: f64 = 0.25;
+/// Rows looked at for each hit that is asked for, at first.
+const ROWS_PER_HIT: usize = 4;
+
+/// What a hit is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// The best moment of each video, and images.
+    #[default]
+    BestMoment,
+    /// Every moment, and images. Neighbours of one video are one hit, that of the best of them.
+    Moment,
+    /// Each file once, by what it is as a whole.
+    File,
+}
+
+/// What [`Library::search_for`] gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct SearchOptions {
+    /// Hits, at most.
+    pub k: usize,
+    /// What a hit is. It makes no difference in a library without moments.
+    pub unit: Unit,
+    /// Whether a first search moves the query.
+    pub feedback: Option<Feedback>,
+}
+
+impl SearchOptions {
+    /// The `k` best files, videos by their best moments.
+    #[must_use]
+    pub fn new(k: usize) -> Self {
+        Self { k, unit: Unit::default(), feedback: None }
+    }
+}
+
+with_fields!(SearchOptions {
+    with_unit(unit: Unit),
+    with_feedback(feedback: Option<Feedback>),
+});
+
+/// What a search has found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct LibraryHit<'a> {
+    /// Cosine similarity with the query.
+    pub score: f32,
+    /// The row with that score.
+    pub entry: &'a LibraryEntry,
+    /// The part of the video: the row's own, or with neighbours that were found as well.
+    pub time_range: Option<TimeRange>,
+}
+
+/// What a row is among those of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// All there is.
+    Alone,
+    /// The whole, which has parts in other rows.
+    Whole,
+    /// A part of a file whose whole is another row.
+    Moment,
+    /// A part of a file that has no row for the whole.
+    Part,
+}
+
+/// What each row is: that of a file which holds all of its others is the whole.
+pub(super) fn shares(entries: &[LibraryEntry]) -> Vec<Share> {
+    let mut rows_of: HashMap<&Path, Vec<usize>> = HashMap::new();
+    for (row, entry) in entries.iter().enumerate() {
+        rows_of.entry(entry.path.as_path()).or_default().push(row);
+    }
+    let mut shares = vec![Share::Alone; entries.len()];
+    for rows in rows_of.into_values().filter(|rows| rows.len() > 1) {
+        let holds = |whole: usize, part: usize| holds(entries[whole].time_range, entries[part].time_range);
+        let whole = rows.iter().find(|&&whole| rows.iter().all(|&part| holds(whole, part)));
+        for &row in &rows {
+            shares[row] = match whole {
+                None => Share::Part,
+                Some(&whole) if row == whole => Share::Whole,
+                Some(_) => Share::Moment,
+            };
+        }
+    }
+    shares
+}
+
+fn holds(whole: Option<TimeRange>, part: Option<TimeRange>) -> bool {
+    let Some(whole) = whole else { return true };
+    let bounds = whole.bounds().zip(part.and_then(TimeRange::bounds));
+    bounds.is_some_and(|((start, end), (from, to))| start <= from + NEIGHBOURS && to <= end + NEIGHBOURS)
+}
+
+impl Library {
+    /// The `k` files most similar to `query`, an L2-normalised vector of the library's dimension, best first;
+    /// videos by their best moments. A query of fewer values is compared with as many of the rows', cut and
+    /// normalised again: for models that were trained for that width.
+    ///
+    /// # Errors
+    /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::NonFiniteScore`].
+    pub fn search(
+        &self,
+        query: ArrayView1<'_, f32>,
+        k: usize,
+    ) -> Result<Vec<LibraryHit<'_>>, RetrievalError> {
+        self.search_for(query, &SearchOptions::new(k))
+    }
+
+    /// As [`search`](Self::search), for what `options` say.
+    ///
+    /// # Errors
+    /// Those of [`search`](Self::search).
+    pub fn search_for(
+        &self,
+        query: ArrayView1<'_, f32>,
+        options: &SearchOptions,
+    ) -> Result<Vec<LibraryHit<'_>>, RetrievalError> {
+        let (expected, got) = (self.manifest().dim, query.len());
+        if !(1..=expected).contains(&got) {
+            return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
+        }
+        let cut;
+        let embeddings = if got < expected {
+            cut = cut_rows(self.embeddings(), got);
+            cut.view()
+        } else {
+            self.embeddings()
+        };
+        let hits = match options.feedback {
+            None => self.hits(query, embeddings, options.k, options.unit)?,
+            Some(feedback) => {
+                let best = self.hits(query, embeddings, feedback.documents, options.unit)?;
+                let moved = feedback.moved(query, embeddings, best.iter().map(|hit| hit.row));
+                self.hits(ArrayView1::from(&moved), embeddings, options.k, options.unit)?
+            }
+        };
+        let hit =
+            |Hit { row, score, time_range }| LibraryHit { score, entry: &self.entries()[row], time_range };
+        Ok(hits.into_iter().map(hit).collect())
+    }
+
+    /// Whether a row may make up a hit. The best part stands for a file whose whole the library does not have.
+    fn is_of(&self, row: usize, unit: Unit) -> bool {
+        match self.shares()[row] {
+            Share::Alone | Share::Part => true,
+            Share::Whole => unit == Unit::File,
+            Share::Moment => unit != Unit::File,
+        }
+    }
+
+    /// Looks at ever more of the best rows until they make up `k` hits.
+    fn hits(
+        &self,
+        query: ArrayView1<'_, f32>,
+        embeddings: ArrayView2<'_, f32>,
+        k: usize,
+        unit: Unit,
+    ) -> Result<Vec<Hit>, RetrievalError> {
+        let all = embeddings.nrows();
+        let mut depth = if self.shares().iter().any(|share| *share != Share::Alone) {
+            k.saturating_mul(ROWS_PER_HIT)
+        } else {
+            k
+        };
+        loop {
+            let ranking = rank(query.insert_axis(Axis(0)), embeddings, depth)?.into_iter().flatten();
+            let hits = self.gather(ranking, k, unit);
+            if hits.len() >= k || depth >= all {
+                return Ok(hits);
+            }
+            depth = depth.saturating_mul(ROWS_PER_HIT);
+        }
+    }
+
+    fn gather(&self, ranking: impl Iterator<Item = Match>, k: usize, unit: Unit) -> Vec<Hit> {
+        let path = |row: usize| self.entries()[row].path.as_path();
+        let mut hits: Vec<Hit> = Vec::new();
+        let mut seen = HashSet::new();
+        for Match { row, score } in ranking.filter(|found| self.is_of(found.row, unit)) {
+            if hits.len() == k {
+                break;
+            }
+            let new = Hit { row, score, time_range: self.entries()[row].time_range };
+            if unit == Unit::Moment {
+                let touches = |hit: &Hit, other: &Hit| path(hit.row) == path(other.row) && hit.touches(other);
+                if let Some(first) = hits.iter().position(|hit| touches(hit, &new)) {
+                    hits[first].extend(&new);
+                    // It may have closed a gap.
+                    while let Some(next) =
+                        (first + 1..hits.len()).find(|&next| touches(&hits[first], &hits[next]))
+                    {
+                        let next = hits.remove(next);
+                        hits[first].extend(&next);
+                    }
+                    continue;
+                }
+            } else if !seen.insert(path(row)) {
+                continue;
+            }
+            hits.push(new);
+        }
+        hits
+    }
+}
+
+struct Hit {
+    row: usize,
+    score: f32,
+    time_range: Option<TimeRange>,
+}
+
+impl Hit {
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.time_range.and_then(TimeRange::bounds)
+    }
+
+    fn touches(&self, other: &Self) -> bool {
+        let bounds = self.bounds().zip(other.bounds());
+        bounds.is_some_and(|((start, end), (from, to))| from <= end + NEIGHBOURS && start <= to + NEIGHBOURS)
+    }
+
+    fn extend(&mut self, other: &Self) {
+        if let Some(((start, end), (from, to))) = self.bounds().zip(other.bounds()) {
+            self.time_range = Some(TimeRange::between(start.min(from), end.max(to)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::MediaKind;
+    use crate::retrieval::FileFingerprint;
+
+    fn entry(path: &str, range: Option<(f64, f64)>) -> LibraryEntry {
+        LibraryEntry {
+            path: path.into(),
+            kind: MediaKind::Video,
+            time_range: range.map(|(start, end)| TimeRange::between(start, end)),
+            fingerprint: FileFingerprint { size_bytes: 1, modified_nanoseconds: 1 },
+        }
+    }
+
+    #[test]
+    fn the_whole_of_a_file_is_what_holds_its_other_rows() {
+        use Share::{Alone, Moment, Part, Whole};
+
+        let cases = [
+            (&[][..], &[][..]),
+            (&[Some((0.0, 9.0))], &[Alone]),
+            (&[None], &[Alone]),
+            (&[Some((0.0, 9.0)), Some((0.0, 5.0)), Some((5.0, 9.1))], &[Whole, Moment, Moment]),
+            (&[Some((0.0, 5.0)), None, Some((5.0, 9.0))], &[Moment, Whole, Moment]),
+            // Nobody put the whole there.
+            (&[Some((0.0, 5.0)), Some((5.0, 9.0))], &[Part, Part]),
+            (&[Some((0.0, 5.0)), Some((0.0, 5.1))], &[Whole, Moment]),
+        ];
+        for (ranges, expected) in cases {
+            let mut entries: Vec<LibraryEntry> = ranges.iter().map(|range| entry("a", *range)).collect();
+            entries.push(entry("b", Some((0.0, 99.0))));
+            let shares = shares(&entries);
+            assert_eq!((&shares[..ranges.len()], shares[ranges.len()]), (expected, Alone), "{ranges:?}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Searching a library whose videos have rows for their moments.
+
+use gve::TimeRange;
+use gve::media::{MediaKind, Moments};
+use gve::retrieval::{Feedback, Library, LibraryManifest, LibraryRow, LibraryWriter, SearchOptions, Unit};
+
+use super::library::{DIM, manifest, row};
+
+/// A row of a video that has `near` of the query, and of an axis of its own the rest.
+fn part(path: &str, range: (f64, f64), near: f32, axis: usize) -> LibraryRow {
+    let mut embedding = vec![0.0; DIM];
+    embedding[0] = near;
+    embedding[axis] = (1.0 - near * near).sqrt();
+    let mut row = LibraryRow { embedding, ..row(path, 0, 1) };
+    row.entry.kind = MediaKind::Video;
+    row.entry.time_range = Some(TimeRange::between(range.0, range.1));
+    row
+}
+
+fn windows() -> LibraryManifest {
+    let moments = Some(Moments::Windows { length_seconds: 10.0, overlap_seconds: 0.0 });
+    LibraryManifest { moments, ..manifest() }
+}
+
+/// `a` has its best moment in the middle of three, beside a good one; `b` is better as a whole.
+fn library(directory: &std::path::Path) -> Library {
+    let mut writer = LibraryWriter::create_or_open(directory, windows()).unwrap();
+    let picture = LibraryRow { embedding: part("", (0.0, 1.0), 0.4, 5).embedding, ..row("c.png", 0, 1) };
+    let rows = [
+        part("a", (0.0, 40.0), 0.3, 1),
+        part("a", (0.0, 10.0), 0.7, 2),
+        part("a", (10.0, 20.0), 0.9, 3),
+        part("a", (20.0, 30.0), 0.1, 4),
+        part("a", (30.0, 40.0), 0.8, 5),
+        part("b", (0.0, 20.0), 0.6, 1),
+        part("b", (0.0, 10.0), 0.5, 2),
+        part("b", (10.0, 20.0), 0.2, 3),
+        picture,
+    ];
+    writer.append(&rows).unwrap();
+    writer.finish().unwrap();
+    Library::open(directory).unwrap()
+}
+
+fn found(library: &Library, options: &SearchOptions) -> Vec<(String, f32, Option<(f64, f64)>)> {
+    let query = [&[1.0][..], &[0.0; DIM - 1]].concat();
+    let hits = library.search_for(ndarray::aview1(&query), options).unwrap();
+    let hit = |hit: &gve::retrieval::LibraryHit<'_>| {
+        (hit.entry.path.display().to_string(), hit.score, hit.time_range.and_then(TimeRange::bounds))
+    };
+    hits.iter().map(hit).collect()
+}
+
+#[test]
+fn a_video_is_found_by_its_best_moment_by_every_one_or_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let library = library(directory.path());
+    let hit = |path: &str, score, range| (path.to_owned(), score, range);
+    let (best, rest) = (hit("a", 0.9, Some((10.0, 20.0))), hit("c.png", 0.4, None));
+    let by = |unit, k| found(&library, &SearchOptions::new(k).with_unit(unit));
+    assert_eq!(by(Unit::BestMoment, 9), [best.clone(), hit("b", 0.5, Some((0.0, 10.0))), rest.clone()]);
+    assert_eq!(by(Unit::BestMoment, 1), [best]);
+    assert_eq!(
+        by(Unit::File, 9),
+        [hit("b", 0.6, Some((0.0, 20.0))), rest.clone(), hit("a", 0.3, Some((0.0, 40.0)))]
+    );
+    // Neighbours are one hit, of the best of them; what lies between two that were found makes one of both.
+    let end = hit("a", 0.8, Some((30.0, 40.0)));
+    assert_eq!(by(Unit::Moment, 2), [hit("a", 0.9, Some((10.0, 20.0))), end.clone()]);
+    let b = hit("b", 0.5, Some((0.0, 10.0)));
+    assert_eq!(by(Unit::Moment, 4), [hit("a", 0.9, Some((0.0, 20.0))), end, b, rest.clone()]);
+    assert_eq!(
+        by(Unit::Moment, 9),
+        [hit("a", 0.9, Some((0.0, 40.0))), hit("b", 0.5, Some((0.0, 20.0))), rest]
+    );
+}
+
+/// The best moment moves the query, not the whole that nobody asked for.
+#[test]
+fn feedback_is_of_what_was_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let library = library(directory.path());
+    let options = SearchOptions::new(1).with_feedback(Some(Feedback::of(1).with_weight(1.0)));
+    let [(path, score, _)] = &found(&library, &options)[..] else { panic!() };
+    // The query and (0.9, sqrt(0.19)) make (1.9, sqrt(0.19)).
+    let length = (1.9_f32 * 1.9 + 0.19).sqrt();
+    assert!(path == "a" && (score - (1.9 * 0.9 + 0.19) / length).abs() < 1e-6, "{score}");
+}
+
+#[test]
+fn a_library_is_cut_in_one_way() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(library(directory.path()));
+    for (other, expected) in [
+        (manifest(), "moments"),
+        (LibraryManifest { moments: Some(Moments::shots()), ..manifest() }, "moments"),
+    ] {
+        let refused = LibraryWriter::create_or_open(directory.path(), other).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let senseless = tempfile::tempdir().unwrap();
+    for (length_seconds, overlap_seconds, expected) in
+        [(0.0, 0.0, "positive number"), (f64::NAN, 0.0, "positive number"), (10.0, 6.0, "half of 10 s")]
+    {
+        let moments = Some(Moments::Windows { length_seconds, overlap_seconds });
+        let other = LibraryManifest { moments, ..manifest() };
+        let refused = LibraryWriter::create_or_open(senseless.path(), other).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+}
