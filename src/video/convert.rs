@@ -24,6 +24,8 @@ pub(super) struct Converter {
     /// Size of the first picture. Streams that change their size midway are scaled to it, as the `ffmpeg`
     /// command does.
     size: (u32, u32),
+    /// How pictures are scaled to it.
+    scaling: scaling::Flags,
     context: Option<(Source, scaling::Context)>,
     padded_rows: Vec<u8>,
 }
@@ -43,7 +45,13 @@ pub(super) struct UnsupportedPixels {
 impl Converter {
     /// A converter to pictures of this size in pixels; a size of zero takes that of each picture.
     pub(super) fn new(size: (u32, u32)) -> Self {
-        Self { size, context: None, padded_rows: Vec::new() }
+        // What the `ffmpeg` command uses.
+        Self { size, scaling: scaling::Flags::BICUBIC, context: None, padded_rows: Vec::new() }
+    }
+
+    /// A converter to pictures of a size that is small beside theirs: a pixel is the average of its area.
+    pub(super) fn averaging(size: (u32, u32)) -> Self {
+        Self { scaling: scaling::Flags::AREA, ..Self::new(size) }
     }
 
     /// A copy of `picture` as 8-bit RGB.
@@ -57,7 +65,8 @@ impl Converter {
         let size =
             if self.size.0 == 0 || self.size.1 == 0 { (source.width, source.height) } else { self.size };
         if self.context.as_ref().is_none_or(|(made_for, _)| *made_for != source) {
-            self.context = Some((source, source.scaling_context(size).ok_or_else(unsupported)?));
+            self.context =
+                Some((source, source.scaling_context(size, self.scaling).ok_or_else(unsupported)?));
         }
         let Some((_, context)) = &mut self.context else {
             return Err(unsupported());
@@ -93,21 +102,13 @@ impl Source {
         Self { format: picture.format(), width: picture.width(), height: picture.height(), colorspace, range }
     }
 
-    fn scaling_context(self, (width, height): (u32, u32)) -> Option<scaling::Context> {
+    fn scaling_context(self, (width, height): (u32, u32), flags: scaling::Flags) -> Option<scaling::Context> {
         if self.width == 0 || self.height == 0 {
             return None;
         }
-        let mut context = scaling::Context::get(
-            self.format,
-            self.width,
-            self.height,
-            Pixel::RGB24,
-            width,
-            height,
-            // What the `ffmpeg` command uses.
-            scaling::Flags::BICUBIC,
-        )
-        .ok()?;
+        let mut context =
+            scaling::Context::get(self.format, self.width, self.height, Pixel::RGB24, width, height, flags)
+                .ok()?;
         let (mut inverse, mut table) = (ptr::null_mut(), ptr::null_mut());
         let [mut in_full, mut out_full, mut brightness, mut contrast, mut saturation] = [0 as c_int; 5];
         // SAFETY: the context is live, the out pointers are valid, and the tables they receive belong to the

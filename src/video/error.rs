@@ -175,6 +175,9 @@ pub enum VideoError {
         /// The reason of the system or of FFmpeg.
         reason: String,
     },
+    /// Somebody asked to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// A sampling request that no video could satisfy.
     #[error("invalid sampling: {what} must be {expected}, got {got}")]
     InvalidSampling {

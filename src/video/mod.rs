@@ -32,6 +32,7 @@ mod frame;
 mod limits;
 mod orientation;
 mod sample;
+mod shots;
 
 pub use crate::media::Sampling;
 pub use error::{VideoError, Warning};
@@ -39,6 +40,9 @@ pub use frame::Frame;
 pub use limits::Limits;
 pub use orientation::Orientation;
 pub use sample::{FrameCount, Selection, StreamTiming, select};
+#[cfg(feature = "video")]
+pub use shots::shots;
+pub use shots::{MomentLengths, ShotBoundary, ShotDetector, ShotOptions, Shots, Transition, windows};
 
 #[cfg(feature = "video")]
 mod carried;

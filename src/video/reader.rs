@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{media::MediaSource, options::with_fields};
 use ffmpeg_next::Packet;
+use image::RgbImage;
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
 /// How frames are found.
@@ -178,11 +179,43 @@ impl VideoReader {
     }
 
     fn frame(&mut self, index: usize, next: Option<usize>) -> Result<Frame, VideoError> {
-        let origin = Arc::clone(self.cursor.demuxer().origin());
-        origin.settle(self.decode(index, next))
+        let image = self.picture(index, next, None)?;
+        let pts_seconds = self.cursor.demuxer().seconds(self.cursor.plan().ticks(index));
+        Ok(Frame { image: self.metadata.orientation.apply(image), index, pts_seconds })
     }
 
-    fn decode(&mut self, index: usize, next: Option<usize>) -> Result<Frame, VideoError> {
+    /// A frame as another converter makes it, not turned. `next` is the frame that will be asked for after it.
+    pub(super) fn small(
+        &mut self,
+        index: usize,
+        next: Option<usize>,
+        converter: &mut Converter,
+    ) -> Result<RgbImage, VideoError> {
+        self.picture(index, next, Some(converter))
+    }
+
+    /// When a frame comes up, in seconds after the first.
+    pub(super) fn seconds_from_first(&self, index: usize) -> f64 {
+        let plan = self.cursor.plan();
+        self.cursor.demuxer().seconds(plan.ticks(index) - plan.ticks(0))
+    }
+
+    fn picture(
+        &mut self,
+        index: usize,
+        next: Option<usize>,
+        converter: Option<&mut Converter>,
+    ) -> Result<RgbImage, VideoError> {
+        let origin = Arc::clone(self.cursor.demuxer().origin());
+        origin.settle(self.decode(index, next, converter))
+    }
+
+    fn decode(
+        &mut self,
+        index: usize,
+        next: Option<usize>,
+        converter: Option<&mut Converter>,
+    ) -> Result<RgbImage, VideoError> {
         if index >= self.metadata.frames {
             return Err(VideoError::IndexOutOfRange {
                 path: self.cursor.demuxer().path().into(),
@@ -199,7 +232,8 @@ impl VideoReader {
             None => located.damaged.then_some(Warning::Concealed { index, pts_seconds }),
         };
         check_pixels(&path, (located.picture.width(), located.picture.height()), &self.limits)?;
-        let image = self.converter.convert(located.picture).map_err(|pixels| VideoError::PixelFormat {
+        let converter = converter.unwrap_or(&mut self.converter);
+        let image = converter.convert(located.picture).map_err(|pixels| VideoError::PixelFormat {
             path,
             format: pixels.format,
             width: pixels.width,
@@ -208,7 +242,7 @@ impl VideoReader {
         if let Some(warning) = warning.filter(|warning| !self.warnings.contains(warning)) {
             self.warnings.push(warning);
         }
-        Ok(Frame { image: self.metadata.orientation.apply(image), index, pts_seconds })
+        Ok(image)
     }
 }
 

@@ -214,9 +214,9 @@ fn round_by(frames: usize, factor: usize) -> usize {
     ((frames as f64 / factor as f64).round_ties_even() as usize).saturating_mul(factor)
 }
 
-fn positive(what: &'static str, value: f64) -> Result<(), VideoError> {
+pub(super) fn positive(what: &'static str, value: f64) -> Result<f64, VideoError> {
     if value.is_finite() && value > 0.0 {
-        return Ok(());
+        return Ok(value);
     }
     Err(invalid(what, "a positive number", value))
 }
@@ -228,6 +228,6 @@ fn finite(what: &'static str, value: f64) -> Result<(), VideoError> {
     Err(invalid(what, "a finite number", value))
 }
 
-fn invalid(what: &'static str, expected: &'static str, got: impl ToString) -> VideoError {
+pub(super) fn invalid(what: &'static str, expected: &'static str, got: impl ToString) -> VideoError {
     VideoError::InvalidSampling { what, expected, got: got.to_string() }
 }

@@ -1,0 +1,67 @@
+//! The shots of a file.
+
+use super::picture::{COLUMNS, ROWS};
+use super::{ShotDetector, ShotOptions, Shots};
+use crate::cancel::CancelToken;
+use crate::video::convert::Converter;
+use crate::video::sample::{invalid, positive};
+use crate::video::{VideoError, VideoReader};
+
+/// Finds the shots of an open video by looking at [`ShotOptions::fps`] of its frames a second, in order and each once.
+/// Times are those of the container, from the first frame on, whatever the frame rate does. Memory is that
+/// of the reader, whatever the length of the video. What is decoded is scaled down at once, so that looking
+/// costs little beside decoding.
+///
+/// A boundary lies between two frames that were looked at. The new shot is taken to come up in the middle of the
+/// times at which it can.
+///
+/// ```no_run
+/// use gve::CancelToken;
+/// use gve::video::{MomentLengths, ShotOptions, VideoReader, shots};
+///
+/// # fn main() -> Result<(), gve::video::VideoError> {
+/// let mut reader = VideoReader::open("film.mp4")?;
+/// let shots = shots(&mut reader, &ShotOptions::default(), &CancelToken::new())?;
+/// for moment in shots.moments(MomentLengths::default())? {
+///     println!("{moment:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`VideoError::InvalidSampling`] for options that are not as [`ShotOptions`] says, [`VideoError::Cancelled`] where
+/// `cancel` is set, and those of [`VideoReader::frames`]. Damage is tolerated as it is there:
+/// where a neighbour stands in for a frame, nothing changes.
+pub fn shots(
+    reader: &mut VideoReader,
+    options: &ShotOptions,
+    cancel: &CancelToken,
+) -> Result<Shots, VideoError> {
+    let fps = positive("the frames to look at in a second", options.fps)?;
+    if !(0.0..=1.0).contains(&options.threshold) {
+        return Err(invalid("the least strength of a boundary", "0 to 1", options.threshold));
+    }
+    let frames = reader.metadata().frames;
+    let duration_seconds = reader.metadata().duration_seconds;
+    let mut detector = ShotDetector::new(options);
+    let mut converter = Converter::averaging((COLUMNS as u32, ROWS as u32));
+    let mut seconds = 0.0;
+    let mut at = Some(0);
+    while let Some(index) = at {
+        if cancel.is_cancelled() {
+            return Err(VideoError::Cancelled);
+        }
+        // A rate that divides that of the video must not miss frames by rounding.
+        let slot = |index: usize| (reader.seconds_from_first(index) * fps + 1e-6).floor();
+        let next = (index + 1..frames).find(|next| slot(*next) > slot(index));
+        let image = reader.small(index, next, &mut converter)?;
+        detector.push(&image, seconds);
+        if let Some(next) = next {
+            // The next picture may be on display since the frame after this.
+            seconds = (reader.seconds_from_first(index + 1) + reader.seconds_from_first(next)) / 2.0;
+        }
+        at = next;
+    }
+    Ok(detector.finish(duration_seconds))
+}
