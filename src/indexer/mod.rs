@@ -5,6 +5,7 @@
 //! its rows are safe on disk, so a run that is killed loses nothing it has told of, and the next run goes on
 //! from there.
 
+mod estimate;
 mod find;
 mod moments;
 mod prune;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+pub use estimate::{Estimate, estimate};
 pub use find::{Found, MediaFile, PassedOver, Recognition, find, find_media};
 pub use prune::{Doubt, Extent, Pruned, prune};
 pub use thumbnail::thumbnail;
@@ -167,7 +169,11 @@ pub fn index_with(
             Err(error) => on_event(IndexEvent::Failed(&file.path, &error.into())),
         }
     }
-    let cut = moments::Cut { moments: library.manifest().moments, embedder: embedder.clone() };
+    let cut = moments::Cut {
+        moments: library.manifest().moments,
+        embedder: embedder.clone(),
+        cancel: options.cancel.clone(),
+    };
     let (plans, planned) = mpsc::channel();
     let inputs = cut.inputs(pending.iter().map(|(file, _)| (*file).clone()).collect(), plans);
     let mut unwritten: Vec<(&Path, Vec<String>)> = Vec::new();
@@ -180,12 +186,14 @@ pub fn index_with(
             break;
         }
         // It is there before the first of the file's embeddings.
-        let parts: Vec<TimeRange> = planned.recv().unwrap_or_default();
+        let plan = planned.recv().unwrap_or_else(|_| Ok(Vec::new()));
         let whole = next();
-        let parts: Vec<_> = parts.into_iter().map(|range| (range, next())).collect();
+        let ranges = plan.as_deref().unwrap_or_default();
+        let parts: Vec<_> = ranges.iter().map(|&range| (range, next())).collect();
         match whole {
             Ok(embedding) => {
                 let mut warnings = embedding.warnings().to_vec();
+                warnings.extend(plan.err().map(|error| format!("not cut into moments: {error}")));
                 let mut rows = vec![row_of(file, fingerprint, embedding)];
                 for (range, part) in parts {
                     match part {

@@ -3,13 +3,19 @@
 use std::sync::mpsc::Sender;
 
 use super::MediaFile;
-use crate::embedder::{Embedder, Input, Part, VideoPart};
+use crate::embedder::{CancelToken, Embedder, Input, Part, VideoPart};
 use crate::media::{MediaKind, Moments, TimeRange};
+use crate::video::VideoError;
+
+/// The moments of a file, or why it has none.
+pub(super) type Plan = Result<Vec<TimeRange>, VideoError>;
 
 /// How files become inputs.
+#[derive(Clone)]
 pub(super) struct Cut {
     pub(super) moments: Option<Moments>,
     pub(super) embedder: Embedder,
+    pub(super) cancel: CancelToken,
 }
 
 impl Cut {
@@ -18,53 +24,94 @@ impl Cut {
     pub(super) fn inputs(
         self,
         files: Vec<MediaFile>,
-        plans: Sender<Vec<TimeRange>>,
+        plans: Sender<Plan>,
     ) -> impl Iterator<Item = Input> + Send + 'static {
         files.into_iter().flat_map(move |file| {
-            let ranges = self.ranges(&file);
+            let plan = self.plan(&file);
+            let ranges = plan.as_ref().map_or_else(|_| Vec::new(), Clone::clone);
             // Whoever does not listen any more takes no embeddings either.
-            drop(plans.send(ranges.clone()));
-            let whole = match file.kind {
-                MediaKind::Image => Input::image(&file.path),
-                MediaKind::Video => Input::video(&file.path),
-            };
-            let part = move |range| VideoPart::new(&file.path).with_range(range);
-            let parts =
-                ranges.into_iter().map(move |range| Input::default().and_part(Part::Video(part(range))));
-            std::iter::once(whole).chain(parts)
+            drop(plans.send(plan));
+            inputs_of(&file, ranges)
         })
     }
 
-    /// The moments of a file; none where the whole of it is one. What cannot be opened has none, and the whole
-    /// of it says why.
-    #[cfg(feature = "video")]
-    fn ranges(&self, file: &MediaFile) -> Vec<TimeRange> {
-        use crate::video::VideoReader;
-        fn windows(duration: f64, length: f64, _: f64) -> Vec<TimeRange> {
-            let n = (duration / length).ceil().max(1.0) as usize;
-            (0..n)
-                .map(|i| {
-                    TimeRange::between(duration * i as f64 / n as f64, duration * (i + 1) as f64 / n as f64)
-                })
-                .collect()
-        }
+    /// The whole of a file, and as many stretches of it as moments would be, `most` at most.
+    pub(super) fn probe(&self, file: &MediaFile, most: usize) -> Vec<Input> {
+        let seconds = if file.kind == MediaKind::Video { self.header_seconds(file) } else { None };
+        let count = seconds.map_or(0, |seconds| self.count(seconds).min(most));
+        let length = seconds.unwrap_or(0.0) / count.max(1) as f64;
+        let longest = self.usual_seconds().unwrap_or(length);
+        let range = |i| TimeRange::between(length * i as f64, length * i as f64 + length.min(longest));
+        inputs_of(file, (0..count).map(range).collect()).collect()
+    }
 
-        let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else { return Vec::new() };
-        let Ok(reader) = VideoReader::open_with(&file.path, self.embedder.video_options()) else {
-            return Vec::new();
-        };
+    /// How many moments a video of this length has, about.
+    pub(super) fn count(&self, seconds: f64) -> usize {
+        let count = self.usual_seconds().map_or(0.0, |usual| (seconds / usual).ceil());
+        if count > 1.0 { count as usize } else { 0 }
+    }
+
+    /// What a moment is long, about.
+    fn usual_seconds(&self) -> Option<f64> {
+        Some(match self.moments? {
+            Moments::Windows { length_seconds, overlap_seconds } => length_seconds - overlap_seconds,
+            Moments::Shots { min_seconds, max_seconds } => f64::midpoint(min_seconds, max_seconds),
+        })
+    }
+}
+
+/// The whole of a file, and stretches of it.
+fn inputs_of(file: &MediaFile, ranges: Vec<TimeRange>) -> impl Iterator<Item = Input> + Send + use<> {
+    let path = file.path.clone();
+    let whole = match file.kind {
+        MediaKind::Image => Input::image(&path),
+        MediaKind::Video => Input::video(&path),
+    };
+    let part = move |range| VideoPart::new(&path).with_range(range);
+    let parts = ranges.into_iter().map(move |range| Input::default().and_part(Part::Video(part(range))));
+    std::iter::once(whole).chain(parts)
+}
+
+#[cfg(feature = "video")]
+impl Cut {
+    /// The moments of a file; none where the whole of it is one.
+    fn plan(&self, file: &MediaFile) -> Plan {
+        use crate::video::{MomentLengths, ShotOptions, VideoReader, shots, windows};
+
+        let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else { return Ok(Vec::new()) };
+        let mut reader = VideoReader::open_with(&file.path, self.embedder.video_options())?;
         let duration = reader.metadata().duration_seconds;
         let ranges = match moments {
             Moments::Windows { length_seconds, overlap_seconds } => {
-                windows(duration, length_seconds, overlap_seconds)
+                windows(duration, length_seconds, overlap_seconds)?
             }
-            Moments::Shots { .. } => Vec::new(),
+            Moments::Shots { min_seconds, max_seconds } => {
+                let lengths = MomentLengths::default()
+                    .with_shortest_seconds(min_seconds)
+                    .with_longest_seconds(max_seconds);
+                shots(&mut reader, &ShotOptions::default(), &self.cancel)?.moments(lengths)?
+            }
         };
-        if ranges.len() > 1 { ranges } else { Vec::new() }
+        Ok(if ranges.len() > 1 { ranges } else { Vec::new() })
     }
 
-    #[cfg(not(feature = "video"))]
-    fn ranges(&self, _: &MediaFile) -> Vec<TimeRange> {
-        Vec::new()
+    /// How long a video is by its header.
+    pub(super) fn header_seconds(&self, file: &MediaFile) -> Option<f64> {
+        use crate::video::{Seeking, VideoReader};
+
+        let options = self.embedder.video_options().with_seeking(Seeking::Approximate);
+        let reader = VideoReader::open_with(&file.path, options).ok()?;
+        Some(reader.metadata().duration_seconds)
+    }
+}
+
+#[cfg(not(feature = "video"))]
+impl Cut {
+    fn plan(&self, _: &MediaFile) -> Plan {
+        Ok(Vec::new())
+    }
+
+    pub(super) fn header_seconds(&self, _: &MediaFile) -> Option<f64> {
+        None
     }
 }

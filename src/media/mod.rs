@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 
 /// File name extensions taken for videos, in lower case.
 pub const VIDEO_EXTENSIONS: &[&str] = &[
-    "3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts",
-    "webm", "wmv", "y4m",
+    "3g2", "3gp", "apng", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "h264", "hevc", "ivf", "m1v",
+    "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mk3d", "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mpv", "mts",
+    "mxf", "nut", "ogm", "ogv", "qt", "rm", "ts", "vob", "webm", "wmv", "wtv", "y4m",
 ];
 /// File name extensions taken for images, in lower case.
-pub const IMAGE_EXTENSIONS: &[&str] = &["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+pub const IMAGE_EXTENSIONS: &[&str] =
+    &["bmp", "dib", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
 /// Pixels of the largest picture that is read where nobody says: Pillow's own bound against decompression
 /// bombs.

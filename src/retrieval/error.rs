@@ -52,6 +52,20 @@ pub enum RetrievalError {
         /// Rows there are.
         rows: usize,
     },
+    /// What paths should be like is no pattern.
+    #[error("{pattern:?} is no pattern for paths: {reason}")]
+    InvalidPattern {
+        /// It.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Files of a library were to be said to lie where it has others.
+    #[error("{} is in the library already: say of fewer files that they lie elsewhere, or forget it first", path.display())]
+    Relocation {
+        /// Where one of them would lie.
+        path: PathBuf,
+    },
     /// A file or directory could not be read, written, locked or renamed.
     #[error(transparent)]
     Io(#[from] IoError),

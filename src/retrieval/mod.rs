@@ -37,7 +37,7 @@ pub use error::RetrievalError;
 pub use feedback::Feedback;
 #[cfg(feature = "library")]
 pub use library::{
-    FileFingerprint, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,
+    FileFingerprint, Filter, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,
     MANIFEST_FORMAT_VERSION, SearchOptions, Unit,
 };
 #[cfg(feature = "library")]

@@ -4,6 +4,7 @@ mod bad_input;
 mod clips;
 mod damage;
 mod decode;
+mod endings;
 mod in_memory;
 mod matrix;
 mod memory;

@@ -398,3 +398,30 @@ fn a_panic_over_a_damaged_segment_is_told_of_in_lines() {
     }
     assert_eq!(panics, 1, "no byte made it panic");
 }
+
+/// Nothing is embedded again only because the drive is mounted elsewhere.
+#[test]
+fn a_folder_that_moved_is_pointed_to_anew() {
+    let bench = Bench::of(&["a.png", "sub/b.png"]);
+    let (old, new, library) = (bench.path("clips"), bench.path("elsewhere"), bench.path("library"));
+    let relocate = |from: &Path, to: &Path| {
+        gve(&["library", "relocate", "--library", text(&library), text(from), text(to)])
+    };
+    let early = relocate(&old, &new);
+    assert_status(&early, 1);
+    assert!(stderr(&early).contains("cannot find"), "{}", stderr(&early));
+    fs::rename(&old, &new).unwrap();
+    let other = relocate(&bench.path("nowhere"), &new);
+    assert_status(&other, 1);
+    assert!(stderr(&other).contains("no files in"), "{}", stderr(&other));
+    let moved = relocate(&old, &new);
+    assert_status(&moved, 0);
+    assert!(stdout(&moved).starts_with("2 files now lie in "), "{}", stdout(&moved));
+
+    let again = bench.index_at(&new, &["--prune"]);
+    assert_status(&again, 0);
+    assert_eq!((count(&again, "unchanged"), count(&again, "added"), count(&again, "pruned")), (2, 0, 0));
+    let info = gve(&["library", "info", "--library", text(&library), "--json"]);
+    let info = json_lines(&info)[0].clone();
+    assert_eq!((&info["images"], &info["rows"], &info["damaged"]), (&2.into(), &2.into(), &0.into()));
+}

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use gve::TimeRange;
 use gve::retrieval::Library;
+use gve::video::{VideoEncoding, VideoWriter};
 use gve_test_support::files::text;
 use gve_test_support::golden::{media, model};
 use gve_test_support::program::{assert_status, json_lines, stderr};
+use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 
 use crate::program::gve;
@@ -91,6 +93,36 @@ fn moments_are_embedded_beside_the_whole_and_found() {
     assert!(stderr(&other).contains("moments"), "{}", stderr(&other));
 }
 
+/// A film of still scenes, each of its own colours, that meet at 3 and 7 seconds.
+fn film(path: &Path) {
+    let mut writer = VideoWriter::create(path, VideoEncoding::Ffv1, (64, 48), 8).unwrap();
+    let scenes: [(u32, [u8; 3], u32); 3] =
+        [(24, [200, 30, 30], 7), (32, [20, 160, 60], 11), (24, [40, 40, 220], 5)];
+    for (frames, colour, stripes) in scenes {
+        let scene = RgbImage::from_fn(64, 48, |x, y| {
+            if (x / stripes + y / stripes) % 2 == 0 { Rgb(colour) } else { Rgb([235, 235, 225]) }
+        });
+        (0..frames).for_each(|_| writer.write(&scene).unwrap());
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn shots_are_moments() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clips, library) = (folder.path().join("clips"), folder.path().join("library"));
+    fs::create_dir(&clips).unwrap();
+    film(&clips.join("film.mkv"));
+    assert_status(&index(&clips, &library, &["--moments", "shots"]), 0);
+    let entries = Library::open(&library).unwrap().entries().to_vec();
+    let ranges: Vec<(f64, f64)> =
+        entries.iter().map(|entry| entry.time_range.and_then(TimeRange::bounds).unwrap()).collect();
+    let expected = [(0.0, 10.0), (0.0, 3.0), (3.0, 7.0), (7.0, 10.0)];
+    let near = |(a, b): &((f64, f64), (f64, f64))| (a.0 - b.0).abs() < 0.26 && (a.1 - b.1).abs() < 0.26;
+    assert_eq!(ranges.len(), expected.len(), "{ranges:?}");
+    assert!(ranges.iter().copied().zip(expected).all(|pair| near(&pair)), "{ranges:?}");
+}
+
 #[test]
 fn what_no_video_can_be_cut_by_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,4 +137,41 @@ fn what_no_video_can_be_cut_by_is_refused() {
         assert_status(&refused, status);
         assert!(stderr(&refused).contains(expected), "{moments}: {}", stderr(&refused));
     }
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_cost_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clips, library) = (clips(folder.path()), folder.path().join("library"));
+    let cost = |more: &[&str]| {
+        let output = index(&clips, &library, &[&["--dry-run"], more].concat());
+        assert_status(&output, 0);
+        json_lines(&output)[0].clone()
+    };
+    let plain = cost(&[]);
+    assert_eq!((&plain["videos"], &plain["images"], &plain["rows"]), (&json!(1), &json!(1), &json!(2)));
+    assert!(!library.exists());
+    let cut = cost(&["--moments", "1"]);
+    assert!(
+        cut["rows"].as_u64() > plain["rows"].as_u64() && cut["tokens"].as_u64() > plain["tokens"].as_u64()
+    );
+    assert_eq!(cut["bytes"].as_u64().unwrap(), cut["rows"].as_u64().unwrap() * 64 * 4);
+    assert_eq!((cut["probed"].as_u64(), cut["seconds"].as_f64() > Some(0.0)), (Some(2), true));
+
+    assert_status(&index(&clips, &library, &["--moments", "1"]), 0);
+    assert_eq!(cost(&["--moments", "1"])["rows"], 0, "all of it is there");
+    let rows = Library::open(&library).unwrap().entries().len();
+    assert_eq!(cut["rows"], rows, "what was said came true");
+    let model = model();
+    let words = gve(&[
+        "index",
+        text(&clips),
+        "--library",
+        text(&folder.path().join("other")),
+        "--model",
+        text(&model),
+        "--dry-run",
+    ]);
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.starts_with("1 videos (") && words.contains("by a probe of 2 files"), "{words}");
 }

@@ -24,6 +24,7 @@
 mod catalog;
 mod checksum;
 mod entry;
+mod filter;
 mod manifest;
 mod reader;
 mod search;
@@ -33,6 +34,7 @@ mod segment_writer;
 mod writer;
 
 pub use entry::{FileFingerprint, LibraryEntry, LibraryRow};
+pub use filter::Filter;
 pub use manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
 pub use reader::Library;
 pub use search::{LibraryHit, SearchOptions, Unit};

@@ -6,11 +6,12 @@ use std::path::Path;
 use ndarray::{ArrayView1, ArrayView2, Axis};
 
 use super::entry::LibraryEntry;
+use super::filter::Filter;
 use super::reader::Library;
 use crate::media::TimeRange;
 use crate::options::with_fields;
 use crate::retrieval::cut::cut_rows;
-use crate::retrieval::{Feedback, Match, RetrievalError, rank};
+use crate::retrieval::{Feedback, Match, RetrievalError, rank, rank_candidates};
 
 /// Moments that are no further apart than this, in seconds, are neighbours.
 const NEIGHBOURS: f64 = 0.25;
@@ -31,7 +32,7 @@ pub enum Unit {
 }
 
 /// What [`Library::search_for`] gives.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SearchOptions {
     /// Hits, at most.
@@ -40,19 +41,22 @@ pub struct SearchOptions {
     pub unit: Unit,
     /// Whether a first search moves the query.
     pub feedback: Option<Feedback>,
+    /// Which files may be found.
+    pub filter: Filter,
 }
 
 impl SearchOptions {
     /// The `k` best files, videos by their best moments.
     #[must_use]
     pub fn new(k: usize) -> Self {
-        Self { k, unit: Unit::default(), feedback: None }
+        Self { k, unit: Unit::default(), feedback: None, filter: Filter::default() }
     }
 }
 
 with_fields!(SearchOptions {
     with_unit(unit: Unit),
     with_feedback(feedback: Option<Feedback>),
+    with_filter(filter: Filter),
 });
 
 /// What a search has found.
@@ -142,12 +146,15 @@ impl Library {
         } else {
             self.embeddings()
         };
+        let may_be = options.filter.rows(self.entries());
+        let hits =
+            |query: ArrayView1<'_, f32>, k| self.hits(query, embeddings, k, options.unit, may_be.as_deref());
         let hits = match options.feedback {
-            None => self.hits(query, embeddings, options.k, options.unit)?,
+            None => hits(query, options.k)?,
             Some(feedback) => {
-                let best = self.hits(query, embeddings, feedback.documents, options.unit)?;
+                let best = hits(query, feedback.documents)?;
                 let moved = feedback.moved(query, embeddings, best.iter().map(|hit| hit.row));
-                self.hits(ArrayView1::from(&moved), embeddings, options.k, options.unit)?
+                hits(ArrayView1::from(&moved), options.k)?
             }
         };
         let hit =
@@ -171,15 +178,21 @@ impl Library {
         embeddings: ArrayView2<'_, f32>,
         k: usize,
         unit: Unit,
+        may_be: Option<&[bool]>,
     ) -> Result<Vec<Hit>, RetrievalError> {
         let all = embeddings.nrows();
-        let mut depth = if self.shares().iter().any(|share| *share != Share::Alone) {
-            k.saturating_mul(ROWS_PER_HIT)
-        } else {
-            k
-        };
+        let candidates = may_be.map(|may_be| {
+            let rows = (0..all).filter(|&row| may_be[row] && self.is_of(row, unit));
+            rows.collect::<Vec<usize>>()
+        });
+        let all = candidates.as_ref().map_or(all, Vec::len);
+        let is_simple = self.shares().iter().all(|share| *share == Share::Alone);
+        let mut depth = if is_simple { k } else { k.saturating_mul(ROWS_PER_HIT) };
         loop {
-            let ranking = rank(query.insert_axis(Axis(0)), embeddings, depth)?.into_iter().flatten();
+            let ranking = match &candidates {
+                Some(rows) => rank_candidates(query, embeddings, rows, depth)?,
+                None => rank(query.insert_axis(Axis(0)), embeddings, depth)?.into_iter().flatten().collect(),
+            };
             let hits = self.gather(ranking, k, unit);
             if hits.len() >= k || depth >= all {
                 return Ok(hits);
@@ -188,11 +201,11 @@ impl Library {
         }
     }
 
-    fn gather(&self, ranking: impl Iterator<Item = Match>, k: usize, unit: Unit) -> Vec<Hit> {
+    fn gather(&self, ranking: Vec<Match>, k: usize, unit: Unit) -> Vec<Hit> {
         let path = |row: usize| self.entries()[row].path.as_path();
         let mut hits: Vec<Hit> = Vec::new();
         let mut seen = HashSet::new();
-        for Match { row, score } in ranking.filter(|found| self.is_of(found.row, unit)) {
+        for Match { row, score } in ranking.into_iter().filter(|found| self.is_of(found.row, unit)) {
             if hits.len() == k {
                 break;
             }

@@ -185,11 +185,40 @@ impl LibraryWriter {
         Ok(removed)
     }
 
+    /// Has the files beneath the folder `from` lie beneath `to` instead, as after their drive was mounted elsewhere:
+    /// their rows stay as they are. Gives back how many files these are.
+    ///
+    /// # Errors
+    /// [`RetrievalError::PathNotUtf8`]; [`RetrievalError::Relocation`] where the library has a file of that path
+    /// already, with nothing done; those of [`LibraryWriter::compact`].
+    pub fn relocate(&mut self, from: &Path, to: &Path) -> Result<usize, RetrievalError> {
+        path_text(to)?;
+        let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
+        let moves: HashMap<PathBuf, PathBuf> =
+            self.fingerprints.keys().filter_map(|path| Some((path.clone(), moved(path)?))).collect();
+        let taken =
+            |target: &&PathBuf| self.fingerprints.contains_key(*target) && !moves.contains_key(*target);
+        if let Some(taken) = moves.values().find(taken) {
+            return Err(RetrievalError::Relocation { path: taken.clone() });
+        }
+        if !moves.is_empty() {
+            self.compact_as(&moves)?;
+            let renamed = |(path, state)| (moves.get(&path).cloned().unwrap_or(path), state);
+            self.fingerprints = std::mem::take(&mut self.fingerprints).into_iter().map(renamed).collect();
+        }
+        Ok(moves.len())
+    }
+
     /// Joins all segments into one that holds the live rows alone. Damaged ones are set aside.
     ///
     /// # Errors
     /// [`RetrievalError::Io`]. Nothing is lost then, nor when killed.
     pub fn compact(&mut self) -> Result<(), RetrievalError> {
+        self.compact_as(&HashMap::new())
+    }
+
+    /// As [`compact`](Self::compact), with other paths of some files.
+    fn compact_as(&mut self, moves: &HashMap<PathBuf, PathBuf>) -> Result<(), RetrievalError> {
         self.flush()?;
         let all = Segment::list(&segments_directory(&self.directory))?;
         if all.is_empty() && self.damage.is_empty() {
@@ -199,18 +228,24 @@ impl LibraryWriter {
             readable(Segments::open(&self.directory, &self.manifest)?.catalog(&mut |_| {})?)?;
         let mut writer = self.start_segment(Some(self.next_sequence - 1))?;
         let (mut rows, mut written) = (entries.iter().zip(live), Ok(()));
-        Segments::open(&self.directory, &self.manifest)?.read(&mut Vec::new(), &mut |entry, embedding| {
-            let expected = rows.next().filter(|(expected, _)| **expected == entry);
-            if written.is_ok() {
-                written = match expected {
-                    Some((_, live)) if live && self.fingerprints.contains_key(&entry.path) => {
-                        writer.push(LibraryRow { entry, embedding: embedding.to_vec() })
-                    }
-                    Some(_) => Ok(()),
-                    None => Err(self.changed()),
-                };
-            }
-        })?;
+        Segments::open(&self.directory, &self.manifest)?.read(
+            &mut Vec::new(),
+            &mut |mut entry, embedding| {
+                let expected = rows.next().filter(|(expected, _)| **expected == entry);
+                if written.is_ok() {
+                    written = match expected {
+                        Some((_, live)) if live && self.fingerprints.contains_key(&entry.path) => {
+                            if let Some(path) = moves.get(&entry.path) {
+                                entry.path.clone_from(path);
+                            }
+                            writer.push(LibraryRow { entry, embedding: embedding.to_vec() })
+                        }
+                        Some(_) => Ok(()),
+                        None => Err(self.changed()),
+                    };
+                }
+            },
+        )?;
         written?;
         if rows.next().is_some() {
             return Err(self.changed());

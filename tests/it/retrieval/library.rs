@@ -320,3 +320,28 @@ fn a_killed_writer_loses_nothing_flushed() {
     writer.finish().unwrap();
     assert_eq!(Library::open(directory.path()).unwrap().entries().len(), library.entries().len() + 1);
 }
+
+#[test]
+fn files_that_lie_elsewhere_keep_their_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    writer
+        .append(&[row("/a/x", 0, 1), row("/a/deep/y", 1, 1), row("/ab/x", 2, 1), row("/c/x", 3, 1)])
+        .unwrap();
+    let refused = writer.relocate("/a".as_ref(), "/c".as_ref()).unwrap_err();
+    assert!(
+        matches!(&refused, RetrievalError::Relocation { path } if path == Path::new("/c/x")),
+        "{refused}"
+    );
+    assert_eq!(writer.relocate("/nowhere".as_ref(), "/b".as_ref()).unwrap(), 0);
+    assert_eq!(writer.relocate("/a".as_ref(), "/a/b".as_ref()).unwrap(), 2);
+    let fingerprint = row("", 0, 1).entry.fingerprint;
+    assert!(writer.is_current("/a/b/x".as_ref(), fingerprint) && !writer.has("/a/x".as_ref()));
+    // What comes later is of the new place.
+    writer.append(&[row("/a/b/x", 5, 2)]).unwrap();
+    writer.finish().unwrap();
+    let library = Library::open(directory.path()).unwrap();
+    assert_eq!(paths(&library), ["/a/b/deep/y", "/a/b/x", "/ab/x", "/c/x"]);
+    let found = library.search(ndarray::aview1(&row("", 5, 0).embedding), 1).unwrap()[0];
+    assert_eq!((found.score, found.entry.path.as_path()), (1.0, Path::new("/a/b/x")));
+}

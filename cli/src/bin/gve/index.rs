@@ -1,25 +1,30 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
 use gve::Moments;
 use gve::indexer::{
-    Doubt, Extent, Found, IndexError, IndexEvent, IndexOptions, MediaFile, PassedOver, Pruned, Recognition,
-    find, index_with, library_manifest, prune,
+    Doubt, Estimate, Extent, Found, IndexError, IndexEvent, IndexOptions, MediaFile, PassedOver, Pruned,
+    Recognition, estimate, find, index_with, library_manifest, prune,
 };
-use gve::retrieval::LibraryWriter;
+use gve::retrieval::{Library, LibraryWriter, RetrievalError};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
-use gve_cli::output::{Outcome, name, print, progress_bar, report, show, warn};
-use indicatif::ProgressBar;
+use gve_cli::output::{Outcome, name, note, print, progress_bar, report, show, warn};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 
 use crate::library::{report_damage, tell_passed_over};
+
+/// Files of a run that says first what it will cost.
+const LONG_RUN: usize = 100;
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   gve index ~/Videos --library ~/.local/share/gve --model Alibaba-NLP/GVE-3B
   gve index ~/Videos --library moments --model Alibaba-NLP/GVE-3B --moments shots
+  gve index ~/Videos --library lib --model Alibaba-NLP/GVE-3B --dry-run
   gve index holiday.mp4 more/ --library lib --model ./GVE-3B --fps 1 --max-frames 64
 
 A second run adds only what is new or changed; a run that was stopped goes on where it was. Ctrl-C stops after what is
@@ -45,6 +50,9 @@ pub(crate) struct Arguments {
     /// Forget every file that is not there now, under PATH or not, whatever the reason.
     #[arg(long)]
     prune_all: bool,
+    /// Say what it would cost (files, hours of video, tokens, time, size), and stop there.
+    #[arg(long)]
+    dry_run: bool,
     /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
@@ -69,13 +77,32 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let embedder = arguments.model.load(builder)?;
     let mut manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     manifest.moments = arguments.moments;
+    let cancel = stop_on_ctrl_c()?;
+    if arguments.dry_run || searched.files.len() >= LONG_RUN {
+        let library = match Library::open(&arguments.library) {
+            Err(RetrievalError::NotALibrary { .. }) => None,
+            library => Some(library?),
+        };
+        if let Some(library) = &library {
+            library.require_manifest(&manifest)?;
+        }
+        match estimate(&embedder, library.as_ref(), manifest.moments, &searched.files, &cancel) {
+            Ok(cost) if arguments.dry_run => {
+                print(&if arguments.json { as_json(&cost) } else { in_words(&cost) })?;
+                return Ok(Outcome::of(1, counts.failed));
+            }
+            Ok(cost) if !arguments.model.quiet => note(&in_words(&cost)),
+            Err(IndexError::Cancelled) => return Ok(stopped("nothing was added")),
+            cost => drop(cost?),
+        }
+    }
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
     report_damage(library.damage());
     counts.failed += library.damage().len();
     counts.prune(&mut library, &searched.found, &arguments)?;
 
     let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
-    let options = IndexOptions::default().with_cancel(stop_on_ctrl_c()?);
+    let options = IndexOptions::default().with_cancel(cancel);
     let indexed = index_with(&embedder, &mut library, &searched.files, &options, |event| {
         counts.tell(&event, &bar);
     });
@@ -96,6 +123,29 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         return Ok(Outcome::Nothing);
     }
     Ok(Outcome::of(counts.added + counts.unchanged, counts.failed + counts.in_doubt))
+}
+
+/// What a run would cost, as a line.
+fn in_words(cost: &Estimate) -> String {
+    let Estimate { videos, images, video_seconds, rows, tokens, time, bytes, probed, .. } = cost;
+    let length = HumanDuration(Duration::from_secs_f64(*video_seconds));
+    let size = HumanBytes(*bytes);
+    let known = match probed {
+        0 => "how long it takes is not known, for no probe could be embedded".to_owned(),
+        _ => format!("about {} here, by a probe of {probed} files", HumanDuration(*time)),
+    };
+    format!(
+        "{videos} videos ({length} in all) and {images} images: {rows} embeddings, {tokens} tokens, {size}; {known}"
+    )
+}
+
+fn as_json(cost: &Estimate) -> String {
+    let Estimate { videos, images, video_seconds, rows, tokens, time, bytes, probed, .. } = cost;
+    serde_json::json!({
+        "videos": videos, "images": images, "video_seconds": video_seconds, "rows": rows, "tokens": tokens,
+        "seconds": time.as_secs_f64(), "bytes": bytes, "probed": probed,
+    })
+    .to_string()
 }
 
 /// How `--moments` has it.

@@ -4,6 +4,7 @@
 //! output, everything else to standard error.
 
 mod embed;
+mod filters;
 #[cfg(feature = "synth")]
 mod flow;
 #[cfg(feature = "video")]
@@ -11,6 +12,7 @@ mod frames;
 mod harness;
 mod index;
 mod info;
+mod libraries;
 mod library;
 mod models;
 mod rerank;
@@ -52,6 +54,9 @@ enum Command {
     Frames(frames::Arguments),
     /// Embed the videos and images of a folder into a library.
     Index(index::Arguments),
+    /// Show what a library holds, or say that its files lie elsewhere.
+    #[command(subcommand)]
+    Library(libraries::Command),
     /// Score candidates for queries.
     Rerank(rerank::Arguments),
     /// Search a library by text, image or video.
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "video")]
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
+        Command::Library(command) => libraries::run(command),
         Command::Rerank(arguments) => rerank::run(arguments),
         Command::Search(arguments) => search::run(arguments),
         #[cfg(feature = "synth")]

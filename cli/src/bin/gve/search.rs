@@ -8,6 +8,7 @@ use gve::{Embedding, Input, PixelLimits, Reranker, TimeRange};
 use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions};
 use gve_cli::output::{Outcome, name, note, print, printable, report, warn};
 
+use crate::filters::FilterOptions;
 use crate::library::report_damage;
 use crate::rerank::{input, score};
 use crate::thumbnails::thumbnails;
@@ -19,6 +20,7 @@ Examples:
   gve search --library lib --image ball.png -k 5
   gve search --library lib --video clip.mp4 \"now in the forest\" --json
   gve search --library lib \"a dog catches a ball\" --moments --thumbnails found
+  gve search --library lib \"a dog catches a ball\" --under ~/Videos/2025 --kind video --min-duration 60
   gve search --library lib \"a dog catches a ball\" --feedback 5 --dim 256
   gve search --library lib \"a dog catches a ball\" --rerank Qwen/Qwen3-VL-Reranker-2B --rerank-top 50
 
@@ -57,6 +59,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    filters: FilterOptions,
+    #[command(flatten)]
     feedback: FeedbackOptions,
     #[command(flatten)]
     rerank: RerankOptions,
@@ -69,6 +73,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut query = query(&arguments)?;
     let feedback = arguments.feedback.feedback()?;
+    let filter = arguments.filters.filter()?;
     let unit = match (arguments.moments, arguments.files) {
         (true, _) => Unit::Moment,
         (_, true) => Unit::File,
@@ -138,7 +143,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let reranker = arguments.rerank.load(&options)?;
     let most = if reranker.is_some() { arguments.k.max(arguments.rerank.rerank_top) } else { arguments.k };
     if let Some(recipe) = asks_again {
-        let wanted = SearchOptions::new(recipe.most_candidates).with_unit(unit);
+        let wanted = SearchOptions::new(recipe.most_candidates).with_unit(unit).with_filter(filter.clone());
         let found = library.search_for(embedding.as_slice().into(), &wanted)?;
         let candidates: Vec<Input> = found.iter().map(input).collect();
         let readable = candidates.iter().filter(|candidate| match embedder.prepare(candidate) {
@@ -151,7 +156,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         });
         embedding = embed(&embedder.pseudo_query(&query, readable)?)?;
     }
-    let wanted = SearchOptions::new(most).with_unit(unit).with_feedback(feedback);
+    let wanted = SearchOptions::new(most).with_unit(unit).with_feedback(feedback).with_filter(filter);
     let hits = library.search_for(embedding.as_slice().into(), &wanted)?;
     let mut hits: Vec<Hit<'_>> = hits.into_iter().map(|hit| Hit { hit, reranked: None }).collect();
     if let Some((reranker, _)) = &reranker {

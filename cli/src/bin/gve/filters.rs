@@ -1,0 +1,85 @@
+//! Which files a search looks at.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Local, NaiveDate, NaiveTime, TimeZone};
+use clap::{Args, ValueEnum};
+use gve::media::MediaKind;
+use gve::retrieval::Filter;
+
+#[derive(Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct FilterOptions {
+    /// Only files in this folder; may be given more than once.
+    #[arg(long, value_name = "DIR")]
+    under: Vec<PathBuf>,
+    /// Only files of such a name (*lake*), or such a path (**/2025/*.mp4).
+    #[arg(long, value_name = "PATTERN")]
+    named: Option<String>,
+    /// Only videos, or only images.
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// Only videos of at least S seconds.
+    #[arg(long, value_name = "S")]
+    min_duration: Option<f64>,
+    /// Only videos of at most S seconds.
+    #[arg(long, value_name = "S")]
+    max_duration: Option<f64>,
+    /// Only files last changed on this day or later (2026-05-31), or from this moment on (2026-05-31T18:00:00+02:00).
+    #[arg(long, value_name = "DATE", value_parser = |text: &str| seconds(text, NaiveTime::MIN))]
+    modified_after: Option<f64>,
+    /// Only files last changed on this day or earlier, or until this moment.
+    #[arg(long, value_name = "DATE", value_parser = |text: &str| seconds(text, last_second()))]
+    modified_before: Option<f64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Video,
+    Image,
+}
+
+impl FilterOptions {
+    /// # Errors
+    /// A folder that cannot be found, and a pattern that is none.
+    pub(crate) fn filter(&self) -> Result<Filter> {
+        let mut filter = Filter::default()
+            .lasting(self.min_duration, self.max_duration)
+            .modified(self.modified_after, self.modified_before);
+        for folder in &self.under {
+            // The library has paths without links; a folder that is away may still be asked for.
+            let path = folder.canonicalize().or_else(|_| std::path::absolute(folder));
+            filter = filter.under(path.with_context(|| format!("cannot find {}", folder.display()))?);
+        }
+        if let Some(pattern) = &self.named {
+            filter = filter.named(pattern)?;
+        }
+        if let Some(kind) = self.kind {
+            filter = filter.of_kind(match kind {
+                Kind::Video => MediaKind::Video,
+                Kind::Image => MediaKind::Image,
+            });
+        }
+        Ok(filter)
+    }
+}
+
+fn last_second() -> NaiveTime {
+    NaiveTime::from_num_seconds_from_midnight_opt(86_399, 999_999_999).unwrap_or_default()
+}
+
+/// Seconds since 1970 of a moment, or of `time` on a day here.
+fn seconds(text: &str, time: NaiveTime) -> Result<f64, String> {
+    let moment = match DateTime::parse_from_rfc3339(text) {
+        Ok(moment) => moment.with_timezone(&Local),
+        Err(_) => {
+            let day: NaiveDate = text.parse().map_err(|_| {
+                format!("{text:?} is no date; expected 2026-05-31 or 2026-05-31T18:00:00+02:00")
+            })?;
+            let here = Local.from_local_datetime(&day.and_time(time));
+            here.earliest().ok_or_else(|| format!("{text:?} is no time here"))?
+        }
+    };
+    Ok(moment.timestamp() as f64 + f64::from(moment.timestamp_subsec_nanos()) / 1e9)
+}

@@ -1,0 +1,158 @@
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+
+use super::entry::LibraryEntry;
+use crate::media::{MediaKind, TimeRange};
+use crate::retrieval::RetrievalError;
+
+/// Which files of a library a search looks at: those of which all holds that is said here. It leaves files out
+/// before anything is ranked, so that as many are found as without it.
+///
+/// ```
+/// use gve::media::MediaKind;
+/// use gve::retrieval::Filter;
+///
+/// # fn main() -> Result<(), gve::retrieval::RetrievalError> {
+/// let holidays = Filter::default().of_kind(MediaKind::Video).under("/home/me/Videos").named("*lake*")?;
+/// # assert_ne!(holidays, Filter::default());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filter {
+    under: Vec<PathBuf>,
+    named: Option<Pattern>,
+    kind: Option<MediaKind>,
+    seconds: Bounds,
+    modified: Bounds,
+}
+
+/// What lies from the one to the other, both included.
+type Bounds = (Option<f64>, Option<f64>);
+
+impl Filter {
+    /// Files in this folder, or another one that was named; at any depth.
+    #[must_use]
+    pub fn under(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.under.push(folder.into());
+        self
+    }
+
+    /// Files whose path is like this: `*` is anything but `/`, `**` any folders, `?` a character, `[ab]` one of
+    /// some. A pattern without `/` is of the name alone. Upper and lower case are the same.
+    ///
+    /// # Errors
+    /// [`RetrievalError::InvalidPattern`].
+    pub fn named(mut self, pattern: &str) -> Result<Self, RetrievalError> {
+        let fault = |error: glob::PatternError| RetrievalError::InvalidPattern {
+            pattern: pattern.to_owned(),
+            reason: error.msg.to_owned(),
+        };
+        self.named = Some(Pattern::new(pattern).map_err(fault)?);
+        Ok(self)
+    }
+
+    /// Videos alone, or images.
+    #[must_use]
+    pub fn of_kind(self, kind: MediaKind) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
+    /// Videos that are so long in seconds, as a whole.
+    #[must_use]
+    pub fn lasting(self, least: Option<f64>, most: Option<f64>) -> Self {
+        Self { seconds: (least, most), ..self }
+    }
+
+    /// Files last changed between these times, in seconds since 1970.
+    #[must_use]
+    pub fn modified(self, earliest: Option<f64>, latest: Option<f64>) -> Self {
+        Self { modified: (earliest, latest), ..self }
+    }
+
+    /// Of each row whether it may be found; `None` where all may.
+    pub(super) fn rows(&self, entries: &[LibraryEntry]) -> Option<Vec<bool>> {
+        if *self == Self::default() {
+            return None;
+        }
+        let mut lengths: HashMap<&Path, f64> = HashMap::new();
+        if self.seconds != (None, None) {
+            for entry in entries.iter().filter(|entry| entry.kind == MediaKind::Video) {
+                let end = entry.time_range.and_then(TimeRange::bounds).map_or(0.0, |(_, end)| end);
+                let longest = lengths.entry(&entry.path).or_default();
+                *longest = longest.max(end);
+            }
+        }
+        let may_be = |entry: &LibraryEntry| {
+            let seconds = lengths.get(entry.path.as_path()).copied();
+            let modified = entry.fingerprint.modified_nanoseconds as f64 / 1e9;
+            self.kind.is_none_or(|kind| kind == entry.kind)
+                && (self.under.is_empty() || self.under.iter().any(|folder| entry.path.starts_with(folder)))
+                && self.named.as_ref().is_none_or(|pattern| is_like(pattern, &entry.path))
+                && (self.seconds == (None, None)
+                    || seconds.is_some_and(|seconds| lies_in(seconds, self.seconds)))
+                && lies_in(modified, self.modified)
+        };
+        Some(entries.iter().map(may_be).collect())
+    }
+}
+
+fn lies_in(value: f64, (least, most): Bounds) -> bool {
+    least.is_none_or(|least| value >= least) && most.is_none_or(|most| value <= most)
+}
+
+fn is_like(pattern: &Pattern, path: &Path) -> bool {
+    let options =
+        MatchOptions { case_sensitive: false, require_literal_separator: true, ..MatchOptions::new() };
+    if pattern.as_str().contains('/') {
+        return pattern.matches_path_with(path, options);
+    }
+    path.file_name().is_some_and(|name| pattern.matches_path_with(Path::new(name), options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retrieval::FileFingerprint;
+
+    fn entry(path: &str, kind: MediaKind, end: Option<f64>, modified: i64) -> LibraryEntry {
+        let fingerprint = FileFingerprint { size_bytes: 1, modified_nanoseconds: modified * 1_000_000_000 };
+        let time_range = end.map(|end| TimeRange::between(0.0, end));
+        LibraryEntry { path: path.into(), kind, time_range, fingerprint }
+    }
+
+    #[test]
+    fn all_that_is_said_has_to_hold() {
+        use MediaKind::{Image, Video};
+
+        let entries = [
+            entry("/v/Lake.mp4", Video, Some(90.0), 100),
+            // A moment of it is as long as the whole.
+            entry("/v/Lake.mp4", Video, Some(5.0), 100),
+            entry("/v/2025/lake.png", Image, None, 200),
+            entry("/vv/hill.mp4", Video, Some(30.0), 300),
+        ];
+        let all = Filter::default;
+        let named = |pattern: &str| all().named(pattern).expect("a pattern");
+        for (filter, expected) in [
+            (all().under("/v"), [true, true, true, false]),
+            (all().under("/v/2025").under("/vv/"), [false, false, true, true]),
+            (all().of_kind(Image), [false, false, true, false]),
+            (all().lasting(Some(60.0), None), [true, true, false, false]),
+            (all().lasting(None, Some(60.0)), [false, false, false, true]),
+            (all().modified(Some(200.0), Some(250.0)), [false, false, true, false]),
+            (all().modified(None, Some(200.0)), [true, true, true, false]),
+            (named("lake*"), [true, true, true, false]),
+            (named("*.mp4"), [true, true, false, true]),
+            (named("/v/*"), [true, true, false, false]),
+            (named("/v/**/*.png"), [false, false, true, false]),
+            (named("lake*").of_kind(Video), [true, true, false, false]),
+        ] {
+            assert_eq!(filter.rows(&entries).as_deref(), Some(&expected[..]), "{filter:?}");
+        }
+        assert_eq!(all().rows(&entries), None);
+        let fault = all().named("[a").expect_err("no pattern").to_string();
+        assert!(fault.contains("\"[a\" is no pattern"), "{fault}");
+    }
+}
