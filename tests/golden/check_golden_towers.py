@@ -122,6 +122,15 @@ def without(path):
     return plant
 
 
+def zeroed(path):
+    """The bias is nothing; CLIP has none there."""
+    def plant(side):
+        if side.is_clip:
+            return False
+        side.model.get_parameter(path).data.zero_()
+    return plant
+
+
 def setting(name, value, when=lambda side: True):
     def plant(side):
         if not when(side):
@@ -219,8 +228,8 @@ MISTAKES = {
     "no norm before the picture tower": bypass("vision_model.pre_layrnorm"),
     "no norm behind the picture tower": bypass("vision_model.post_layernorm"),
     "no feed-forward layer in the pooling": without("vision_model.head.mlp"),
-    "no projection bias of texts": lambda side: False if side.is_clip else side.model.text_model.head.bias.data.zero_() is None,
-    "no bias of patches": lambda side: False if side.is_clip else side.model.vision_model.embeddings.patch_embedding.bias.data.zero_() is None,
+    "no projection bias of texts": zeroed("text_model.head.bias"),
+    "no bias of patches": zeroed("vision_model.embeddings.patch_embedding.bias"),
     "order of the pooling's projections": in_proj_order,
     "epsilon 1e-5": eps(1e-5),
     "epsilon 1e-6": eps(1e-6),
