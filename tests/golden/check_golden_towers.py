@@ -40,6 +40,7 @@ class Side:
         self.frames = lambda frames: golden.normalised(frames).mean(0, keepdim=True)
         self.parts = lambda parts: torch.stack([golden.normalised(part) for part in parts]).mean(0)
         self.keep_end = True
+        self.epsilon = golden.EPSILON
 
     def encode(self, text):
         ids = self.tokenizer.encode(self.canonical(text)).ids
@@ -50,17 +51,35 @@ class Side:
         return torch.tensor([ids])
 
     @torch.no_grad()
+    def embed(self, case):
+        parts = []
+        if "text" in case:
+            parts.append(self.model.get_text_features(self.encode(case["text"])))
+        if pictures := golden.pictures_of(case):
+            pixels = self.images([self.convert(p) for p in pictures], return_tensors="pt").pixel_values
+            parts.append(self.frames(self.model.get_image_features(pixels)))
+        return golden.normalised(self.parts(parts))[0]
+
     def embeddings(self):
-        found = {}
-        for case in golden.CASES:
-            parts = []
-            if "text" in case:
-                parts.append(self.model.get_text_features(self.encode(case["text"])))
-            if pictures := golden.pictures_of(case):
-                pixels = self.images([self.convert(p) for p in pictures], return_tensors="pt").pixel_values
-                parts.append(self.frames(self.model.get_image_features(pixels)))
-            found[case["name"]] = golden.normalised(self.parts(parts))[0]
-        return found
+        found = {case["name"]: self.embed(case) for case in golden.CASES}
+        self.set_epsilon(self.epsilon)
+        return found | {epsilon_of(name): self.embed(case) for name, case in golden.EPSILON_CASES.items()}
+
+    def set_epsilon(self, value):
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.eps = value
+
+
+def epsilon_of(name):
+    return f"{name}, epsilon {golden.EPSILON}"
+
+
+def expected_of(name):
+    """The embeddings of a set, by their cases."""
+    of = lambda file: load_file(HERE / f"tiny-{name}/{file}.safetensors").items()
+    cases = {case.removesuffix(".embedding"): e for case, e in of("cases") if case.endswith(".embedding")}
+    return cases | {epsilon_of(case): e for case, e in of("epsilon")}
 
 
 def canonical(text):
@@ -139,13 +158,11 @@ def setting(name, value, when=lambda side: True):
     return plant
 
 
-def eps(value):
+def epsilon(value):
+    """Whatever config.json says."""
     def plant(side):
-        if side.model.config.text_config.layer_norm_eps == value:
-            return False
-        for module in side.model.modules():
-            if isinstance(module, torch.nn.LayerNorm):
-                module.eps = value
+        side.epsilon = value
+        side.set_epsilon(value)
     return plant
 
 
@@ -231,8 +248,8 @@ MISTAKES = {
     "no projection bias of texts": zeroed("text_model.head.bias"),
     "no bias of patches": zeroed("vision_model.embeddings.patch_embedding.bias"),
     "order of the pooling's projections": in_proj_order,
-    "epsilon 1e-5": eps(1e-5),
-    "epsilon 1e-6": eps(1e-6),
+    "epsilon 1e-5": epsilon(1e-5),
+    "epsilon 1e-6": epsilon(1e-6),
     "twice the heads": heads,
     "positions off by one": shifted_positions,
     "texts are not filled up": setting("pad", None, lambda side: not side.is_clip),
@@ -254,8 +271,8 @@ MISTAKES = {
 
 
 def main():
-    expected = {name: load_file(HERE / f"tiny-{name}/cases.safetensors") for name in SETS}
-    off = lambda name, found: {case: float((e - expected[name][f"{case}.embedding"]).abs().max()) for case, e in found.items()}
+    expected = {name: expected_of(name) for name in SETS}
+    off = lambda name, found: {case: float((e - expected[name][case]).abs().max()) for case, e in found.items()}
     for name in SETS:
         moved = off(name, Side(name).embeddings())
         assert max(moved.values()) < 1e-6, (name, moved)

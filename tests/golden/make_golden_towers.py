@@ -21,6 +21,8 @@ Written to --out:
     model/                   checkpoint in Hugging Face layout
     cases.json               one record per case: text, image, and crops of the image that are the frames of a video
     cases.safetensors        NAME.embedding [dim]; NAME.input_ids of texts, NAME.pixel_values of images
+    epsilon.safetensors      NAME [dim]: two of the cases with layer_norm_eps 0.05, as the usual ones turn an embedding by less
+                             than tests can see
     train.safetensors        direction [cases, dim]; full.NAME, the gradients of sum(direction * embedding) over the first
                              texts, image, video and text with image; lora.NAME, those of the adapter's factors, and
                              lora.embedding [cases, dim] with the adapter
@@ -222,6 +224,8 @@ CASES = [
 ]
 # Gradients are taken of these.
 TRAINED = 4
+EPSILON = 0.05
+EPSILON_CASES = {case["name"]: case for case in CASES[:2]}
 
 
 def normalised(rows):
@@ -269,6 +273,19 @@ def make_cases(model, encode, images, out):
     save_file(tensors, out / "cases.safetensors")
 
 
+def make_epsilon(kind, encode, images, out):
+    model = with_epsilon(kind, out / "model", EPSILON)
+    with torch.no_grad():
+        tensors = {name: embed(model, encode, images, case)[0] for name, case in EPSILON_CASES.items()}
+    save_file(tensors, out / "epsilon.safetensors")
+
+
+def with_epsilon(kind, model_dir, epsilon):
+    config = kind.config_class.from_pretrained(model_dir)
+    config.text_config.layer_norm_eps = config.vision_config.layer_norm_eps = epsilon
+    return kind.from_pretrained(model_dir, config=config, attn_implementation="eager").float().eval()
+
+
 def make_train(model, encode, images, out, seed):
     torch.manual_seed(seed + 1)
     forward = lambda m: torch.stack([embed(m, encode, images, case)[0] for case in CASES[:TRAINED]])
@@ -309,6 +326,7 @@ def main():
     kind, config, encode, images = make(model_dir, options.seed, variant)
     model = make_model(kind, config, model_dir, options.seed)
     make_cases(model, encode, images, options.out)
+    make_epsilon(kind, encode, images, options.out)
     make_train(model, encode, images, options.out, options.seed)
 
 

@@ -61,12 +61,32 @@ fn frames(image: &Path, crops: &[Value]) -> Vec<RgbImage> {
     crops.iter().map(crop).collect()
 }
 
+/// A copy of a set's checkpoint in which `config.json` is changed.
+pub(crate) fn changed(set: &str, change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(model_dir(set)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut config);
+    std::fs::write(path, config.to_string()).unwrap();
+    folder
+}
+
 fn embedder(set: &str) -> Embedder {
     embedder_in(set, DType::F32)
 }
 
 fn embedder_in(set: &str, dtype: DType) -> Embedder {
     Embedder::builder(model_dir(set)).device(device()).dtype(dtype).build().unwrap()
+}
+
+/// The largest difference of a value.
+fn gap(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 #[test]
@@ -79,13 +99,34 @@ fn embeddings_equal_the_reference() {
             println!("{set} {}: 1 - cosine {off:.1e}", case.name);
             assert!(off < 1e-6, "{set} {}: 1 - cosine {off:.1e}", case.name);
             // Which shows mistakes that turn an embedding by less: see `check_golden_towers.py`.
-            let gap = embedding.as_slice().iter().zip(&case.embedding).map(|(a, b)| (a - b).abs());
-            let gap = gap.fold(0.0, f32::max);
+            let gap = gap(embedding.as_slice(), &case.embedding);
             assert!(gap < 1e-5, "{set} {}: values differ by {gap:.1e}", case.name);
             if let (Some(tokens), 1) = (case.tokens, case.input.parts.len()) {
                 assert_eq!(embedding.num_tokens(), tokens, "{set} {}", case.name);
             }
         }
+    }
+}
+
+/// One that is large enough to show in an embedding.
+#[test]
+fn epsilon_is_that_of_the_settings() {
+    for set in SETS {
+        let model = changed(set, |config| {
+            for tower in ["text_config", "vision_config"] {
+                config[tower]["layer_norm_eps"] = 0.05.into();
+            }
+        });
+        let embedder = Embedder::builder(model.path()).device(device()).dtype(DType::F32).build().unwrap();
+        let mut expected = tensors(set, "epsilon.safetensors");
+        for case in cases(set) {
+            let Some(expected) = expected.remove(&case.name) else { continue };
+            let embedding = embedder.embed_one(&case.input).unwrap();
+            let gap = gap(embedding.as_slice(), &expected.to_vec1::<f32>().unwrap());
+            println!("{set} {}: values differ by {gap:.1e}", case.name);
+            assert!(gap < 1e-5, "{set} {}: values differ by {gap:.1e}", case.name);
+        }
+        assert!(expected.is_empty());
     }
 }
 
@@ -113,8 +154,7 @@ fn many_equal_one() {
         for (input, together) in inputs.iter().zip(embedder.embed(&inputs)) {
             let alone = embedder.embed_one(input).unwrap();
             let together = together.unwrap();
-            let gap = alone.as_slice().iter().zip(together.as_slice()).map(|(a, b)| (a - b).abs());
-            assert!(gap.fold(0.0, f32::max) < 1e-6, "{set}: {input:?}");
+            assert!(gap(alone.as_slice(), together.as_slice()) < 1e-6, "{set}: {input:?}");
         }
     }
 }
