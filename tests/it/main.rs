@@ -31,6 +31,7 @@ mod retrieval;
 mod rooms;
 mod store;
 mod towers;
+mod towers_candle;
 #[cfg(feature = "train")]
 mod towers_train;
 #[cfg(feature = "train")]

@@ -60,7 +60,7 @@ fn recipe() -> NamedRecipe {
 }
 
 /// All tensors of a model directory.
-fn tensors_of(directory: &Path) -> HashMap<String, Tensor> {
+pub(crate) fn tensors_of(directory: &Path) -> HashMap<String, Tensor> {
     let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
     let shards = files.filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
     shards.flat_map(|shard| candle_core::safetensors::load(shard, &Device::Cpu).unwrap()).collect()

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::qwen3;
 use gve::model::{PackedBatch, QwenVl, Visual};
 use gve::recipe::{PassOrder, Recipe, Recipes};
 use gve::train::{LoraConfig, Memory, Prepared, Trainable, TrainableModel};
@@ -15,6 +17,7 @@ use gve_test_support::golden::{Case, cosine, fixtures, golden_dir, max_differenc
 use serde_json::Value;
 
 use crate::device::{device, on_device, opened_device};
+use crate::model::tensors_of;
 
 /// How the cases of a set are prompted.
 fn recipe(set: &str, case: &Case) -> Recipe {
@@ -202,6 +205,44 @@ fn stages_equal_the_reference() {
             assert!(off < 1e-4, "{}: last_hidden_state differs by {off}", case.name);
         }
         assert!(with_pixels >= 3, "{with_pixels}");
+    }
+}
+
+/// On text alone the three positions of a token are equal, and the language model is a Qwen3: another
+/// implementation of it, on the same weights, must agree. Its `qwen3_vl` numbers all tokens in a line and shows
+/// no tower, so pictures are not compared.
+#[test]
+fn text_agrees_with_qwen3_of_candle_transformers() {
+    for set in sets().filter(|set| set.name == "tiny-q3") {
+        let directory = set.directory.join("model");
+        let ours = QwenVl::load(&directory, DType::F32, &candle_core::Device::Cpu).unwrap();
+        let config = std::fs::read(directory.join("config.json")).unwrap();
+        let mut config = serde_json::from_slice::<Value>(&config).unwrap()["text_config"].take();
+        config["use_sliding_window"] = false.into();
+        config["max_window_layers"] = 0.into();
+        // Angles are made for all positions at once.
+        config["max_position_embeddings"] = 1024.into();
+        let config: qwen3::Config = serde_json::from_value(config).unwrap();
+        let weights = tensors_of(&directory).into_iter();
+        let weights = weights.map(|(name, x)| (name.replace("model.language_model.", "model."), x)).collect();
+        let weights = VarBuilder::from_tensors(weights, DType::F32, &candle_core::Device::Cpu);
+        let theirs = qwen3::Model::new(&config, weights).unwrap();
+        let mut seen = 0;
+        for case in set.cases.iter().filter(|case| case.grids().is_empty()) {
+            let batch = PackedBatch {
+                input_ids: case.input_ids(),
+                position_ids: case.position_ids(),
+                lengths: vec![case.input_ids().len()],
+                visuals: vec![],
+            };
+            let ids = Tensor::new(batch.input_ids.as_slice(), &candle_core::Device::Cpu).unwrap();
+            let expected = theirs.clone().forward(&ids.unsqueeze(0).unwrap(), 0).unwrap().squeeze(0).unwrap();
+            let off = max_difference(&ours.hidden_states(&batch).unwrap(), &expected);
+            println!("{}: hidden states differ by {off:e}", case.name);
+            assert!(off < 1e-4, "{}: hidden states differ by {off}", case.name);
+            seen += 1;
+        }
+        assert!(seen >= 5, "{seen} texts");
     }
 }
 
