@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device as TensorDevice, Tensor};
-use gve::{DType, Device, Embedder, Input};
+use gve::model::{LoraAdapter, merge_adapter};
+use gve::{CancelToken, DType, Device, Embedder, Input};
 use gve_test_support::golden::{cosine, golden_dir, media};
 use image::RgbImage;
 use serde_json::Value;
@@ -166,13 +167,67 @@ fn a_converted_checkpoint_embeds_alike() {
         let folder = tempfile::tempdir().unwrap();
         let wide = folder.path().join("wide");
         let recipe = Embedder::builder(model_dir(set)).find_recipe().unwrap();
-        gve::model::convert_checkpoint(&model_dir(set), DType::F32, &recipe, &wide, &gve::CancelToken::new())
+        gve::model::convert_checkpoint(&model_dir(set), DType::F32, &recipe, &wide, &CancelToken::new())
             .unwrap();
         let text = Input::text("a red dog");
         let [stored, wide] = [model_dir(set), wide].map(|model| {
             Embedder::builder(model).device(Device::Cpu).build().unwrap().embed_one(&text).unwrap()
         });
         assert!(stored.cosine(&wide).unwrap() > 0.999_999);
+    }
+}
+
+/// As a model around the towers saves them.
+#[test]
+fn names_behind_that_of_a_wrapping_model_load_alike() {
+    for (set, wrapper) in [("tiny-clip", "clip."), ("tiny-clip-b", "model."), ("tiny-siglip2", "siglip.")] {
+        let original = tensors(set, "model/model.safetensors");
+        let save = |left_out: &str, wrapper: &str| {
+            let wrapped = changed(set, |_| {});
+            let named = original.iter().filter(|(name, _)| *name != left_out);
+            let named = named.map(|(name, x)| (format!("{wrapper}{name}"), x.clone()));
+            let named = named.chain([("classifier.weight".to_owned(), original["logit_scale"].clone())]);
+            let path = wrapped.path().join("model.safetensors");
+            candle_core::safetensors::save(&HashMap::<_, _>::from_iter(named), path).unwrap();
+            wrapped
+        };
+        let wrapped = save("", wrapper);
+        let models = [&model_dir(set), wrapped.path()];
+        let embed = |model: &Path, adapter: Option<&Path>| {
+            let builder = Embedder::builder(model).device(Device::Cpu).dtype(DType::F32);
+            let builder = match adapter {
+                Some(adapter) => builder.adapter(adapter),
+                None => builder,
+            };
+            let input = Input::text("a red dog").and_image(media("tall.png"));
+            builder.build().unwrap().embed_one(&input).unwrap()
+        };
+        let [plain, behind] = models.map(|model| embed(model, None));
+        assert_eq!(plain.as_slice(), behind.as_slice(), "{set}");
+
+        let directory = golden_dir().join(set).join("adapter");
+        let [plain, behind] = models.map(|model| embed(model, Some(&directory)));
+        assert_eq!(plain.as_slice(), behind.as_slice(), "{set}: folded");
+        let adapter = LoraAdapter::read(&directory).unwrap();
+        let [plain, behind] = models.map(|model| {
+            let (folder, recipe) =
+                (tempfile::tempdir().unwrap(), Embedder::builder(model).find_recipe().unwrap());
+            let merged = folder.path().join("merged");
+            merge_adapter(model, &adapter, &recipe, &merged, &CancelToken::new()).unwrap();
+            embed(&merged, None)
+        });
+        assert_eq!(plain.as_slice(), behind.as_slice(), "{set}: merged");
+
+        let refused = |folder: &tempfile::TempDir| {
+            Embedder::builder(folder.path()).device(Device::Cpu).build().err().unwrap().to_string()
+        };
+        let lost = "vision_model.post_layernorm.bias";
+        let error = refused(&save(lost, wrapper));
+        assert!(error.contains(&format!("`{wrapper}{lost}`")), "{error}");
+        let error = refused(&save("", "backbone."));
+        println!("{error}");
+        let named = ["`text_model.", "`clip.`", "`siglip.`", "`model.`"];
+        assert!(named.iter().all(|name| error.contains(name)), "{error}");
     }
 }
 

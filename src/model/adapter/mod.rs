@@ -149,7 +149,8 @@ impl Default for ModuleNames {
 /// The one name of a module, whatever layout its own comes from.
 pub(super) fn module_name(name: &str) -> &str {
     let mut rest = name.strip_prefix("base_model.model.").unwrap_or(name);
-    while let Some(shorter) = rest.strip_prefix("model.").or_else(|| rest.strip_prefix("language_model.")) {
+    let wrappers = ["model.", "language_model.", "clip.", "siglip."];
+    while let Some(shorter) = wrappers.iter().find_map(|wrapper| rest.strip_prefix(wrapper)) {
         rest = shorter;
     }
     rest
@@ -186,6 +187,12 @@ mod tests {
             ("base_model.model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"),
             ("model.visual.blocks.0.attn.qkv", "visual.blocks.0.attn.qkv"),
             ("base_model.model.text_model.encoder.layers.0.mlp.fc1", "text_model.encoder.layers.0.mlp.fc1"),
+            // Of a model around the towers.
+            (
+                "base_model.model.clip.text_model.encoder.layers.0.mlp.fc1",
+                "text_model.encoder.layers.0.mlp.fc1",
+            ),
+            ("siglip.vision_model.encoder.layers.0.mlp.fc1", "vision_model.encoder.layers.0.mlp.fc1"),
         ] {
             assert_eq!(module_name(name), module);
         }

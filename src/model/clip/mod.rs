@@ -15,7 +15,7 @@ use super::layers::patch_embedding;
 use super::loader::Weights;
 use super::ops::Linear;
 use super::two_towers::{
-    End, MODULE_NAMES, TextRule, TextTower, TowersConfig, TowersDefaults, TowersProcessor, TwoTowers,
+    End, MODULE_NAMES, TextRule, TextTower, TowersConfig, TowersDefaults, TowersProcessor, TwoTowers, wrapper,
 };
 use super::{ModelError, ModelShape};
 use crate::preprocess::{FixedSize, Pictures, PreprocessError, ProcessorKind, TextTokenizer};
@@ -94,16 +94,17 @@ impl Family for Config {
         let Weights { precision, device, .. } = *weights;
         let TowersConfig { text, vision, .. } = &self.towers;
         let dim = self.projection_dim;
-        let at = weights.at("vision_model");
-        let head = Linear::load(&weights.at("text_projection"), text.shape.hidden_size, dim, false)?;
-        let projection =
-            Linear::load(&weights.at("visual_projection"), vision.shape.hidden_size, dim, false)?;
-        let (pixels, width) = (at.at("embeddings.patch_embedding"), vision.shape.hidden_size);
+        let wrapper = wrapper(weights.checkpoint)?;
+        let at = |name| weights.at(&format!("{wrapper}{name}"));
+        let (text_at, vision_at, width) = (at("text_model"), at("vision_model"), vision.shape.hidden_size);
+        let head = Linear::load(&at("text_projection"), text.shape.hidden_size, dim, false)?;
+        let projection = Linear::load(&at("visual_projection"), width, dim, false)?;
+        let pixels = vision_at.at("embeddings.patch_embedding");
         let patches = patch_embedding(&pixels, width, &vision.patch(), false)?;
         Ok(Box::new(TwoTowers {
-            text: TextTower::load(&weights.at("text_model"), text, true, head, precision, device)?,
+            text: TextTower::load(&text_at, text, true, head, precision, device)?,
             patches,
-            pictures: Box::new(ClassToken::load(&at, vision, projection, device)?),
+            pictures: Box::new(ClassToken::load(&vision_at, vision, projection, device)?),
             config: vision.clone(),
             composed: recipe.composed,
             precision,

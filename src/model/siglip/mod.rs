@@ -14,7 +14,9 @@ use super::family::{Backbone, Family, Processor};
 use super::layers::patch_embedding;
 use super::loader::Weights;
 use super::ops::Linear;
-use super::two_towers::{MODULE_NAMES, TextTower, TowersConfig, TowersDefaults, TowersProcessor, TwoTowers};
+use super::two_towers::{
+    MODULE_NAMES, TextTower, TowersConfig, TowersDefaults, TowersProcessor, TwoTowers, wrapper,
+};
 use super::{ModelError, ModelShape};
 use crate::preprocess::{FixedSize, Pictures, PreprocessError, ProcessorKind, TextTokenizer};
 use crate::recipe::Recipe;
@@ -81,7 +83,9 @@ impl Family for Config {
     fn load(&self, weights: &Weights<'_>, recipe: &Recipe) -> Result<Box<dyn Backbone>, ModelError> {
         let Weights { precision, device, .. } = *weights;
         let TowersConfig { text, vision, .. } = &self.towers;
-        let (text_at, vision_at) = (weights.at("text_model"), weights.at("vision_model"));
+        let wrapper = wrapper(weights.checkpoint)?;
+        let at = |name| weights.at(&format!("{wrapper}{name}"));
+        let (text_at, vision_at) = (at("text_model"), at("vision_model"));
         let head = Linear::load(&text_at.at("head"), text.shape.hidden_size, self.dim, true)?;
         let (pixels, width) = (vision_at.at("embeddings.patch_embedding"), vision.shape.hidden_size);
         let patches = patch_embedding(&pixels, width, &vision.patch(), true)?;

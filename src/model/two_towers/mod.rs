@@ -20,7 +20,6 @@ pub(super) use config::{PictureTowerConfig, TextTowerConfig, TowersConfig, Tower
 pub(super) use processor::{End, TextRule, TowersProcessor};
 pub(super) use text::TextTower;
 
-use super::ModelError;
 use super::adapter::ModuleNames;
 use super::family::{Backbone, VisualRows};
 use super::layers::Training;
@@ -28,6 +27,7 @@ use super::loader::Precision;
 use super::ops::Linear;
 use super::packed::{Item, Visual, part_of_graph, pixel_rows};
 use super::segments::Segments;
+use super::{Checkpoint, ModelError};
 use crate::recipe::Composed;
 
 /// Rows that go through a tower of pictures at a time.
@@ -39,6 +39,26 @@ pub(super) const MODULE_NAMES: ModuleNames = ModuleNames {
     adapted: &["text_model.encoder.", "vision_model.encoder."],
     projections: &["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
 };
+
+/// What a model around the towers may put before the names of their tensors. transformers takes off that of
+/// its own class.
+const WRAPPERS: [&str; 4] = ["", "clip.", "siglip.", "model."];
+
+/// Which of them `checkpoint` has before the names of both towers.
+pub(super) fn wrapper(checkpoint: &Checkpoint) -> Result<&'static str, ModelError> {
+    let names = checkpoint.tensor_names();
+    let begins = |wrapper: &&str| {
+        let tower = format!("{wrapper}text_model.");
+        names.iter().any(|name| name.starts_with(&tower))
+    };
+    WRAPPERS.into_iter().find(begins).ok_or_else(|| ModelError::Checkpoint {
+        path: checkpoint.directory().to_owned(),
+        reason: format!(
+            "the checkpoint has no tensor `text_model.embeddings.token_embedding.weight`, alone or behind `{}`",
+            WRAPPERS[1..].join("`, `")
+        ),
+    })
+}
 
 /// The tower of pictures.
 pub(super) trait PictureTower: Send + Sync {
