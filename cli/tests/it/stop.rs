@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gve_test_support::files::text;
 use gve_test_support::golden::{media, model};
 use gve_test_support::program::{assert_status, end_of, json_lines, stderr};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::{command, gve};
 
@@ -115,6 +115,54 @@ fn frames_stop_in_order() {
     let files: Vec<_> = fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), given);
     files.iter().for_each(|file| drop(image::open(file).unwrap()));
+}
+
+/// The tiny model's settings with weights that are holes in a file: they take no room, and time to convert.
+fn large_model(folder: &Path) {
+    const TENSORS: usize = 256;
+    const TENSOR_BYTES: usize = 8 << 20;
+    fs::create_dir(folder).unwrap();
+    for entry in fs::read_dir(model()).unwrap().map(Result::unwrap) {
+        if !text(&entry.path()).contains(".safetensors") {
+            fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+    }
+    let tensor = |i: usize| {
+        let offsets = [i * TENSOR_BYTES, (i + 1) * TENSOR_BYTES];
+        let tensor = json!({"dtype": "F32", "shape": [TENSOR_BYTES / 4], "data_offsets": offsets});
+        (format!("zeros.{i}"), tensor)
+    };
+    let header = Value::Object((0..TENSORS).map(tensor).collect()).to_string();
+    // What is mapped is read as f32.
+    let header = format!("{header:0$}", header.len().next_multiple_of(8));
+    let mut file = File::create(folder.join("model.safetensors")).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len((8 + header.len() + TENSORS * TENSOR_BYTES) as u64).unwrap();
+}
+
+#[test]
+fn converting_stops_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (large, out) = (folder.path().join("large"), folder.path().join("out"));
+    large_model(&large);
+    let convert = ["model", "convert", "--model", text(&large), "--dtype", "bf16", "--out", text(&out)];
+    let child = command(&convert).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let others = || {
+        let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| *path != large).collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !others().iter().any(|begun| begun.join("model.safetensors").exists()) {
+        assert!(Instant::now() < deadline, "nothing is written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    ask_to_stop(&child, libc::SIGINT);
+    let stopped = end_of(child);
+    assert_status(&stopped, 2);
+    let said = stderr(&stopped);
+    assert!(said.lines().count() == 1 && said.contains("stopped: nothing"), "{said}");
+    assert!(others().is_empty(), "{:?}", others());
 }
 
 #[test]
