@@ -1,5 +1,5 @@
-//! What is the same for every server that is asked for something: when to ask again, and what it says when it
-//! refuses.
+//! What is the same for every server that is asked for something: through whom it is asked, when to ask again,
+//! and what it says when it refuses.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -8,8 +8,11 @@ use serde_json::Value;
 
 use crate::options::with_fields;
 
+mod proxies;
 mod secrets;
 
+pub(crate) use proxies::EXPECTED_PROXY;
+pub use proxies::{Proxies, ProxyError};
 pub use secrets::{Secrets, redacted_url};
 
 /// Longest message of a server that is passed on, in characters.
@@ -83,7 +86,8 @@ impl Verdict {
         match status {
             200..=299 => Self::Accepted,
             // Redirects too: a request with media and a key is not sent elsewhere.
-            300..=399 | 401..=404 => Self::Hopeless,
+            // 407: the proxy wants another password.
+            300..=399 | 401..=404 | 407 => Self::Hopeless,
             429 | 503 => Self::Busy,
             408 | 500..=599 => Self::Fails,
             _ => Self::Refused,
@@ -147,7 +151,7 @@ mod tests {
         for (statuses, expected) in [
             (vec![200, 201], Verdict::Accepted),
             (vec![400, 413, 415, 422], Verdict::Refused),
-            (vec![301, 308, 401, 402, 403, 404], Verdict::Hopeless),
+            (vec![301, 308, 401, 402, 403, 404, 407], Verdict::Hopeless),
             (vec![408, 500, 502, 504], Verdict::Fails),
             (vec![429, 503], Verdict::Busy),
         ] {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use gve::hub::{HubOptions, Proxies, ResolvedModel};
+use gve::hub::{HubOptions, ResolvedModel};
 
 use crate::output::{byte_bar, show, warn};
+use crate::proxies;
 
 /// Finds or downloads a model, drawing a bar per file.
 ///
@@ -48,16 +49,5 @@ fn from_environment() -> HubOptions {
         .with_token(text("HF_TOKEN"))
         .with_offline(text("HF_HUB_OFFLINE").is_some_and(is_on))
         .with_timeout(timeout)
-        .with_proxies(proxies_of(text))
-}
-
-/// The proxies that `curl` would take, in upper case or lower.
-fn proxies_of(text: impl Fn(&str) -> Option<String>) -> Proxies {
-    let either = |name: &str| text(name).or_else(|| text(&name.to_ascii_lowercase()));
-    let all = either("ALL_PROXY");
-    let except = either("NO_PROXY").unwrap_or_default();
-    Proxies::default()
-        .with_https(either("HTTPS_PROXY").or_else(|| all.clone()))
-        .with_http(either("HTTP_PROXY").or(all))
-        .with_except(except.split(',').map(|host| host.trim().to_owned()).collect())
+        .with_proxies(proxies::from_environment())
 }

@@ -13,3 +13,4 @@ pub mod output;
 // Settings of the process.
 #[allow(unsafe_code)]
 pub mod process;
+pub mod proxies;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Proxies;
+
 /// What stands for something that is not shown.
 const HIDDEN: &str = "***";
 /// A secret shorter than this is hidden only where it is a word of its own: `x` as a key must not blot out
@@ -37,6 +39,12 @@ impl Secrets {
             let decoded = percent_decoded(secret);
             secrets.and(secret).and(&decoded)
         })
+    }
+
+    /// Adds what opens the proxies.
+    #[must_use]
+    pub fn and_proxies(self, proxies: &Proxies) -> Self {
+        proxies.addresses().fold(self, Self::and_url)
     }
 
     /// `text` with `***` for each secret, and with its addresses as [`redacted_url`] shows them.

@@ -6,8 +6,8 @@
 //! returns. A download that breaks off continues where it stopped, in this run and the next.
 //!
 //! Which files a model needs is decided in one place (`layout`) for directories, for the cache and for the
-//! hub. Nothing here reads environment variables: `HF_HOME`, `HF_TOKEN`, `HTTPS_PROXY` and the like are for
-//! the caller to map to [`HubOptions`].
+//! hub. Nothing here reads environment variables but the home directory's: `HF_HOME`, `HF_TOKEN`, `HTTPS_PROXY`
+//! and the like are for the caller to map to [`HubOptions`].
 
 mod cache;
 mod client;
@@ -19,7 +19,6 @@ mod location;
 mod names;
 #[cfg(feature = "nano")]
 mod nano;
-mod proxies;
 mod reference;
 mod transport;
 
@@ -31,13 +30,13 @@ use hf_hub::{Cache, Repo, RepoType};
 use cache::ModelFolder;
 use client::Client;
 
+use crate::http::Proxies;
 use crate::options::with_fields;
 use crate::store::IoError;
 
 pub use error::HubError;
 #[cfg(feature = "nano")]
 pub use nano::NANO;
-pub use proxies::Proxies;
 pub use reference::ModelReference;
 
 /// Where and how to look for models on the hub.
@@ -58,7 +57,7 @@ pub struct HubOptions {
     /// Longest silence of the hub, before and within an answer; `None` is 30 seconds. A connection gets 10
     /// seconds at most.
     pub timeout: Option<Duration>,
-    /// Through whom the hub and its storage are asked.
+    /// Through whom the hub and its storage are asked. HTTP proxies are asked to `CONNECT`.
     pub proxies: Proxies,
     /// Where the built-in model is unpacked; `None` is `~/.cache/gve`.
     pub nano_dir: Option<PathBuf>,

@@ -8,14 +8,13 @@
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use ureq::Agent;
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Uri};
+use ureq::{Agent, Proxy};
 
 use super::location::{is_origin_of, resolved};
-use super::proxies::Agents;
 use super::{HubError, HubOptions};
-use crate::http::{Secrets, Verdict, error_message, redacted_url, retry_after};
+use crate::http::{Proxies, Secrets, Verdict, error_message, redacted_url, retry_after};
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 /// Longest silence of a server where the caller does not say.
@@ -29,7 +28,8 @@ const MAX_REDIRECTS: usize = 8;
 
 /// What can be asked of one hub, for one model.
 pub(super) struct Transport {
-    agents: Agents,
+    agent: Agent,
+    proxies: Proxies,
     /// Without a slash at its end.
     endpoint: String,
     hub: Uri,
@@ -98,28 +98,24 @@ impl Transport {
         }
         let timeout = options.timeout.unwrap_or(TIMEOUT);
         let secrets = Secrets::default().and(token.unwrap_or_default()).and_url(endpoint);
-        let secrets = options.proxies.addresses().fold(secrets, Secrets::and_url);
-        let agent = |proxy| {
-            let config = Agent::config_builder()
-                // Else the environment's.
-                .proxy(proxy)
-                .user_agent(concat!("unknown/None; gve/", env!("CARGO_PKG_VERSION"), "; rust/unknown"))
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .max_redirects_will_error(false)
-                .timeout_resolve(Some(timeout.min(SHORT_TIMEOUT)))
-                .timeout_connect(Some(timeout.min(SHORT_TIMEOUT)))
-                .timeout_send_request(Some(timeout))
-                .timeout_recv_response(Some(if has_copy { timeout.min(SHORT_TIMEOUT) } else { timeout }))
-                .timeout_per_read(Some(timeout));
-            config.build().new_agent()
-        };
-        let agents = Agents::new(&options.proxies, agent).map_err(|address| {
-            let reason = format!("{:?} is no address of a proxy", redacted_url(&address));
-            invalid(&secrets.redact(&reason))
-        })?;
+        let secrets = secrets.and_proxies(&options.proxies);
+        let agent = Agent::config_builder()
+            // Else the environment's. Each request has its own.
+            .proxy(None)
+            .user_agent(concat!("unknown/None; gve/", env!("CARGO_PKG_VERSION"), "; rust/unknown"))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_resolve(Some(timeout.min(SHORT_TIMEOUT)))
+            .timeout_connect(Some(timeout.min(SHORT_TIMEOUT)))
+            .timeout_send_request(Some(timeout))
+            .timeout_recv_response(Some(if has_copy { timeout.min(SHORT_TIMEOUT) } else { timeout }))
+            .timeout_per_read(Some(timeout))
+            .build()
+            .new_agent();
         Ok(Self {
-            agents,
+            agent,
+            proxies: options.proxies.clone(),
             endpoint: endpoint.to_owned(),
             hub,
             authorization,
@@ -160,7 +156,9 @@ impl Transport {
     /// One request, without following where it leads. `range`: the value of that header.
     pub(super) fn hop(&self, uri: &Uri, range: Option<&str>) -> Result<Answer, Failure> {
         // As it is stored: a length is then that of the file.
-        let mut request = self.agents.of(uri).get(uri).header(ACCEPT_ENCODING, "identity");
+        let proxy = self.proxy(uri)?;
+        let request = self.agent.get(uri).config().proxy(proxy).build();
+        let mut request = request.header(ACCEPT_ENCODING, "identity");
         if let Some(range) = range {
             request = request.header(RANGE, range);
         }
@@ -182,6 +180,14 @@ impl Transport {
         let (parts, body) = response.into_parts();
         let body = Steady::new(body.into_reader(), self.timeout);
         Ok(Answer { status, headers: parts.headers, uri: uri.clone(), body })
+    }
+
+    /// Whom `uri` is asked through.
+    fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, HubError> {
+        let address =
+            self.proxies.of(&uri.to_string()).map_err(|e| self.wrong(uri, self.said(&e.to_string())))?;
+        let proxy = address.map(|address| Proxy::new(&address)).transpose();
+        proxy.map_err(|e| self.request_failure(uri, &e))
     }
 
     pub(super) fn parsed(&self, url: &str) -> Result<Uri, HubError> {

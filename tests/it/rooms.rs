@@ -33,6 +33,8 @@ struct Survey {
     uses: BTreeMap<String, BTreeSet<String>>,
     /// Ways into a room that are not its front door, with the file.
     side_doors: Vec<String>,
+    /// Files that read the environment, but for where the home directory is.
+    readers: Vec<String>,
 }
 
 /// Looks through one file.
@@ -50,6 +52,11 @@ impl Visitor<'_> {
 
     /// Notes a path, written in this module.
     fn path(&mut self, names: &[String]) {
+        if let [.., "env", name] = names.iter().map(String::as_str).collect::<Vec<_>>()[..]
+            && name != "home_dir"
+        {
+            self.survey.readers.push(self.file.to_owned());
+        }
         let up = names.iter().take_while(|name| *name == "super").count();
         let full: Vec<String> = match names.first().map(String::as_str) {
             Some("crate") => names[1..].to_vec(),
@@ -187,6 +194,15 @@ fn no_room_uses_one_above_it() {
 #[test]
 fn rooms_are_entered_by_their_front_doors() {
     assert_eq!(survey().side_doors, [""; 0]);
+}
+
+/// Whoever uses the library says what it is to be; programs read the environment.
+#[test]
+fn the_environment_is_not_read() {
+    let mut readers = survey().readers;
+    // For unit tests alone.
+    readers.retain(|file| !file.ends_with("ops/elsewhere.rs"));
+    assert_eq!(readers, [""; 0]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use gve_test_support::files::text;
 use gve_test_support::golden::{Case, cosine, fixture_dirs, golden_dir, media, model};
 use gve_test_support::hub::{CLOSED, COMMIT, FakeHub, ID};
 use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
+use gve_test_support::proxy::Proxy;
 use serde_json::Value;
 
 use crate::program::{command, gve};
@@ -78,20 +79,24 @@ fn areas_are_counted_in_tokens_of_the_model() {
 
 #[test]
 fn proxies_of_the_environment_are_used() {
+    // A name that no resolver knows.
+    const FAR: &str = "http://hub.invalid";
     let hub = FakeHub::serve_directory(&model());
+    let proxy = Proxy::before(&hub.endpoint);
+    let (proxy, near) = (proxy.address.as_str(), hub.endpoint.as_str());
     let cases = [
-        (&[("HTTP_PROXY", CLOSED)][..], 1),
-        (&[("all_proxy", CLOSED)], 1),
-        (&[("https_proxy", CLOSED)], 0),
-        (&[("HTTP_PROXY", CLOSED), ("NO_PROXY", "example.org, 127.0.0.1")], 0),
+        (FAR, &[("HTTP_PROXY", proxy)][..], 0),
+        (FAR, &[("all_proxy", proxy)], 0),
+        (FAR, &[("https_proxy", proxy)], 1),
+        (FAR, &[("HTTP_PROXY", proxy), ("NO_PROXY", "example.org, .invalid")], 1),
+        (near, &[("HTTP_PROXY", CLOSED)], 0),
     ];
     std::thread::scope(|scope| {
-        for (variables, status) in cases {
-            let hub = &hub;
+        for (endpoint, variables, status) in cases {
             scope.spawn(move || {
                 let home = tempfile::tempdir().unwrap();
                 let mut info = command(&["model", "info", "--model", ID]);
-                info.env("HF_ENDPOINT", &hub.endpoint).env("HF_HOME", home.path());
+                info.env("HF_ENDPOINT", endpoint).env("HF_HOME", home.path());
                 assert_status(&info.envs(variables.iter().copied()).output().unwrap(), status);
             });
         }

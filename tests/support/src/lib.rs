@@ -8,6 +8,7 @@ pub mod files;
 pub mod golden;
 pub mod hub;
 pub mod program;
+pub mod proxy;
 mod skip;
 pub mod stub;
 

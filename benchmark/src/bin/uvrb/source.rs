@@ -9,6 +9,7 @@ use gve::Sampling;
 use gve::hub::ResolvedModel;
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, RerankOptions, SamplingOptions};
 use gve_cli::output::warn;
+use gve_cli::proxies;
 use uvrb::encoder::{
     CachedEncoder, CutEncoder, Encoder, MeanColourEncoder, ModelEncoder, PairScorer, PrecomputedEncoder,
     RandomEncoder, ServerEncoder, ServerOptions, VideoTransport, checkpoint_revision,
@@ -170,6 +171,7 @@ impl SourceOptions {
         let options = ServerOptions {
             api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
             concurrency: self.concurrency.max(1),
+            proxies: proxies::from_environment(),
             timeout: Duration::from_secs(self.timeout.max(1)),
             video: match self.server_video {
                 ServerVideo::File => VideoTransport::File,

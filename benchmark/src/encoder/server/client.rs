@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gve::http::{RetrySettings, Secrets, Verdict, error_message, redacted_url, retry_after};
 use ureq::http::Uri;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use super::ServerOptions;
 use crate::Error;
@@ -45,6 +45,9 @@ impl Client {
                 redacted_url(&options.base_url)
             )));
         }
+        let no_proxy = |error: &dyn std::error::Error| Error::Settings(error.to_string());
+        let proxy = options.proxies.of(&url).map_err(|e| no_proxy(&e))?;
+        let proxy = proxy.map(|address| Proxy::new(&address)).transpose().map_err(|e| no_proxy(&e))?;
         let agent = Agent::config_builder()
             .timeout_global(Some(options.timeout))
             .timeout_connect(Some(options.timeout.min(CONNECT_TIMEOUT)))
@@ -52,12 +55,12 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .max_idle_connections_per_host(options.concurrency)
-            // Taken from the environment otherwise, which libraries here do not read.
-            .proxy(None)
+            // Taken from the environment unless it is said, which libraries here do not read.
+            .proxy(proxy)
             .build()
             .new_agent();
         let authorization = options.api_key.as_ref().map(|key| format!("Bearer {key}"));
-        let secrets = Secrets::default().and_url(&options.base_url);
+        let secrets = Secrets::default().and_url(&options.base_url).and_proxies(&options.proxies);
         let secrets = options.api_key.iter().fold(secrets, |secrets, key| secrets.and(key));
         Ok(Self { agent, url, authorization, secrets, retry: options.retry })
     }
@@ -123,6 +126,7 @@ fn hint(status: u16) -> &'static str {
     match status {
         401 | 403 => "; check the API key",
         402 => "; the account has nothing left to spend",
+        407 => "; check the user and password of the proxy",
         404 => "; check the base URL and the name of the model",
         _ => "; use the address it leads to as base URL",
     }
@@ -134,14 +138,38 @@ fn transport_failure(error: ureq::Error) -> Failure {
     let reason = error.to_string();
     let transient = |fatal| Failure::Transient { reason: reason.clone(), retry_after: None, fatal };
     match &error {
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => transient(true),
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
+            transient(true)
+        }
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => transient(true),
-        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => transient(true),
+        ureq::Error::Io(io) if is_unreachable(io) => transient(true),
         ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => transient(false),
         ureq::Error::BodyExceedsLimit(_) | ureq::Error::Decompress(..) => {
             Failure::Final { reason, fatal: false }
         }
         // What is left is about addresses and certificates.
         _ => Failure::Final { reason, fatal: true },
+    }
+}
+
+/// Whether there is nobody at an address. What a resolver says has no kind of its own.
+fn is_unreachable(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+        || error.to_string().starts_with("failed to lookup address information")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::ToSocketAddrs;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_nobody_has_is_no_fault_of_a_request() {
+        // Longer than names are, so that no server of names is asked.
+        let error = ("a".repeat(300).as_str(), 80).to_socket_addrs().unwrap_err();
+        assert!(is_unreachable(&error), "{error}");
+        assert!(!is_unreachable(&io::ErrorKind::ConnectionReset.into()));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use gve::Sampling;
-use gve::http::RetrySettings;
+use gve::http::{Proxies, RetrySettings};
 use serde_json::{Map, Value, json};
 
 use super::parallel::{Stop, encode_each};
@@ -31,6 +31,8 @@ pub struct ServerOptions {
     pub concurrency: usize,
     /// Longest time for one try, from connecting to the last byte of the answer.
     pub timeout: Duration,
+    /// Through whom it is asked. HTTP proxies are asked to `CONNECT`.
+    pub proxies: Proxies,
     /// What to do when a try fails.
     pub retry: RetrySettings,
     /// How video files are sent.
@@ -55,8 +57,8 @@ pub enum VideoTransport {
 }
 
 impl ServerOptions {
-    /// Settings for `model` behind `base_url`: no key, 8 requests at once, 2 minutes for each, files up to
-    /// 256 MiB as they are.
+    /// Settings for `model` behind `base_url`: no key, no proxy, 8 requests at once, 2 minutes for each, files
+    /// up to 256 MiB as they are.
     pub fn new(base_url: impl Into<String>, model: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
@@ -64,6 +66,7 @@ impl ServerOptions {
             api_key: None,
             concurrency: 8,
             timeout: Duration::from_secs(120),
+            proxies: Proxies::default(),
             retry: RetrySettings::default(),
             video: VideoTransport::File,
             max_pixels: None,
@@ -101,7 +104,7 @@ impl ServerEncoder {
     /// runs.
     ///
     /// # Errors
-    /// [`Error::Settings`] for a base URL that is none.
+    /// [`Error::Settings`] for a base URL or a proxy that is none.
     pub fn new(
         options: ServerOptions,
         name: impl Into<String>,

@@ -1,15 +1,21 @@
 //! The client against a server that misbehaves.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gve::Input;
-use gve::http::RetrySettings;
+use gve::http::{Proxies, RetrySettings};
+use gve_test_support::files::text as path;
+use gve_test_support::hub::CLOSED;
+use gve_test_support::program::assert_status;
+use gve_test_support::proxy::Proxy;
 use gve_test_support::stub::{Answer, DIM, Received, Stub};
 use serde_json::json;
 use uvrb::encoder::{ServerEncoder, ServerOptions};
 
 use super::{encode, try_encode};
+use crate::mini::{self, MINI};
 
 const RETRIES: usize = 3;
 
@@ -119,6 +125,57 @@ fn nobody_at_the_address_ends_the_job() {
         let error = ServerEncoder::new(options(base_url), "m", "r").err().unwrap().to_string();
         assert!(error.contains("not a base URL"), "{error}");
     }
+}
+
+#[test]
+fn a_server_behind_a_proxy_is_asked_through_it() {
+    // A name that no resolver knows.
+    const FAR: &str = "http://embedder.invalid/v1";
+    let stub = Stub::start(|_, request| Answer::embedding(request));
+    let proxy = Proxy::before(&stub.base_url);
+    let through = |address: &str| Proxies::default().with_http(Some(address.to_owned()));
+    let open = through(&format!("http://user:secret-word@{}", proxy.address));
+    let encode = |base_url: &str, proxies: &Proxies| {
+        let client = client(ServerOptions { proxies: proxies.clone(), ..options(base_url) });
+        try_encode(&client, &[text("a")]).map_err(|error| error.to_string())
+    };
+    assert!(encode(FAR, &open).unwrap()[0].is_ok());
+    let asked = proxy.asked();
+    // user:secret-word
+    let expected = "CONNECT embedder.invalid:80 HTTP/1.1 Proxy-Authorization: basic dXNlcjpzZWNyZXQtd29yZA==";
+    assert!(asked.len() == 1 && asked[0].eq_ignore_ascii_case(expected), "{asked:?}");
+
+    let except = open.with_except(vec!["embedder.invalid".to_owned()]);
+    // Which it is, who answers for names on this machine decides.
+    assert!(!encode(FAR, &except).is_ok_and(|results| results[0].is_ok()));
+    assert_eq!(proxy.asked(), [""; 0]);
+    // This machine is asked directly.
+    assert!(encode(&stub.base_url, &through(CLOSED)).unwrap()[0].is_ok());
+
+    // A proxy that is none, or lets nobody through.
+    let error = encode(FAR, &through(&format!("user:secret-word@{CLOSED}"))).unwrap_err();
+    assert!(error.contains("4 tries") && !error.contains("secret-word"), "{error}");
+    let refusing = format!("user:secret-word@{}", Proxy::refusing().address);
+    let error = encode(FAR, &through(&refusing)).unwrap_err();
+    assert!(error.contains("4 tries") && !error.contains("secret-word"), "{error}");
+    let proxies = through("gopher://user:secret-word@proxy:1");
+    let error = ServerEncoder::new(ServerOptions { proxies, ..options(FAR) }, "m", "r").err().unwrap();
+    assert!(error.to_string().contains("`gopher://***@proxy:1` is no address of a proxy"), "{error}");
+}
+
+#[test]
+fn proxies_of_the_environment_are_used() {
+    let (folder, stub) = (tempfile::tempdir().unwrap(), Stub::start(|_, request| Answer::embedding(request)));
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    mini::make_one(&data, &MINI[0]);
+    let proxy = Proxy::before(&stub.base_url);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uvrb"));
+    command.args(["run", path(&data), "--out", path(&out), "--quiet"]);
+    command.args(["--server", "http://embedder.invalid/v1", "--name", "stub", "--revision", "1"]);
+    let output = command.env("http_proxy", &proxy.address).env("no_proxy", "").output().unwrap();
+    assert_status(&output, 0);
+    assert!(proxy.asked().iter().all(|line| line.starts_with("CONNECT embedder.invalid:80 ")));
+    assert_eq!(stub.requests().len(), MINI[0].queries + MINI[0].clips.len());
 }
 
 #[test]

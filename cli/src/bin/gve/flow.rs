@@ -15,6 +15,7 @@ use gve::synth::flow::{
 use gve_cli::interrupt::stop_on_ctrl_c;
 use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::{Outcome, name, note, print, progress_bar, report, warn};
+use gve_cli::proxies;
 use indicatif::ProgressBar;
 
 use crate::library::tell_passed_over;
@@ -276,6 +277,7 @@ impl CaptionerOptions {
             // Its name is left out: it may be a key, given by mistake.
             bail!("--captioner-key-env names an environment variable that is not set");
         }
+        settings.proxies = proxies::from_environment();
         settings.concurrency = self.concurrency;
         settings.timeout = timeout;
         settings.retry.retries = self.retries;

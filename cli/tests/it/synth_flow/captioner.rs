@@ -2,6 +2,7 @@
 
 use super::*;
 use gve_test_support::hub::CLOSED;
+use gve_test_support::proxy::Proxy;
 
 #[test]
 fn a_captioner_that_misbehaves_is_borne_with() {
@@ -119,6 +120,47 @@ fn a_captioner_of_no_use_is_a_clear_error_and_finished_work_is_kept() {
             extension.len() == 2 && extension.iter().all(|verdict| verdict["dropped_by"] == "no_partner")
         );
     }
+}
+
+#[test]
+fn a_captioner_behind_a_proxy_is_asked_through_it() {
+    // A name that no resolver knows.
+    const FAR: &str = "http://captioner.invalid/v1";
+    let (site, stub) = (Site::new(), good());
+    let proxy = Proxy::before(&stub.base_url);
+    let through = format!("http://user:secret-word@{}", proxy.address);
+    let run = |base_url: &str, through: &str, except: &str| {
+        let mut command = site.command(base_url, &["--retries", "0", "--quiet"]);
+        command.env("http_proxy", through).env("https_proxy", through).env("no_proxy", except);
+        let output = command.output().unwrap();
+        assert!(!stderr(&output).contains("secret-word"), "{}", stderr(&output));
+        output
+    };
+    assert_status(&run(FAR, &through, "captioner.invalid"), 1);
+    assert_eq!(proxy.asked(), [""; 0]);
+    // The stub speaks no TLS.
+    assert_status(&run("https://captioner.invalid/v1", &through, ""), 1);
+    let asked = proxy.asked();
+    assert!(asked[0].starts_with("CONNECT captioner.invalid:443 "), "{asked:?}");
+    let closed = run(FAR, &format!("user:secret-word@{CLOSED}"), "");
+    assert_status(&closed, 1);
+    assert!(stderr(&closed).contains(&format!("captioner {FAR}: ")), "{}", stderr(&closed));
+    let refused = run(FAR, &format!("user:secret-word@{}", Proxy::refusing().address), "");
+    assert!(stderr(&refused).contains("HTTP 407"), "{}", stderr(&refused));
+    // This machine is asked directly.
+    let willing = Stub::start(|_, _| Answer::status(401));
+    let output = run(&willing.base_url, &format!("http://{CLOSED}"), "");
+    assert!(stderr(&output).contains("HTTP 401"), "{}", stderr(&output));
+
+    assert_status(&run(FAR, &through, "example.org"), 0);
+    assert_eq!(stub.requests().len(), QUESTIONS);
+    let asked = proxy.asked();
+    // user:secret-word
+    let opened = "proxy-authorization: basic dxnlcjpzzwnyzxqtd29yza==";
+    let is_forwarded = |line: &String| {
+        line.starts_with(&format!("POST {FAR}/chat/completions ")) && line.to_lowercase().ends_with(opened)
+    };
+    assert!(!asked.is_empty() && asked.iter().all(is_forwarded), "{asked:?}");
 }
 
 /// Answers that are there already stand between those that are missing, however many these are.

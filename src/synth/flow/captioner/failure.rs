@@ -39,6 +39,7 @@ impl Failure {
             401 => "; check the key",
             403 => "; check the key, or it objects to what is shown",
             404 => "; check the base URL and the model's name",
+            407 => "; check the user and password of the proxy",
             300..=399 => "; use the address it leads to as base URL",
             _ => "",
         };
@@ -145,7 +146,7 @@ mod tests {
         };
         for (statuses, expected) in [
             (vec![400, 413, 422], (false, false)),
-            (vec![301, 308, 401, 402, 403, 404], (false, true)),
+            (vec![301, 308, 401, 402, 403, 404, 407], (false, true)),
             (vec![408, 500, 502, 504], (true, false)),
             (vec![429, 503], (true, true)),
         ] {

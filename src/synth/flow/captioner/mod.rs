@@ -9,12 +9,12 @@ use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::middleware::HttpRequestFactory;
 use async_openai::types::chat::CreateChatCompletionRequest;
-use reqwest::Url;
 use reqwest::redirect::Policy;
+use reqwest::{Proxy, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{RetrySettings, Secrets, error_message, redacted_url};
+use crate::http::{EXPECTED_PROXY, Proxies, RetrySettings, Secrets, error_message, redacted_url};
 use crate::synth::SynthError;
 
 use failure::{Failure, checked, one_line};
@@ -38,6 +38,8 @@ pub struct CaptionerSettings {
     pub concurrency: usize,
     /// Longest time for a request and its answer.
     pub timeout: Duration,
+    /// Through whom it is asked. HTTP proxies forward http, and are asked to `CONNECT` for https.
+    pub proxies: Proxies,
     /// How often and how soon a request is tried again.
     pub retry: RetrySettings,
     /// Whether the schema is sent as `response_format`, which most servers hold the model to. The answer is
@@ -46,7 +48,8 @@ pub struct CaptionerSettings {
 }
 
 impl CaptionerSettings {
-    /// The settings for `model` at `base_url`: 4 requests at a time, 5 minutes each, no key.
+    /// The settings for `model` at `base_url`: 4 requests at a time, 5 minutes each, no key, no
+    /// proxy.
     pub fn new(base_url: impl Into<String>, model: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
@@ -54,13 +57,15 @@ impl CaptionerSettings {
             api_key: None,
             concurrency: 4,
             timeout: Duration::from_secs(300),
+            proxies: Proxies::default(),
             retry: RetrySettings::default(),
             send_schema: true,
         }
     }
 
     fn secrets(&self) -> Secrets {
-        self.api_key.iter().fold(Secrets::default().and_url(&self.base_url), |secrets, key| secrets.and(key))
+        let secrets = Secrets::default().and_url(&self.base_url).and_proxies(&self.proxies);
+        self.api_key.iter().fold(secrets, |secrets, key| secrets.and(key))
     }
 }
 
@@ -167,10 +172,10 @@ impl Completion {
 
 impl Captioner {
     /// # Errors
-    /// [`SynthError::Setting`] for what is no base URL, no key, or no number of requests.
+    /// [`SynthError::Setting`] for what is no base URL, no key, no proxy, or no number of requests.
     pub fn new(settings: CaptionerSettings) -> Result<Self, SynthError> {
-        check(&settings)?;
-        let http = http_client(&settings)?;
+        let url = check(&settings)?;
+        let http = http_client(&settings, &url)?;
         let (base, query) = match settings.base_url.split_once('?') {
             Some((base, query)) => (base, Some(query.to_owned())),
             None => (&*settings.base_url, None),
@@ -257,7 +262,7 @@ async fn wait(delay: Duration, is_over: &dyn Fn() -> bool) {
     }
 }
 
-fn http_client(settings: &CaptionerSettings) -> Result<reqwest::Client, SynthError> {
+fn http_client(settings: &CaptionerSettings, url: &Url) -> Result<reqwest::Client, SynthError> {
     let failed = |error: &dyn std::error::Error| SynthError::Captioner {
         url: redacted_url(&settings.base_url),
         reason: settings.secrets().redact(&one_line(error)),
@@ -270,30 +275,45 @@ fn http_client(settings: &CaptionerSettings) -> Result<reqwest::Client, SynthErr
         .map_err(|error| failed(&error))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    reqwest::Client::builder()
+    let builder = match proxy_for(settings, url)? {
+        Some(proxy) => reqwest::Client::builder().proxy(proxy),
+        // Taken from the environment otherwise, which libraries here do not read.
+        None => reqwest::Client::builder().no_proxy(),
+    };
+    builder
         .tls_backend_preconfigured(tls)
         .timeout(settings.timeout)
         .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / 2))
         // A request with pictures and a key is not sent elsewhere.
         .redirect(Policy::none())
-        // Taken from the environment otherwise, which libraries here do not read.
-        .no_proxy()
         .build()
         .map_err(|error| failed(&error))
 }
 
-fn check(settings: &CaptionerSettings) -> Result<(), SynthError> {
+/// Whom the endpoint is asked through.
+fn proxy_for(settings: &CaptionerSettings, url: &Url) -> Result<Option<Proxy>, SynthError> {
+    let wrong = |got: &str| SynthError::Setting {
+        setting: "the captioner's proxy",
+        expected: EXPECTED_PROXY,
+        got: format!("`{}`", redacted_url(got)),
+    };
+    let address = settings.proxies.of(url.as_str()).map_err(|error| wrong(&error.address))?;
+    address.map(|address| Proxy::all(&address).map_err(|_| wrong(&address))).transpose()
+}
+
+/// The endpoint's address, of settings that make sense.
+fn check(settings: &CaptionerSettings) -> Result<Url, SynthError> {
     let fault =
         |setting, expected, got: &str| Err(SynthError::Setting { setting, expected, got: got.to_owned() });
     let url = Url::parse(&settings.base_url).ok();
-    if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+    let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) else {
         let expected = "a base URL such as http://localhost:8000/v1";
         return fault(
             "the captioner's address",
             expected,
             &format!("`{}`", redacted_url(&settings.base_url)),
         );
-    }
+    };
     if settings.model.is_empty() {
         return fault("the captioner's model", "its name at the endpoint", "empty");
     }
@@ -311,7 +331,7 @@ fn check(settings: &CaptionerSettings) -> Result<(), SynthError> {
     if settings.timeout.is_zero() {
         return fault("the time for a request", "more than 0 seconds", "0");
     }
-    Ok(())
+    Ok(url)
 }
 
 #[cfg(test)]
@@ -341,5 +361,10 @@ mod tests {
         assert!(message.contains("the captioner's key") && !message.contains("secret"), "{message}");
         assert!(refused(|s| s.concurrency = 0).contains("requests at a time is 0"));
         assert!(refused(|s| s.timeout = Duration::ZERO).contains("the time for a request"));
+        let message = refused(|s| s.proxies.https = Some("gopher://me:secret@proxy:1".to_owned()));
+        assert!(
+            message.starts_with("the captioner's proxy is `gopher://***@proxy:1`, expected"),
+            "{message}"
+        );
     }
 }
