@@ -184,7 +184,8 @@ impl VideoReader {
         Ok(Frame { image: self.metadata.orientation.apply(image), index, pts_seconds })
     }
 
-    /// A frame as another converter makes it, not turned. `next` is the frame that will be asked for after it.
+    /// A frame as another converter makes it, not turned. `next` is the frame that will be asked for after
+    /// it.
     pub(super) fn small(
         &mut self,
         index: usize,

@@ -10,4 +10,5 @@ mod matrix;
 mod memory;
 mod pictures;
 mod sample;
+mod shots;
 mod write;

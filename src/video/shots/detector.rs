@@ -26,28 +26,28 @@ const NO_MIXTURE: f32 = 0.35;
 const MIN_STEP: f64 = 1.0 / 64.0;
 /// How far from a flash pictures are compared, in seconds.
 const BESIDE: f64 = 0.6;
-/// How far a camera moves in the time of a dissolve, in cells across and down.
+/// How far a camera moves in the time of a flash or a dissolve, in cells across and down.
 const MOVED: (isize, isize) = (8, 4);
 
 /// Finds where shots end, from pictures in order.
 ///
-/// What is compared are averages of 32 x 18 cells in luma and chroma. The distance of two pictures, 0 to 1, is
-/// half that of the cells (at the best shift of a picture by up to 2 cells, for moving cameras), half
-/// that of their histograms.
+/// What is compared are averages of 32 x 18 cells in luma and chroma. The distance of two pictures, 0 to 1,
+/// is half that of the cells (at the best shift of a picture by up to 2 cells, for moving cameras), half that
+/// of their histograms.
 ///
-/// - A *cut* is a step that is at least [`threshold`](ShotOptions::threshold) and twice as large as the motion in
-///   the second before and after. Every picture in the 0.3 s before has to be as far from every one
-///   in the 0.3 s after: a photo flash, which is gone again by then, is no cut. Neither is the same picture in
-///   another light.
-/// - A *fade* is a stretch of black or white pictures with other pictures before and after. It is one boundary in its
-///   middle, however long it lasts. If it is as short as a flash, the shots have to differ.
-/// - A *dissolve* is a stretch of up to 2 s, and the middle of longer ones, in which pictures are mixtures of the first and
-///   the last, ever more of the last.
+/// - A *cut* is a step that is at least [`threshold`](ShotOptions::threshold) and twice as large as the
+///   motion in the second before and after. Every picture in the 0.3 s before has to be as far from every one
+///   in the 0.3 s after: a photo flash, which is gone again by then, is no cut. Neither is the same picture
+///   in another light.
+/// - A *fade* is a stretch of black or white pictures with other pictures before and after. It is one
+///   boundary in its middle, however long it lasts. If it is as short as a flash, the shots have to differ.
+/// - A *dissolve* is a stretch of up to 2 s, and the middle of longer ones, in which pictures are mixtures of
+///   the first and the last, ever more of the last.
 ///
 /// Boundaries are at least 0.3 s apart; of several within that, the strongest stays. What only fine textures
-/// or slow changes tell apart is one shot. The method is that of adaptive detectors such as PySceneDetect's, and the
-/// twin comparison of Zhang, Kankanhalli and Smoliar ("Automatic partitioning of full-motion video", 1993) for
-/// dissolves.
+/// or slow changes tell apart is one shot. The method is that of adaptive detectors such as PySceneDetect's,
+/// and the twin comparison of Zhang, Kankanhalli and Smoliar ("Automatic partitioning of full-motion video",
+/// 1993) for dissolves.
 ///
 /// Memory is that of a few seconds of small pictures, and of the boundaries.
 ///
@@ -80,13 +80,15 @@ struct Sample {
     picture: Picture,
     /// Distance to the one before.
     step: f32,
+    /// Distance to the one before that: small after a flash.
+    leap: f32,
 }
 
 /// A stretch of blank pictures.
 struct Run {
     blank: Blank,
     start: f64,
-    /// The picture right before, and one further off.
+    /// The picture right before, and one further off in the same shot.
     before: Option<(Picture, Picture)>,
 }
 
@@ -100,15 +102,15 @@ struct Found {
 }
 
 impl ShotDetector {
-    /// A detector that has seen nothing. Of the options it takes the threshold; which pictures it sees is up to
-    /// who feeds it.
+    /// A detector that has seen nothing. Of the options it takes the threshold; which pictures it sees is up
+    /// to who feeds it.
     pub fn new(options: &ShotOptions) -> Self {
         let threshold = options.threshold as f32;
         Self { threshold, samples: VecDeque::new(), judged: 0, run: None, found: Vec::new() }
     }
 
-    /// Takes the next picture, of any size, which comes on display `seconds` after the first frame. Left out are
-    /// pictures that come less than 1/64 s after the one before, have no pixels, or a time that is no
+    /// Takes the next picture, of any size, which comes on display `seconds` after the first frame. Left out
+    /// are pictures that come less than 1/64 s after the one before, have no pixels, or a time that is no
     /// number.
     pub fn push(&mut self, image: &RgbImage, seconds: f64) {
         let last = self.samples.back();
@@ -118,8 +120,10 @@ impl ShotDetector {
         let Some(picture) = Picture::of(image) else {
             return;
         };
-        let step = last.map_or(0.0, |last| last.picture.distance(&picture));
-        self.samples.push_back(Sample { seconds, picture, step });
+        let mut latest = self.samples.iter().rev().map(|earlier| earlier.picture.distance(&picture));
+        let step = latest.next().unwrap_or(0.0);
+        let leap = latest.next().unwrap_or(step);
+        self.samples.push_back(Sample { seconds, picture, step, leap });
         while self.samples.get(self.judged).is_some_and(|next| next.seconds + REACH + SAME_TIME < seconds) {
             self.judge_next();
         }
@@ -173,13 +177,17 @@ impl ShotDetector {
         cut.then(|| Found::at(sample.seconds, Transition::Cut, strength))
     }
 
-    /// The larger of the steps around a place that are not its own.
+    /// The larger of the steps around a place that are not its own. To and fro is no motion.
     fn motion_around(&self, place: usize) -> f32 {
         let seconds = self.samples[place].seconds;
-        let near = |sample: &Sample| (sample.seconds - seconds).abs() <= REACH + SAME_TIME;
-        let others = self.samples.iter().enumerate().skip(1).filter(|(other, _)| *other != place);
-        let mut steps: Vec<f32> =
-            others.filter(|(_, sample)| near(sample)).map(|(_, sample)| sample.step).collect();
+        let is_near = |other: &usize| {
+            *other != place && (self.samples[*other].seconds - seconds).abs() <= REACH + SAME_TIME
+        };
+        let motion = |other: usize| {
+            let Sample { step, leap, .. } = self.samples[other];
+            self.samples.get(other + 1).map_or(step.min(leap), |next| step.min(leap).min(next.leap))
+        };
+        let mut steps: Vec<f32> = (1..self.samples.len()).filter(is_near).map(motion).collect();
         steps.sort_by(f32::total_cmp);
         let quantile = (steps.len() as f64 * MOTION_QUANTILE) as usize;
         steps.get(quantile).copied().unwrap_or(0.0)
@@ -195,7 +203,8 @@ impl ShotDetector {
         let ended = self.run.take();
         if let Some(blank) = blank {
             let before = place.checked_sub(1).map(|last| {
-                let further = self.nearest(self.samples[last].seconds - BESIDE);
+                let shot = self.found.last().map_or(f64::MIN, |found| found.to);
+                let further = self.nearest(shot.max(self.samples[last].seconds - BESIDE));
                 (self.samples[last].picture.clone(), self.samples[further].picture.clone())
             });
             self.run = Some(Run { blank, start: sample.seconds, before });
@@ -204,8 +213,13 @@ impl ShotDetector {
         let (near, further) = before?;
         let beyond = &self.samples[self.nearest(sample.seconds + BESIDE)].picture;
         let strength = further.distance(beyond);
-        let flash = sample.seconds - start <= FLASH;
-        if flash && (strength < self.threshold || near.is_relit(&sample.picture, SHIFT)) {
+        // As short as a flash it is one, if the shot goes on behind it. What is on its way to black looks
+        // alike on both sides of any fade.
+        let is_full = near.is_full_beside(&further) && sample.picture.is_full_beside(beyond);
+        let goes_on = strength < self.threshold
+            || near.is_relit(&sample.picture, MOVED)
+            || (is_full && near.distance_within(&sample.picture, MOVED) < self.threshold);
+        if goes_on && sample.seconds - start <= FLASH {
             return None;
         }
         let middle = (start + sample.seconds) / 2.0;

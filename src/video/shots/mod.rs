@@ -1,8 +1,9 @@
 //! Where one shot of a video ends and the next begins.
 //!
-//! [`ShotDetector`] is fed pictures in order and their times, and keeps no more than a few seconds of them, each as
-//! 32 x 18 averages. What it holds for a boundary is said there. `shots` feeds it the frames of a file, and
-//! [`Shots::moments`] makes stretches of useful lengths of what was found; [`windows`] does so without looking.
+//! [`ShotDetector`] is fed pictures in order and their times, and keeps no more than a few seconds of them,
+//! each as 32 x 18 averages. What it holds for a boundary is said there. `shots` feeds it the frames of a
+//! file, and [`Shots::moments`] makes stretches of useful lengths of what was found; [`windows`] does so
+//! without looking.
 
 mod detector;
 mod moments;
@@ -24,8 +25,8 @@ use crate::options::with_fields;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct ShotOptions {
-    /// Most frames to look at in a second of video. Default 8, which places a boundary within 0.1 s. Fades and
-    /// dissolves take at least 4.
+    /// Most frames to look at in a second of video. Default 8, which places a boundary within 0.1 s. Fades
+    /// and dissolves take at least 4.
     pub fps: f64,
     /// Least [strength](ShotBoundary::strength) of a boundary, 0 to 1. Default 0.25; more finds fewer.
     pub threshold: f64,
@@ -58,8 +59,8 @@ pub struct ShotBoundary {
     pub seconds: f64,
     /// How the shots go over into each other.
     pub transition: Transition,
-    /// How unlike the pictures of both sides are: 0 where they are the same, 1 where they share neither colours
-    /// nor arrangement.
+    /// How unlike the pictures of both sides are: 0 where they are the same, 1 where they share neither
+    /// colours nor arrangement.
     pub strength: f64,
 }
 
@@ -73,8 +74,8 @@ pub struct Shots {
 }
 
 impl Shots {
-    /// The shots in order: the first starts at 0, each of the others where the one before ends, and the last ends with
-    /// the video.
+    /// The shots in order: the first starts at 0, each of the others where the one before ends, and the last
+    /// ends with the video.
     pub fn ranges(&self) -> impl Iterator<Item = TimeRange> + '_ {
         let inner = || self.boundaries.iter().map(|boundary| boundary.seconds);
         let starts = std::iter::once(0.0).chain(inner());

@@ -21,7 +21,10 @@ pub struct MomentLengths {
     pub longest_seconds: f64,
 }
 
-with_fields!(MomentLengths { with_shortest_seconds(shortest_seconds: f64), with_longest_seconds(longest_seconds: f64) });
+with_fields!(MomentLengths {
+    with_shortest_seconds(shortest_seconds: f64),
+    with_longest_seconds(longest_seconds: f64),
+});
 
 impl Default for MomentLengths {
     fn default() -> Self {
@@ -30,16 +33,17 @@ impl Default for MomentLengths {
 }
 
 impl Shots {
-    /// Stretches of the video that have at least the shortest and at most the longest length; a video shorter than that
-    /// is one. They follow one upon the other: each starts at the very number at which the one before ends, the
-    /// first at 0, and the last ends with the video, so that every instant lies in exactly one.
+    /// Stretches of the video that have at least the shortest and at most the longest length; a video shorter
+    /// than that is one. They follow one upon the other: each starts at the very number at which the one
+    /// before ends, the first at 0, and the last ends with the video, so that every instant lies in exactly
+    /// one.
     ///
-    /// Shots that are too short are joined with the neighbour beyond their weaker boundary, as often as it takes.
-    /// Those that are then too long are split evenly.
+    /// Shots that are too short are joined with the neighbour beyond their weaker boundary, as often as it
+    /// takes. Those that are then too long are split evenly.
     ///
     /// # Errors
-    /// [`VideoError::InvalidSampling`] for lengths that are not as [`MomentLengths`] says, for a duration that is
-    /// negative or no number, and where there would be more than 2^20 moments.
+    /// [`VideoError::InvalidSampling`] for lengths that are not as [`MomentLengths`] says, for a duration
+    /// that is negative or no number, and where there would be more than 2^20 moments.
     pub fn moments(&self, lengths: MomentLengths) -> Result<Vec<TimeRange>, VideoError> {
         let MomentLengths { shortest_seconds: shortest, longest_seconds: longest } = lengths;
         let duration = not_negative("the duration of the video", self.duration_seconds)?;
@@ -67,8 +71,8 @@ impl Shots {
 
     /// 0, the boundaries that are left once no shot is too short, and the end.
     ///
-    /// Boundaries are gone through from the weakest to the strongest, and one beside a shot that is too short goes.
-    /// Shots only grow, so one that has been left stays right.
+    /// Boundaries are gone through from the weakest to the strongest, and one beside a shot that is too short
+    /// goes. Shots only grow, so one that has been left stays right.
     fn joined(&self, shortest: f64, duration: f64) -> Vec<f64> {
         let inside = |seconds: &f64| *seconds > 0.0 && *seconds < duration;
         let mut boundaries: Vec<_> =
@@ -96,9 +100,9 @@ impl Shots {
 }
 
 /// Windows over a video, all of one length of at most `length_seconds`: as few as it takes, evenly spread, so
-/// that the last is no sliver. The first starts at 0, neighbours share `overlap_seconds`, and the last ends with
-/// the video. Without an overlap each starts at the very number at which the one before ends. A video
-/// no longer than a window is one.
+/// that the last is no sliver. The first starts at 0, neighbours share `overlap_seconds`, and the last ends
+/// with the video. Without an overlap each starts at the very number at which the one before ends. A video no
+/// longer than a window is one.
 ///
 /// ```
 /// use gve::{TimeRange, video::windows};
@@ -111,8 +115,9 @@ impl Shots {
 /// ```
 ///
 /// # Errors
-/// [`VideoError::InvalidSampling`] for a duration that is negative or no number, a length that is not positive, an
-/// overlap that is negative or not less than the length, and where there would be more than 2^20 windows.
+/// [`VideoError::InvalidSampling`] for a duration that is negative or no number, a length that is not
+/// positive, an overlap that is negative or not less than the length, and where there would be more than 2^20
+/// windows.
 pub fn windows(
     duration_seconds: f64,
     length_seconds: f64,
@@ -267,7 +272,7 @@ mod tests {
             ),
             (
                 moments(9.0, 0.0, 1e-6),
-                "the longest length of a moment must be enough for at most 2^20 of them in the video, got 0.000001",
+                "moment must be enough for at most 2^20 of them in the video, got 0.000001",
             ),
             (
                 windows(f64::INFINITY, 1.0, 0.0),

@@ -22,7 +22,7 @@ const RELIT_FADED: f32 = 0.3;
 /// The mean difference of chroma, of 255, up to which it is the same.
 const SAME_COLOUR: f32 = 8.0;
 /// A standard deviation of luma, of 255, below which a picture has no structure to compare.
-const FLAT: f32 = 3.0;
+const FLAT: f32 = 1.0;
 
 /// A picture of one tone that fades go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +97,8 @@ impl Picture {
         }
     }
 
-    /// How unlike two pictures are, 0 to 1: half of it by the averages of cells, at the shift at which they agree
-    /// most, half by the histograms, which know no places.
+    /// How unlike two pictures are, 0 to 1: half of it by the averages of cells, at the shift at which they
+    /// agree most, half by the histograms, which know no places.
     pub(super) fn distance(&self, other: &Self) -> f32 {
         self.distance_within(other, SHIFT)
     }
@@ -127,8 +127,8 @@ impl Picture {
         sum * PLANES as f32 / (255 * count) as f32
     }
 
-    /// Whether the pictures show the same in another light: luma is correlated, and where one has less contrast,
-    /// its colours are paler by as much. One may be shifted by so many cells across and down.
+    /// Whether the pictures show the same in another light: luma is correlated, and where one has less
+    /// contrast, its colours are paler by as much. One may be shifted by so many cells across and down.
     pub(super) fn is_relit(&self, other: &Self, within: (isize, isize)) -> bool {
         let (bright, dark) = if self.deviation > other.deviation { (self, other) } else { (other, self) };
         if dark.deviation < FLAT {
@@ -151,6 +151,11 @@ impl Picture {
         correlation >= RELIT - RELIT_FADED * (1.0 - contrast) && sum / count as f32 <= SAME_COLOUR
     }
 
+    /// Whether this has much of the contrast of another picture: it is not on its way to black or white.
+    pub(super) fn is_full_beside(&self, other: &Self) -> bool {
+        self.deviation >= 0.6 * other.deviation
+    }
+
     /// Pearson's correlation of luma where the pictures overlap.
     fn shifted_correlation(&self, other: &Self, shift: (isize, isize)) -> f32 {
         let cells = || overlap(&self.planes[0], &other.planes[0], shift).flat_map(|(a, b)| a.iter().zip(b));
@@ -167,8 +172,8 @@ impl Picture {
         both / (of_a * of_b).sqrt().max(f32::MIN_POSITIVE)
     }
 
-    /// Where on the way from `start` to `end` this picture is as a mixture of the two, and how much of it is no
-    /// mixture, both as shares of the way.
+    /// Where on the way from `start` to `end` this picture is as a mixture of the two, and how much of it is
+    /// no mixture, both as shares of the way.
     pub(super) fn mixture(&self, start: &Self, end: &Self) -> (f32, f32) {
         let cells = || {
             let planes = self.planes.iter().zip(start.planes.iter().zip(&end.planes));

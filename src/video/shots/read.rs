@@ -7,13 +7,13 @@ use crate::video::convert::Converter;
 use crate::video::sample::{invalid, positive};
 use crate::video::{VideoError, VideoReader};
 
-/// Finds the shots of an open video by looking at [`ShotOptions::fps`] of its frames a second, in order and each once.
-/// Times are those of the container, from the first frame on, whatever the frame rate does. Memory is that
-/// of the reader, whatever the length of the video. What is decoded is scaled down at once, so that looking
-/// costs little beside decoding.
+/// Finds the shots of an open video by looking at [`ShotOptions::fps`] of its frames a second, in order and
+/// each once. Times are those of the container, from the first frame on, whatever the frame rate does. Memory
+/// is that of the reader, whatever the length of the video. What is decoded is scaled down at once, so that
+/// looking costs little beside decoding.
 ///
-/// A boundary lies between two frames that were looked at. The new shot is taken to come up in the middle of the
-/// times at which it can.
+/// A boundary lies between two frames that were looked at. The new shot is taken to come up in the middle of
+/// the times at which it can.
 ///
 /// ```no_run
 /// use gve::CancelToken;
@@ -30,9 +30,9 @@ use crate::video::{VideoError, VideoReader};
 /// ```
 ///
 /// # Errors
-/// [`VideoError::InvalidSampling`] for options that are not as [`ShotOptions`] says, [`VideoError::Cancelled`] where
-/// `cancel` is set, and those of [`VideoReader::frames`]. Damage is tolerated as it is there:
-/// where a neighbour stands in for a frame, nothing changes.
+/// [`VideoError::InvalidSampling`] for options that are not as [`ShotOptions`] says,
+/// [`VideoError::Cancelled`] where `cancel` is set, and those of [`VideoReader::frames`]. Damage is tolerated
+/// as it is there: where a neighbour stands in for a frame, nothing changes.
 pub fn shots(
     reader: &mut VideoReader,
     options: &ShotOptions,
