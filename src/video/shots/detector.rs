@@ -15,7 +15,7 @@ const FLASH: f64 = 0.3;
 /// Times that differ by less are the same.
 const SAME_TIME: f64 = 1e-6;
 /// A step has to be so many times as large as those around it.
-const OUTSTANDING: f32 = 2.0;
+const OUTSTANDING: f32 = 1.9;
 /// The share of the steps around a place that are no larger than the motion there: the rest may be cuts.
 const MOTION_QUANTILE: f64 = 0.75;
 /// Half the lengths of dissolves looked for, in seconds.
@@ -35,7 +35,7 @@ const MOVED: (isize, isize) = (8, 4);
 /// is half that of the cells (at the best shift of a picture by up to 2 cells, for moving cameras), half that
 /// of their histograms.
 ///
-/// - A *cut* is a step that is at least [`threshold`](ShotOptions::threshold) and twice as large as the
+/// - A *cut* is a step that is at least [`threshold`](ShotOptions::threshold) and 1.9 times as large as the
 ///   motion in the second before and after. Every picture in the 0.3 s before has to be as far from every one
 ///   in the 0.3 s after: a photo flash, which is gone again by then, is no cut. Neither is the same picture
 ///   in another light.
