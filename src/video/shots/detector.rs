@@ -146,11 +146,8 @@ impl ShotDetector {
 
     fn judge_next(&mut self) {
         let place = self.judged;
-        for found in [self.cut_at(place), self.fade_until(place), self.dissolve_around(place)] {
-            if let Some(found) = found {
-                self.note(found);
-            }
-        }
+        let found = [self.cut_at(place), self.fade_until(place), self.dissolve_around(place)];
+        found.into_iter().flatten().for_each(|found| self.note(found));
         self.judged += 1;
         // What is judged next looks so far back, and at the picture before it.
         let next = self.samples.get(self.judged).map_or(f64::MAX, |next| next.seconds);
