@@ -26,6 +26,12 @@ pub enum Activation {
 /// [`KernelError::Length`] when the lengths differ.
 pub fn gated_mul(activation: Activation, gate: &mut [f32], up: &[f32]) -> Result<(), KernelError> {
     check_length("gated_mul", "up", gate.len(), up.len())?;
+    gate_by(activation, gate, up);
+    Ok(())
+}
+
+/// [`gated_mul`] of slices that are known to be of one length.
+pub(super) fn gate_by(activation: Activation, gate: &mut [f32], up: &[f32]) {
     match activation {
         Activation::Silu => gated::<Silu>(gate, up),
         Activation::Gelu => gated::<Gelu>(gate, up),
@@ -33,7 +39,6 @@ pub fn gated_mul(activation: Activation, gate: &mut [f32], up: &[f32]) -> Result
         Activation::QuickGelu => gated::<QuickGelu>(gate, up),
         Activation::Relu => gated::<Relu>(gate, up),
     }
-    Ok(())
 }
 
 fn gated<C: Curve>(gate: &mut [f32], up: &[f32]) {

@@ -12,7 +12,7 @@
 
 use super::error::{KernelError, check_length};
 #[cfg(target_arch = "x86_64")]
-use super::gemm_bf16;
+use super::gemm_bf16::{self, Bf16Layer};
 use super::matmul::gemm_strided;
 use super::parallel::SharedMut;
 use half::slice::HalfFloatSliceExt;
@@ -45,6 +45,17 @@ pub enum WeightRef<'a> {
     F16(&'a [f16]),
 }
 
+/// A layer, and how many rows go through it.
+#[derive(Debug, Clone, Copy)]
+pub struct LinearRef<'a, W = WeightRef<'a>> {
+    /// The weights.
+    pub weight: W,
+    /// What is added to every row, `[out]`.
+    pub bias: Option<&'a [f32]>,
+    /// Sizes.
+    pub shape: LinearShape,
+}
+
 /// What bf16 weights are multiplied with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Products {
@@ -66,6 +77,27 @@ impl WeightRef<'_> {
     }
 }
 
+impl<'a> LinearRef<'a> {
+    /// The layer, if its weights are bf16.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn bf16(self) -> Option<Bf16Layer<'a>> {
+        let Self { weight, bias, shape } = self;
+        match weight {
+            WeightRef::Bf16(weight) => Some(LinearRef { weight, bias, shape }),
+            _ => None,
+        }
+    }
+
+    /// Fails unless all slices have the lengths of the shape, `x` and `y` values going in and out.
+    pub(super) fn check(&self, kernel: &'static str, x: usize, y: usize) -> Result<(), KernelError> {
+        let LinearShape { rows, in_features, out_features } = self.shape;
+        check_length(kernel, "x", rows * in_features, x)?;
+        check_length(kernel, "weight", out_features * in_features, self.weight.len())?;
+        check_length(kernel, "bias", out_features, self.bias.map_or(out_features, <[f32]>::len))?;
+        check_length(kernel, "y", rows * out_features, y)
+    }
+}
+
 /// Writes `x * weight^T + bias` to `y`: `x` is `[rows, in]`, `weight` `[out, in]`, `bias` `[out]`, `y`
 /// `[rows, out]`.
 ///
@@ -82,11 +114,8 @@ pub fn linear(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) -> Result<(), KernelError> {
-    let LinearShape { rows, in_features, out_features } = shape;
-    check_length("linear", "x", rows * in_features, x.len())?;
-    check_length("linear", "weight", out_features * in_features, weight.len())?;
-    check_length("linear", "bias", out_features, bias.map_or(out_features, <[f32]>::len))?;
-    check_length("linear", "y", rows * out_features, y.len())?;
+    LinearRef { weight, bias, shape }.check("linear", x.len(), y.len())?;
+    let LinearShape { in_features, out_features, .. } = shape;
     if y.is_empty() {
         return Ok(());
     }
@@ -103,7 +132,7 @@ pub fn linear(
                 && let Some(parts) = unit.parts(products)
             {
                 // SAFETY: `best` answers with an available unit only.
-                unsafe { gemm_bf16::linear(unit, parts, x, values, shape, bias, y) };
+                unsafe { gemm_bf16::linear(unit, parts, x, LinearRef { weight: values, bias, shape }, y) };
                 return Ok(());
             }
             linear_widened(x, values, shape, bias, y);
@@ -333,7 +362,10 @@ mod tests {
                 for bias in [None, Some(&case.bias[..])] {
                     let mut y = unwritten(case.shape);
                     // SAFETY: the unit is available.
-                    unsafe { gemm_bf16::linear(unit, parts, &case.x, &weight, case.shape, bias, &mut y) };
+                    unsafe {
+                        let layer = LinearRef { weight: &weight[..], bias, shape: case.shape };
+                        gemm_bf16::linear(unit, parts, &case.x, layer, &mut y);
+                    }
                     assert_close(&y, &reference(x, &case, bias.is_some()), 1e-5);
                 }
             }

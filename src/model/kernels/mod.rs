@@ -13,6 +13,7 @@ mod amx;
 mod attention;
 mod dropout;
 mod error;
+mod feed_forward;
 #[cfg(target_arch = "x86_64")]
 mod gemm_bf16;
 mod layer_norm;
@@ -30,8 +31,9 @@ pub use activation::{Activation, activate, activate_backward, add, gated_mul, ga
 pub use attention::{AttentionGradients, AttentionSegment, Heads, attention, attention_backward};
 pub use dropout::{DropoutMask, dropout, mix64};
 pub use error::KernelError;
+pub use feed_forward::{FeedForward, feed_forward};
 pub use layer_norm::{layer_norm, layer_norm_backward};
-pub use linear::{LinearShape, Products, WeightRef, linear, transpose};
+pub use linear::{LinearRef, LinearShape, Products, WeightRef, linear, transpose};
 pub use linear_backward::{column_sums, linear_backward};
 pub use matmul::{MatrixRef, matmul};
 pub use norm::{rms_norm, rms_norm_backward};

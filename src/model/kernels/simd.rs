@@ -85,7 +85,14 @@ pub(super) fn max_of(values: &[f32], floor: f32) -> f32 {
     for (lane, &v) in lanes.iter_mut().zip(rest) {
         *lane = if v > *lane { v } else { *lane };
     }
-    lanes.iter().fold(floor, |largest, &lane| if lane > largest { lane } else { largest })
+    // In halves, which vectors do in four steps.
+    for half in [8, 4, 2, 1] {
+        let (low, high) = lanes.split_at_mut(half);
+        for (low, &high) in low.iter_mut().zip(&*high) {
+            *low = if high > *low { high } else { *low };
+        }
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

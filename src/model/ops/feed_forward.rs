@@ -4,15 +4,19 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
 use super::cpu::{View, hold, kernel};
 use super::linear::Frozen;
-use super::mlp::{MAX_INTERMEDIATE, on_tensors};
+use super::mlp::on_tensors;
 use super::{Dropout, Linear, cuda};
 use crate::model::ModelError;
-use crate::model::kernels::{self, Activation};
+use crate::model::kernels::{self, Activation, FeedForward};
 use crate::model::loader::Loader;
 
+/// Intermediate values that may exist at one time on the CPU. Fewer rows at a time would save
+/// memory, but the weights are laid out anew for every block of rows.
+const MAX_INTERMEDIATE: usize = 1 << 23;
+
 thread_local! {
-    /// Kept from layer to layer, as for the gated layers.
-    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    /// Kept from layer to layer: the system has to clear fresh memory of this size each time.
+    static SCRATCH: Cell<[Vec<f32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
 }
 
 /// The feed-forward layer `second(activation(first(x)))`, both with a bias.
@@ -54,7 +58,7 @@ impl Mlp {
             && on_cpu
             && !x.track_op()
         {
-            return forward_in_blocks(first, second, self.activation, x);
+            return forward_in_blocks(first, None, second, self.activation, x);
         }
         let x = self.first.forward_dropping(x, dropout)?;
         let x = if on_cpu {
@@ -69,20 +73,30 @@ impl Mlp {
     }
 }
 
-/// A layer that does not learn on an input that no graph needs, on the CPU.
-fn forward_in_blocks(first: &Frozen, second: &Frozen, activation: Activation, x: &Tensor) -> Result<Tensor> {
+/// A feed-forward layer that does not learn on an input that no graph needs, on the CPU: with a gate where
+/// there is something `gated`.
+pub(super) fn forward_in_blocks(
+    first: &Frozen,
+    gated: Option<&Frozen>,
+    second: &Frozen,
+    activation: Activation,
+    x: &Tensor,
+) -> Result<Tensor> {
     let (rows, inputs) = x.dims2()?;
-    let (intermediate, outputs) = (first.outputs(), second.outputs());
-    let block = (MAX_INTERMEDIATE / intermediate).clamp(1, rows.max(1));
+    let outputs = second.outputs();
+    let block = (MAX_INTERMEDIATE / first.outputs()).clamp(1, rows.max(1));
+    let (held_first, held_gated, held_second) = (first.hold(), gated.map(Frozen::hold), second.hold());
     let mut scratch = SCRATCH.take();
-    scratch.resize(block * intermediate, 0.0);
     let mut y = vec![0.0; rows * outputs];
     for (x, y) in hold(x).f32()?.chunks(block * inputs).zip(y.chunks_mut(block * outputs)) {
         let rows = x.len() / inputs;
-        let values = &mut scratch[..rows * intermediate];
-        first.apply(x, rows, values)?;
-        kernels::activate(activation, values);
-        second.apply(values, rows, y)?;
+        let layers = FeedForward {
+            first: held_first.layer(rows)?,
+            gated: held_gated.as_ref().map(|held| held.layer(rows)).transpose()?,
+            activation,
+            second: held_second.layer(rows)?,
+        };
+        kernels::feed_forward(x, layers, first.products(), &mut scratch, y).map_err(kernel)?;
     }
     SCRATCH.set(scratch);
     Tensor::from_vec(y, (rows, outputs), &Device::Cpu)

@@ -5,11 +5,11 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, DType, Device, Layout, MetalStorage, Result, Shape, Storage, Tensor,
 };
 
-use super::cpu::{View, hold, kernel};
+use super::cpu::{Held, View, hold, kernel};
 use super::trained_linear::trained_linear;
 use super::{Dropout, Lora, cuda, parameter};
 use crate::model::ModelError;
-use crate::model::kernels::{self, LinearShape, Products};
+use crate::model::kernels::{self, LinearRef, LinearShape, Products};
 use crate::model::loader::Loader;
 
 /// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it, and a low-rank adapter on top where
@@ -140,9 +140,18 @@ impl Frozen {
 
     /// The same on slices, `rows` x in to `rows` x out.
     pub(super) fn apply(&self, x: &[f32], rows: usize, y: &mut [f32]) -> Result<()> {
-        let (weight, bias) = (hold(&self.weight), self.bias.as_ref().map(hold));
-        let bias = bias.as_ref().map(|bias| bias.f32()).transpose()?;
-        kernels::linear(x, weight.weight()?, self.products, self.shape(rows), bias, y).map_err(kernel)
+        let held = self.hold();
+        let LinearRef { weight, bias, shape } = held.layer(rows)?;
+        kernels::linear(x, weight, self.products, shape, bias, y).map_err(kernel)
+    }
+
+    /// Weights and bias, held for the kernels.
+    pub(super) fn hold(&self) -> HeldLinear<'_> {
+        HeldLinear { weight: hold(&self.weight), bias: self.bias.as_ref().map(hold), layer: self }
+    }
+
+    pub(super) fn products(&self) -> Products {
+        self.products
     }
 
     /// The input's gradient from that of the output, (rows, out) to (rows, in).
@@ -161,6 +170,21 @@ impl Frozen {
 
     fn shape(&self, rows: usize) -> LinearShape {
         LinearShape { rows, in_features: self.inputs, out_features: self.outputs }
+    }
+}
+
+/// A layer's tensors on the CPU, held for reading.
+pub(super) struct HeldLinear<'a> {
+    weight: Held<'a>,
+    bias: Option<Held<'a>>,
+    layer: &'a Frozen,
+}
+
+impl HeldLinear<'_> {
+    /// The layer as the kernels take it, of `rows` rows.
+    pub(super) fn layer(&self, rows: usize) -> Result<LinearRef<'_>> {
+        let bias = self.bias.as_ref().map(|bias| bias.f32()).transpose()?;
+        Ok(LinearRef { weight: self.weight.weight()?, bias, shape: self.layer.shape(rows) })
     }
 }
 

@@ -1,22 +1,12 @@
-use std::cell::Cell;
-
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
 use super::cpu::{View, hold, kernel};
+use super::feed_forward::forward_in_blocks;
 use super::linear::Frozen;
 use super::{Dropout, Linear, cuda};
 use crate::model::ModelError;
 use crate::model::kernels::{self, Activation};
 use crate::model::loader::Loader;
-
-/// Intermediate values that may exist at one time on the CPU. Fewer rows at a time would save
-/// memory, but the weights are laid out anew for every block of rows.
-pub(super) const MAX_INTERMEDIATE: usize = 1 << 23;
-
-thread_local! {
-    /// Kept from layer to layer: the system has to clear fresh memory of this size each time.
-    static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
-}
 
 /// The gated feed-forward layer `down(activation(gate(x)) * up(x))`.
 pub(in crate::model) struct GatedMlp {
@@ -59,7 +49,7 @@ impl GatedMlp {
             && on_cpu
             && !x.track_op()
         {
-            return forward_in_blocks(gate, up, down, self.activation, x);
+            return forward_in_blocks(gate, Some(up), down, self.activation, x);
         }
         let (gate, up) = (self.gate.forward_dropping(x, dropout)?, self.up.forward_dropping(x, dropout)?);
         if cuda::runs_on(x.device()) && !x.track_op() {
@@ -84,33 +74,6 @@ pub(super) fn on_tensors(activation: Activation, x: &Tensor) -> Result<Tensor> {
         Activation::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
         Activation::Relu => x.relu(),
     }
-}
-
-/// A feed-forward layer that does not learn on an input that no graph needs, on the CPU.
-fn forward_in_blocks(
-    gate: &Frozen,
-    up: &Frozen,
-    down: &Frozen,
-    activation: Activation,
-    x: &Tensor,
-) -> Result<Tensor> {
-    let (rows, hidden) = x.dims2()?;
-    let width = gate.outputs();
-    let block = (MAX_INTERMEDIATE / width).clamp(1, rows.max(1));
-    let (mut gated, mut upped) = SCRATCH.take();
-    gated.resize(block * width, 0.0);
-    upped.resize(block * width, 0.0);
-    let mut y = vec![0.0; rows * hidden];
-    for (x, y) in hold(x).f32()?.chunks(block * hidden).zip(y.chunks_mut(block * hidden)) {
-        let rows = x.len() / hidden;
-        let (gated, upped) = (&mut gated[..rows * width], &mut upped[..rows * width]);
-        gate.apply(x, rows, gated)?;
-        up.apply(x, rows, upped)?;
-        kernels::gated_mul(activation, gated, upped).map_err(kernel)?;
-        down.apply(gated, rows, y)?;
-    }
-    SCRATCH.set((gated, upped));
-    Tensor::from_vec(y, (rows, hidden), &Device::Cpu)
 }
 
 /// `activation(gate) * up` on the CPU as part of a graph.

@@ -25,6 +25,7 @@ use super::linear::Products;
 use super::matmul::gemm_strided;
 use super::parallel::SharedMut;
 use super::rope::HeadsShape;
+use super::simd::LANES;
 use rayon::prelude::*;
 use softmax::OnlineSoftmax;
 use std::cell::Cell;
@@ -221,13 +222,14 @@ impl Problem<'_> {
             let at = |heads: &Heads<'_>| (keys.start + block) * heads.shape.row_stride + key_head * head_dim;
             let k = self.k.values[at(&self.k)..].as_ptr();
             let v = self.v.values[at(&self.v)..].as_ptr();
+            let stride = width.next_multiple_of(LANES);
             // SAFETY: `width` rows of keys follow `k`; the scores hold 128 x 256 values.
             unsafe {
                 gemm_strided(
                     (rows, width, head_dim),
                     (q, self.q.shape.row_stride, 1),
                     (k, 1, self.k.shape.row_stride),
-                    (scores.as_mut_ptr(), width),
+                    (scores.as_mut_ptr(), stride),
                     false,
                     self.scale,
                 );
@@ -236,7 +238,7 @@ impl Problem<'_> {
                 let limit = if self.causal { first_limit + row } else { first_limit };
                 limit.saturating_sub(block).min(width)
             };
-            let rescale = softmax.absorb(&mut scores[..rows * width], width, visible);
+            let rescale = softmax.absorb(&mut scores[..rows * stride], stride, visible);
             // SAFETY: `width` rows of values follow `v`; the output rows are this task's own.
             unsafe {
                 if block > 0 {
@@ -244,7 +246,7 @@ impl Problem<'_> {
                 }
                 gemm_strided(
                     (rows, head_dim, width),
-                    (scores.as_ptr(), width, 1),
+                    (scores.as_ptr(), stride, 1),
                     (v, self.v.shape.row_stride, 1),
                     (out, out_stride),
                     block > 0,

@@ -13,7 +13,10 @@ use super::super::amx::Tiles;
 use super::super::gemm_bf16::{BLOCK, Bf16Unit, Line, multiply, pack_activations, pack_weights};
 use super::super::linear::LinearShape;
 use super::softmax::OnlineSoftmax;
-use super::{AttentionSegment, Heads, KEY_BLOCK, Problem, QUERY_BLOCK};
+use super::{AttentionSegment, Heads, KEY_BLOCK, Problem};
+
+/// Query rows at a time: their scores of a block of keys fit the first-level cache.
+const ROWS: usize = BLOCK;
 
 /// What a task works on, kept from one to the next.
 #[derive(Default)]
@@ -50,8 +53,8 @@ impl Problem<'_> {
         }
         // SAFETY: the unit is available (caller).
         let tiles = unsafe { unit.tiles() };
-        for start in (0..segment.queries.len()).step_by(QUERY_BLOCK) {
-            let rows = start..segment.queries.len().min(start + QUERY_BLOCK);
+        for start in (0..segment.queries.len()).step_by(ROWS) {
+            let rows = start..segment.queries.len().min(start + ROWS);
             // SAFETY: as above, and the rows are this task's own.
             unsafe { self.queries(tiles.as_ref(), segment, head, rows, &mut scratch) };
         }
@@ -62,6 +65,7 @@ impl Problem<'_> {
     ///
     /// # Safety
     /// As [`Self::compute_rounded`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     unsafe fn queries(
         &self,
         tiles: Option<&Tiles>,
@@ -88,7 +92,7 @@ impl Problem<'_> {
         }
         scratch.sums.clear();
         scratch.sums.resize(row_blocks * BLOCK * sums_stride, 0.0);
-        scratch.scores.resize(QUERY_BLOCK * KEY_BLOCK, 0.0);
+        scratch.scores.resize(ROWS * KEY_BLOCK, 0.0);
         let mut softmax = OnlineSoftmax::new();
         let zeros = [0f32; BLOCK];
         for block in (0..limit).step_by(KEY_BLOCK) {

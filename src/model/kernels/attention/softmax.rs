@@ -1,6 +1,6 @@
 //! The softmax of a block of query rows whose scores arrive a block of keys at a time.
 
-use super::super::simd::{exp, max_of, sum_of, vectorised};
+use super::super::simd::{LANES, exp, max_of, sum_of, vectorised};
 use super::QUERY_BLOCK;
 
 /// Per query row: the largest score so far and the sum of the exponentials relative to it.
@@ -29,16 +29,21 @@ impl OnlineSoftmax {
             #[inline(always)]
             || {
                 for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
-                    let (seen, hidden) = scores.split_at_mut(visible(row));
+                    let visible = visible(row);
+                    // Whole vectors: the hidden scores in the last one count nothing.
+                    let whole = visible.next_multiple_of(LANES).min(width);
+                    let (seen, hidden) = scores.split_at_mut(whole);
                     hidden.fill(0.0);
-                    if seen.is_empty() {
+                    if visible == 0 {
                         continue;
                     }
+                    seen[visible..].fill(f32::NEG_INFINITY);
                     let old_maximum = self.maxima[row];
                     let maximum = max_of(seen, old_maximum);
                     for score in &mut *seen {
                         *score = exp(*score - maximum);
                     }
+                    seen[visible..].fill(0.0);
                     rescale[row] = exp(old_maximum - maximum);
                     self.maxima[row] = maximum;
                     self.sums[row] = self.sums[row] * rescale[row] + sum_of(seen, |v| v);

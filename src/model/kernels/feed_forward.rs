@@ -1,0 +1,174 @@
+//! Feed-forward layers: a linear layer, an activation, which may gate a second one of the same shape, and a
+//! linear layer behind.
+
+use super::activation::{Activation, activate, gated_mul};
+use super::error::{KernelError, check_length};
+#[cfg(target_arch = "x86_64")]
+use super::gemm_bf16::{self, Bf16Unit};
+use super::linear::{LinearRef, Products, WeightRef, linear};
+
+/// The layers, all of the same rows: `second(activation(first(x)))`, or with `gated`
+/// `second(activation(first(x)) * gated(x))`.
+#[derive(Debug, Clone, Copy)]
+pub struct FeedForward<'a, W = WeightRef<'a>> {
+    /// From the inputs to the values between.
+    pub first: LinearRef<'a, W>,
+    /// What the activation is multiplied with, of the shape of `first`.
+    pub gated: Option<LinearRef<'a, W>>,
+    /// What the values of `first` go through.
+    pub activation: Activation,
+    /// From the values between to the outputs.
+    pub second: LinearRef<'a, W>,
+}
+
+/// Writes the feed-forward layer of `x` `[rows, in]` to `y` `[rows, out]`. The values between are kept in
+/// `scratch`, where they have to be: bf16 weights with [`Products::Rounded`] need none, and give the same as
+/// the layers one after the other.
+///
+/// # Errors
+/// [`KernelError`] when sizes do not agree.
+pub fn feed_forward(
+    x: &[f32],
+    layers: FeedForward<'_>,
+    products: Products,
+    scratch: &mut [Vec<f32>; 2],
+    y: &mut [f32],
+) -> Result<(), KernelError> {
+    let FeedForward { first, gated, activation, second } = layers;
+    let between = first.shape.rows * first.shape.out_features;
+    check_length("feed_forward", "values between", between, second.shape.rows * second.shape.in_features)?;
+    if let Some(gated) = gated
+        && gated.shape != first.shape
+    {
+        let (first, second) = (first.shape.out_features, gated.shape.out_features);
+        let what = "the gate and what it gates differ in shape";
+        return Err(KernelError::Shape { kernel: "feed_forward", what, first, second });
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(unit) = Bf16Unit::best()
+        && products == Products::Rounded
+        && let Some(layers) = layers.bf16()
+        && between > 0
+        && first.shape.in_features > 0
+        && second.shape.out_features > 0
+    {
+        for layer in [Some(first), gated].into_iter().flatten() {
+            layer.check("feed_forward", x.len(), between)?;
+        }
+        second.check("feed_forward", between, y.len())?;
+        // SAFETY: `best` answers with an available unit only.
+        unsafe { gemm_bf16::feed_forward(unit, x, layers, y) };
+        return Ok(());
+    }
+    let [values, upped] = scratch;
+    let of = |layer: LinearRef<'_>, values: &mut Vec<f32>| {
+        values.resize(between, 0.0);
+        linear(x, layer.weight, products, layer.shape, layer.bias, values)
+    };
+    of(first, values)?;
+    match gated {
+        None => activate(activation, values),
+        Some(gated) => {
+            of(gated, upped)?;
+            gated_mul(activation, values, upped)?;
+        }
+    }
+    linear(values, second.weight, products, second.shape, second.bias, y)
+}
+
+impl<'a> FeedForward<'a> {
+    /// The layers, if all their weights are bf16.
+    #[cfg(target_arch = "x86_64")]
+    fn bf16(self) -> Option<FeedForward<'a, &'a [half::bf16]>> {
+        let gated = match self.gated {
+            None => None,
+            Some(gated) => Some(gated.bf16()?),
+        };
+        let (first, second) = (self.first.bf16()?, self.second.bf16()?);
+        Some(FeedForward { first, gated, activation: self.activation, second })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::super::linear::LinearShape;
+    use super::super::test_data::{assert_close, values};
+    use super::*;
+
+    /// Rows, inputs, values between and outputs around every block, of one pass over the inputs and of more.
+    const SHAPES: [[usize; 4]; 5] =
+        [[1, 1, 1, 1], [3, 5, 7, 2], [33, 65, 40, 31], [70, 1100, 100, 64], [530, 40, 1050, 33]];
+
+    fn bf16_values(len: usize, seed: u64) -> Vec<bf16> {
+        values(len, seed).iter().map(|&v| bf16::from_f32(v)).collect()
+    }
+
+    #[test]
+    fn layers_in_one_give_what_they_give_one_after_the_other() {
+        for ([rows, inputs, between, outputs], activation, is_gated, biased) in SHAPES
+            .into_iter()
+            .flat_map(|shape| [Activation::Silu, Activation::GeluTanh].map(|activation| (shape, activation)))
+            .flat_map(|(shape, activation)| [(shape, activation, false), (shape, activation, true)])
+            .flat_map(|(shape, activation, gated)| {
+                [(shape, activation, gated, false), (shape, activation, gated, true)]
+            })
+        {
+            let x = values(rows * inputs, 1);
+            let weights = [inputs * between, inputs * between, between * outputs]
+                .map(|len| bf16_values(len, len as u64));
+            let biases = [between, between, outputs].map(|len| values(len, 5));
+            let shape = |in_features, out_features| LinearShape { rows, in_features, out_features };
+            let layer = |index: usize, shape| LinearRef {
+                weight: WeightRef::Bf16(&weights[index]),
+                bias: biased.then_some(&biases[index][..]),
+                shape,
+            };
+            let first = layer(0, shape(inputs, between));
+            let gated = is_gated.then_some(layer(1, shape(inputs, between)));
+            let second = layer(2, shape(between, outputs));
+            let apart = |layer: LinearRef<'_>, x: &[f32], products| {
+                let mut y = vec![f32::NAN; rows * layer.shape.out_features];
+                linear(x, layer.weight, products, layer.shape, layer.bias, &mut y).unwrap();
+                y
+            };
+            for products in [Products::Rounded, Products::Exact] {
+                let mut values = apart(first, &x, products);
+                match gated {
+                    None => activate(activation, &mut values),
+                    Some(gated) => gated_mul(activation, &mut values, &apart(gated, &x, products)).unwrap(),
+                }
+                let want = apart(second, &values, products);
+                let mut y = vec![f32::NAN; rows * outputs];
+                let layers = FeedForward { first, gated, activation, second };
+                feed_forward(&x, layers, products, &mut Default::default(), &mut y).unwrap();
+                let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+                assert_close(&y, &want, 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused() {
+        let (x, weight) = ([1.0; 6], [bf16::ONE; 12]);
+        let layer = |in_features, out_features| LinearRef {
+            weight: WeightRef::Bf16(&weight[..in_features * out_features]),
+            bias: None,
+            shape: LinearShape { rows: 2, in_features, out_features },
+        };
+        let layers =
+            |gated, second| FeedForward { first: layer(3, 4), gated, activation: Activation::Silu, second };
+        let run = |x: &[f32], layers, y: &mut [f32]| {
+            feed_forward(x, layers, Products::Rounded, &mut Default::default(), y)
+        };
+        let mut y = [0.0; 6];
+        run(&x, layers(None, layer(4, 3)), &mut y).unwrap();
+        run(&x, layers(Some(layer(3, 4)), layer(4, 3)), &mut y).unwrap();
+        assert!(run(&x, layers(None, layer(3, 3)), &mut y).is_err());
+        assert!(run(&x, layers(Some(layer(3, 3)), layer(4, 3)), &mut y).is_err());
+        assert!(run(&x[1..], layers(None, layer(4, 3)), &mut y).is_err());
+        assert!(run(&x, layers(None, layer(4, 3)), &mut y[1..]).is_err());
+        run(&x, layers(None, layer(4, 0)), &mut []).unwrap();
+    }
+}
