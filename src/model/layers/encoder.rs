@@ -11,7 +11,9 @@ use crate::model::ModelError;
 use crate::model::config::activation;
 use crate::model::kernels::{Activation, Products};
 use crate::model::loader::Loader;
-use crate::model::ops::{AttentionPlan, Dropout, LayerNorm, Linear, Mlp, add, attention, checkpointed};
+use crate::model::ops::{
+    AttentionPlan, Dropout, LayerNorm, Linear, Mlp, add, attention, checkpointed, recycle,
+};
 use crate::model::segments::Segments;
 
 /// Shape of an encoder, as `config.json` spells it.
@@ -176,10 +178,18 @@ impl EncoderLayer {
             }
         };
         let q = heads(self.q_proj.forward_dropping(&normed, dropout)?)?;
+        recycle(normed)?;
         let attended = attention(&q, &k, &v, &pass.plan, self.products)?;
-        let attended = self.out_proj.forward_dropping(&attended, dropout)?;
-        let x = add(x, &attended)?;
-        let fed = self.mlp.forward_dropping(&self.layer_norm2.forward(&x)?, dropout)?;
-        add(x, &fed)
+        [q, k, v].into_iter().try_for_each(recycle)?;
+        let projected = self.out_proj.forward_dropping(&attended, dropout)?;
+        recycle(attended)?;
+        let x = add(x, &projected)?;
+        recycle(projected)?;
+        let normed = self.layer_norm2.forward(&x)?;
+        let fed = self.mlp.forward_dropping(&normed, dropout)?;
+        recycle(normed)?;
+        let x = add(x, &fed)?;
+        recycle(fed)?;
+        Ok(x)
     }
 }

@@ -6,7 +6,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use crate::model::ModelError;
 use crate::model::kernels::Products;
 use crate::model::loader::Loader;
-use crate::model::ops::{AttentionPlan, Linear, RotaryTable, apply_rope, attention, inverse_frequencies};
+use crate::model::ops::{
+    AttentionPlan, Linear, RotaryTable, apply_rope, attention, inverse_frequencies, recycle,
+};
 
 /// Base of the rotary embedding; the configuration files of transformers 4 have no field for it.
 pub(in crate::model) const PATCH_ROPE_THETA: f64 = 10_000.0;
@@ -60,7 +62,11 @@ impl PatchAttention {
         let fused = self.qkv.forward(x)?.reshape((rows, 3, self.num_heads, width / self.num_heads))?;
         let part = |i: usize| fused.narrow(1, i, 1)?.squeeze(1);
         let (q, k) = (apply_rope(part(0)?, rotary)?, apply_rope(part(1)?, rotary)?);
-        self.proj.forward(&attention(&q, &k, &part(2)?, plan, self.products)?)
+        let attended = attention(&q, &k, &part(2)?, plan, self.products)?;
+        recycle(fused)?;
+        let projected = self.proj.forward(&attended)?;
+        recycle(attended)?;
+        Ok(projected)
     }
 }
 

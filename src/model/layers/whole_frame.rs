@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::{PatchAttention, patch_rotary};
 use crate::model::kernels::Activation;
 use crate::model::loader::Loader;
-use crate::model::ops::{AttentionPlan, LayerNorm, Mlp, RotaryTable, add};
+use crate::model::ops::{AttentionPlan, LayerNorm, Mlp, RotaryTable, add, recycle};
 use crate::model::segments::Segments;
 use crate::model::{GridThw, ModelError};
 
@@ -52,10 +52,17 @@ impl FrameBlock {
 
     /// (patches, width) to the same.
     pub(in crate::model) fn forward(&self, x: Tensor, frames: &Frames) -> Result<Tensor> {
-        let attended = self.attn.forward(&self.norm1.forward(&x)?, &frames.rotary, &frames.plan)?;
+        let normed = self.norm1.forward(&x)?;
+        let attended = self.attn.forward(&normed, &frames.rotary, &frames.plan)?;
+        recycle(normed)?;
         let x = add(x, &attended)?;
-        let fed = self.mlp.forward(&self.norm2.forward(&x)?)?;
-        add(x, &fed)
+        recycle(attended)?;
+        let normed = self.norm2.forward(&x)?;
+        let fed = self.mlp.forward(&normed)?;
+        recycle(normed)?;
+        let x = add(x, &fed)?;
+        recycle(fed)?;
+        Ok(x)
     }
 }
 

@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use super::cpu::{View, hold, kernel};
 use super::linear::Frozen;
 use super::mlp::on_tensors;
+use super::recycling::buffer;
 use super::{Dropout, Linear, cuda};
 use crate::model::ModelError;
 use crate::model::kernels::{self, Activation, FeedForward};
@@ -87,7 +88,7 @@ pub(super) fn forward_in_blocks(
     let block = (MAX_INTERMEDIATE / first.outputs()).clamp(1, rows.max(1));
     let (held_first, held_gated, held_second) = (first.hold(), gated.map(Frozen::hold), second.hold());
     let mut scratch = SCRATCH.take();
-    let mut y = vec![0.0; rows * outputs];
+    let mut y = buffer(rows * outputs);
     for (x, y) in hold(x).f32()?.chunks(block * inputs).zip(y.chunks_mut(block * outputs)) {
         let rows = x.len() / inputs;
         let layers = FeedForward {

@@ -2,6 +2,7 @@ use candle_core::{CpuStorage, CustomOp3, D, DType, Device, Layout, Result, Shape
 
 use super::cpu::{View, hold, kernel};
 use super::parameter;
+use super::recycling::buffer;
 use crate::model::ModelError;
 use crate::model::kernels;
 use crate::model::loader::Loader;
@@ -67,7 +68,7 @@ impl CustomOp3 for Fused {
     ) -> Result<(CpuStorage, Shape)> {
         let x = View::new(x, layout).f32()?;
         let (weight, bias) = (View::new(weight, weight_layout).f32()?, View::new(bias, bias_layout).f32()?);
-        let mut y = vec![0.0; x.len()];
+        let mut y = buffer(x.len());
         kernels::layer_norm(x, weight, bias, self.eps, &mut y).map_err(kernel)?;
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }

@@ -6,6 +6,7 @@ use candle_core::{
 };
 
 use super::cpu::{Held, View, hold, kernel};
+use super::recycling::buffer;
 use super::trained_linear::trained_linear;
 use super::{Dropout, Lora, cuda, parameter};
 use crate::model::ModelError;
@@ -210,7 +211,7 @@ impl CustomOp1 for FrozenLinear {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, shape) = self.rows(layout)?;
-        let mut y = vec![0.0; shape.elem_count()];
+        let mut y = buffer(shape.elem_count());
         self.0.apply(View::new(x, layout).f32()?, rows, &mut y)?;
         Ok((CpuStorage::F32(y), shape))
     }

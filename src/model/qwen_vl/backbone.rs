@@ -8,6 +8,7 @@ use crate::model::adapter::LoraAdapter;
 use crate::model::family::{Backbone, VisualRows};
 use crate::model::layers::{Additions, Behind, LanguageModel, Prefix, Training};
 use crate::model::loader::{Precision, Weights, load_folded};
+use crate::model::ops::Recycling;
 use crate::model::packed::{Item, part_of_graph, pixel_rows};
 use crate::model::segments::Segments;
 use crate::model::{GridThw, ModelError, PackedBatch, Visual, WeightPrecision};
@@ -103,6 +104,7 @@ impl QwenVl {
     /// # Errors
     /// [`ModelError::Batch`] when a visual's pixels do not fill its grid.
     pub fn vision_features(&self, visuals: &[&Visual]) -> Result<Vec<Tensor>, ModelError> {
+        let _recycling = Recycling::begin();
         let grids: Vec<GridThw> = visuals.iter().map(|v| v.grid_thw).collect();
         let VisionFeatures { rows, deepstack } = self.vision.forward(self.pixels(visuals)?, &grids)?;
         let on_cpu = |x: Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F32);
@@ -138,6 +140,7 @@ impl QwenVl {
         }
         let pixels = self.pixels(visuals)?;
         let pixels = if record && self.vision.is_trained() { part_of_graph(pixels)? } else { pixels };
+        let _recycling = Recycling::begin();
         let grids: Vec<GridThw> = visuals.iter().map(|v| v.grid_thw).collect();
         let VisionFeatures { rows, deepstack } = self.vision.forward(pixels, &grids)?;
         Ok(Some([vec![rows], deepstack].concat()))

@@ -24,7 +24,7 @@ use super::adapter::ModuleNames;
 use super::family::{Backbone, VisualRows};
 use super::layers::Training;
 use super::loader::Precision;
-use super::ops::Linear;
+use super::ops::{Linear, Recycling};
 use super::packed::{Item, Visual, part_of_graph, pixel_rows};
 use super::segments::Segments;
 use super::{Checkpoint, ModelError};
@@ -177,6 +177,7 @@ impl Backbone for TwoTowers {
             return Ok(None);
         }
         self.check(&visuals)?;
+        let _recycling = Recycling::begin();
         Ok(Some(vec![self.frames(&visuals, &[], false, &Training::default())?]))
     }
 
@@ -187,6 +188,7 @@ impl Backbone for TwoTowers {
         record: bool,
         training: &Training,
     ) -> Result<Tensor, ModelError> {
+        let _recycling = Recycling::begin();
         // An item's rows in the dropout are its text's, then its patches'.
         let (mut row, mut text_rows, mut starts) = (0u32, Vec::new(), Vec::new());
         for item in items {

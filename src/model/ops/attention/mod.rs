@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
 use self::batched::BatchedSegments;
 use super::cpu::{View, hold, kernel};
+use super::recycling::buffer;
 use crate::model::kernels::{self, AttentionGradients, AttentionSegment, HeadsShape, Products};
 use crate::model::segments::Segments;
 
@@ -94,7 +95,7 @@ impl CustomOp3 for Fused {
         let (q, k) = (View::new(q, q_layout).heads()?, View::new(k, k_layout).heads()?);
         let v = View::new(v, v_layout).heads()?;
         let HeadsShape { rows, heads, head_dim, .. } = q.shape;
-        let mut out = vec![0.0; rows * heads * head_dim];
+        let mut out = buffer(rows * heads * head_dim);
         kernels::attention(q, k, v, &self.segments, self.causal, scale(head_dim), self.products, &mut out)
             .map_err(kernel)?;
         Ok((CpuStorage::F32(out), Shape::from((rows, heads * head_dim))))
