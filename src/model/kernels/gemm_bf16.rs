@@ -24,6 +24,7 @@ use half::bf16;
 use rayon::prelude::*;
 use std::arch::x86_64::*;
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Rows and outputs of a block, and inputs of a step.
@@ -172,6 +173,9 @@ fn resize(buffer: &mut Vec<Line>, lines: usize) {
     buffer.resize(lines, Line::ZERO);
 }
 
+/// A block of products, which are written before they are read.
+type Values = MaybeUninit<[f32; BLOCK * BLOCK]>;
+
 /// Where a product goes.
 enum Output<'a> {
     /// Row by row.
@@ -292,46 +296,51 @@ impl Product<'_> {
             bias
         };
         let bias = bias_of(&self.layer);
-        let mut edge = [0f32; BLOCK * BLOCK];
         let y = match &self.out {
             Output::Packed(activation, lines) => {
                 let first = (block * out_features.div_ceil(BLOCK) + panel) * BLOCK;
                 let (b, b_gated) = b.split_at(a.len());
-                // SAFETY: `a` and both of `b` hold as many steps; the lines of this block are this task's own.
+                let (mut values, mut up) = (Values::uninit(), Values::uninit());
+                // SAFETY: `a` and both of `b` hold as many steps; a product writes all of its values, and the
+                // lines of this block are this task's own.
                 unsafe {
-                    multiply(tiles, a, b, (bias.as_ptr(), 0), (edge.as_mut_ptr(), BLOCK));
+                    multiply(tiles, a, b, (bias.as_ptr(), 0), (values.as_mut_ptr().cast(), BLOCK));
+                    let values = values.assume_init_mut();
                     match &self.gated {
-                        None => activate(*activation, &mut edge),
+                        None => activate(*activation, values),
                         Some(gated) => {
-                            let (bias, mut up) = (bias_of(gated), [0f32; BLOCK * BLOCK]);
-                            multiply(tiles, a, b_gated, (bias.as_ptr(), 0), (up.as_mut_ptr(), BLOCK));
-                            gate_by(*activation, &mut edge, &up);
+                            let bias = bias_of(gated);
+                            multiply(tiles, a, b_gated, (bias.as_ptr(), 0), (up.as_mut_ptr().cast(), BLOCK));
+                            gate_by(*activation, values, up.assume_init_ref());
                         }
                     }
                     let lines = std::slice::from_raw_parts_mut(lines.as_ptr().add(first), BLOCK);
-                    pack_activations(&edge, BLOCK, 0, lines);
+                    pack_activations(values, BLOCK, 0, lines);
                 }
                 return;
             }
             // SAFETY: `row` and `column` lie within the outputs.
             Output::Values(y) => unsafe { y.as_ptr().add(row * out_features + column) },
         };
-        let whole = rows == BLOCK && columns == BLOCK;
-        let c = if whole { (y, out_features) } else { (edge.as_mut_ptr(), BLOCK) };
-        if !whole && !first_pass {
+        let start = |c: *const f32, stride| if first_pass { (bias.as_ptr(), 0) } else { (c, stride) };
+        if rows == BLOCK && columns == BLOCK {
+            // SAFETY: `a` and `b` hold as many steps; 32 x 32 outputs lie at `y`, this task's own.
+            unsafe { multiply(tiles, a, b, start(y, out_features), (y, out_features)) };
+            return;
+        }
+        let mut edge = [0f32; BLOCK * BLOCK];
+        if !first_pass {
             for (r, line) in edge.chunks_exact_mut(BLOCK).take(rows).enumerate() {
                 // SAFETY: this row and these columns are within the outputs, and this task's own.
                 unsafe { std::ptr::copy_nonoverlapping(y.add(r * out_features), line.as_mut_ptr(), columns) };
             }
         }
-        let start = if first_pass { (bias.as_ptr(), 0) } else { (c.0.cast_const(), c.1) };
-        // SAFETY: `a` and `b` hold as many steps; `start` and `c` reach over 32 x 32 values at their strides.
-        unsafe { multiply(tiles, a, b, start, c) };
-        if !whole {
-            for (r, line) in edge.chunks_exact(BLOCK).take(rows).enumerate() {
-                // SAFETY: as when reading.
-                unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), y.add(r * out_features), columns) };
-            }
+        let c = edge.as_mut_ptr();
+        // SAFETY: `a` and `b` hold as many steps; all of `edge` may be read and written.
+        unsafe { multiply(tiles, a, b, start(c, BLOCK), (c, BLOCK)) };
+        for (r, line) in edge.chunks_exact(BLOCK).take(rows).enumerate() {
+            // SAFETY: as when reading.
+            unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), y.add(r * out_features), columns) };
         }
     }
 }
