@@ -175,3 +175,42 @@ fn a_dry_run_says_what_it_would_cost_and_leaves_nothing() {
     let words = String::from_utf8(words.stdout).unwrap();
     assert!(words.starts_with("1 videos (") && words.contains("by a probe of 2 files"), "{words}");
 }
+
+#[test]
+fn filters_say_which_files_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clips, library) = (clips(folder.path()), folder.path().join("library"));
+    assert_status(&index(&clips, &library, &["--moments", "1"]), 0);
+    let search = |more: &[&str]| {
+        gve(&[&["search", "--library", text(&library), "a red square", "--json", "--moments"], more].concat())
+    };
+    let names = |more: &[&str]| -> Vec<String> {
+        let output = search(more);
+        assert_status(&output, 0);
+        let name = |hit: &Value| hit["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        let mut names: Vec<String> = json_lines(&output).iter().map(name).collect();
+        names.sort();
+        names
+    };
+    let (video, picture) = (vec!["clip.mp4".to_owned()], vec!["picture.png".to_owned()]);
+    let both = [&video[..], &picture].concat();
+    for (filters, expected) in [
+        (&["--under", text(&clips)][..], &both),
+        (&["--under", text(folder.path()), "--kind", "image"], &picture),
+        (&["--named", "*.MP4"], &video),
+        (&["--named", "*.mp4", "--kind", "image"], &Vec::new()),
+        (&["--min-duration", "1"], &video),
+        (&["--max-duration", "1"], &Vec::new()),
+        (&["--modified-after", "2020-01-01", "--modified-before", "2999-12-31T23:59:59Z"], &both),
+        (&["--modified-before", "2020-01-01"], &Vec::new()),
+    ] {
+        assert_eq!(&names(filters), expected, "{filters:?}");
+    }
+    for (filter, expected) in
+        [(["--modified-after", "yesterday"], "expected 2026-05-31"), (["--named", "[a"], "is no pattern")]
+    {
+        let refused = search(&filter);
+        assert_status(&refused, 1);
+        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
+    }
+}
