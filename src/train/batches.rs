@@ -266,7 +266,9 @@ mod tests {
             Ok(Input::text(format!("{} {}", all.join(" "), random.next_u64())))
         };
         let asked = |ask, seed| {
-            let batch = batches(&pairs, &[mined.clone()], Some(Ranks { ask, seed }), 1).remove(0).unwrap();
+            let batch = batches(&pairs, std::slice::from_ref(&mined), Some(Ranks { ask, seed }), 1)
+                .remove(0)
+                .unwrap();
             let mut lists: Vec<(String, Vec<String>)> = batch
                 .lists
                 .iter()

@@ -169,10 +169,14 @@ mod tests {
         ranges.iter().map(|range| range.bounds().expect("both")).collect()
     }
 
-    /// Columns: duration, boundaries with strengths, where moments meet or end.
+    /// Duration, boundaries with strengths, where moments meet or end.
+    type MomentsCase = (f64, &'static [(f64, f64)], &'static [f64]);
+    /// Duration, length, overlap, windows.
+    type WindowsCase = (f64, f64, f64, &'static [(f64, f64)]);
+
     #[test]
     fn moments_have_useful_lengths() {
-        let table: &[(f64, &[(f64, f64)], &[f64])] = &[
+        let table: &[MomentsCase] = &[
             (10.0, &[], &[10.0]),
             (10.0, &[(4.0, 0.5)], &[4.0, 10.0]),
             // The shot in the middle is too short and goes to the side it is more like.
@@ -226,10 +230,9 @@ mod tests {
         }
     }
 
-    /// Columns: duration, length, overlap, windows.
     #[test]
     fn windows_are_evenly_spread() {
-        let table: &[(f64, f64, f64, &[(f64, f64)])] = &[
+        let table: &[WindowsCase] = &[
             (30.0, 10.0, 0.0, &[(0.0, 10.0), (10.0, 20.0), (20.0, 30.0)]),
             (21.0, 10.0, 0.0, &[(0.0, 7.0), (7.0, 14.0), (14.0, 21.0)]),
             (16.0, 10.0, 4.0, &[(0.0, 10.0), (6.0, 16.0)]),
