@@ -10,6 +10,9 @@ use crate::video::VideoError;
 /// The moments of a file, or why it has none.
 pub(super) type Plan = Result<Vec<TimeRange>, VideoError>;
 
+/// A moment: when it is shown, and the range that an input has to name for its frames.
+type Moment = (TimeRange, TimeRange);
+
 /// How files become inputs.
 #[derive(Clone)]
 pub(super) struct Cut {
@@ -27,11 +30,16 @@ impl Cut {
         plans: Sender<Plan>,
     ) -> impl Iterator<Item = Input> + Send + 'static {
         files.into_iter().flat_map(move |file| {
-            let plan = self.plan(&file);
-            let ranges = plan.as_ref().map_or_else(|_| Vec::new(), Clone::clone);
+            let (plan, named) = match self.moments_of(&file) {
+                Ok(moments) => {
+                    let (shown, named) = moments.into_iter().unzip();
+                    (Ok(shown), named)
+                }
+                Err(error) => (Err(error), Vec::new()),
+            };
             // Whoever does not listen any more takes no embeddings either.
             drop(plans.send(plan));
-            inputs_of(&file, ranges)
+            inputs_of(&file, named)
         })
     }
 
@@ -75,7 +83,7 @@ fn inputs_of(file: &MediaFile, ranges: Vec<TimeRange>) -> impl Iterator<Item = I
 #[cfg(feature = "video")]
 impl Cut {
     /// The moments of a file; none where the whole of it is one.
-    fn plan(&self, file: &MediaFile) -> Plan {
+    fn moments_of(&self, file: &MediaFile) -> Result<Vec<Moment>, VideoError> {
         use crate::video::{MomentLengths, ShotOptions, VideoReader, shots, windows};
 
         let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else { return Ok(Vec::new()) };
@@ -92,7 +100,11 @@ impl Cut {
                 shots(&mut reader, &ShotOptions::default(), &self.cancel)?.moments(lengths)?
             }
         };
-        Ok(if ranges.len() > 1 { ranges } else { Vec::new() })
+        if ranges.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let timing = reader.timing();
+        Ok(ranges.into_iter().map(|range| (range, timing.by_average_rate(range))).collect())
     }
 
     /// How long a video is by its header.
@@ -107,7 +119,7 @@ impl Cut {
 
 #[cfg(not(feature = "video"))]
 impl Cut {
-    fn plan(&self, _: &MediaFile) -> Plan {
+    fn moments_of(&self, _: &MediaFile) -> Result<Vec<Moment>, VideoError> {
         Ok(Vec::new())
     }
 

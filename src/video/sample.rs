@@ -57,6 +57,30 @@ impl StreamTiming {
     }
 
     /// Seconds from the first frame to frame `index`, the last frame where `index` is beyond.
+    /// What [`select`] has to be told for the frames that are on display in `range`, whose times are those of the
+    /// container: it counts by the average rate, which is another thing where frames are not evenly spaced. The
+    /// end is left out.
+    pub fn by_average_rate(&self, range: TimeRange) -> TimeRange {
+        let Some((start, end)) = range.bounds().filter(|_| !self.is_even()) else { return range };
+        let first = self.displayed_at(start);
+        let last = match self.displayed_at(end) {
+            last if last > first && self.seconds_from_first(last) >= end - 1e-6 => last - 1,
+            last => last,
+        };
+        // Between frames, where rounding finds no neighbour.
+        let time = |index: usize, beside: f64| (index as f64 + beside) / self.average_fps;
+        TimeRange::between(time(first, -0.25).max(0.0), time(last, 0.25))
+    }
+
+    /// Whether every frame is where the average rate has it, to within half of its time.
+    fn is_even(&self) -> bool {
+        let near = |index: usize| {
+            let off = self.seconds_from_first(index) * self.average_fps - index as f64;
+            off.abs() < 0.5
+        };
+        (0..self.pts_seconds.len()).all(near)
+    }
+
     fn seconds_from_first(&self, index: usize) -> f64 {
         match (self.pts_seconds.first(), self.pts_seconds.get(index).or(self.pts_seconds.last())) {
             (Some(first), Some(pts)) => pts - first,

@@ -200,3 +200,27 @@ fn real_clips_are_sampled_like_the_golden_cases() {
         assert_eq!(found, indices, "{clip} {sampling:?}");
     }
 }
+
+/// Ten frames in a second, then one a second: by the average rate, the first second is over after two frames.
+#[test]
+fn times_of_the_container_are_counted_where_frames_are_uneven() {
+    let pts = (0..10).map(|i| f64::from(i) / 10.0).chain((0..10).map(|i| f64::from(i) + 1.0)).collect();
+    let timing = StreamTiming::from_pts(pts, 20.0 / 11.0);
+    let frames = |range| select(&timing, &uniform(20), range, FrameCount::Exact).unwrap().indices;
+    for (start, end, expected) in [
+        (0.0, 1.0, (0..10).collect::<Vec<usize>>()),
+        (0.5, 3.5, (5..13).collect()),
+        (1.0, 4.0, (10..13).collect()),
+        (9.2, 10.0, vec![18]),
+        (3.2, 3.4, vec![12]),
+    ] {
+        let range = between(Some(start), Some(end));
+        assert_eq!(frames(timing.by_average_rate(range)), expected, "{start} to {end}");
+    }
+    assert_ne!(frames(between(Some(0.0), Some(1.0))).len(), 10);
+    // Where they are even, it is as it was said.
+    let even = StreamTiming::from_pts((0..50).map(|i| 5.0 + f64::from(i) / 25.0).collect(), 25.0);
+    let range = between(Some(0.3), Some(1.2));
+    assert_eq!(even.by_average_rate(range), range);
+    assert_eq!(StreamTiming::regular(50, 25.0).by_average_rate(range), range);
+}
