@@ -10,7 +10,8 @@ use anyhow::{Context, Result, anyhow};
 use candle_core::{DType as TensorDType, Device as TensorDevice, Tensor};
 use clap::Parser;
 use gve::model::{PackedBatch, QwenVl, Visual};
-use gve::{DType, Device, Embedder, Input};
+use gve::recipe::Recipes;
+use gve::{DType, Device, Embedder, Input, Reranker};
 use image::RgbImage;
 
 /// Times one forward pass of a model on given tensors.
@@ -32,6 +33,10 @@ struct Arguments {
     /// Copies of the input that make one batch.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     copies: u32,
+    /// Texts that the model, as the reranker Qwen3-VL-Reranker, scores for the `pictures`: all at once, and one by
+    /// one, which computes anew what they have in common.
+    #[arg(long)]
+    candidates: Option<usize>,
     /// Timed runs, after one to warm up.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -75,21 +80,45 @@ fn main() -> Result<()> {
     time(&arguments, || Ok(model.last_hidden_states(&batch)?.get(copies - 1)?.to_vec1()?))
 }
 
-/// Times a frame encoder on `pictures`, (pictures, height, width, 3) in 8 bits, which are one video.
+/// Times a frame encoder on `pictures`, (pictures, height, width, 3) in 8 bits, which are one video; or a reranker.
 fn of_pictures(arguments: &Arguments, pictures: &Tensor) -> Result<()> {
     let builder = Embedder::builder(&arguments.model).device(arguments.device).dtype(arguments.dtype);
-    let embedder = builder.build()?;
     let (count, height, width, _) = pictures.dims4()?;
     let picture = |index: usize| {
         let pixels = pictures.get(index)?.flatten_all()?.to_vec1()?;
         RgbImage::from_raw(width as u32, height as u32, pixels).context("the pictures are not RGB")
     };
     let input = Input::frames((0..count).map(picture).collect::<Result<_>>()?, 1.0);
+    if let Some(candidates) = arguments.candidates {
+        let reranker = builder.recipe(Recipes::builtin().get("qwen3-vl-reranker")?).build_reranker()?;
+        return of_pairs(arguments, &reranker, &input, candidates);
+    }
+    let embedder = builder.build()?;
     let inputs = vec![input; arguments.copies as usize];
     time(arguments, || {
         let last = embedder.embed(&inputs).pop().context("nothing was embedded")?;
         Ok(last?.into_vec())
     })
+}
+
+/// Times a reranker on pairs of `query` and a text each, and prints the line.
+#[allow(clippy::print_stdout)]
+fn of_pairs(arguments: &Arguments, reranker: &Reranker, query: &Input, candidates: usize) -> Result<()> {
+    let text = |number| Input::text(format!("take {number}: a dog catches a ball in a park"));
+    let texts: Vec<Input> = (0..candidates).map(text).collect();
+    let (mut together, mut one_by_one) = (Vec::new(), Vec::new());
+    for run in 0..=arguments.runs {
+        let start = Instant::now();
+        reranker.score(query, &texts)?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let middle = Instant::now();
+        texts.iter().map(|text| reranker.score_one(query, text)).collect::<Result<Vec<_>, _>>()?;
+        if run > 0 {
+            together.push((middle - start).as_secs_f64());
+            one_by_one.push(middle.elapsed().as_secs_f64());
+        }
+    }
+    println!("{}", serde_json::json!({ "together": together, "one_by_one": one_by_one }));
+    Ok(())
 }
 
 /// Runs `pass`, which gives an embedding of any length, and prints the line.
