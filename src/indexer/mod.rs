@@ -187,6 +187,10 @@ pub fn index_with(
         }
         // It is there before the first of the file's embeddings.
         let plan = planned.recv().unwrap_or_else(|_| Ok(Vec::new()));
+        // Without its moments the file would be there, and nobody would ask for them again.
+        if matches!(plan, Err(VideoError::Cancelled)) {
+            break;
+        }
         let whole = next();
         let ranges = plan.as_deref().unwrap_or_default();
         let parts: Vec<_> = ranges.iter().map(|&range| (range, next())).collect();

@@ -78,3 +78,51 @@ fn cancelling_keeps_what_is_done() {
     assert_eq!(rows, [1, 2]);
     assert_eq!(Library::open(bench.library()).unwrap().entries().len(), 2);
 }
+
+/// Whenever a run is stopped, a video has all of its moments or is not there, to be taken up by the next run.
+#[cfg(feature = "video")]
+#[test]
+fn a_video_is_never_left_without_its_moments() {
+    use gve::Moments;
+    use gve::video::{VideoEncoding, VideoWriter};
+    use image::{Rgb, RgbImage};
+
+    let folder = tempfile::tempdir().unwrap();
+    let film = folder.path().join("film.mkv");
+    let mut writer = VideoWriter::create(&film, VideoEncoding::Ffv1, (160, 120), 24).unwrap();
+    for (colour, stripes) in [([200, 30, 30], 7), ([20, 160, 60], 11), ([40, 40, 220], 5)] {
+        let scene = RgbImage::from_fn(160, 120, |x, y| {
+            if (x / stripes + y / stripes) % 2 == 0 { Rgb(colour) } else { Rgb([235, 235, 225]) }
+        });
+        (0..120).for_each(|_| writer.write(&scene).unwrap());
+    }
+    writer.finish().unwrap();
+    let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
+    let files = find(folder.path(), Recognition::ByName).files;
+    let index = |library: &Path, cancel: CancelToken| {
+        let mut manifest = library_manifest(&embedder, "tiny", None);
+        manifest.moments = Some(Moments::shots());
+        let mut writer = LibraryWriter::create_or_open(library, manifest).unwrap();
+        let outcome =
+            index_with(&embedder, &mut writer, &files, &IndexOptions::default().with_cancel(cancel), |_| {});
+        drop(writer);
+        (outcome, Library::open(library).unwrap().entries().len())
+    };
+    for after in (0..8).map(|i| Duration::from_millis(10 * i * i)) {
+        let library = tempfile::tempdir().unwrap();
+        let cancel = CancelToken::new();
+        let stopper = std::thread::spawn({
+            let cancel = cancel.clone();
+            move || {
+                std::thread::sleep(after);
+                cancel.cancel();
+            }
+        });
+        let (_, rows) = index(library.path(), cancel);
+        stopper.join().unwrap();
+        assert!(rows == 0 || rows == 4, "{rows} rows after {after:?}");
+        let (outcome, rows) = index(library.path(), CancelToken::new());
+        outcome.unwrap();
+        assert_eq!(rows, 4, "the whole and three shots");
+    }
+}
