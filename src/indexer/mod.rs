@@ -193,7 +193,13 @@ pub fn index_with(
         }
         let whole = next();
         let ranges = plan.as_deref().unwrap_or_default();
-        let parts: Vec<_> = ranges.iter().map(|&range| (range, next())).collect();
+        let mut parts: Vec<_> = ranges.iter().map(|&range| (range, next())).collect();
+        // As above: where the job is at fault and not a moment, the file is to be taken up again.
+        let broken = parts.iter().position(|(_, part)| matches!(part, Err(EmbedError::Job(_))));
+        let whole = match broken {
+            Some(place) => whole.and(parts.swap_remove(place).1),
+            None => whole,
+        };
         match whole {
             Ok(embedding) => {
                 let mut warnings = embedding.warnings().to_vec();

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use gve::indexer::library_manifest;
 use gve::retrieval::{Library, LibraryHit, SearchOptions, Unit};
-use gve::{Embedding, Input, PixelLimits, Reranker, TimeRange};
+use gve::{Embedder, Embedding, Input, PixelLimits, Reranker, TimeRange};
 use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions};
 use gve_cli::output::{Outcome, name, note, print, printable, report, warn};
 
@@ -145,16 +145,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     if let Some(recipe) = asks_again {
         let wanted = SearchOptions::new(recipe.most_candidates).with_unit(unit).with_filter(filter.clone());
         let found = library.search_for(embedding.as_slice().into(), &wanted)?;
-        let candidates: Vec<Input> = found.iter().map(input).collect();
-        let readable = candidates.iter().filter(|candidate| match embedder.prepare(candidate) {
-            Ok(_) => true,
-            Err(error) => {
-                report(&anyhow::Error::from(error).context("the query is asked again without it"));
-                failed += 1;
-                false
-            }
-        });
-        embedding = embed(&embedder.pseudo_query(&query, readable)?)?;
+        let (asked, unreadable) = asked_again(&embedder, &query, &found)?;
+        failed += unreadable;
+        embedding = embed(&asked)?;
     }
     let wanted = SearchOptions::new(most).with_unit(unit).with_feedback(feedback).with_filter(filter);
     let hits = library.search_for(embedding.as_slice().into(), &wanted)?;
@@ -172,6 +165,22 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         print(&if arguments.json { hit.json(rank + 1) } else { hit.row(rank + 1) })?;
     }
     Ok(Outcome::of(library.entries().len(), library.damage().len() + failed))
+}
+
+/// The query together with what was found for it, and how many files could not be read for that.
+fn asked_again(embedder: &Embedder, query: &Input, found: &[LibraryHit<'_>]) -> Result<(Input, usize)> {
+    let candidates: Vec<Input> = found.iter().map(input).collect();
+    let mut unreadable = 0;
+    let readable = candidates.iter().filter(|candidate| match embedder.prepare(candidate) {
+        Ok(_) => true,
+        Err(error) => {
+            report(&anyhow::Error::from(error).context("the query is asked again without it"));
+            unreadable += 1;
+            false
+        }
+    });
+    let asked = embedder.pseudo_query(query, readable)?;
+    Ok((asked, unreadable))
 }
 
 /// A hit, and what a reranker says of it.
