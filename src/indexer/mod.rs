@@ -281,7 +281,7 @@ fn flush(
 fn row_of(file: &MediaFile, fingerprint: FileFingerprint, embedding: Embedding) -> LibraryRow {
     let time_range = embedding.time_range();
     LibraryRow {
-        entry: LibraryEntry { path: file.path.clone(), kind: file.kind, time_range, fingerprint },
+        entry: LibraryEntry::new(&file.path, file.kind, fingerprint).with_time_range(time_range),
         embedding: embedding.into_vec(),
     }
 }

@@ -37,8 +37,8 @@ pub use error::RetrievalError;
 pub use feedback::Feedback;
 #[cfg(feature = "library")]
 pub use library::{
-    FileFingerprint, Filter, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow, LibraryWriter,
-    MANIFEST_FORMAT_VERSION, SearchOptions, Unit,
+    ContentHash, FileFingerprint, Filter, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow,
+    LibraryWriter, MANIFEST_FORMAT_VERSION, SearchOptions, Unit,
 };
 #[cfg(feature = "library")]
 pub use parquet_file::ParquetTable;

@@ -54,7 +54,7 @@ impl OutputFolder {
                         reason: format!("not the settings of a run: {error}"),
                     })?;
                 read_encoding_of_0_1(&mut saved);
-                let differences = differences(&with_recipe_by_hash(saved), &with_recipe_by_hash(ours));
+                let differences = differences(&as_compared(saved), &as_compared(ours));
                 if !differences.is_empty() {
                     return Err(SynthError::OtherRun { path: root, differences });
                 }
@@ -88,11 +88,13 @@ fn is_foreign(root: &Path) -> Result<bool, SynthError> {
     Ok(entries.any(|entry| entry.is_ok_and(|entry| !ours.iter().any(|name| entry.file_name() == *name))))
 }
 
-/// The recipe of the embedder by its hash alone, which says all. Releases before 0.2 had GVE's.
-fn with_recipe_by_hash(mut manifest: Value) -> Value {
+/// The recipe of the embedder by its hash alone, which says all. Releases before 0.2 had GVE's. How a library of
+/// its embeddings is laid out is no part of what it is.
+fn as_compared(mut manifest: Value) -> Value {
     if let Some(embedder) = manifest.get_mut("embedder").filter(|embedder| embedder.is_object()) {
         let hash = embedder.pointer("/recipe/hash").cloned();
         embedder["recipe"] = hash.unwrap_or_else(|| RecipeId::gve().hash.into());
+        embedder["format_version"].take();
     }
     manifest
 }

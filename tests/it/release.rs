@@ -26,7 +26,14 @@ impl Fixture {
     fn of(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let fixture = Self { folder };
-        copy(&fixtures().join(name), &fixture.path(name), &fixture.root());
+        copy(&fixtures().join("release-0.1").join(name), &fixture.path(name), &fixture.root());
+        fixture
+    }
+
+    /// A library of format version 1.
+    fn of_format_1() -> Self {
+        let fixture = Self { folder: tempfile::tempdir().unwrap() };
+        copy(&fixtures().join("format-1/library"), &fixture.path("library"), &fixture.root());
         fixture
     }
 
@@ -50,7 +57,7 @@ impl Fixture {
 }
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/release-0.1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
 fn copy(from: &Path, to: &Path, root: &Path) {
@@ -103,6 +110,41 @@ fn a_library_is_searched_and_added_to() {
     writer.finish().unwrap();
     let library = Library::open(fixture.path("library")).unwrap();
     assert!(library.damage().is_empty() && library.entries().len() == 3, "{:?}", library.damage());
+}
+
+/// Of the last release whose libraries had format version 1, with moments.
+#[test]
+fn a_library_of_format_version_1_is_searched_and_brought_to_this_one() {
+    let fixture = Fixture::of_format_1();
+    let path = fixture.path("library");
+    let version = || {
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&fs::read(path.join("library.json")).unwrap()).unwrap();
+        manifest["format_version"].as_u64().unwrap()
+    };
+    let before = Library::open(&path).unwrap();
+    assert!(before.damage().is_empty() && before.entries().iter().all(|entry| entry.content.is_none()));
+    assert_eq!((before.entries().len(), version()), (11, 1), "reading changes nothing");
+    let picture = before.embeddings().row(0).to_owned();
+    assert!(before.search(picture.view(), 1).unwrap()[0].score > 0.9999);
+
+    let mut ours = before.manifest().clone();
+    ours.format_version = gve::retrieval::MANIFEST_FORMAT_VERSION;
+    before.require_manifest(&ours).unwrap();
+    let mut writer = LibraryWriter::create_or_open(&path, ours.clone()).unwrap();
+    assert_eq!((writer.format_before(), version()), (1, 2));
+    assert!(before.entries().iter().all(|entry| writer.is_current(&entry.path, entry.fingerprint)));
+    let copy = before.entries().iter().find(|entry| entry.path.ends_with("copy.png")).unwrap().path.clone();
+    assert!(writer.rename(&copy, Path::new("/elsewhere.png")).unwrap());
+    writer.finish().unwrap();
+    let after = Library::open(&path).unwrap();
+    assert!(after.damage().is_empty() && after.entries().len() == 11, "{:?}", after.damage());
+    let mut writer = LibraryWriter::create_or_open(&path, ours).unwrap();
+    assert_eq!(writer.format_before(), 2);
+    writer.compact().unwrap();
+    let compacted = Library::open(&path).unwrap();
+    assert_eq!(compacted.entries(), after.entries());
+    assert_eq!(compacted.embeddings(), after.embeddings());
 }
 
 fn other_recipe() -> Recipe {

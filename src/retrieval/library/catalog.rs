@@ -1,10 +1,11 @@
 //! The rows of all segments, and which of them are live.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::LibraryManifest;
-use super::entry::{LibraryEntry, live_rows};
+use super::entry::{LibraryEntry, Place, live_rows};
 use super::segment::{Segment, gaps, newest};
 use super::segment_reader::SegmentReader;
 use crate::retrieval::RetrievalError;
@@ -30,6 +31,8 @@ pub(super) struct Segments {
 pub(super) struct Catalog {
     /// Of each good row, in the order of writing.
     pub(super) entries: Vec<LibraryEntry>,
+    /// Where it was read.
+    pub(super) places: Vec<Place>,
     /// Whether it counts.
     pub(super) live: Vec<bool>,
     /// What is damaged or cannot be read: [`RetrievalError::DamagedSegment`],
@@ -102,23 +105,37 @@ impl Segments {
     /// As [`Segments::open`].
     pub(super) fn catalog(mut self, each: &mut dyn FnMut(&[f32])) -> Result<Catalog, RetrievalError> {
         let mut entries = Vec::with_capacity(self.rows());
+        let mut places = Vec::with_capacity(self.rows());
         let mut damage = std::mem::take(&mut self.damage);
-        self.read(&mut damage, &mut |entry, embedding| {
+        self.read(&mut damage, &mut |place, entry, embedding| {
             entries.push(entry);
+            places.push(place);
             each(embedding);
         })?;
-        let live = live_rows(&entries);
-        Ok(Catalog { entries, live, damage })
+        let live = live_rows(&entries, &places, &self.forgotten());
+        Ok(Catalog { entries, places, live, damage })
     }
 
-    /// Hands every good row to `each`; what is damaged goes to `damage`.
+    /// The files that were forgotten, with the number of the last segment that says so.
+    fn forgotten(&self) -> HashMap<&Path, u64> {
+        let marks = |reader: &'_ SegmentReader| reader.segment.sequence;
+        let files = self
+            .readers
+            .iter()
+            .flat_map(|reader| reader.forgets.iter().map(move |path| (Path::new(path), marks(reader))));
+        files.collect()
+    }
+
+    /// Hands every good row to `each`, with its place; what is damaged goes to `damage`.
     pub(super) fn read(
         &self,
         damage: &mut Vec<RetrievalError>,
-        each: &mut dyn FnMut(LibraryEntry, &[f32]),
+        each: &mut dyn FnMut(Place, LibraryEntry, &[f32]),
     ) -> Result<(), RetrievalError> {
         for reader in &self.readers {
-            if let Err(error) = reader.read(self.dim, damage, each) {
+            let sequence = reader.segment.sequence;
+            let mut each = |row, entry, embedding: &[f32]| each(Place { sequence, row }, entry, embedding);
+            if let Err(error) = reader.read(self.dim, damage, &mut each) {
                 damage.push(unless_gone(error)?);
             }
         }

@@ -7,7 +7,9 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
+use super::content::ContentHash;
 use crate::media::{MediaKind, TimeRange};
+use crate::options::with_fields;
 use crate::retrieval::{RetrievalError, dot};
 use crate::store::IoError;
 
@@ -38,6 +40,7 @@ impl FileFingerprint {
 
 /// One row of a library, without its embedding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LibraryEntry {
     /// The file, as the indexer named it.
     pub path: PathBuf,
@@ -48,7 +51,40 @@ pub struct LibraryEntry {
     pub time_range: Option<TimeRange>,
     /// State of the file when it was embedded.
     pub fingerprint: FileFingerprint,
+    /// What all its bytes were; `None` in libraries of before there were such hashes.
+    pub content: Option<ContentHash>,
+    /// When it was taken, in seconds from the beginning of 1970 on the clock it was taken by: that of the camera
+    /// for pictures, whose files as a rule name no time zone, and UTC for videos. `None` where it does not say.
+    pub captured_seconds: Option<i64>,
+    /// Width of the upright picture in pixels, where it is known.
+    pub width: Option<u32>,
+    /// Height of the upright picture in pixels, where it is known.
+    pub height: Option<u32>,
 }
+
+impl LibraryEntry {
+    /// The whole of a file of which no more is known.
+    pub fn new(path: impl Into<PathBuf>, kind: MediaKind, fingerprint: FileFingerprint) -> Self {
+        Self {
+            path: path.into(),
+            kind,
+            time_range: None,
+            fingerprint,
+            content: None,
+            captured_seconds: None,
+            width: None,
+            height: None,
+        }
+    }
+}
+
+with_fields!(LibraryEntry {
+    with_time_range(time_range: Option<TimeRange>),
+    with_content(content: Option<ContentHash>),
+    with_captured_seconds(captured_seconds: Option<i64>),
+    with_width(width: Option<u32>),
+    with_height(height: Option<u32>),
+});
 
 /// One row of a library.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,15 +121,38 @@ pub(super) fn check_range(range: Option<TimeRange>) -> Result<(), String> {
     }
 }
 
-/// Which rows count, given all rows ever written in the order they were written.
+/// Where a row was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The number of the segment.
+    pub(super) sequence: u64,
+    /// The number of the row in it.
+    pub(super) row: usize,
+}
+
+/// Which rows count, given all rows ever written in the order they were written, and where they were read.
 ///
 /// A file's rows are those made from its newest state, which is the state of its last row. Of two rows for
-/// the same state and time range the later counts.
-pub(super) fn live_rows(entries: &[LibraryEntry]) -> Vec<bool> {
-    let newest = newest_fingerprints(entries);
+/// the same state and time range the later counts. `forgotten` has the files that a segment has forgotten,
+/// with its number: their rows in earlier segments do not count.
+pub(super) fn live_rows(
+    entries: &[LibraryEntry],
+    places: &[Place],
+    forgotten: &HashMap<&Path, u64>,
+) -> Vec<bool> {
+    let is_forgotten = |entry: &LibraryEntry, place: &Place| {
+        forgotten.get(entry.path.as_path()).is_some_and(|by| place.sequence < *by)
+    };
+    let rows = entries.iter().zip(places).enumerate();
+    let kept: Vec<(usize, &LibraryEntry)> = rows
+        .filter(|(_, (entry, place))| !is_forgotten(entry, place))
+        .map(|(row, (entry, _))| (row, entry))
+        .collect();
+    let newest: HashMap<&Path, FileFingerprint> =
+        kept.iter().map(|(_, entry)| (entry.path.as_path(), entry.fingerprint)).collect();
     let mut last_of_range = HashMap::new();
-    for (row, entry) in entries.iter().enumerate() {
-        if newest.get(&entry.path) == Some(&entry.fingerprint) {
+    for (row, entry) in kept {
+        if newest.get(entry.path.as_path()) == Some(&entry.fingerprint) {
             let range = entry.time_range.map(TimeRange::to_bits);
             last_of_range.insert((&entry.path, range), row);
         }
@@ -103,11 +162,6 @@ pub(super) fn live_rows(entries: &[LibraryEntry]) -> Vec<bool> {
         live[row] = true;
     }
     live
-}
-
-/// The state in which each file was last embedded.
-pub(super) fn newest_fingerprints(entries: &[LibraryEntry]) -> HashMap<PathBuf, FileFingerprint> {
-    entries.iter().map(|entry| (entry.path.clone(), entry.fingerprint)).collect()
 }
 
 #[cfg(test)]
@@ -133,11 +187,10 @@ mod tests {
 
     #[test]
     fn later_states_supersede_earlier_ones() {
-        let row = |path: &str, start: Option<f64>, modified_nanoseconds| LibraryEntry {
-            path: path.into(),
-            kind: MediaKind::Video,
-            time_range: start.map(|start| TimeRange::between(start, start + 1.0)),
-            fingerprint: FileFingerprint { size_bytes: 1, modified_nanoseconds },
+        let row = |path: &str, start: Option<f64>, modified_nanoseconds| {
+            let fingerprint = FileFingerprint { size_bytes: 1, modified_nanoseconds };
+            LibraryEntry::new(path, MediaKind::Video, fingerprint)
+                .with_time_range(start.map(|start| TimeRange::between(start, start + 1.0)))
         };
         let cases = [
             (vec![], vec![]),
@@ -156,7 +209,28 @@ mod tests {
             (vec![row("a", None, 2), row("a", None, 1)], vec![false, true]),
         ];
         for (entries, expected) in cases {
-            assert_eq!(live_rows(&entries), expected, "{entries:?}");
+            let places = vec![Place { sequence: 1, row: 0 }; entries.len()];
+            assert_eq!(live_rows(&entries, &places, &HashMap::new()), expected, "{entries:?}");
         }
+    }
+
+    #[test]
+    fn files_are_forgotten_up_to_the_segment_that_says_so() {
+        let row = |path: &str, modified_nanoseconds| {
+            let fingerprint = FileFingerprint { size_bytes: 1, modified_nanoseconds };
+            LibraryEntry::new(path, MediaKind::Image, fingerprint)
+        };
+        // Segment 3 forgets `a` and has rows of it all the same.
+        let entries = [row("a", 1), row("b", 1), row("a", 2), row("a", 1), row("b", 1)];
+        let places = [1, 1, 2, 3, 4].map(|sequence| Place { sequence, row: 0 });
+        let live = |forgotten: &[(&str, u64)]| {
+            let forgotten = forgotten.iter().map(|(path, by)| (Path::new(*path), *by)).collect();
+            live_rows(&entries, &places, &forgotten)
+        };
+        assert_eq!(live(&[]), [false, false, false, true, true]);
+        assert_eq!(live(&[("a", 3)]), [false, false, false, true, true]);
+        assert_eq!(live(&[("a", 4), ("b", 4)]), [false, false, false, false, true]);
+        assert_eq!(live(&[("b", 5)]), [false, false, false, true, false]);
+        assert_eq!(live(&[("a", 9), ("b", 9)]), [false; 5]);
     }
 }

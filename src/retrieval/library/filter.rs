@@ -119,7 +119,7 @@ mod tests {
     fn entry(path: &str, kind: MediaKind, end: Option<f64>, modified: i64) -> LibraryEntry {
         let fingerprint = FileFingerprint { size_bytes: 1, modified_nanoseconds: modified * 1_000_000_000 };
         let time_range = end.map(|end| TimeRange::between(0.0, end));
-        LibraryEntry { path: path.into(), kind, time_range, fingerprint }
+        LibraryEntry::new(path, kind, fingerprint).with_time_range(time_range)
     }
 
     #[test]

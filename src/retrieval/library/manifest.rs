@@ -12,8 +12,12 @@ use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::one_line;
 use crate::store::{Differences, IoError, differences, limited_file, write_file};
 
-/// The layout of library directories this version reads and writes.
-pub const MANIFEST_FORMAT_VERSION: u32 = 1;
+/// The layout of library directories this version writes. It reads 1 as well, whose segments know of no content
+/// hashes, capture dates, sizes of pictures and forgotten files.
+pub const MANIFEST_FORMAT_VERSION: u32 = 2;
+
+/// What segments note as the layout, which is no reason to embed anew.
+const NOTED_FORMAT_VERSION: u32 = 1;
 
 /// The widest embeddings a library may hold.
 const MAX_DIM: usize = 1 << 20;
@@ -31,7 +35,7 @@ pub(super) const FILE_NAME: &str = "library.json";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LibraryManifest {
-    /// Layout of the directory: [`MANIFEST_FORMAT_VERSION`].
+    /// Layout of the directory: [`MANIFEST_FORMAT_VERSION`] or one of before.
     pub format_version: u32,
     /// Model id on the hub, or the directory it was loaded from.
     pub model: String,
@@ -86,13 +90,13 @@ impl LibraryManifest {
         let json: serde_json::Value = serde_json::from_str(text).map_err(one_line)?;
         let version = json.get("format_version").and_then(serde_json::Value::as_u64);
         let manifest: Self = match version {
-            Some(v) if v == u64::from(MANIFEST_FORMAT_VERSION) => {
+            Some(v) if (1..=u64::from(MANIFEST_FORMAT_VERSION)).contains(&v) => {
                 serde_json::from_value(json).map_err(one_line)?
             }
             Some(v) => {
                 return Err(format!(
-                    "format version {v}, this program knows {MANIFEST_FORMAT_VERSION}: use the program that \
-                     wrote it"
+                    "format version {v}, this program knows 1 to {MANIFEST_FORMAT_VERSION}: use the program \
+                     that wrote it"
                 ));
             }
             None => return Err("it has no format_version".to_owned()),
@@ -117,7 +121,7 @@ impl LibraryManifest {
     /// What each segment notes of how its rows were made, so that it is not read with another manifest.
     pub(super) fn settings_checksum(&self) -> u64 {
         let Self {
-            format_version,
+            format_version: _,
             model,
             revision,
             adapter,
@@ -134,7 +138,7 @@ impl LibraryManifest {
         let model = revision.is_none().then_some(model);
         let adapter = adapter.as_ref().map(|adapter| &adapter.fingerprint);
         let mut settings = serde_json::json!([
-            format_version,
+            NOTED_FORMAT_VERSION,
             model,
             revision,
             adapter,
@@ -172,6 +176,8 @@ impl LibraryManifest {
         let is_same_recipe = self.recipe_id().hash == ours.recipe_id().hash;
         let identity = |manifest: &Self| {
             let mut settings = serde_json::json!(manifest);
+            // The directory's affair, and none of the embeddings'.
+            settings["format_version"].take();
             if is_found {
                 settings["model"].take();
             }
@@ -210,7 +216,8 @@ mod tests {
         for (from, to, expected) in [
             (r#""dim""#, r#""dims""#, "unknown field `dims`"),
             (r#""frames": 8"#, r#""frames": 8, "fps": 1"#, "unknown field `fps`"),
-            (r#""format_version": 1"#, r#""format_version": 2, "later": 0"#, "format version 2"),
+            (r#""format_version": 1"#, r#""format_version": 3, "later": 0"#, "format version 3"),
+            (r#""format_version": 1"#, r#""format_version": 0"#, "format version 0"),
             (r#""format_version": 1,"#, "", "no format_version"),
             (r#""dim": 4"#, r#""dim": -4"#, "-4"),
             (r#""dim": 4"#, r#""dim": 0"#, "dim must be 1 to 1048576, got 0"),
@@ -248,6 +255,14 @@ mod tests {
             LibraryManifest::parse(&text.replace(r#""m""#, model)).unwrap().settings_checksum()
         };
         assert_eq!(revised(r#""/a""#), revised(r#""/moved""#));
+    }
+
+    #[test]
+    fn the_layout_is_no_reason_to_embed_anew() {
+        let before = LibraryManifest::parse(TEXT).unwrap();
+        let now = LibraryManifest { format_version: MANIFEST_FORMAT_VERSION, ..before.clone() };
+        assert!(before.differences(&now).is_empty() && now.differences(&before).is_empty());
+        assert_eq!(now.settings_checksum(), before.settings_checksum());
     }
 
     #[test]

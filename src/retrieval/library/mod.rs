@@ -12,10 +12,10 @@
 //! moment loses the rows of at most one segment and damages none. Nothing depends on the writer being
 //! dropped in order.
 //!
-//! Changing a file means adding its new rows: the newest state of a file supersedes the older ones.
-//! Removing files, and joining many small segments, both mean writing all live rows into one new segment
-//! that says which older segments it replaces; those are then deleted. A [`Library`] reads all live rows
-//! into one matrix.
+//! Changing a file means adding its new rows: the newest state of a file supersedes the older ones. A segment
+//! may also name files whose rows in older segments count no more. Where much counts no more, or segments have
+//! become many, all live rows are written into one new segment that says which older segments it replaces;
+//! those are then deleted. A [`Library`] reads all live rows into one matrix.
 //!
 //! Each row carries a checksum. What does not agree with its own is reported and passed over, and the rest is
 //! read; the next writer keeps the rest alone, and sets the damaged files aside. Segments are numbered without
@@ -23,16 +23,19 @@
 
 mod catalog;
 mod checksum;
+mod content;
 mod entry;
 mod filter;
 mod manifest;
 mod reader;
+mod rewriting;
 mod search;
 mod segment;
 mod segment_reader;
 mod segment_writer;
 mod writer;
 
+pub use content::ContentHash;
 pub use entry::{FileFingerprint, LibraryEntry, LibraryRow};
 pub use filter::Filter;
 pub use manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};

@@ -54,7 +54,7 @@ impl Library {
         let segments = Segments::open(directory, manifest)?;
         let dim = manifest.dim;
         let mut values: Vec<f32> = Vec::with_capacity(segments.rows() * dim);
-        let Catalog { entries, live, damage } =
+        let Catalog { entries, live, damage, .. } =
             segments.catalog(&mut |embedding| values.extend_from_slice(embedding))?;
         let mut rows = 0;
         for (row, _) in live.iter().enumerate().filter(|(_, live)| **live) {

@@ -262,12 +262,9 @@ mod tests {
     use crate::retrieval::FileFingerprint;
 
     fn entry(path: &str, range: Option<(f64, f64)>) -> LibraryEntry {
-        LibraryEntry {
-            path: path.into(),
-            kind: MediaKind::Video,
-            time_range: range.map(|(start, end)| TimeRange::between(start, end)),
-            fingerprint: FileFingerprint { size_bytes: 1, modified_nanoseconds: 1 },
-        }
+        let fingerprint = FileFingerprint { size_bytes: 1, modified_nanoseconds: 1 };
+        LibraryEntry::new(path, MediaKind::Video, fingerprint)
+            .with_time_range(range.map(|(start, end)| TimeRange::between(start, end)))
     }
 
     #[test]

@@ -10,8 +10,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
-use arrow_array::{Array, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_array::types::{Float64Type, Int64Type, UInt32Type, UInt64Type};
+use arrow_array::{
+    Array, ArrayRef, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array,
+    UInt64Array,
+};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
@@ -19,10 +22,11 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::checksum::{self, Seal};
+use super::checksum::{self, Marks, Seal};
+use super::content::ContentHash;
 use super::entry::{FileFingerprint, LibraryEntry, check_length, check_range};
 use super::segment::Segment;
-use super::segment_writer::{CHECKSUM, REPLACES_THROUGH, ROW_GROUP_ROWS, SEAL};
+use super::segment_writer::{CHECKSUM, FORGETS, REPLACES_THROUGH, ROW_GROUP_ROWS, SEAL};
 use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::{self, column, one_line};
@@ -35,6 +39,8 @@ pub(super) struct SegmentReader {
     pub(super) segment: Segment,
     /// Segments up to and including this number are contained in this one.
     pub(super) replaces_through: Option<u64>,
+    /// Files whose rows in earlier segments count no more.
+    pub(super) forgets: Vec<String>,
     /// What is wrong with what it says about its rows as a whole. Each of them may be good all the same.
     pub(super) fault: Option<String>,
     metadata: ArrowReaderMetadata,
@@ -86,6 +92,7 @@ impl SegmentReader {
         let mut reader = Self {
             segment: segment.clone(),
             replaces_through: None,
+            forgets: Vec::new(),
             fault: None,
             has_checksums: metadata.schema().column_with_name(CHECKSUM).is_some(),
             metadata,
@@ -116,7 +123,8 @@ impl SegmentReader {
             (None, true) => self.fault = Some("its seal is missing".to_owned()),
             (Some(text), true) => {
                 let replaces = replaces.unwrap_or(None);
-                match Seal::parse(text, replaces) {
+                let marks = Marks::parse(value(FORGETS));
+                match Seal::parse(text, replaces, value(FORGETS)) {
                     Some(seal) if seal.settings != settings => {
                         return Err(RetrievalError::ForeignSegment { path: self.segment.path.clone() });
                     }
@@ -125,8 +133,12 @@ impl SegmentReader {
                         self.fault = (seal.rows != self.rows() as u64)
                             .then(|| format!("it has {} rows of {}", self.rows(), seal.rows));
                     }
+                    None if marks.is_none() => {
+                        self.fault = Some("the list of files that it forgets does not fit".to_owned());
+                    }
                     None => self.fault = Some("its seal does not fit".to_owned()),
                 }
+                self.forgets = marks.unwrap_or_default().0;
             }
         }
         Ok(())
@@ -137,7 +149,7 @@ impl SegmentReader {
         self.groups.last().map_or(0, |last| last.end)
     }
 
-    /// Hands all good rows to `each`, in order; what is damaged goes to `damage`.
+    /// Hands all good rows to `each`, in order, with their numbers; what is damaged goes to `damage`.
     ///
     /// # Errors
     /// [`RetrievalError::Io`].
@@ -145,12 +157,23 @@ impl SegmentReader {
         &self,
         dim: usize,
         damage: &mut Vec<RetrievalError>,
-        each: &mut dyn FnMut(LibraryEntry, &[f32]),
+        each: &mut dyn FnMut(usize, LibraryEntry, &[f32]),
+    ) -> Result<(), RetrievalError> {
+        self.read_groups(dim, &|_| true, damage, each)
+    }
+
+    /// As [`read`](Self::read), of the row groups alone that `is_wanted`, by the numbers of their rows.
+    pub(super) fn read_groups(
+        &self,
+        dim: usize,
+        is_wanted: &dyn Fn(&Range<usize>) -> bool,
+        damage: &mut Vec<RetrievalError>,
+        each: &mut dyn FnMut(usize, LibraryEntry, &[f32]),
     ) -> Result<(), RetrievalError> {
         let path = &self.segment.path;
         let file = open_regular_file(path).map_err(IoError::of("open", path))?;
         let mut structural = false;
-        for (group, rows) in self.groups.iter().enumerate() {
+        for (group, rows) in self.groups.iter().enumerate().filter(|(_, rows)| is_wanted(rows)) {
             let mut next = rows.start;
             let outcome = guarded(|| {
                 self.read_group(&file, group, dim, &mut |batch, row| {
@@ -158,7 +181,7 @@ impl SegmentReader {
                         return Err("it has more rows than it says".to_owned());
                     }
                     match self.row(batch, row, next) {
-                        Ok((entry, embedding)) => each(entry, embedding),
+                        Ok((entry, embedding)) => each(next, entry, embedding),
                         Err(reason) => damage.push(RetrievalError::DamagedRows {
                             path: path.clone(),
                             first: next,
@@ -240,6 +263,10 @@ struct Columns<'a> {
     ends: &'a Float64Array,
     sizes: &'a UInt64Array,
     modified: &'a Int64Array,
+    contents: Option<&'a FixedSizeBinaryArray>,
+    captured: Option<&'a Int64Array>,
+    widths: Option<&'a UInt32Array>,
+    heights: Option<&'a UInt32Array>,
     checksums: Option<&'a UInt64Array>,
     embeddings: &'a [f32],
     dim: usize,
@@ -273,6 +300,12 @@ impl<'a> Columns<'a> {
             modified: modified
                 .filter(|a| a.null_count() == 0)
                 .ok_or("column modified_nanoseconds is not i64")?,
+            contents: optional(batch, "content", |array| {
+                array.as_fixed_size_binary_opt().filter(|array| array.value_length() == 16)
+            })?,
+            captured: optional(batch, "captured_seconds", |array| array.as_primitive_opt::<Int64Type>())?,
+            widths: optional(batch, "width", |array| array.as_primitive_opt::<UInt32Type>())?,
+            heights: optional(batch, "height", |array| array.as_primitive_opt::<UInt32Type>())?,
             checksums: has_checksums.then(|| unsigned(CHECKSUM)).transpose()?,
             embeddings,
             dim,
@@ -293,12 +326,35 @@ impl<'a> Columns<'a> {
             size_bytes: self.sizes.value(row),
             modified_nanoseconds: self.modified.value(row),
         };
-        Ok(LibraryEntry { path: self.paths.value(row).into(), kind, time_range, fingerprint })
+        let pixels = |column: Option<&UInt32Array>| valid(column, row).map(|column| column.value(row));
+        let content = valid(self.contents, row).and_then(|column| column.value(row).try_into().ok());
+        let entry = LibraryEntry::new(self.paths.value(row), kind, fingerprint)
+            .with_time_range(time_range)
+            .with_content(content.map(ContentHash::from_bytes))
+            .with_captured_seconds(valid(self.captured, row).map(|column| column.value(row)))
+            .with_width(pixels(self.widths))
+            .with_height(pixels(self.heights));
+        Ok(entry)
     }
 
     fn embedding(&self, row: usize) -> &'a [f32] {
         &self.embeddings[row * self.dim..][..self.dim]
     }
+}
+
+/// A column that segments of before do not have.
+fn optional<'a, T>(
+    batch: &'a RecordBatch,
+    name: &str,
+    as_type: impl FnOnce(&'a ArrayRef) -> Option<&'a T>,
+) -> Result<Option<&'a T>, String> {
+    let Some(array) = batch.column_by_name(name) else { return Ok(None) };
+    as_type(array).map(Some).ok_or_else(|| format!("column {name} is of another type"))
+}
+
+/// A column that has a value in this row.
+fn valid<T: Array>(column: Option<&T>, row: usize) -> Option<&T> {
+    column.filter(|column| column.is_valid(row))
 }
 
 /// The rows of each row group, if a file of `length` bytes has room for them. Segments are neither compressed

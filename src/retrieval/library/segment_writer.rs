@@ -1,18 +1,23 @@
 //! Writing a segment.
 //!
 //! Columns: `path`, `media_kind`, `start_seconds` and `end_seconds` (null for a whole file), `size_bytes`,
-//! `modified_nanoseconds`, `checksum`, `embedding`.
+//! `modified_nanoseconds`, `content`, `captured_seconds`, `width` and `height` (null where they are not known;
+//! segments of before have none of these four), `checksum`, `embedding`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{
+    ArrayRef, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array,
+    UInt64Array,
+};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
-use super::checksum::{self, Seal};
-use super::entry::LibraryRow;
+use super::checksum::{self, Marks, Seal};
+use super::content::ContentHash;
+use super::entry::{LibraryEntry, LibraryRow};
 use super::segment::Segment;
 use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::RetrievalError;
@@ -21,6 +26,8 @@ use crate::store::{AtomicFile, IoError};
 
 /// File metadata of a compacted segment: segments up to and including this number are contained in it.
 pub(super) const REPLACES_THROUGH: &str = "gve.replaces_through";
+/// File metadata: the [`Marks`] of a segment that has some.
+pub(super) const FORGETS: &str = "gve.forgets";
 /// File metadata: the [`Seal`]. Segments of before there were checksums have none.
 pub(super) const SEAL: &str = "gve.seal";
 /// The column of checksums.
@@ -36,6 +43,7 @@ pub(super) struct SegmentWriter {
     dim: usize,
     settings: u64,
     replaces_through: Option<u64>,
+    marks: Marks,
     /// Rows written.
     rows: usize,
     pending: Vec<LibraryRow>,
@@ -57,6 +65,10 @@ impl SegmentWriter {
             Field::new("end_seconds", DataType::Float64, true),
             Field::new("size_bytes", DataType::UInt64, false),
             Field::new("modified_nanoseconds", DataType::Int64, false),
+            Field::new("content", DataType::FixedSizeBinary(16), true),
+            Field::new("captured_seconds", DataType::Int64, true),
+            Field::new("width", DataType::UInt32, true),
+            Field::new("height", DataType::UInt32, true),
             Field::new(CHECKSUM, DataType::UInt64, false),
             columns::embedding_field(dim),
         ]));
@@ -64,7 +76,14 @@ impl SegmentWriter {
         let file = AtomicFile::create(&path)?;
         let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))
             .map_err(|e| write_error(&path, e))?;
-        Ok(Self { writer, schema, path, dim, settings, replaces_through, rows: 0, pending: Vec::new() })
+        let (marks, pending) = (Marks::default(), Vec::new());
+        Ok(Self { writer, schema, path, dim, settings, replaces_through, marks, rows: 0, pending })
+    }
+
+    /// Has the rows of a file in older segments count no more.
+    pub(super) fn forget(&mut self, path: &Path) -> Result<(), RetrievalError> {
+        self.marks.0.push(path_text(path)?.to_owned());
+        Ok(())
     }
 
     pub(super) fn push(&mut self, row: LibraryRow) -> Result<(), RetrievalError> {
@@ -89,7 +108,11 @@ impl SegmentWriter {
         let mut say = |key: &str, value: String| {
             self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         };
-        say(SEAL, seal.to_text(self.replaces_through));
+        let marks = self.marks.to_text();
+        say(SEAL, seal.to_text(self.replaces_through, marks.as_deref()));
+        if let Some(marks) = marks {
+            say(FORGETS, marks);
+        }
         if let Some(sequence) = self.replaces_through {
             say(REPLACES_THROUGH, sequence.to_string());
         }
@@ -117,7 +140,13 @@ fn to_batch(
     let checksums =
         (first..).zip(rows).map(|(number, row)| checksum::of_row(number, &row.entry, &row.embedding));
     let embeddings = rows.iter().flat_map(|row| row.embedding.iter().copied()).collect();
-    Ok(columns::embedding_array(embeddings, dim).and_then(|embeddings| {
+    let contents = rows.iter().map(|row| row.entry.content.map(ContentHash::to_bytes));
+    let contents = FixedSizeBinaryArray::try_from_sparse_iter_with_size(contents, 16).map_err(one_line);
+    let pixels = |side: fn(&LibraryEntry) -> Option<u32>| {
+        rows.iter().map(move |row| side(&row.entry)).collect::<UInt32Array>()
+    };
+    Ok(contents.and_then(|contents| {
+        let embeddings = columns::embedding_array(embeddings, dim)?;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from(paths)),
             Arc::new(StringArray::from_iter_values(kinds)),
@@ -127,6 +156,10 @@ fn to_batch(
             Arc::new(Int64Array::from_iter_values(
                 rows.iter().map(|row| row.entry.fingerprint.modified_nanoseconds),
             )),
+            Arc::new(contents),
+            Arc::new(rows.iter().map(|row| row.entry.captured_seconds).collect::<Int64Array>()),
+            Arc::new(pixels(|entry| entry.width)),
+            Arc::new(pixels(|entry| entry.height)),
             Arc::new(UInt64Array::from_iter_values(checksums)),
             embeddings,
         ];

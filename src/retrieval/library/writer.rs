@@ -1,15 +1,17 @@
 //! Adding to a library.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::catalog::{Catalog, Segments, segments_directory};
-use super::entry::{FileFingerprint, LibraryRow, check_length, check_range, newest_fingerprints};
-use super::manifest::LibraryManifest;
+use super::content::ContentHash;
+use super::entry::{FileFingerprint, LibraryEntry, LibraryRow, Place, check_length, check_range};
+use super::manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
 use super::segment::{Segment, set_newest};
 use super::segment_writer::{SegmentWriter, path_text};
+use crate::media::MediaKind;
 use crate::retrieval::RetrievalError;
 use crate::store::{IoError, Lock};
 
@@ -27,21 +29,42 @@ const MAX_SEGMENTS: usize = 32;
 /// were not flushed.
 #[derive(Debug)]
 pub struct LibraryWriter {
-    directory: PathBuf,
-    manifest: LibraryManifest,
-    fingerprints: HashMap<PathBuf, FileFingerprint>,
+    pub(super) directory: PathBuf,
+    pub(super) manifest: LibraryManifest,
+    pub(super) files: HashMap<PathBuf, KnownFile>,
+    /// Rows on disk, whether or not they count.
+    pub(super) rows: usize,
     pending: Vec<LibraryRow>,
     last_flush: Instant,
     flush_interval: Duration,
-    next_sequence: u64,
-    damage: Vec<RetrievalError>,
+    pub(super) next_sequence: u64,
+    pub(super) damage: Vec<RetrievalError>,
+    format_before: u32,
     _lock: Lock,
+}
+
+/// What a library has of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KnownFile {
+    pub(crate) kind: MediaKind,
+    pub(crate) fingerprint: FileFingerprint,
+    pub(crate) content: Option<ContentHash>,
+    /// Where its rows are on disk.
+    pub(super) places: Vec<Place>,
+}
+
+impl KnownFile {
+    pub(super) fn of(entry: &LibraryEntry) -> Self {
+        let LibraryEntry { kind, fingerprint, content, .. } = *entry;
+        Self { kind, fingerprint, content, places: Vec::new() }
+    }
 }
 
 impl LibraryWriter {
     /// Opens the library in `directory` for adding, or starts one there. `manifest` says how the rows to come
     /// are made; it must match that of an existing library. Rows that are damaged are not among those it has:
-    /// see [`LibraryWriter::damage`].
+    /// see [`LibraryWriter::damage`]. A library of an older layout is brought to this one, which programs of
+    /// before refuse: see [`LibraryWriter::format_before`].
     ///
     /// # Errors
     /// [`RetrievalError::Locked`] while another process writes; [`RetrievalError::ManifestMismatch`] listing
@@ -55,28 +78,46 @@ impl LibraryWriter {
         fs::create_dir_all(&segments).map_err(IoError::of("create the directory", &segments))?;
         let lock = Lock::take(&directory.join("library.lock"))?
             .ok_or_else(|| RetrievalError::Locked { path: directory.to_owned() })?;
+        let format_version = MANIFEST_FORMAT_VERSION;
         match LibraryManifest::read(directory) {
             Ok(existing) => existing.require_same(&manifest, directory)?,
-            Err(RetrievalError::NotALibrary { .. }) => manifest.write(directory)?,
+            Err(RetrievalError::NotALibrary { .. }) => {
+                LibraryManifest { format_version, ..manifest }.write(directory)?;
+            }
             Err(e) => return Err(e),
         }
         Segment::remove_temporary_files(&segments)?;
         // What the rows on disk are made with is what it says there, in its words.
-        let manifest = LibraryManifest::read(directory)?;
+        let mut manifest = LibraryManifest::read(directory)?;
         let segments = Segments::open(directory, &manifest)?;
         let next_sequence = segments.next_sequence;
         let catalog = readable(segments.catalog(&mut |_| {})?)?;
+        let format_before = std::mem::replace(&mut manifest.format_version, format_version);
+        if format_before != format_version {
+            manifest.write(directory)?;
+        }
+        let rows = catalog.entries.len();
+        let (files, damage) = known_files(catalog);
         Ok(Self {
             directory: directory.to_owned(),
             manifest,
-            fingerprints: newest_fingerprints(&catalog.entries),
+            files,
+            rows,
             pending: Vec::new(),
             last_flush: Instant::now(),
             flush_interval: FLUSH_INTERVAL,
             next_sequence,
-            damage: catalog.damage,
+            damage,
+            format_before,
             _lock: lock,
         })
+    }
+
+    /// The layout that the library had: [`MANIFEST_FORMAT_VERSION`] as a rule. One that is less has been brought
+    /// to that, and is to be told to whoever also uses the program that wrote it.
+    #[must_use]
+    pub fn format_before(&self) -> u32 {
+        self.format_before
     }
 
     /// Lets rows wait so long for the next segment, instead of 20 seconds.
@@ -104,18 +145,23 @@ impl LibraryWriter {
     /// Whether the library has rows of this file in this state, so that it need not be embedded again.
     #[must_use]
     pub fn is_current(&self, path: &Path, fingerprint: FileFingerprint) -> bool {
-        self.fingerprints.get(path) == Some(&fingerprint)
+        self.files.get(path).is_some_and(|file| file.fingerprint == fingerprint)
     }
 
     /// Whether the library has rows of this file, in whatever state.
     #[must_use]
     pub fn has(&self, path: &Path) -> bool {
-        self.fingerprints.contains_key(path)
+        self.files.contains_key(path)
     }
 
     /// The files the library has rows of, in no particular order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.fingerprints.keys().map(PathBuf::as_path)
+        self.files.keys().map(PathBuf::as_path)
+    }
+
+    /// The files, with what is known of them.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, &KnownFile)> {
+        self.files.iter().map(|(path, file)| (path.as_path(), file))
     }
 
     /// Adds rows; rows of an older state of the same file count no more.
@@ -130,7 +176,11 @@ impl LibraryWriter {
         for row in rows {
             self.check(row)?;
         }
-        self.fingerprints.extend(rows.iter().map(|row| (row.entry.path.clone(), row.entry.fingerprint)));
+        for LibraryRow { entry, .. } in rows {
+            if !self.is_current(&entry.path, entry.fingerprint) {
+                self.files.insert(entry.path.clone(), KnownFile::of(entry));
+            }
+        }
         self.pending.extend_from_slice(rows);
         if self.pending.len() >= FLUSH_ROWS || self.last_flush.elapsed() >= self.flush_interval {
             self.flush()?;
@@ -164,138 +214,69 @@ impl LibraryWriter {
                 writer.push(row.clone())?;
             }
             writer.finish()?;
-            self.pending.clear();
+            let sequence = self.next_sequence;
+            for (row, LibraryRow { entry, .. }) in self.pending.drain(..).enumerate() {
+                // A newer state may be among the rows that come behind.
+                if let Some(file) = self.files.get_mut(&entry.path)
+                    && file.fingerprint == entry.fingerprint
+                {
+                    file.content = entry.content;
+                    file.places.push(Place { sequence, row });
+                }
+                self.rows += 1;
+            }
             self.count_segment()?;
         }
         self.last_flush = Instant::now();
         Ok(())
     }
 
-    /// Removes the rows of all files for which `keep` is false; gives back how many files went.
-    ///
-    /// # Errors
-    /// Those of [`LibraryWriter::compact`].
-    pub fn prune(&mut self, mut keep: impl FnMut(&Path) -> bool) -> Result<usize, RetrievalError> {
-        let before = self.fingerprints.len();
-        self.fingerprints.retain(|path, _| keep(path));
-        let removed = before - self.fingerprints.len();
-        if removed > 0 {
-            self.compact()?;
-        }
-        Ok(removed)
-    }
-
-    /// Has the files beneath the folder `from` lie beneath `to` instead, as after their drive was mounted elsewhere:
-    /// their rows stay as they are. Gives back how many files these are.
-    ///
-    /// # Errors
-    /// [`RetrievalError::PathNotUtf8`]; [`RetrievalError::Relocation`] where the library has a file of that path
-    /// already, with nothing done; those of [`LibraryWriter::compact`].
-    pub fn relocate(&mut self, from: &Path, to: &Path) -> Result<usize, RetrievalError> {
-        path_text(to)?;
-        let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
-        let moves: HashMap<PathBuf, PathBuf> =
-            self.fingerprints.keys().filter_map(|path| Some((path.clone(), moved(path)?))).collect();
-        let taken =
-            |target: &&PathBuf| self.fingerprints.contains_key(*target) && !moves.contains_key(*target);
-        if let Some(taken) = moves.values().find(taken) {
-            return Err(RetrievalError::Relocation { path: taken.clone() });
-        }
-        if !moves.is_empty() {
-            self.compact_as(&moves)?;
-            let renamed = |(path, state)| (moves.get(&path).cloned().unwrap_or(path), state);
-            self.fingerprints = std::mem::take(&mut self.fingerprints).into_iter().map(renamed).collect();
-        }
-        Ok(moves.len())
-    }
-
-    /// Joins all segments into one that holds the live rows alone. Damaged ones are set aside.
-    ///
-    /// # Errors
-    /// [`RetrievalError::Io`]. Nothing is lost then, nor when killed.
-    pub fn compact(&mut self) -> Result<(), RetrievalError> {
-        self.compact_as(&HashMap::new())
-    }
-
-    /// As [`compact`](Self::compact), with other paths of some files.
-    fn compact_as(&mut self, moves: &HashMap<PathBuf, PathBuf>) -> Result<(), RetrievalError> {
-        self.flush()?;
-        let all = Segment::list(&segments_directory(&self.directory))?;
-        if all.is_empty() && self.damage.is_empty() {
-            return Ok(());
-        }
-        let Catalog { entries, live, damage } =
-            readable(Segments::open(&self.directory, &self.manifest)?.catalog(&mut |_| {})?)?;
-        let mut writer = self.start_segment(Some(self.next_sequence - 1))?;
-        let (mut rows, mut written) = (entries.iter().zip(live), Ok(()));
-        Segments::open(&self.directory, &self.manifest)?.read(
-            &mut Vec::new(),
-            &mut |mut entry, embedding| {
-                let expected = rows.next().filter(|(expected, _)| **expected == entry);
-                if written.is_ok() {
-                    written = match expected {
-                        Some((_, live)) if live && self.fingerprints.contains_key(&entry.path) => {
-                            if let Some(path) = moves.get(&entry.path) {
-                                entry.path.clone_from(path);
-                            }
-                            writer.push(LibraryRow { entry, embedding: embedding.to_vec() })
-                        }
-                        Some(_) => Ok(()),
-                        None => Err(self.changed()),
-                    };
-                }
-            },
-        )?;
-        written?;
-        if rows.next().is_some() {
-            return Err(self.changed());
-        }
-        writer.finish()?;
-        self.count_segment()?;
-        self.damage.clear();
-        // From here on the old segments count no more, whether or not they are still there.
-        let damaged = damage.iter().filter_map(damaged_file).collect::<HashSet<_>>();
-        all.iter().try_for_each(|segment| {
-            if damaged.contains(segment.path.as_path()) { segment.set_aside() } else { segment.remove() }
-        })
-    }
-
-    /// What was read twice was not the same twice.
-    fn changed(&self) -> RetrievalError {
-        let reason = "it changed while it was read".to_owned();
-        RetrievalError::DamagedSegment { path: segments_directory(&self.directory), reason }
-    }
-
-    /// Makes all rows durable, joins the segments if they have become many or some are damaged, and ends
-    /// writing.
+    /// Makes all rows durable, joins the segments if they have become many, some are damaged or much in them
+    /// counts no more, and ends writing.
     ///
     /// # Errors
     /// Those of [`LibraryWriter::flush`] and [`LibraryWriter::compact`].
     pub fn finish(mut self) -> Result<(), RetrievalError> {
         self.flush()?;
         let segments = Segment::list(&segments_directory(&self.directory))?.len();
-        if segments > MAX_SEGMENTS || !self.damage.is_empty() {
+        if segments > MAX_SEGMENTS || !self.damage.is_empty() || self.is_much_dead(|_| true) {
             self.compact()?;
         }
         Ok(())
     }
 
     /// A segment of the next number is on disk.
-    fn count_segment(&mut self) -> Result<(), RetrievalError> {
+    pub(super) fn count_segment(&mut self) -> Result<(), RetrievalError> {
         self.next_sequence += 1;
         set_newest(&self.directory, self.next_sequence - 1)
     }
 
-    fn start_segment(&self, replaces_through: Option<u64>) -> Result<SegmentWriter, RetrievalError> {
+    pub(super) fn start_segment(
+        &self,
+        replaces_through: Option<u64>,
+    ) -> Result<SegmentWriter, RetrievalError> {
         let segment = Segment::new(&segments_directory(&self.directory), self.next_sequence);
         let settings = self.manifest.settings_checksum();
         SegmentWriter::create(&segment, self.manifest.dim, settings, replaces_through)
     }
 }
 
+/// The files of the rows that count, and the damage.
+fn known_files(catalog: Catalog) -> (HashMap<PathBuf, KnownFile>, Vec<RetrievalError>) {
+    let Catalog { entries, places, live, damage } = catalog;
+    let mut files: HashMap<PathBuf, KnownFile> = HashMap::new();
+    let rows = entries.into_iter().zip(places).zip(live);
+    for ((entry, place), _) in rows.filter(|(_, live)| *live) {
+        let known = KnownFile::of(&entry);
+        let file = files.entry(entry.path).or_insert(known);
+        file.places.push(place);
+    }
+    (files, damage)
+}
+
 /// The catalog, if all that is missing from it is damaged for good. What may be read another time is not
 /// given up.
-fn readable(mut catalog: Catalog) -> Result<Catalog, RetrievalError> {
+pub(super) fn readable(mut catalog: Catalog) -> Result<Catalog, RetrievalError> {
     match catalog.damage.iter().position(|error| damaged_file(error).is_none()) {
         Some(unreadable) => Err(catalog.damage.swap_remove(unreadable)),
         None => Ok(catalog),
@@ -303,7 +284,7 @@ fn readable(mut catalog: Catalog) -> Result<Catalog, RetrievalError> {
 }
 
 /// The segment that is damaged.
-fn damaged_file(error: &RetrievalError) -> Option<&Path> {
+pub(super) fn damaged_file(error: &RetrievalError) -> Option<&Path> {
     match error {
         RetrievalError::DamagedSegment { path, .. } | RetrievalError::DamagedRows { path, .. } => Some(path),
         _ => None,

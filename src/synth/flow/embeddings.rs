@@ -60,12 +60,8 @@ impl Embeddings {
             for (time_range, _) in group.parts {
                 match embeddings.next() {
                     Some(Ok(embedding)) => rows.push(LibraryRow {
-                        entry: LibraryEntry {
-                            path: group.path.clone(),
-                            kind: group.kind,
-                            time_range,
-                            fingerprint: group.fingerprint,
-                        },
+                        entry: LibraryEntry::new(&group.path, group.kind, group.fingerprint)
+                            .with_time_range(time_range),
                         embedding: embedding.into_vec(),
                     }),
                     Some(Err(error)) => {

@@ -144,9 +144,7 @@ fn library(folder: &Path) {
     let rows: Vec<LibraryRow> = rows()
         .map(|(path, embedding)| {
             let fingerprint = FileFingerprint { size_bytes: 10, modified_nanoseconds: 1 };
-            let entry =
-                LibraryEntry { path: path.into(), kind: MediaKind::Video, time_range: None, fingerprint };
-            LibraryRow { entry, embedding }
+            LibraryRow { entry: LibraryEntry::new(path, MediaKind::Video, fingerprint), embedding }
         })
         .collect();
     for rows in rows.chunks(10) {

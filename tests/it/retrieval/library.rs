@@ -69,10 +69,7 @@ pub(super) fn row(path: &str, axis: usize, modified_nanoseconds: i64) -> Library
     let mut embedding = vec![0.0; DIM];
     embedding[axis % DIM] = 1.0;
     let fingerprint = FileFingerprint { size_bytes: 10, modified_nanoseconds };
-    LibraryRow {
-        entry: LibraryEntry { path: path.into(), kind: MediaKind::Image, time_range: None, fingerprint },
-        embedding,
-    }
+    LibraryRow { entry: LibraryEntry::new(path, MediaKind::Image, fingerprint), embedding }
 }
 
 pub(super) fn paths(library: &Library) -> Vec<String> {

@@ -7,6 +7,8 @@ mod durability;
 #[cfg(feature = "library")]
 mod embedding_files;
 #[cfg(feature = "library")]
+mod forgetting;
+#[cfg(feature = "library")]
 mod library;
 #[cfg(feature = "library")]
 mod moments;

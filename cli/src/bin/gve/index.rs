@@ -14,7 +14,7 @@ use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::{Outcome, name, note, print, progress_bar, report, show, warn};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 
-use crate::library::{report_damage, tell_passed_over};
+use crate::library::{report_opened, tell_passed_over};
 
 /// Files of a run that says first what it will cost.
 const LONG_RUN: usize = 100;
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         }
     }
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
-    report_damage(library.damage());
+    report_opened(&library);
     counts.failed += library.damage().len();
     counts.prune(&mut library, &searched.found, &arguments)?;
 

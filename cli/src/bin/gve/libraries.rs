@@ -10,7 +10,7 @@ use gve::retrieval::{Library, LibraryWriter};
 use gve_cli::output::{Outcome, name, print, warn};
 use serde_json::json;
 
-use crate::library::report_damage;
+use crate::library::{report_damage, report_opened};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -87,7 +87,7 @@ fn relocate(arguments: &Relocate) -> Result<Outcome> {
     let to = arguments.to.canonicalize().with_context(|| format!("cannot find {}", name(&arguments.to)))?;
     let manifest = Library::open(&arguments.library)?.manifest().clone();
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
-    report_damage(library.damage());
+    report_opened(&library);
     let damaged = library.damage().len();
     let moved = library.relocate(&from, &to)?;
     if moved == 0 {

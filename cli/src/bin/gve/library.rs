@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use gve::indexer::PassedOver;
-use gve::retrieval::RetrievalError;
+use gve::retrieval::{LibraryWriter, MANIFEST_FORMAT_VERSION, RetrievalError};
 use gve_cli::output::{note, report, warn};
 
 /// Damaged parts that are named one by one.
@@ -14,6 +14,18 @@ pub(crate) fn report_damage(damage: &[RetrievalError]) {
     if damage.len() > MAX_NAMED {
         report(&anyhow!("{} further parts of the library are damaged", damage.len() - MAX_NAMED));
     }
+}
+
+/// Says what opening a library for writing has found and done.
+pub(crate) fn report_opened(library: &LibraryWriter) {
+    let before = library.format_before();
+    if before != MANIFEST_FORMAT_VERSION {
+        note(&format!(
+            "the library is brought from format version {before} to {MANIFEST_FORMAT_VERSION}: programs of before \
+             cannot read it any more"
+        ));
+    }
+    report_damage(library.damage());
 }
 
 /// Says what a search for files passed over: a warning where it found nothing. `remedy` has more files taken,
