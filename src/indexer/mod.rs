@@ -29,7 +29,7 @@ use crate::options::with_fields;
 use crate::preprocess::PreprocessError;
 use crate::retrieval::{
     FileFingerprint, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION,
-    RetrievalError,
+    RetrievalError, StoreDType,
 };
 use crate::store::IoError;
 use crate::video::VideoError;
@@ -121,6 +121,7 @@ pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>
         min_pixels: pixels.min_pixels,
         max_pixels: pixels.max_pixels,
         moments: None,
+        store_dtype: StoreDType::default(),
     }
 }
 

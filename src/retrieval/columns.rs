@@ -16,9 +16,15 @@ use crate::store::IoError;
 pub(super) const EMBEDDING: &str = "embedding";
 
 pub(super) fn embedding_field(dim: usize) -> Field {
+    embedding_list_field(DataType::Float32, dim)
+}
+
+/// A list of `dim` values of this type.
+pub(super) fn embedding_list_field(value: DataType, dim: usize) -> Field {
     // A dimension past i32 cannot be held in memory anyway; the array constructor then reports it.
     let width = i32::try_from(dim).unwrap_or(i32::MAX);
-    Field::new(EMBEDDING, DataType::FixedSizeList(item_field(), width), false)
+    let item = Arc::new(Field::new("item", value, false));
+    Field::new(EMBEDDING, DataType::FixedSizeList(item, width), false)
 }
 
 fn item_field() -> FieldRef {

@@ -14,6 +14,12 @@ pub(super) fn cut_rows(rows: ArrayView2<'_, f32>, dim: usize) -> Array2<f32> {
     cut
 }
 
+/// The first `dim` values of `row`, of length 1 again, where there are more.
+pub(super) fn cut_row(row: &[f32], dim: usize) -> Vec<f32> {
+    let row = ArrayView2::from_shape((1, row.len()), row).map(|row| cut_rows(row, dim));
+    row.map(|row| row.into_iter().collect()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use ndarray::arr2;

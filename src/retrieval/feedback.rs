@@ -47,10 +47,19 @@ impl Feedback {
         corpus: ArrayView2<'_, f32>,
         best: impl IntoIterator<Item = usize>,
     ) -> Vec<f32> {
+        self.moved_towards(query, best.into_iter().map(|row| corpus.row(row).to_vec()))
+    }
+
+    /// As [`moved`](Self::moved), by the embeddings of the best.
+    pub(super) fn moved_towards(
+        &self,
+        query: ArrayView1<'_, f32>,
+        best: impl IntoIterator<Item = Vec<f32>>,
+    ) -> Vec<f32> {
         let mut sum = vec![0.0; query.len()];
         let mut count = 0;
-        for row in best.into_iter().take(self.documents) {
-            sum.iter_mut().zip(corpus.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
+        for embedding in best.into_iter().take(self.documents) {
+            sum.iter_mut().zip(embedding).for_each(|(sum, value)| *sum += f64::from(value));
             count += 1;
         }
         let share = f64::from(self.weight) / f64::from(count.max(1));

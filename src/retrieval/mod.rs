@@ -14,6 +14,10 @@
 
 #[cfg(feature = "library")]
 mod columns;
+// Maps files, and asks for instructions of the processor.
+#[cfg(feature = "library")]
+#[allow(unsafe_code)]
+mod codes;
 #[cfg(feature = "library")]
 mod cut;
 #[cfg(feature = "library")]
@@ -37,8 +41,8 @@ pub use error::RetrievalError;
 pub use feedback::Feedback;
 #[cfg(feature = "library")]
 pub use library::{
-    ContentHash, FileFingerprint, Filter, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryRow,
-    LibraryWriter, MANIFEST_FORMAT_VERSION, SearchOptions, Unit,
+    ContentHash, FileFingerprint, Filter, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryOptions,
+    LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION, SearchOptions, StoreDType, Unit,
 };
 #[cfg(feature = "library")]
 pub use parquet_file::ParquetTable;

@@ -20,7 +20,7 @@ pub struct Match {
 
 impl Match {
     /// Best first: the higher score, then the lower row.
-    fn order(&self, other: &Self) -> Ordering {
+    pub(super) fn order(&self, other: &Self) -> Ordering {
         // Scores are finite here. A total order would tell -0.0 from 0.0, which are the same score.
         other.score.partial_cmp(&self.score).unwrap_or(Ordering::Equal).then(self.row.cmp(&other.row))
     }
@@ -55,7 +55,7 @@ impl Key {
 
 /// The best `k` matches seen so far, as an unsorted reservoir of at most `2k` that is cut back when full.
 #[derive(Debug, Clone)]
-struct TopK {
+pub(super) struct TopK {
     k: usize,
     kept: Vec<Key>,
     /// A score must be above this to matter: the k-th best at the last cut.
@@ -63,13 +63,13 @@ struct TopK {
 }
 
 impl TopK {
-    fn new(k: usize) -> Self {
+    pub(super) fn new(k: usize) -> Self {
         Self { k, kept: Vec::new(), threshold: None }
     }
 
     /// Takes scores of consecutive rows that all come after the rows seen before, so that a score equal to
     /// the threshold never displaces an earlier row. Gives back the first non-finite score.
-    fn extend(&mut self, first_row: usize, scores: &[f32]) -> Result<(), Match> {
+    pub(super) fn extend(&mut self, first_row: usize, scores: &[f32]) -> Result<(), Match> {
         for (chunk_index, chunk) in scores.chunks(32).enumerate() {
             if let Some(threshold) = self.threshold {
                 // Also false for NaN and the infinities, which then meet the check below. No early exit: the
@@ -104,13 +104,13 @@ impl TopK {
     }
 
     /// The best of both; their rows may interleave in any way.
-    fn merge(mut self, other: Self) -> Self {
+    pub(super) fn merge(mut self, other: Self) -> Self {
         self.kept.extend(other.kept);
         self.cut();
         self
     }
 
-    fn into_sorted(mut self) -> Vec<Match> {
+    pub(super) fn into_sorted(mut self) -> Vec<Match> {
         self.cut();
         self.kept.sort_unstable();
         self.kept.into_iter().map(Key::into_match).collect()
@@ -265,6 +265,9 @@ fn even_split(len: usize, max: usize) -> Vec<Range<usize>> {
     (0..parts).map(|part| part * len / parts..(part + 1) * len / parts).collect()
 }
 
+/// Candidates of one unit of work, at least.
+const MIN_CANDIDATES: usize = 512;
+
 /// Ranks only the rows of `corpus` that `candidates` names, for one query; best first, at most `k`.
 ///
 /// For data sets in which each query has a list of its own. `query` is `[dim]`, `corpus` `[rows, dim]`. Equal
@@ -288,7 +291,8 @@ pub fn rank_candidates(
     }
     let query = query.as_standard_layout();
     let mut matches = candidates
-        .iter()
+        .par_iter()
+        .with_min_len(MIN_CANDIDATES)
         .map(|&row| {
             if row >= corpus.nrows() {
                 return Err(RetrievalError::CandidateOutOfRange { row, rows: corpus.nrows() });

@@ -318,7 +318,7 @@ fn damage_is_named_the_rest_answers_and_indexing_mends_it() {
     };
     let whole = search(&["--json"]);
     assert_status(&whole, 0);
-    let second = Library::open(&library).unwrap().embeddings().row(1).to_vec();
+    let second = Library::open(&library).unwrap().embeddings().unwrap().row(1).to_vec();
     let mut segments = fs::read_dir(library.join("segments")).unwrap();
     let segment = segments.next().unwrap().unwrap().path();
     let good = fs::read(&segment).unwrap();

@@ -62,7 +62,7 @@ fn moments_are_embedded_beside_the_whole_and_found() {
     fs::write(&input, lines.join("\n")).unwrap();
     let embedded = gve(&["embed", "--model", text(&model()), "--input", text(&input)]);
     assert_status(&embedded, 0);
-    for (line, row) in json_lines(&embedded).iter().zip(opened.embeddings().outer_iter().skip(1)) {
+    for (line, row) in json_lines(&embedded).iter().zip(opened.embeddings().unwrap().outer_iter().skip(1)) {
         let alone: Vec<f32> = serde_json::from_value(line["embedding"].clone()).unwrap();
         assert!(row.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5), "{row} {alone:?}");
     }

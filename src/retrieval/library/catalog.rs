@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::LibraryManifest;
 use super::entry::{LibraryEntry, Place, live_rows};
-use super::segment::{Segment, gaps, newest};
+use super::segment::{Replaced, Segment, gaps, newest};
 use super::segment_reader::SegmentReader;
 use crate::retrieval::RetrievalError;
 use crate::store::IoError;
@@ -21,10 +21,10 @@ pub(super) struct Segments {
     /// The number of the next one.
     pub(super) next_sequence: u64,
     /// Those whose rows count.
-    readers: Vec<SegmentReader>,
-    dim: usize,
+    pub(super) readers: Vec<SegmentReader>,
+    pub(super) dim: usize,
     /// What is damaged or cannot be read.
-    damage: Vec<RetrievalError>,
+    pub(super) damage: Vec<RetrievalError>,
 }
 
 /// What the rows of a library are.
@@ -71,9 +71,11 @@ impl Segments {
             }
         }
         // A compaction that was cut off before deleting leaves segments whose rows count no more.
-        let replaced = readers.iter().filter_map(|reader| reader.replaces_through).max().unwrap_or(0);
-        readers.retain(|reader| reader.segment.sequence > replaced);
-        let gone = gaps(all.iter().map(|segment| segment.sequence), replaced.max(unknown), newest);
+        let replaced: Vec<Replaced> = readers.iter().filter_map(|reader| reader.replaces).collect();
+        readers.retain(|reader| !replaced.iter().any(|replaced| replaced.contains(reader.segment.sequence)));
+        let present =
+            all.iter().map(|Segment { sequence, .. }| Replaced { first: *sequence, last: *sequence });
+        let gone = gaps(present.chain(replaced).collect(), unknown, newest);
         if !gone.is_empty() && Segment::list(&directory)? != all {
             // A compaction was under way while the directory was listed.
             return Err(IoError::of("list", &directory)(ErrorKind::NotFound.into()).into());
@@ -112,8 +114,18 @@ impl Segments {
             places.push(place);
             each(embedding);
         })?;
+        Ok(self.counted(entries, places, damage))
+    }
+
+    /// The catalog of rows that were read.
+    pub(super) fn counted(
+        &self,
+        entries: Vec<LibraryEntry>,
+        places: Vec<Place>,
+        damage: Vec<RetrievalError>,
+    ) -> Catalog {
         let live = live_rows(&entries, &places, &self.forgotten());
-        Ok(Catalog { entries, places, live, damage })
+        Catalog { entries, places, live, damage }
     }
 
     /// The files that were forgotten, with the number of the last segment that says so.
@@ -144,7 +156,7 @@ impl Segments {
 }
 
 /// An error that is of one segment alone, unless the segment is gone.
-fn unless_gone(error: RetrievalError) -> Result<RetrievalError, RetrievalError> {
+pub(super) fn unless_gone(error: RetrievalError) -> Result<RetrievalError, RetrievalError> {
     match &error {
         RetrievalError::Io(reason) if reason.kind() == ErrorKind::NotFound => Err(error),
         _ => Ok(error),

@@ -11,6 +11,7 @@ use twox_hash::XxHash64;
 
 use super::content::ContentHash;
 use super::entry::LibraryEntry;
+use super::segment::Replaced;
 use crate::media::{MediaKind, TimeRange};
 
 /// Values of an embedding that are hashed together.
@@ -93,22 +94,22 @@ pub(super) struct Seal {
 impl Seal {
     /// As it stands in the segment's metadata, beside what it says about older segments: which it replaces, and
     /// the text of its [`Marks`].
-    pub(super) fn to_text(self, replaces_through: Option<u64>, marks: Option<&str>) -> String {
+    pub(super) fn to_text(self, replaces: Option<Replaced>, marks: Option<&str>) -> String {
         let Self { rows, settings } = self;
         let said = format!("{rows} {settings:016x}");
         // Seals on disk spell an option as Rust does.
-        let replaces = replaces_through.map_or("None".to_owned(), |sequence| format!("Some({sequence})"));
+        let replaces = replaces.map_or("None".to_owned(), |replaced| format!("Some({replaced})"));
         let marks = marks.map(|marks| format!(" {:016x}", of_text(marks))).unwrap_or_default();
         format!("{said} {:016x}", of_text(&format!("{said} {replaces}{marks}")))
     }
 
     /// The inverse of [`to_text`](Self::to_text); `None` where a character of anything has changed.
-    pub(super) fn parse(text: &str, replaces_through: Option<u64>, marks: Option<&str>) -> Option<Self> {
+    pub(super) fn parse(text: &str, replaces: Option<Replaced>, marks: Option<&str>) -> Option<Self> {
         let mut words = text.split(' ');
         let rows = words.next()?.parse().ok()?;
         let settings = u64::from_str_radix(words.next()?, 16).ok()?;
         let seal = Self { rows, settings };
-        (seal.to_text(replaces_through, marks) == text).then_some(seal)
+        (seal.to_text(replaces, marks) == text).then_some(seal)
     }
 }
 
@@ -160,14 +161,14 @@ mod tests {
     #[test]
     fn a_seal_is_whole_or_none() {
         let seal = Seal { rows: 12, settings: 0xabc };
-        let text = seal.to_text(Some(3), None);
+        let text = seal.to_text(Some(Replaced::through(3)), None);
         // Segments on disk hold them: they may never change.
         assert_eq!(text, "12 0000000000000abc 2efbc324d9abca6f");
         assert_eq!(seal.to_text(None, None), "12 0000000000000abc 0d7e0f3083725393");
-        assert_eq!(Seal::parse(&text, Some(3), None), Some(seal));
-        assert_eq!(Seal::parse(&text, Some(4), None), None);
+        assert_eq!(Seal::parse(&text, Some(Replaced::through(3)), None), Some(seal));
+        assert_eq!(Seal::parse(&text, Some(Replaced::through(4)), None), None);
         assert_eq!(Seal::parse(&text, None, None), None);
-        assert_eq!(Seal::parse(&text, Some(3), Some("")), None);
+        assert_eq!(Seal::parse(&text, Some(Replaced::through(3)), Some("")), None);
         let marked = seal.to_text(None, Some("a"));
         assert_eq!(Seal::parse(&marked, None, Some("a")), Some(seal));
         assert_eq!(Seal::parse(&marked, None, Some("b")), None);
@@ -175,7 +176,11 @@ mod tests {
         for place in 0..text.len() {
             let mut other = text.clone().into_bytes();
             other[place] ^= 1;
-            assert_eq!(Seal::parse(&String::from_utf8(other).unwrap(), Some(3), None), None, "byte {place}");
+            assert_eq!(
+                Seal::parse(&String::from_utf8(other).unwrap(), Some(Replaced::through(3)), None),
+                None,
+                "byte {place}"
+            );
         }
     }
 

@@ -122,7 +122,7 @@ pub(super) fn check_range(range: Option<TimeRange>) -> Result<(), String> {
 }
 
 /// Where a row was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
     /// The number of the segment.
     pub(super) sequence: u64,

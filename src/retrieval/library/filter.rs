@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
+use rayon::prelude::*;
 
 use super::entry::LibraryEntry;
 use crate::media::{MediaKind, TimeRange};
@@ -94,7 +95,7 @@ impl Filter {
                     || seconds.is_some_and(|seconds| lies_in(seconds, self.seconds)))
                 && lies_in(modified, self.modified)
         };
-        Some(entries.iter().map(may_be).collect())
+        Some(entries.par_iter().with_min_len(1024).map(may_be).collect())
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
+use super::store_dtype::StoreDType;
 use crate::media::{MAX_PICTURE_PIXELS, Moments, Sampling};
 use crate::recipe::{AdapterId, RecipeId};
 use crate::retrieval::RetrievalError;
@@ -64,6 +65,13 @@ pub struct LibraryManifest {
     /// not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moments: Option<Moments>,
+    /// In which precision embeddings are kept on disk from now on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub store_dtype: StoreDType,
+}
+
+fn is_default(dtype: &StoreDType) -> bool {
+    *dtype == StoreDType::default()
 }
 
 impl LibraryManifest {
@@ -132,6 +140,8 @@ impl LibraryManifest {
             min_pixels,
             max_pixels,
             moments,
+            // Each segment says of itself.
+            store_dtype: _,
         } = self;
         // Where model and adapter lie is for finding them. Segments on disk hold this: a new field may only
         // be added to it where it is set.
@@ -178,6 +188,7 @@ impl LibraryManifest {
             let mut settings = serde_json::json!(manifest);
             // The directory's affair, and none of the embeddings'.
             settings["format_version"].take();
+            settings["store_dtype"].take();
             if is_found {
                 settings["model"].take();
             }

@@ -1,25 +1,56 @@
 //! Reading a library.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 
 use super::catalog::{Catalog, Segments};
-use super::entry::LibraryEntry;
+use super::entry::{LibraryEntry, Place};
+use super::index::{Index, Matrix};
 use super::manifest::LibraryManifest;
+use super::on_disk::OnDisk;
 use super::search::{Share, shares};
+use super::survey::OnCodes;
+use crate::options::with_fields;
 use crate::retrieval::RetrievalError;
 
-/// All live rows of a library directory, in memory.
+/// Size of the embeddings up to which a library is read into memory, in bytes, unless told otherwise.
+pub(super) const MEMORY_BYTES: u64 = 256 << 20;
+
+/// How [`Library::open_with`] goes about it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LibraryOptions {
+    /// Up to this size in bytes, as f32, the embeddings are read into memory, and every one is scored by a search: 256
+    /// MiB unless told otherwise. Beyond, they stay on disk, and in memory are codes of one bit a value.
+    pub memory_bytes: u64,
+}
+
+with_fields!(LibraryOptions { with_memory_bytes(memory_bytes: u64) });
+
+impl Default for LibraryOptions {
+    fn default() -> Self {
+        Self { memory_bytes: MEMORY_BYTES }
+    }
+}
+
+/// All live rows of a library directory.
 ///
-/// A snapshot: rows that a writer adds later are seen by opening anew.
+/// A snapshot: rows that a writer adds later are seen by opening anew. It may be searched from many threads at a time.
+///
+/// The embeddings of a small library are in memory. Those of a [larger one](LibraryOptions::memory_bytes) stay on disk: a
+/// search goes over codes of one bit a value, 64 bytes of each row at first, and scores exactly the rows that may be
+/// among the best by what the codes tell, with [`SearchOptions::exact`](super::SearchOptions::exact) all. The codes of a segment lie
+/// beside it; where they are missing or older than it they are made when the library is opened.
 #[derive(Debug)]
 pub struct Library {
     directory: PathBuf,
     manifest: LibraryManifest,
-    entries: Vec<LibraryEntry>,
+    entries: Arc<[LibraryEntry]>,
     shares: Vec<Share>,
-    embeddings: Array2<f32>,
+    index: Box<dyn Index>,
     damage: Vec<RetrievalError>,
 }
 
@@ -27,18 +58,31 @@ pub struct Library {
 const MAX_ATTEMPTS: usize = 8;
 
 impl Library {
-    /// Reads the manifest and all live rows. Needs no lock and may run beside a writer.
+    /// Reads the manifest and what is known of all live rows. Needs no lock and may run beside a writer.
     ///
     /// What is damaged does not keep the rest from being read: see [`Library::damage`].
     ///
     /// # Errors
     /// [`RetrievalError::NotALibrary`], [`RetrievalError::InvalidManifest`], [`RetrievalError::Io`].
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, RetrievalError> {
+        Self::open_with(directory, &LibraryOptions::default(), |_, _| {})
+    }
+
+    /// As [`open`](Self::open). `on_codes` is told, where codes have to be made, of how many rows they are, and of how many
+    /// they will be: a minute for a million rows.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        directory: impl AsRef<Path>,
+        options: &LibraryOptions,
+        mut on_codes: impl FnMut(usize, usize),
+    ) -> Result<Self, RetrievalError> {
         let directory = directory.as_ref();
         let manifest = LibraryManifest::read(directory)?;
         let mut attempt = 1;
         loop {
-            match Self::read(directory, &manifest) {
+            match Self::read(directory, &manifest, options, &mut on_codes) {
                 // A compaction has replaced a segment between listing and reading it.
                 Err(RetrievalError::Io(error))
                     if error.kind() == std::io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS =>
@@ -50,32 +94,39 @@ impl Library {
         }
     }
 
-    fn read(directory: &Path, manifest: &LibraryManifest) -> Result<Self, RetrievalError> {
+    fn read(
+        directory: &Path,
+        manifest: &LibraryManifest,
+        options: &LibraryOptions,
+        on_codes: OnCodes<'_>,
+    ) -> Result<Self, RetrievalError> {
         let segments = Segments::open(directory, manifest)?;
         let dim = manifest.dim;
-        let mut values: Vec<f32> = Vec::with_capacity(segments.rows() * dim);
-        let Catalog { entries, live, damage, .. } =
-            segments.catalog(&mut |embedding| values.extend_from_slice(embedding))?;
-        let mut rows = 0;
-        for (row, _) in live.iter().enumerate().filter(|(_, live)| **live) {
-            values.copy_within(row * dim..(row + 1) * dim, rows * dim);
-            rows += 1;
+        let in_memory = fits_in_memory(segments.rows(), dim, options.memory_bytes);
+        let mut values: Vec<f32> = Vec::with_capacity(if in_memory { segments.rows() * dim } else { 0 });
+        let (catalog, on_disk) = if in_memory {
+            (segments.catalog(&mut |embedding| values.extend_from_slice(embedding))?, Vec::new())
+        } else {
+            segments.survey(on_codes)?
+        };
+        let Catalog { entries, places, live, damage } = catalog;
+        if in_memory {
+            keep_live(&mut values, &live, dim);
         }
-        values.truncate(rows * dim);
-        let entries = entries.into_iter().zip(live).filter_map(|(entry, live)| live.then_some(entry));
-        let entries: Vec<LibraryEntry> = entries.collect();
-        let embeddings = Array2::from_shape_vec((rows, dim), values).map_err(|e| {
-            // Cannot happen: every embedding was checked to be `dim` wide.
-            RetrievalError::InvalidFile { path: directory.to_owned(), reason: e.to_string() }
-        })?;
-        Ok(Self {
-            directory: directory.to_owned(),
-            manifest: manifest.clone(),
-            shares: shares(&entries),
-            entries,
-            embeddings,
-            damage,
-        })
+        let rows = entries.into_iter().zip(places).zip(live).filter_map(|(row, live)| live.then_some(row));
+        let (entries, places): (Vec<LibraryEntry>, Vec<Place>) = rows.unzip();
+        let entries: Arc<[LibraryEntry]> = entries.into();
+        let index: Box<dyn Index> = if in_memory {
+            let matrix = ndarray::Array2::from_shape_vec((entries.len(), dim), values).map_err(|e| {
+                // Cannot happen: every embedding was checked to be `dim` wide.
+                RetrievalError::InvalidFile { path: directory.to_owned(), reason: e.to_string() }
+            })?;
+            Box::new(Matrix(matrix))
+        } else {
+            Box::new(OnDisk::new(dim, on_disk, Arc::clone(&entries), &places))
+        };
+        let (directory, manifest) = (directory.to_owned(), manifest.clone());
+        Ok(Self { directory, manifest, shares: shares(&entries), entries, index, damage })
     }
 
     /// What could not be read, of which there is nothing among the rows: [`RetrievalError::DamagedSegment`],
@@ -106,14 +157,48 @@ impl Library {
         &self.entries
     }
 
-    /// The embeddings, `[rows, dim]`.
+    /// The embeddings, `[rows, dim]`, where they are in memory: see [`LibraryOptions::memory_bytes`].
     #[must_use]
-    pub fn embeddings(&self) -> ArrayView2<'_, f32> {
-        self.embeddings.view()
+    pub fn embeddings(&self) -> Option<ArrayView2<'_, f32>> {
+        self.index.matrix().map(|matrix| matrix.view())
+    }
+
+    /// The embedding of row `row` of [`entries`](Self::entries); `None` if it has decayed since the library was opened.
+    ///
+    /// # Errors
+    /// [`RetrievalError::CandidateOutOfRange`]; [`RetrievalError::Io`] where it is read from disk.
+    pub fn embedding(&self, row: usize) -> Result<Option<Cow<'_, [f32]>>, RetrievalError> {
+        self.index.embedding(row)
+    }
+
+    /// What searches have found damaged since this was last asked: [`RetrievalError::DamagedRows`]. Such rows are not among
+    /// what is found.
+    #[must_use]
+    pub fn take_damage(&self) -> Vec<RetrievalError> {
+        self.index.take_damage()
+    }
+
+    pub(super) fn index(&self) -> &dyn Index {
+        self.index.as_ref()
     }
 
     /// What each row is among those of its file.
     pub(super) fn shares(&self) -> &[Share] {
         &self.shares
     }
+}
+
+/// Whether so many embeddings are read into memory.
+pub(super) fn fits_in_memory(rows: usize, dim: usize, most: u64) -> bool {
+    (rows as u64).saturating_mul((dim * size_of::<f32>()) as u64) <= most
+}
+
+/// Takes the embeddings of rows that do not count out of `values`.
+fn keep_live(values: &mut Vec<f32>, live: &[bool], dim: usize) {
+    let mut rows = 0;
+    for (row, _) in live.iter().enumerate().filter(|(_, live)| **live) {
+        values.copy_within(row * dim..(row + 1) * dim, rows * dim);
+        rows += 1;
+    }
+    values.truncate(rows * dim);
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::catalog::{Catalog, Segments, segments_directory};
 use super::content::ContentHash;
 use super::entry::{FileFingerprint, LibraryRow, Place};
-use super::segment::Segment;
+use super::segment::{Replaced, Segment};
 use super::segment_reader::SegmentReader;
 use super::segment_writer::path_text;
 use super::writer::{KnownFile, LibraryWriter, damaged_file, readable};
@@ -16,6 +16,10 @@ use crate::retrieval::RetrievalError;
 
 /// Of the rows on disk one in so many may count no more before the rest is written anew.
 const DEAD_SHARE: usize = 4;
+/// A segment that is left alone when newer ones are joined has more than so many times the rows of these.
+const JOINED_RATIO: usize = 4;
+/// Segments that are joined, at least.
+const MIN_JOINED: usize = 8;
 /// Files that one segment may forget; for more, the rest is written anew.
 const MAX_MARKS: usize = 1 << 16;
 
@@ -191,7 +195,7 @@ impl LibraryWriter {
         }
         let Catalog { entries, live, damage, .. } =
             readable(Segments::open(&self.directory, &self.manifest)?.catalog(&mut |_| {})?)?;
-        let mut writer = self.start_segment(Some(self.next_sequence - 1))?;
+        let mut writer = self.start_segment(Some(Replaced::through(self.next_sequence - 1)))?;
         let mut files: HashMap<PathBuf, KnownFile> = HashMap::new();
         let mut place = Place { sequence: self.next_sequence, row: 0 };
         let (mut rows, mut written) = (entries.iter().zip(live), Ok(()));
@@ -230,6 +234,57 @@ impl LibraryWriter {
         })
     }
 
+    /// Joins the newest segments, as many as are small beside those before: what is large is not written anew for what
+    /// comes to it.
+    ///
+    /// # Errors
+    /// Those of [`compact`](Self::compact).
+    pub(super) fn join_newest(&mut self) -> Result<(), RetrievalError> {
+        let segments = Segments::open(&self.directory, &self.manifest)?;
+        let first = first_joined(&segments.readers.iter().map(SegmentReader::rows).collect::<Vec<_>>());
+        let Some((joined, _)) = segments.readers[first..].split_first() else { return Ok(()) };
+        if first == 0 {
+            return self.compact();
+        }
+        let (first, last) = (joined.segment.sequence, self.next_sequence - 1);
+        let live = self.files.values().flat_map(|file| &file.places).filter(|place| place.sequence >= first);
+        let live: HashSet<Place> = live.copied().collect();
+        let mut writer = self.start_segment(Some(Replaced { first, last }))?;
+        let (mut moved, mut written) = (HashMap::new(), Ok(()));
+        let mut damage = Vec::new();
+        for reader in segments.readers.iter().filter(|reader| reader.segment.sequence >= first) {
+            reader.forgets.iter().try_for_each(|path| writer.forget(Path::new(path)))?;
+            let sequence = reader.segment.sequence;
+            reader.read(self.manifest.dim, &mut damage, &mut |row, entry, embedding| {
+                let place = Place { sequence, row };
+                if written.is_ok() && live.contains(&place) {
+                    moved.insert(place, Place { sequence: self.next_sequence, row: moved.len() });
+                    written = writer.push(LibraryRow { entry, embedding: embedding.to_vec() });
+                }
+            })?;
+        }
+        written?;
+        if !damage.is_empty() || moved.len() != live.len() {
+            return self.compact();
+        }
+        writer.finish()?;
+        self.count_segment()?;
+        let dead: usize = segments.readers[..]
+            .iter()
+            .filter(|reader| reader.segment.sequence >= first)
+            .map(SegmentReader::rows)
+            .sum();
+        self.rows = self.rows - dead.min(self.rows) + moved.len();
+        for place in self.files.values_mut().flat_map(|file| &mut file.places) {
+            if let Some(new) = moved.get(place) {
+                *place = *new;
+            }
+        }
+        let all = Segment::list(&segments_directory(&self.directory))?;
+        let replaced = Replaced { first, last };
+        all.iter().filter(|segment| replaced.contains(segment.sequence)).try_for_each(Segment::remove)
+    }
+
     /// Whether so much on disk counts no more that the rest is to be written anew, with these files alone.
     pub(super) fn is_much_dead(&self, keep: impl Fn(&Path) -> bool) -> bool {
         let live = self.files.iter().filter(|(path, _)| keep(path));
@@ -241,5 +296,34 @@ impl LibraryWriter {
     fn changed(&self) -> RetrievalError {
         let reason = "it changed while it was read".to_owned();
         RetrievalError::DamagedSegment { path: segments_directory(&self.directory), reason }
+    }
+}
+
+/// The first of the segments that are joined, by the rows of each.
+fn first_joined(sizes: &[usize]) -> usize {
+    let mut behind = 0_usize;
+    for (number, &rows) in sizes.iter().enumerate().rev() {
+        behind += rows;
+        let is_large = number > 0 && sizes[number - 1] > behind.saturating_mul(JOINED_RATIO);
+        if sizes.len() - number >= MIN_JOINED && is_large {
+            return number;
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_segments_are_left_alone() {
+        let small = [1; 40];
+        for (large, expected) in
+            [(&[][..], 0), (&[100], 0), (&[1000], 1), (&[100_000, 1000], 2), (&[1000, 100], 0)]
+        {
+            assert_eq!(first_joined(&[large, &small[..]].concat()), expected, "{large:?}");
+        }
+        assert_eq!(first_joined(&[1000, 1, 1]), 0, "too few to be worth it");
     }
 }

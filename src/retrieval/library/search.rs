@@ -1,17 +1,18 @@
 //! From a query to hits: rows are ranked, and what a file has of them becomes what was asked for.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use ndarray::{ArrayView1, ArrayView2, Axis};
+use ndarray::ArrayView1;
 
 use super::entry::LibraryEntry;
 use super::filter::Filter;
 use super::reader::Library;
 use crate::media::TimeRange;
 use crate::options::with_fields;
-use crate::retrieval::cut::cut_rows;
-use crate::retrieval::{Feedback, Match, RetrievalError, rank, rank_candidates};
+use crate::retrieval::cut::cut_row;
+use crate::retrieval::{Feedback, Match, RetrievalError};
 
 /// Moments that are no further apart than this, in seconds, are neighbours.
 const NEIGHBOURS: f64 = 0.25;
@@ -43,13 +44,16 @@ pub struct SearchOptions {
     pub feedback: Option<Feedback>,
     /// Which files may be found.
     pub filter: Filter,
+    /// Whether every row is scored, and none left out for what its code tells, in a library of which the embeddings
+    /// stay on disk. All of them are read then.
+    pub exact: bool,
 }
 
 impl SearchOptions {
     /// The `k` best files, videos by their best moments.
     #[must_use]
     pub fn new(k: usize) -> Self {
-        Self { k, unit: Unit::default(), feedback: None, filter: Filter::default() }
+        Self { k, unit: Unit::default(), feedback: None, filter: Filter::default(), exact: false }
     }
 }
 
@@ -57,6 +61,7 @@ with_fields!(SearchOptions {
     with_unit(unit: Unit),
     with_feedback(feedback: Option<Feedback>),
     with_filter(filter: Filter),
+    with_exact(exact: bool),
 });
 
 /// What a search has found.
@@ -139,21 +144,16 @@ impl Library {
         if !(1..=expected).contains(&got) {
             return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
         }
-        let cut;
-        let embeddings = if got < expected {
-            cut = cut_rows(self.embeddings(), got);
-            cut.view()
-        } else {
-            self.embeddings()
-        };
         let may_be = options.filter.rows(self.entries());
-        let hits =
-            |query: ArrayView1<'_, f32>, k| self.hits(query, embeddings, k, options.unit, may_be.as_deref());
+        let hits = |query: ArrayView1<'_, f32>, k| self.hits(query, k, options, may_be.as_deref());
         let hits = match options.feedback {
             None => hits(query, options.k)?,
             Some(feedback) => {
                 let best = hits(query, feedback.documents)?;
-                let moved = feedback.moved(query, embeddings, best.iter().map(|hit| hit.row));
+                let embeddings = best.iter().map(|hit| self.embedding(hit.row));
+                let embeddings: Vec<_> = embeddings.collect::<Result<_, _>>()?;
+                let cut = |embedding: Cow<'_, [f32]>| cut_row(&embedding, got);
+                let moved = feedback.moved_towards(query, embeddings.into_iter().flatten().map(cut));
                 hits(ArrayView1::from(&moved), options.k)?
             }
         };
@@ -175,26 +175,24 @@ impl Library {
     fn hits(
         &self,
         query: ArrayView1<'_, f32>,
-        embeddings: ArrayView2<'_, f32>,
         k: usize,
-        unit: Unit,
+        options: &SearchOptions,
         may_be: Option<&[bool]>,
     ) -> Result<Vec<Hit>, RetrievalError> {
-        let all = embeddings.nrows();
-        let candidates = may_be.map(|may_be| {
-            let rows = (0..all).filter(|&row| may_be[row] && self.is_of(row, unit));
-            rows.collect::<Vec<usize>>()
-        });
-        let all = candidates.as_ref().map_or(all, Vec::len);
+        let unit = options.unit;
         let is_simple = self.shares().iter().all(|share| *share == Share::Alone);
+        // Where there are others, those of the unit alone are ranked.
+        let of_unit: Option<Vec<bool>> = (may_be.is_some() || !is_simple).then(|| {
+            let may_be = |row: usize| may_be.is_none_or(|may_be| may_be[row]) && self.is_of(row, unit);
+            (0..self.entries().len()).map(may_be).collect()
+        });
+        let all = self.entries().len();
         let mut depth = if is_simple { k } else { k.saturating_mul(ROWS_PER_HIT) };
         loop {
-            let ranking = match &candidates {
-                Some(rows) => rank_candidates(query, embeddings, rows, depth)?,
-                None => rank(query.insert_axis(Axis(0)), embeddings, depth)?.into_iter().flatten().collect(),
-            };
+            let ranking = self.index().best(query, of_unit.as_deref(), depth, options.exact)?;
+            let is_all = ranking.len() < depth;
             let hits = self.gather(ranking, k, unit);
-            if hits.len() >= k || depth >= all {
+            if hits.len() >= k || depth >= all || is_all {
                 return Ok(hits);
             }
             depth = depth.saturating_mul(ROWS_PER_HIT);
@@ -205,7 +203,7 @@ impl Library {
         let path = |row: usize| self.entries()[row].path.as_path();
         let mut hits: Vec<Hit> = Vec::new();
         let mut seen = HashSet::new();
-        for Match { row, score } in ranking.into_iter().filter(|found| self.is_of(found.row, unit)) {
+        for Match { row, score } in ranking {
             if hits.len() == k {
                 break;
             }

@@ -9,27 +9,23 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, UInt32Type, UInt64Type};
-use arrow_array::{
-    Array, ArrayRef, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array,
-    UInt64Array,
-};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use super::checksum::{self, Marks, Seal};
-use super::content::ContentHash;
-use super::entry::{FileFingerprint, LibraryEntry, check_length, check_range};
-use super::segment::Segment;
+use super::entry::{LibraryEntry, check_length};
+use super::segment::{Replaced, Segment};
+use super::segment_columns::{Columns, Head};
 use super::segment_writer::{CHECKSUM, FORGETS, REPLACES_THROUGH, ROW_GROUP_ROWS, SEAL};
-use crate::media::{MediaKind, TimeRange};
+use super::store_dtype::StoreDType;
+use super::vectors::SegmentVectors;
 use crate::retrieval::RetrievalError;
-use crate::retrieval::columns::{self, column, one_line};
+use crate::retrieval::columns::{EMBEDDING, one_line};
 use crate::retrieval::parquet_file::caught;
 use crate::store::{IoError, open_regular_file};
 
@@ -37,13 +33,15 @@ use crate::store::{IoError, open_regular_file};
 #[derive(Debug)]
 pub(super) struct SegmentReader {
     pub(super) segment: Segment,
-    /// Segments up to and including this number are contained in this one.
-    pub(super) replaces_through: Option<u64>,
+    /// Segments that are contained in this one.
+    pub(super) replaces: Option<Replaced>,
     /// Files whose rows in earlier segments count no more.
     pub(super) forgets: Vec<String>,
     /// What is wrong with what it says about its rows as a whole. Each of them may be good all the same.
     pub(super) fault: Option<String>,
     metadata: ArrowReaderMetadata,
+    /// In which precision it has embeddings.
+    dtype: StoreDType,
     /// Whether rows carry checksums, which they do since there are seals.
     has_checksums: bool,
     /// The rows of each row group.
@@ -87,13 +85,16 @@ impl SegmentReader {
         let metadata = guarded(|| Ok(ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?));
         let metadata = metadata.map_err(failed)?;
         let length = file.metadata().map_err(IoError::of("read", &segment.path))?.len();
-        let groups = checked_groups(metadata.metadata(), dim, length)
+        let dtype = StoreDType::of_schema(metadata.schema());
+        let row_bytes = (dtype.value_bytes() * dim) as u64;
+        let groups = checked_groups(metadata.metadata(), row_bytes, length)
             .map_err(|reason| failed(Failure::Damage(reason)))?;
         let mut reader = Self {
             segment: segment.clone(),
-            replaces_through: None,
+            replaces: None,
             forgets: Vec::new(),
             fault: None,
+            dtype,
             has_checksums: metadata.schema().column_with_name(CHECKSUM).is_some(),
             metadata,
             groups,
@@ -109,16 +110,16 @@ impl SegmentReader {
             let pair = pairs.into_iter().flatten().find(|pair| pair.key == key);
             pair.map(|pair| pair.value.as_deref().unwrap_or_default())
         };
+        let sequence = self.segment.sequence;
         let replaces = value(REPLACES_THROUGH).map(|text| {
-            text.parse().ok().filter(|last| *last < self.segment.sequence).ok_or_else(|| {
-                format!("{REPLACES_THROUGH} is {text:?} in segment number {}", self.segment.sequence)
-            })
+            Replaced::parse(text, sequence)
+                .ok_or_else(|| format!("{REPLACES_THROUGH} is {text:?} in segment number {sequence}"))
         });
         let replaces = replaces.transpose();
         let damaged = |reason: String| failure_of(&self.segment.path, Failure::Damage(reason));
         match (value(SEAL), self.has_checksums) {
             // Of before there were checksums.
-            (None, false) => self.replaces_through = replaces.map_err(damaged)?,
+            (None, false) => self.replaces = replaces.map_err(damaged)?,
             (Some(_), false) => return Err(damaged("its checksums are missing".to_owned())),
             (None, true) => self.fault = Some("its seal is missing".to_owned()),
             (Some(text), true) => {
@@ -129,7 +130,7 @@ impl SegmentReader {
                         return Err(RetrievalError::ForeignSegment { path: self.segment.path.clone() });
                     }
                     Some(seal) => {
-                        self.replaces_through = replaces;
+                        self.replaces = replaces;
                         self.fault = (seal.rows != self.rows() as u64)
                             .then(|| format!("it has {} rows of {}", self.rows(), seal.rows));
                     }
@@ -170,25 +171,71 @@ impl SegmentReader {
         damage: &mut Vec<RetrievalError>,
         each: &mut dyn FnMut(usize, LibraryEntry, &[f32]),
     ) -> Result<(), RetrievalError> {
+        self.visit(dim, is_wanted, damage, &mut |columns, row, number| {
+            let (entry, embedding) = (columns.entry(row)?, columns.embedding(row));
+            if let Some(checksums) = columns.checksums
+                && checksums.value(row) != checksum::of_row(number, &entry, embedding)
+            {
+                return Err("its checksum does not fit".to_owned());
+            }
+            check_length(embedding)?;
+            each(number, entry, embedding);
+            Ok(())
+        })
+    }
+
+    /// Hands all rows to `each` without their embeddings, which takes them at their word. Else as [`read`](Self::read).
+    pub(super) fn read_heads(
+        &self,
+        damage: &mut Vec<RetrievalError>,
+        each: &mut dyn FnMut(usize, Head),
+    ) -> Result<(), RetrievalError> {
+        self.visit(0, &|_| true, damage, &mut |columns, row, number| {
+            each(number, columns.head(row)?);
+            Ok(())
+        })
+    }
+
+    /// Its embeddings by the numbers of their rows.
+    pub(super) fn vectors(&self, dim: usize) -> Result<SegmentVectors, RetrievalError> {
+        let path = &self.segment.path;
+        let file = open_regular_file(path).map_err(IoError::of("open", path))?;
+        let length = file.metadata().map_err(IoError::of("read", path))?.len();
+        let vectors = guarded(|| {
+            let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+            let metadata = ArrowReaderMetadata::load(&file, options)?;
+            Ok(SegmentVectors::new(file, metadata.metadata(), self.dtype, dim, length)?)
+        });
+        vectors.map_err(|failure| failure_of(path, failure))
+    }
+
+    /// Hands all rows of the groups that `is_wanted` to `each`, in order, with their place in a batch and their number; with
+    /// embeddings unless `dim` is 0. What `each` has against one goes to `damage`, with what cannot be read.
+    fn visit(
+        &self,
+        dim: usize,
+        is_wanted: &dyn Fn(&Range<usize>) -> bool,
+        damage: &mut Vec<RetrievalError>,
+        each: &mut dyn FnMut(&Columns<'_>, usize, usize) -> Result<(), String>,
+    ) -> Result<(), RetrievalError> {
         let path = &self.segment.path;
         let file = open_regular_file(path).map_err(IoError::of("open", path))?;
         let mut structural = false;
         for (group, rows) in self.groups.iter().enumerate().filter(|(_, rows)| is_wanted(rows)) {
             let mut next = rows.start;
             let outcome = guarded(|| {
-                self.read_group(&file, group, dim, &mut |batch, row| {
+                self.read_group(&file, group, dim, &mut |columns, row| {
                     if next == rows.end {
                         return Err("it has more rows than it says".to_owned());
                     }
-                    match self.row(batch, row, next) {
-                        Ok((entry, embedding)) => each(next, entry, embedding),
-                        Err(reason) => damage.push(RetrievalError::DamagedRows {
+                    if let Err(reason) = each(columns, row, next) {
+                        damage.push(RetrievalError::DamagedRows {
                             path: path.clone(),
                             first: next,
                             last: next,
-                            file: Some(batch.paths.value(row).into()),
+                            file: Some(columns.paths.value(row).into()),
                             reason,
-                        }),
+                        });
                     }
                     next += 1;
                     Ok(())
@@ -223,144 +270,31 @@ impl SegmentReader {
         each: &mut dyn FnMut(&Columns<'_>, usize) -> Result<(), String>,
     ) -> Result<(), Failure> {
         let file = file.try_clone().map_err(Failure::Io)?;
-        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_row_groups(vec![group])
-            .with_batch_size(ROW_GROUP_ROWS)
-            .build()?;
-        for batch in batches {
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        if dim == 0 {
+            let fields = self.metadata.schema().fields().iter().enumerate();
+            let wanted = fields.filter(|(_, field)| field.name() != EMBEDDING).map(|(place, _)| place);
+            let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
+            builder = builder.with_projection(mask);
+        }
+        for batch in builder.with_row_groups(vec![group]).with_batch_size(ROW_GROUP_ROWS).build()? {
             let batch = batch.map_err(one_line)?;
-            let columns = Columns::of(&batch, self.has_checksums, dim)?;
+            let columns = Columns::of(&batch, self.has_checksums, self.dtype, dim)?;
             for row in 0..batch.num_rows() {
                 each(&columns, row)?;
             }
         }
         Ok(())
     }
-
-    /// A row of a batch, which is row `number` of the segment.
-    fn row<'a>(
-        &self,
-        batch: &Columns<'a>,
-        row: usize,
-        number: usize,
-    ) -> Result<(LibraryEntry, &'a [f32]), String> {
-        let (entry, embedding) = (batch.entry(row)?, batch.embedding(row));
-        if let Some(checksums) = batch.checksums
-            && checksums.value(row) != checksum::of_row(number, &entry, embedding)
-        {
-            return Err("its checksum does not fit".to_owned());
-        }
-        check_length(embedding)?;
-        Ok((entry, embedding))
-    }
-}
-
-/// The columns of a batch, of the types they must have and without nulls where there must be none.
-struct Columns<'a> {
-    paths: &'a StringArray,
-    kinds: &'a StringArray,
-    starts: &'a Float64Array,
-    ends: &'a Float64Array,
-    sizes: &'a UInt64Array,
-    modified: &'a Int64Array,
-    contents: Option<&'a FixedSizeBinaryArray>,
-    captured: Option<&'a Int64Array>,
-    widths: Option<&'a UInt32Array>,
-    heights: Option<&'a UInt32Array>,
-    checksums: Option<&'a UInt64Array>,
-    embeddings: &'a [f32],
-    dim: usize,
-}
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch, has_checksums: bool, dim: usize) -> Result<Self, String> {
-        let text = |name| {
-            let array = column(batch, name)?.as_string_opt::<i32>();
-            array.filter(|a| a.null_count() == 0).ok_or_else(|| format!("column {name} is no text"))
-        };
-        let seconds = |name| {
-            let array = column(batch, name)?.as_primitive_opt::<Float64Type>();
-            array.ok_or_else(|| format!("column {name} is not f64"))
-        };
-        let unsigned = |name| {
-            let array = column(batch, name)?.as_primitive_opt::<UInt64Type>();
-            array.filter(|a| a.null_count() == 0).ok_or_else(|| format!("column {name} is not u64"))
-        };
-        let modified = column(batch, "modified_nanoseconds")?.as_primitive_opt::<Int64Type>();
-        let (embeddings, width) = columns::embedding_values(batch)?;
-        if width != dim {
-            return Err(format!("embeddings of dimension {width}, the manifest says {dim}"));
-        }
-        Ok(Self {
-            paths: text("path")?,
-            kinds: text("media_kind")?,
-            starts: seconds("start_seconds")?,
-            ends: seconds("end_seconds")?,
-            sizes: unsigned("size_bytes")?,
-            modified: modified
-                .filter(|a| a.null_count() == 0)
-                .ok_or("column modified_nanoseconds is not i64")?,
-            contents: optional(batch, "content", |array| {
-                array.as_fixed_size_binary_opt().filter(|array| array.value_length() == 16)
-            })?,
-            captured: optional(batch, "captured_seconds", |array| array.as_primitive_opt::<Int64Type>())?,
-            widths: optional(batch, "width", |array| array.as_primitive_opt::<UInt32Type>())?,
-            heights: optional(batch, "height", |array| array.as_primitive_opt::<UInt32Type>())?,
-            checksums: has_checksums.then(|| unsigned(CHECKSUM)).transpose()?,
-            embeddings,
-            dim,
-        })
-    }
-
-    fn entry(&self, row: usize) -> Result<LibraryEntry, String> {
-        let kind = match self.kinds.value(row) {
-            "image" => MediaKind::Image,
-            "video" => MediaKind::Video,
-            other => return Err(format!("its media kind is {other:?}")),
-        };
-        let bound = |column: &Float64Array| column.is_valid(row).then(|| column.value(row));
-        let range = TimeRange { start_seconds: bound(self.starts), end_seconds: bound(self.ends) };
-        let time_range = (range != TimeRange::default()).then_some(range);
-        check_range(time_range)?;
-        let fingerprint = FileFingerprint {
-            size_bytes: self.sizes.value(row),
-            modified_nanoseconds: self.modified.value(row),
-        };
-        let pixels = |column: Option<&UInt32Array>| valid(column, row).map(|column| column.value(row));
-        let content = valid(self.contents, row).and_then(|column| column.value(row).try_into().ok());
-        let entry = LibraryEntry::new(self.paths.value(row), kind, fingerprint)
-            .with_time_range(time_range)
-            .with_content(content.map(ContentHash::from_bytes))
-            .with_captured_seconds(valid(self.captured, row).map(|column| column.value(row)))
-            .with_width(pixels(self.widths))
-            .with_height(pixels(self.heights));
-        Ok(entry)
-    }
-
-    fn embedding(&self, row: usize) -> &'a [f32] {
-        &self.embeddings[row * self.dim..][..self.dim]
-    }
-}
-
-/// A column that segments of before do not have.
-fn optional<'a, T>(
-    batch: &'a RecordBatch,
-    name: &str,
-    as_type: impl FnOnce(&'a ArrayRef) -> Option<&'a T>,
-) -> Result<Option<&'a T>, String> {
-    let Some(array) = batch.column_by_name(name) else { return Ok(None) };
-    as_type(array).map(Some).ok_or_else(|| format!("column {name} is of another type"))
-}
-
-/// A column that has a value in this row.
-fn valid<T: Array>(column: Option<&T>, row: usize) -> Option<&T> {
-    column.filter(|column| column.is_valid(row))
 }
 
 /// The rows of each row group, if a file of `length` bytes has room for them. Segments are neither compressed
 /// nor have dictionaries.
-fn checked_groups(metadata: &ParquetMetaData, dim: usize, length: u64) -> Result<Vec<Range<usize>>, String> {
-    let row_bytes = 4 * dim as u64;
+fn checked_groups(
+    metadata: &ParquetMetaData,
+    row_bytes: u64,
+    length: u64,
+) -> Result<Vec<Range<usize>>, String> {
     let mut first = 0_usize;
     let mut groups = Vec::with_capacity(metadata.num_row_groups());
     for group in metadata.row_groups() {

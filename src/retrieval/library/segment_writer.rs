@@ -18,13 +18,15 @@ use parquet::file::metadata::KeyValue;
 use super::checksum::{self, Marks, Seal};
 use super::content::ContentHash;
 use super::entry::{LibraryEntry, LibraryRow};
-use super::segment::Segment;
+use super::segment::{Replaced, Segment};
+use super::store_dtype::StoreDType;
 use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::{self, one_line};
 use crate::store::{AtomicFile, IoError};
 
-/// File metadata of a compacted segment: segments up to and including this number are contained in it.
+/// File metadata of a segment that others were joined to: those up to and including this number are contained in it, or
+/// from the one of two numbers to the other.
 pub(super) const REPLACES_THROUGH: &str = "gve.replaces_through";
 /// File metadata: the [`Marks`] of a segment that has some.
 pub(super) const FORGETS: &str = "gve.forgets";
@@ -40,9 +42,10 @@ pub(super) struct SegmentWriter {
     writer: ArrowWriter<AtomicFile>,
     schema: Arc<Schema>,
     path: PathBuf,
+    dtype: StoreDType,
     dim: usize,
     settings: u64,
-    replaces_through: Option<u64>,
+    replaces: Option<Replaced>,
     marks: Marks,
     /// Rows written.
     rows: usize,
@@ -53,12 +56,12 @@ impl SegmentWriter {
     /// `settings` is what its [`Seal`] says of how the rows were made.
     pub(super) fn create(
         segment: &Segment,
-        dim: usize,
+        (dtype, dim): (StoreDType, usize),
         settings: u64,
-        replaces_through: Option<u64>,
+        replaces: Option<Replaced>,
     ) -> Result<Self, RetrievalError> {
         let path = segment.path.clone();
-        let schema = Arc::new(Schema::new(vec![
+        let mut fields = vec![
             Field::new("path", DataType::Utf8, false),
             Field::new("media_kind", DataType::Utf8, false),
             Field::new("start_seconds", DataType::Float64, true),
@@ -70,14 +73,15 @@ impl SegmentWriter {
             Field::new("width", DataType::UInt32, true),
             Field::new("height", DataType::UInt32, true),
             Field::new(CHECKSUM, DataType::UInt64, false),
-            columns::embedding_field(dim),
-        ]));
+        ];
+        fields.extend(dtype.fields(dim));
+        let schema = Arc::new(Schema::new(fields));
         let properties = columns::writer_properties().build();
         let file = AtomicFile::create(&path)?;
         let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))
             .map_err(|e| write_error(&path, e))?;
         let (marks, pending) = (Marks::default(), Vec::new());
-        Ok(Self { writer, schema, path, dim, settings, replaces_through, marks, rows: 0, pending })
+        Ok(Self { writer, schema, path, dtype, dim, settings, replaces, marks, rows: 0, pending })
     }
 
     /// Has the rows of a file in older segments count no more.
@@ -93,7 +97,7 @@ impl SegmentWriter {
 
     fn write_pending(&mut self) -> Result<(), RetrievalError> {
         let rows = std::mem::take(&mut self.pending);
-        let batch = to_batch(&rows, self.rows, &self.schema, self.dim)?
+        let batch = to_batch(&rows, self.rows, &self.schema, (self.dtype, self.dim))?
             .map_err(|reason| write_error(&self.path, reason))?;
         self.rows += rows.len();
         self.writer.write(&batch).map_err(|e| write_error(&self.path, e))?;
@@ -109,12 +113,12 @@ impl SegmentWriter {
             self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         };
         let marks = self.marks.to_text();
-        say(SEAL, seal.to_text(self.replaces_through, marks.as_deref()));
+        say(SEAL, seal.to_text(self.replaces, marks.as_deref()));
         if let Some(marks) = marks {
             say(FORGETS, marks);
         }
-        if let Some(sequence) = self.replaces_through {
-            say(REPLACES_THROUGH, sequence.to_string());
+        if let Some(replaced) = self.replaces {
+            say(REPLACES_THROUGH, replaced.to_string());
         }
         Ok(self.writer.into_inner().map_err(|e| write_error(&self.path, e))?.finish()?)
     }
@@ -130,24 +134,24 @@ fn to_batch(
     rows: &[LibraryRow],
     first: usize,
     schema: &Arc<Schema>,
-    dim: usize,
+    (dtype, dim): (StoreDType, usize),
 ) -> Result<Result<RecordBatch, String>, RetrievalError> {
     let paths = rows.iter().map(|row| path_text(&row.entry.path)).collect::<Result<Vec<_>, _>>()?;
     let kinds = rows.iter().map(|row| kind_name(row.entry.kind));
     let range = |bound: fn(TimeRange) -> Option<f64>| {
         rows.iter().map(move |row| row.entry.time_range.and_then(bound)).collect::<Float64Array>()
     };
-    let checksums =
-        (first..).zip(rows).map(|(number, row)| checksum::of_row(number, &row.entry, &row.embedding));
-    let embeddings = rows.iter().flat_map(|row| row.embedding.iter().copied()).collect();
+    let embeddings: Vec<Vec<f32>> = rows.iter().map(|row| dtype.rounded(&row.embedding)).collect();
+    let checksums = (first..)
+        .zip(rows.iter().zip(&embeddings))
+        .map(|(number, (row, embedding))| checksum::of_row(number, &row.entry, embedding));
     let contents = rows.iter().map(|row| row.entry.content.map(ContentHash::to_bytes));
     let contents = FixedSizeBinaryArray::try_from_sparse_iter_with_size(contents, 16).map_err(one_line);
     let pixels = |side: fn(&LibraryEntry) -> Option<u32>| {
         rows.iter().map(move |row| side(&row.entry)).collect::<UInt32Array>()
     };
     Ok(contents.and_then(|contents| {
-        let embeddings = columns::embedding_array(embeddings, dim)?;
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from(paths)),
             Arc::new(StringArray::from_iter_values(kinds)),
             Arc::new(range(|r| r.start_seconds)),
@@ -161,8 +165,8 @@ fn to_batch(
             Arc::new(pixels(|entry| entry.width)),
             Arc::new(pixels(|entry| entry.height)),
             Arc::new(UInt64Array::from_iter_values(checksums)),
-            embeddings,
         ];
+        columns.extend(dtype.arrays(&embeddings, dim)?);
         RecordBatch::try_new(Arc::clone(schema), columns).map_err(one_line)
     }))
 }

@@ -9,7 +9,8 @@ use super::catalog::{Catalog, Segments, segments_directory};
 use super::content::ContentHash;
 use super::entry::{FileFingerprint, LibraryEntry, LibraryRow, Place, check_length, check_range};
 use super::manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
-use super::segment::{Segment, set_newest};
+use super::reader::{MEMORY_BYTES, fits_in_memory};
+use super::segment::{Replaced, Segment, set_newest};
 use super::segment_writer::{SegmentWriter, path_text};
 use crate::media::MediaKind;
 use crate::retrieval::RetrievalError;
@@ -91,7 +92,7 @@ impl LibraryWriter {
         let mut manifest = LibraryManifest::read(directory)?;
         let segments = Segments::open(directory, &manifest)?;
         let next_sequence = segments.next_sequence;
-        let catalog = readable(segments.catalog(&mut |_| {})?)?;
+        let catalog = readable(segments.known()?)?;
         let format_before = std::mem::replace(&mut manifest.format_version, format_version);
         if format_before != format_version {
             manifest.write(directory)?;
@@ -231,16 +232,21 @@ impl LibraryWriter {
         Ok(())
     }
 
-    /// Makes all rows durable, joins the segments if they have become many, some are damaged or much in them
-    /// counts no more, and ends writing.
+    /// Makes all rows durable, joins segments if they have become many, some are damaged or much in them counts no more,
+    /// makes the codes that a library too large for memory is searched by, and ends writing.
     ///
     /// # Errors
     /// Those of [`LibraryWriter::flush`] and [`LibraryWriter::compact`].
     pub fn finish(mut self) -> Result<(), RetrievalError> {
         self.flush()?;
         let segments = Segment::list(&segments_directory(&self.directory))?.len();
-        if segments > MAX_SEGMENTS || !self.damage.is_empty() || self.is_much_dead(|_| true) {
+        if !self.damage.is_empty() || self.is_much_dead(|_| true) {
             self.compact()?;
+        } else if segments > MAX_SEGMENTS {
+            self.join_newest()?;
+        }
+        if !fits_in_memory(self.rows, self.manifest.dim, MEMORY_BYTES) {
+            Segments::open(&self.directory, &self.manifest)?.survey(&mut |_, _| {})?;
         }
         Ok(())
     }
@@ -251,13 +257,11 @@ impl LibraryWriter {
         set_newest(&self.directory, self.next_sequence - 1)
     }
 
-    pub(super) fn start_segment(
-        &self,
-        replaces_through: Option<u64>,
-    ) -> Result<SegmentWriter, RetrievalError> {
+    pub(super) fn start_segment(&self, replaces: Option<Replaced>) -> Result<SegmentWriter, RetrievalError> {
         let segment = Segment::new(&segments_directory(&self.directory), self.next_sequence);
         let settings = self.manifest.settings_checksum();
-        SegmentWriter::create(&segment, self.manifest.dim, settings, replaces_through)
+        let kind = (self.manifest.store_dtype, self.manifest.dim);
+        SegmentWriter::create(&segment, kind, settings, replaces)
     }
 }
 

@@ -6,7 +6,10 @@ use ndarray::Axis;
 use super::clip::Clip;
 use crate::embedder::{CancelToken, Embedder, Input, Progress};
 use crate::media::{MediaKind, TimeRange};
-use crate::retrieval::{FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter};
+use crate::retrieval::{
+    FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryOptions, LibraryRow, LibraryWriter,
+    RetrievalError,
+};
 use crate::synth::SynthError;
 
 /// The embeddings of clips and their frames, which lie in a library that can also be searched.
@@ -43,7 +46,7 @@ impl Embeddings {
         mut on_progress: impl FnMut(Progress),
     ) -> Result<Self, SynthError> {
         let mut writer = LibraryWriter::create_or_open(directory, manifest.clone())?;
-        let there = rows_of(&Library::open(directory)?);
+        let there = rows_of(&open(directory)?);
         let mut groups = groups_of(clips)?;
         for group in &mut groups {
             let is_current = writer.is_current(&group.path, group.fingerprint);
@@ -78,7 +81,7 @@ impl Embeddings {
             }
         }
         writer.finish()?;
-        let library = Library::open(directory)?;
+        let library = open(directory)?;
         Ok(Self { rows: rows_of(&library), library, failures })
     }
 
@@ -95,12 +98,19 @@ impl Embeddings {
     fn find(&self, path: &Path, range: Option<TimeRange>) -> Result<&[f32], String> {
         let key = key(path, range);
         let row = self.rows.get(&key);
-        let row = row.and_then(|row| self.library.embeddings().index_axis_move(Axis(0), *row).to_slice());
+        let embeddings = self.library.embeddings();
+        let row = row.zip(embeddings).and_then(|(row, all)| all.index_axis_move(Axis(0), *row).to_slice());
         row.ok_or_else(|| match self.failures.get(&key) {
             Some(reason) => reason.clone(),
             None => format!("{} was not embedded", path.display()),
         })
     }
+}
+
+/// The library in memory, whatever its size: each embedding is asked for many times.
+fn open(directory: &Path) -> Result<Library, RetrievalError> {
+    let options = LibraryOptions::default().with_memory_bytes(u64::MAX);
+    Library::open_with(directory, &options, |_, _| {})
 }
 
 /// Where in the library the embedding of a file's range is.

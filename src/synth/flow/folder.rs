@@ -95,6 +95,7 @@ mod tests {
             min_pixels: None,
             max_pixels: None,
             moments: None,
+            store_dtype: crate::retrieval::StoreDType::default(),
         };
         let manifest = RunManifest {
             settings: &settings,

@@ -10,7 +10,7 @@ use gve::pairs::PairIndex;
 use gve::preprocess::{ImageLimits, load_image};
 use gve::retrieval::{
     EmbeddingFormat, EmbeddingWriter, FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow,
-    LibraryWriter, MANIFEST_FORMAT_VERSION, read_embeddings,
+    LibraryWriter, MANIFEST_FORMAT_VERSION, StoreDType, read_embeddings,
 };
 use gve::train::TrainConfig;
 use gve_test_support::golden::golden_dir;
@@ -139,6 +139,7 @@ fn library(folder: &Path) {
         min_pixels: None,
         max_pixels: None,
         moments: None,
+        store_dtype: StoreDType::default(),
     };
     let mut writer = LibraryWriter::create_or_open(folder, manifest).unwrap();
     let rows: Vec<LibraryRow> = rows()

@@ -52,10 +52,10 @@ fn right_or_told(directory: &Path, whole: &Library, case: &str) {
     for error in found.damage() {
         assert_eq!(error.to_string().lines().count(), 1, "{case}: {error}");
     }
-    for (entry, embedding) in found.entries().iter().zip(found.embeddings().rows()) {
+    for (entry, embedding) in found.entries().iter().zip(found.embeddings().unwrap().rows()) {
         let row = whole.entries().iter().position(|original| original == entry);
         let row = row.unwrap_or_else(|| panic!("{case}: {entry:?} was never in it"));
-        assert_eq!(embedding, whole.embeddings().row(row), "{case}: {entry:?}");
+        assert_eq!(embedding, whole.embeddings().unwrap().row(row), "{case}: {entry:?}");
     }
     let all = found.entries().len() == whole.entries().len();
     assert!(all || !found.damage().is_empty(), "{case}: {} rows, nothing said", found.entries().len());
@@ -279,7 +279,7 @@ fn vectors_that_are_not_normalised_are_damage_without_checksums_too() {
     copy_of_0_1(directory.path());
     let segment = directory.path().join("segments/00000004.parquet");
     let mut bytes = fs::read(&segment).unwrap();
-    let values = Library::open(directory.path()).unwrap().embeddings().row(3).to_vec();
+    let values = Library::open(directory.path()).unwrap().embeddings().unwrap().row(3).to_vec();
     let place = bytes.windows(4).position(|window| window == values[0].to_le_bytes()).unwrap();
     bytes[place..place + 4].copy_from_slice(&1e20_f32.to_le_bytes());
     fs::write(&segment, bytes).unwrap();

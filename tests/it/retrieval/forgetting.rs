@@ -92,7 +92,7 @@ fn a_renamed_file_keeps_its_rows() {
     assert_eq!(library.entries().len(), 21);
     let axis = |path: &str| {
         let place = library.entries().iter().position(|entry| entry.path == Path::new(path)).expect(path);
-        let row = library.embeddings().row(place).to_vec();
+        let row = library.embeddings().unwrap().row(place).to_vec();
         row.iter().position(|value| *value == 1.0).unwrap()
     };
     assert_eq!((axis("/w/3"), axis("/v/04"), axis("/w/03")), (3, 4, 7));

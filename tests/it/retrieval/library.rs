@@ -8,7 +8,7 @@ use std::time::Duration;
 use gve::media::MediaKind;
 use gve::retrieval::{
     Feedback, FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter,
-    MANIFEST_FORMAT_VERSION, RetrievalError, SearchOptions,
+    MANIFEST_FORMAT_VERSION, RetrievalError, SearchOptions, StoreDType,
 };
 use gve::{Sampling, TimeRange};
 
@@ -27,6 +27,7 @@ pub(super) fn manifest() -> LibraryManifest {
         min_pixels: Some(3136),
         max_pixels: Some(156_800),
         moments: None,
+        store_dtype: StoreDType::default(),
     }
 }
 
@@ -99,7 +100,7 @@ fn a_library_comes_back_as_it_was_written() {
     let library = Library::open(directory.path()).unwrap();
     assert_eq!(library.manifest(), &manifest());
     assert_eq!(library.entries(), [rows[0].entry.clone(), rows[1].entry.clone()]);
-    assert_eq!(library.embeddings().row(1).to_vec(), rows[1].embedding);
+    assert_eq!(library.embeddings().unwrap().row(1).to_vec(), rows[1].embedding);
     let hits = library.search(ndarray::aview1(&rows[1].embedding), 5).unwrap();
     assert_eq!((hits[0].score, hits[0].entry), (1.0, &rows[1].entry));
     assert_eq!((hits[1].score, hits[1].entry), (0.0, &rows[0].entry));

@@ -12,6 +12,8 @@ mod forgetting;
 mod library;
 #[cfg(feature = "library")]
 mod moments;
+#[cfg(all(feature = "library", unix))]
+mod on_disk;
 mod ranking;
 #[cfg(feature = "library")]
 mod tables;

@@ -1,20 +1,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use gve::Moments;
 use gve::indexer::{
     Doubt, Estimate, Extent, Found, IndexError, IndexEvent, IndexOptions, MediaFile, PassedOver, Pruned,
     Recognition, estimate, find, index_with, library_manifest, prune,
 };
-use gve::retrieval::{Library, LibraryWriter, RetrievalError};
+use gve::retrieval::{LibraryWriter, RetrievalError, StoreDType};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
 use gve_cli::output::{Outcome, name, note, print, progress_bar, report, show, warn};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 
-use crate::library::{report_opened, tell_passed_over};
+use crate::library::{open_library, report_opened, tell_passed_over};
 
 /// Files of a run that says first what it will cost.
 const LONG_RUN: usize = 100;
@@ -43,6 +43,10 @@ pub(crate) struct Arguments {
     /// by others (10, 10:2). A library is of one kind.
     #[arg(long, value_name = "shots|S[:OVERLAP]", value_parser = moments)]
     moments: Option<Moments>,
+    /// In which precision embeddings are kept on disk: f32, f16 (half as large) or int8 (a quarter). One that a library was
+    /// made with stays.
+    #[arg(long, value_name = "f32|f16|int8", value_parser = store_dtype)]
+    store_dtype: Option<StoreDType>,
     /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read or has
     /// become empty are kept: a drive may be away.
     #[arg(long)]
@@ -77,9 +81,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let embedder = arguments.model.load(builder)?;
     let mut manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
     manifest.moments = arguments.moments;
+    manifest.store_dtype = arguments.store_dtype.unwrap_or_default();
     let cancel = stop_on_ctrl_c()?;
     if arguments.dry_run || searched.files.len() >= LONG_RUN {
-        let library = match Library::open(&arguments.library) {
+        let library = match open_library(&arguments.library, arguments.model.quiet) {
             Err(RetrievalError::NotALibrary { .. }) => None,
             library => Some(library?),
         };
@@ -98,6 +103,15 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
     report_opened(&library);
+    let kept = library.manifest().store_dtype;
+    if let Some(wanted) = arguments.store_dtype.filter(|wanted| *wanted != kept) {
+        bail!(
+            "the library {} keeps embeddings in {}, not in {}: leave --store-dtype out, or use another library directory",
+            name(&arguments.library),
+            kept.name(),
+            wanted.name()
+        );
+    }
     counts.failed += library.damage().len();
     counts.prune(&mut library, &searched.found, &arguments)?;
 
@@ -158,6 +172,12 @@ fn moments(text: &str) -> Result<Moments, String> {
     };
     let (length, overlap) = text.split_once(':').unwrap_or((text, "0"));
     Ok(Moments::Windows { length_seconds: seconds(length)?, overlap_seconds: seconds(overlap)? })
+}
+
+/// How `--store-dtype` has it.
+fn store_dtype(text: &str) -> Result<StoreDType, String> {
+    let found = StoreDType::ALL.into_iter().find(|dtype| dtype.name() == text);
+    found.ok_or_else(|| format!("{text:?} is none of f32, f16 and int8"))
 }
 
 /// What lies at the paths.

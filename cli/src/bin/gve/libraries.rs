@@ -70,7 +70,8 @@ fn info(arguments: &Info) -> Result<Outcome> {
         print(&summary.to_string())?;
     } else {
         print(&format!("files      {videos} videos, {images} images"))?;
-        print(&format!("rows       {} of {} values", entries.len(), manifest.dim))?;
+        let dtype = manifest.store_dtype.name();
+        print(&format!("rows       {} of {} values in {dtype}", entries.len(), manifest.dim))?;
         print(&format!("model      {}", manifest.model))?;
         print(&format!("recipe     {}", manifest.recipe_id()))?;
         print(&format!("sampling   {}", json!(manifest.sampling)))?;

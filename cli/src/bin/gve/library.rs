@@ -1,12 +1,27 @@
 //! What the commands that read libraries and folders share.
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use gve::indexer::PassedOver;
-use gve::retrieval::{LibraryWriter, MANIFEST_FORMAT_VERSION, RetrievalError};
-use gve_cli::output::{note, report, warn};
+use gve::retrieval::{Library, LibraryOptions, LibraryWriter, MANIFEST_FORMAT_VERSION, RetrievalError};
+use gve_cli::output::{note, progress_bar, report, warn};
 
 /// Damaged parts that are named one by one.
 const MAX_NAMED: usize = 20;
+
+/// Opens a library for searching, and shows how far it is where that takes long.
+pub(crate) fn open_library(directory: &Path, quiet: bool) -> Result<Library, RetrievalError> {
+    let mut bar = None;
+    let library = Library::open_with(directory, &LibraryOptions::default(), |done, all| {
+        let bar = bar.get_or_insert_with(|| progress_bar(all, "rows, of which codes are made", quiet));
+        bar.set_position(done as u64);
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    library
+}
 
 /// Names what is damaged in a library, and not all of it where that is much.
 pub(crate) fn report_damage(damage: &[RetrievalError]) {

@@ -3,13 +3,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gve::indexer::library_manifest;
-use gve::retrieval::{Library, LibraryHit, SearchOptions, Unit};
+use gve::retrieval::{LibraryHit, SearchOptions, Unit};
 use gve::{Embedder, Embedding, Input, PixelLimits, Reranker, TimeRange};
 use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions};
 use gve_cli::output::{Outcome, name, note, print, printable, report, warn};
 
 use crate::filters::FilterOptions;
-use crate::library::report_damage;
+use crate::library::{open_library, report_damage};
 use crate::rerank::{input, score};
 use crate::thumbnails::thumbnails;
 
@@ -58,6 +58,10 @@ pub(crate) struct Arguments {
     /// Print JSON lines.
     #[arg(long)]
     json: bool,
+    /// Score every embedding of a library that is too large for memory, and not those alone that may be among the best by
+    /// their codes of one bit a value.
+    #[arg(long)]
+    exact: bool,
     #[command(flatten)]
     filters: FilterOptions,
     #[command(flatten)]
@@ -79,7 +83,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         (_, true) => Unit::File,
         _ => Unit::BestMoment,
     };
-    let library = Library::open(&arguments.library)?;
+    let library = open_library(&arguments.library, arguments.model.quiet)?;
     report_damage(library.damage());
     let manifest = library.manifest();
 
@@ -150,6 +154,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         embedding = embed(&asked)?;
     }
     let wanted = SearchOptions::new(most).with_unit(unit).with_feedback(feedback).with_filter(filter);
+    let wanted = wanted.with_exact(arguments.exact);
     let hits = library.search_for(embedding.as_slice().into(), &wanted)?;
     let mut hits: Vec<Hit<'_>> = hits.into_iter().map(|hit| Hit { hit, reranked: None }).collect();
     if let Some((reranker, _)) = &reranker {
@@ -164,7 +169,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     for (rank, hit) in hits.iter().take(arguments.k).enumerate() {
         print(&if arguments.json { hit.json(rank + 1) } else { hit.row(rank + 1) })?;
     }
-    Ok(Outcome::of(library.entries().len(), library.damage().len() + failed))
+    let decayed = library.take_damage();
+    report_damage(&decayed);
+    Ok(Outcome::of(library.entries().len(), library.damage().len() + decayed.len() + failed))
 }
 
 /// The query together with what was found for it, and how many files could not be read for that.

@@ -1,0 +1,109 @@
+//! Codes on disk: written once beside what they are of, mapped when they are read.
+//!
+//! A head of fixed size, the mean, the codes. They can be made again at any time, so that a file that is of other rows,
+//! of another version, or has decayed, is as good as none.
+
+use std::fs::File;
+use std::hash::Hasher;
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use memmap2::Mmap;
+use twox_hash::XxHash64;
+
+use super::{Body, CodeSet, Layout, bits_of};
+use crate::store::{AtomicFile, IoError, open_regular_file};
+
+/// What a file begins with. The last digit is the version.
+const MAGIC: &[u8; 8] = b"gvecode1";
+/// Of the head: the magic, then as u64 the width of the vectors, rows, key and checksum.
+const HEAD: usize = 5 * 8;
+
+/// Writes the codes to `path`, whole or not at all.
+pub(in super::super) fn write(set: &CodeSet, path: &Path) -> Result<(), IoError> {
+    let mean: Vec<u8> = set.mean.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let mut file = AtomicFile::create(path)?;
+    let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(IoError::of("write", path));
+    put(MAGIC)?;
+    for number in [set.dim as u64, set.rows as u64, set.key, checksum(&mean, set.body())] {
+        put(&number.to_le_bytes())?;
+    }
+    put(&mean)?;
+    put(set.body())?;
+    file.finish_unsynced()
+}
+
+/// The codes of `rows` vectors of width `dim`, if there are any at `path`, they are whole, and they are of what `key`
+/// tells of.
+pub(in super::super) fn read(path: &Path, dim: usize, rows: usize, key: u64) -> io::Result<Option<CodeSet>> {
+    let file = match open_regular_file(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let start = HEAD + 4 * bits_of(dim);
+    let expected = start as u64 + Layout::new(rows, dim).bytes() as u64;
+    if file.metadata()?.len() != expected {
+        return Ok(None);
+    }
+    let map = map(&file)?;
+    let numbers: Vec<u64> =
+        map[8..HEAD].as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    let (mean, body) = map[HEAD..].split_at(start - HEAD);
+    if &map[..8] != MAGIC || numbers != [dim as u64, rows as u64, key, checksum(mean, body)] {
+        return Ok(None);
+    }
+    let mean = mean.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    Ok(Some(CodeSet { dim, rows, key, mean, body: Body::Mapped(map, start) }))
+}
+
+fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the file was renamed to its place when it was whole; nobody of this crate writes to it after, and it goes
+    // by being removed or renamed over, which leaves what is mapped as it is.
+    unsafe { Mmap::map(file) }
+}
+
+fn checksum(mean: &[u8], body: &[u8]) -> u64 {
+    let mut hash = XxHash64::with_seed(0);
+    hash.write(mean);
+    hash.write(body);
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Encoder, SetQuery, TurnedQuery};
+    use super::*;
+
+    #[test]
+    fn codes_come_back_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("codes");
+        let dim = 700;
+        assert!(read(&path, dim, 9, 1).unwrap().is_none());
+        let vector =
+            |row: usize| -> Vec<f32> { (0..dim).map(|i| ((row * 31 + i * 17) % 23) as f32 - 11.0).collect() };
+        let mut encoder = Encoder::new(dim, &vector(99));
+        (0..9).for_each(|row| encoder.push(&vector(row)));
+        let made = encoder.finish(1);
+        write(&made, &path).unwrap();
+        let found = read(&path, dim, 9, 1).unwrap().unwrap();
+        let query = TurnedQuery::new(&vector(3));
+        for row in 0..9 {
+            let [a, b] = [&made, &found].map(|set| SetQuery::new(&query, set).whole(row));
+            assert_eq!(a, b);
+        }
+        for (dim, rows, key) in [(dim, 9, 2), (dim, 8, 1), (dim + 1, 9, 1)] {
+            assert!(read(&path, dim, rows, key).unwrap().is_none(), "{dim} {rows} {key}");
+        }
+        let whole = std::fs::read(&path).unwrap();
+        for place in (0..whole.len()).step_by(97) {
+            let mut other = whole.clone();
+            other[place] ^= 4;
+            std::fs::write(&path, other).unwrap();
+            assert!(read(&path, dim, 9, 1).unwrap().is_none(), "byte {place}");
+        }
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert!(read(&path, dim, 9, 1).unwrap().is_none());
+    }
+}

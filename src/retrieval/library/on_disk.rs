@@ -1,0 +1,268 @@
+//! Rows whose embeddings stay on disk: found by codes in memory, and scored by what is read of the best.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ndarray::ArrayView1;
+use rayon::prelude::*;
+
+use super::checksum;
+use super::entry::{LibraryEntry, Place, check_length};
+use super::index::Index;
+use super::segment::Segment;
+use super::vectors::SegmentVectors;
+use crate::retrieval::codes::{CodeSet, SetQuery, TurnedQuery};
+use crate::retrieval::topk::TopK;
+use crate::retrieval::{Match, RetrievalError, dot};
+use crate::store::IoError;
+
+/// Rows that the first pass leaves over, at least.
+const SURVIVORS: usize = 1 << 14;
+/// The same for each row that is asked for.
+const SURVIVORS_PER_ROW: usize = 64;
+/// Rows of one unit of work of the first pass.
+const BLOCK: usize = 1 << 13;
+/// Rows that are read and scored together.
+const CHUNK: usize = 64;
+/// How far above its estimate a row may be and be found all the same, in standard deviations.
+const DEVIATIONS: f32 = 2.5;
+/// The same in the first pass, where what is left over is many times what is asked for.
+const FIRST_DEVIATIONS: f32 = 1.0;
+/// No row of the library.
+pub(super) const NOT_LIVE: u32 = u32::MAX;
+
+/// One segment of it.
+#[derive(Debug)]
+pub(super) struct OnDiskSegment {
+    pub(super) segment: Segment,
+    pub(super) vectors: SegmentVectors,
+    pub(super) codes: CodeSet,
+    /// Of each row of the segment that of the library, or [`NOT_LIVE`].
+    pub(super) rows: Vec<u32>,
+    /// Of each row of the segment, where there are any.
+    pub(super) checksums: Vec<u64>,
+    /// Of each row of the segment, where its precision has any.
+    pub(super) scales: Vec<f32>,
+}
+
+/// The embeddings of a library on disk.
+#[derive(Debug)]
+pub(super) struct OnDisk {
+    dim: usize,
+    segments: Vec<OnDiskSegment>,
+    entries: Arc<[LibraryEntry]>,
+    /// Of each row of the library its segment, and the row of that.
+    places: Vec<(u32, u32)>,
+    /// Rows that were found decayed, and what is not told of them yet.
+    decayed: Mutex<Decayed>,
+}
+
+#[derive(Debug, Default)]
+struct Decayed {
+    rows: std::collections::HashSet<u32>,
+    untold: Vec<RetrievalError>,
+}
+
+/// Room for reading an embedding.
+#[derive(Default)]
+struct Room {
+    bytes: Vec<u8>,
+    values: Vec<f32>,
+}
+
+impl OnDisk {
+    /// `entries` lie at `places` of the `segments`, both in order.
+    pub(super) fn new(
+        dim: usize,
+        mut segments: Vec<OnDiskSegment>,
+        entries: Arc<[LibraryEntry]>,
+        places: &[Place],
+    ) -> Self {
+        let mut number = 0;
+        let mut found = Vec::with_capacity(places.len());
+        for (live, place) in (0..).zip(places) {
+            while segments[number].segment.sequence != place.sequence {
+                number += 1;
+            }
+            segments[number].rows[place.row] = live;
+            found.push((number as u32, place.row as u32));
+        }
+        Self { dim, segments, entries, places: found, decayed: Mutex::default() }
+    }
+
+    /// Reads the embedding of a row and holds it against its checksum; `None` if it has decayed.
+    fn read<'a>(&self, row: u32, room: &'a mut Room) -> Result<Option<&'a [f32]>, RetrievalError> {
+        let (number, place) = self.places[row as usize];
+        let (segment, place) = (&self.segments[number as usize], place as usize);
+        let Room { bytes, values } = room;
+        values.resize(self.dim, 0.0);
+        let scale = segment.scales.get(place).copied().unwrap_or(1.0);
+        segment
+            .vectors
+            .read(place, scale, bytes, values)
+            .map_err(IoError::of("read", &segment.segment.path))?;
+        let entry = &self.entries[row as usize];
+        let fits = match segment.checksums.get(place) {
+            Some(expected) if *expected != checksum::of_row(place, entry, values) => {
+                Err("its checksum does not fit".to_owned())
+            }
+            _ => check_length(values),
+        };
+        let Err(reason) = fits else { return Ok(Some(values)) };
+        let mut decayed = self.decayed.lock().unwrap_or_else(PoisonError::into_inner);
+        if decayed.rows.insert(row) {
+            let (path, file) = (segment.segment.path.clone(), Some(entry.path.clone()));
+            // The next writer reads all of it. Where they cannot be removed, it is told of again.
+            drop(segment.segment.remove_codes());
+            decayed.untold.push(RetrievalError::DamagedRows {
+                path,
+                first: place,
+                last: place,
+                file,
+                reason,
+            });
+        }
+        Ok(None)
+    }
+
+    /// Rows of segments, which are numbered through.
+    fn ranges(&self, most: usize) -> Vec<(usize, Range<usize>, usize)> {
+        let mut ranges = Vec::new();
+        let mut before = 0;
+        for (number, segment) in self.segments.iter().enumerate() {
+            let rows = segment.rows.len();
+            let starts = (0..rows).step_by(most);
+            ranges.extend(starts.map(|start| (number, start..(start + most).min(rows), before + start)));
+            before += rows;
+        }
+        ranges
+    }
+
+    /// Rows of the library among which the best surely are, as far as codes tell.
+    fn survivors(&self, queries: &[SetQuery<'_>], may_be: Option<&[bool]>, k: usize) -> Vec<u32> {
+        let is_candidate = |live: u32| live != NOT_LIVE && may_be.is_none_or(|may_be| may_be[live as usize]);
+        let count =
+            may_be.map_or(self.entries.len(), |may_be| may_be.iter().filter(|may_be| **may_be).count());
+        let most = SURVIVORS.max(k.saturating_mul(SURVIVORS_PER_ROW));
+        if count <= most {
+            return (0..self.entries.len() as u32).filter(|&row| is_candidate(row)).collect();
+        }
+        let ranges = self.ranges(BLOCK);
+        let fresh = || (TopK::new(most), Vec::new());
+        let best = ranges
+            .into_par_iter()
+            .fold(fresh, |(mut best, mut bounds), (number, rows, first)| {
+                queries[number].first(rows.clone(), FIRST_DEVIATIONS, &mut bounds);
+                for (bound, live) in bounds.iter_mut().zip(&self.segments[number].rows[rows]) {
+                    // Of codes that have decayed, a bound may be anything.
+                    if !(is_candidate(*live) && bound.is_finite()) {
+                        *bound = f32::MIN;
+                    }
+                }
+                let extended = best.extend(first, &bounds);
+                debug_assert!(extended.is_ok(), "bounds are finite");
+                (best, bounds)
+            })
+            .map(|(best, _)| best)
+            .reduce(|| TopK::new(most), TopK::merge);
+        let starts: Vec<usize> = self.ranges(usize::MAX).iter().map(|(_, _, first)| *first).collect();
+        let rows = best.into_sorted().into_iter().filter(|found| found.score > f32::MIN);
+        rows.map(|found| {
+            let number = starts.partition_point(|start| *start <= found.row) - 1;
+            self.segments[number].rows[found.row - starts[number]]
+        })
+        .collect()
+    }
+
+    /// The best rows, of those that codes give.
+    fn best_by_codes(
+        &self,
+        query: &[f32],
+        may_be: Option<&[bool]>,
+        k: usize,
+    ) -> Result<Vec<Match>, RetrievalError> {
+        let turned = TurnedQuery::new(query);
+        let queries: Vec<SetQuery<'_>> =
+            self.segments.iter().map(|segment| SetQuery::new(&turned, &segment.codes)).collect();
+        let mut survivors: Vec<(f32, u32)> = self
+            .survivors(&queries, may_be, k)
+            .into_par_iter()
+            .map(|row| {
+                let (number, place) = self.places[row as usize];
+                let estimate = queries[number as usize].whole(place as usize);
+                (estimate.value + DEVIATIONS * estimate.spread, row)
+            })
+            .collect();
+        survivors.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut best: Vec<Match> = Vec::new();
+        for chunk in survivors.chunks(CHUNK.max(k)) {
+            if best.len() == k && best.last().is_some_and(|worst| worst.score >= chunk[0].0) {
+                break;
+            }
+            best.extend(self.scored(query, chunk.iter().map(|(_, row)| *row).collect())?);
+            best.sort_unstable_by(Match::order);
+            best.truncate(k);
+        }
+        Ok(best)
+    }
+
+    /// The scores of rows, by what is read of them.
+    fn scored(&self, query: &[f32], rows: Vec<u32>) -> Result<Vec<Match>, RetrievalError> {
+        let score = |room: &mut Room, row: u32| {
+            let Some(embedding) = self.read(row, room)? else { return Ok(None) };
+            let score =
+                if query.len() == self.dim { dot(query, embedding) } else { cut_score(query, embedding) };
+            match score.is_finite() {
+                true => Ok(Some(Match { row: row as usize, score })),
+                false => Err(RetrievalError::NonFiniteScore { query: 0, row: row as usize, score }),
+            }
+        };
+        let scores = rows.into_par_iter().map_init(Room::default, score);
+        Ok(scores.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+}
+
+/// The score of a row that is cut to the width of the query and of length 1 again.
+fn cut_score(query: &[f32], embedding: &[f32]) -> f32 {
+    let cut = &embedding[..query.len()];
+    let length = cut.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    if length > 0.0 { (f64::from(dot(query, cut)) / length) as f32 } else { 0.0 }
+}
+
+impl Index for OnDisk {
+    fn best(
+        &self,
+        query: ArrayView1<'_, f32>,
+        may_be: Option<&[bool]>,
+        k: usize,
+        exact: bool,
+    ) -> Result<Vec<Match>, RetrievalError> {
+        let query = query.to_vec();
+        if query.len() == self.dim && !exact {
+            return self.best_by_codes(&query, may_be, k);
+        }
+        let mut best: Vec<Match> = Vec::new();
+        for (number, rows, _) in self.ranges(BLOCK) {
+            let rows = self.segments[number].rows[rows].iter().copied();
+            let is_candidate =
+                |live: &u32| *live != NOT_LIVE && may_be.is_none_or(|may_be| may_be[*live as usize]);
+            best.extend(self.scored(&query, rows.filter(is_candidate).collect())?);
+            best.sort_unstable_by(Match::order);
+            best.truncate(k);
+        }
+        Ok(best)
+    }
+
+    fn embedding(&self, row: usize) -> Result<Option<Cow<'_, [f32]>>, RetrievalError> {
+        let rows = self.entries.len();
+        let number = u32::try_from(row).ok().filter(|_| row < rows);
+        let number = number.ok_or(RetrievalError::CandidateOutOfRange { row, rows })?;
+        let mut room = Room::default();
+        Ok(self.read(number, &mut room)?.map(<[f32]>::to_vec).map(Cow::Owned))
+    }
+
+    fn take_damage(&self) -> Vec<RetrievalError> {
+        std::mem::take(&mut self.decayed.lock().unwrap_or_else(PoisonError::into_inner).untold)
+    }
+}
