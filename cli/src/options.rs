@@ -9,7 +9,7 @@ use gve::embedder::{
 };
 use gve::hub::{NANO, ResolvedModel};
 use gve::recipe::{NamedRecipe, PseudoQuery, Recipes};
-use gve::retrieval::Feedback;
+use gve::retrieval::{Feedback, StoreDType};
 use gve::{DType, Device, Embedder, Input, PixelLimits, Reranker, Sampling};
 
 use crate::hub::resolve;
@@ -342,4 +342,13 @@ pub fn warn_of_unknown_settings(model_dir: &Path) {
             model_dir.display()
         ));
     }
+}
+
+/// How `--store-dtype` has it.
+///
+/// # Errors
+/// It is none of them.
+pub fn store_dtype(text: &str) -> Result<StoreDType, String> {
+    let found = StoreDType::ALL.into_iter().find(|dtype| dtype.name() == text);
+    found.ok_or_else(|| format!("{text:?} is none of f32, f16 and int8"))
 }

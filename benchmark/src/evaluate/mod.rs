@@ -11,7 +11,7 @@ mod subsample;
 use std::time::Instant;
 
 use gve::recipe::{PseudoQuery, RecipeId};
-use gve::retrieval::Feedback;
+use gve::retrieval::{Feedback, StoreDType};
 use gve::store::{self, Differences};
 use ndarray::Array2;
 use serde_json::json;
@@ -51,6 +51,8 @@ pub struct EvaluateOptions {
     pub frame_cache_fps: Option<f64>,
     /// Set where the data set was cut down with [`subsample`] before.
     pub subsample: Option<Subsample>,
+    /// The precision in which a library would keep what is looked for, which is searched by what is left then.
+    pub store_dtype: Option<StoreDType>,
     /// Whether what ranks first moves the query.
     pub feedback: Option<Feedback>,
     /// Whether every query is asked once more, together with what was found for it, and how.
@@ -112,6 +114,9 @@ pub fn describe(
     let mut settings = info.settings.clone();
     if let Some(fps) = options.frame_cache_fps {
         settings.insert("frame_cache_fps".to_owned(), fps.into());
+    }
+    if let Some(dtype) = options.store_dtype {
+        settings.insert("store_dtype".to_owned(), dtype.name().into());
     }
     DatasetResult {
         task_name: spec.id.clone(),
@@ -178,7 +183,10 @@ pub fn evaluate(
 
     let ids: Vec<&str> = dataset.corpus.iter().map(|document| document.id.as_str()).collect();
     let mut corpus = RankableCorpus::builder(&ids);
-    let mut insert = |index: usize, embedding: &[f32], id: &str| corpus.insert(index, embedding, id);
+    let mut insert = |index: usize, embedding: &[f32], id: &str| match options.store_dtype {
+        Some(dtype) => corpus.insert(index, &dtype.rounded(embedding), id),
+        None => corpus.insert(index, embedding, id),
+    };
     let failed_documents = encode(dataset, Role::Document, encoder, options, &mut insert, observe)?;
     let corpus = corpus.finish();
     let corpus_seconds = start.elapsed().as_secs_f64();

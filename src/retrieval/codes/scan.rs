@@ -157,7 +157,24 @@ fn weighted_counts(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 fn weighted_counts_avx512(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
-    weighted_counts_of(bits, planes, counts);
+    use std::arch::x86_64::{
+        __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_loadu_si512, _mm512_popcnt_epi64,
+        _mm512_reduce_add_epi64, _mm512_slli_epi64, _mm512_sub_epi64,
+    };
+
+    // SAFETY: both are 64 bytes, as a vector is.
+    let load_plane = |plane: &[u64; WORDS]| unsafe { _mm512_loadu_si512(plane.as_ptr().cast::<__m512i>()) };
+    let load_bits = |bits: &[u8; STAGE_BYTES]| unsafe { _mm512_loadu_si512(bits.as_ptr().cast::<__m512i>()) };
+    let [one, two, four, eight] = planes.each_ref().map(load_plane);
+    for (bits, count) in bits.as_chunks::<STAGE_BYTES>().0.iter().zip(counts) {
+        let bits = load_bits(bits);
+        let ones = |plane| _mm512_popcnt_epi64(_mm512_and_si512(bits, plane));
+        let low = _mm512_add_epi64(ones(one), _mm512_slli_epi64::<1>(ones(two)));
+        // The last plane is that of the sign.
+        let high = _mm512_sub_epi64(ones(four), _mm512_slli_epi64::<1>(ones(eight)));
+        let sum = _mm512_add_epi64(low, _mm512_slli_epi64::<2>(high));
+        *count = _mm512_reduce_add_epi64(sum) as i32;
+    }
 }
 
 #[inline(always)]

@@ -1,6 +1,8 @@
 //! What a library knows about each embedding, and which rows count.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -140,29 +142,36 @@ pub(super) fn live_rows(
     places: &[Place],
     forgotten: &HashMap<&Path, u64>,
 ) -> Vec<bool> {
-    let is_forgotten = |entry: &LibraryEntry, place: &Place| {
-        forgotten.get(entry.path.as_path()).is_some_and(|by| place.sequence < *by)
-    };
-    let rows = entries.iter().zip(places).enumerate();
-    let kept: Vec<(usize, &LibraryEntry)> = rows
-        .filter(|(_, (entry, place))| !is_forgotten(entry, place))
-        .map(|(row, (entry, _))| (row, entry))
-        .collect();
-    let newest: HashMap<&Path, FileFingerprint> =
-        kept.iter().map(|(_, entry)| (entry.path.as_path(), entry.fingerprint)).collect();
-    let mut last_of_range = HashMap::new();
-    for (row, entry) in kept {
-        if newest.get(entry.path.as_path()) == Some(&entry.fingerprint) {
-            let range = entry.time_range.map(TimeRange::to_bits);
-            last_of_range.insert((&entry.path, range), row);
-        }
+    /// What is live of a file, from its last row on.
+    struct Seen {
+        newest: FileFingerprint,
+        first: Option<RangeBits>,
+        others: HashSet<Option<RangeBits>>,
     }
+
+    let mut files: HashMap<&OsStr, Seen> = HashMap::with_capacity(entries.len());
     let mut live = vec![false; entries.len()];
-    for row in last_of_range.into_values() {
-        live[row] = true;
+    for (row, (entry, place)) in entries.iter().zip(places).enumerate().rev() {
+        if forgotten.get(entry.path.as_path()).is_some_and(|by| place.sequence < *by) {
+            continue;
+        }
+        let range = entry.time_range.map(TimeRange::to_bits);
+        live[row] = match files.entry(entry.path.as_os_str()) {
+            Entry::Vacant(file) => {
+                file.insert(Seen { newest: entry.fingerprint, first: range, others: HashSet::new() });
+                true
+            }
+            Entry::Occupied(file) => {
+                let Seen { newest, first, others } = file.into_mut();
+                *newest == entry.fingerprint && *first != range && others.insert(range)
+            }
+        };
     }
     live
 }
+
+/// The bounds of a range, as they are compared.
+type RangeBits = [Option<u64>; 2];
 
 #[cfg(test)]
 mod tests {

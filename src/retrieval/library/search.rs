@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::ffi::OsStr;
 
 use ndarray::ArrayView1;
 
@@ -91,12 +91,17 @@ pub(super) enum Share {
 
 /// What each row is: that of a file which holds all of its others is the whole.
 pub(super) fn shares(entries: &[LibraryEntry]) -> Vec<Share> {
-    let mut rows_of: HashMap<&Path, Vec<usize>> = HashMap::new();
+    let mut first_of: HashMap<&OsStr, usize> = HashMap::with_capacity(entries.len());
+    // Of the files that have several.
+    let mut rows_of: HashMap<usize, Vec<usize>> = HashMap::new();
     for (row, entry) in entries.iter().enumerate() {
-        rows_of.entry(entry.path.as_path()).or_default().push(row);
+        let first = *first_of.entry(entry.path.as_os_str()).or_insert(row);
+        if first != row {
+            rows_of.entry(first).or_insert_with(|| vec![first]).push(row);
+        }
     }
     let mut shares = vec![Share::Alone; entries.len()];
-    for rows in rows_of.into_values().filter(|rows| rows.len() > 1) {
+    for rows in rows_of.into_values() {
         let holds = |whole: usize, part: usize| holds(entries[whole].time_range, entries[part].time_range);
         let whole = rows.iter().find(|&&whole| rows.iter().all(|&part| holds(whole, part)));
         for &row in &rows {

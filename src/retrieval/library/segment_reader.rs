@@ -29,6 +29,9 @@ use crate::retrieval::columns::{EMBEDDING, one_line};
 use crate::retrieval::parquet_file::caught;
 use crate::store::{IoError, open_regular_file};
 
+/// Rows that are read together without their embeddings.
+const HEAD_ROWS: usize = 1 << 13;
+
 /// A segment whose structure has been looked at.
 #[derive(Debug)]
 pub(super) struct SegmentReader {
@@ -190,6 +193,22 @@ impl SegmentReader {
         damage: &mut Vec<RetrievalError>,
         each: &mut dyn FnMut(usize, Head),
     ) -> Result<(), RetrievalError> {
+        // All groups at once, as they are small without embeddings; one by one where there is something wrong.
+        let heads = guarded(|| {
+            let file = open_regular_file(&self.segment.path).map_err(Failure::Io)?;
+            let mut heads = Vec::with_capacity(self.rows());
+            self.read_batches(&file, (0..self.groups.len()).collect(), 0, &mut |columns, row| {
+                heads.push(columns.head(row)?);
+                Ok(())
+            })?;
+            Ok(heads)
+        });
+        if let Ok(heads) = heads
+            && heads.len() == self.rows()
+        {
+            heads.into_iter().enumerate().for_each(|(number, head)| each(number, head));
+            return Ok(());
+        }
         self.visit(0, &|_| true, damage, &mut |columns, row, number| {
             each(number, columns.head(row)?);
             Ok(())
@@ -224,7 +243,7 @@ impl SegmentReader {
         for (group, rows) in self.groups.iter().enumerate().filter(|(_, rows)| is_wanted(rows)) {
             let mut next = rows.start;
             let outcome = guarded(|| {
-                self.read_group(&file, group, dim, &mut |columns, row| {
+                self.read_batches(&file, vec![group], dim, &mut |columns, row| {
                     if next == rows.end {
                         return Err("it has more rows than it says".to_owned());
                     }
@@ -262,22 +281,24 @@ impl SegmentReader {
         Ok(())
     }
 
-    fn read_group(
+    fn read_batches(
         &self,
         file: &File,
-        group: usize,
+        groups: Vec<usize>,
         dim: usize,
         each: &mut dyn FnMut(&Columns<'_>, usize) -> Result<(), String>,
     ) -> Result<(), Failure> {
         let file = file.try_clone().map_err(Failure::Io)?;
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        let mut batch_rows = ROW_GROUP_ROWS;
         if dim == 0 {
+            batch_rows = HEAD_ROWS;
             let fields = self.metadata.schema().fields().iter().enumerate();
             let wanted = fields.filter(|(_, field)| field.name() != EMBEDDING).map(|(place, _)| place);
             let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
             builder = builder.with_projection(mask);
         }
-        for batch in builder.with_row_groups(vec![group]).with_batch_size(ROW_GROUP_ROWS).build()? {
+        for batch in builder.with_row_groups(groups).with_batch_size(batch_rows).build()? {
             let batch = batch.map_err(one_line)?;
             let columns = Columns::of(&batch, self.has_checksums, self.dtype, dim)?;
             for row in 0..batch.num_rows() {

@@ -62,7 +62,8 @@ impl StoreDType {
     }
 
     /// What `embedding` is once it is stored.
-    pub(super) fn rounded(self, embedding: &[f32]) -> Vec<f32> {
+    #[must_use]
+    pub fn rounded(self, embedding: &[f32]) -> Vec<f32> {
         match self {
             Self::F32 => embedding.to_vec(),
             Self::F16 => embedding.iter().map(|value| f16::from_f32(*value).to_f32()).collect(),

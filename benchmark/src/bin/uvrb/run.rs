@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use gve::CancelToken;
 use gve::embedder::FRAME_FACTOR;
 use gve::recipe::PseudoQuery;
-use gve::retrieval::Feedback;
+use gve::retrieval::{Feedback, StoreDType};
 use gve::video::FrameCount;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::{FeedbackOptions, RerankOptions};
+use gve_cli::options::{FeedbackOptions, RerankOptions, store_dtype};
 use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
 use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::encoder::{Encoder, PairScorer, PromptStyle, Role};
@@ -72,6 +72,9 @@ pub(crate) struct Arguments {
     /// Make results anew that are there already.
     #[arg(long)]
     overwrite: bool,
+    /// Round what is looked for as a library does that keeps embeddings in this precision.
+    #[arg(long, value_name = "f32|f16|int8", value_parser = store_dtype)]
+    store_dtype: Option<StoreDType>,
     #[command(flatten)]
     feedback: FeedbackOptions,
     #[command(flatten)]
@@ -188,6 +191,7 @@ impl Job<'_> {
             prompt: self.prompts.get(&spec.id).unwrap_or(&spec.prompt).clone(),
             frame_cache_fps: self.arguments.frame_cache_fps,
             subsample: part.is_some().then_some(limit).flatten(),
+            store_dtype: self.arguments.store_dtype,
             feedback: self.feedback,
             pseudo_query: self.pseudo_query.clone(),
             seed: self.arguments.seed,

@@ -10,7 +10,7 @@ use gve::indexer::{
 };
 use gve::retrieval::{LibraryWriter, RetrievalError, StoreDType};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
+use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions, store_dtype};
 use gve_cli::output::{Outcome, name, note, print, progress_bar, report, show, warn};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 
@@ -172,12 +172,6 @@ fn moments(text: &str) -> Result<Moments, String> {
     };
     let (length, overlap) = text.split_once(':').unwrap_or((text, "0"));
     Ok(Moments::Windows { length_seconds: seconds(length)?, overlap_seconds: seconds(overlap)? })
-}
-
-/// How `--store-dtype` has it.
-fn store_dtype(text: &str) -> Result<StoreDType, String> {
-    let found = StoreDType::ALL.into_iter().find(|dtype| dtype.name() == text);
-    found.ok_or_else(|| format!("{text:?} is none of f32, f16 and int8"))
 }
 
 /// What lies at the paths.
