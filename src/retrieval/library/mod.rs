@@ -42,3 +42,5 @@ pub use manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
 pub use reader::Library;
 pub use search::{LibraryHit, SearchOptions, Unit};
 pub use writer::LibraryWriter;
+
+pub(crate) use rewriting::Carried;
