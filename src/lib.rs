@@ -68,6 +68,7 @@
     allow(dead_code, unused_imports)
 )]
 
+mod calendar;
 mod cancel;
 pub mod device;
 pub mod embedder;

@@ -1,12 +1,26 @@
 use super::prepare::Prepared;
 use crate::media::TimeRange;
 
+/// What the file of the first picture or video of an input says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceInfo {
+    /// Width of the upright picture in pixels.
+    pub width: u32,
+    /// Height of the upright picture in pixels.
+    pub height: u32,
+    /// When it was taken, in seconds from the beginning of 1970: by the clock of the camera for images (EXIF
+    /// `DateTimeOriginal`), in UTC for videos (`creation_time` of the container).
+    pub captured_seconds: Option<i64>,
+}
+
 /// A point of the embedding space: an L2-normalised vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
     values: Vec<f32>,
     num_tokens: usize,
     time_range: Option<TimeRange>,
+    source: Option<SourceInfo>,
     warnings: Vec<String>,
 }
 
@@ -22,6 +36,7 @@ impl Embedding {
             values: normalized(values)?,
             num_tokens: prepared.num_tokens(),
             time_range: prepared.time_range,
+            source: prepared.source,
             warnings: prepared.warnings.clone(),
         })
     }
@@ -62,6 +77,11 @@ impl Embedding {
     /// frame; `None` without a video file. With several videos, that of the first.
     pub fn time_range(&self) -> Option<TimeRange> {
         self.time_range
+    }
+
+    /// What the file of its first picture or video says of itself; `None` without one.
+    pub fn source(&self) -> Option<SourceInfo> {
+        self.source
     }
 
     /// What was odd about the input but no reason to fail, such as frames that could not be
@@ -115,6 +135,7 @@ mod tests {
         let prepared = Prepared {
             item: Item { encoding, visuals: vec![], behind: 0 },
             time_range: None,
+            source: None,
             warnings: vec![],
         };
         let embedding = Embedding::from_hidden_state(vec![3.0, 0.0, -4.0], 3, &prepared).unwrap();

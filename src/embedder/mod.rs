@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 pub use crate::cancel::CancelToken;
 pub use builder::EmbedderBuilder;
-pub use embedding::Embedding;
+pub use embedding::{Embedding, SourceInfo};
 pub use error::EmbedError;
 pub use input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
 pub use iter::EmbedIter;

@@ -6,12 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::RgbImage;
 
+use super::embedding::SourceInfo;
 use super::error::EmbedError;
 use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
 use crate::media::{MediaSource, TimeRange};
 use crate::model::family::Processor;
 use crate::model::{Item, PackedBatch};
-use crate::preprocess::{Encoding, ImageLimits, Patchifier, PromptPart, VisualPatches, load_image_with};
+use crate::preprocess::{Encoding, ImageLimits, Patchifier, PromptPart, VisualPatches, load_picture};
 use crate::recipe::PromptRecipe;
 #[cfg(feature = "video")]
 use crate::video::VideoOptions;
@@ -40,6 +41,8 @@ pub struct Prepared {
     pub(crate) item: Item,
     /// Stretch of the first video file that was looked at, in seconds.
     pub(super) time_range: Option<TimeRange>,
+    /// What the first file with pictures says of itself.
+    pub(super) source: Option<SourceInfo>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -103,6 +106,7 @@ struct Timing {
 #[derive(Default)]
 pub(super) struct Notes {
     time_range: Option<TimeRange>,
+    source: Option<SourceInfo>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -137,8 +141,8 @@ impl Preparer {
             let picture = match part {
                 Part::Text(_) => continue,
                 Part::Image(image) => match &image.source {
-                    ImageSource::Encoded(source) => naming(source, || self.image_patches(image)),
-                    ImageSource::Decoded(_) => self.image_patches(image),
+                    ImageSource::Encoded(source) => naming(source, || self.image_patches(image, &mut notes)),
+                    ImageSource::Decoded(_) => self.image_patches(image, &mut notes),
                 },
                 Part::Video(video) => naming(&video.source, || self.video_patches(video, &mut notes)),
                 Part::Frames(frames) => self.frames_patches(frames, &mut notes),
@@ -156,11 +160,13 @@ impl Preparer {
                 item.encoding.truncated_tokens, self.max_length
             ));
         }
-        Prepared { item, time_range: notes.time_range, warnings: notes.warnings }
+        Prepared { item, time_range: notes.time_range, source: notes.source, warnings: notes.warnings }
     }
 
-    fn image_patches(&self, part: &ImagePart) -> Result<Picture, EmbedError> {
-        let image = self.pixels(&part.source)?;
+    fn image_patches(&self, part: &ImagePart, notes: &mut Notes) -> Result<Picture, EmbedError> {
+        let (image, captured_seconds) = self.pixels(&part.source)?;
+        let (width, height) = image.dimensions();
+        notes.source.get_or_insert(SourceInfo { width, height, captured_seconds });
         let limits = self.limits(part.pixels);
         let patches = self.processor.pictures().image(&image, limits.min_pixels, limits.max_pixels)?;
         Ok(Picture { patches, timing: None })
@@ -177,7 +183,7 @@ impl Preparer {
         let limits = self.limits(part.pixels);
         let mut patchifier = self.patchifier(part.pixels, chosen.len())?;
         for &index in &chosen {
-            let frame = self.pixels(&part.frames[index])?;
+            let (frame, _) = self.pixels(&part.frames[index])?;
             let (min_pixels, max_pixels) = (limits.min_pixels, part.pixels.max_pixels);
             patchifier.push_image(&*pictures.listed_frame(&frame, min_pixels, max_pixels)?)?;
         }
@@ -202,6 +208,12 @@ impl Preparer {
         for frame in reader.frames(&selection.indices) {
             patchifier.push_image(&frame?.image)?;
         }
+        let metadata = reader.metadata();
+        notes.source.get_or_insert(SourceInfo {
+            width: metadata.width,
+            height: metadata.height,
+            captured_seconds: metadata.created_seconds,
+        });
         notes.time_range.get_or_insert(covered(reader.metadata().duration_seconds, part.range));
         notes.warnings.extend(reader.warnings().iter().map(ToString::to_string));
         // The last frame fills the last patch up.
@@ -235,13 +247,15 @@ impl Preparer {
         Ok(Picture { patches: patchifier.finish()?, timing })
     }
 
-    fn pixels<'a>(&self, source: &'a ImageSource) -> Result<Cow<'a, RgbImage>, EmbedError> {
+    /// A picture, and when it was taken.
+    fn pixels<'a>(&self, source: &'a ImageSource) -> Result<(Cow<'a, RgbImage>, Option<i64>), EmbedError> {
         match source {
             ImageSource::Encoded(media) => naming(media, || {
                 let transparency = self.processor.pictures().recipe.transparency;
-                Ok(Cow::Owned(load_image_with(media.clone(), &self.image_limits, transparency)?))
+                let picture = load_picture(media, &self.image_limits, transparency)?;
+                Ok((Cow::Owned(picture.pixels), picture.captured_seconds))
             }),
-            ImageSource::Decoded(image) => Ok(Cow::Borrowed(image)),
+            ImageSource::Decoded(image) => Ok((Cow::Borrowed(image), None)),
         }
     }
 

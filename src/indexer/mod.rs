@@ -1,38 +1,38 @@
 //! Filling a library from folders: what `gve index` does, as a library call.
 //!
-//! Files are found, those the library already has in their present state are passed over, and the others are
-//! embedded. What is no longer there is forgotten where that is asked for. A file is reported as done once
-//! its rows are safe on disk, so a run that is killed loses nothing it has told of, and the next run goes on
-//! from there.
+//! Files are found, and those the library already has in their present state are passed over. The others are
+//! read once from end to end: what the library has by its contents, under another name or an older date, keeps
+//! its rows, and the rest is embedded. What is no longer there is forgotten where that is asked for. A file is
+//! reported as done once its rows are safe on disk, so a run that is killed loses nothing it has told of, and
+//! the next run goes on from there.
 
 mod estimate;
 mod find;
+mod identity;
 mod moments;
+mod mounts;
 mod prune;
+mod run;
 mod thumbnail;
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use estimate::{Estimate, estimate};
 pub use find::{Found, MediaFile, PassedOver, Recognition, find, find_media};
-pub use prune::{Doubt, Extent, Pruned, prune};
+pub use mounts::remember_mounts;
+pub use prune::{Doubt, Extent, PrunePlan, plan_prune};
 pub use thumbnail::thumbnail;
 
-use crate::embedder::{CancelToken, EmbedError, Embedder, Embedding};
-use crate::media::TimeRange;
+use crate::embedder::{CancelToken, EmbedError, Embedder};
 use crate::options::with_fields;
-use crate::preprocess::PreprocessError;
 use crate::retrieval::{
-    FileFingerprint, LibraryEntry, LibraryManifest, LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION,
-    RetrievalError, StoreDType,
+    FileFingerprint, LibraryManifest, LibraryWriter, MANIFEST_FORMAT_VERSION, RetrievalError, StoreDType,
 };
 use crate::store::IoError;
-use crate::video::VideoError;
+
+use identity::Pending;
+use run::Run;
 
 /// How long finished rows may wait to be written together with the next ones.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -62,8 +62,22 @@ impl Default for IndexOptions {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum IndexEvent<'a> {
-    /// The library has it already, unchanged.
+    /// The library has it already, unchanged, or with nothing changed but its date.
     Unchanged(&'a Path),
+    /// The library had what it holds under another path, where it is no more: its rows are of this path now.
+    Moved {
+        /// Where it was.
+        from: &'a Path,
+        /// Where it is.
+        to: &'a Path,
+    },
+    /// The library has what it holds under another path as well: it has the same rows.
+    Copied {
+        /// The other.
+        from: &'a Path,
+        /// The file.
+        to: &'a Path,
+    },
     /// It is embedded and safe on disk; the strings are warnings about it.
     Done(&'a Path, &'a [String]),
     /// It could not be embedded or kept; everything else goes on.
@@ -139,7 +153,10 @@ pub fn index(
     index_with(embedder, library, files, &IndexOptions::default(), on_event)
 }
 
-/// Embeds the `files` that `library` does not have in their present state.
+/// Embeds the `files` that `library` does not have in their present state, by what they hold: each of them is
+/// read, ahead of the model, for a hash of its contents, and a file that moved, a copy and one with a new date
+/// take over the rows there are. Rows of before there were such hashes get theirs once a file of the same
+/// length comes up, as long as their own file is there; without one a file that moved is embedded anew.
 ///
 /// Where the library's manifest says so, videos are cut into moments, which have rows of their own.
 ///
@@ -166,140 +183,9 @@ pub fn index_with(
             Ok(fingerprint) if library.is_current(&file.path, fingerprint) => {
                 on_event(IndexEvent::Unchanged(&file.path));
             }
-            Ok(fingerprint) => pending.push((file, fingerprint)),
+            Ok(fingerprint) => pending.push(Pending { file: file.clone(), fingerprint, content: None }),
             Err(error) => on_event(IndexEvent::Failed(&file.path, &error.into())),
         }
     }
-    let cut = moments::Cut {
-        moments: library.manifest().moments,
-        embedder: embedder.clone(),
-        cancel: options.cancel.clone(),
-    };
-    let (plans, planned) = mpsc::channel();
-    let inputs = cut.inputs(pending.iter().map(|(file, _)| (*file).clone()).collect(), plans);
-    let mut unwritten: Vec<(&Path, Vec<String>)> = Vec::new();
-    let mut turned_bad: HashSet<&Path> = HashSet::new();
-    let mut last_flush = Instant::now();
-    let mut embeddings = embedder.embed_iter(inputs);
-    let mut next = || embeddings.next().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned())));
-    for (file, fingerprint) in pending {
-        if options.cancel.is_cancelled() {
-            break;
-        }
-        // It is there before the first of the file's embeddings.
-        let plan = planned.recv().unwrap_or_else(|_| Ok(Vec::new()));
-        // Without its moments the file would be there, and nobody would ask for them again.
-        if matches!(plan, Err(VideoError::Cancelled)) {
-            break;
-        }
-        let whole = next();
-        let ranges = plan.as_deref().unwrap_or_default();
-        let mut parts: Vec<_> = ranges.iter().map(|&range| (range, next())).collect();
-        // As above: where the job is at fault and not a moment, the file is to be taken up again.
-        let broken = parts.iter().position(|(_, part)| matches!(part, Err(EmbedError::Job(_))));
-        let whole = match broken {
-            Some(place) => whole.and(parts.swap_remove(place).1),
-            None => whole,
-        };
-        match whole {
-            Ok(embedding) => {
-                let mut warnings = embedding.warnings().to_vec();
-                warnings.extend(plan.err().map(|error| format!("not cut into moments: {error}")));
-                let mut rows = vec![row_of(file, fingerprint, embedding)];
-                for (range, part) in parts {
-                    match part {
-                        Ok(part) => rows.push(moment_of(file, fingerprint, range, part)),
-                        Err(error) => warnings.push(format!("{} is left out: {error}", stretch(range))),
-                    }
-                }
-                library.append(&rows)?;
-                unwritten.push((&file.path, warnings));
-            }
-            Err(error) => {
-                if library.has(&file.path) && is_of_content(&error) && can_be_read(&file.path) {
-                    turned_bad.insert(&file.path);
-                }
-                on_event(IndexEvent::Failed(&file.path, &error.into()));
-            }
-        }
-        if last_flush.elapsed() >= options.flush_interval {
-            flush(library, &mut unwritten, &mut on_event)?;
-            last_flush = Instant::now();
-        }
-    }
-    flush(library, &mut unwritten, &mut on_event)?;
-    if !turned_bad.is_empty() {
-        library.prune(|path| !turned_bad.contains(path))?;
-        turned_bad.into_iter().for_each(|path| on_event(IndexEvent::Forgotten(path)));
-    }
-    if options.cancel.is_cancelled() { Err(IndexError::Cancelled) } else { Ok(()) }
-}
-
-/// Whether what a file holds is at fault, and not the way to it, the settings or the machine.
-fn is_of_content(error: &EmbedError) -> bool {
-    match error {
-        EmbedError::Preprocess(error) => matches!(
-            error,
-            PreprocessError::DecodeImage { .. }
-                | PreprocessError::ImageByteLimit { .. }
-                | PreprocessError::ImagePixelLimit { .. }
-                | PreprocessError::EmptyPicture { .. }
-        ),
-        EmbedError::Video(error) => matches!(
-            error,
-            VideoError::EmptyFile { .. }
-                | VideoError::UnknownContainer { .. }
-                | VideoError::Container { .. }
-                | VideoError::NoVideoStream { .. }
-                | VideoError::NothingDecodable { .. }
-                | VideoError::Decode { .. }
-                | VideoError::PixelFormat { .. }
-                | VideoError::Limit { .. }
-        ),
-        EmbedError::File { reason, .. } => is_of_content(reason),
-        EmbedError::Panicked => true,
-        _ => false,
-    }
-}
-
-/// Whether all bytes of a file can be read: decoders tell a fault of the disk like one of the contents.
-fn can_be_read(path: &Path) -> bool {
-    File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink())).is_ok()
-}
-
-fn flush(
-    library: &mut LibraryWriter,
-    unwritten: &mut Vec<(&Path, Vec<String>)>,
-    on_event: &mut impl FnMut(IndexEvent<'_>),
-) -> Result<(), IndexError> {
-    library.flush()?;
-    for (path, warnings) in unwritten.drain(..) {
-        on_event(IndexEvent::Done(path, &warnings));
-    }
-    Ok(())
-}
-
-fn row_of(file: &MediaFile, fingerprint: FileFingerprint, embedding: Embedding) -> LibraryRow {
-    let time_range = embedding.time_range();
-    LibraryRow {
-        entry: LibraryEntry::new(&file.path, file.kind, fingerprint).with_time_range(time_range),
-        embedding: embedding.into_vec(),
-    }
-}
-
-fn moment_of(
-    file: &MediaFile,
-    fingerprint: FileFingerprint,
-    range: TimeRange,
-    embedding: Embedding,
-) -> LibraryRow {
-    let mut row = row_of(file, fingerprint, embedding);
-    row.entry.time_range = Some(range);
-    row
-}
-
-/// A stretch in words.
-fn stretch(range: TimeRange) -> String {
-    let (start, end) = range.bounds().unwrap_or_default();
-    format!("the moment from {start:.1} to {end:.1} s")
+    Run::new(embedder, library, options, on_event).index(pending)
 }

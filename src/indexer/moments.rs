@@ -3,12 +3,31 @@
 use std::sync::mpsc::Sender;
 
 use super::MediaFile;
+use super::identity::{Identity, Known, Pending};
 use crate::embedder::{CancelToken, Embedder, Input, Part, VideoPart};
 use crate::media::{MediaKind, Moments, TimeRange};
+use crate::retrieval::{Carried, ContentHash};
 use crate::video::VideoError;
 
-/// The moments of a file, or why it has none.
-pub(super) type Plan = Result<Vec<TimeRange>, VideoError>;
+/// What is to become of a file.
+pub(super) struct Plan {
+    /// Files of the library of which it is known now what they hold.
+    pub(super) learnt: Vec<Carried>,
+    /// What it holds, where it can be read.
+    pub(super) content: Option<ContentHash>,
+    pub(super) step: Step,
+}
+
+pub(super) enum Step {
+    /// The whole of it is embedded, and its moments, or why there are none.
+    Embed(Result<Vec<TimeRange>, VideoError>),
+    /// The library has it.
+    Carry(Carried),
+    /// Another file is being embedded that holds the same.
+    Wait,
+    /// Somebody asked to stop.
+    Stop,
+}
 
 /// A moment: when it is shown, and the range that an input has to name for its frames.
 type Moment = (TimeRange, TimeRange);
@@ -22,24 +41,38 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// For each file the whole of it and then its moments, which `plans` is told of before. A file is looked at
-    /// when its turn comes.
+    /// For each file that is to be embedded the whole of it and then its moments. `plans` is told of each file
+    /// before. A file is looked at when its turn comes.
     pub(super) fn inputs(
         self,
-        files: Vec<MediaFile>,
+        files: Vec<Pending>,
+        mut identity: Identity,
+        may_wait: bool,
         plans: Sender<Plan>,
     ) -> impl Iterator<Item = Input> + Send + 'static {
-        files.into_iter().flat_map(move |file| {
-            let (plan, named) = match self.moments_of(&file) {
-                Ok(moments) => {
-                    let (shown, named) = moments.into_iter().unzip();
-                    (Ok(shown), named)
+        files.into_iter().flat_map(move |pending| {
+            let mut learnt = Vec::new();
+            // What cannot be read fails where it is embedded, and says why.
+            let looked = identity.look(&pending, may_wait, &mut learnt).ok();
+            let content = looked.as_ref().map(|(content, _)| *content);
+            let (step, inputs) = match looked {
+                _ if self.cancel.is_cancelled() => (Step::Stop, None),
+                Some((_, Known::Carried(carried))) => (Step::Carry(carried), None),
+                Some((_, Known::UnderWay)) => (Step::Wait, None),
+                Some((_, Known::New)) | None => {
+                    let (shown, named) = match self.moments_of(&pending.file) {
+                        Ok(moments) => {
+                            let (shown, named) = moments.into_iter().unzip();
+                            (Ok(shown), named)
+                        }
+                        Err(error) => (Err(error), Vec::new()),
+                    };
+                    (Step::Embed(shown), Some(inputs_of(&pending.file, named)))
                 }
-                Err(error) => (Err(error), Vec::new()),
             };
             // Whoever does not listen any more takes no embeddings either.
-            drop(plans.send(plan));
-            inputs_of(&file, named)
+            drop(plans.send(Plan { learnt, content, step }));
+            inputs.into_iter().flatten()
         })
     }
 

@@ -11,9 +11,10 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::find::{Found, is_hidden};
+use super::mounts::Mounts;
 use crate::retrieval::{LibraryWriter, RetrievalError};
 
-/// What [`prune`] may forget.
+/// What a [`PrunePlan`] may forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// Files that are gone from folders that are there.
@@ -32,6 +33,9 @@ pub enum Doubt {
     Empty,
     /// The folder, or the file, cannot be looked at, for this reason.
     Unreadable(String),
+    /// The folder is on another mount than when it was indexed: see
+    /// [`remember_mounts`](super::remember_mounts).
+    OtherMount,
     /// Its folder was not searched.
     NotSearched,
 }
@@ -42,41 +46,79 @@ impl fmt::Display for Doubt {
             Self::Missing => f.write_str("it is not there"),
             Self::Empty => f.write_str("it holds nothing, as if a drive were away"),
             Self::Unreadable(reason) => write!(f, "it cannot be looked at: {reason}"),
+            Self::OtherMount => f.write_str("it is on another mount than when it was indexed"),
             Self::NotSearched => f.write_str("it is outside of the folders given"),
         }
     }
 }
 
-/// What [`prune`] did.
+/// Files that a library is to forget, to be looked at before: see [`plan_prune`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Files that were forgotten.
-    pub forgotten: usize,
-    /// Files that are not there and were kept: how many, by the folder in doubt.
+#[non_exhaustive]
+pub struct PrunePlan {
+    /// Files that are gone, in order.
+    pub gone: Vec<PathBuf>,
+    /// Files that are not there and are kept: how many, by the folder in doubt.
     pub kept: BTreeMap<(PathBuf, Doubt), usize>,
+    /// Files that the library has.
+    pub files: usize,
 }
 
-/// Removes from `library` the entries of files that are no longer there, after `searched` was searched for
-/// files.
+impl PrunePlan {
+    /// How much of the library is gone, from 0 to 1.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        self.gone.len() as f64 / self.files.max(1) as f64
+    }
+
+    /// Has the library forget what is gone; gives back how many files went.
+    ///
+    /// # Errors
+    /// Those of [`LibraryWriter::remove`].
+    pub fn carry_out(&self, library: &mut LibraryWriter) -> Result<usize, RetrievalError> {
+        library.remove(&self.gone)
+    }
+}
+
+/// Which files of `library` are no longer there, after `searched` was searched for files. To be asked once they
+/// are [indexed](super::index), so that files that only moved are not among them. Nothing is done yet.
 ///
 /// # Errors
-/// Those of [`LibraryWriter::prune`].
-pub fn prune(
-    library: &mut LibraryWriter,
+/// [`RetrievalError::Io`] where the mounts that the library remembers cannot be read.
+pub fn plan_prune(
+    library: &LibraryWriter,
     searched: &[Found],
     extent: Extent,
-) -> Result<Pruned, RetrievalError> {
-    let mut kept: BTreeMap<(PathBuf, Doubt), usize> = BTreeMap::new();
-    let forgotten = library.prune(|path| match fate(path, searched, &Disk) {
-        Fate::There => true,
-        Fate::Gone => false,
-        Fate::Unknown(..) if extent == Extent::NotThere => false,
-        Fate::Unknown(folder, doubt) => {
-            *kept.entry((folder.to_owned(), doubt)).or_default() += 1;
-            true
+) -> Result<PrunePlan, RetrievalError> {
+    let mounts = Mounts::of(library)?;
+    let mut plan = PrunePlan::default();
+    for path in library.paths() {
+        plan.files += 1;
+        match fate(path, searched, &mounts, &Disk) {
+            Fate::There => {}
+            Fate::Unknown(folder, doubt) if extent == Extent::Gone => {
+                *plan.kept.entry((folder.to_owned(), doubt)).or_default() += 1;
+            }
+            Fate::Gone | Fate::Unknown(..) => plan.gone.push(path.to_owned()),
         }
-    })?;
-    Ok(Pruned { forgotten, kept })
+    }
+    plan.gone.sort();
+    Ok(plan)
+}
+
+/// Whether a file that is found elsewhere is surely no more where it was.
+pub(super) fn has_left(path: &Path, mounts: &Mounts) -> bool {
+    let is_there = Disk.lies_at(path).map_or_else(|error| !says_gone(&error), |()| true);
+    if is_there || mounts.other(path).is_some() {
+        return false;
+    }
+    // An empty folder is no sign of a drive that is away where that is known to be there.
+    let nearest = path.ancestors().skip(1).find_map(|folder| match Disk.holds_something(folder) {
+        Ok(holds_something) => Some(holds_something),
+        Err(error) if says_gone(&error) => None,
+        Err(_) => Some(false),
+    });
+    mounts.is_same(path) || nearest == Some(true)
 }
 
 /// What has become of a file.
@@ -113,13 +155,16 @@ impl FileSystem for Disk {
     }
 }
 
-fn fate<'a>(path: &'a Path, searched: &[Found], files: &impl FileSystem) -> Fate<'a> {
+fn fate<'a>(path: &'a Path, searched: &[Found], mounts: &'a Mounts, files: &impl FileSystem) -> Fate<'a> {
     let unreadable = |folder, error: io::Error| Fate::Unknown(folder, Doubt::Unreadable(error.to_string()));
     let folder = path.parent().unwrap_or(path);
     match files.lies_at(path) {
         Ok(()) => return Fate::There,
         Err(error) if !says_gone(&error) => return unreadable(folder, error),
         Err(_) => {}
+    }
+    if let Some(root) = mounts.other(path) {
+        return Fate::Unknown(root, Doubt::OtherMount);
     }
     let above = searched.iter().filter(|found| path.starts_with(&found.root));
     let Some(root) = above.max_by_key(|found| found.root.components().count()) else {
@@ -219,7 +264,7 @@ mod tests {
             (vec![searched("/v/su", true)], with(&[]), unknown("/v/sub", Doubt::NotSearched)),
         ];
         for (number, (roots, told, expected)) in cases.into_iter().enumerate() {
-            assert_eq!(fate(path, &roots, &Told::of(&told)), expected, "case {number}");
+            assert_eq!(fate(path, &roots, &Mounts::default(), &Told::of(&told)), expected, "case {number}");
         }
         for kind in [
             ErrorKind::PermissionDenied,
@@ -230,10 +275,21 @@ mod tests {
         ] {
             for told in [with(&[("/v/sub/a.mp4", Err(kind))]), with(&[("/v/sub", Err(kind))])] {
                 let expected = unknown("/v/sub", refused(kind));
-                assert_eq!(fate(path, &roots(), &Told::of(&told)), expected, "{kind}");
+                assert_eq!(fate(path, &roots(), &Mounts::default(), &Told::of(&told)), expected, "{kind}");
             }
             let told = vec![("/v", Err(kind))];
-            assert_eq!(fate(path, &roots(), &Told::of(&told)), unknown("/v", refused(kind)), "{kind}");
+            assert_eq!(
+                fate(path, &roots(), &Mounts::default(), &Told::of(&told)),
+                unknown("/v", refused(kind)),
+                "{kind}"
+            );
         }
+        let mounts = Mounts::with_other("/v");
+        let expected = unknown("/v", Doubt::OtherMount);
+        assert_eq!(fate(path, &roots(), &mounts, &Told::of(&full)), expected);
+        assert_eq!(fate(path, &[], &mounts, &Told::of(&full)), expected);
+        let there = with(&[("/v/sub/a.mp4", Ok(true))]);
+        assert_eq!(fate(path, &roots(), &mounts, &Told::of(&there)), Fate::There);
+        assert_eq!(fate(path, &roots(), &Mounts::with_other("/v/su"), &Told::of(&full)), Fate::Gone);
     }
 }

@@ -28,7 +28,7 @@ pub const IMAGE_EXTENSIONS: &[&str] =
 pub const MAX_PICTURE_PIXELS: u64 = 178_956_970;
 
 /// What kind of file an embedding is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaKind {
     /// A still image.

@@ -16,6 +16,7 @@ use crate::recipe::Transparency;
 use crate::store::IoError;
 
 mod bits;
+mod exif;
 mod jpeg;
 mod tiff;
 mod view;
@@ -75,7 +76,23 @@ pub fn load_image_with(
     limits: &ImageLimits,
     transparency: Transparency,
 ) -> Result<RgbImage> {
-    let media = source.into();
+    load_picture(&source.into(), limits, transparency).map(|picture| picture.pixels)
+}
+
+/// An image, and what its file says of it.
+pub(crate) struct LoadedPicture {
+    /// Upright.
+    pub(crate) pixels: RgbImage,
+    /// When it was taken by the clock of the camera, in seconds from the beginning of 1970.
+    pub(crate) captured_seconds: Option<i64>,
+}
+
+/// As [`load_image_with`], with what the file says of the picture.
+pub(crate) fn load_picture(
+    media: &MediaSource,
+    limits: &ImageLimits,
+    transparency: Transparency,
+) -> Result<LoadedPicture> {
     let place = media.to_string();
     if let Some(bytes) = media.in_memory() {
         return decode(bytes, &place, limits, transparency);
@@ -92,10 +109,15 @@ pub fn load_image_with(
 /// # Errors
 /// As [`load_image`], without the reading.
 pub fn decode_image(bytes: &[u8], place: &str, limits: &ImageLimits) -> Result<RgbImage> {
-    decode(bytes, place, limits, Transparency::White)
+    decode(bytes, place, limits, Transparency::White).map(|picture| picture.pixels)
 }
 
-fn decode(bytes: &[u8], place: &str, limits: &ImageLimits, transparency: Transparency) -> Result<RgbImage> {
+fn decode(
+    bytes: &[u8],
+    place: &str,
+    limits: &ImageLimits,
+    transparency: Transparency,
+) -> Result<LoadedPicture> {
     if bytes.len() as u64 > limits.max_bytes {
         return Err(PreprocessError::ImageByteLimit {
             place: place.to_owned(),
@@ -122,7 +144,7 @@ const RESAMPLING_COLUMN_BYTES: u64 = 16;
 const HEADER_BYTES: u64 = 64 << 20;
 
 impl Encoded<'_> {
-    fn decode(&self) -> Result<RgbImage> {
+    fn decode(&self) -> Result<LoadedPicture> {
         let format = ::image::guess_format(self.bytes).map_err(|error| self.undecodable(error))?;
         match format {
             ImageFormat::Jpeg => self.decode_jpeg(),
@@ -138,7 +160,7 @@ impl Encoded<'_> {
         }
     }
 
-    fn decode_jpeg(&self) -> Result<RgbImage> {
+    fn decode_jpeg(&self) -> Result<LoadedPicture> {
         let examined = jpeg::examine(self.bytes, self.limits.max_pixels);
         let bytes = match examined.extent {
             jpeg::Extent::Incomplete => {
@@ -154,17 +176,18 @@ impl Encoded<'_> {
         self.decode_by(ImageFormat::Jpeg, &bytes, beside)
     }
 
-    fn decode_tiff(&self, tiff: tiff::Tiff<'_>) -> Result<RgbImage> {
+    fn decode_tiff(&self, tiff: tiff::Tiff<'_>) -> Result<LoadedPicture> {
         let size = tiff.size();
         self.check_size(size)?;
         self.check_memory(size, tiff.held_bytes())?;
         let (rgb, orientation) =
             tiff.read(self.limits.max_memory_bytes).map_err(|error| self.undecodable(error))?;
-        self.turned(rgb, size, orientation)
+        let captured_seconds = exif::captured_seconds(self.bytes);
+        Ok(LoadedPicture { pixels: self.turned(rgb, size, orientation)?, captured_seconds })
     }
 
     /// Decodes by `image`, which needs so much memory beside the picture.
-    fn decode_by(&self, format: ImageFormat, bytes: &[u8], beside: Beside) -> Result<RgbImage> {
+    fn decode_by(&self, format: ImageFormat, bytes: &[u8], beside: Beside) -> Result<LoadedPicture> {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         reader.limits(memory(HEADER_BYTES));
         let mut decoder = reader.into_decoder().map_err(|error| self.undecodable(error))?;
@@ -183,9 +206,13 @@ impl Encoded<'_> {
         self.check_memory(size, samples.saturating_add(grown.max(beside)))?;
         decoder.set_limits(memory(self.limits.max_memory_bytes)).map_err(|error| self.undecodable(error))?;
         let orientation = decoder.orientation().map_err(|error| self.undecodable(error))?;
+        // A TIFF file is what EXIF data are, and no more than a date is lost with data that cannot be read.
+        let exif = decoder.exif_metadata().ok().flatten();
+        let captured_seconds = exif::captured_seconds(exif.as_deref().unwrap_or(self.bytes));
         let mut buffer = vec![0; usize::try_from(samples).unwrap_or(usize::MAX)];
         decoder.read_image(&mut buffer).map_err(|error| self.undecodable(error))?;
-        self.turned(to_rgb(buffer, color, self.transparency), size, orientation)
+        let pixels = self.turned(to_rgb(buffer, color, self.transparency), size, orientation)?;
+        Ok(LoadedPicture { pixels, captured_seconds })
     }
 
     fn turned(&self, rgb: Vec<u8>, size: PixelSize, orientation: Orientation) -> Result<RgbImage> {

@@ -38,6 +38,7 @@ pub use companions::{ChatTemplate, unknown_settings};
 pub use config::{ImageProcessorConfig, ProcessorKind};
 pub use error::PreprocessError;
 pub use fixed::FixedSize;
+pub(crate) use image::load_picture;
 pub use image::{FrameView, ImageLimits, PixelFormat, decode_image, load_image, load_image_with};
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
 pub use pictures::Pictures;

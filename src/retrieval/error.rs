@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::store::{Differences, IoError};
+use crate::store::{Differences, IoError, LockHolder};
 
 /// Errors of search, of the library directory and of embedding files. Each displays as one line.
 #[derive(Debug, thiserror::Error)]
@@ -109,10 +109,15 @@ pub enum RetrievalError {
         differences: Differences,
     },
     /// Another process holds the library's lock.
-    #[error("another process is writing to the library {}: wait for it to end", path.display())]
+    #[error(
+        "another process is writing to the library {}{}: wait for it to end",
+        path.display(), holder.map(|holder| format!(" ({holder})")).unwrap_or_default()
+    )]
     Locked {
         /// The library directory.
         path: PathBuf,
+        /// Which, where that is known.
+        holder: Option<LockHolder>,
     },
     /// A segment of the library cannot be read, or not as a whole.
     #[error(

@@ -40,6 +40,8 @@ pub use embedding_file::{
 pub use error::RetrievalError;
 pub use feedback::Feedback;
 #[cfg(feature = "library")]
+pub(crate) use library::Carried;
+#[cfg(feature = "library")]
 pub use library::{
     ContentHash, FileFingerprint, Filter, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryOptions,
     LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION, SearchOptions, StoreDType, Unit,

@@ -4,7 +4,7 @@
 //!   and renamed. Whatever ends the program, what lay under the name before is there or what was to take its
 //!   place is.
 //! - [`write_folder`] does the same for a folder of files, [`remove_folder`] for taking one away.
-//! - [`Lock`]: one process at a time. It ends with the process, however that ends.
+//! - [`Lock`]: one process at a time, and who that is. It ends with the process, however that ends.
 //! - [`differences`]: two runs as their serialised settings, and what tells them apart.
 //! - [`open_regular_file`] and [`expect_replaceable`]: nobody waits for a pipe, and no file takes the place
 //!   of a device.
@@ -27,7 +27,7 @@ pub use atomic_file::{AtomicFile, create_folder_of, write_file};
 pub use atomic_folder::{Existing, remove_folder, write_folder};
 pub use error::IoError;
 pub use identity::{Difference, Differences, differences};
-pub use lock::Lock;
+pub use lock::{Lock, LockHolder};
 pub use regular_file::{expect_replaceable, open_regular_file};
 
 pub(crate) use atomic_file::{rename, write_link};

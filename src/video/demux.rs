@@ -128,6 +128,13 @@ impl Demuxer {
             .map(f64::from)
     }
 
+    /// When the file was made, or else the stream, as the header has it: `2026-05-31T18:00:00.000000Z`.
+    pub(super) fn creation_time(&self) -> Option<String> {
+        let file = self.input.metadata().get("creation_time").map(str::to_owned);
+        let stream = || Some(self.input.stream(self.stream)?.metadata().get("creation_time")?.to_owned());
+        file.or_else(stream)
+    }
+
     /// The number of frames in the header, if it has one.
     pub(super) fn header_frames(&self) -> Option<usize> {
         let frames = self.input.stream(self.stream)?.frames();

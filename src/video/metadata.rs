@@ -27,6 +27,8 @@ pub struct VideoMetadata {
     pub duration_seconds: f64,
     /// How decoded pictures are turned; already applied to the frames handed out.
     pub orientation: Orientation,
+    /// When it was made by what the container says (`creation_time`), in seconds from the beginning of 1970.
+    pub created_seconds: Option<i64>,
 }
 
 /// Relative difference up to which the rate in a header is believed. Containers with coarse clocks are off by

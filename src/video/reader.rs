@@ -13,7 +13,7 @@ use super::{
     probe::picture_size,
     scan::{Scan, scan},
 };
-use crate::{media::MediaSource, options::with_fields};
+use crate::{calendar, media::MediaSource, options::with_fields};
 use ffmpeg_next::Packet;
 use image::RgbImage;
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
@@ -389,5 +389,6 @@ fn describe(demuxer: &Demuxer, plan: &Plan, (width, height): (u32, u32)) -> Vide
         start_seconds: demuxer.seconds(first),
         duration_seconds,
         orientation,
+        created_seconds: demuxer.creation_time().as_deref().and_then(calendar::parse),
     }
 }

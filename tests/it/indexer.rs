@@ -6,7 +6,7 @@ use std::time::Duration;
 use gve::indexer::{IndexError, IndexEvent, IndexOptions, Recognition, find, index_with, library_manifest};
 use gve::retrieval::{Library, LibraryWriter};
 use gve::{CancelToken, Embedder};
-use gve_test_support::golden::golden_dir;
+use gve_test_support::golden::{golden_dir, marked};
 
 const FILES: usize = 4;
 
@@ -19,8 +19,7 @@ impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         for i in 0..FILES {
-            let picture = golden_dir().join("media/tiny.png");
-            std::fs::copy(picture, folder.path().join(format!("{i}.png"))).unwrap();
+            std::fs::write(folder.path().join(format!("{i}.png")), marked("tiny.png", i)).unwrap();
         }
         Self { folder, embedder: Embedder::load(golden_dir().join("tiny-a/model")).unwrap() }
     }

@@ -11,6 +11,8 @@ mod embedder;
 mod hostile;
 #[cfg(feature = "hub")]
 mod hub;
+#[cfg(feature = "library")]
+mod identity;
 mod images;
 #[cfg(feature = "library")]
 mod indexer;

@@ -5,7 +5,7 @@ use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use gve_test_support::files::text;
-use gve_test_support::golden::{media, model};
+use gve_test_support::golden::{marked, media, model};
 use gve_test_support::program::{assert_status, json_lines, stderr};
 
 use crate::program::{command, gve};
@@ -110,7 +110,7 @@ fn a_killed_index_goes_on_where_it_was() {
     std::fs::create_dir(&clips).unwrap();
     const FILES: u64 = 24;
     for i in 0..FILES {
-        std::fs::copy(media("bunny.mp4"), clips.join(format!("{i:02}.mp4"))).unwrap();
+        std::fs::write(clips.join(format!("{i:02}.mp4")), marked("bunny.mp4", i)).unwrap();
     }
     let (library, model) = (folder.path().join("library"), model());
     let arguments = ["index", text(&clips), "--library", text(&library), "--model", text(&model), "--json"];

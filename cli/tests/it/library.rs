@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use gve::retrieval::Library;
 use gve_test_support::files::text;
-use gve_test_support::golden::{media, model};
+use gve_test_support::golden::{marked, media, model};
 use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ impl Bench {
 
     fn add(&self, from: &str, to: &str) {
         fs::create_dir_all(self.clip(to).parent().unwrap()).unwrap();
-        fs::copy(media(from), self.clip(to)).unwrap();
+        fs::write(self.clip(to), marked(from, to)).unwrap();
     }
 
     fn index_at(&self, path: &Path, more: &[&str]) -> Output {
@@ -177,8 +177,9 @@ fn a_file_that_turned_bad_is_not_found_any_more() {
     }
 }
 
+/// A new date or size is a reason to look at what a file holds, which decides.
 #[test]
-fn a_change_of_time_or_size_is_a_change() {
+fn a_change_of_what_a_file_holds_is_a_change() {
     let bench = Bench::of(&["a.png", "b.png"]);
     let time = |name: &str| fs::metadata(bench.clip(name)).unwrap().modified().unwrap();
     let set = |name: &str, time: SystemTime| {
@@ -191,10 +192,22 @@ fn a_change_of_time_or_size_is_a_change() {
     };
     assert_eq!(added(), 0);
     // The same size, and later by as little as can be told.
-    set("a.png", time("a.png") + Duration::from_micros(1));
+    let turn = |name: &str| {
+        let mut bytes = fs::read(bench.clip(name)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        let before = time(name);
+        fs::write(bench.clip(name), bytes).unwrap();
+        before
+    };
+    let before = turn("a.png");
+    set("a.png", before + Duration::from_micros(1));
     assert_eq!(added(), 1);
-    set("a.png", time("a.png") - Duration::from_secs(3600));
+    let before = turn("a.png");
+    set("a.png", before - Duration::from_secs(3600));
     assert_eq!(added(), 1);
+    // The date alone.
+    set("a.png", time("a.png") + Duration::from_secs(1));
+    assert_eq!((added(), added()), (0, 0));
     // Another size and the same time.
     let before = time("b.png");
     fs::copy(media("rabbit.png"), bench.clip("b.png")).unwrap();

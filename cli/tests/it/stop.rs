@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use gve_test_support::files::text;
-use gve_test_support::golden::{media, model};
+use gve_test_support::golden::{marked, media, model};
 use gve_test_support::program::{assert_status, end_of, json_lines, stderr};
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn indexing_stops_in_order_and_goes_on() {
         let clips = folder.path().join("clips");
         fs::create_dir(&clips).unwrap();
         for i in 0..FILES {
-            fs::copy(media("bunny.mp4"), clips.join(format!("{i:02}.mp4"))).unwrap();
+            fs::write(clips.join(format!("{i:02}.mp4")), marked("bunny.mp4", i)).unwrap();
         }
         let (library, model) = (folder.path().join("library"), model());
         let arguments =

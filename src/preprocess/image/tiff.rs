@@ -11,6 +11,7 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
 
+use super::exif::{Entry, Numbers};
 use super::jpeg;
 use crate::preprocess::size::PixelSize;
 
@@ -135,29 +136,18 @@ impl<'a> Tiff<'a> {
 impl Tags {
     /// The tags of the first directory; `None` where there is none, or the file is none of TIFF's plain kind.
     fn read(bytes: &[u8]) -> Option<Self> {
-        let little_endian = match bytes.get(..4)? {
-            b"II\x2a\0" => true,
-            b"MM\0\x2a" => false,
-            _ => return None,
-        };
-        let short = |at: usize| -> Option<u16> {
-            let pair = bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
-            Some(if little_endian { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) })
-        };
-        let long = |at: usize| -> Option<usize> {
-            let (first, second) = (short(at)?, short(at.checked_add(2)?)?);
-            let (high, low) = if little_endian { (second, first) } else { (first, second) };
-            usize::try_from(u32::from(high) << 16 | u32::from(low)).ok()
-        };
-        let directory = long(4)?;
+        let numbers = Numbers::of(bytes)?;
+        let little_endian = numbers.little_endian;
+        let directory = numbers.long(4)?;
+        numbers.short(directory)?;
         let mut tags =
             Self { bits: 1, samples: 1, planar: 1, compression: 1, little_endian, ..Self::default() };
-        for entry in 0..usize::from(short(directory)?) {
-            let at = directory.checked_add(2 + 12 * entry)?;
-            let (tag, kind, count, value_at) = (short(at)?, short(at + 2)?, long(at + 4)?, at + 8);
+        for entry in numbers.entries(directory) {
+            let Entry { tag, kind, count, value_at } = entry?;
             // All of these are of type SHORT, and more than two of them lie elsewhere.
-            let value = |at| (kind == 3).then(|| short(at)).flatten();
-            let first = |count: usize| if count > 2 { value(long(value_at)?) } else { value(value_at) };
+            let value = |at| (kind == 3).then(|| numbers.short(at)).flatten();
+            let first =
+                |count: usize| if count > 2 { value(numbers.long(value_at)?) } else { value(value_at) };
             match tag {
                 258 => tags.bits = first(count)?,
                 259 => tags.compression = first(count)?,

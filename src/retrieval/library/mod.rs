@@ -49,3 +49,5 @@ pub use reader::{Library, LibraryOptions};
 pub use search::{LibraryHit, SearchOptions, Unit};
 pub use store_dtype::StoreDType;
 pub use writer::LibraryWriter;
+
+pub(crate) use rewriting::Carried;

@@ -77,8 +77,11 @@ impl LibraryWriter {
         let directory = directory.as_ref();
         let segments = segments_directory(directory);
         fs::create_dir_all(&segments).map_err(IoError::of("create the directory", &segments))?;
-        let lock = Lock::take(&directory.join("library.lock"))?
-            .ok_or_else(|| RetrievalError::Locked { path: directory.to_owned() })?;
+        let lock_file = directory.join("library.lock");
+        let lock = Lock::take(&lock_file)?.ok_or_else(|| RetrievalError::Locked {
+            path: directory.to_owned(),
+            holder: Lock::holder(&lock_file),
+        })?;
         let format_version = MANIFEST_FORMAT_VERSION;
         match LibraryManifest::read(directory) {
             Ok(existing) => existing.require_same(&manifest, directory)?,
@@ -137,6 +140,12 @@ impl LibraryWriter {
         &self.damage
     }
 
+    /// Where the library lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// How the rows are made.
     #[must_use]
     pub fn manifest(&self) -> &LibraryManifest {
@@ -158,6 +167,11 @@ impl LibraryWriter {
     /// The files the library has rows of, in no particular order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.keys().map(PathBuf::as_path)
+    }
+
+    /// What is known of a file.
+    pub(crate) fn known(&self, path: &Path) -> Option<&KnownFile> {
+        self.files.get(path)
     }
 
     /// The files, with what is known of them.

@@ -8,6 +8,8 @@ mod durability;
 mod embedding_files;
 #[cfg(feature = "library")]
 mod forgetting;
+#[cfg(all(feature = "library", unix))]
+mod killed;
 #[cfg(feature = "library")]
 mod library;
 #[cfg(feature = "library")]

@@ -1,3 +1,4 @@
+use std::io::{IsTerminal, stderr, stdin};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -5,8 +6,8 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use gve::Moments;
 use gve::indexer::{
-    Doubt, Estimate, Extent, Found, IndexError, IndexEvent, IndexOptions, MediaFile, PassedOver, Pruned,
-    Recognition, estimate, find, index_with, library_manifest, prune,
+    Doubt, Estimate, Extent, Found, IndexError, IndexEvent, IndexOptions, MediaFile, PassedOver, PrunePlan,
+    Recognition, estimate, find, index_with, library_manifest, plan_prune, remember_mounts,
 };
 use gve::retrieval::{LibraryWriter, RetrievalError, StoreDType};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
@@ -18,6 +19,11 @@ use crate::library::{open_library, report_opened, tell_passed_over};
 
 /// Files of a run that says first what it will cost.
 const LONG_RUN: usize = 100;
+/// Files that are forgotten without asking, and the share of the library that may be more.
+const FEW: usize = 10;
+const SMALL_SHARE: f64 = 0.1;
+/// Files to be forgotten that are named.
+const MOST_NAMED: usize = 24;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -27,7 +33,8 @@ Examples:
   gve index ~/Videos --library lib --model Alibaba-NLP/GVE-3B --dry-run
   gve index holiday.mp4 more/ --library lib --model ./GVE-3B --fps 1 --max-frames 64
 
-A second run adds only what is new or changed; a run that was stopped goes on where it was. Ctrl-C stops after what is
+A second run adds only what is new or changed; a run that was stopped goes on where it was. Files are known by what they
+hold: one that was moved or renamed keeps its embeddings, and a copy gets those of the other. Ctrl-C stops after what is
 under way; a second Ctrl-C ends at once.")]
 pub(crate) struct Arguments {
     /// Files and folders; folders are searched for videos and images.
@@ -47,13 +54,16 @@ pub(crate) struct Arguments {
     /// made with stays.
     #[arg(long, value_name = "f32|f16|int8", value_parser = store_dtype)]
     store_dtype: Option<StoreDType>,
-    /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read or has
-    /// become empty are kept: a drive may be away.
+    /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read, has become empty or
+    /// is on another mount than before are kept: a drive may be away. Asks before much of the library is forgotten.
     #[arg(long)]
     prune: bool,
     /// Forget every file that is not there now, under PATH or not, whatever the reason.
     #[arg(long)]
     prune_all: bool,
+    /// Forget much of the library without asking.
+    #[arg(long)]
+    yes: bool,
     /// Say what it would cost (files, hours of video, tokens, time, size), and stop there.
     #[arg(long)]
     dry_run: bool,
@@ -113,7 +123,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         );
     }
     counts.failed += library.damage().len();
-    counts.prune(&mut library, &searched.found, &arguments)?;
 
     let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
     let options = IndexOptions::default().with_cancel(cancel);
@@ -122,6 +131,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     });
     let is_stopped = match indexed {
         Ok(()) => {
+            remember_mounts(&library, &searched.found)?;
+            bar.finish_and_clear();
+            // Last, so that what only moved is not forgotten.
+            counts.prune(&mut library, &searched.found, &arguments)?;
             library.finish()?;
             false
         }
@@ -136,7 +149,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     if searched.files.is_empty() && !searched.passed_over.is_empty() {
         return Ok(Outcome::Nothing);
     }
-    Ok(Outcome::of(counts.added + counts.unchanged, counts.failed + counts.in_doubt))
+    let Counts { added, unchanged, moved, copied, failed, in_doubt, .. } = counts;
+    Ok(Outcome::of(added + unchanged + moved + copied, failed + in_doubt))
 }
 
 /// What a run would cost, as a line.
@@ -203,11 +217,37 @@ impl Searched {
     }
 }
 
+/// Names what is to be forgotten, and not all of it where that is much.
+fn tell_gone(plan: &PrunePlan) {
+    plan.gone.iter().take(MOST_NAMED).for_each(|path| note(&format!("gone: {}", name(path))));
+    if plan.gone.len() > MOST_NAMED {
+        note(&format!("gone: {} more", plan.gone.len() - MOST_NAMED));
+    }
+}
+
+/// Asks before much is forgotten.
+fn may_forget(plan: &PrunePlan, yes: bool) -> Result<bool> {
+    let gone = plan.gone.len();
+    if yes || gone <= FEW || plan.share() <= SMALL_SHARE {
+        return Ok(gone > 0);
+    }
+    let much = format!("{gone} of the {} files of the library are gone", plan.files);
+    if !(stdin().is_terminal() && stderr().is_terminal()) {
+        bail!("{much}, which is much: none is forgotten; --yes forgets them");
+    }
+    note(&format!("{much}: forget them? [y/N]"));
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 /// What became of the files.
 #[derive(Default)]
 struct Counts {
     added: usize,
     unchanged: usize,
+    moved: usize,
+    copied: usize,
     failed: usize,
     forgotten: usize,
     /// Not there, but not forgotten.
@@ -228,15 +268,20 @@ impl Counts {
             (true, false) => Extent::Gone,
             (false, false) => return Ok(()),
         };
-        let Pruned { forgotten, kept } = prune(library, searched, extent)?;
-        self.forgotten += forgotten;
-        for ((folder, doubt), count) in kept {
-            let folder = name(&folder);
+        let plan = plan_prune(library, searched, extent)?;
+        for ((folder, doubt), &count) in &plan.kept {
+            let folder = name(folder);
             warn(&format!(
                 "{folder}: {doubt}; {count} of its files are not forgotten: --prune-all forgets them"
             ));
             self.kept += count;
-            self.in_doubt += if doubt == Doubt::NotSearched { 0 } else { count };
+            self.in_doubt += if *doubt == Doubt::NotSearched { 0 } else { count };
+        }
+        if !arguments.model.quiet {
+            tell_gone(&plan);
+        }
+        if may_forget(&plan, arguments.yes)? {
+            self.forgotten += plan.carry_out(library)?;
         }
         Ok(())
     }
@@ -250,6 +295,8 @@ impl Counts {
                     bar.suspend(|| warn(&format!("{}: {warning}", path.display())));
                 }
             }
+            IndexEvent::Moved { .. } => self.moved += 1,
+            IndexEvent::Copied { .. } => self.copied += 1,
             IndexEvent::Failed(path, error) => {
                 self.failed += 1;
                 let (path, error) = (path.display().to_string(), error.to_string());
@@ -271,11 +318,12 @@ impl Counts {
     }
 
     fn print(&self, passed_over: &PassedOver, json: bool) -> Result<()> {
-        let Self { added, unchanged, failed, forgotten, kept, .. } = self;
+        let Self { added, unchanged, moved, copied, failed, forgotten, kept, .. } = self;
         if json {
             let PassedOver { unknown, hidden, folder_links, special, .. } = passed_over;
             let summary = serde_json::json!({
-                "added": added, "unchanged": unchanged, "failed": failed, "pruned": forgotten, "kept": kept,
+                "added": added, "unchanged": unchanged, "moved": moved, "copied": copied, "failed": failed,
+                "pruned": forgotten, "kept": kept,
                 "passed_over": {
                     "unknown": unknown, "hidden": hidden, "folder_links": folder_links, "special": special,
                 },
@@ -283,7 +331,13 @@ impl Counts {
             return Ok(print(&summary.to_string())?);
         }
         let mut line = format!("{added} added, {unchanged} unchanged, {failed} failed");
-        for (count, what) in [(forgotten, "forgotten"), (kept, "not there but kept")] {
+        let others = [
+            (moved, "moved"),
+            (copied, "copies of others"),
+            (forgotten, "forgotten"),
+            (kept, "not there but kept"),
+        ];
+        for (count, what) in others {
             if *count > 0 {
                 line = format!("{line}, {count} {what}");
             }

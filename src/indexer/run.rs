@@ -1,0 +1,253 @@
+//! One run of indexing: files are looked at ahead of the model, and reported once they are safe on disk.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use super::identity::{Identity, Pending};
+use super::moments::{Cut, Plan, Step};
+use super::mounts::Mounts;
+use super::{IndexError, IndexEvent, IndexOptions, MediaFile};
+use crate::embedder::{EmbedError, EmbedIter, Embedder, Embedding};
+use crate::media::TimeRange;
+use crate::preprocess::PreprocessError;
+use crate::retrieval::{Carried, LibraryEntry, LibraryRow, LibraryWriter};
+use crate::video::VideoError;
+
+/// Files whose rows are written down again in one step, at most.
+const MOST_CARRIED: usize = 1024;
+/// Times that files are looked at again: what waited for others is known afterwards, and what the library has
+/// lost in the meantime is embedded.
+const LAST_ROUND: usize = 2;
+
+/// What is to be told once it is on disk.
+enum Report {
+    Done(PathBuf, Vec<String>),
+    Carried(Carried),
+}
+
+pub(super) struct Run<'a, F> {
+    embedder: &'a Embedder,
+    library: &'a mut LibraryWriter,
+    options: &'a IndexOptions,
+    on_event: F,
+    /// What waits to be written.
+    carried: Vec<Carried>,
+    unwritten: Vec<Report>,
+    last_flush: Instant,
+    turned_bad: HashSet<PathBuf>,
+}
+
+impl<'a, F: FnMut(IndexEvent<'_>)> Run<'a, F> {
+    pub(super) fn new(
+        embedder: &'a Embedder,
+        library: &'a mut LibraryWriter,
+        options: &'a IndexOptions,
+        on_event: F,
+    ) -> Self {
+        let (carried, unwritten, turned_bad) = (Vec::new(), Vec::new(), HashSet::new());
+        let last_flush = Instant::now();
+        Self { embedder, library, options, on_event, carried, unwritten, last_flush, turned_bad }
+    }
+
+    pub(super) fn index(mut self, mut pending: Vec<Pending>) -> Result<(), IndexError> {
+        for round in 0..=LAST_ROUND {
+            pending = self.round(pending, round)?;
+            self.flush()?;
+            if pending.is_empty() || self.is_cancelled() {
+                break;
+            }
+        }
+        if !self.turned_bad.is_empty() {
+            let paths: Vec<PathBuf> = self.turned_bad.drain().collect();
+            self.library.remove(&paths)?;
+            paths.iter().for_each(|path| (self.on_event)(IndexEvent::Forgotten(path)));
+        }
+        if self.is_cancelled() { Err(IndexError::Cancelled) } else { Ok(()) }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.options.cancel.is_cancelled()
+    }
+
+    /// Takes the files as they come, and gives back those that are to be looked at again.
+    fn round(&mut self, pending: Vec<Pending>, round: usize) -> Result<Vec<Pending>, IndexError> {
+        let (mounts, cancel) = (Mounts::of(self.library)?, self.options.cancel.clone());
+        let identity = if round == LAST_ROUND {
+            Identity::of_nothing(mounts)
+        } else {
+            Identity::of(self.library, mounts, cancel.clone())
+        };
+        let cut = Cut { moments: self.library.manifest().moments, embedder: self.embedder.clone(), cancel };
+        let (plans, planned) = mpsc::channel();
+        let mut embeddings =
+            self.embedder.embed_iter(cut.inputs(pending.clone(), identity, round == 0, plans));
+        let (mut pending, mut again) = (VecDeque::from(pending), Vec::new());
+        while let Some(next) = pending.pop_front() {
+            if self.is_cancelled() {
+                break;
+            }
+            // It is there before the first of the file's embeddings. Without one the iterator has ended.
+            let Ok(Plan { learnt, content, step }) = planned.recv() else {
+                let error = EmbedError::Job("no result".to_owned());
+                (self.on_event)(IndexEvent::Failed(&next.file.path, &error.into()));
+                continue;
+            };
+            if !learnt.is_empty() {
+                self.library.carry(&learnt)?;
+            }
+            match step {
+                // Without its moments the file would be there, and nobody would ask for them again.
+                Step::Stop | Step::Embed(Err(VideoError::Cancelled)) => break,
+                Step::Wait => again.push(Pending { content, ..next }),
+                Step::Carry(carried) => {
+                    if self.take(carried)? {
+                        continue;
+                    }
+                    again.push(Pending { content, ..next });
+                }
+                Step::Embed(ranges) => self.embed(&Pending { content, ..next }, ranges, &mut embeddings)?,
+            }
+            if self.last_flush.elapsed() >= self.options.flush_interval {
+                self.flush()?;
+            }
+        }
+        Ok(again)
+    }
+
+    /// Has rows written down again, unless the library has others by now.
+    fn take(&mut self, carried: Carried) -> Result<bool, IndexError> {
+        let has = |library: &LibraryWriter| {
+            library.known(&carried.from).is_some_and(|known| known.content == carried.content)
+        };
+        if !has(self.library) {
+            // They may be among what waits.
+            self.flush()?;
+            if !has(self.library) {
+                return Ok(false);
+            }
+        }
+        self.carried.push(carried.clone());
+        self.unwritten.push(Report::Carried(carried));
+        if self.carried.len() >= MOST_CARRIED || self.last_flush.elapsed() >= self.options.flush_interval {
+            self.flush()?;
+        }
+        Ok(true)
+    }
+
+    fn embed(
+        &mut self,
+        pending: &Pending,
+        ranges: Result<Vec<TimeRange>, VideoError>,
+        embeddings: &mut EmbedIter,
+    ) -> Result<(), IndexError> {
+        let path = &pending.file.path;
+        let mut next = || embeddings.next().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned())));
+        let whole = next();
+        let known = ranges.as_deref().unwrap_or_default();
+        let mut parts: Vec<_> = known.iter().map(|&range| (range, next())).collect();
+        // As above: where the job is at fault and not a moment, the file is to be taken up again.
+        let broken = parts.iter().position(|(_, part)| matches!(part, Err(EmbedError::Job(_))));
+        let whole = match broken {
+            Some(place) => whole.and(parts.swap_remove(place).1),
+            None => whole,
+        };
+        match whole {
+            Ok(embedding) => {
+                let mut warnings = embedding.warnings().to_vec();
+                warnings.extend(ranges.err().map(|error| format!("not cut into moments: {error}")));
+                let mut rows = vec![row_of(pending, embedding)];
+                for (range, part) in parts {
+                    match part {
+                        Ok(part) => {
+                            let LibraryRow { entry, embedding } = row_of(pending, part);
+                            rows.push(LibraryRow { entry: entry.with_time_range(Some(range)), embedding });
+                        }
+                        Err(error) => warnings.push(format!("{} is left out: {error}", stretch(range))),
+                    }
+                }
+                if self.carried.iter().any(|carried| carried.from == *path) {
+                    // Those are of the old state.
+                    self.flush()?;
+                }
+                self.library.append(&rows)?;
+                self.unwritten.push(Report::Done(path.clone(), warnings));
+            }
+            Err(error) => {
+                if self.library.has(path) && is_of_content(&error) && can_be_read(path) {
+                    self.turned_bad.insert(path.clone());
+                }
+                (self.on_event)(IndexEvent::Failed(path, &error.into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), IndexError> {
+        self.library.flush()?;
+        self.library.carry(&std::mem::take(&mut self.carried))?;
+        for report in self.unwritten.drain(..) {
+            (self.on_event)(match &report {
+                Report::Done(path, warnings) => IndexEvent::Done(path, warnings),
+                Report::Carried(Carried { from, to, .. }) if from == to => IndexEvent::Unchanged(to),
+                Report::Carried(Carried { from, to, is_move: true, .. }) => IndexEvent::Moved { from, to },
+                Report::Carried(Carried { from, to, .. }) => IndexEvent::Copied { from, to },
+            });
+        }
+        self.last_flush = Instant::now();
+        Ok(())
+    }
+}
+
+/// Whether what a file holds is at fault, and not the way to it, the settings or the machine.
+fn is_of_content(error: &EmbedError) -> bool {
+    match error {
+        EmbedError::Preprocess(error) => matches!(
+            error,
+            PreprocessError::DecodeImage { .. }
+                | PreprocessError::ImageByteLimit { .. }
+                | PreprocessError::ImagePixelLimit { .. }
+                | PreprocessError::EmptyPicture { .. }
+        ),
+        EmbedError::Video(error) => matches!(
+            error,
+            VideoError::EmptyFile { .. }
+                | VideoError::UnknownContainer { .. }
+                | VideoError::Container { .. }
+                | VideoError::NoVideoStream { .. }
+                | VideoError::NothingDecodable { .. }
+                | VideoError::Decode { .. }
+                | VideoError::PixelFormat { .. }
+                | VideoError::Limit { .. }
+        ),
+        EmbedError::File { reason, .. } => is_of_content(reason),
+        EmbedError::Panicked => true,
+        _ => false,
+    }
+}
+
+/// Whether all bytes of a file can be read: decoders tell a fault of the disk like one of the contents.
+fn can_be_read(path: &Path) -> bool {
+    File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink())).is_ok()
+}
+
+fn row_of(pending: &Pending, embedding: Embedding) -> LibraryRow {
+    let Pending { file: MediaFile { path, kind }, fingerprint, content } = pending;
+    let source = embedding.source();
+    let entry = LibraryEntry::new(path, *kind, *fingerprint)
+        .with_time_range(embedding.time_range())
+        .with_content(*content)
+        .with_captured_seconds(source.and_then(|source| source.captured_seconds))
+        .with_width(source.map(|source| source.width))
+        .with_height(source.map(|source| source.height));
+    LibraryRow { entry, embedding: embedding.into_vec() }
+}
+
+/// A stretch in words.
+fn stretch(range: TimeRange) -> String {
+    let (start, end) = range.bounds().unwrap_or_default();
+    format!("the moment from {start:.1} to {end:.1} s")
+}
