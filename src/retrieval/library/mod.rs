@@ -5,6 +5,7 @@
 //! library.lock               held by the one writer
 //! library.newest             the number of the newest segment
 //! segments/00000001.parquet  rows, written once and never changed
+//! segments/00000001.codes    what a library too large for memory is searched by; made again where it is missing
 //! ```
 //!
 //! A [`LibraryWriter`] collects rows and writes them as a new segment every few hundred rows or seconds. A
@@ -13,9 +14,10 @@
 //! dropped in order.
 //!
 //! Changing a file means adding its new rows: the newest state of a file supersedes the older ones. A segment
-//! may also name files whose rows in older segments count no more. Where much counts no more, or segments have
-//! become many, all live rows are written into one new segment that says which older segments it replaces;
-//! those are then deleted. A [`Library`] reads all live rows into one matrix.
+//! may also name files whose rows in older segments count no more. Where much counts no more, all live rows are
+//! written into one new segment that says which older segments it replaces; those are then deleted. Where segments
+//! have become many, the newest of them, as many as are small beside those before, are joined in the same way. A
+//! [`Library`] has all live rows: in one matrix, or, where they are too large for that, on disk.
 //!
 //! Each row carries a checksum. What does not agree with its own is reported and passed over, and the rest is
 //! read; the next writer keeps the rest alone, and sets the damaged files aside. Segments are numbered without
