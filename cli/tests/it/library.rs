@@ -438,28 +438,3 @@ fn a_folder_that_moved_is_pointed_to_anew() {
     let info = json_lines(&info)[0].clone();
     assert_eq!((&info["images"], &info["rows"], &info["damaged"]), (&2.into(), &2.into(), &0.into()));
 }
-
-#[test]
-fn a_library_keeps_embeddings_in_the_precision_it_was_made_with() {
-    let bench = Bench { folder: tempfile::tempdir().unwrap() };
-    bench.add("tiny.png", "a.png");
-    bench.add("tall.png", "b.png");
-    let wrong = bench.index(&["--store-dtype", "int4"]);
-    assert!(stderr(&wrong).contains("none of f32, f16 and int8"), "{}", stderr(&wrong));
-    assert_status(&bench.index(&["--store-dtype", "int8"]), 0);
-    let library = bench.path("library");
-    let info = stdout(&gve(&["library", "info", "--library", text(&library)]));
-    assert!(info.contains("rows       2 of 64 values in int8"), "{info}");
-    bench.add("rabbit.png", "c.png");
-    assert_eq!(count(&bench.index(&[]), "added"), 1);
-    let other = bench.index(&["--store-dtype", "f32"]);
-    assert_status(&other, 1);
-    assert!(stderr(&other).contains("keeps embeddings in int8, not in f32"), "{}", stderr(&other));
-    for more in [&[][..], &["--exact"]] {
-        let image = bench.clip("c.png");
-        let search = ["search", "--library", text(&library), "--image", text(&image), "--json"];
-        let found = json_lines(&gve(&[&search[..], more].concat()));
-        assert!(found.len() == 3 && found[0]["path"].as_str().unwrap().ends_with("c.png"), "{found:?}");
-        assert!(found[0]["score"].as_f64().unwrap() > 0.99, "{found:?}");
-    }
-}

@@ -17,6 +17,7 @@ mod recipe;
 mod rerank;
 #[cfg(unix)]
 mod stop;
+mod store_dtype;
 mod synth_flow;
 mod train_loop;
 mod world;

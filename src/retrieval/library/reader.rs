@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::catalog::{Catalog, Segments};
+use super::catalog::{Catalog, Segments, segments_directory};
 use super::entry::{LibraryEntry, Place};
 use super::index::{Index, Matrix};
 use super::manifest::LibraryManifest;
 use super::on_disk::OnDisk;
-use super::search::{Share, shares};
+use super::search::{LastMask, Share, shares};
+use super::segment::Segment;
 use super::survey::OnCodes;
 use crate::options::with_fields;
 use crate::retrieval::RetrievalError;
@@ -47,9 +48,14 @@ impl Default for LibraryOptions {
 #[derive(Debug)]
 pub struct Library {
     directory: PathBuf,
+    /// What there was when it was opened.
+    segments: Vec<Segment>,
     manifest: LibraryManifest,
     entries: Arc<[LibraryEntry]>,
     shares: Vec<Share>,
+    /// Whether every file has one row.
+    is_simple: bool,
+    last_mask: LastMask,
     index: Box<dyn Index>,
     damage: Vec<RetrievalError>,
 }
@@ -100,6 +106,7 @@ impl Library {
         options: &LibraryOptions,
         on_codes: OnCodes<'_>,
     ) -> Result<Self, RetrievalError> {
+        let listed = Segment::list(&segments_directory(directory))?;
         let segments = Segments::open(directory, manifest)?;
         let dim = manifest.dim;
         let in_memory = fits_in_memory(segments.rows(), dim, options.memory_bytes);
@@ -126,7 +133,20 @@ impl Library {
             Box::new(OnDisk::new(dim, on_disk, Arc::clone(&entries), &places))
         };
         let (directory, manifest) = (directory.to_owned(), manifest.clone());
-        Ok(Self { directory, manifest, shares: shares(&entries), entries, index, damage })
+        let shares = shares(&entries);
+        let is_simple = shares.iter().all(|share| *share == Share::Alone);
+        let last_mask = LastMask::default();
+        Ok(Self {
+            directory,
+            segments: listed,
+            manifest,
+            entries,
+            shares,
+            is_simple,
+            last_mask,
+            index,
+            damage,
+        })
     }
 
     /// What could not be read, of which there is nothing among the rows: [`RetrievalError::DamagedSegment`],
@@ -135,6 +155,15 @@ impl Library {
     #[must_use]
     pub fn damage(&self) -> &[RetrievalError] {
         &self.damage
+    }
+
+    /// Whether a writer has added or removed nothing since the library was opened. Where it has, opening the library anew shows
+    /// what there is, and this one goes on as it was.
+    ///
+    /// # Errors
+    /// [`RetrievalError::Io`].
+    pub fn is_current(&self) -> Result<bool, RetrievalError> {
+        Ok(Segment::list(&segments_directory(&self.directory))? == self.segments)
     }
 
     /// Fails unless the library was made the way `ours` says: embed queries with the settings of the library.
@@ -176,6 +205,14 @@ impl Library {
     #[must_use]
     pub fn take_damage(&self) -> Vec<RetrievalError> {
         self.index.take_damage()
+    }
+
+    pub(super) fn is_simple(&self) -> bool {
+        self.is_simple
+    }
+
+    pub(super) fn last_mask(&self) -> &LastMask {
+        &self.last_mask
     }
 
     pub(super) fn index(&self) -> &dyn Index {

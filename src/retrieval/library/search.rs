@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::ArrayView1;
 
@@ -89,6 +90,9 @@ pub(super) enum Share {
     Part,
 }
 
+/// Which rows may make up a hit, by the filter and the unit that were asked for last.
+pub(super) type LastMask = Mutex<Option<((Filter, Unit), Arc<[bool]>)>>;
+
 /// What each row is: that of a file which holds all of its others is the whole.
 pub(super) fn shares(entries: &[LibraryEntry]) -> Vec<Share> {
     let mut first_of: HashMap<&OsStr, usize> = HashMap::with_capacity(entries.len());
@@ -149,8 +153,10 @@ impl Library {
         if !(1..=expected).contains(&got) {
             return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
         }
-        let may_be = options.filter.rows(self.entries());
-        let hits = |query: ArrayView1<'_, f32>, k| self.hits(query, k, options, may_be.as_deref());
+        let may_be = self.may_be(&options.filter, options.unit);
+        let hits = |query: ArrayView1<'_, f32>, k| {
+            self.hits(query, k, options, may_be.as_ref().map(|rows| &rows[..]))
+        };
         let hits = match options.feedback {
             None => hits(query, options.k)?,
             Some(feedback) => {
@@ -176,6 +182,29 @@ impl Library {
         }
     }
 
+    /// Which rows may make up a hit; `None` where all may. What was asked for last is kept, for applications search while
+    /// somebody types.
+    fn may_be(&self, filter: &Filter, unit: Unit) -> Option<Arc<[bool]>> {
+        let is_simple = self.is_simple();
+        if is_simple && *filter == Filter::default() {
+            return None;
+        }
+        let last = || self.last_mask().lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, rows)) = &*last()
+            && *of == (filter.clone(), unit)
+        {
+            return Some(Arc::clone(rows));
+        }
+        let mut rows = filter.rows(self.entries()).unwrap_or_else(|| vec![true; self.entries().len()]);
+        if !is_simple {
+            // Those of the unit alone are ranked.
+            rows.iter_mut().enumerate().for_each(|(row, may_be)| *may_be &= self.is_of(row, unit));
+        }
+        let rows: Arc<[bool]> = rows.into();
+        *last() = Some(((filter.clone(), unit), Arc::clone(&rows)));
+        Some(rows)
+    }
+
     /// Looks at ever more of the best rows until they make up `k` hits.
     fn hits(
         &self,
@@ -185,16 +214,10 @@ impl Library {
         may_be: Option<&[bool]>,
     ) -> Result<Vec<Hit>, RetrievalError> {
         let unit = options.unit;
-        let is_simple = self.shares().iter().all(|share| *share == Share::Alone);
-        // Where there are others, those of the unit alone are ranked.
-        let of_unit: Option<Vec<bool>> = (may_be.is_some() || !is_simple).then(|| {
-            let may_be = |row: usize| may_be.is_none_or(|may_be| may_be[row]) && self.is_of(row, unit);
-            (0..self.entries().len()).map(may_be).collect()
-        });
         let all = self.entries().len();
-        let mut depth = if is_simple { k } else { k.saturating_mul(ROWS_PER_HIT) };
+        let mut depth = if self.is_simple() { k } else { k.saturating_mul(ROWS_PER_HIT) };
         loop {
-            let ranking = self.index().best(query, of_unit.as_deref(), depth, options.exact)?;
+            let ranking = self.index().best(query, may_be, depth, options.exact)?;
             let is_all = ranking.len() < depth;
             let hits = self.gather(ranking, k, unit);
             if hits.len() >= k || depth >= all || is_all {

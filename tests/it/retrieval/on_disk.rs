@@ -198,6 +198,47 @@ fn codes_are_made_where_they_are_missing_stale_or_damaged() {
     assert_eq!((segments(path).len(), codes(path).len(), on_disk(path).1), (1, 0, 570));
 }
 
+/// An application opens a library once, searches it from many threads, and looks now and then for what is new.
+#[test]
+fn a_library_goes_on_as_it_was_while_others_write() {
+    let vectors = clustered(400, 10);
+    let directory = library_of(&vectors[..300], StoreDType::F16);
+    let path = directory.path();
+    let before = Library::open(path).unwrap();
+    let (coded, _) = on_disk(path);
+    assert!(before.is_current().unwrap() && coded.is_current().unwrap());
+    std::thread::scope(|scope| {
+        let searches: Vec<_> = [&before, &coded, &before, &coded]
+            .into_iter()
+            .map(|library| {
+                let vectors = &vectors;
+                scope.spawn(move || {
+                    for (number, vector) in vectors[..300].iter().enumerate() {
+                        let folder = if number % 2 == 0 { "**/few/*" } else { "**/most/*" };
+                        let options =
+                            SearchOptions::new(1).with_filter(Filter::default().named(folder).unwrap());
+                        let hits = found(library, vector, &options);
+                        let is_here = name(number).to_str().unwrap().contains(&folder[3..folder.len() - 2]);
+                        assert_eq!(names(&hits)[0] == name(number), is_here, "{number}");
+                    }
+                })
+            })
+            .collect();
+        let mut writer = LibraryWriter::create_or_open(path, of_dim(StoreDType::F16)).unwrap();
+        for number in 300..400 {
+            writer.append(&rows(&vectors[number..=number], number)).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.remove(&[name(7)]).unwrap();
+        // The segments that the others have open go.
+        writer.compact().unwrap();
+        searches.into_iter().for_each(|search| search.join().unwrap());
+    });
+    assert!(!before.is_current().unwrap() && !coded.is_current().unwrap());
+    assert_eq!((coded.entries().len(), Library::open(path).unwrap().entries().len()), (300, 399));
+    assert_eq!(names(&found(&coded, &vectors[7], &SearchOptions::new(1))), [name(7)]);
+}
+
 #[test]
 fn a_row_that_decays_is_named_and_not_found() {
     let vectors = clustered(300, 8);
