@@ -1,4 +1,6 @@
 use crate::device::DeviceError;
+#[cfg(all(feature = "library", feature = "video"))]
+use crate::duplicates::DuplicatesError;
 use crate::embedder::{EmbedError, InputJsonError};
 #[cfg(feature = "hub")]
 use crate::hub::HubError;
@@ -68,4 +70,8 @@ pub enum Error {
     #[cfg(feature = "library")]
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Videos that cannot be compared.
+    #[cfg(all(feature = "library", feature = "video"))]
+    #[error(transparent)]
+    Duplicates(#[from] DuplicatesError),
 }

@@ -33,6 +33,7 @@
 //! | [`embedder`] | inputs | embeddings |
 //! | [`retrieval`] | embeddings | rankings, library files |
 //! | [`indexer`] | folders | a library |
+//! | `duplicates` | videos | which are the same, and where a clip is from |
 //! | [`new_model`] | a shape and texts | a model to train from nothing |
 //! | [`hub`] | a model id | a model directory |
 //! | `pairs` | JSON lines | pairs of inputs to train on, by task |
@@ -71,6 +72,8 @@
 mod calendar;
 mod cancel;
 pub mod device;
+#[cfg(all(feature = "library", feature = "video"))]
+pub mod duplicates;
 pub mod embedder;
 #[cfg(any(feature = "hub", feature = "synth"))]
 pub mod http;

@@ -85,6 +85,8 @@ mod scan;
 #[cfg(feature = "video")]
 mod self_contained;
 #[cfg(feature = "video")]
+mod small;
+#[cfg(feature = "video")]
 mod sniff;
 #[cfg(feature = "video")]
 mod source;
@@ -95,5 +97,7 @@ mod writer;
 pub use metadata::VideoMetadata;
 #[cfg(feature = "video")]
 pub use reader::{Frames, Seeking, VideoOptions, VideoReader};
+#[cfg(feature = "video")]
+pub(crate) use small::small_pictures;
 #[cfg(feature = "video")]
 pub use writer::{VideoEncoding, VideoWriter};

@@ -3,8 +3,8 @@
 use super::picture::{COLUMNS, ROWS};
 use super::{ShotDetector, ShotOptions, Shots};
 use crate::cancel::CancelToken;
-use crate::video::convert::Converter;
 use crate::video::sample::{invalid, positive};
+use crate::video::small::small_pictures;
 use crate::video::{VideoError, VideoReader};
 
 /// Finds the shots of an open video by looking at [`ShotOptions::fps`] of its frames a second, in order and
@@ -42,26 +42,10 @@ pub fn shots(
     if !(0.0..=1.0).contains(&options.threshold) {
         return Err(invalid("the least strength of a boundary", "0 to 1", options.threshold));
     }
-    let frames = reader.metadata().frames;
     let duration_seconds = reader.metadata().duration_seconds;
     let mut detector = ShotDetector::new(options);
-    let mut converter = Converter::averaging((COLUMNS as u32, ROWS as u32));
-    let mut seconds = 0.0;
-    let mut at = Some(0);
-    while let Some(index) = at {
-        if cancel.is_cancelled() {
-            return Err(VideoError::Cancelled);
-        }
-        // A rate that divides that of the video must not miss frames by rounding.
-        let slot = |index: usize| (reader.seconds_from_first(index) * fps + 1e-6).floor();
-        let next = (index + 1..frames).find(|next| slot(*next) > slot(index));
-        let image = reader.small(index, next, &mut converter)?;
-        detector.push(&image, seconds);
-        if let Some(next) = next {
-            // The next picture may be on display since the frame after this.
-            seconds = (reader.seconds_from_first(index + 1) + reader.seconds_from_first(next)) / 2.0;
-        }
-        at = next;
-    }
+    small_pictures(reader, fps, (COLUMNS as u32, ROWS as u32), cancel, |picture| {
+        detector.push(&picture.image, f64::midpoint(picture.since_seconds, picture.seconds));
+    })?;
     Ok(detector.finish(duration_seconds))
 }

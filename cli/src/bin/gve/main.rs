@@ -3,8 +3,12 @@
 //! One file per subcommand, each nothing but arguments and printing. Results go to standard
 //! output, everything else to standard error.
 
+#[cfg(feature = "video")]
+mod duplicates;
 mod embed;
 mod filters;
+#[cfg(feature = "video")]
+mod fingerprints;
 #[cfg(feature = "synth")]
 mod flow;
 #[cfg(feature = "video")]
@@ -14,6 +18,8 @@ mod index;
 mod info;
 mod libraries;
 mod library;
+#[cfg(feature = "video")]
+mod locate;
 mod models;
 mod rerank;
 mod search;
@@ -47,6 +53,9 @@ Exit status: 0 all done; 1 nothing done; 2 done in part, each failure named on s
 
 #[derive(Subcommand)]
 enum Command {
+    /// Find videos and images that are versions of one another.
+    #[cfg(feature = "video")]
+    Duplicates(duplicates::Arguments),
     /// Embed texts, images and videos.
     Embed(embed::Arguments),
     /// Write the frames that would be sampled from a video.
@@ -57,6 +66,9 @@ enum Command {
     /// Show what a library holds, or say that its files lie elsewhere.
     #[command(subcommand)]
     Library(libraries::Command),
+    /// Find the video that a clip is from, and where in it.
+    #[cfg(feature = "video")]
+    Locate(locate::Arguments),
     /// Score candidates for queries.
     Rerank(rerank::Arguments),
     /// Search a library by text, image or video.
@@ -75,11 +87,15 @@ enum Command {
 fn main() -> ExitCode {
     output::start(env!("CARGO_BIN_NAME"));
     output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
+        #[cfg(feature = "video")]
+        Command::Duplicates(arguments) => duplicates::run(&arguments),
         Command::Embed(arguments) => embed::run(arguments),
         #[cfg(feature = "video")]
         Command::Frames(arguments) => frames::run(arguments),
         Command::Index(arguments) => index::run(arguments),
         Command::Library(command) => libraries::run(command),
+        #[cfg(feature = "video")]
+        Command::Locate(arguments) => locate::run(&arguments),
         Command::Rerank(arguments) => rerank::run(arguments),
         Command::Search(arguments) => search::run(arguments),
         #[cfg(feature = "synth")]

@@ -1,0 +1,140 @@
+//! What the commands that compare videos by what they look like share.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use gve::CancelToken;
+use gve::duplicates::{DuplicatesError, FingerprintCache, Fingerprints, Match, read_fingerprints};
+use gve::indexer::{MediaFile, PassedOver, Recognition, find};
+use gve_cli::output::{progress_bar, report, show};
+
+use crate::library::tell_passed_over;
+
+#[derive(Args)]
+pub(crate) struct FileOptions {
+    /// Files and folders; folders are searched for videos and images.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Take a file for what its content is, whatever its name ends in.
+    #[arg(long)]
+    any_name: bool,
+    /// Keep there what files look like: a second run looks at new and changed ones only.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Print JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress bars.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// Files that could be looked at, with what they look like.
+pub(crate) struct Looked {
+    pub(crate) files: Vec<MediaFile>,
+    pub(crate) fingerprints: Fingerprints,
+    /// How many could not be looked at; each was named.
+    pub(crate) failed: usize,
+}
+
+impl FileOptions {
+    /// Looks at all files, but for `except`.
+    pub(crate) fn look(
+        &self,
+        except: Option<&MediaFile>,
+        cancel: &CancelToken,
+    ) -> Result<Looked, DuplicatesError> {
+        let recognition = if self.any_name { Recognition::ByContent } else { Recognition::ByName };
+        let (mut files, mut passed_over, mut failed) = (Vec::new(), PassedOver::default(), 0);
+        for path in &self.paths {
+            let found = find(path, recognition);
+            passed_over.add(&found.passed_over);
+            failed += found.failures.len();
+            found.failures.into_iter().for_each(|error| report(&error.into()));
+            files.extend(found.files);
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.dedup();
+        files.retain(|file| except.is_none_or(|except| except.path != file.path));
+        let remedy =
+            (!self.any_name).then_some("--any-name looks at what is in files whose name does not say");
+        tell_passed_over(&passed_over, remedy, files.is_empty(), self.quiet);
+        let looked = self.look_at(files, cancel)?;
+        Ok(Looked { failed: looked.failed + failed, ..looked })
+    }
+
+    /// Looks at these files.
+    pub(crate) fn look_at(
+        &self,
+        files: Vec<MediaFile>,
+        cancel: &CancelToken,
+    ) -> Result<Looked, DuplicatesError> {
+        let cache = self.cache.as_ref().map(FingerprintCache::new);
+        let bar = progress_bar(files.len(), "files", self.quiet);
+        let (mut failed, mut found) = (0, Vec::new());
+        let read = read_fingerprints(&files, cache.as_ref(), cancel, |place, fingerprint| {
+            let path = files[place].path.display().to_string();
+            show(&bar, &path);
+            bar.inc(1);
+            match fingerprint {
+                Ok(fingerprint) => found.push((place, fingerprint)),
+                Err(error) => {
+                    failed += 1;
+                    let error = error.to_string();
+                    let error = if error.contains(&path) { error } else { format!("{path}: {error}") };
+                    bar.suspend(|| report(&anyhow!(error)));
+                }
+            }
+        });
+        bar.finish_and_clear();
+        read?;
+        found.sort_by_key(|(place, _)| *place);
+        let (mut kept, mut fingerprints) = (Vec::new(), Fingerprints::default());
+        for (place, fingerprint) in found {
+            fingerprints.push(fingerprint);
+            kept.push(files[place].clone());
+        }
+        Ok(Looked { files: kept, fingerprints, failed })
+    }
+}
+
+/// How the second video of a match differs from the first, and when they are the same.
+pub(crate) fn difference(found: &Match) -> String {
+    let mut parts = Vec::new();
+    if found.mirrored {
+        parts.push("mirrored".to_owned());
+    }
+    if (found.speed - 1.0).abs() > 1e-9 {
+        parts.push(format!("{:.2}x as fast", found.speed));
+    }
+    let is_part = |part: &[f64; 4]| (part[1] - part[0]) * (part[3] - part[2]) < CROPPED;
+    if is_part(&found.part_of_first) {
+        parts.push("cropped".to_owned());
+    } else if is_part(&found.part_of_second) {
+        parts.push("with more around it".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// A smaller share of a picture is a crop.
+const CROPPED: f64 = 0.95;
+
+/// A match as JSON; its `ranges` are in seconds of the second video, and what they are of in seconds of the first.
+pub(crate) fn as_json(found: &Match) -> serde_json::Value {
+    let ranges: Vec<_> = found
+        .ranges
+        .iter()
+        .map(|range| {
+            serde_json::json!({
+                "start": range.second.start_seconds, "end": range.second.end_seconds,
+                "of_start": range.first.start_seconds, "of_end": range.first.end_seconds,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "score": found.score, "share": found.second_share, "of_share": found.first_share, "ranges": ranges,
+        "mirrored": found.mirrored, "speed": found.speed,
+        "part": found.part_of_second, "of_part": found.part_of_first,
+    })
+}

@@ -1,0 +1,79 @@
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use gve::duplicates::DuplicatesError;
+use gve::indexer::{Recognition, find};
+use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
+use gve_cli::output::{Outcome, name, print};
+
+use crate::fingerprints::{FileOptions, as_json, difference};
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  gve locate clip.mp4 ~/Videos
+  gve locate clip.mp4 ~/Videos --cache ~/.cache/gve-fingerprints --json
+
+Each line is a video that has pictures of the clip, the likeliest first: which part of the clip that is, how alike the pictures
+are (1 is the same), and where they are in the video. No model is used. Exit status 1 if nothing is found.")]
+pub(crate) struct Arguments {
+    /// The clip.
+    #[arg(value_name = "CLIP")]
+    clip: PathBuf,
+    #[command(flatten)]
+    files: FileOptions,
+    /// Most videos to show.
+    #[arg(short, value_name = "N", default_value_t = 10)]
+    k: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
+    let cancel = stop_on_ctrl_c()?;
+    let mut found = find(&arguments.clip, Recognition::ByContent);
+    if let Some(error) = found.failures.pop() {
+        return Err(error.into());
+    }
+    let [clip] = &found.files[..] else {
+        bail!("{}: is a folder, expected one clip", name(&arguments.clip));
+    };
+    let is_cancelled = |error: &DuplicatesError| matches!(error, DuplicatesError::Cancelled);
+    let nothing = "nothing was compared; --cache keeps what was looked at";
+    let own = match arguments.files.look_at(vec![clip.clone()], &cancel) {
+        Err(error) if is_cancelled(&error) => return Ok(stopped(nothing)),
+        own => own?,
+    };
+    let Some(fingerprint) = own.fingerprints.get(0) else { return Ok(Outcome::Nothing) };
+    let looked = match arguments.files.look(Some(clip), &cancel) {
+        Err(error) if is_cancelled(&error) => return Ok(stopped(nothing)),
+        looked => looked?,
+    };
+    let matches = match looked.fingerprints.locate(fingerprint, &cancel) {
+        Err(error) if is_cancelled(&error) => return Ok(stopped(nothing)),
+        matches => matches?,
+    };
+    for found in matches.iter().take(arguments.k) {
+        let path = &looked.files[found.second].path;
+        if arguments.files.json {
+            let mut line = as_json(&found.clone().swapped());
+            line["path"] = serde_json::json!(path);
+            print(&line.to_string())?;
+            continue;
+        }
+        let difference = difference(found);
+        let difference = if difference.is_empty() { difference } else { format!("  {difference}") };
+        for range in &found.ranges {
+            let (start, end) = range.second.bounds().unwrap_or_default();
+            let (of_start, of_end) = range.first.bounds().unwrap_or_default();
+            print(&format!(
+                "{:.2}  {}  {start:.2}-{end:.2} s  is {of_start:.2}-{of_end:.2} s of the clip{difference}",
+                found.score,
+                name(path)
+            ))?;
+        }
+    }
+    Ok(match matches.len() {
+        0 => Outcome::Nothing,
+        found => Outcome::of(found, looked.failed),
+    })
+}

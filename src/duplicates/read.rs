@@ -1,0 +1,81 @@
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::mpsc;
+
+use rayon::prelude::*;
+
+use super::cache::FingerprintCache;
+use super::error::DuplicatesError;
+use super::fingerprint::{Fingerprint, fingerprint, fingerprint_image};
+use crate::cancel::CancelToken;
+use crate::indexer::MediaFile;
+use crate::media::MediaKind;
+use crate::preprocess::{ImageLimits, load_image};
+use crate::retrieval::FileFingerprint;
+use crate::store::IoError;
+use crate::video::{VideoError, VideoOptions};
+
+/// The fingerprints of files, several at a time, each handed to `take` as it is ready, with the place of its file. What
+/// `cache` has is not looked at again, and what it has not is kept there. A file that cannot be read is an error of its own.
+///
+/// # Errors
+/// [`DuplicatesError::Cancelled`]; what is done was handed over and kept.
+pub fn read_fingerprints(
+    files: &[MediaFile],
+    cache: Option<&FingerprintCache>,
+    cancel: &CancelToken,
+    mut take: impl FnMut(usize, Result<Fingerprint, DuplicatesError>),
+) -> Result<(), DuplicatesError> {
+    // Files side by side are faster than threads within one, unless there are too few.
+    let threads = if files.len() < rayon::current_num_threads() { None } else { NonZeroUsize::new(1) };
+    let options = VideoOptions::default().with_threads(threads);
+    std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        scope.spawn(move || {
+            files.par_iter().enumerate().for_each_with(sender, |sender, (place, file)| {
+                if !cancel.is_cancelled() {
+                    // The receiver lives as long as this thread.
+                    drop(sender.send((place, read(file, cache, options, cancel))));
+                }
+            });
+        });
+        for (place, read) in receiver {
+            if !matches!(read, Err(DuplicatesError::Cancelled)) {
+                take(place, read);
+            }
+        }
+    });
+    if cancel.is_cancelled() { Err(DuplicatesError::Cancelled) } else { Ok(()) }
+}
+
+fn read(
+    file: &MediaFile,
+    cache: Option<&FingerprintCache>,
+    options: VideoOptions,
+    cancel: &CancelToken,
+) -> Result<Fingerprint, DuplicatesError> {
+    let state = state_of(&file.path)?;
+    if let Some(kept) = cache.and_then(|cache| cache.get(&file.path, state)) {
+        return Ok(kept);
+    }
+    let mut made = match file.kind {
+        MediaKind::Image => fingerprint_image(&load_image(&file.path, &ImageLimits::default())?),
+        MediaKind::Video => match fingerprint(&file.path, options, cancel) {
+            Err(VideoError::Cancelled) => return Err(DuplicatesError::Cancelled),
+            made => made?,
+        },
+    };
+    made.size_bytes = state.size_bytes;
+    if let Some(cache) = cache {
+        cache.put(&file.path, state, &made)?;
+    }
+    Ok(made)
+}
+
+fn state_of(path: &Path) -> Result<FileFingerprint, DuplicatesError> {
+    use crate::retrieval::RetrievalError;
+    FileFingerprint::of_file(path).map_err(|error| match error {
+        RetrievalError::Io(error) => error.into(),
+        other => IoError::of("read", path)(std::io::Error::other(other)).into(),
+    })
+}
