@@ -50,7 +50,7 @@ fn film(seconds: f64, picture: impl Fn(f64) -> RgbImage) -> Fingerprint {
 /// A camera that moves, in another scene every 4 s.
 fn travel(seed: u64, time: f64) -> RgbImage {
     let shot = (time / 4.0).floor();
-    let direction = Random::derived(seed, &[shot as u64]).unit() * 6.28;
+    let direction = Random::derived(seed, &[shot as u64]).unit() * std::f64::consts::TAU;
     let way = 9.0 * (time - 4.0 * shot);
     scene(100 * seed + shot as u64, (way * direction.cos(), way * direction.sin()))
 }
