@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gve::retrieval::{Library, LibraryRow, LibraryWriter, RetrievalError};
+use gve::retrieval::{Library, LibraryOptions, LibraryRow, LibraryWriter, RetrievalError};
 
 use super::library::{manifest, row};
 
@@ -49,6 +49,28 @@ fn child() {
                 let gone: Vec<String> = (start..start + 10).map(name).collect();
                 assert_eq!(writer.remove(&gone).unwrap(), 10);
                 eprintln!("finished {}", start + 10);
+            }
+        }
+        "join" => {
+            let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+            let first = writer.paths().count();
+            for number in first.. {
+                writer.append(&[row(&name(number), number, 1)]).unwrap();
+                writer.flush().unwrap();
+                eprintln!("finished {}", number + 1);
+                if number % 35 == 34 {
+                    writer.finish().unwrap();
+                    writer = LibraryWriter::create_or_open(&directory, manifest()).unwrap();
+                }
+            }
+        }
+        "codes" => {
+            let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+            loop {
+                on_disk(&directory);
+                let all = super::library::segments(&directory).into_iter();
+                all.filter(|path| path.extension().is_some_and(|e| e == "codes"))
+                    .for_each(|path| std::fs::remove_file(path).unwrap());
             }
         }
         _ => full_disk(writer),
@@ -123,6 +145,11 @@ fn numbers(directory: &Path) -> BTreeSet<usize> {
     numbers
 }
 
+fn on_disk(directory: &Path) -> Library {
+    let options = LibraryOptions::default().with_memory_bytes(0);
+    Library::open_with(directory, &options, |_, _| {}).unwrap()
+}
+
 fn library() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
@@ -163,6 +190,38 @@ fn killed_while_compacting() {
     assert_eq!(numbers(directory.path()).len(), FILES);
     let segments = super::library::segments(directory.path());
     assert_eq!(segments.len(), 1, "{segments:?}");
+}
+
+#[test]
+fn killed_while_joining_the_newest() {
+    let directory = library();
+    LibraryWriter::create_or_open(directory.path(), manifest()).unwrap().compact().unwrap();
+    let mut least = FILES;
+    for instant in 0..INSTANTS {
+        least = killed(directory.path(), "join", instant).max(least);
+        let found = numbers(directory.path());
+        assert!(
+            found.len() >= least && found.iter().copied().eq(0..found.len()),
+            "{} of {least}",
+            found.len()
+        );
+    }
+    assert!(least > FILES + 40, "{least} were finished");
+    LibraryWriter::create_or_open(directory.path(), manifest()).unwrap().finish().unwrap();
+    assert!(super::library::segments(directory.path()).len() <= 32);
+}
+
+#[test]
+fn killed_while_making_codes() {
+    let directory = library();
+    for instant in 0..INSTANTS {
+        killed(directory.path(), "codes", instant);
+        let library = on_disk(directory.path());
+        assert!(library.damage().is_empty(), "{:?}", library.damage());
+        assert_eq!(library.entries().len(), FILES);
+        let hits = library.search(ndarray::aview1(&row("", 3, 1).embedding), FILES).unwrap();
+        assert_eq!((hits.len(), hits[0].score, library.take_damage().len()), (FILES, 1.0, 0));
+    }
 }
 
 #[test]
