@@ -109,6 +109,9 @@ pub use media::{MediaReader, MediaSource, Moments, TimeRange};
 pub use random::Random;
 pub use video::Sampling;
 
+/// The crates whose types are in what this one takes and gives: vectors and matrices, pictures, tensors.
+pub use {candle_core, image, ndarray};
+
 mod error;
 mod hash;
 mod options;

@@ -25,6 +25,14 @@ pub struct Embedding {
 }
 
 impl Embedding {
+    /// An embedding of values that were made elsewhere, such as one that an application keeps; they are normalised. `None`
+    /// where they are not finite or have no direction.
+    #[must_use]
+    pub fn new(values: Vec<f32>) -> Option<Self> {
+        let (num_tokens, warnings) = (0, Vec::new());
+        Some(Self { values: normalized(values)?, num_tokens, time_range: None, source: None, warnings })
+    }
+
     /// Normalises the first `dim` values of a pooled hidden state; `None` when it is not finite or has no
     /// direction.
     pub(super) fn from_hidden_state(mut values: Vec<f32>, dim: usize, prepared: &Prepared) -> Option<Self> {
@@ -68,7 +76,7 @@ impl Embedding {
         self.values
     }
 
-    /// Tokens the model read for it, visual ones included.
+    /// Tokens the model read for it, visual ones included; 0 where they are not known.
     pub fn num_tokens(&self) -> usize {
         self.num_tokens
     }
@@ -144,6 +152,9 @@ mod tests {
         for bad in [vec![f32::NAN, 1.0], vec![1.0, f32::INFINITY], vec![0.0, 0.0], vec![0.0, 1.0]] {
             assert_eq!(Embedding::from_hidden_state(bad, 1, &prepared), None);
         }
+        let kept = Embedding::new(vec![3.0, 0.0, -4.0]).unwrap();
+        assert_eq!((kept.cosine(&embedding), kept.num_tokens()), (Some(1.0), 0));
+        assert!(Embedding::new(vec![0.0]).is_none() && Embedding::new(vec![f32::NAN]).is_none());
         // Cut at once or later, it is the same.
         let cut = Embedding::from_hidden_state(vec![3.0, -4.0, 12.0], 2, &prepared).unwrap();
         assert_eq!((cut.as_slice(), cut.num_tokens()), (&[0.6, -0.8][..], 7));
