@@ -150,6 +150,14 @@ pub enum RetrievalError {
         /// What is wrong.
         reason: String,
     },
+    /// The tags of a library cannot be used.
+    #[error("the tags in {} are damaged ({reason}): put the file back from a copy, or move it away to go on without", path.display())]
+    DamagedTags {
+        /// The file of tags.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A segment of the library was written with other settings than its manifest says.
     #[error(
         "the library segment {} was not made with the settings in library.json: put back the library.json it \

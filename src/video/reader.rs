@@ -389,6 +389,10 @@ fn describe(demuxer: &Demuxer, plan: &Plan, (width, height): (u32, u32)) -> Vide
         start_seconds: demuxer.seconds(first),
         duration_seconds,
         orientation,
-        created_seconds: demuxer.creation_time().as_deref().and_then(calendar::parse),
+        // Writers that do not know it leave the beginning of time.
+        created_seconds: demuxer
+            .creation_time()
+            .and_then(|time| calendar::parse(&time))
+            .filter(|time| *time != 0),
     }
 }

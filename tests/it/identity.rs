@@ -268,3 +268,50 @@ fn rows_without_a_hash_get_one_when_a_file_of_their_length_comes_up() {
     assert_eq!(hashed(), 2);
     assert_eq!(bench.names().len(), 4);
 }
+
+/// When it was taken, by EXIF data and by a container, and how large it is.
+#[cfg(feature = "video")]
+#[test]
+fn what_a_file_says_of_itself_comes_with_it() {
+    const TAKEN: u32 = 1_780_250_401;
+    let bench = Bench::new();
+    let short = u16::to_le_bytes;
+    let long = u32::to_le_bytes;
+    let directory = |tag, kind, count, value| {
+        [&short(1)[..], &short(tag), &short(kind), &long(count), &long(value), &long(0)].concat()
+    };
+    // The directory of details lies at 26, and the time behind it.
+    let exif =
+        [&b"Exif\0\0II\x2a\0"[..], &long(8), &directory(0x8769, 4, 1, 26), &directory(0x9003, 2, 20, 44)];
+    let exif = [&exif.concat()[..], b"2026:05:31 18:00:01\0"].concat();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let jpeg = fs::read(golden_dir().join("../fixtures/hostile/grey.jpg")).unwrap();
+    let jpeg = [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat();
+    fs::create_dir(bench.path("w")).unwrap();
+    fs::write(bench.path("w/taken.jpg"), jpeg).unwrap();
+    let mut film = fs::read(golden_dir().join("media/ntsc.mp4")).unwrap();
+    let header = film.windows(4).position(|window| window == b"mvhd").unwrap();
+    // Seconds since 1904.
+    film[header + 8..header + 12].copy_from_slice(&(TAKEN + 2_082_844_800).to_be_bytes());
+    fs::write(bench.path("w/film.mp4"), film).unwrap();
+    fs::copy(golden_dir().join("media/bunny.mp4"), bench.path("w/unknown.mp4")).unwrap();
+    assert_eq!(bench.index("w"), ["done w/film.mp4", "done w/taken.jpg", "done w/unknown.mp4"]);
+
+    let library = Library::open(bench.path("library")).unwrap();
+    let found = |name: &str| library.entries().iter().find(|entry| entry.path.ends_with(name)).unwrap();
+    let (film, taken, unknown) = (found("film.mp4"), found("taken.jpg"), found("unknown.mp4"));
+    assert_eq!(taken.captured_seconds, Some(i64::from(TAKEN)));
+    assert_eq!(film.captured_seconds, Some(i64::from(TAKEN)));
+    assert_eq!(unknown.captured_seconds, None, "the beginning of 1970 is no date");
+    let size = image::image_dimensions(bench.path("w/taken.jpg")).unwrap();
+    assert_eq!((taken.width, taken.height), (Some(size.0), Some(size.1)));
+    let video = gve::video::VideoReader::open(bench.path("w/film.mp4")).unwrap();
+    let (width, height) = (video.metadata().width, video.metadata().height);
+    assert_eq!((film.width, film.height), (Some(width), Some(height)));
+    // A change of place keeps what is known.
+    bench.rename("w/taken.jpg", "w/moved.jpg");
+    assert_eq!(bench.index("w")[0], "moved w/taken.jpg w/moved.jpg");
+    let library = Library::open(bench.path("library")).unwrap();
+    let moved = library.entries().iter().find(|entry| entry.path.ends_with("moved.jpg")).unwrap();
+    assert_eq!((moved.captured_seconds, moved.width), (Some(i64::from(TAKEN)), Some(size.0)));
+}

@@ -5,6 +5,7 @@ use glob::{MatchOptions, Pattern};
 use rayon::prelude::*;
 
 use super::entry::LibraryEntry;
+use super::tags::{TagTable, TagTest};
 use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::RetrievalError;
 
@@ -27,6 +28,10 @@ pub struct Filter {
     kind: Option<MediaKind>,
     seconds: Bounds,
     modified: Bounds,
+    captured: Bounds,
+    width: Bounds,
+    height: Bounds,
+    tags: Vec<(String, TagTest)>,
 }
 
 /// What lies from the one to the other, both included.
@@ -72,8 +77,34 @@ impl Filter {
         Self { modified: (earliest, latest), ..self }
     }
 
+    /// Files taken between these times, in seconds since 1970 as in
+    /// [`captured_seconds`](LibraryEntry::captured_seconds); none of which that is not known.
+    #[must_use]
+    pub fn captured(self, earliest: Option<f64>, latest: Option<f64>) -> Self {
+        Self { captured: (earliest, latest), ..self }
+    }
+
+    /// Files whose pictures are so wide in pixels; none of which that is not known.
+    #[must_use]
+    pub fn width(self, least: Option<u32>, most: Option<u32>) -> Self {
+        Self { width: (least.map(f64::from), most.map(f64::from)), ..self }
+    }
+
+    /// Files whose pictures are so high in pixels; none of which that is not known.
+    #[must_use]
+    pub fn height(self, least: Option<u32>, most: Option<u32>) -> Self {
+        Self { height: (least.map(f64::from), most.map(f64::from)), ..self }
+    }
+
+    /// Files with a tag of this name that is so; may be asked of more than one tag, and more than once of one.
+    #[must_use]
+    pub fn tagged(mut self, name: impl Into<String>, test: TagTest) -> Self {
+        self.tags.push((name.into(), test));
+        self
+    }
+
     /// Of each row whether it may be found; `None` where all may.
-    pub(super) fn rows(&self, entries: &[LibraryEntry]) -> Option<Vec<bool>> {
+    pub(super) fn rows(&self, entries: &[LibraryEntry], tags: &TagTable) -> Option<Vec<bool>> {
         if *self == Self::default() {
             return None;
         }
@@ -91,9 +122,15 @@ impl Filter {
             self.kind.is_none_or(|kind| kind == entry.kind)
                 && (self.under.is_empty() || self.under.iter().any(|folder| entry.path.starts_with(folder)))
                 && self.named.as_ref().is_none_or(|pattern| is_like(pattern, &entry.path))
-                && (self.seconds == (None, None)
-                    || seconds.is_some_and(|seconds| lies_in(seconds, self.seconds)))
+                && is_known_to_lie_in(seconds, self.seconds)
                 && lies_in(modified, self.modified)
+                && is_known_to_lie_in(entry.captured_seconds.map(|seconds| seconds as f64), self.captured)
+                && is_known_to_lie_in(entry.width.map(f64::from), self.width)
+                && is_known_to_lie_in(entry.height.map(f64::from), self.height)
+                && self.tags.iter().all(|(name, test)| {
+                    let value = tags.of(&entry.path).and_then(|tags| tags.get(name));
+                    value.is_some_and(|value| test.holds(value))
+                })
         };
         Some(entries.par_iter().with_min_len(1024).map(may_be).collect())
     }
@@ -101,6 +138,10 @@ impl Filter {
 
 fn lies_in(value: f64, (least, most): Bounds) -> bool {
     least.is_none_or(|least| value >= least) && most.is_none_or(|most| value <= most)
+}
+
+fn is_known_to_lie_in(value: Option<f64>, bounds: Bounds) -> bool {
+    bounds == (None, None) || value.is_some_and(|value| lies_in(value, bounds))
 }
 
 fn is_like(pattern: &Pattern, path: &Path) -> bool {
@@ -128,7 +169,10 @@ mod tests {
         use MediaKind::{Image, Video};
 
         let entries = [
-            entry("/v/Lake.mp4", Video, Some(90.0), 100),
+            entry("/v/Lake.mp4", Video, Some(90.0), 100)
+                .with_captured_seconds(Some(50))
+                .with_width(Some(640))
+                .with_height(Some(480)),
             // A moment of it is as long as the whole.
             entry("/v/Lake.mp4", Video, Some(5.0), 100),
             entry("/v/2025/lake.png", Image, None, 200),
@@ -144,15 +188,23 @@ mod tests {
             (all().lasting(None, Some(60.0)), [false, false, false, true]),
             (all().modified(Some(200.0), Some(250.0)), [false, false, true, false]),
             (all().modified(None, Some(200.0)), [true, true, true, false]),
+            (all().captured(Some(50.0), None), [true, false, false, false]),
+            (all().captured(None, Some(49.0)), [false; 4]),
+            (all().width(Some(640), Some(640)), [true, false, false, false]),
+            (all().width(Some(641), None), [false; 4]),
+            (all().height(None, Some(480)), [true, false, false, false]),
+            (all().height(None, Some(479)), [false; 4]),
+            (all().tagged("stars", TagTest::AtLeast(1.0)), [false; 4]),
             (named("lake*"), [true, true, true, false]),
             (named("*.mp4"), [true, true, false, true]),
             (named("/v/*"), [true, true, false, false]),
             (named("/v/**/*.png"), [false, false, true, false]),
             (named("lake*").of_kind(Video), [true, true, false, false]),
         ] {
-            assert_eq!(filter.rows(&entries).as_deref(), Some(&expected[..]), "{filter:?}");
+            let tags = TagTable::default();
+            assert_eq!(filter.rows(&entries, &tags).as_deref(), Some(&expected[..]), "{filter:?}");
         }
-        assert_eq!(all().rows(&entries), None);
+        assert_eq!(all().rows(&entries, &TagTable::default()), None);
         let fault = all().named("[a").expect_err("no pattern").to_string();
         assert!(fault.contains("\"[a\" is no pattern"), "{fault}");
     }

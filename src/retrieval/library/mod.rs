@@ -4,6 +4,7 @@
 //! library.json               the manifest: model, revision, sampling, dim, ...
 //! library.lock               held by the one writer
 //! library.newest             the number of the newest segment
+//! library.tags               what users say of files
 //! segments/00000001.parquet  rows, written once and never changed
 //! segments/00000001.codes    what a library too large for memory is searched by; made again where it is missing
 //! ```
@@ -40,6 +41,7 @@ mod segment_reader;
 mod segment_writer;
 mod store_dtype;
 mod survey;
+mod tags;
 mod vectors;
 mod writer;
 
@@ -50,6 +52,7 @@ pub use manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
 pub use reader::{Library, LibraryOptions};
 pub use search::{LibraryHit, SearchOptions, Unit};
 pub use store_dtype::StoreDType;
+pub use tags::{TagTest, TagValue, Tags};
 pub use writer::LibraryWriter;
 
 pub(crate) use rewriting::Carried;

@@ -1,19 +1,21 @@
 //! Reading a library.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
 use super::catalog::{Catalog, Segments, segments_directory};
-use super::entry::{LibraryEntry, Place};
+use super::entry::{FileFingerprint, LibraryEntry, Place};
 use super::index::{Index, Matrix};
 use super::manifest::LibraryManifest;
 use super::on_disk::OnDisk;
 use super::search::{LastMask, Share, shares};
 use super::segment::Segment;
 use super::survey::OnCodes;
+use super::tags::{TagTable, Tags};
 use crate::options::with_fields;
 use crate::retrieval::RetrievalError;
 
@@ -57,6 +59,9 @@ pub struct Library {
     is_simple: bool,
     last_mask: LastMask,
     index: Box<dyn Index>,
+    tags: TagTable,
+    /// What the file of tags was when they were read.
+    tags_file: Option<FileFingerprint>,
     damage: Vec<RetrievalError>,
 }
 
@@ -116,7 +121,7 @@ impl Library {
         } else {
             segments.survey(on_codes)?
         };
-        let Catalog { entries, places, live, damage } = catalog;
+        let Catalog { entries, places, live, mut damage } = catalog;
         if in_memory {
             keep_live(&mut values, &live, dim);
         }
@@ -136,6 +141,11 @@ impl Library {
         let shares = shares(&entries);
         let is_simple = shares.iter().all(|share| *share == Share::Alone);
         let last_mask = LastMask::default();
+        let tags_file = TagTable::file(&directory);
+        let tags = TagTable::read(&directory).unwrap_or_else(|error| {
+            damage.push(error);
+            TagTable::default()
+        });
         Ok(Self {
             directory,
             segments: listed,
@@ -145,25 +155,28 @@ impl Library {
             is_simple,
             last_mask,
             index,
+            tags,
+            tags_file,
             damage,
         })
     }
 
     /// What could not be read, of which there is nothing among the rows: [`RetrievalError::DamagedSegment`],
-    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`] and [`RetrievalError::Io`]. Empty
-    /// as a rule.
+    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`], [`RetrievalError::DamagedTags`] and
+    /// [`RetrievalError::Io`]. Empty as a rule.
     #[must_use]
     pub fn damage(&self) -> &[RetrievalError] {
         &self.damage
     }
 
-    /// Whether a writer has added or removed nothing since the library was opened. Where it has, opening the library anew shows
+    /// Whether a writer has added, removed or tagged nothing since the library was opened. Where it has, opening the library anew shows
     /// what there is, and this one goes on as it was.
     ///
     /// # Errors
     /// [`RetrievalError::Io`].
     pub fn is_current(&self) -> Result<bool, RetrievalError> {
-        Ok(Segment::list(&segments_directory(&self.directory))? == self.segments)
+        let is_tagged_alike = TagTable::file(&self.directory) == self.tags_file;
+        Ok(is_tagged_alike && Segment::list(&segments_directory(&self.directory))? == self.segments)
     }
 
     /// Fails unless the library was made the way `ours` says: embed queries with the settings of the library.
@@ -184,6 +197,22 @@ impl Library {
     #[must_use]
     pub fn entries(&self) -> &[LibraryEntry] {
         &self.entries
+    }
+
+    /// What users say of a file; `None` where that is nothing.
+    #[must_use]
+    pub fn tags(&self, path: &Path) -> Option<&Tags> {
+        self.tags.of(path)
+    }
+
+    /// The files with tags, in order.
+    pub fn tagged(&self) -> impl Iterator<Item = (&Path, &Tags)> {
+        let known: HashSet<&Path> = self.entries.iter().map(|entry| entry.path.as_path()).collect();
+        self.tags.iter().filter(move |(path, _)| known.contains(path))
+    }
+
+    pub(super) fn tag_table(&self) -> &TagTable {
+        &self.tags
     }
 
     /// The embeddings, `[rows, dim]`, where they are in memory: see [`LibraryOptions::memory_bytes`].

@@ -50,16 +50,22 @@ impl LibraryWriter {
         }
         if self.is_much_dead(|path| !gone.contains(path)) || gone.len() > MAX_MARKS {
             self.compact_as(&|path| (!gone.contains(path)).then(|| path.to_owned()))?;
-            return Ok(gone.len());
+        } else {
+            self.mark(&gone)?;
         }
+        self.forget_tags(&gone.iter().map(PathBuf::as_path).collect())?;
+        Ok(gone.len())
+    }
+
+    /// Has the rows of files count no more.
+    fn mark(&mut self, gone: &HashSet<PathBuf>) -> Result<(), RetrievalError> {
         let mut writer = self.start_segment(None)?;
-        for path in &gone {
+        for path in gone {
             writer.forget(path)?;
         }
         writer.finish()?;
         self.files.retain(|path, _| !gone.contains(path));
-        self.count_segment()?;
-        Ok(gone.len())
+        self.count_segment()
     }
 
     /// Forgets all files for which `keep` is false; gives back how many went.
@@ -112,6 +118,10 @@ impl LibraryWriter {
         if files.is_empty() {
             return Ok(());
         }
+        let moves = || carried.iter().filter(|one| one.is_move && one.from != one.to);
+        if moves().next().is_some() {
+            self.copy_tags(moves().map(|one| (one.from.as_path(), one.to.as_path())))?;
+        }
         let mut writer = self.start_segment(None)?;
         let (sequence, mut rows) = (self.next_sequence, 0);
         for segment in Segment::list(&segments_directory(&self.directory))? {
@@ -153,7 +163,9 @@ impl LibraryWriter {
         self.files.retain(|path, _| !forgotten.contains(path.as_path()));
         self.files.extend(files);
         self.rows += rows;
-        self.count_segment()
+        self.count_segment()?;
+        forgotten.retain(|path| !self.has(path));
+        if forgotten.is_empty() { Ok(()) } else { self.forget_tags(&forgotten) }
     }
 
     /// Has the files beneath the folder `from` lie beneath `to` instead, as after their drive was mounted
@@ -172,7 +184,9 @@ impl LibraryWriter {
             return Err(RetrievalError::Relocation { path: taken.clone() });
         }
         if !moves.is_empty() {
+            self.copy_tags(moves.iter().map(|(from, to)| (from.as_path(), to.as_path())))?;
             self.compact_as(&|path| Some(moves.get(path).map_or(path, PathBuf::as_path).to_owned()))?;
+            self.forget_tags(&moves.keys().map(PathBuf::as_path).filter(|path| !self.has(path)).collect())?;
         }
         Ok(moves.len())
     }

@@ -195,7 +195,8 @@ impl Library {
         {
             return Some(Arc::clone(rows));
         }
-        let mut rows = filter.rows(self.entries()).unwrap_or_else(|| vec![true; self.entries().len()]);
+        let mut rows =
+            filter.rows(self.entries(), self.tag_table()).unwrap_or_else(|| vec![true; self.entries().len()]);
         if !is_simple {
             // Those of the unit alone are ranked.
             rows.iter_mut().enumerate().for_each(|(row, may_be)| *may_be &= self.is_of(row, unit));

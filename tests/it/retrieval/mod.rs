@@ -19,3 +19,5 @@ mod on_disk;
 mod ranking;
 #[cfg(feature = "library")]
 mod tables;
+#[cfg(feature = "library")]
+mod tags;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, Local, NaiveDate, NaiveTime, TimeZone};
+use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use clap::{Args, ValueEnum};
 use gve::media::MediaKind;
-use gve::retrieval::Filter;
+use gve::retrieval::{Filter, TagTest};
 
 #[derive(Args)]
 #[command(next_help_heading = "Filters")]
@@ -32,6 +32,29 @@ pub(crate) struct FilterOptions {
     /// Only files last changed on this day or earlier, or until this moment.
     #[arg(long, value_name = "DATE", value_parser = |text: &str| seconds(text, last_second()))]
     modified_before: Option<f64>,
+    /// Only files taken on this day or later (2026-05-31), or from this time on (2026-05-31T18:00:00), by the clock of the
+    /// camera for pictures and in UTC for videos.
+    #[arg(long, value_name = "DATE", value_parser = |text: &str| camera_seconds(text, NaiveTime::MIN))]
+    captured_after: Option<f64>,
+    /// Only files taken on this day or earlier, or until this time.
+    #[arg(long, value_name = "DATE", value_parser = |text: &str| camera_seconds(text, last_second()))]
+    captured_before: Option<f64>,
+    /// Only files whose pictures are at least P pixels wide.
+    #[arg(long, value_name = "P")]
+    min_width: Option<u32>,
+    /// Only files whose pictures are at most P pixels wide.
+    #[arg(long, value_name = "P")]
+    max_width: Option<u32>,
+    /// Only files whose pictures are at least P pixels high.
+    #[arg(long, value_name = "P")]
+    min_height: Option<u32>,
+    /// Only files whose pictures are at most P pixels high.
+    #[arg(long, value_name = "P")]
+    max_height: Option<u32>,
+    /// Only files with such a tag, or a list with it (who=Ada, seen=true); of a number also bounds (stars>=4, stars<=2). May
+    /// be given more than once.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
+    tag: Vec<(String, TagTest)>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,7 +69,13 @@ impl FilterOptions {
     pub(crate) fn filter(&self) -> Result<Filter> {
         let mut filter = Filter::default()
             .lasting(self.min_duration, self.max_duration)
-            .modified(self.modified_after, self.modified_before);
+            .modified(self.modified_after, self.modified_before)
+            .captured(self.captured_after, self.captured_before)
+            .width(self.min_width, self.max_width)
+            .height(self.min_height, self.max_height);
+        for (name, test) in &self.tag {
+            filter = filter.tagged(name, test.clone());
+        }
         for folder in &self.under {
             // The library has paths without links; a folder that is away may still be asked for.
             let path = folder.canonicalize().or_else(|_| std::path::absolute(folder));
@@ -67,6 +96,27 @@ impl FilterOptions {
 
 fn last_second() -> NaiveTime {
     NaiveTime::from_num_seconds_from_midnight_opt(86_399, 999_999_999).unwrap_or_default()
+}
+
+/// Which tag has to be what.
+fn tag(text: &str) -> Result<(String, TagTest), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, NAME>=N or NAME<=N")?;
+    let number = || value.trim().parse().map_err(|_| format!("{value:?} is no number"));
+    let (name, test) = match (name.strip_suffix('>'), name.strip_suffix('<')) {
+        (Some(name), _) => (name, TagTest::AtLeast(number()?)),
+        (_, Some(name)) => (name, TagTest::AtMost(number()?)),
+        _ => (name, TagTest::Is(value.to_owned())),
+    };
+    Ok((name.trim().to_owned(), test))
+}
+
+/// Seconds from the beginning of 1970 on a clock without a time zone, of a time or of `time` on a day.
+fn camera_seconds(text: &str, time: NaiveTime) -> Result<f64, String> {
+    let day = || text.parse::<NaiveDate>().map(|day| day.and_time(time));
+    let moment = text.parse::<NaiveDateTime>().or_else(|_| day());
+    let moment =
+        moment.map_err(|_| format!("{text:?} is no date; expected 2026-05-31 or 2026-05-31T18:00:00"))?;
+    Ok(moment.and_utc().timestamp() as f64)
 }
 
 /// Seconds since 1970 of a moment, or of `time` on a day here.

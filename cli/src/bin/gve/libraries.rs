@@ -1,6 +1,6 @@
 //! `gve library`: what a library holds, and where its files lie.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,7 @@ use gve_cli::output::{Outcome, name, print, warn};
 use serde_json::json;
 
 use crate::library::{report_damage, report_opened};
+use crate::tags::{Tag, tag};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     Info(Info),
     /// Say that files lie elsewhere, as after a drive was mounted at another place: their embeddings stay.
     Relocate(Relocate),
+    /// Tag files by a table of JSON lines or CSV, for searches to be narrowed by; show tags, or take them away.
+    Tag(Tag),
 }
 
 #[derive(Args)]
@@ -50,6 +53,7 @@ pub(crate) fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Info(arguments) => info(&arguments),
         Command::Relocate(arguments) => relocate(&arguments),
+        Command::Tag(arguments) => tag(&arguments),
     }
 }
 
@@ -62,10 +66,14 @@ fn info(arguments: &Info) -> Result<Outcome> {
         paths.collect::<HashSet<_>>().len()
     };
     let (videos, images) = (files(MediaKind::Video), files(MediaKind::Image));
+    let mut tags: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, of_file) in library.tagged() {
+        of_file.keys().for_each(|name| *tags.entry(name).or_default() += 1);
+    }
     if arguments.json {
         let summary = json!({
             "videos": videos, "images": images, "rows": entries.len(), "damaged": library.damage().len(),
-            "manifest": manifest,
+            "tags": tags, "manifest": manifest,
         });
         print(&summary.to_string())?;
     } else {
@@ -77,6 +85,9 @@ fn info(arguments: &Info) -> Result<Outcome> {
         print(&format!("sampling   {}", json!(manifest.sampling)))?;
         let moments = manifest.moments.map_or("none".to_owned(), |moments| json!(moments).to_string());
         print(&format!("moments    {moments}"))?;
+        let tags = tags.iter().map(|(name, files)| format!("{name} ({files} files)"));
+        let tags = tags.reduce(|all, one| format!("{all}, {one}")).unwrap_or_else(|| "none".to_owned());
+        print(&format!("tags       {tags}"))?;
     }
     Ok(Outcome::of(1, library.damage().len()))
 }

@@ -25,6 +25,7 @@ mod rerank;
 mod search;
 #[cfg(feature = "synth")]
 mod synth;
+mod tags;
 mod thumbnails;
 mod train;
 #[cfg(feature = "synth")]
@@ -63,7 +64,7 @@ enum Command {
     Frames(frames::Arguments),
     /// Embed the videos and images of a folder into a library.
     Index(index::Arguments),
-    /// Show what a library holds, or say that its files lie elsewhere.
+    /// Show what a library holds, say that its files lie elsewhere, or tag them.
     #[command(subcommand)]
     Library(libraries::Command),
     /// Find the video that a clip is from, and where in it.

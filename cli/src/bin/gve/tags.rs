@@ -1,0 +1,156 @@
+//! `gve library tag`: what users say of files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use gve::retrieval::{Library, LibraryWriter, TagValue};
+use gve_cli::output::{Outcome, name, print, report};
+use serde_json::{Map, Value};
+
+use crate::library::{report_damage, report_opened};
+
+/// Files that the library does not have that are named.
+const MOST_NAMED: usize = 20;
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  gve library tag --library lib holidays.jsonl
+  gve library tag --library lib ratings.csv --root ~/Videos
+  gve library tag --library lib --show
+  gve library tag --library lib --remove stars
+
+A line of JSON names a file and its tags: {\"path\": \"2025/lake.mp4\", \"who\": [\"Ada\", \"Max\"], \"stars\": 4, \"seen\": true}; null takes a tag
+away. A CSV file has a header with the column `path`. Tags that are not named stay.")]
+pub(crate) struct Tag {
+    /// Directory of the library.
+    #[arg(long, value_name = "DIR")]
+    library: PathBuf,
+    /// Tags as JSON lines, or as CSV where the name ends in .csv.
+    #[arg(value_name = "FILE", required_unless_present_any = ["show", "remove"])]
+    file: Option<PathBuf>,
+    /// Folder that paths in FILE begin in, where they are not absolute [default: that of FILE].
+    #[arg(long, value_name = "DIR", requires = "file")]
+    root: Option<PathBuf>,
+    /// Take this tag away from the files that FILE names, or without FILE from all; may be given more than once.
+    #[arg(long, value_name = "NAME")]
+    remove: Vec<String>,
+    /// Print all tags, as lines of JSON that can be read again.
+    #[arg(long, conflicts_with_all = ["file", "remove"])]
+    show: bool,
+}
+
+/// Files, and what is to be changed about their tags.
+type Changes = Vec<(PathBuf, BTreeMap<String, Option<TagValue>>)>;
+
+pub(crate) fn tag(arguments: &Tag) -> Result<Outcome> {
+    let library = Library::open(&arguments.library)?;
+    if arguments.show {
+        return show(&library);
+    }
+    let mut changes = match &arguments.file {
+        Some(file) => read(file, arguments.root.as_deref())?,
+        None => library.tagged().map(|(path, _)| (path.to_owned(), BTreeMap::new())).collect(),
+    };
+    if !arguments.remove.is_empty() {
+        let gone = || arguments.remove.iter().map(|name| (name.clone(), None)).collect();
+        changes.iter_mut().for_each(|(_, change)| *change = gone());
+    }
+    let manifest = library.manifest().clone();
+    drop(library);
+    let mut writer = LibraryWriter::create_or_open(&arguments.library, manifest)?;
+    report_opened(&writer);
+    let unknown = writer.tag(&changes)?;
+    writer.finish()?;
+    for path in unknown.iter().take(MOST_NAMED) {
+        report(&anyhow!("the library does not have {}", name(path)));
+    }
+    if unknown.len() > MOST_NAMED {
+        report(&anyhow!("nor {} others", unknown.len() - MOST_NAMED));
+    }
+    let tagged = changes.len() - unknown.len();
+    print(&format!("{tagged} files tagged, {} not in the library", unknown.len()))?;
+    Ok(Outcome::of(tagged, unknown.len()))
+}
+
+fn show(library: &Library) -> Result<Outcome> {
+    report_damage(library.damage());
+    for (path, tags) in library.tagged() {
+        let mut line = Map::from_iter([("path".to_owned(), serde_json::json!(path))]);
+        line.extend(tags.iter().map(|(name, value)| (name.clone(), serde_json::json!(value))));
+        print(&Value::Object(line).to_string())?;
+    }
+    Ok(Outcome::of(1, library.damage().len()))
+}
+
+fn read(file: &Path, root: Option<&Path>) -> Result<Changes> {
+    let cannot_read = || format!("cannot read {}", name(file));
+    let root = root.or(file.parent()).unwrap_or(Path::new(""));
+    let is_csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let lines = if is_csv { csv_lines(file) } else { json_lines(file) }.with_context(cannot_read)?;
+    let mut changes = Changes::new();
+    for (number, mut line) in lines {
+        let place = || format!("{}: line {number}", name(file));
+        let Some(Value::String(path)) = line.remove("path") else {
+            bail!("{}: it has no path", place());
+        };
+        let path = root.join(path);
+        // The library has paths without links.
+        let path = path.canonicalize().or_else(|_| std::path::absolute(&path)).with_context(place)?;
+        let tags = line.into_iter().map(|(name, value)| Ok((name.clone(), tag_value(&name, value)?)));
+        changes.push((path, tags.collect::<Result<_>>().with_context(place)?));
+    }
+    Ok(changes)
+}
+
+fn json_lines(file: &Path) -> Result<Vec<(usize, Map<String, Value>)>> {
+    let text = fs::read_to_string(file)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            let line = serde_json::from_str(line).with_context(|| format!("line {}", number + 1))?;
+            Ok((number + 1, line))
+        })
+        .collect()
+}
+
+/// Cells are what they read like; those that are empty say nothing.
+fn csv_lines(file: &Path) -> Result<Vec<(usize, Map<String, Value>)>> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file)?;
+    let header = reader.headers()?.clone();
+    let mut lines = Vec::new();
+    for record in reader.records() {
+        let record = record?;
+        let cells = header.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
+        let line = cells.map(|(name, cell)| {
+            let value = match cell {
+                _ if name == "path" => cell.into(),
+                "true" => true.into(),
+                "false" => false.into(),
+                _ => cell
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|number| number.is_finite())
+                    .map_or_else(|| cell.into(), Value::from),
+            };
+            (name.to_owned(), value)
+        });
+        let number = record.position().map_or(0, csv::Position::line);
+        lines.push((usize::try_from(number)?, line.collect()));
+    }
+    Ok(lines)
+}
+
+fn tag_value(name: &str, value: Value) -> Result<Option<TagValue>> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let said = value.to_string();
+    let value = serde_json::from_value(value);
+    value
+        .map(Some)
+        .map_err(|_| anyhow!("{name} is {said}, expected a text, a number, true, false, or a list of texts"))
+}

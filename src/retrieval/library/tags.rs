@@ -1,0 +1,247 @@
+//! What users say of files, beside their rows.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::checksum;
+use super::entry::FileFingerprint;
+use super::segment_writer::path_text;
+use super::writer::LibraryWriter;
+use crate::retrieval::RetrievalError;
+use crate::retrieval::columns::one_line;
+use crate::store::{IoError, limited_file, write_file};
+
+/// In the library's directory: a checksum, and then a line of JSON for each file that has tags.
+const FILE_NAME: &str = "library.tags";
+/// The longest such file, in bytes.
+const MAX_BYTES: u64 = 1 << 31;
+
+/// The value of a tag.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TagValue {
+    /// Yes or no.
+    Flag(bool),
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(String),
+    /// Some texts.
+    Texts(Vec<String>),
+}
+
+/// The tags of a file, by their names.
+pub type Tags = BTreeMap<String, TagValue>;
+
+/// What a tag has to be.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum TagTest {
+    /// What reads like this: a text, `true` or `false`, a number however it is written; or a list with such a text
+    /// in it.
+    Is(String),
+    /// A number that is at least so large.
+    AtLeast(f64),
+    /// A number that is at most so large.
+    AtMost(f64),
+}
+
+impl TagTest {
+    pub(super) fn holds(&self, value: &TagValue) -> bool {
+        match (self, value) {
+            (Self::Is(text), TagValue::Flag(flag)) => *text == flag.to_string(),
+            (Self::Is(text), TagValue::Number(number)) => text.parse() == Ok(*number),
+            (Self::Is(text), TagValue::Text(value)) => text == value,
+            (Self::Is(text), TagValue::Texts(values)) => values.contains(text),
+            (Self::AtLeast(least), TagValue::Number(number)) => number >= least,
+            (Self::AtMost(most), TagValue::Number(number)) => number <= most,
+            _ => false,
+        }
+    }
+}
+
+/// The tags of all files. Of one that the library does not have any more there may be some left.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct TagTable(BTreeMap<PathBuf, Tags>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    path: std::borrow::Cow<'a, str>,
+    tags: std::borrow::Cow<'a, Tags>,
+}
+
+impl TagTable {
+    /// The state of the file of tags; `None` where there is none.
+    pub(super) fn file(library: &Path) -> Option<FileFingerprint> {
+        FileFingerprint::of_file(&library.join(FILE_NAME)).ok()
+    }
+
+    /// Those of a library.
+    ///
+    /// # Errors
+    /// [`RetrievalError::DamagedTags`], [`RetrievalError::Io`].
+    pub(super) fn read(library: &Path) -> Result<Self, RetrievalError> {
+        let path = library.join(FILE_NAME);
+        let text = match limited_file::read_text(&path, MAX_BYTES) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return Err(RetrievalError::DamagedTags { path, reason: one_line(error) });
+            }
+            Err(error) => return Err(IoError::of("read", path)(error).into()),
+        };
+        Self::parse(&text).map_err(|reason| RetrievalError::DamagedTags { path, reason })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (checksum, lines) = text.split_once('\n').ok_or("it is cut short")?;
+        if checksum != format!("{:016x}", checksum::of_text(lines)) {
+            return Err("its checksum does not fit".to_owned());
+        }
+        let file = |line| {
+            let Line { path, tags } = serde_json::from_str(line).map_err(one_line)?;
+            Ok((path.into_owned().into(), tags.into_owned()))
+        };
+        lines.lines().map(file).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn write(&self, library: &Path) -> Result<(), RetrievalError> {
+        let path = library.join(FILE_NAME);
+        let mut lines = String::new();
+        for (file, tags) in &self.0 {
+            let line = Line { path: path_text(file)?.into(), tags: std::borrow::Cow::Borrowed(tags) };
+            let line = serde_json::to_string(&line).map_err(std::io::Error::from);
+            lines.push_str(&line.map_err(IoError::of("write", &path))?);
+            lines.push('\n');
+        }
+        let checksum = checksum::of_text(&lines);
+        Ok(write_file(path, |file| write!(file, "{checksum:016x}\n{lines}"))?)
+    }
+
+    pub(super) fn of(&self, path: &Path) -> Option<&Tags> {
+        self.0.get(path)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Path, &Tags)> {
+        self.0.iter().map(|(path, tags)| (path.as_path(), tags))
+    }
+}
+
+impl LibraryWriter {
+    /// Tags files; what has no value is taken away, and other tags stay. Gives back the files that the library does not
+    /// have, of which nothing is written down. Tags follow their file when it is [renamed](Self::rename) or
+    /// [relocated](Self::relocate), and go with it.
+    ///
+    /// # Errors
+    /// [`RetrievalError::DamagedTags`], [`RetrievalError::Io`]; nothing is changed then.
+    pub fn tag(
+        &mut self,
+        changes: &[(PathBuf, BTreeMap<String, Option<TagValue>>)],
+    ) -> Result<Vec<PathBuf>, RetrievalError> {
+        let mut unknown = Vec::new();
+        self.change_tags(|table| {
+            for (path, changes) in changes {
+                if !self.has(path) {
+                    unknown.push(path.clone());
+                    continue;
+                }
+                let tags = table.0.entry(path.clone()).or_default();
+                for (name, value) in changes {
+                    match value {
+                        Some(value) => drop(tags.insert(name.clone(), value.clone())),
+                        None => drop(tags.remove(name)),
+                    }
+                }
+            }
+            table.0.retain(|_, tags| !tags.is_empty());
+        })?;
+        Ok(unknown)
+    }
+
+    /// To be done before rows become those of other files: whatever happens then, one of the two has the tags.
+    pub(super) fn copy_tags<'a>(
+        &self,
+        moves: impl Iterator<Item = (&'a Path, &'a Path)>,
+    ) -> Result<(), RetrievalError> {
+        self.change_tags(|table| {
+            let before = table.clone();
+            for (from, to) in moves {
+                match before.of(from) {
+                    Some(tags) => drop(table.0.insert(to.to_owned(), tags.clone())),
+                    None => drop(table.0.remove(to)),
+                }
+            }
+        })
+    }
+
+    /// To be done after files were forgotten.
+    pub(super) fn forget_tags(&self, gone: &HashSet<&Path>) -> Result<(), RetrievalError> {
+        self.change_tags(|table| table.0.retain(|path, _| !gone.contains(path.as_path())))
+    }
+
+    fn change_tags(&self, change: impl FnOnce(&mut TagTable)) -> Result<(), RetrievalError> {
+        let before = TagTable::read(&self.directory)?;
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before { Ok(()) } else { after.write(&self.directory) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_what_it_reads_like() {
+        let is = |text: &str| TagTest::Is(text.into());
+        let text = |text: &str| TagValue::Text(text.into());
+        let list = TagValue::Texts(vec!["a".into(), "b".into()]);
+        for (test, value, expected) in [
+            (is("a"), text("a"), true),
+            (is("a"), text("A"), false),
+            (is("a"), list.clone(), true),
+            (is("a,b"), list.clone(), false),
+            (is("5.0"), TagValue::Number(5.0), true),
+            (is("5"), TagValue::Number(5.5), false),
+            (is("5"), text("5"), true),
+            (is("true"), TagValue::Flag(true), true),
+            (is("true"), TagValue::Flag(false), false),
+            (TagTest::AtLeast(5.0), TagValue::Number(5.0), true),
+            (TagTest::AtLeast(5.0), TagValue::Number(4.0), false),
+            (TagTest::AtMost(5.0), TagValue::Number(5.0), true),
+            (TagTest::AtMost(5.0), TagValue::Number(6.0), false),
+            (TagTest::AtMost(5.0), text("4"), false),
+            (TagTest::AtLeast(0.0), list, false),
+        ] {
+            assert_eq!(test.holds(&value), expected, "{test:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_whole_or_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(TagTable::read(folder.path()).unwrap(), TagTable::default());
+        let tags = Tags::from([
+            ("stars".into(), TagValue::Number(4.0)),
+            ("who".into(), TagValue::Texts(vec!["Ada\n".into()])),
+            ("seen".into(), TagValue::Flag(true)),
+            ("place".into(), TagValue::Text("true".into())),
+        ]);
+        let table = TagTable(BTreeMap::from([("/a b".into(), tags.clone()), ("/c".into(), tags)]));
+        table.write(folder.path()).unwrap();
+        assert_eq!(TagTable::read(folder.path()).unwrap(), table);
+        let path = folder.path().join(FILE_NAME);
+        let bytes = std::fs::read(&path).unwrap();
+        for place in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[place] ^= 1 << (place % 8);
+            std::fs::write(&path, other).unwrap();
+            let error = TagTable::read(folder.path()).unwrap_err();
+            assert!(matches!(error, RetrievalError::DamagedTags { .. }), "byte {place}: {error}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What users say of files stays with them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use gve::retrieval::{
+    Filter, Library, LibraryRow, LibraryWriter, RetrievalError, SearchOptions, TagTest, TagValue,
+};
+
+use super::library::{DIM, manifest, row};
+
+fn library() -> (tempfile::TempDir, LibraryWriter) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    let rows: Vec<LibraryRow> = (0..20).map(|i| row(&format!("/v/{i:02}"), i, 1)).collect();
+    writer.append(&rows).unwrap();
+    let stars = |path: &str, stars: f64| change(path, &[("stars", Some(TagValue::Number(stars)))]);
+    let who = TagValue::Texts(vec!["Ada".into(), "Max".into()]);
+    let unknown = writer
+        .tag(&[
+            stars("/v/00", 5.0),
+            stars("/v/01", 3.0),
+            stars("/v/99", 5.0),
+            change("/v/02", &[("who", Some(who))]),
+        ])
+        .unwrap();
+    assert_eq!(unknown, [PathBuf::from("/v/99")]);
+    writer.flush().unwrap();
+    (directory, writer)
+}
+
+fn change(path: &str, tags: &[(&str, Option<TagValue>)]) -> (PathBuf, BTreeMap<String, Option<TagValue>>) {
+    (path.into(), tags.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+/// The files with tags, and those.
+fn tagged(directory: &Path) -> String {
+    let library = Library::open(directory).unwrap();
+    assert!(library.damage().is_empty(), "{:?}", library.damage());
+    let files = library.tagged().map(|(path, tags)| {
+        assert_eq!(library.tags(path), Some(tags));
+        format!("{} {}", path.display(), serde_json::to_string(tags).unwrap())
+    });
+    files.collect::<Vec<_>>().join("; ")
+}
+
+const WHO: &str = r#"/v/02 {"who":["Ada","Max"]}"#;
+
+#[test]
+fn tags_are_set_changed_and_taken_away() {
+    let (directory, mut writer) = library();
+    assert_eq!(tagged(directory.path()), format!(r#"/v/00 {{"stars":5.0}}; /v/01 {{"stars":3.0}}; {WHO}"#));
+    let opened = Library::open(directory.path()).unwrap();
+    assert!(opened.is_current().unwrap());
+    let seen = ("seen", Some(TagValue::Flag(true)));
+    writer
+        .tag(&[
+            change("/v/00", &[seen, ("stars", None), ("none", None)]),
+            change("/v/01", &[("stars", None)]),
+        ])
+        .unwrap();
+    assert_eq!(tagged(directory.path()), format!(r#"/v/00 {{"seen":true}}; {WHO}"#));
+    assert!(!opened.is_current().unwrap(), "opening anew shows them");
+}
+
+#[test]
+fn tags_follow_their_files() {
+    let (directory, mut writer) = library();
+    writer.rename("/v/00".as_ref(), "/w/0".as_ref()).unwrap();
+    writer.remove(&["/v/01"]).unwrap();
+    assert_eq!(tagged(directory.path()), format!(r#"{WHO}; /w/0 {{"stars":5.0}}"#));
+    // A file of that name that comes later is another.
+    writer.append(&[row("/v/01", 1, 1), row("/v/00", 1, 1)]).unwrap();
+    writer.flush().unwrap();
+    assert_eq!(tagged(directory.path()), format!(r#"{WHO}; /w/0 {{"stars":5.0}}"#));
+    writer.relocate("/v".as_ref(), "/v/deep".as_ref()).unwrap();
+    writer.prune(|path| path.starts_with("/v")).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(tagged(directory.path()), WHO.replace("/v/", "/v/deep/"));
+}
+
+#[test]
+fn a_search_is_narrowed_by_tags() {
+    let (directory, writer) = library();
+    drop(writer);
+    let library = Library::open(directory.path()).unwrap();
+    let query = ndarray::Array1::from_elem(DIM, (1.0 / DIM as f32).sqrt());
+    let found = |filter: Filter| {
+        let hits = library.search_for(query.view(), &SearchOptions::new(9).with_filter(filter)).unwrap();
+        let mut names: Vec<String> = hits.iter().map(|hit| hit.entry.path.display().to_string()).collect();
+        names.sort();
+        names
+    };
+    let all = Filter::default;
+    let is = |text: &str| TagTest::Is(text.into());
+    assert_eq!(found(all().tagged("stars", TagTest::AtLeast(3.0))), ["/v/00", "/v/01"]);
+    assert_eq!(found(all().tagged("stars", TagTest::AtLeast(3.5))), ["/v/00"]);
+    let both = all().tagged("stars", TagTest::AtLeast(3.0)).tagged("stars", TagTest::AtMost(4.0));
+    assert_eq!(found(both), ["/v/01"]);
+    assert_eq!(found(all().tagged("who", is("Max"))), ["/v/02"]);
+    assert_eq!(found(all().tagged("who", is("Eve"))).len(), 0);
+    assert_eq!(found(all().tagged("stars", is("5")).under("/w")).len(), 0);
+}
+
+#[test]
+fn damaged_tags_are_told_of_and_the_rest_answers() {
+    let (directory, mut writer) = library();
+    let path = directory.path().join("library.tags");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("5.0", "4.0")).unwrap();
+    let library = Library::open(directory.path()).unwrap();
+    assert!(matches!(library.damage(), [RetrievalError::DamagedTags { .. }]), "{:?}", library.damage());
+    assert_eq!((library.entries().len(), library.tagged().count()), (20, 0));
+    // What would be written over it is not, and nothing is done by half.
+    for refused in [
+        writer.rename("/v/00".as_ref(), "/w".as_ref()).map(drop),
+        writer.tag(&[change("/v/00", &[("stars", None)])]).map(drop),
+    ] {
+        assert!(matches!(refused, Err(RetrievalError::DamagedTags { .. })), "{refused:?}");
+    }
+    assert!(writer.has("/v/00".as_ref()));
+    std::fs::write(&path, text).unwrap();
+    assert!(writer.rename("/v/00".as_ref(), "/w".as_ref()).unwrap());
+}
