@@ -1,6 +1,6 @@
 //! What folders are mounted from: that a file is not there means nothing where another drive is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -58,25 +58,36 @@ impl Mounts {
     }
 }
 
-/// Writes down what the folders that were searched are mounted from, for [`plan_prune`](super::plan_prune) to
-/// tell later whether a drive is away. To be called once they are indexed. What was written down before stays
-/// where another mount has most files of the folder missing. Does nothing on systems that do not tell.
+/// Of the files of a folder one in so many may be missing on another mount for it to be the folder's from now on.
+const MISSING_SHARE: usize = 10;
+
+/// Writes down what the folders that were searched, and mount points beneath them, are mounted from, for
+/// [`plan_prune`](super::plan_prune) to tell later whether a drive is away. To be called before they are indexed, as what the
+/// library has tells whether the mount is the one that it knows: what was written down before stays where another mount has
+/// more than a tenth of the files missing. Does nothing on systems that do not tell.
 ///
 /// # Errors
 /// [`RetrievalError::Io`].
 pub fn remember_mounts(library: &LibraryWriter, searched: &[Found]) -> Result<(), RetrievalError> {
     let mut known = read(library)?;
-    let (before, now) = (known.clone(), mount_table());
-    for Found { root, .. } in searched.iter().filter(|found| !found.files.is_empty()) {
-        let Some(mount) = mount_of(root, &now) else { continue };
-        if known.get(root).is_some_and(|before| *before != mount) {
-            let (there, gone): (Vec<&Path>, Vec<&Path>) =
-                library.paths().filter(|path| path.starts_with(root)).partition(|path| path.exists());
-            if gone.len() > there.len() {
+    let (before, table) = (known.clone(), mount_table());
+    let mut now: BTreeMap<PathBuf, Mount> = BTreeMap::new();
+    for Found { root, files, .. } in searched {
+        let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.path.parent()).collect();
+        for mount in folders.into_iter().filter_map(|folder| mount_of(folder, &table)) {
+            let folder = if mount.point.starts_with(root) { &mount.point } else { root };
+            now.insert(folder.clone(), mount);
+        }
+    }
+    for (folder, mount) in now {
+        if known.get(&folder).is_some_and(|before| *before != mount) {
+            let all: Vec<&Path> = library.paths().filter(|path| path.starts_with(&folder)).collect();
+            let gone = all.iter().filter(|path| !path.exists()).count();
+            if gone * MISSING_SHARE > all.len() {
                 continue;
             }
         }
-        known.insert(root.clone(), mount);
+        known.insert(folder, mount);
     }
     if known == before {
         return Ok(());

@@ -14,7 +14,7 @@
 
 #[cfg(feature = "library")]
 mod columns;
-// Maps files, and asks for instructions of the processor.
+// Asks for instructions of the processor.
 #[cfg(feature = "library")]
 #[allow(unsafe_code)]
 mod codes;

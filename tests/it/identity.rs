@@ -67,6 +67,7 @@ impl Bench {
         let found = find(&self.path(folder), Recognition::ByName);
         let name = |path: &Path| path.strip_prefix(self.path("")).unwrap().display().to_string();
         let mut events = Vec::new();
+        remember_mounts(&library, std::slice::from_ref(&found)).unwrap();
         index_with(&self.embedder, &mut library, &found.files, &IndexOptions::default(), |event| {
             events.push(match event {
                 IndexEvent::Done(path, _) => format!("done {}", name(path)),
@@ -79,7 +80,6 @@ impl Bench {
             });
         })
         .unwrap();
-        remember_mounts(&library, &[found]).unwrap();
         library.finish().unwrap();
         events.sort();
         events
@@ -220,6 +220,10 @@ fn a_folder_that_is_away_is_not_forgotten() {
         kept(Doubt::OtherMount);
         // What it is mounted from now is not what holds the files.
         assert_eq!(bench.index("v"), ["done v/other.png"]);
+        assert_eq!(bench.plan("v").gone.len(), 0);
+        // Not even when it holds more by now.
+        (1..9).for_each(|number| bench.add("wide.png", &format!("v/other{number}.png")));
+        bench.index("v");
         assert_eq!(bench.plan("v").gone.len(), 0);
         assert!(bench.index("away").iter().all(|event| event.starts_with("copied")));
         // The same files on another mount are the same files.

@@ -169,6 +169,7 @@ fn survey() -> Survey {
 fn rooms_use_what_the_plan_says() {
     let plan = plan();
     let planned: BTreeMap<_, _> = plan.iter().cloned().collect();
+    assert_eq!(planned.len(), plan.len(), "the plan in ARCHITECTURE.md has a room twice");
     let found = survey().uses;
     for (room, uses) in &found {
         let planned = planned.get(room).unwrap_or_else(|| panic!("ARCHITECTURE.md has no room `{room}`"));

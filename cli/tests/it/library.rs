@@ -14,13 +14,13 @@ use serde_json::Value;
 use crate::program::{command, gve};
 
 /// A folder of pictures with a library of them.
-struct Bench {
+pub(crate) struct Bench {
     folder: tempfile::TempDir,
 }
 
 impl Bench {
     /// Pictures of these names in `clips/`, indexed.
-    fn of(names: &[&str]) -> Self {
+    pub(crate) fn of(names: &[&str]) -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
         for name in names {
             bench.add("tiny.png", name);
@@ -30,31 +30,31 @@ impl Bench {
         bench
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().canonicalize().unwrap().join(name)
     }
 
-    fn clip(&self, name: &str) -> PathBuf {
+    pub(crate) fn clip(&self, name: &str) -> PathBuf {
         self.path("clips").join(name)
     }
 
-    fn add(&self, from: &str, to: &str) {
+    pub(crate) fn add(&self, from: &str, to: &str) {
         fs::create_dir_all(self.clip(to).parent().unwrap()).unwrap();
         fs::write(self.clip(to), marked(from, to)).unwrap();
     }
 
-    fn index_at(&self, path: &Path, more: &[&str]) -> Output {
+    pub(crate) fn index_at(&self, path: &Path, more: &[&str]) -> Output {
         let (library, model) = (self.path("library"), model());
         let always = ["index", text(path), "--library", text(&library), "--model", text(&model), "--json"];
         gve(&[&always[..], more].concat())
     }
 
-    fn index(&self, more: &[&str]) -> Output {
+    pub(crate) fn index(&self, more: &[&str]) -> Output {
         self.index_at(&self.path("clips"), more)
     }
 
     /// The files that the library finds, by their names in `clips/`.
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let library = Library::open(self.path("library")).unwrap();
         assert!(library.damage().is_empty(), "{:?}", library.damage());
         let root = self.path("clips");
@@ -65,7 +65,7 @@ impl Bench {
     }
 }
 
-fn count(output: &Output, key: &str) -> u64 {
+pub(crate) fn count(output: &Output, key: &str) -> u64 {
     json_lines(output)[0][key].as_u64().unwrap()
 }
 
@@ -442,82 +442,6 @@ fn files_that_move_are_not_embedded_again_and_much_is_not_forgotten_unasked() {
         fs::remove_file(bench.clip(name)).unwrap();
     }
     assert_eq!(count(&bench.index(&["--prune"]), "pruned"), 8);
-}
-
-#[test]
-fn files_are_tagged_by_a_table_and_found_by_their_tags() {
-    let bench = Bench::of(&["a.png", "b.png", "c.png"]);
-    let (library, clips) = (bench.path("library"), bench.path("clips"));
-    let table = clips.join("tags.jsonl");
-    fs::write(
-        &table,
-        format!(
-            "{}\n\n{}\n",
-            r#"{"path": "a.png", "who": ["Ada", "Max"], "stars": 4, "seen": true}"#,
-            r#"{"path": "nowhere.png", "stars": 1}"#
-        ),
-    )
-    .unwrap();
-    let tag = |more: &[&str]| gve(&[&["library", "tag", "--library", text(&library)], more].concat());
-    let tagged = tag(&[text(&table)]);
-    assert_status(&tagged, 2);
-    assert_eq!(stdout(&tagged), "1 files tagged, 1 not in the library\n");
-    assert!(stderr(&tagged).contains("nowhere.png"), "{}", stderr(&tagged));
-    let csv = bench.path("tags.csv");
-    fs::write(&csv, "path,stars,place\nb.png,2,\"Nice, France\"\nc.png,,true\n").unwrap();
-    assert_status(&tag(&[text(&csv), "--root", text(&clips)]), 0);
-
-    let shown = tag(&["--show"]);
-    let line = |name: &str, tags: &str| format!("{{\"path\":\"{}\",{tags}}}\n", clips.join(name).display());
-    let expected = [
-        line("a.png", r#""seen":true,"stars":4.0,"who":["Ada","Max"]"#),
-        line("b.png", r#""place":"Nice, France","stars":2.0"#),
-        line("c.png", r#""place":true"#),
-    ];
-    assert_eq!(stdout(&shown), expected.concat());
-    let found = |filters: &[&str]| {
-        let always = ["search", "--library", text(&library), "a rabbit", "--json"];
-        let output = gve(&[&always[..], filters].concat());
-        assert_status(&output, 0);
-        let name = |hit: &Value| Path::new(hit["path"].as_str().unwrap()).file_name().unwrap().to_owned();
-        let mut names: Vec<_> = json_lines(&output).iter().map(name).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(found(&["--tag", "who=Max"]), ["a.png"]);
-    assert_eq!(found(&["--tag", "stars>=2"]), ["a.png", "b.png"]);
-    assert_eq!(found(&["--tag", "stars>=2", "--tag", "stars<=3"]), ["b.png"]);
-    assert_eq!(found(&["--tag", "place=Nice, France"]), ["b.png"]);
-    assert_eq!(found(&["--tag", "place=true", "--min-width", "1", "--max-height", "9999"]), ["c.png"]);
-    assert!(found(&["--min-width", "9999"]).is_empty());
-    assert!(found(&["--captured-after", "1970-01-01"]).is_empty(), "none says when it was taken");
-
-    // They go with the file, and what is shown can be read again.
-    fs::rename(bench.clip("a.png"), bench.clip("new.png")).unwrap();
-    assert_eq!(count(&bench.index(&[]), "moved"), 1);
-    assert_eq!(found(&["--tag", "seen=true"]), ["new.png"]);
-    let info = gve(&["library", "info", "--library", text(&library), "--json"]);
-    assert_eq!(
-        json_lines(&info)[0]["tags"],
-        serde_json::json!({"place": 2, "seen": 1, "stars": 2, "who": 1})
-    );
-    let shown = stdout(&tag(&["--show"]));
-    assert_status(&tag(&["--remove", "stars", "--remove", "place"]), 0);
-    assert_eq!(stdout(&tag(&["--show"])).lines().count(), 1);
-    fs::write(&table, &shown).unwrap();
-    assert_status(&tag(&[text(&table)]), 0);
-    assert_eq!(stdout(&tag(&["--show"])), shown);
-    for (line, expected) in [
-        ("{\"path\": \"b.png\", \"x\": {}}", "line 1: x is {}, expected"),
-        ("{\"stars\": 1}", "line 1: it has no path"),
-        ("{", "line 1"),
-    ] {
-        fs::write(&table, line).unwrap();
-        let refused = tag(&[text(&table)]);
-        assert_status(&refused, 1);
-        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
-    }
-    assert_eq!(stdout(&tag(&["--show"])), shown, "nothing was changed");
 }
 
 /// Nothing is embedded again only because the drive is mounted elsewhere.

@@ -20,5 +20,6 @@ mod rerank;
 mod stop;
 mod store_dtype;
 mod synth_flow;
+mod tags;
 mod train_loop;
 mod world;

@@ -4,7 +4,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::rotation::{LANES, Lanes, Rotation};
-use super::{Body, CodeSet, Layout, NUMBERS, STAGE_BYTES, bits_of};
+use super::{CodeSet, Layout, NUMBERS, STAGE_BYTES, bits_of};
 
 /// Vectors that wait to be encoded together, in parts for all threads.
 const BATCH: usize = 64 * LANES;
@@ -63,7 +63,7 @@ impl Encoder {
         body.reserve_exact(Layout::new(rows, dim).bytes() - body.len());
         body.append(&mut first);
         body.append(&mut rest);
-        CodeSet { dim, rows, key, mean, body: Body::Memory(body) }
+        CodeSet { dim, rows, key, mean, body }
     }
 
     fn encode_waiting(&mut self) {

@@ -1,17 +1,16 @@
-//! Codes on disk: written once beside what they are of, mapped when they are read.
+//! Codes on disk: written once beside what they are of, read as a whole: a drive that goes away is an error then and no
+//! crash.
 //!
 //! A head of fixed size, the mean, the codes. They can be made again at any time, so that a file that is of other rows,
 //! of another version, or has decayed, is as good as none.
 
-use std::fs::File;
 use std::hash::Hasher;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
-use memmap2::Mmap;
 use twox_hash::XxHash64;
 
-use super::{Body, CodeSet, Layout, bits_of};
+use super::{CodeSet, Layout, bits_of};
 use crate::store::{AtomicFile, IoError, open_regular_file};
 
 /// What a file begins with. The last digit is the version.
@@ -25,18 +24,18 @@ pub(in super::super) fn write(set: &CodeSet, path: &Path) -> Result<(), IoError>
     let mut file = AtomicFile::create(path)?;
     let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(IoError::of("write", path));
     put(MAGIC)?;
-    for number in [set.dim as u64, set.rows as u64, set.key, checksum(&mean, set.body())] {
+    for number in [set.dim as u64, set.rows as u64, set.key, checksum(&mean, &set.body)] {
         put(&number.to_le_bytes())?;
     }
     put(&mean)?;
-    put(set.body())?;
+    put(&set.body)?;
     file.finish_unsynced()
 }
 
 /// The codes of `rows` vectors of width `dim`, if there are any at `path`, they are whole, and they are of what `key`
 /// tells of.
 pub(in super::super) fn read(path: &Path, dim: usize, rows: usize, key: u64) -> io::Result<Option<CodeSet>> {
-    let file = match open_regular_file(path) {
+    let mut file = match open_regular_file(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -46,21 +45,17 @@ pub(in super::super) fn read(path: &Path, dim: usize, rows: usize, key: u64) -> 
     if file.metadata()?.len() != expected {
         return Ok(None);
     }
-    let map = map(&file)?;
-    let numbers: Vec<u64> =
-        map[8..HEAD].as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-    let (mean, body) = map[HEAD..].split_at(start - HEAD);
-    if &map[..8] != MAGIC || numbers != [dim as u64, rows as u64, key, checksum(mean, body)] {
+    let (mut head, mut mean) = ([0; HEAD], vec![0; start - HEAD]);
+    file.read_exact(&mut head)?;
+    file.read_exact(&mut mean)?;
+    let mut body = vec![0; Layout::new(rows, dim).bytes()];
+    file.read_exact(&mut body)?;
+    let numbers: Vec<u64> = head[8..].as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    if &head[..8] != MAGIC || numbers != [dim as u64, rows as u64, key, checksum(&mean, &body)] {
         return Ok(None);
     }
     let mean = mean.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    Ok(Some(CodeSet { dim, rows, key, mean, body: Body::Mapped(map, start) }))
-}
-
-fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the file was renamed to its place when it was whole; nobody of this crate writes to it after, and it goes
-    // by being removed or renamed over, which leaves what is mapped as it is.
-    unsafe { Mmap::map(file) }
+    Ok(Some(CodeSet { dim, rows, key, mean, body }))
 }
 
 fn checksum(mean: &[u8], body: &[u8]) -> u64 {

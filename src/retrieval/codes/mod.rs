@@ -16,8 +16,6 @@ mod scan;
 
 use std::ops::Range;
 
-use memmap2::Mmap;
-
 pub(super) use encode::Encoder;
 pub(super) use file::{read, write};
 pub(super) use scan::{SetQuery, TurnedQuery};
@@ -42,15 +40,8 @@ pub(super) struct CodeSet {
     key: u64,
     /// What is taken off each vector, turned as they are.
     mean: Vec<f32>,
-    body: Body,
-}
-
-/// The codes themselves, as [`Layout`] has them.
-#[derive(Debug)]
-enum Body {
-    Memory(Vec<u8>),
-    /// Of a file, from this byte on.
-    Mapped(Mmap, usize),
+    /// The codes themselves, as [`Layout`] has them.
+    body: Vec<u8>,
 }
 
 /// Where what lies in a body: of each row its numbers, of each row what the first pass reads, and of each row the
@@ -97,12 +88,5 @@ impl CodeSet {
 
     fn layout(&self) -> Layout {
         Layout::new(self.rows, self.dim)
-    }
-
-    fn body(&self) -> &[u8] {
-        match &self.body {
-            Body::Memory(bytes) => bytes,
-            Body::Mapped(map, start) => &map[*start..],
-        }
     }
 }

@@ -95,7 +95,7 @@ impl<'a> SetQuery<'a> {
 
     /// Upper bounds, `deviations` above the estimates, of rows by what a first pass reads of them.
     pub(in super::super) fn first(&self, rows: Range<usize>, deviations: f32, bounds: &mut Vec<f32>) {
-        let (body, layout) = (self.set.body(), self.set.layout());
+        let (body, layout) = (&self.set.body, self.set.layout());
         let numbers = &body[layout.numbers()][rows.start * NUMBERS..rows.end * NUMBERS];
         let bits = &body[layout.first()][rows.start * STAGE_BYTES..rows.end * STAGE_BYTES];
         let mut counts = vec![0; rows.len()];
@@ -115,7 +115,7 @@ impl<'a> SetQuery<'a> {
 
     /// The estimate of a row by all of its bits.
     pub(in super::super) fn whole(&self, row: usize) -> Estimate {
-        let (body, layout) = (self.set.body(), self.set.layout());
+        let (body, layout) = (&self.set.body, self.set.layout());
         let (scale, offset) = unpack(&body[layout.numbers()].as_chunks().0[row]);
         let first = &body[layout.first()][row * STAGE_BYTES..][..STAGE_BYTES];
         let rest = &body[layout.rest()][row * layout.rest..][..layout.rest];

@@ -40,8 +40,8 @@ pub(super) struct OnDiskSegment {
     pub(super) codes: CodeSet,
     /// Of each row of the segment that of the library, or [`NOT_LIVE`].
     pub(super) rows: Vec<u32>,
-    /// Of each row of the segment, where there are any.
-    pub(super) checksums: Vec<u64>,
+    /// Of each row of the segment; `None` in segments of before there were any.
+    pub(super) checksums: Vec<Option<u64>>,
     /// Of each row of the segment, where its precision has any.
     pub(super) scales: Vec<f32>,
 }
@@ -79,13 +79,15 @@ impl OnDisk {
         entries: Arc<[LibraryEntry]>,
         places: &[Place],
     ) -> Self {
-        let mut number = 0;
         let mut found = Vec::with_capacity(places.len());
+        let mut number = 0;
         for (live, place) in (0..).zip(places) {
-            while segments[number].segment.sequence != place.sequence {
+            while segments.get(number).is_some_and(|segment| segment.segment.sequence < place.sequence) {
                 number += 1;
             }
-            segments[number].rows[place.row] = live;
+            if let Some(row) = segments.get_mut(number).and_then(|segment| segment.rows.get_mut(place.row)) {
+                *row = live;
+            }
             found.push((number as u32, place.row as u32));
         }
         Self { dim, segments, entries, places: found, decayed: Mutex::default() }
@@ -103,8 +105,8 @@ impl OnDisk {
             .read(place, scale, bytes, values)
             .map_err(IoError::of("read", &segment.segment.path))?;
         let entry = &self.entries[row as usize];
-        let fits = match segment.checksums.get(place) {
-            Some(expected) if *expected != checksum::of_row(place, entry, values) => {
+        let fits = match segment.checksums.get(place).copied().flatten() {
+            Some(expected) if expected != checksum::of_row(place, entry, values) => {
                 Err("its checksum does not fit".to_owned())
             }
             _ => check_length(values),
@@ -166,7 +168,13 @@ impl OnDisk {
             })
             .map(|(best, _)| best)
             .reduce(|| TopK::new(most), TopK::merge);
-        let starts: Vec<usize> = self.ranges(usize::MAX).iter().map(|(_, _, first)| *first).collect();
+        // One for each segment, be it without rows: of several with the same start the last has the rows.
+        let starts = self.segments.iter().scan(0, |before, segment| {
+            let start = *before;
+            *before += segment.rows.len();
+            Some(start)
+        });
+        let starts: Vec<usize> = starts.collect();
         let rows = best.into_sorted().into_iter().filter(|found| found.score > f32::MIN);
         rows.map(|found| {
             let number = starts.partition_point(|start| *start <= found.row) - 1;
@@ -182,6 +190,9 @@ impl OnDisk {
         may_be: Option<&[bool]>,
         k: usize,
     ) -> Result<Vec<Match>, RetrievalError> {
+        if k == 0 {
+            return Ok(Vec::new());
+        }
         let turned = TurnedQuery::new(query);
         let queries: Vec<SetQuery<'_>> =
             self.segments.iter().map(|segment| SetQuery::new(&turned, &segment.codes)).collect();

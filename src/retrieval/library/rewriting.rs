@@ -13,6 +13,7 @@ use super::segment_reader::SegmentReader;
 use super::segment_writer::path_text;
 use super::writer::{KnownFile, LibraryWriter, damaged_file, readable};
 use crate::retrieval::RetrievalError;
+use crate::store::IoError;
 
 /// Of the rows on disk one in so many may count no more before the rest is written anew.
 const DEAD_SHARE: usize = 4;
@@ -150,6 +151,8 @@ impl LibraryWriter {
             )?;
             written?;
             if !targets.is_empty() {
+                // Decayed since its codes were made. The next writer reads all of it, and keeps the rest.
+                segment.remove_codes().map_err(IoError::of("remove", segment.codes()))?;
                 return Err(damage.pop().unwrap_or_else(|| self.changed()));
             }
         }
@@ -209,7 +212,8 @@ impl LibraryWriter {
         }
         let Catalog { entries, live, damage, .. } =
             readable(Segments::open(&self.directory, &self.manifest)?.catalog(&mut |_| {})?)?;
-        let mut writer = self.start_segment(Some(Replaced::through(self.next_sequence - 1)))?;
+        let mut writer =
+            self.start_segment((self.next_sequence > 1).then(|| Replaced::through(self.next_sequence - 1)))?;
         let mut files: HashMap<PathBuf, KnownFile> = HashMap::new();
         let mut place = Place { sequence: self.next_sequence, row: 0 };
         let (mut rows, mut written) = (entries.iter().zip(live), Ok(()));
@@ -257,13 +261,18 @@ impl LibraryWriter {
         let segments = Segments::open(&self.directory, &self.manifest)?;
         let first = first_joined(&segments.readers.iter().map(SegmentReader::rows).collect::<Vec<_>>());
         let Some((joined, _)) = segments.readers[first..].split_first() else { return Ok(()) };
-        if first == 0 {
+        // What cannot be read at present may be the marks of files that are forgotten.
+        if first == 0 || !segments.damage.is_empty() {
             return self.compact();
         }
+        let joins = segments.readers[first..]
+            .iter()
+            .map(|reader| reader.replaces.map_or(reader.segment.sequence, |r| r.first));
+        let first_replaced = joins.min().unwrap_or(joined.segment.sequence);
         let (first, last) = (joined.segment.sequence, self.next_sequence - 1);
         let live = self.files.values().flat_map(|file| &file.places).filter(|place| place.sequence >= first);
         let live: HashSet<Place> = live.copied().collect();
-        let mut writer = self.start_segment(Some(Replaced { first, last }))?;
+        let mut writer = self.start_segment(Some(Replaced { first: first_replaced, last }))?;
         let (mut moved, mut written) = (HashMap::new(), Ok(()));
         let mut damage = Vec::new();
         for reader in segments.readers.iter().filter(|reader| reader.segment.sequence >= first) {
@@ -295,7 +304,7 @@ impl LibraryWriter {
             }
         }
         let all = Segment::list(&segments_directory(&self.directory))?;
-        let replaced = Replaced { first, last };
+        let replaced = Replaced { first: first_replaced, last };
         all.iter().filter(|segment| replaced.contains(segment.sequence)).try_for_each(Segment::remove)
     }
 

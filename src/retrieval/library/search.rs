@@ -131,7 +131,8 @@ impl Library {
     /// normalised again: for models that were trained for that width.
     ///
     /// # Errors
-    /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::NonFiniteScore`].
+    /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::NonFiniteScore`]; [`RetrievalError::Io`] where embeddings are
+    /// read from disk.
     pub fn search(
         &self,
         query: ArrayView1<'_, f32>,

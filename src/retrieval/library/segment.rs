@@ -39,9 +39,12 @@ impl Segment {
         let mut segments = Vec::new();
         for path in file_paths(directory)? {
             let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(EXTENSION));
-            if let Some(sequence) = name.and_then(number) {
-                segments.push(Self { sequence, path });
-            }
+            // One name for each number.
+            segments.extend(
+                name.and_then(number)
+                    .map(|sequence| Self::new(directory, sequence))
+                    .filter(|s| s.path == path),
+            );
         }
         segments.sort_by(|a, b| (a.sequence, &a.path).cmp(&(b.sequence, &b.path)));
         Ok(segments)
@@ -54,7 +57,13 @@ impl Segment {
             let is_orphan = path.extension().is_some_and(|extension| extension == CODES)
                 && matches!(path.with_extension(&EXTENSION[1..]).try_exists(), Ok(false));
             if is_temporary(&path) || is_orphan {
-                fs::remove_file(&path).map_err(IoError::of("remove", &path))?;
+                match fs::remove_file(&path) {
+                    // A reader that keeps codes was faster.
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(IoError::of("remove", &path)(error).into());
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())

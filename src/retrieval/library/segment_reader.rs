@@ -198,6 +198,9 @@ impl SegmentReader {
             let file = open_regular_file(&self.segment.path).map_err(Failure::Io)?;
             let mut heads = Vec::with_capacity(self.rows());
             self.read_batches(&file, (0..self.groups.len()).collect(), 0, &mut |columns, row| {
+                if heads.len() == self.rows() {
+                    return Err("it has more rows than it says".to_owned());
+                }
                 heads.push(columns.head(row)?);
                 Ok(())
             })?;

@@ -98,7 +98,8 @@ impl Segments {
         let mut damage = std::mem::take(&mut self.damage);
         let mut surveyed = Vec::with_capacity(self.readers.len());
         for reader in &self.readers {
-            let one = Surveyed::of(reader, self.dim, &mut damage)
+            // Where something is wrong there are no codes, and it is told when all of it is read.
+            let one = Surveyed::of(reader, self.dim, &mut Vec::new())
                 .and_then(|one| Ok((reader, one, reader.vectors(self.dim)?)));
             match one {
                 Ok(one) => surveyed.push(one),
@@ -114,7 +115,10 @@ impl Segments {
                     done += 1;
                     on_codes(done, missing);
                 };
-                one.codes = Some(make_codes(reader, self.dim, one, vectors, &mut damage, &mut tell)?);
+                match make_codes(reader, self.dim, one, vectors, &mut damage, &mut tell) {
+                    Ok(codes) => one.codes = Some(codes),
+                    Err(error) => damage.push(unless_gone(error)?),
+                }
             }
         }
         Ok(self.gathered(surveyed, damage))
@@ -134,7 +138,7 @@ impl Segments {
             let mut scales = Vec::new();
             for (row, head) in one.heads.into_iter().enumerate() {
                 // Of a row without a head nothing is asked.
-                checksums.extend(head.as_ref().map_or(Some(0), |head| head.checksum));
+                checksums.push(head.as_ref().and_then(|head| head.checksum));
                 scales.extend(head.as_ref().map_or(Some(0.0), |head| head.scale));
                 if let Some(head) = head {
                     entries.push(head.entry);

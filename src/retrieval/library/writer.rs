@@ -20,6 +20,9 @@ use crate::store::{IoError, Lock};
 const FLUSH_ROWS: usize = 256;
 /// How long a row waits for the next segment, at most, as long as rows keep coming.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(20);
+/// [`LibraryWriter::flush`] joins the newest segments when there are more: a reader of a large library holds a file open
+/// for each.
+const MAX_UNJOINED: usize = 128;
 /// [`LibraryWriter::finish`] joins the segments when there are more.
 const MAX_SEGMENTS: usize = 32;
 
@@ -39,6 +42,8 @@ pub struct LibraryWriter {
     last_flush: Instant,
     flush_interval: Duration,
     pub(super) next_sequence: u64,
+    /// Segments that were there, or have come since some were joined.
+    unjoined: usize,
     pub(super) damage: Vec<RetrievalError>,
     format_before: u32,
     _lock: Lock,
@@ -94,7 +99,7 @@ impl LibraryWriter {
         // What the rows on disk are made with is what it says there, in its words.
         let mut manifest = LibraryManifest::read(directory)?;
         let segments = Segments::open(directory, &manifest)?;
-        let next_sequence = segments.next_sequence;
+        let (next_sequence, unjoined) = (segments.next_sequence, segments.readers.len());
         let catalog = readable(segments.known()?)?;
         let format_before = std::mem::replace(&mut manifest.format_version, format_version);
         if format_before != format_version {
@@ -111,6 +116,7 @@ impl LibraryWriter {
             last_flush: Instant::now(),
             flush_interval: FLUSH_INTERVAL,
             next_sequence,
+            unjoined,
             damage,
             format_before,
             _lock: lock,
@@ -215,6 +221,7 @@ impl LibraryWriter {
         }
         check_range(row.entry.time_range)
             .and_then(|()| check_length(&row.embedding))
+            .and_then(|()| check_length(&self.manifest.store_dtype.rounded(&row.embedding)))
             .map_err(|reason| RetrievalError::InvalidEmbedding { what, reason })
     }
 
@@ -241,6 +248,11 @@ impl LibraryWriter {
                 self.rows += 1;
             }
             self.count_segment()?;
+            self.unjoined += 1;
+            if self.unjoined > MAX_UNJOINED {
+                self.join_newest()?;
+                self.unjoined = 0;
+            }
         }
         self.last_flush = Instant::now();
         Ok(())

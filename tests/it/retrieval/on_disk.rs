@@ -314,3 +314,45 @@ fn small_segments_are_joined_without_those_that_are_large() {
     assert_eq!(parquet().count(), 1);
     check(false);
 }
+
+#[test]
+fn joined_segments_are_joined_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let vectors = clustered(1000, 11);
+    let mut writer = LibraryWriter::create_or_open(path, of_dim(StoreDType::F32)).unwrap();
+    writer.append(&rows(&vectors[..600], 0)).unwrap();
+    for number in 600..800 {
+        writer.append(&rows(&vectors[number..=number], number)).unwrap();
+        writer.flush().unwrap();
+        if number % 40 == 39 {
+            writer.finish().unwrap();
+            writer = LibraryWriter::create_or_open(path, of_dim(StoreDType::F32)).unwrap();
+            assert!(writer.damage().is_empty(), "{:?}", writer.damage());
+        }
+    }
+    // Without an end, too, they do not become too many.
+    for number in 800..1000 {
+        writer.append(&rows(&vectors[number..=number], number)).unwrap();
+        writer.flush().unwrap();
+    }
+    assert!(segments(path).len() < 140, "{}", segments(path).len());
+    let library = Library::open(path).unwrap();
+    assert!(library.damage().is_empty() && library.entries().len() == 1000, "{:?}", library.damage());
+}
+
+/// A segment that forgets alone has no rows, and those behind it keep theirs.
+#[test]
+fn a_segment_without_rows_is_none() {
+    let vectors = clustered(20_300, 12);
+    let directory = library_of(&vectors[..20_000], StoreDType::F32);
+    let mut writer = LibraryWriter::create_or_open(directory.path(), of_dim(StoreDType::F32)).unwrap();
+    writer.remove(&[name(17)]).unwrap();
+    writer.append(&rows(&vectors[20_000..], 20_000)).unwrap();
+    writer.flush().unwrap();
+    let (library, _) = on_disk(directory.path());
+    for number in [3, 19_999, 20_000, 20_100, 20_299] {
+        assert_eq!(names(&found(&library, &vectors[number], &SearchOptions::new(1))), [name(number)]);
+    }
+    assert_ne!(names(&found(&library, &vectors[17], &SearchOptions::new(1))), [name(17)]);
+}

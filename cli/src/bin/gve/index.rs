@@ -123,18 +123,19 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         );
     }
     counts.failed += library.damage().len();
+    remember_mounts(&library, &searched.found)?;
 
     let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
     let options = IndexOptions::default().with_cancel(cancel);
     let indexed = index_with(&embedder, &mut library, &searched.files, &options, |event| {
         counts.tell(&event, &bar);
     });
+    let mut pruned = Ok(());
     let is_stopped = match indexed {
         Ok(()) => {
-            remember_mounts(&library, &searched.found)?;
             bar.finish_and_clear();
             // Last, so that what only moved is not forgotten.
-            counts.prune(&mut library, &searched.found, &arguments)?;
+            pruned = counts.prune(&mut library, &searched.found, &arguments);
             library.finish()?;
             false
         }
@@ -143,6 +144,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     };
     bar.finish_and_clear();
     counts.print(&searched.passed_over, arguments.json)?;
+    pruned?;
     if is_stopped {
         return Ok(stopped("what was added is in the library, and the same command goes on from there"));
     }

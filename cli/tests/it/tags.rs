@@ -1,0 +1,85 @@
+//! `gve library tag`, and searches by tags.
+
+use std::fs;
+
+use gve_test_support::files::text;
+use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
+
+use crate::library::{Bench, count};
+use crate::program::{command, gve};
+
+#[test]
+fn files_are_tagged_by_a_table_and_found_by_their_tags() {
+    let bench = Bench::of(&["a.png", "b.png", "c.png"]);
+    let (library, clips) = (bench.path("library"), bench.path("clips"));
+    let table = clips.join("tags.jsonl");
+    fs::write(
+        &table,
+        format!(
+            "{}\n\n{}\n",
+            r#"{"path": "a.png", "who": ["Ada", "Max"], "stars": 4, "seen": true}"#,
+            r#"{"path": "nowhere.png", "stars": 1}"#
+        ),
+    )
+    .unwrap();
+    let tag = |more: &[&str]| gve(&[&["library", "tag", "--library", text(&library)], more].concat());
+    let tagged = tag(&[text(&table)]);
+    assert_status(&tagged, 2);
+    assert_eq!(stdout(&tagged), "1 files tagged, 1 not in the library\n");
+    assert!(stderr(&tagged).contains("nowhere.png"), "{}", stderr(&tagged));
+    let csv = bench.path("tags.csv");
+    fs::write(&csv, "path,stars,place\nb.png,2,\"Nice, France\"\nc.png,,true\n").unwrap();
+    assert_status(&tag(&[text(&csv), "--root", text(&clips)]), 0);
+
+    let shown = tag(&["--show"]);
+    let line = |name: &str, tags: &str| format!("{{\"path\":\"{}\",{tags}}}\n", clips.join(name).display());
+    let expected = [
+        line("a.png", r#""seen":true,"stars":4.0,"who":["Ada","Max"]"#),
+        line("b.png", r#""place":"Nice, France","stars":2.0"#),
+        line("c.png", r#""place":true"#),
+    ];
+    assert_eq!(stdout(&shown), expected.concat());
+    let found = |filters: &[&str]| {
+        let always = ["search", "--library", text(&library), "a rabbit", "--json"];
+        let output = gve(&[&always[..], filters].concat());
+        assert_status(&output, 0);
+        let name = |hit: &Value| Path::new(hit["path"].as_str().unwrap()).file_name().unwrap().to_owned();
+        let mut names: Vec<_> = json_lines(&output).iter().map(name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(found(&["--tag", "who=Max"]), ["a.png"]);
+    assert_eq!(found(&["--tag", "stars>=2"]), ["a.png", "b.png"]);
+    assert_eq!(found(&["--tag", "stars>=2", "--tag", "stars<=3"]), ["b.png"]);
+    assert_eq!(found(&["--tag", "place=Nice, France"]), ["b.png"]);
+    assert_eq!(found(&["--tag", "place=true", "--min-width", "1", "--max-height", "9999"]), ["c.png"]);
+    assert!(found(&["--min-width", "9999"]).is_empty());
+    assert!(found(&["--captured-after", "1970-01-01"]).is_empty(), "none says when it was taken");
+
+    // They go with the file, and what is shown can be read again.
+    fs::rename(bench.clip("a.png"), bench.clip("new.png")).unwrap();
+    assert_eq!(count(&bench.index(&[]), "moved"), 1);
+    assert_eq!(found(&["--tag", "seen=true"]), ["new.png"]);
+    let info = gve(&["library", "info", "--library", text(&library), "--json"]);
+    assert_eq!(
+        json_lines(&info)[0]["tags"],
+        serde_json::json!({"place": 2, "seen": 1, "stars": 2, "who": 1})
+    );
+    let shown = stdout(&tag(&["--show"]));
+    assert_status(&tag(&["--remove", "stars", "--remove", "place"]), 0);
+    assert_eq!(stdout(&tag(&["--show"])).lines().count(), 1);
+    fs::write(&table, &shown).unwrap();
+    assert_status(&tag(&[text(&table)]), 0);
+    assert_eq!(stdout(&tag(&["--show"])), shown);
+    for (line, expected) in [
+        ("{\"path\": \"b.png\", \"x\": {}}", "line 1: x is {}, expected"),
+        ("{\"stars\": 1}", "line 1: it has no path"),
+        ("{", "line 1"),
+    ] {
+        fs::write(&table, line).unwrap();
+        let refused = tag(&[text(&table)]);
+        assert_status(&refused, 1);
+        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
+    }
+    assert_eq!(stdout(&tag(&["--show"])), shown, "nothing was changed");
+}
