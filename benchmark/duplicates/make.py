@@ -5,8 +5,8 @@
 
 Half of the sources are made of scenes of the procedural world (`gve synth world`), of which all look alike and no two
 are the same; the others are recordings and photographs of `--media` (files and folders; the repository's own where
-there are none), recordings cut into sources that share no second, photographs panned over, and fractals, automata and
-gradients by FFmpeg. A quarter of all begin with the same title card of 2 s, another with 1.5 s of black. Python's
+there are none), recordings cut into sources that share no second, photographs panned over, and automata and gradients by
+FFmpeg. A quarter of all begin with the same title card of 2 s, another with 1.5 s of black. Python's
 standard library and the `ffmpeg` program do it.
 
 Writes OUT/sources/NNN.mp4, OUT/versions/NNN-TRANSFORMATION.EXT and OUT/clips.json, which says what was done to each.
@@ -92,14 +92,9 @@ def recordings(arguments, draw):
 def generated(draw):
     """Pictures by FFmpeg that are never the same, three in a row."""
     def one():
-        kind = draw.choice(["mandelbrot", "life", "cellauto", "gradients"])
+        kind = draw.choice(["life", "cellauto", "gradients"])
         size = f"s={WIDTH}x{HEIGHT}:r={FPS}"
         seed = draw.randrange(1 << 31)
-        if kind == "mandelbrot":
-            # Places near the edge of the set.
-            x, y = draw.choice([(-0.7436, 0.1318), (-1.2561, 0.3802), (-0.1592, 1.0317), (0.2501, 0.0), (-1.7687, 0.0017)])
-            x, y = x + draw.uniform(-0.01, 0.01), y + draw.uniform(-0.01, 0.01)
-            return f"mandelbrot={size}:start_x={x}:start_y={y}:start_scale={draw.uniform(0.01, 1)}:end_scale={draw.uniform(1e-4, 3e-3)}:end_pts=200"
         if kind == "life":
             return f"life=s=40x30:r=8:seed={seed}:ratio=0.4:mold=10:life_color=#c0ffd0:death_color=#301030:mold_color=#604020,scale={WIDTH}:{HEIGHT}:flags=neighbor,fps={FPS}"
         if kind == "cellauto":

@@ -3,16 +3,19 @@
 use super::fingerprint::{FPS, Fingerprint};
 use super::signature::{Basis, Signature, Window};
 
-/// Seconds of the first video that are laid beside as many of the second, and [`BESIDE`] more before and after.
+/// Seconds of the first video that are laid beside as many of the second, and [`BESIDE`] more before and
+/// after.
 pub(super) const STRETCH: f64 = 30.0;
 const BESIDE: f64 = 30.0;
 /// Speeds are tried from half to twice, each so many times the one before.
 const SPEED_STEP: f64 = 1.04;
-/// A change in common that needs no other speed: its correlation, for how many pictures, and for which share of those
-/// that the videos have at these times.
+/// A change in common that needs no other speed: its correlation, for how many pictures, and for which share
+/// of those that the videos have at these times.
 const SURE_CORRELATION: f32 = 0.7;
 const SURE_PICTURES: usize = 16;
 const SURE_SHARE: f64 = 0.9;
+/// How far lines go by what was proposed, in pictures.
+const NEAR_PROPOSED: i64 = 2;
 /// Lines that are looked at closer.
 const BEST_LINES: usize = 8;
 /// Pictures that correlate so much are rather the same than not.
@@ -81,8 +84,8 @@ struct Plane {
     /// Times of their first pictures.
     from: (f64, f64),
     size: (usize, usize),
-    /// For each pair of pictures the correlation, and of what changes (the pictures without what is always there) the
-    /// product. The second runs fastest.
+    /// For each pair of pictures the correlation, and of what changes (the pictures without what is always
+    /// there) the product. The second runs fastest.
     alike: Vec<f32>,
     changing: Vec<f32>,
     /// Squares of what changes.
@@ -121,8 +124,8 @@ impl Plane {
         Some(Self { from: (a_from, b_from), size, alike, changing, energies })
     }
 
-    /// Pairs of places on the line that `start` (a place of the second at the first's first, maybe before its own) and a
-    /// speed make.
+    /// Pairs of places on the line that `start` (a place of the second at the first's first, maybe before
+    /// its own) and a speed make.
     fn places(&self, start: f64, speed: f64) -> impl Iterator<Item = (usize, usize)> {
         let (a_count, b_count) = self.size;
         let first = ((-0.5 - start) / speed).ceil().max(0.0) as usize;
@@ -166,12 +169,19 @@ impl Plane {
         best.1
     }
 
-    /// The strongest lines of these speeds, each as strength, start and speed.
-    fn lines(&self, speeds: impl Iterator<Item = f64>) -> Vec<(f32, f64, f64)> {
+    /// The strongest lines of these speeds that go by what was proposed, each as strength, start and speed.
+    fn lines(&self, speeds: impl Iterator<Item = f64>, proposed: &[(f64, f64)]) -> Vec<(f32, f64, f64)> {
         let mut lines: Vec<(f32, f64, f64)> = Vec::new();
+        let mut starts: Vec<i64> = Vec::new();
         for speed in speeds {
-            let before = (self.size.0 as f64 * speed) as i64;
-            for start in -before..self.size.1 as i64 {
+            starts.clear();
+            for (a, b) in proposed {
+                let start = ((b - self.from.1) - (a - self.from.0) * speed) * FPS;
+                starts.extend((-NEAR_PROPOSED..=NEAR_PROPOSED).map(|beside| start.round() as i64 + beside));
+            }
+            starts.sort_unstable();
+            starts.dedup();
+            for &start in &starts {
                 let (correlation, count) = self.strength(self.places(start as f64, speed));
                 let strength = correlation * (count as f32).sqrt();
                 if lines.len() < BEST_LINES || strength > lines[BEST_LINES - 1].0 {
@@ -185,7 +195,8 @@ impl Plane {
     }
 }
 
-/// Pictures without what all have in common, and the squares of what is left; 0 where there is nothing to see.
+/// Pictures without what all have in common, and the squares of what is left; 0 where there is nothing to
+/// see.
 fn changes(grid: &[Option<Signature>]) -> Option<(Vec<Signature>, Vec<f32>)> {
     let seen = grid.iter().flatten().count();
     if seen == 0 {
@@ -207,12 +218,13 @@ fn changes(grid: &[Option<Signature>]) -> Option<(Vec<Signature>, Vec<f32>)> {
     Some((changes, energies))
 }
 
-/// The line on which a stretch of the first video runs with one of the second, given where they start. The times of the
-/// first that are taken are left out.
+/// The line on which a stretch of the first video runs with one of the second, given where they start, and
+/// times of both that may be the same. The times of the first that are taken are left out.
 pub(super) fn align(
     a: &mut View<'_>,
     b: &mut View<'_>,
     starts: (f64, f64),
+    proposed: &[(f64, f64)],
     is_taken: impl Fn(f64) -> bool,
 ) -> Option<Aligned> {
     let plane = Plane::new(a, b, starts, is_taken)?;
@@ -230,13 +242,13 @@ pub(super) fn align(
         });
         aligned.max_by(|a, b| a.0.strength.total_cmp(&b.0.strength))
     };
-    let same_speed = closer(plane.lines(std::iter::once(1.0)));
+    let same_speed = closer(plane.lines(std::iter::once(1.0), proposed));
     if let Some((aligned, true)) = same_speed {
         return Some(aligned);
     }
     let steps = (2.0_f64.ln() / SPEED_STEP.ln()).floor() as i32;
     let speeds = (-steps..=steps).filter(|step| *step != 0).map(|step| SPEED_STEP.powi(step));
-    let other_speed = closer(plane.lines(speeds));
+    let other_speed = closer(plane.lines(speeds, proposed));
     let found = [same_speed, other_speed].into_iter().flatten();
     // Another speed has to be better than by chance.
     let worth = |aligned: &Aligned| aligned.strength * if aligned.line.speed == 1.0 { 1.1 } else { 1.0 };

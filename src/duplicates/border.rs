@@ -1,5 +1,6 @@
-//! Borders: letterboxes, pillarboxes and frames around a picture, black or white ones. Plain ground of another colour is
-//! as often a part of the picture; where such borders are narrow, they are met as crops are.
+//! Borders: letterboxes, pillarboxes and frames around a picture. What is black or white along an edge all
+//! the time is one. Ground of another tone is as often a part of the picture: there, the picture has to
+//! begin all at once.
 
 use std::collections::VecDeque;
 
@@ -12,6 +13,8 @@ const BORDER_TONE: u8 = 10;
 /// The lightest black and the darkest white of a border.
 const BLACK: u8 = 24;
 const WHITE: u8 = 231;
+/// How far the mean of the first line within a border of another tone is from that tone.
+const EDGE: u8 = 20;
 /// The least that borders leave of a side.
 const LEAST_INNER: usize = GREY_SIDE * 3 / 10;
 /// A picture whose greys are no further apart says nothing of borders.
@@ -26,12 +29,19 @@ pub(super) struct Frame {
     pub(super) bottom: usize,
 }
 
-/// The lowest and highest greys of lines.
+/// The lowest and highest greys of lines, and of their means.
 #[derive(Clone, Copy)]
-struct Spread([(u8, u8); GREY_SIDE]);
+struct Spread([Line; GREY_SIDE]);
 
-/// Finds the borders of pictures that come one after the other. A border is there all the time, in pictures around the
-/// one in question: of a dark scene, or a clear sky, one picture does not tell.
+#[derive(Clone, Copy)]
+struct Line {
+    low: u8,
+    high: u8,
+    means: (u8, u8),
+}
+
+/// Finds the borders of pictures that come one after the other. A border is there all the time, in pictures
+/// around the one in question: of a dark scene, or a clear sky, one picture does not tell.
 pub(super) struct Borders {
     /// Rows and columns of the latest pictures; `None` of plain ones.
     spreads: VecDeque<Option<[Spread; 2]>>,
@@ -46,7 +56,8 @@ impl Borders {
     pub(super) fn push(&mut self, grey: &Grey, reach: usize) {
         let rows = Spread::of(grey, |row, at| row * GREY_SIDE + at);
         let columns = Spread::of(grey, |column, at| at * GREY_SIDE + column);
-        let (low, high) = rows.0.iter().fold((255, 0), |(low, high), row| (row.0.min(low), row.1.max(high)));
+        let low = rows.0.iter().map(|row| row.low).min().unwrap_or(0);
+        let high = rows.0.iter().map(|row| row.high).max().unwrap_or(0);
         self.spreads.push_back((high - low > PLAIN).then_some([rows, columns]));
         while self.spreads.len() > reach {
             self.spreads.pop_front();
@@ -72,31 +83,51 @@ impl Borders {
 impl Spread {
     fn of(grey: &Grey, place: impl Fn(usize, usize) -> usize) -> Self {
         Self(std::array::from_fn(|line| {
-            let greys = (0..GREY_SIDE).map(|at| grey.0[place(line, at)]);
-            greys.fold((255, 0), |(low, high), grey| (grey.min(low), grey.max(high)))
+            let (mut low, mut high, mut sum) = (255, 0, 0);
+            for grey in (0..GREY_SIDE).map(|at| grey.0[place(line, at)]) {
+                (low, high, sum) = (grey.min(low), grey.max(high), sum + usize::from(grey));
+            }
+            let mean = (sum / GREY_SIDE) as u8;
+            Line { low, high, means: (mean, mean) }
         }))
     }
 
     fn join(&mut self, other: &Self) {
         for (all, one) in self.0.iter_mut().zip(&other.0) {
-            *all = (all.0.min(one.0), all.1.max(one.1));
+            let means = (all.means.0.min(one.means.0), all.means.1.max(one.means.1));
+            *all = Line { low: all.low.min(one.low), high: all.high.max(one.high), means };
         }
     }
 
     /// The first line that is no border, and the one after the last.
     fn inner(&self) -> (usize, usize) {
-        let tone = |(low, high): (u8, u8)| low.midpoint(high);
-        let borders = |outermost: (u8, u8), lines: &mut dyn Iterator<Item = &(u8, u8)>| {
-            if (BLACK + 1..WHITE).contains(&tone(outermost)) {
-                return 0;
-            }
-            let is_border = |line: &&(u8, u8)| {
-                line.1 - line.0 <= BORDER_SPREAD && tone(**line).abs_diff(tone(outermost)) <= BORDER_TONE
-            };
-            lines.take_while(is_border).count()
-        };
-        let start = borders(self.0[0], &mut self.0.iter());
-        let end = GREY_SIDE - borders(self.0[GREY_SIDE - 1], &mut self.0.iter().rev());
+        let start = border_lines(self.0.iter());
+        let end = GREY_SIDE - border_lines(self.0.iter().rev());
         if end < start + LEAST_INNER { (0, GREY_SIDE) } else { (start, end) }
+    }
+}
+
+/// How many lines, from the outermost on, are border.
+fn border_lines<'a>(mut lines: impl Iterator<Item = &'a Line>) -> usize {
+    let Some(outermost) = lines.next() else { return 0 };
+    let tone = outermost.tone();
+    let is_border =
+        |line: &Line| line.high - line.low <= BORDER_SPREAD && line.tone().abs_diff(tone) <= BORDER_TONE;
+    if !is_border(outermost) {
+        return 0;
+    }
+    let mut count = 1;
+    let inner = lines.find(|line| {
+        count += usize::from(is_border(line));
+        !is_border(line)
+    });
+    let off = |line: &Line| line.means.0.abs_diff(tone).max(line.means.1.abs_diff(tone));
+    let is_plain = !(BLACK + 1..WHITE).contains(&tone);
+    if is_plain || inner.is_some_and(|line| off(line) >= EDGE) { count } else { 0 }
+}
+
+impl Line {
+    fn tone(&self) -> u8 {
+        self.low.midpoint(self.high)
     }
 }

@@ -17,10 +17,11 @@ const MOST_BYTES: u64 = 2 << 30;
 /// Bytes of a picture with its time.
 const PICTURE_BYTES: usize = 4 + CELLS;
 
-/// Fingerprints on disk, one file each, in a folder that holds nothing else. One is found by the path of its file, and
-/// holds as long as that has its size and time of change.
+/// Fingerprints on disk, one file each, in a folder that holds nothing else. One is found by the path of its
+/// file, and holds as long as that has its size and time of change.
 ///
-/// Whatever is wrong with a file of it, the fingerprint is made anew. Several processes may use one at a time.
+/// Whatever is wrong with a file of it, the fingerprint is made anew. Several processes may use one at a
+/// time.
 #[derive(Debug, Clone)]
 pub struct FingerprintCache {
     folder: PathBuf,

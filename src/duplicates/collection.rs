@@ -9,19 +9,22 @@ use super::index::{Index, Near};
 use super::signature::{Basis, Window};
 use crate::cancel::CancelToken;
 
-/// Pictures that are looked up of a video lie so many seconds apart: of a short one, and of one longer than [`LONG`].
+/// Pictures that are looked up of a video lie so many seconds apart: of a short one, and of one longer than
+/// [`LONG`].
 const QUERY_STEP: f64 = 0.5;
 const LONG_QUERY_STEP: f64 = 1.0;
 const LONG: f64 = 60.0;
 /// Bits that differ in codes of pictures that are counted as one another.
 const SAME_PICTURE: u32 = 8;
-/// What one picture may propose of a video.
-const VOTES_OF_PICTURE: usize = 6;
+/// What one picture may propose of a video, and the correlation from which on it does.
+const VOTES_OF_PICTURE: usize = 4;
+const LEAST_ALIKE: f32 = 0.62;
 /// Pictures that have to propose a video, by weight, or else such a share of all of them.
 const LEAST_VOTES: f32 = 1.5;
 const LEAST_VOTE_SHARE: f32 = 0.15;
 
-/// Fingerprints of videos and images, to be compared with each other. 0.6 KB of memory for each of their pictures.
+/// Fingerprints of videos and images, to be compared with each other. 0.6 KB of memory for each of their
+/// pictures.
 ///
 /// ```
 /// use gve::CancelToken;
@@ -82,8 +85,8 @@ impl Fingerprints {
         self.all.get(place)
     }
 
-    /// All pairs that have something in common, in order of their places. `on_compared` is told of each video that has been
-    /// compared with all others, from any thread.
+    /// All pairs that have something in common, in order of their places. `on_compared` is told of each
+    /// video that has been compared with all others, from any thread.
     ///
     /// # Errors
     /// [`DuplicatesError::Cancelled`].
@@ -101,8 +104,8 @@ impl Fingerprints {
         self.search(index, &weights, &queries, &is_wanted, cancel, &on_compared)
     }
 
-    /// What a clip has in common with the others, the most of it first: it is the [`first`](Match::first) of each match, and
-    /// [`ranges`](Match::ranges) say where in the [`second`](Match::second) it is from.
+    /// What a clip has in common with the others, the most of it first: it is the [`first`](Match::first) of
+    /// each match, and [`ranges`](Match::ranges) say where in the [`second`](Match::second) it is from.
     ///
     /// # Errors
     /// [`DuplicatesError::Cancelled`].
@@ -125,8 +128,8 @@ impl Fingerprints {
         Ok(found)
     }
 
-    /// How much each picture of each video counts: 0 where there is nothing to see, 1 where no more videos have it than have
-    /// the rarer pictures of the same video, and less in proportion where more do.
+    /// How much each picture of each video counts: 0 where there is nothing to see, 1 where no more videos
+    /// have it than have the rarer pictures of the same video, and less in proportion where more do.
     fn weights(&self, cancel: &CancelToken) -> Result<Vec<Vec<f32>>, DuplicatesError> {
         let index = Index::new(self.all.iter().enumerate());
         let whole = Basis::of(Window::WHOLE);
@@ -206,10 +209,11 @@ impl Search<'_> {
         let (votes, weight) = self.votes(query);
         let mut proposals: Vec<_> = votes.into_iter().collect();
         proposals.sort_unstable_by_key(|((second, mirrored), _)| (*second, *mirrored));
-        for ((second, mirrored), votes) in proposals {
+        for ((second, mirrored), mut votes) in proposals {
             if cancel.is_cancelled() {
                 return Err(DuplicatesError::Cancelled);
             }
+            votes.retain(|vote| self.alike(query, second as usize, mirrored, vote) >= Some(LEAST_ALIKE));
             let mut pictures: Vec<u32> = votes.iter().map(|vote| vote.first).collect();
             pictures.dedup();
             let sum: f32 = pictures.iter().map(|picture| first.weights[*picture as usize]).sum();
@@ -224,8 +228,17 @@ impl Search<'_> {
         Ok(found)
     }
 
-    /// What pictures of a video may be like, by video and whether it is mirrored, in order of the pictures; and the weight of
-    /// all that were looked up.
+    /// How alike two pictures are, of which codes are near.
+    fn alike(&self, first: usize, second: usize, mirrored: bool, vote: &Vote) -> Option<f32> {
+        let picture =
+            |video: usize, picture: u32| self.videos[video].fingerprint.pictures.get(picture as usize);
+        let through = self.bases[usize::from(vote.window)].signature(picture(first, vote.first)?)?;
+        let through = if mirrored { through.mirrored() } else { through };
+        Some(through.dot(&self.bases[0].signature(picture(second, vote.second)?)?))
+    }
+
+    /// What pictures of a video may be like, by video and whether it is mirrored, in order of the pictures;
+    /// and the weight of all that were looked up.
     fn votes(&self, query: usize) -> (HashMap<(u32, bool), Vec<Vote>>, f32) {
         let Weighed { fingerprint, weights } = self.videos[query];
         let step = if fingerprint.duration_seconds > LONG { LONG_QUERY_STEP } else { QUERY_STEP };

@@ -13,7 +13,8 @@ const WINDOWS_TRIED: usize = 2;
 const STRETCHES_TRIED: usize = 3;
 /// Stretches in common that are looked for beside the first.
 const MOST_RANGES: usize = 8;
-/// What a range takes: pictures in a row, how alike they are, how much they change, how much of that in common.
+/// What a range takes: pictures in a row, how alike they are, how much they change, how much of that in
+/// common.
 const LEAST_PICTURES: usize = 3;
 const LEAST_SIMILARITY: f32 = 0.6;
 const LEAST_CHANGE: f32 = 0.01;
@@ -39,20 +40,20 @@ pub struct Match {
     pub second: usize,
     /// What they have in common, in order of the first video's time, at least one range.
     pub ranges: Vec<MatchedRange>,
-    /// How alike the pictures within these ranges are: the mean of their correlations, 1 where they are the same. Versions
-    /// have 0.7 and more.
+    /// How alike the pictures within these ranges are: the mean of their correlations, 1 where they are the
+    /// same. Versions have 0.7 and more.
     pub score: f64,
     /// Whether one is seen from behind.
     pub mirrored: bool,
     /// How many times as fast as the first the second runs.
     pub speed: f64,
-    /// What is to be seen in both, as a part of the first's picture without its borders: left, right, top and bottom as
-    /// shares of its sides; `0, 1, 0, 1` is all of it.
+    /// What is to be seen in both, as a part of the first's picture without its borders: left, right, top
+    /// and bottom as shares of its sides; `0, 1, 0, 1` is all of it.
     pub part_of_first: [f64; 4],
     /// The same, as a part of the second's picture.
     pub part_of_second: [f64; 4],
-    /// Which share of what there is to see in the first is within the ranges, by time, 0 to 1. What many others have, too,
-    /// counts less.
+    /// Which share of what there is to see in the first is within the ranges, by time, 0 to 1. What many
+    /// others have, too, counts less.
     pub first_share: f64,
     /// The same of the second.
     pub second_share: f64,
@@ -186,16 +187,19 @@ impl Comparison<'_> {
                 let tried = stretches(&left, |vote| self.times(vote)).into_iter().next();
                 left.retain(|vote| Some(cell(self.times(vote))) != tried);
             }
-            let Some((a_from, b_from)) = stretches(&left, |vote| self.times(vote)).into_iter().next() else {
-                break;
-            };
-            next = align(&mut a, &mut b, (a_from, b_from), is_taken);
+            let Some(starts) = stretches(&left, |vote| self.times(vote)).into_iter().next() else { break };
+            next = align(&mut a, &mut b, starts, &self.proposed(&left, starts), is_taken);
         }
         self.matched(courses, window)
     }
 
     fn times(&self, vote: &Vote) -> (f64, f64) {
         (self.first.seconds(vote.first), self.second.seconds(vote.second))
+    }
+
+    /// Times of both videos that may be the same, of the stretches that start there.
+    fn proposed(&self, votes: &[Vote], starts: (f64, f64)) -> Vec<(f64, f64)> {
+        votes.iter().map(|vote| self.times(vote)).filter(|times| cell(*times) == starts).collect()
     }
 
     /// The best line, and the window it was seen through.
@@ -213,10 +217,8 @@ impl Comparison<'_> {
             let window = *self.windows.get(usize::from(*number))?;
             let mut a = View::new(self.first.fingerprint, window, self.mirrored);
             let mut b = View::new(self.second.fingerprint, Window::WHOLE, false);
-            for (a_from, b_from) in
-                stretches(votes, |vote| self.times(vote)).into_iter().take(STRETCHES_TRIED)
-            {
-                let aligned = align(&mut a, &mut b, (a_from, b_from), |_| false);
+            for starts in stretches(votes, |vote| self.times(vote)).into_iter().take(STRETCHES_TRIED) {
+                let aligned = align(&mut a, &mut b, starts, &self.proposed(votes, starts), |_| false);
                 if let Some(aligned) = aligned
                     && best.as_ref().is_none_or(|(best, _)| aligned.strength > best.strength)
                 {
@@ -340,7 +342,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// Two videos of one picture are the same if it is, and they last as long: what is heard with a title is not known.
+    /// Two videos of one picture are the same if it is, and they last as long: what is heard with a title is
+    /// not known.
     fn stills(&self, votes: &[Vote]) -> Option<Match> {
         let lasts = [self.first, self.second].map(|side| side.fingerprint.duration_seconds);
         if (lasts[0] - lasts[1]).abs() > 0.3_f64.max(0.02 * lasts[0]) {
@@ -359,7 +362,8 @@ impl Comparison<'_> {
     }
 }
 
-/// Stretches of the first video and the middles of those beside them in the second, those with the most votes first.
+/// Stretches of the first video and the middles of those beside them in the second, those with the most
+/// votes first.
 fn stretches(votes: &[Vote], times: impl Fn(&Vote) -> (f64, f64)) -> Vec<(f64, f64)> {
     let mut cells: Vec<((f64, f64), f64)> = Vec::new();
     for vote in votes {

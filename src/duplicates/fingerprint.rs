@@ -17,8 +17,8 @@ const BORDER_REACH: usize = 32;
 const SAME_CELL: u8 = 6;
 const SAME_MEAN: f32 = 0.5;
 
-/// What a video or an image looks like: small greys without borders, four of each second of video, fewer where nothing
-/// changes. 0.6 KB each: 8 MB for an hour in which something always moves.
+/// What a video or an image looks like: small greys without borders, four of each second of video, fewer
+/// where nothing changes. 0.6 KB each: 8 MB for an hour in which something always moves.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Fingerprint {
@@ -81,8 +81,8 @@ impl Fingerprint {
     }
 }
 
-/// Looks at all of a video, each frame once at the most, in the memory of its reader and of 8 s of small pictures. The
-/// frame rate may vary; times are those of the container, from the first frame on.
+/// Looks at all of a video, each frame once at the most, in the memory of its reader and of 8 s of small
+/// pictures. The frame rate may vary; times are those of the container, from the first frame on.
 ///
 /// ```
 /// use gve::CancelToken;

@@ -4,7 +4,8 @@ use super::align::{ALIKE, Aligned, Line, View};
 use super::fingerprint::FPS;
 use super::signature::Signature;
 
-/// What may be lost on the way, in pictures that are not alike at all times [`ALIKE`], before the end is behind: 3 s.
+/// What may be lost on the way, in pictures that are not alike at all times [`ALIKE`], before the end is
+/// behind: 3 s.
 const GIVE_UP: f32 = 6.0;
 /// Another time is nearer only if it is by so much more alike, and moves the line by such a share of the way.
 const NEARER: f32 = 0.02;
@@ -13,8 +14,8 @@ const DRIFT: f64 = 0.15;
 const OFFSET_REACH: i32 = 6;
 const OFFSET_STEP: f64 = 0.05;
 
-/// Times of both videos at which they were compared, in order, and how alike they are; `None` where there is nothing to
-/// see in both.
+/// Times of both videos at which they were compared, in order, and how alike they are; `None` where there is
+/// nothing to see in both.
 pub(super) type Course = Vec<(f64, f64, Option<f32>)>;
 
 /// What the pictures of a course say together.

@@ -11,8 +11,8 @@ const HELD_SHARE: f64 = 0.5;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Group {
-    /// The best copy first: of those that hold at least half of every other, that with the most pixels, then the longest,
-    /// then the largest file. The others follow in the same order.
+    /// The best copy first: of those that hold at least half of every other, that with the most pixels, then
+    /// the longest, then the largest file. The others follow in the same order.
     pub members: Vec<Member>,
 }
 
@@ -22,14 +22,16 @@ pub struct Group {
 pub struct Member {
     /// Its place among the [`Fingerprints`].
     pub place: usize,
-    /// What the best copy (as the [`first`](Match::first)) and this one have in common; `None` of the best copy itself.
+    /// What the best copy (as the [`first`](Match::first)) and this one have in common; `None` of the best
+    /// copy itself.
     pub found: Option<Match>,
 }
 
-/// Puts together what is the same: a video and all of which it holds at least half, counted by what there is to see. Each
-/// is in one group at the most, with the one that holds the most others.
+/// Puts together what is the same: a video and all of which it holds at least half, counted by what there is
+/// to see. Each is in one group at the most, with the one that holds the most others.
 ///
-/// What two videos have in common with a third does not bring them together, and neither does what is a small part of both.
+/// What two videos have in common with a third does not bring them together, and neither does what is a
+/// small part of both.
 #[must_use]
 pub fn groups(fingerprints: &Fingerprints, matches: &[Match]) -> Vec<Group> {
     let mut holds: BTreeMap<usize, BTreeMap<usize, &Match>> = BTreeMap::new();

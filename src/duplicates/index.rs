@@ -9,7 +9,7 @@ const KEYS: usize = 2;
 /// Of the bits of a key, so many of the least certain are tried both ways.
 const UNCERTAIN_BITS: usize = 4;
 /// Codes of pictures that may be alike differ in so many of 64 bits at the most. Of unlike ones it is 32.
-const MAX_DISTANCE: u32 = 15;
+const MAX_DISTANCE: u32 = 14;
 /// Keys that more pictures share tell nothing.
 const MAX_SHARED: usize = 1 << 14;
 

@@ -12,8 +12,9 @@ const LEAST_DEVIATION: f32 = 3.0;
 /// In pictures of the world amplitudes fall with the frequency: they are weighed by its power.
 const WHITENING: f32 = 0.8;
 
-/// Cosine coefficients of a picture, by row of frequencies down, then across, as a vector of length 1. The dot product
-/// of two is the correlation of what they are of: near 1 of versions of one picture, mostly below 0.4 of others.
+/// Cosine coefficients of a picture, by row of frequencies down, then across, as a vector of length 1. The
+/// dot product of two is the correlation of what they are of: near 1 of versions of one picture, mostly
+/// below 0.4 of others.
 #[derive(Clone)]
 pub(super) struct Signature(pub(super) [f32; LENGTH]);
 
@@ -29,8 +30,8 @@ pub(super) struct Window {
 impl Window {
     pub(super) const WHOLE: Self = Self { left: 0.0, right: 1.0, top: 0.0, bottom: 1.0 };
 
-    /// Windows through which a picture is looked at for crops of it, the whole first. The others are 0.9 or 0.8 of both
-    /// sides, or 0.75 of one.
+    /// Windows through which a picture is looked at for crops of it, the whole first. The others are 0.9 or
+    /// 0.8 of both sides, or 0.75 of one.
     pub(super) fn crops() -> Vec<Self> {
         let mut windows = vec![Self::WHOLE];
         for (width, height) in [(0.9, 0.9), (0.8, 0.8), (0.75, 1.0), (1.0, 0.75)] {

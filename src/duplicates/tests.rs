@@ -111,14 +111,14 @@ fn signatures_survive_what_is_done_to_pictures() {
 }
 
 #[test]
-fn borders_are_black_or_white_and_stay() {
+fn borders_stay_and_end_at_once() {
     let bordered = |tone: u8, time: f64| {
         let mut picture = RgbImage::from_pixel(SIZE, SIZE, Rgb([tone; 3]));
         let inner = imageops::resize(&travel(1, time), SIZE, 72, imageops::FilterType::Triangle);
         imageops::replace(&mut picture, &inner, 0, 12);
         Grey::of(&picture)
     };
-    for (tone, expected) in [(0, (12, 84)), (250, (12, 84)), (120, (0, GREY_SIDE))] {
+    for (tone, expected) in [(0, (12, 84)), (250, (12, 84)), (40, (12, 84))] {
         let mut borders = Borders::new();
         (0..20).for_each(|step| borders.push(&bordered(tone, f64::from(step) / 4.0), 65));
         let (top, bottom) = expected;
@@ -128,6 +128,15 @@ fn borders_are_black_or_white_and_stay() {
     borders.push(&bordered(0, 0.0), 65);
     borders.push(&Grey::of(&travel(1, 0.0)), 65);
     assert_eq!(borders.frame().top, 0, "what is gone a moment later is none");
+    let mut ground = RgbImage::from_pixel(SIZE, SIZE, Rgb([150; 3]));
+    imageops::replace(&mut ground, &RgbImage::from_pixel(12, 12, Rgb([20; 3])), 40, 40);
+    let mut borders = Borders::new();
+    borders.push(&Grey::of(&ground), 65);
+    assert_eq!(
+        borders.frame(),
+        Frame { left: 0, right: GREY_SIDE, top: 0, bottom: GREY_SIDE },
+        "a thing on plain ground"
+    );
     let mut borders = Borders::new();
     borders.push(&Grey::of(&RgbImage::new(SIZE, SIZE)), 65);
     assert_eq!(borders.frame().bottom, GREY_SIDE, "black is all picture");

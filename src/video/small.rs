@@ -14,9 +14,9 @@ pub(crate) struct SmallPicture {
     pub(crate) since_seconds: f64,
 }
 
-/// Gives `take` at most `fps` pictures a second, of `size` pixels across and down, in order, each once. Times are
-/// those of the container, whatever the frame rate does: of every `1 / fps` seconds it is the first frame. Memory is
-/// that of the reader, whatever the length of the video.
+/// Gives `take` at most `fps` pictures a second, of `size` pixels across and down, in order, each once.
+/// Times are those of the container, whatever the frame rate does: of every `1 / fps` seconds it is the
+/// first frame. Memory is that of the reader, whatever the length of the video.
 ///
 /// # Errors
 /// [`VideoError::Cancelled`] where `cancel` is set, and those of [`VideoReader::frames`].

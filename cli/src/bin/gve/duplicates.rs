@@ -16,9 +16,9 @@ Examples:
   gve duplicates ~/Videos /media/backup --cache ~/.cache/gve-fingerprints
   gve duplicates ~/Videos --json | jq -r '.members[1:][].path'
 
-Of each group the best copy comes first: of those that hold the others, the one with the most pixels, then the longest,
-then the largest. The others follow with the part of the best copy that they are, and how alike the pictures are (1 is the same).
-A clip is put to what it was cut from. Nothing is deleted. No model is used.")]
+Of each group the best copy comes first: of those that hold the others, the one with the most pixels, then
+the longest, then the largest. The others follow with the part of the best copy that they are, and how alike
+the pictures are (1 is the same). A clip is put to what it was cut from. Nothing is deleted. No model is used.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     files: FileOptions,

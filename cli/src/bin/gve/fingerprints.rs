@@ -120,7 +120,8 @@ pub(crate) fn difference(found: &Match) -> String {
 /// A smaller share of a picture is a crop.
 const CROPPED: f64 = 0.95;
 
-/// A match as JSON; its `ranges` are in seconds of the second video, and what they are of in seconds of the first.
+/// A match as JSON; its `ranges` are in seconds of the second video, and what they are of in seconds of the
+/// first.
 pub(crate) fn as_json(found: &Match) -> serde_json::Value {
     let ranges: Vec<_> = found
         .ranges

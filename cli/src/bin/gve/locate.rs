@@ -15,8 +15,9 @@ Examples:
   gve locate clip.mp4 ~/Videos
   gve locate clip.mp4 ~/Videos --cache ~/.cache/gve-fingerprints --json
 
-Each line is a video that has pictures of the clip, the likeliest first: which part of the clip that is, how alike the pictures
-are (1 is the same), and where they are in the video. No model is used. Exit status 1 if nothing is found.")]
+Each line is a video that has pictures of the clip, the likeliest first: how alike they are (1 is the same),
+where they are in the video, and which part of the clip that is. No model is used. Exit status 1 if nothing
+is found.")]
 pub(crate) struct Arguments {
     /// The clip.
     #[arg(value_name = "CLIP")]
