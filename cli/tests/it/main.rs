@@ -13,6 +13,7 @@ mod interop;
 mod library;
 mod media;
 mod moments;
+mod moved;
 mod program;
 mod recipe;
 mod rerank;

@@ -1,12 +1,15 @@
 //! `gve library tag`, and searches by tags.
 
 use std::fs;
+use std::path::Path;
 
 use gve_test_support::files::text;
 use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
 
+use serde_json::Value;
+
 use crate::library::{Bench, count};
-use crate::program::{command, gve};
+use crate::program::gve;
 
 #[test]
 fn files_are_tagged_by_a_table_and_found_by_their_tags() {

@@ -1,0 +1,69 @@
+//! Files and folders that lie elsewhere than they did.
+
+use std::fs;
+use std::path::Path;
+
+use gve_test_support::files::text;
+use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
+
+use crate::library::{Bench, count};
+use crate::program::gve;
+
+/// As the user of a growing folder meets it: what moved, what is a copy, and what is gone.
+#[test]
+fn files_that_move_are_not_embedded_again_and_much_is_not_forgotten_unasked() {
+    let names: Vec<String> = (0..24).map(|i| format!("{i:02}.png")).collect();
+    let bench = Bench::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    fs::create_dir(bench.clip("sub")).unwrap();
+    fs::rename(bench.clip("00.png"), bench.clip("sub/new.png")).unwrap();
+    fs::copy(bench.clip("01.png"), bench.clip("copy.png")).unwrap();
+    let output = bench.index(&["--prune"]);
+    assert_status(&output, 0);
+    let counts = ["added", "moved", "copied", "unchanged", "pruned"].map(|key| count(&output, key));
+    assert_eq!(counts, [0, 1, 1, 23, 0]);
+
+    for name in &names[1..=11] {
+        fs::remove_file(bench.clip(name)).unwrap();
+    }
+    let refused = bench.index(&["--prune"]);
+    assert_status(&refused, 1);
+    let said = stderr(&refused);
+    assert!(said.contains("11 of the 25 files of the library are gone") && said.contains("--yes"), "{said}");
+    assert!(said.contains("gone: ") && said.contains("11.png"), "{said}");
+    assert_eq!(bench.names().len(), 25);
+    let output = bench.index(&["--prune", "--yes"]);
+    assert_status(&output, 0);
+    assert_eq!((count(&output, "pruned"), bench.names().len()), (11, 14));
+    // A few are no reason to ask.
+    for name in &names[12..20] {
+        fs::remove_file(bench.clip(name)).unwrap();
+    }
+    assert_eq!(count(&bench.index(&["--prune"]), "pruned"), 8);
+}
+
+/// Nothing is embedded again only because the drive is mounted elsewhere.
+#[test]
+fn a_folder_that_moved_is_pointed_to_anew() {
+    let bench = Bench::of(&["a.png", "sub/b.png"]);
+    let (old, new, library) = (bench.path("clips"), bench.path("elsewhere"), bench.path("library"));
+    let relocate = |from: &Path, to: &Path| {
+        gve(&["library", "relocate", "--library", text(&library), text(from), text(to)])
+    };
+    let early = relocate(&old, &new);
+    assert_status(&early, 1);
+    assert!(stderr(&early).contains("cannot find"), "{}", stderr(&early));
+    fs::rename(&old, &new).unwrap();
+    let other = relocate(&bench.path("nowhere"), &new);
+    assert_status(&other, 1);
+    assert!(stderr(&other).contains("no files in"), "{}", stderr(&other));
+    let moved = relocate(&old, &new);
+    assert_status(&moved, 0);
+    assert!(stdout(&moved).starts_with("2 files now lie in "), "{}", stdout(&moved));
+
+    let again = bench.index_at(&new, &["--prune"]);
+    assert_status(&again, 0);
+    assert_eq!((count(&again, "unchanged"), count(&again, "added"), count(&again, "pruned")), (2, 0, 0));
+    let info = gve(&["library", "info", "--library", text(&library), "--json"]);
+    let info = json_lines(&info)[0].clone();
+    assert_eq!((&info["images"], &info["rows"], &info["damaged"]), (&2.into(), &2.into(), &0.into()));
+}
