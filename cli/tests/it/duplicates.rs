@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gve::Random;
 use gve::video::{VideoEncoding, VideoWriter};
 use gve_test_support::files::text;
 use gve_test_support::golden::media;
@@ -21,10 +22,10 @@ fn film(path: &Path, seed: u32, seconds: u32) {
         let shot = frame / 36;
         let mut picture = RgbImage::from_pixel(160, 120, Rgb([70, 90, 110]));
         for thing in 0..9 {
+            // Every number of its own, or two films would be one, shifted.
             let draw = |what: u32| {
-                let mixed =
-                    (seed * 7919 + shot * 613 + thing * 89 + what * 31 + 17).wrapping_mul(2_654_435_761);
-                (mixed >> 16) % 1000
+                let key = [seed, shot, thing, what].map(u64::from);
+                (Random::derived(9, &key).unit() * 1000.0) as u32
             };
             let tone = [0, 1, 2].map(|channel| (draw(channel) / 4) as u8);
             let (left, top) = (draw(3) * 160 / 1000 + draw(5) % 5 * (frame % 36) / 3, draw(4) * 120 / 1000);
