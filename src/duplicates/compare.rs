@@ -16,7 +16,7 @@ const MOST_RANGES: usize = 8;
 /// What a range takes: pictures in a row, how alike they are, how much they change, how much of that in
 /// common.
 const LEAST_PICTURES: usize = 3;
-const LEAST_SIMILARITY: f32 = 0.6;
+const LEAST_SIMILARITY: f32 = 0.7;
 const LEAST_CHANGE: f32 = 0.01;
 const LEAST_COMMON_CHANGE: f32 = 0.5;
 /// Seconds a range lasts, or else such a share of the shorter video.

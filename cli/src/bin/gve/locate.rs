@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     for found in matches.iter().take(arguments.k) {
         let path = &looked.files[found.second].path;
         if arguments.files.json {
-            let mut line = as_json(&found.clone().swapped());
+            let mut line = as_json(found);
             line["path"] = serde_json::json!(path);
             print(&line.to_string())?;
             continue;
