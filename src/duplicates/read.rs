@@ -49,6 +49,9 @@ pub fn read_fingerprints(
     if cancel.is_cancelled() { Err(DuplicatesError::Cancelled) } else { Ok(()) }
 }
 
+/// Hours that a video may last: pictures are laid beside each other by quarters of a second.
+const MOST_HOURS: f64 = 240.0;
+
 fn read(
     file: &MediaFile,
     cache: Option<&FingerprintCache>,
@@ -66,8 +69,13 @@ fn read(
             made => made?,
         },
     };
+    let hours = made.duration_seconds / 3600.0;
+    if hours > MOST_HOURS {
+        return Err(DuplicatesError::TooLong { hours, most: MOST_HOURS });
+    }
     made.size_bytes = state.size_bytes;
-    if let Some(cache) = cache {
+    // A name that is no text is kept nowhere.
+    if let Some(cache) = cache.filter(|_| file.path.to_str().is_some()) {
         cache.put(&file.path, state, &made)?;
     }
     Ok(made)

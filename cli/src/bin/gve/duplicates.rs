@@ -55,7 +55,7 @@ fn print_group(number: usize, group: &Group, looked: &Looked, json: bool) -> Res
         let members: Vec<_> = members
             .map(|(file, fingerprint, found)| {
                 serde_json::json!({
-                    "path": file.path, "kind": fingerprint.kind,
+                    "path": file.path.display().to_string(), "kind": fingerprint.kind,
                     "width": fingerprint.width, "height": fingerprint.height,
                     "duration": fingerprint.duration_seconds, "fps": fingerprint.fps,
                     "codec": fingerprint.codec, "bytes": fingerprint.size_bytes,

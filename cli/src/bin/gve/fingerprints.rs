@@ -1,6 +1,9 @@
 //! What the commands that compare videos by what they look like share.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+#[cfg(unix)]
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -54,9 +57,8 @@ impl FileOptions {
             found.failures.into_iter().for_each(|error| report(&error.into()));
             files.extend(found.files);
         }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        files.dedup();
-        files.retain(|file| except.is_none_or(|except| except.path != file.path));
+        let mut files = each_once(files);
+        files.retain(|file| except.is_none_or(|except| !is_one(&except.path, &file.path)));
         let remedy =
             (!self.any_name).then_some("--any-name looks at what is in files whose name does not say");
         tell_passed_over(&passed_over, remedy, files.is_empty(), self.quiet);
@@ -97,6 +99,36 @@ impl FileOptions {
         }
         Ok(Looked { files: kept, fingerprints, failed })
     }
+}
+
+/// Every file once, by where links lead: two names of one file are no two copies of it.
+fn each_once(files: Vec<MediaFile>) -> Vec<MediaFile> {
+    let real =
+        |file: MediaFile| MediaFile { path: file.path.canonicalize().unwrap_or(file.path), kind: file.kind };
+    let mut files: Vec<MediaFile> = files.into_iter().map(real).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files.dedup();
+    let mut seen = HashSet::new();
+    files.retain(|file| place_on_disk(&file.path).is_none_or(|place| seen.insert(place)));
+    files
+}
+
+/// Whether two paths are of one file.
+fn is_one(left: &Path, right: &Path) -> bool {
+    left == right || place_on_disk(left).is_some_and(|place| place_on_disk(right) == Some(place))
+}
+
+/// What hard links of one file have in common, where the system tells.
+#[cfg(unix)]
+fn place_on_disk(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn place_on_disk(_: &Path) -> Option<(u64, u64)> {
+    None
 }
 
 /// How the second video of a match differs from the first, and when they are the same.

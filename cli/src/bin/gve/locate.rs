@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         let path = &looked.files[found.second].path;
         if arguments.files.json {
             let mut line = as_json(found);
-            line["path"] = serde_json::json!(path);
+            line["path"] = serde_json::json!(path.display().to_string());
             print(&line.to_string())?;
             continue;
         }
