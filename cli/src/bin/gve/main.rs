@@ -73,7 +73,7 @@ enum Command {
     /// Score candidates for queries.
     Rerank(rerank::Arguments),
     /// Search a library by text, image or video.
-    Search(search::Arguments),
+    Search(Box<search::Arguments>),
     /// Make training data.
     #[cfg(feature = "synth")]
     #[command(subcommand)]
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "video")]
         Command::Locate(arguments) => locate::run(&arguments),
         Command::Rerank(arguments) => rerank::run(arguments),
-        Command::Search(arguments) => search::run(arguments),
+        Command::Search(arguments) => search::run(*arguments),
         #[cfg(feature = "synth")]
         Command::Synth(command) => synth::run(command),
         Command::Train(arguments) => train::run(arguments),
