@@ -10,19 +10,18 @@
 //! mirrored ones by looking from behind. That takes three steps:
 //!
 //! 1. An index over the signs of the frequencies proposes pairs of videos and of times (`index.rs`). Pictures
-//!    that more videos have than have the rest of a video count less, as common words do: slates, title cards,
-//!    test patterns. Those without structure (black, white) are left out.
-//! 2. Of each pair, the lines of time that the proposals lie on are tried, at speeds of 0.5 to 2 (`align.rs`).
-//!    What counts is how the pictures *change* together: a fixed camera before one wall gives alike pictures at
-//!    all times, and two recordings of it have nothing in common but the wall.
+//!    that more videos have than have the rest of a video count less, as common words do: slates, title
+//!    cards, test patterns. Those without structure (black, white) are left out.
+//! 2. Of each pair, the lines of time that the proposals lie on are tried, at speeds of 0.5 to 2
+//!    (`align.rs`). What counts is how the pictures *change* together: a fixed camera before one wall gives
+//!    alike pictures at all times, and two recordings of it have nothing in common but the wall.
 //! 3. From the best line on both videos are followed as far as they agree, and drift is followed, too
 //!    (`follow.rs`).
 //!
 //! A group is what one of its videos holds at least half of, each by itself (`groups.rs`): what two videos
 //! have in common with a third does not tie them together, and neither does an opening that many share.
 //!
-//! Embeddings of the model would find the same scene filmed twice, which this must not, take a hundred times
-//! as long, and know no times; they are not used.
+//! Embeddings of a model are not used: they find one scene that was filmed twice, which this must not.
 
 mod align;
 mod border;

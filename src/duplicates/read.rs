@@ -16,8 +16,8 @@ use crate::store::IoError;
 use crate::video::{VideoError, VideoOptions};
 
 /// The fingerprints of files, several at a time, each handed to `take` as it is ready, with the place of its
-/// file. What `cache` has is not looked at again, and what it has not is kept there. A file that cannot be read
-/// is an error of its own.
+/// file. What `cache` has is not looked at again, and what it has not is kept there. A file that cannot be
+/// read is an error of its own.
 ///
 /// # Errors
 /// [`DuplicatesError::Cancelled`]; what is done was handed over and kept.
