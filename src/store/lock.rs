@@ -43,7 +43,7 @@ impl Lock {
         }
     }
 
-    /// Who has the lock whose file is `path`, or had it last; `None` where that cannot be told.
+    /// Who has the lock whose file is `path`, or had it when it was killed; `None` where that cannot be told.
     pub fn holder(path: &Path) -> Option<LockHolder> {
         let text = limited_file::read_text(path, 1 << 10).ok()?;
         let (process, since) = text.trim_end().split_once(' ')?;
@@ -52,8 +52,10 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// A process that is being started holds whatever is open until it runs, and with it the lock.
+    /// A process that is being started holds whatever is open until it runs, and with it the lock. Nobody has it then, and
+    /// the file says so: folders of the same work are the same.
     fn drop(&mut self) {
+        drop(self.file.set_len(0));
         drop(self.file.unlock());
     }
 }
