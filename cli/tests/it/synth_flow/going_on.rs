@@ -8,8 +8,11 @@ impl Site {
     /// What is expensive, by path: when each file was last written, and what is in it.
     fn expensive(&self) -> BTreeMap<String, (SystemTime, Vec<u8>)> {
         let out = self.out();
-        let is_dear =
-            |name: &str| ["frames/", "journal/", "clips/"].iter().any(|folder| name.starts_with(folder));
+        // Whoever writes says so in the lock.
+        let is_dear = |name: &str| {
+            !name.ends_with(".lock")
+                && ["frames/", "journal/", "clips/"].iter().any(|folder| name.starts_with(folder))
+        };
         let files = files(&out).into_iter().filter(|(name, _)| is_dear(name));
         files
             .map(|(name, bytes)| {
