@@ -1,8 +1,9 @@
-//! Our side of `benchmark/peers/library.py`: a library of clustered vectors, filled, opened and searched on demand.
+//! Our side of `benchmark/peers/library.py`: a library of clustered vectors, filled, opened and searched on
+//! demand.
 //!
-//! Arguments: `--worker LIBRARY CORPUS.f32 QUERIES.f32 DIM`, where the files hold rows of f32 and nothing else. For each
-//! line on standard input, a command as JSON, one JSON line goes to standard output. Without `--worker` (as under a
-//! plain `cargo bench`) it does nothing.
+//! Arguments: `--worker LIBRARY CORPUS.f32 QUERIES.f32 DIM`, where the files hold rows of f32 and nothing
+//! else. For each line on standard input, a command as JSON, one JSON line goes to standard output. Without
+//! `--worker` (as under a plain `cargo bench`) it does nothing.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -4,8 +4,8 @@
 //! cargo run --release --features nano --example search_while_indexing -- nano ~/Videos ./library
 //! ```
 //!
-//! Each line of standard input is a query. The end of input stops indexing after what is under way; started again, it
-//! goes on from there.
+//! Each line of standard input is a query. The end of input stops indexing after what is under way; started
+//! again, it goes on from there.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 

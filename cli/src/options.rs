@@ -238,8 +238,8 @@ impl ModelOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Reranking")]
 pub struct RerankOptions {
-    /// A reranker, which reads the query with each of the best and ranks these by what it says: a directory, or
-    /// a hub id such as Qwen/Qwen3-VL-Reranker-2B.
+    /// A reranker, which reads the query with each of the best and ranks these by what it says: a directory,
+    /// or a hub id such as Qwen/Qwen3-VL-Reranker-2B.
     #[arg(long, visible_alias = "rerank", value_name = "PATH_OR_HUB_ID")]
     pub reranker: Option<String>,
     /// How many of the best it reads.
@@ -290,8 +290,9 @@ pub struct FeedbackOptions {
     /// Weight of their mean, where the query has 1 [default: 0.5].
     #[arg(long, value_name = "W", requires = "feedback", allow_negative_numbers = true)]
     feedback_weight: Option<f32>,
-    /// Search twice: the second time for the query as the model reads it together with the K best of the first.
-    /// Only models that were trained for it, whose recipe has a `pseudo_query`; it says how many are read at most.
+    /// Search twice: the second time for the query as the model reads it together with the K best of the
+    /// first. Only models that were trained for it, whose recipe has a `pseudo_query`; it says how many are
+    /// read at most.
     #[arg(long, value_name = "K", conflicts_with = "feedback", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub pseudo_query: Option<usize>,
 }

@@ -18,7 +18,8 @@ pub enum DuplicatesError {
     /// Somebody asked to stop.
     #[error("cancelled")]
     Cancelled,
-    /// A video whose frames are so far apart that they cannot be laid beside those of others, as where a clock jumped.
+    /// A video whose frames are so far apart that they cannot be laid beside those of others, as where a
+    /// clock jumped.
     #[error(
         "it lasts {hours:.0} hours, expected at most {most:.0}: its clock may have jumped, which writing it anew mends"
     )]

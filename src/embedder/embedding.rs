@@ -25,8 +25,8 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// An embedding of values that were made elsewhere, such as one that an application keeps; they are normalised. `None`
-    /// where they are not finite or have no direction.
+    /// An embedding of values that were made elsewhere, such as one that an application keeps; they are
+    /// normalised. `None` where they are not finite or have no direction.
     #[must_use]
     pub fn new(values: Vec<f32>) -> Option<Self> {
         let (num_tokens, warnings) = (0, Vec::new());

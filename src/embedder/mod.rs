@@ -127,8 +127,8 @@ impl Embedder {
         self.inner.dim
     }
 
-    /// Whether embeddings may be cut to `dim` values ([`Embedding::cut`]): where the model was trained for that,
-    /// or `force` is set.
+    /// Whether embeddings may be cut to `dim` values ([`Embedding::cut`]): where the model was trained for
+    /// that, or `force` is set.
     ///
     /// # Errors
     /// As [`NamedRecipe::check_dim`].
@@ -146,9 +146,9 @@ impl Embedder {
         self.inner.recipe.recipe.query_instruction.of(query.query_kind())
     }
 
-    /// `query` asked once more, together with `candidates` that a first search found for it, the best first: what
-    /// comes of embedding it is compared with the same embeddings. The candidates are read in few words and
-    /// frames, as the recipe says.
+    /// `query` asked once more, together with `candidates` that a first search found for it, the best first:
+    /// what comes of embedding it is compared with the same embeddings. The candidates are read in few words
+    /// and frames, as the recipe says.
     ///
     /// ```
     /// use gve::recipe::{PseudoQuery, Recipe};

@@ -67,7 +67,8 @@ impl Identity {
         Self { files, unread, under_way, mounts, cancel: CancelToken::new() }
     }
 
-    /// Looks at a file, which is read for that. `learnt` gets the files of the library that were read besides.
+    /// Looks at a file, which is read for that. `learnt` gets the files of the library that were read
+    /// besides.
     ///
     /// # Errors
     /// The file cannot be read, or cancelled.

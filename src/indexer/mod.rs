@@ -1,10 +1,10 @@
 //! Filling a library from folders: what `gve index` does, as a library call.
 //!
 //! Files are found, and those the library already has in their present state are passed over. The others are
-//! read once from end to end: what the library has by its contents, under another name or an older date, keeps
-//! its rows, and the rest is embedded. What is no longer there is forgotten where that is asked for. A file is
-//! reported as done once its rows are safe on disk, so a run that is killed loses nothing it has told of, and
-//! the next run goes on from there.
+//! read once from end to end: what the library has by its contents, under another name or an older date,
+//! keeps its rows, and the rest is embedded. What is no longer there is forgotten where that is asked for. A
+//! file is reported as done once its rows are safe on disk, so a run that is killed loses nothing it has told
+//! of, and the next run goes on from there.
 
 mod estimate;
 mod find;
@@ -154,9 +154,9 @@ pub fn index(
 }
 
 /// Embeds the `files` that `library` does not have in their present state, by what they hold: each of them is
-/// read, ahead of the model, for a hash of its contents, and a file that moved, a copy and one with a new date
-/// take over the rows there are. Rows of before there were such hashes get theirs once a file of the same
-/// length comes up, as long as their own file is there; without one a file that moved is embedded anew.
+/// read, ahead of the model, for a hash of its contents, and a file that moved, a copy and one with a new
+/// date take over the rows there are. Rows of before there were such hashes get theirs once a file of the
+/// same length comes up, as long as their own file is there; without one a file that moved is embedded anew.
 ///
 /// Where the library's manifest says so, videos are cut into moments, which have rows of their own.
 ///

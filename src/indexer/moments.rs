@@ -41,8 +41,8 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// For each file that is to be embedded the whole of it and then its moments. `plans` is told of each file
-    /// before. A file is looked at when its turn comes.
+    /// For each file that is to be embedded the whole of it and then its moments. `plans` is told of each
+    /// file before. A file is looked at when its turn comes.
     pub(super) fn inputs(
         self,
         files: Vec<Pending>,

@@ -58,13 +58,15 @@ impl Mounts {
     }
 }
 
-/// Of the files of a folder one in so many may be missing on another mount for it to be the folder's from now on.
+/// Of the files of a folder one in so many may be missing on another mount for it to be the folder's from now
+/// on.
 const MISSING_SHARE: usize = 10;
 
 /// Writes down what the folders that were searched, and mount points beneath them, are mounted from, for
-/// [`plan_prune`](super::plan_prune) to tell later whether a drive is away. To be called before they are indexed, as what the
-/// library has tells whether the mount is the one that it knows: what was written down before stays where another mount has
-/// more than a tenth of the files missing. Does nothing on systems that do not tell.
+/// [`plan_prune`](super::plan_prune) to tell later whether a drive is away. To be called before they are
+/// indexed, as what the library has tells whether the mount is the one that it knows: what was written down
+/// before stays where another mount has more than a tenth of the files missing. Does nothing on systems that
+/// do not tell.
 ///
 /// # Errors
 /// [`RetrievalError::Io`].

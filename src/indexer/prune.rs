@@ -80,8 +80,8 @@ impl PrunePlan {
     }
 }
 
-/// Which files of `library` are no longer there, after `searched` was searched for files. To be asked once they
-/// are [indexed](super::index), so that files that only moved are not among them. Nothing is done yet.
+/// Which files of `library` are no longer there, after `searched` was searched for files. To be asked once
+/// they are [indexed](super::index), so that files that only moved are not among them. Nothing is done yet.
 ///
 /// # Errors
 /// [`RetrievalError::Io`] where the mounts that the library remembers cannot be read.

@@ -294,7 +294,8 @@ fn memory(bytes: u64) -> Limits {
 }
 
 /// Turns samples as `image` decodes them, in the machine's byte order, into 8-bit RGB, and lays what is
-/// transparent over white, or leaves transparency out. Where a pixel has three bytes or more this happens in place.
+/// transparent over white, or leaves transparency out. Where a pixel has three bytes or more this happens in
+/// place.
 fn to_rgb(samples: Vec<u8>, color: ColorType, transparency: Transparency) -> Vec<u8> {
     let deep = |pair: [u8; 2]| to_eight_bits(u16::from_ne_bytes(pair));
     let float = |four: [u8; 4]| (f32::from_ne_bytes(four).clamp(0.0, 1.0) * 255.0).round() as u8;

@@ -1,7 +1,7 @@
 use ndarray::{Array2, ArrayView2, Axis, s};
 
-/// The first `dim` values of each of `rows`, `[rows, at least dim]`, and each of length 1 again: embeddings as a
-/// model of Matryoshka widths would have them. A row whose first values are all zero stays as it is.
+/// The first `dim` values of each of `rows`, `[rows, at least dim]`, and each of length 1 again: embeddings
+/// as a model of Matryoshka widths would have them. A row whose first values are all zero stays as it is.
 #[must_use]
 pub(super) fn cut_rows(rows: ArrayView2<'_, f32>, dim: usize) -> Array2<f32> {
     let mut cut = rows.slice(s![.., ..dim]).to_owned();

@@ -38,8 +38,8 @@ impl Feedback {
         Self { weight, ..self }
     }
 
-    /// `query`, `[dim]`, moved towards the mean of the rows `best` of `corpus`, `[rows, dim]`, and of length 1
-    /// again. It stays as it is where there are none, or where what comes out has no direction.
+    /// `query`, `[dim]`, moved towards the mean of the rows `best` of `corpus`, `[rows, dim]`, and of length
+    /// 1 again. It stays as it is where there are none, or where what comes out has no direction.
     #[must_use]
     pub fn moved(
         &self,

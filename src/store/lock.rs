@@ -52,8 +52,8 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// A process that is being started holds whatever is open until it runs, and with it the lock. Nobody has it then, and
-    /// the file says so: folders of the same work are the same.
+    /// A process that is being started holds whatever is open until it runs, and with it the lock. Nobody has
+    /// it then, and the file says so: folders of the same work are the same.
     fn drop(&mut self) {
         drop(self.file.set_len(0));
         drop(self.file.unlock());

@@ -88,8 +88,8 @@ fn is_foreign(root: &Path) -> Result<bool, SynthError> {
     Ok(entries.any(|entry| entry.is_ok_and(|entry| !ours.iter().any(|name| entry.file_name() == *name))))
 }
 
-/// The recipe of the embedder by its hash alone, which says all. Releases before 0.2 had GVE's. How a library of
-/// its embeddings is laid out is no part of what it is.
+/// The recipe of the embedder by its hash alone, which says all. Releases before 0.2 had GVE's. How a library
+/// of its embeddings is laid out is no part of what it is.
 fn as_compared(mut manifest: Value) -> Value {
     if let Some(embedder) = manifest.get_mut("embedder").filter(|embedder| embedder.is_object()) {
         let hash = embedder.pointer("/recipe/hash").cloned();

@@ -1,5 +1,5 @@
-//! Files are known by what they hold: what becomes of those that move, are copied, are touched or turn bad, and
-//! of whole folders that are away.
+//! Files are known by what they hold: what becomes of those that move, are copied, are touched or turn bad,
+//! and of whole folders that are away.
 
 use std::fs;
 use std::path::{Path, PathBuf};

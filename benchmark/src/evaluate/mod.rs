@@ -51,7 +51,8 @@ pub struct EvaluateOptions {
     pub frame_cache_fps: Option<f64>,
     /// Set where the data set was cut down with [`subsample`] before.
     pub subsample: Option<Subsample>,
-    /// The precision in which a library would keep what is looked for, which is searched by what is left then.
+    /// The precision in which a library would keep what is looked for, which is searched by what is left
+    /// then.
     pub store_dtype: Option<StoreDType>,
     /// Whether what ranks first moves the query.
     pub feedback: Option<Feedback>,
@@ -153,7 +154,8 @@ pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differenc
         timing: None,
         ..stored.clone()
     };
-    // Recipes of one hash embed alike. Where nothing is said of it, as before there were recipes, it is GVE's.
+    // Recipes of one hash embed alike. Where nothing is said of it, as before there were recipes, it is
+    // GVE's.
     let by_hash = |result: &DatasetResult| {
         let hash =
             result.recipe.clone().or(planned.recipe.as_ref().map(|_| RecipeId::gve())).map(|id| id.hash);
@@ -165,7 +167,8 @@ pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differenc
 }
 
 /// Embeds, ranks and scores `dataset`; with `second`, the best of every ranking are ranked again by what that
-/// says, and the scores of both rankings are in the result. `observe` is told of every input and ranking; its error ends the job.
+/// says, and the scores of both rankings are in the result. `observe` is told of every input and ranking; its
+/// error ends the job.
 ///
 /// # Errors
 /// [`Error`] where the encoder cannot go on or `observe` fails, and [`Error::NothingEmbedded`] where it gave

@@ -27,8 +27,8 @@ struct Code {
 }
 
 impl Encoder {
-    /// For vectors of width `dim`. `mean` is that of all of them, or of some: the nearer to it they lie, the better
-    /// estimates are.
+    /// For vectors of width `dim`. `mean` is that of all of them, or of some: the nearer to it they lie, the
+    /// better estimates are.
     pub(in super::super) fn new(dim: usize, mean: &[f32]) -> Self {
         let rotation = Rotation::new(dim);
         let mut turned = vec![[0.0; LANES]; bits_of(dim)];

@@ -1,8 +1,8 @@
-//! Codes on disk: written once beside what they are of, read as a whole: a drive that goes away is an error then and no
-//! crash.
+//! Codes on disk: written once beside what they are of, read as a whole: a drive that goes away is an error
+//! then and no crash.
 //!
-//! A head of fixed size, the mean, the codes. They can be made again at any time, so that a file that is of other rows,
-//! of another version, or has decayed, is as good as none.
+//! A head of fixed size, the mean, the codes. They can be made again at any time, so that a file that is of
+//! other rows, of another version, or has decayed, is as good as none.
 
 use std::hash::Hasher;
 use std::io::{self, ErrorKind, Read, Write};
@@ -32,8 +32,8 @@ pub(in super::super) fn write(set: &CodeSet, path: &Path) -> Result<(), IoError>
     file.finish_unsynced()
 }
 
-/// The codes of `rows` vectors of width `dim`, if there are any at `path`, they are whole, and they are of what `key`
-/// tells of.
+/// The codes of `rows` vectors of width `dim`, if there are any at `path`, they are whole, and they are of
+/// what `key` tells of.
 pub(in super::super) fn read(path: &Path, dim: usize, rows: usize, key: u64) -> io::Result<Option<CodeSet>> {
     let mut file = match open_regular_file(path) {
         Ok(file) => file,

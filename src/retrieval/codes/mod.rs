@@ -1,13 +1,14 @@
-//! One bit a dimension: small codes of vectors, over which a library that does not fit into memory is searched
-//! before the best are scored exactly.
+//! One bit a dimension: small codes of vectors, over which a library that does not fit into memory is
+//! searched before the best are scored exactly.
 //!
-//! A vector loses its set's mean, is turned by a [rotation](rotation), and of each of its values the sign is kept, with two
-//! numbers from which an inner product is estimated without bias, and of known spread (RaBitQ, Gao and Long, SIGMOD
-//! 2024, arXiv 2405.12497). Of 2048 dimensions 264 bytes of 8192 are left. A query keeps 4 bits of each of its
-//! values, so that an estimate is a handful of logical operations and counts of bits ([`scan`]).
+//! A vector loses its set's mean, is turned by a [rotation](rotation), and of each of its values the sign is
+//! kept, with two numbers from which an inner product is estimated without bias, and of known spread (RaBitQ,
+//! Gao and Long, SIGMOD 2024, arXiv 2405.12497). Of 2048 dimensions 264 bytes of 8192 are left. A query keeps
+//! 4 bits of each of its values, so that an estimate is a handful of logical operations and counts of bits
+//! ([`scan`]).
 //!
-//! The rotation spreads a vector over all of its bits: any 512 of them are an estimate by themselves. They lie
-//! apart ([`Layout`]), so that a first pass over all rows reads no more than 64 bytes of each.
+//! The rotation spreads a vector over all of its bits: any 512 of them are an estimate by themselves. They
+//! lie apart ([`Layout`]), so that a first pass over all rows reads no more than 64 bytes of each.
 
 mod encode;
 mod file;
@@ -44,8 +45,8 @@ pub(super) struct CodeSet {
     body: Vec<u8>,
 }
 
-/// Where what lies in a body: of each row its numbers, of each row what the first pass reads, and of each row the
-/// rest of its bits. All of it in the order of the smallest byte first.
+/// Where what lies in a body: of each row its numbers, of each row what the first pass reads, and of each row
+/// the rest of its bits. All of it in the order of the smallest byte first.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     rows: usize,

@@ -1,5 +1,6 @@
-//! A rotation that looks random and costs `n log n`: signs are changed at random and values mixed by a Walsh-Hadamard
-//! transform, four times, in turns over the first and the last values where their number is no power of two.
+//! A rotation that looks random and costs `n log n`: signs are changed at random and values mixed by a
+//! Walsh-Hadamard transform, four times, in turns over the first and the last values where their number is no
+//! power of two.
 
 use super::bits_of;
 use crate::random::Random;

@@ -11,8 +11,8 @@ use super::{CodeSet, NUMBERS, STAGE_BITS, STAGE_BYTES, bits_of};
 const PLANES: usize = 4;
 /// The cosine of a vector turned at random with its signs, about: `sqrt(2 / pi)`.
 const COSINE: f32 = 0.798;
-/// Standard deviation of an estimate by all bits, as a share of a row's scale and the query's length: `sqrt(1 - a^2)` where
-/// `a` is [`COSINE`], and 0.14 of the query's own rounding.
+/// Standard deviation of an estimate by all bits, as a share of a row's scale and the query's length: `sqrt(1
+/// - a^2)` where `a` is [`COSINE`], and 0.14 of the query's own rounding.
 const SPREAD: f32 = 0.62;
 /// Words of what a first pass reads of a row.
 const WORDS: usize = STAGE_BYTES / 8;

@@ -92,8 +92,8 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    /// As it stands in the segment's metadata, beside what it says about older segments: which it replaces, and
-    /// the text of its [`Marks`].
+    /// As it stands in the segment's metadata, beside what it says about older segments: which it replaces,
+    /// and the text of its [`Marks`].
     pub(super) fn to_text(self, replaces: Option<Replaced>, marks: Option<&str>) -> String {
         let Self { rows, settings } = self;
         let said = format!("{rows} {settings:016x}");

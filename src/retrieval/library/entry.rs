@@ -55,8 +55,9 @@ pub struct LibraryEntry {
     pub fingerprint: FileFingerprint,
     /// What all its bytes were; `None` in libraries of before there were such hashes.
     pub content: Option<ContentHash>,
-    /// When it was taken, in seconds from the beginning of 1970 on the clock it was taken by: that of the camera
-    /// for pictures, whose files as a rule name no time zone, and UTC for videos. `None` where it does not say.
+    /// When it was taken, in seconds from the beginning of 1970 on the clock it was taken by: that of the
+    /// camera for pictures, whose files as a rule name no time zone, and UTC for videos. `None` where it does
+    /// not say.
     pub captured_seconds: Option<i64>,
     /// Width of the upright picture in pixels, where it is known.
     pub width: Option<u32>,

@@ -9,8 +9,8 @@ use super::tags::{TagTable, TagTest};
 use crate::media::{MediaKind, TimeRange};
 use crate::retrieval::RetrievalError;
 
-/// Which files of a library a search looks at: those of which all holds that is said here. It leaves files out
-/// before anything is ranked, so that as many are found as without it.
+/// Which files of a library a search looks at: those of which all holds that is said here. It leaves files
+/// out before anything is ranked, so that as many are found as without it.
 ///
 /// ```
 /// use gve::media::MediaKind;
@@ -45,8 +45,8 @@ impl Filter {
         self
     }
 
-    /// Files whose path is like this: `*` is anything but `/`, `**` any folders, `?` a character, `[ab]` one of
-    /// some. A pattern without `/` is of the name alone. Upper and lower case are the same.
+    /// Files whose path is like this: `*` is anything but `/`, `**` any folders, `?` a character, `[ab]` one
+    /// of some. A pattern without `/` is of the name alone. Upper and lower case are the same.
     ///
     /// # Errors
     /// [`RetrievalError::InvalidPattern`].
@@ -96,7 +96,8 @@ impl Filter {
         Self { height: (least.map(f64::from), most.map(f64::from)), ..self }
     }
 
-    /// Files with a tag of this name that is so; may be asked of more than one tag, and more than once of one.
+    /// Files with a tag of this name that is so; may be asked of more than one tag, and more than once of
+    /// one.
     #[must_use]
     pub fn tagged(mut self, name: impl Into<String>, test: TagTest) -> Self {
         self.tags.push((name.into(), test));

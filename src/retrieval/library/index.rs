@@ -10,8 +10,9 @@ use crate::retrieval::{Match, RetrievalError, rank, rank_candidates};
 
 /// What finds the best rows for a query.
 pub(super) trait Index: Debug + Send + Sync {
-    /// The `k` best rows of those that `may_be` found, best first, by inner product in f32 with `query`, which may be
-    /// narrower than the rows. Where `exact`, nothing is left out for what is known of it by less.
+    /// The `k` best rows of those that `may_be` found, best first, by inner product in f32 with `query`,
+    /// which may be narrower than the rows. Where `exact`, nothing is left out for what is known of it by
+    /// less.
     fn best(
         &self,
         query: ArrayView1<'_, f32>,

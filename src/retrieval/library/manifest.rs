@@ -13,8 +13,8 @@ use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::one_line;
 use crate::store::{Differences, IoError, differences, limited_file, write_file};
 
-/// The layout of library directories this version writes. It reads 1 as well, whose segments know of no content
-/// hashes, capture dates, sizes of pictures and forgotten files.
+/// The layout of library directories this version writes. It reads 1 as well, whose segments know of no
+/// content hashes, capture dates, sizes of pictures and forgotten files.
 pub const MANIFEST_FORMAT_VERSION: u32 = 2;
 
 /// What segments note as the layout, which is no reason to embed anew.
@@ -61,8 +61,8 @@ pub struct LibraryManifest {
     pub min_pixels: Option<u64>,
     /// Largest area of a frame or image after resizing, in pixels; `None` is the model's default.
     pub max_pixels: Option<u64>,
-    /// How videos are cut into moments, which have rows beside those of the whole videos; `None` where they are
-    /// not.
+    /// How videos are cut into moments, which have rows beside those of the whole videos; `None` where they
+    /// are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moments: Option<Moments>,
     /// In which precision embeddings are kept on disk from now on.

@@ -15,14 +15,14 @@
 //! dropped in order.
 //!
 //! Changing a file means adding its new rows: the newest state of a file supersedes the older ones. A segment
-//! may also name files whose rows in older segments count no more. Where much counts no more, all live rows are
-//! written into one new segment that says which older segments it replaces; those are then deleted. Where segments
-//! have become many, the newest of them, as many as are small beside those before, are joined in the same way. A
-//! [`Library`] has all live rows: in one matrix, or, where they are too large for that, on disk.
+//! may also name files whose rows in older segments count no more. Where much counts no more, all live rows
+//! are written into one new segment that says which older segments it replaces; those are then deleted. Where
+//! segments have become many, the newest of them, as many as are small beside those before, are joined in the
+//! same way. A [`Library`] has all live rows: in one matrix, or, where they are too large for that, on disk.
 //!
 //! Each row carries a checksum. What does not agree with its own is reported and passed over, and the rest is
-//! read; the next writer keeps the rest alone, and sets the damaged files aside. Segments are numbered without
-//! a gap, so that one that is gone is reported as well.
+//! read; the next writer keeps the rest alone, and sets the damaged files aside. Segments are numbered
+//! without a gap, so that one that is gone is reported as well.
 
 mod catalog;
 mod checksum;

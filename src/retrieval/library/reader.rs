@@ -26,8 +26,9 @@ pub(super) const MEMORY_BYTES: u64 = 256 << 20;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LibraryOptions {
-    /// Up to this size in bytes, as f32, the embeddings are read into memory, and every one is scored by a search: 256
-    /// MiB unless told otherwise. Beyond, they stay on disk, and in memory are codes of one bit a value.
+    /// Up to this size in bytes, as f32, the embeddings are read into memory, and every one is scored by a
+    /// search: 256 MiB unless told otherwise. Beyond, they stay on disk, and in memory are codes of one bit a
+    /// value.
     pub memory_bytes: u64,
 }
 
@@ -41,12 +42,14 @@ impl Default for LibraryOptions {
 
 /// All live rows of a library directory.
 ///
-/// A snapshot: rows that a writer adds later are seen by opening anew. It may be searched from many threads at a time.
+/// A snapshot: rows that a writer adds later are seen by opening anew. It may be searched from many threads
+/// at a time.
 ///
-/// The embeddings of a small library are in memory. Those of a [larger one](LibraryOptions::memory_bytes) stay on disk: a
-/// search goes over codes of one bit a value, 64 bytes of each row at first, and scores exactly the rows that may be
-/// among the best by what the codes tell, with [`SearchOptions::exact`](super::SearchOptions::exact) all. The codes of a segment lie
-/// beside it; where they are missing or older than it they are made when the library is opened.
+/// The embeddings of a small library are in memory. Those of a [larger one](LibraryOptions::memory_bytes)
+/// stay on disk: a search goes over codes of one bit a value, 64 bytes of each row at first, and scores
+/// exactly the rows that may be among the best by what the codes tell, with
+/// [`SearchOptions::exact`](super::SearchOptions::exact) all. The codes of a segment lie beside it; where
+/// they are missing or older than it they are made when the library is opened.
 #[derive(Debug)]
 pub struct Library {
     directory: PathBuf,
@@ -79,8 +82,8 @@ impl Library {
         Self::open_with(directory, &LibraryOptions::default(), |_, _| {})
     }
 
-    /// As [`open`](Self::open). `on_codes` is told, where codes have to be made, of how many rows they are, and of how many
-    /// they will be: a minute for a million rows.
+    /// As [`open`](Self::open). `on_codes` is told, where codes have to be made, of how many rows they are,
+    /// and of how many they will be: a minute for a million rows.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -162,15 +165,15 @@ impl Library {
     }
 
     /// What could not be read, of which there is nothing among the rows: [`RetrievalError::DamagedSegment`],
-    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`], [`RetrievalError::DamagedTags`] and
-    /// [`RetrievalError::Io`]. Empty as a rule.
+    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`], [`RetrievalError::DamagedTags`]
+    /// and [`RetrievalError::Io`]. Empty as a rule.
     #[must_use]
     pub fn damage(&self) -> &[RetrievalError] {
         &self.damage
     }
 
-    /// Whether a writer has added, removed or tagged nothing since the library was opened. Where it has, opening the library anew shows
-    /// what there is, and this one goes on as it was.
+    /// Whether a writer has added, removed or tagged nothing since the library was opened. Where it has,
+    /// opening the library anew shows what there is, and this one goes on as it was.
     ///
     /// # Errors
     /// [`RetrievalError::Io`].
@@ -221,7 +224,8 @@ impl Library {
         self.index.matrix().map(|matrix| matrix.view())
     }
 
-    /// The embedding of row `row` of [`entries`](Self::entries); `None` if it has decayed since the library was opened.
+    /// The embedding of row `row` of [`entries`](Self::entries); `None` if it has decayed since the library
+    /// was opened.
     ///
     /// # Errors
     /// [`RetrievalError::CandidateOutOfRange`]; [`RetrievalError::Io`] where it is read from disk.
@@ -229,8 +233,8 @@ impl Library {
         self.index.embedding(row)
     }
 
-    /// What searches have found damaged since this was last asked: [`RetrievalError::DamagedRows`]. Such rows are not among
-    /// what is found.
+    /// What searches have found damaged since this was last asked: [`RetrievalError::DamagedRows`]. Such rows
+    /// are not among what is found.
     #[must_use]
     pub fn take_damage(&self) -> Vec<RetrievalError> {
         self.index.take_damage()

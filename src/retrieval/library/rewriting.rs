@@ -78,8 +78,8 @@ impl LibraryWriter {
         self.remove(&gone)
     }
 
-    /// Has the rows of the file `from` be those of `to`, as after it was renamed; gives back whether there were
-    /// any.
+    /// Has the rows of the file `from` be those of `to`, as after it was renamed; gives back whether there
+    /// were any.
     ///
     /// # Errors
     /// [`RetrievalError::Relocation`] where the library has the file `to` already; [`RetrievalError::PathNotUtf8`];
@@ -202,8 +202,8 @@ impl LibraryWriter {
         self.compact_as(&|path| Some(path.to_owned()))
     }
 
-    /// As [`compact`](Self::compact), with the paths that `becomes` gives for those of files; without those for
-    /// which it gives none.
+    /// As [`compact`](Self::compact), with the paths that `becomes` gives for those of files; without those
+    /// for which it gives none.
     fn compact_as(&mut self, becomes: &dyn Fn(&Path) -> Option<PathBuf>) -> Result<(), RetrievalError> {
         self.flush()?;
         let all = Segment::list(&segments_directory(&self.directory))?;
@@ -252,8 +252,8 @@ impl LibraryWriter {
         })
     }
 
-    /// Joins the newest segments, as many as are small beside those before: what is large is not written anew for what
-    /// comes to it.
+    /// Joins the newest segments, as many as are small beside those before: what is large is not written anew
+    /// for what comes to it.
     ///
     /// # Errors
     /// Those of [`compact`](Self::compact).

@@ -45,8 +45,8 @@ pub struct SearchOptions {
     pub feedback: Option<Feedback>,
     /// Which files may be found.
     pub filter: Filter,
-    /// Whether every row is scored, and none left out for what its code tells, in a library of which the embeddings
-    /// stay on disk. All of them are read then.
+    /// Whether every row is scored, and none left out for what its code tells, in a library of which the
+    /// embeddings stay on disk. All of them are read then.
     pub exact: bool,
 }
 
@@ -174,7 +174,8 @@ impl Library {
         Ok(hits.into_iter().map(hit).collect())
     }
 
-    /// Whether a row may make up a hit. The best part stands for a file whose whole the library does not have.
+    /// Whether a row may make up a hit. The best part stands for a file whose whole the library does not
+    /// have.
     fn is_of(&self, row: usize, unit: Unit) -> bool {
         match self.shares()[row] {
             Share::Alone | Share::Part => true,
@@ -183,8 +184,8 @@ impl Library {
         }
     }
 
-    /// Which rows may make up a hit; `None` where all may. What was asked for last is kept, for applications search while
-    /// somebody types.
+    /// Which rows may make up a hit; `None` where all may. What was asked for last is kept, for applications
+    /// search while somebody types.
     fn may_be(&self, filter: &Filter, unit: Unit) -> Option<Arc<[bool]>> {
         let is_simple = self.is_simple();
         if is_simple && *filter == Filter::default() {

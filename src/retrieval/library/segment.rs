@@ -50,8 +50,8 @@ impl Segment {
         Ok(segments)
     }
 
-    /// Removes what a killed writer left half-written, and codes of segments that are gone. Only for the holder of the
-    /// lock.
+    /// Removes what a killed writer left half-written, and codes of segments that are gone. Only for the
+    /// holder of the lock.
     pub(super) fn remove_temporary_files(directory: &Path) -> Result<(), RetrievalError> {
         for path in file_paths(directory)? {
             let is_orphan = path.extension().is_some_and(|extension| extension == CODES)
@@ -153,8 +153,8 @@ impl fmt::Display for Replaced {
     }
 }
 
-/// The numbers behind `after`, up to `newest` or the last that is accounted for, that are not among the stretches
-/// that are.
+/// The numbers behind `after`, up to `newest` or the last that is accounted for, that are not among the
+/// stretches that are.
 pub(super) fn gaps(mut accounted: Vec<Replaced>, after: u64, newest: u64) -> Vec<RangeInclusive<u64>> {
     accounted.sort_by_key(|stretch| stretch.first);
     let (mut next, mut gaps) = (after + 1, Vec::new());

@@ -187,13 +187,15 @@ impl SegmentReader {
         })
     }
 
-    /// Hands all rows to `each` without their embeddings, which takes them at their word. Else as [`read`](Self::read).
+    /// Hands all rows to `each` without their embeddings, which takes them at their word. Else as
+    /// [`read`](Self::read).
     pub(super) fn read_heads(
         &self,
         damage: &mut Vec<RetrievalError>,
         each: &mut dyn FnMut(usize, Head),
     ) -> Result<(), RetrievalError> {
-        // All groups at once, as they are small without embeddings; one by one where there is something wrong.
+        // All groups at once, as they are small without embeddings; one by one where there is something
+        // wrong.
         let heads = guarded(|| {
             let file = open_regular_file(&self.segment.path).map_err(Failure::Io)?;
             let mut heads = Vec::with_capacity(self.rows());
@@ -231,8 +233,9 @@ impl SegmentReader {
         vectors.map_err(|failure| failure_of(path, failure))
     }
 
-    /// Hands all rows of the groups that `is_wanted` to `each`, in order, with their place in a batch and their number; with
-    /// embeddings unless `dim` is 0. What `each` has against one goes to `damage`, with what cannot be read.
+    /// Hands all rows of the groups that `is_wanted` to `each`, in order, with their place in a batch and
+    /// their number; with embeddings unless `dim` is 0. What `each` has against one goes to `damage`, with
+    /// what cannot be read.
     fn visit(
         &self,
         dim: usize,

@@ -1,8 +1,8 @@
 //! Writing a segment.
 //!
 //! Columns: `path`, `media_kind`, `start_seconds` and `end_seconds` (null for a whole file), `size_bytes`,
-//! `modified_nanoseconds`, `content`, `captured_seconds`, `width` and `height` (null where they are not known;
-//! segments of before have none of these four), `checksum`, `embedding`.
+//! `modified_nanoseconds`, `content`, `captured_seconds`, `width` and `height` (null where they are not
+//! known; segments of before have none of these four), `checksum`, `embedding`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::{self, one_line};
 use crate::store::{AtomicFile, IoError};
 
-/// File metadata of a segment that others were joined to: those up to and including this number are contained in it, or
-/// from the one of two numbers to the other.
+/// File metadata of a segment that others were joined to: those up to and including this number are contained
+/// in it, or from the one of two numbers to the other.
 pub(super) const REPLACES_THROUGH: &str = "gve.replaces_through";
 /// File metadata: the [`Marks`] of a segment that has some.
 pub(super) const FORGETS: &str = "gve.forgets";

@@ -16,14 +16,14 @@ use crate::retrieval::columns::{self, EMBEDDING, column, embedding_list_field, o
 
 /// The column of what the values of an `int8` embedding are multiplied by.
 const SCALE: &str = "embedding_scale";
-/// Bits of a scale's mantissa that are kept: few enough that 127 times it is exact, and what was rounded once rounds to
-/// itself.
+/// Bits of a scale's mantissa that are kept: few enough that 127 times it is exact, and what was rounded once
+/// rounds to itself.
 const SCALE_MASK: u32 = !0xff;
 
 /// In which precision a library keeps embeddings on disk. Searches compute in f32 whatever it is.
 ///
-/// Column `embedding` of a segment: a list of `f32` or `f16`, or for `int8` the bytes of signed integers, to be multiplied
-/// by column `embedding_scale`.
+/// Column `embedding` of a segment: a list of `f32` or `f16`, or for `int8` the bytes of signed integers, to
+/// be multiplied by column `embedding_scale`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -114,7 +114,8 @@ impl StoreDType {
         }
     }
 
-    /// In which precision a segment of this schema has embeddings. What else they may be is told when they are read.
+    /// In which precision a segment of this schema has embeddings. What else they may be is told when they
+    /// are read.
     pub(super) fn of_schema(schema: &Schema) -> Self {
         match schema.column_with_name(EMBEDDING).map(|(_, field)| field.data_type()) {
             Some(DataType::FixedSizeList(item, _)) if *item.data_type() == DataType::Float16 => Self::F16,

@@ -54,7 +54,8 @@ impl Surveyed {
 }
 
 impl Segments {
-    /// All rows. Segments that have codes were read as a whole when these were made, and their rows are taken at their word.
+    /// All rows. Segments that have codes were read as a whole when these were made, and their rows are taken
+    /// at their word.
     ///
     /// # Errors
     /// As [`Segments::open`].
@@ -86,8 +87,8 @@ impl Segments {
         Ok(self.counted(entries, places, damage))
     }
 
-    /// All rows, as [`known`](Self::known) has them, and the segments they are in. Codes that are missing are made, for which all
-    /// of their segment is read, and kept beside it.
+    /// All rows, as [`known`](Self::known) has them, and the segments they are in. Codes that are missing are
+    /// made, for which all of their segment is read, and kept beside it.
     ///
     /// # Errors
     /// As [`Segments::open`].

@@ -40,8 +40,8 @@ pub type Tags = BTreeMap<String, TagValue>;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum TagTest {
-    /// What reads like this: a text, `true` or `false`, a number however it is written; or a list with such a text
-    /// in it.
+    /// What reads like this: a text, `true` or `false`, a number however it is written; or a list with such a
+    /// text in it.
     Is(String),
     /// A number that is at least so large.
     AtLeast(f64),
@@ -132,9 +132,9 @@ impl TagTable {
 }
 
 impl LibraryWriter {
-    /// Tags files; what has no value is taken away, and other tags stay. Gives back the files that the library does not
-    /// have, of which nothing is written down. Tags follow their file when it is [renamed](Self::rename) or
-    /// [relocated](Self::relocate), and go with it.
+    /// Tags files; what has no value is taken away, and other tags stay. Gives back the files that the
+    /// library does not have, of which nothing is written down. Tags follow their file when it is
+    /// [renamed](Self::rename) or [relocated](Self::relocate), and go with it.
     ///
     /// # Errors
     /// [`RetrievalError::DamagedTags`], [`RetrievalError::Io`]; nothing is changed then.
@@ -162,7 +162,8 @@ impl LibraryWriter {
         Ok(unknown)
     }
 
-    /// To be done before rows become those of other files: whatever happens then, one of the two has the tags.
+    /// To be done before rows become those of other files: whatever happens then, one of the two has the
+    /// tags.
     pub(super) fn copy_tags<'a>(
         &self,
         moves: impl Iterator<Item = (&'a Path, &'a Path)>,

@@ -1,8 +1,8 @@
 //! Single embeddings of a segment, read from where they lie in its file.
 //!
-//! Segments are not compressed, and the values of a page stand at its end, one embedding after the other. They are
-//! read rather than mapped: what is read of millions stays out of the process, and a file that is cut or on a drive
-//! that goes away is an error and no crash.
+//! Segments are not compressed, and the values of a page stand at its end, one embedding after the other.
+//! They are read rather than mapped: what is read of millions stays out of the process, and a file that is
+//! cut or on a drive that goes away is an error and no crash.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};

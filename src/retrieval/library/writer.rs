@@ -20,8 +20,8 @@ use crate::store::{IoError, Lock};
 const FLUSH_ROWS: usize = 256;
 /// How long a row waits for the next segment, at most, as long as rows keep coming.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(20);
-/// [`LibraryWriter::flush`] joins the newest segments when there are more: a reader of a large library holds a file open
-/// for each.
+/// [`LibraryWriter::flush`] joins the newest segments when there are more: a reader of a large library holds
+/// a file open for each.
 const MAX_UNJOINED: usize = 128;
 /// [`LibraryWriter::finish`] joins the segments when there are more.
 const MAX_SEGMENTS: usize = 32;
@@ -123,8 +123,8 @@ impl LibraryWriter {
         })
     }
 
-    /// The layout that the library had: [`MANIFEST_FORMAT_VERSION`] as a rule. One that is less has been brought
-    /// to that, and is to be told to whoever also uses the program that wrote it.
+    /// The layout that the library had: [`MANIFEST_FORMAT_VERSION`] as a rule. One that is less has been
+    /// brought to that, and is to be told to whoever also uses the program that wrote it.
     #[must_use]
     pub fn format_before(&self) -> u32 {
         self.format_before
@@ -258,8 +258,8 @@ impl LibraryWriter {
         Ok(())
     }
 
-    /// Makes all rows durable, joins segments if they have become many, some are damaged or much in them counts no more,
-    /// makes the codes that a library too large for memory is searched by, and ends writing.
+    /// Makes all rows durable, joins segments if they have become many, some are damaged or much in them
+    /// counts no more, makes the codes that a library too large for memory is searched by, and ends writing.
     ///
     /// # Errors
     /// Those of [`LibraryWriter::flush`] and [`LibraryWriter::compact`].

@@ -198,7 +198,8 @@ fn codes_are_made_where_they_are_missing_stale_or_damaged() {
     assert_eq!((segments(path).len(), codes(path).len(), on_disk(path).1), (1, 0, 570));
 }
 
-/// An application opens a library once, searches it from many threads, and looks now and then for what is new.
+/// An application opens a library once, searches it from many threads, and looks now and then for what is
+/// new.
 #[test]
 fn a_library_goes_on_as_it_was_while_others_write() {
     let vectors = clustered(400, 10);

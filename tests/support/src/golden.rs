@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
-/// The root of the repository: where this was built, or `GVE_REPOSITORY` for tests that run on another machine.
+/// The root of the repository: where this was built, or `GVE_REPOSITORY` for tests that run on another
+/// machine.
 pub fn repository_dir() -> &'static Path {
     static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("GVE_REPOSITORY") {
         Some(directory) => directory.into(),
@@ -158,8 +159,8 @@ pub fn max_difference(a: &Tensor, b: &Tensor) -> f32 {
     difference.max(0).unwrap().to_scalar().unwrap()
 }
 
-/// The bytes of a golden picture or MP4 with an empty box at the end: the same to look at, and another file for each
-/// `mark`.
+/// The bytes of a golden picture or MP4 with an empty box at the end: the same to look at, and another file
+/// for each `mark`.
 pub fn marked(name: &str, mark: impl std::fmt::Display) -> Vec<u8> {
     let mark = mark.to_string().into_bytes();
     let length = (8 + mark.len() as u32).to_be_bytes();

@@ -26,14 +26,15 @@ pub(crate) struct FilterOptions {
     /// Only videos of at most S seconds.
     #[arg(long, value_name = "S")]
     max_duration: Option<f64>,
-    /// Only files last changed on this day or later (2026-05-31), or from this moment on (2026-05-31T18:00:00+02:00).
+    /// Only files last changed on this day or later (2026-05-31), or from this moment on
+    /// (2026-05-31T18:00:00+02:00).
     #[arg(long, value_name = "DATE", value_parser = |text: &str| seconds(text, NaiveTime::MIN))]
     modified_after: Option<f64>,
     /// Only files last changed on this day or earlier, or until this moment.
     #[arg(long, value_name = "DATE", value_parser = |text: &str| seconds(text, last_second()))]
     modified_before: Option<f64>,
-    /// Only files taken on this day or later (2026-05-31), or from this time on (2026-05-31T18:00:00), by the clock of the
-    /// camera for pictures and in UTC for videos.
+    /// Only files taken on this day or later (2026-05-31), or from this time on (2026-05-31T18:00:00), by the
+    /// clock of the camera for pictures and in UTC for videos.
     #[arg(long, value_name = "DATE", value_parser = |text: &str| camera_seconds(text, NaiveTime::MIN))]
     captured_after: Option<f64>,
     /// Only files taken on this day or earlier, or until this time.
@@ -51,8 +52,8 @@ pub(crate) struct FilterOptions {
     /// Only files whose pictures are at most P pixels high.
     #[arg(long, value_name = "P")]
     max_height: Option<u32>,
-    /// Only files with such a tag, or a list with it (who=Ada, seen=true); of a number also bounds (stars>=4, stars<=2). May
-    /// be given more than once.
+    /// Only files with such a tag, or a list with it (who=Ada, seen=true); of a number also bounds (stars>=4,
+    /// stars<=2). May be given more than once.
     #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
     tag: Vec<(String, TagTest)>,
 }

@@ -46,16 +46,17 @@ pub(crate) struct Arguments {
     /// Take a file for what its content is, whatever its name ends in.
     #[arg(long)]
     any_name: bool,
-    /// Cut videos into moments, each to be found by itself: shots, or stretches of so many seconds, which may overlap
-    /// by others (10, 10:2). A library is of one kind.
+    /// Cut videos into moments, each to be found by itself: shots, or stretches of so many seconds, which may
+    /// overlap by others (10, 10:2). A library is of one kind.
     #[arg(long, value_name = "shots|S[:OVERLAP]", value_parser = moments)]
     moments: Option<Moments>,
-    /// In which precision embeddings are kept on disk: f32, f16 (half as large) or int8 (a quarter). One that a library was
-    /// made with stays.
+    /// In which precision embeddings are kept on disk: f32, f16 (half as large) or int8 (a quarter). One that
+    /// a library was made with stays.
     #[arg(long, value_name = "f32|f16|int8", value_parser = store_dtype)]
     store_dtype: Option<StoreDType>,
-    /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read, has become empty or
-    /// is on another mount than before are kept: a drive may be away. Asks before much of the library is forgotten.
+    /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read, has become
+    /// empty or is on another mount than before are kept: a drive may be away. Asks before much of the
+    /// library is forgotten.
     #[arg(long)]
     prune: bool,
     /// Forget every file that is not there now, under PATH or not, whatever the reason.

@@ -19,7 +19,8 @@ pub(crate) enum Command {
     Info(Info),
     /// Say that files lie elsewhere, as after a drive was mounted at another place: their embeddings stay.
     Relocate(Relocate),
-    /// Tag files by a table of JSON lines or CSV, for searches to be narrowed by; show tags, or take them away.
+    /// Tag files by a table of JSON lines or CSV, for searches to be narrowed by; show tags, or take them
+    /// away.
     Tag(Tag),
 }
 

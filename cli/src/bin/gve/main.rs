@@ -80,7 +80,8 @@ enum Command {
     Synth(synth::Command),
     /// Fine-tune a model on pairs of your own.
     Train(train::Arguments),
-    /// Show a model or the recipes there are, make a new one, store one in another precision, or fold an adapter into one.
+    /// Show a model or the recipes there are, make a new one, store one in another precision, or fold an
+    /// adapter into one.
     #[command(subcommand)]
     Model(info::Command),
 }

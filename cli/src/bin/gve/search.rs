@@ -46,7 +46,8 @@ pub(crate) struct Arguments {
     /// Number of results.
     #[arg(short, value_name = "N", default_value_t = 10)]
     k: usize,
-    /// Find every moment that fits, instead of the best one of each video; neighbours of one video are one result.
+    /// Find every moment that fits, instead of the best one of each video; neighbours of one video are one
+    /// result.
     #[arg(long)]
     moments: bool,
     /// Find videos by what they are as a whole, instead of by their best moments.
@@ -58,8 +59,8 @@ pub(crate) struct Arguments {
     /// Print JSON lines.
     #[arg(long)]
     json: bool,
-    /// Score every embedding of a library that is too large for memory, and not those alone that may be among the best by
-    /// their codes of one bit a value.
+    /// Score every embedding of a library that is too large for memory, and not those alone that may be among
+    /// the best by their codes of one bit a value.
     #[arg(long)]
     exact: bool,
     #[command(flatten)]

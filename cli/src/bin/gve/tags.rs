@@ -35,7 +35,8 @@ pub(crate) struct Tag {
     /// Folder that paths in FILE begin in, where they are not absolute [default: that of FILE].
     #[arg(long, value_name = "DIR", requires = "file")]
     root: Option<PathBuf>,
-    /// Take this tag away from the files that FILE names, or without FILE from all; may be given more than once.
+    /// Take this tag away from the files that FILE names, or without FILE from all; may be given more than
+    /// once.
     #[arg(long, value_name = "NAME")]
     remove: Vec<String>,
     /// Print all tags, as lines of JSON that can be read again.
