@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The manifest says how the embeddings are made. A library made otherwise is refused, because
     // embeddings of different models do not share a space.
-    let manifest = library_manifest(&embedder, model_dir, None);
+    let manifest = library_manifest(&embedder);
     let mut library = LibraryWriter::create_or_open(LIBRARY, manifest)?;
     index(&embedder, &mut library, &files, |event| match event {
         IndexEvent::Done(path, _) => println!("added {}", path.display()),

@@ -14,7 +14,6 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use gve::hub::{HubOptions, resolve};
 use gve::indexer::{IndexError, IndexEvent, IndexOptions, find_media, index_with, library_manifest};
 use gve::retrieval::{Library, LibraryManifest, LibraryWriter, RetrievalError};
 use gve::{CancelToken, Embedder, Input};
@@ -24,9 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [model, folder, library] = arguments.as_slice() else {
         return Err("usage: search_while_indexing MODEL_DIR_OR_HUB_ID FOLDER LIBRARY".into());
     };
-    let model = resolve(model, &HubOptions::default(), &mut |_| {})?;
-    let embedder = Embedder::load(&model.directory)?;
-    let manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
+    let embedder = gve::load(model)?;
+    let manifest = library_manifest(&embedder);
     let (folder, library) = (PathBuf::from(folder), PathBuf::from(library));
 
     // Both sides share the model: it is loaded once.
@@ -41,14 +39,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut opened: Option<Library> = None;
     for query in std::io::stdin().lock().lines() {
         let query = embedder.embed_one(&Input::text(query?))?;
-        // What has been added since is found by opening anew.
-        if !opened.as_ref().is_some_and(|library| library.is_current().unwrap_or(false)) {
-            opened = match Library::open(&library) {
-                Ok(library) => Some(library),
+        // What has been added since is found as well.
+        let now = match &opened {
+            Some(opened) => opened.reload()?,
+            None => match Library::open(&library) {
                 Err(RetrievalError::NotALibrary { .. }) => None,
-                Err(error) => return Err(error.into()),
-            };
-        }
+                library => Some(library?),
+            },
+        };
+        opened = now.or(opened);
         let Some(library) = &opened else {
             println!("nothing is indexed yet");
             continue;
@@ -83,7 +82,7 @@ fn index_folder(
         }
     });
     match indexed {
-        Ok(()) => Ok(writer.finish()?),
+        Ok(_) => Ok(writer.finish()?),
         Err(IndexError::Cancelled) => Ok(()),
         Err(error) => Err(error),
     }

@@ -10,7 +10,7 @@
 //! # let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
 //! # #[cfg(feature = "video")] {
 //! # let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/media/ntsc.mp4");
-//! // A directory in Hugging Face layout; `gve::hub::resolve` downloads one.
+//! // A directory in Hugging Face layout; `gve::load("Alibaba-NLP/GVE-3B")` downloads one.
 //! let embedder = Embedder::load(model_dir)?;
 //! let video = embedder.embed_one(&Input::video(clip))?;
 //! let query = Input::text("a dog catches a ball")
@@ -34,6 +34,7 @@
 //! | [`retrieval`] | embeddings | rankings, library files |
 //! | [`indexer`] | folders | a library |
 //! | `duplicates` | videos | which are the same, and where a clip is from |
+//! | `asynchronous` | the calls of other rooms | futures |
 //! | [`new_model`] | a shape and texts | a model to train from nothing |
 //! | [`hub`] | a model id | a model directory |
 //! | `pairs` | JSON lines | pairs of inputs to train on, by task |
@@ -51,6 +52,8 @@
 //! | `library` | yes | libraries of embeddings, [`indexer`], and embedding files: Arrow and Parquet |
 //! | `hub` | yes | [`hub`]: models by id, over HTTPS |
 //! | `nano` | no | the built-in model, 7 MB of the program; `gve::hub::resolve("nano", ..)`; with `hub` |
+//! | `watch` | no | `indexer::watch`: a library that follows its folders; with `library` |
+//! | `async` | no | `asynchronous`: embedding, indexing and searching as futures, of any runtime |
 //! | `train` | no | `train`: adapters and whole models from pairs |
 //! | `synth` | no | `synth`: pairs to train on, from videos with a multimodal model behind a chat endpoint, or from nothing; with `library` and `video` |
 //! | `cuda` | no | NVIDIA GPUs |
@@ -69,6 +72,8 @@
     allow(dead_code, unused_imports)
 )]
 
+#[cfg(feature = "async")]
+pub mod asynchronous;
 mod calendar;
 mod cancel;
 pub mod device;
@@ -81,6 +86,8 @@ pub mod http;
 pub mod hub;
 #[cfg(feature = "library")]
 pub mod indexer;
+#[cfg(feature = "hub")]
+mod load;
 pub mod media;
 pub mod model;
 pub mod new_model;
@@ -105,6 +112,8 @@ pub use embedder::{
     ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, Relevance, Reranker, VideoPart,
 };
 pub use error::Error;
+#[cfg(feature = "hub")]
+pub use load::load;
 pub use media::{MediaReader, MediaSource, Moments, TimeRange};
 pub use random::Random;
 pub use video::Sampling;

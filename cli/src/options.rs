@@ -157,31 +157,32 @@ impl ModelOptions {
         resolve(model, self.revision.as_deref(), self.quiet)
     }
 
-    /// What loads the model in `model_dir`.
+    /// What loads the model.
     ///
     /// # Errors
     /// A recipe that is not there, or a file of recipes that cannot be read.
-    pub fn builder(&self, model_dir: PathBuf) -> Result<EmbedderBuilder> {
+    pub fn builder(&self, model: &ResolvedModel) -> Result<EmbedderBuilder> {
+        let model_dir = &model.directory;
         if self.adapter.is_none() && model_dir.join("adapter_config.json").is_file() {
             let directory = model_dir.display();
             warn(&format!(
                 "{directory} holds an adapter, which is not applied: --adapter {directory} folds it in"
             ));
         }
-        warn_of_unknown_settings(&model_dir);
-        let mut builder = self.used(model_dir)?.device(self.device).dtype(self.dtype);
+        warn_of_unknown_settings(model_dir);
+        let mut builder = self.used(model)?.device(self.device).dtype(self.dtype);
         if let Some(tokens) = self.batch_tokens {
             builder = builder.batch_tokens(tokens);
         }
         Ok(builder)
     }
 
-    /// How the model in `model_dir` is used, with the adapter.
+    /// How the model is used, with the adapter.
     ///
     /// # Errors
     /// As [`builder`](Self::builder) and [`EmbedderBuilder::find_recipe`].
-    pub fn find_recipe(&self, model_dir: &Path) -> Result<NamedRecipe> {
-        let recipe = self.used(model_dir.to_owned())?.find_recipe()?;
+    pub fn find_recipe(&self, model: &ResolvedModel) -> Result<NamedRecipe> {
+        let recipe = self.used(model)?.find_recipe()?;
         self.tell(&recipe);
         Ok(recipe)
     }
@@ -196,12 +197,12 @@ impl ModelOptions {
         Ok(embedder)
     }
 
-    /// Loads the model in `model_dir` as a reranker, and says how it is used where that is asked for.
+    /// Loads the model as a reranker, and says how it is used where that is asked for.
     ///
     /// # Errors
     /// As [`EmbedderBuilder::build_reranker`].
-    pub fn reranker(&self, model_dir: PathBuf) -> Result<Reranker> {
-        let reranker = self.builder(model_dir)?.build_reranker()?;
+    pub fn reranker(&self, model: &ResolvedModel) -> Result<Reranker> {
+        let reranker = self.builder(model)?.build_reranker()?;
         self.tell(reranker.recipe());
         Ok(reranker)
     }
@@ -214,10 +215,10 @@ impl ModelOptions {
         Ok(Recipes::builtin_with(self.models_file.as_deref())?)
     }
 
-    fn used(&self, model_dir: PathBuf) -> Result<EmbedderBuilder> {
+    fn used(&self, model: &ResolvedModel) -> Result<EmbedderBuilder> {
         let recipes = self.recipes()?;
         let given = self.recipe.as_deref().map(|name| recipes.get(name)).transpose()?;
-        let mut builder = Embedder::builder(model_dir).recipes(recipes);
+        let mut builder = model.builder().recipes(recipes);
         if let Some(recipe) = given {
             builder = builder.recipe(recipe);
         }

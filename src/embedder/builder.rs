@@ -40,6 +40,8 @@ const MAX_DECODE_THREADS: usize = 8;
 #[must_use]
 pub struct EmbedderBuilder {
     model_dir: PathBuf,
+    id: Option<String>,
+    revision: Option<String>,
     adapter: Option<PathBuf>,
     device: Device,
     dtype: DType,
@@ -63,6 +65,8 @@ impl EmbedderBuilder {
     pub(super) fn new(model_dir: PathBuf) -> Self {
         Self {
             model_dir,
+            id: None,
+            revision: None,
             adapter: None,
             device: Device::default(),
             dtype: DType::default(),
@@ -81,6 +85,13 @@ impl EmbedderBuilder {
             video: VideoOptions::default(),
             image_limits: ImageLimits::default(),
         }
+    }
+
+    /// What the model is called where its embeddings are kept, and which state of it this is: the id on the
+    /// hub and a commit. Default: its directory, and the fingerprint of its weights.
+    pub fn id(mut self, id: impl Into<String>, revision: Option<String>) -> Self {
+        (self.id, self.revision) = (Some(id.into()), revision);
+        self
     }
 
     /// A PEFT adapter (`adapter_config.json` and `adapter_model.safetensors`) to fold into the weights while
@@ -245,7 +256,10 @@ impl EmbedderBuilder {
             .build()
             .map_err(|e| EmbedError::Job(e.to_string()))?;
         let batch_tokens = self.batch_tokens_on(&device);
+        let revision = self.revision.unwrap_or_else(|| fingerprint.clone());
         Ok(Inner {
+            id: self.id.unwrap_or_else(|| self.model_dir.display().to_string()),
+            revision,
             recipe,
             dim,
             dtype: precision.arithmetic(),

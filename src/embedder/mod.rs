@@ -84,6 +84,8 @@ pub struct Embedder {
 }
 
 struct Inner {
+    id: String,
+    revision: String,
     recipe: NamedRecipe,
     backbone: Box<dyn Backbone>,
     /// Values in an embedding.
@@ -120,6 +122,16 @@ impl Embedder {
     /// Settings for an embedder of the model in `model_dir`.
     pub fn builder(model_dir: impl Into<PathBuf>) -> EmbedderBuilder {
         EmbedderBuilder::new(model_dir.into())
+    }
+
+    /// What the model is called: its id on the hub or its directory, or as [`EmbedderBuilder::id`] says.
+    pub fn model_id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// Which state of the model this is: a commit, or the fingerprint of its weights.
+    pub fn revision(&self) -> &str {
+        &self.inner.revision
     }
 
     /// Values in an embedding: as many as the model has, or as [`EmbedderBuilder::dim`] says.

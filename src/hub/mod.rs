@@ -30,6 +30,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use cache::ModelFolder;
 use client::Client;
 
+use crate::embedder::{Embedder, EmbedderBuilder};
 use crate::http::Proxies;
 use crate::options::with_fields;
 use crate::store::IoError;
@@ -87,6 +88,13 @@ pub struct ResolvedModel {
     /// What whoever uses it should be told, on one line: that the hub could not be asked whether the copy in
     /// the cache is still what the revision is, or that the cache was damaged.
     pub warning: Option<String>,
+}
+
+impl ResolvedModel {
+    /// Settings for an embedder of this model, which has its id and revision from here.
+    pub fn builder(&self) -> EmbedderBuilder {
+        Embedder::builder(&self.directory).id(&self.id, self.revision.clone())
+    }
 }
 
 /// What a download reports while it runs. One file after the other.

@@ -152,6 +152,18 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
     found
 }
 
+/// The video or image at a path in a folder; `None` of what a search would pass over.
+#[cfg(feature = "watch")]
+pub(super) fn look_at(path: &Path, recognition: Recognition) -> Result<Option<MediaFile>, IndexError> {
+    let (path, has_name_of_media) = (path.to_owned(), MediaKind::of_name(path).is_some());
+    match look(&path, recognition) {
+        Ok(Look::Media(kind)) => Ok(Some(MediaFile { path, kind })),
+        Ok(Look::Special(found)) if has_name_of_media => Err(IndexError::NotAFile { path, found }),
+        Err(error) if has_name_of_media => Err(IoError::of("read", path)(error).into()),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
 /// Finds the videos and images at `root` by their names: those, and what could not be looked at, of [`find`].
 pub fn find_media(root: &Path) -> Vec<Result<MediaFile, IndexError>> {
     let Found { files, failures, .. } = find(root, Recognition::ByName);
@@ -227,11 +239,13 @@ fn opens_as_video(_: &Path) -> bool {
 }
 
 /// The absolute path without links, as far as there is something.
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let existing = path.ancestors().find_map(|ancestor| {
         let rest = path.strip_prefix(ancestor).ok()?;
-        Some(fs::canonicalize(ancestor).ok()?.join(rest))
+        let there = fs::canonicalize(ancestor).ok()?;
+        // Joined with nothing it would end in a separator.
+        Some(if rest.as_os_str().is_empty() { there } else { there.join(rest) })
     });
     existing.unwrap_or(path)
 }

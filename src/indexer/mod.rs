@@ -7,6 +7,7 @@
 //! of, and the next run goes on from there.
 
 mod estimate;
+mod event;
 mod find;
 mod identity;
 mod moments;
@@ -14,15 +15,20 @@ mod mounts;
 mod prune;
 mod run;
 mod thumbnail;
+#[cfg(feature = "watch")]
+mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use estimate::{Estimate, estimate};
+pub use event::{IndexEvent, IndexTotals};
 pub use find::{Found, MediaFile, PassedOver, Recognition, find, find_media};
 pub use mounts::remember_mounts;
 pub use prune::{Doubt, Extent, PrunePlan, plan_prune};
 pub use thumbnail::thumbnail;
+#[cfg(feature = "watch")]
+pub use watch::{WatchEvent, WatchOptions, watch};
 
 use crate::embedder::{CancelToken, EmbedError, Embedder};
 use crate::options::with_fields;
@@ -58,34 +64,6 @@ impl Default for IndexOptions {
     }
 }
 
-/// Something that happened to one file during [`index`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum IndexEvent<'a> {
-    /// The library has it already, unchanged, or with nothing changed but its date.
-    Unchanged(&'a Path),
-    /// The library had what it holds under another path, where it is no more: its rows are of this path now.
-    Moved {
-        /// Where it was.
-        from: &'a Path,
-        /// Where it is.
-        to: &'a Path,
-    },
-    /// The library has what it holds under another path as well: it has the same rows.
-    Copied {
-        /// The other.
-        from: &'a Path,
-        /// The file.
-        to: &'a Path,
-    },
-    /// It is embedded and safe on disk; the strings are warnings about it.
-    Done(&'a Path, &'a [String]),
-    /// It could not be embedded or kept; everything else goes on.
-    Failed(&'a Path, &'a IndexError),
-    /// It failed because it is no longer what it was when the library got it, and the library has it no more.
-    Forgotten(&'a Path),
-}
-
 /// Why indexing ended early, or could not look at a path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -118,15 +96,13 @@ pub enum IndexError {
     Embed(#[from] EmbedError),
 }
 
-/// The manifest of a library of `embedder`'s embeddings. `model` is the hub id or directory the embedder was
-/// loaded from, `revision` the commit where it came from the hub; the fingerprint of its weights stands in
-/// for one.
-pub fn library_manifest(embedder: &Embedder, model: &str, revision: Option<&str>) -> LibraryManifest {
+/// The manifest of a library of `embedder`'s embeddings, whole files in f32.
+pub fn library_manifest(embedder: &Embedder) -> LibraryManifest {
     let pixels = embedder.pixels();
     LibraryManifest {
         format_version: MANIFEST_FORMAT_VERSION,
-        model: model.to_owned(),
-        revision: Some(revision.unwrap_or(embedder.fingerprint()).to_owned()),
+        model: embedder.model_id().to_owned(),
+        revision: Some(embedder.revision().to_owned()),
         adapter: embedder.adapter().cloned(),
         recipe: Some(embedder.recipe().id()),
         dim: embedder.dim(),
@@ -148,8 +124,8 @@ pub fn index(
     embedder: &Embedder,
     library: &mut LibraryWriter,
     files: &[MediaFile],
-    on_event: impl FnMut(IndexEvent<'_>),
-) -> Result<(), IndexError> {
+    on_event: impl FnMut(IndexEvent),
+) -> Result<IndexTotals, IndexError> {
     index_with(embedder, library, files, &IndexOptions::default(), on_event)
 }
 
@@ -171,8 +147,13 @@ pub fn index_with(
     library: &mut LibraryWriter,
     files: &[MediaFile],
     options: &IndexOptions,
-    mut on_event: impl FnMut(IndexEvent<'_>),
-) -> Result<(), IndexError> {
+    mut on_event: impl FnMut(IndexEvent),
+) -> Result<IndexTotals, IndexError> {
+    let mut totals = IndexTotals::default();
+    let mut on_event = |event| {
+        totals.count(&event);
+        on_event(event);
+    };
     let mut pending = Vec::new();
     for file in files {
         let fingerprint = match file.path.to_str() {
@@ -181,11 +162,12 @@ pub fn index_with(
         };
         match fingerprint {
             Ok(fingerprint) if library.is_current(&file.path, fingerprint) => {
-                on_event(IndexEvent::Unchanged(&file.path));
+                on_event(IndexEvent::Unchanged(file.path.clone()));
             }
             Ok(fingerprint) => pending.push(Pending { file: file.clone(), fingerprint, content: None }),
-            Err(error) => on_event(IndexEvent::Failed(&file.path, &error.into())),
+            Err(error) => on_event(IndexEvent::Failed(file.path.clone(), error.into())),
         }
     }
-    Run::new(embedder, library, options, on_event).index(pending)
+    Run::new(embedder, library, options, &mut on_event).index(pending)?;
+    Ok(totals)
 }

@@ -4,7 +4,7 @@
 //! as gone only where the folder that held it, or the nearest one above it, is still there and still holds
 //! something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 use super::find::{Found, is_hidden};
 use super::mounts::Mounts;
 use crate::retrieval::{LibraryWriter, RetrievalError};
+
+/// Files that are forgotten without asking, and the share of the library that may be more.
+const FEW: usize = 10;
+const SMALL_SHARE: f64 = 0.1;
 
 /// What a [`PrunePlan`] may forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +75,13 @@ impl PrunePlan {
         self.gone.len() as f64 / self.files.max(1) as f64
     }
 
+    /// Whether so much is gone that somebody should look at it first: more than ten files, and more than a
+    /// tenth of the library.
+    #[must_use]
+    pub fn is_much(&self) -> bool {
+        self.gone.len() > FEW && self.share() > SMALL_SHARE
+    }
+
     /// Has the library forget what is gone; gives back how many files went.
     ///
     /// # Errors
@@ -100,6 +111,31 @@ pub fn plan_prune(
                 *plan.kept.entry((folder.to_owned(), doubt)).or_default() += 1;
             }
             Fate::Gone | Fate::Unknown(..) => plan.gone.push(path.to_owned()),
+        }
+    }
+    plan.gone.sort();
+    Ok(plan)
+}
+
+/// Which files of `library`, at `paths` and beneath them, are no longer there, where the system has told that
+/// they went: a folder that is empty now was not unmounted then. `roots` are the folders that are watched.
+#[cfg(feature = "watch")]
+pub(super) fn plan_deleted(
+    library: &LibraryWriter,
+    paths: &BTreeSet<PathBuf>,
+    roots: &[&Path],
+) -> Result<PrunePlan, RetrievalError> {
+    let mounts = Mounts::of(library)?;
+    let mut plan = PrunePlan::default();
+    for path in library.paths() {
+        plan.files += 1;
+        if !path.ancestors().any(|path| paths.contains(path)) {
+            continue;
+        }
+        match deletion(path, roots, &mounts, &Disk) {
+            Fate::There => {}
+            Fate::Gone => plan.gone.push(path.to_owned()),
+            Fate::Unknown(folder, doubt) => *plan.kept.entry((folder.to_owned(), doubt)).or_default() += 1,
         }
     }
     plan.gone.sort();
@@ -152,6 +188,31 @@ impl FileSystem for Disk {
             }
         }
         Ok(false)
+    }
+}
+
+/// What has become of a file that the system has told of.
+#[cfg(any(feature = "watch", test))]
+fn deletion<'a>(path: &'a Path, roots: &[&'a Path], mounts: &'a Mounts, files: &impl FileSystem) -> Fate<'a> {
+    let folder = path.parent().unwrap_or(path);
+    match files.lies_at(path) {
+        Ok(()) => return Fate::There,
+        Err(error) if !says_gone(&error) => {
+            return Fate::Unknown(folder, Doubt::Unreadable(error.to_string()));
+        }
+        Err(_) => {}
+    }
+    if let Some(root) = mounts.other(path) {
+        return Fate::Unknown(root, Doubt::OtherMount);
+    }
+    let Some(root) = roots.iter().find(|root| path.starts_with(root)) else {
+        return Fate::Unknown(folder, Doubt::NotSearched);
+    };
+    match files.holds_something(root) {
+        Ok(holds_something) if holds_something || mounts.is_same(path) => Fate::Gone,
+        Ok(_) => Fate::Unknown(root, Doubt::Empty),
+        Err(error) if says_gone(&error) => Fate::Unknown(root, Doubt::Missing),
+        Err(error) => Fate::Unknown(root, Doubt::Unreadable(error.to_string())),
     }
 }
 
@@ -284,7 +345,27 @@ mod tests {
                 "{kind}"
             );
         }
+        // Of those that the system has told of, a folder that became empty says nothing, but the root does.
+        let deleted = |told: &[Said], mounts| {
+            format!("{:?}", deletion(path, &[Path::new("/v")], mounts, &Told::of(told)))
+        };
+        let no_mounts = Mounts::default();
+        for (told, expected) in [
+            (with(&[("/v/sub/a.mp4", Ok(true))]), Fate::There),
+            (with(&[]), Fate::Gone),
+            (with(&[("/v/sub", Ok(false))]), Fate::Gone),
+            (vec![("/v", Ok(false))], unknown("/v", Doubt::Empty)),
+            (vec![], unknown("/v", Doubt::Missing)),
+            (vec![("/v", Err(ErrorKind::TimedOut))], unknown("/v", refused(ErrorKind::TimedOut))),
+            (
+                with(&[("/v/sub/a.mp4", Err(ErrorKind::TimedOut))]),
+                unknown("/v/sub", refused(ErrorKind::TimedOut)),
+            ),
+        ] {
+            assert_eq!(deleted(&told, &no_mounts), format!("{expected:?}"));
+        }
         let mounts = Mounts::with_other("/v");
+        assert_eq!(deleted(&full, &mounts), format!("{:?}", unknown("/v", Doubt::OtherMount)));
         let expected = unknown("/v", Doubt::OtherMount);
         assert_eq!(fate(path, &roots(), &mounts, &Told::of(&full)), expected);
         assert_eq!(fate(path, &[], &mounts, &Told::of(&full)), expected);

@@ -41,7 +41,7 @@ pub(super) struct Run<'a, F> {
     turned_bad: HashSet<PathBuf>,
 }
 
-impl<'a, F: FnMut(IndexEvent<'_>)> Run<'a, F> {
+impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
     pub(super) fn new(
         embedder: &'a Embedder,
         library: &'a mut LibraryWriter,
@@ -64,7 +64,7 @@ impl<'a, F: FnMut(IndexEvent<'_>)> Run<'a, F> {
         if !self.turned_bad.is_empty() {
             let paths: Vec<PathBuf> = self.turned_bad.drain().collect();
             self.library.remove(&paths)?;
-            paths.iter().for_each(|path| (self.on_event)(IndexEvent::Forgotten(path)));
+            paths.into_iter().for_each(|path| (self.on_event)(IndexEvent::Forgotten(path)));
         }
         if self.is_cancelled() { Err(IndexError::Cancelled) } else { Ok(()) }
     }
@@ -93,7 +93,7 @@ impl<'a, F: FnMut(IndexEvent<'_>)> Run<'a, F> {
             // It is there before the first of the file's embeddings. Without one the iterator has ended.
             let Ok(Plan { learnt, content, step }) = planned.recv() else {
                 let error = EmbedError::Job("no result".to_owned());
-                (self.on_event)(IndexEvent::Failed(&next.file.path, &error.into()));
+                (self.on_event)(IndexEvent::Failed(next.file.path, error.into()));
                 continue;
             };
             if !learnt.is_empty() {
@@ -180,7 +180,7 @@ impl<'a, F: FnMut(IndexEvent<'_>)> Run<'a, F> {
                 if self.library.has(path) && is_of_content(&error) && can_be_read(path) {
                     self.turned_bad.insert(path.clone());
                 }
-                (self.on_event)(IndexEvent::Failed(path, &error.into()));
+                (self.on_event)(IndexEvent::Failed(path.clone(), error.into()));
             }
         }
         Ok(())
@@ -190,7 +190,7 @@ impl<'a, F: FnMut(IndexEvent<'_>)> Run<'a, F> {
         self.library.flush()?;
         self.library.carry(&std::mem::take(&mut self.carried))?;
         for report in self.unwritten.drain(..) {
-            (self.on_event)(match &report {
+            (self.on_event)(match report {
                 Report::Done(path, warnings) => IndexEvent::Done(path, warnings),
                 Report::Carried(Carried { from, to, .. }) if from == to => IndexEvent::Unchanged(to),
                 Report::Carried(Carried { from, to, is_move: true, .. }) => IndexEvent::Moved { from, to },

@@ -11,7 +11,7 @@ use crate::retrieval::LibraryHit;
 ///
 /// # Errors
 /// The file is gone or cannot be decoded; [`EmbedError::NoVideoSupport`] of a video without the feature `video`.
-pub fn thumbnail(hit: &LibraryHit<'_>, side: u32) -> Result<RgbImage, EmbedError> {
+pub fn thumbnail(hit: &LibraryHit, side: u32) -> Result<RgbImage, EmbedError> {
     let image = match hit.entry.kind {
         MediaKind::Image => load_image(&hit.entry.path, &ImageLimits::default())?,
         MediaKind::Video => frame(hit)?,
@@ -26,7 +26,7 @@ pub fn thumbnail(hit: &LibraryHit<'_>, side: u32) -> Result<RgbImage, EmbedError
 }
 
 #[cfg(feature = "video")]
-fn frame(hit: &LibraryHit<'_>) -> Result<RgbImage, EmbedError> {
+fn frame(hit: &LibraryHit) -> Result<RgbImage, EmbedError> {
     use crate::media::TimeRange;
     use crate::video::{FrameCount, Sampling, VideoReader, select};
 
@@ -42,6 +42,6 @@ fn frame(hit: &LibraryHit<'_>) -> Result<RgbImage, EmbedError> {
 }
 
 #[cfg(not(feature = "video"))]
-fn frame(hit: &LibraryHit<'_>) -> Result<RgbImage, EmbedError> {
+fn frame(hit: &LibraryHit) -> Result<RgbImage, EmbedError> {
     Err(EmbedError::NoVideoSupport { path: hit.entry.path.clone() })
 }

@@ -28,12 +28,14 @@ fn crates(arguments: &[&str]) -> Vec<String> {
 fn a_feature_brings_what_it_needs_and_nothing_else() {
     /// Each belongs to one trade: arguments and bars of a command; captioners; the hub; video; libraries. Training
     /// takes nothing of its own.
-    const TRADES: [(&str, &[&str]); 5] = [
+    const TRADES: [(&str, &[&str]); 7] = [
         ("cli", &["clap", "indicatif", "anyhow", "signal-hook"]),
         ("synth", &["tokio", "reqwest", "async-openai", "schemars"]),
         ("hub", &["ureq", "hf-hub"]),
         ("video", &["ffmpeg-next"]),
-        ("library", &["parquet", "arrow-array", "walkdir"]),
+        ("library", &["parquet", "arrow-array", "glob"]),
+        ("watch", &["notify"]),
+        ("async", &["blocking"]),
     ];
     let bare = "--no-default-features";
     for (arguments, expected) in [
@@ -42,6 +44,8 @@ fn a_feature_brings_what_it_needs_and_nothing_else() {
         (&[bare, "--features", "library"], &["library"]),
         (&[bare, "--features", "video"], &["video"]),
         (&[bare, "--features", "hub"], &["hub"]),
+        (&[bare, "--features", "watch"], &["library", "watch"]),
+        (&[bare, "--features", "async"], &["async"]),
         (&[bare, "--features", "train"], &[]),
         (&[bare, "--features", "synth"], &["synth", "video", "library"]),
     ] {

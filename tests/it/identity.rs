@@ -57,7 +57,7 @@ impl Bench {
     }
 
     fn writer(&self) -> LibraryWriter {
-        let manifest = library_manifest(&self.embedder, "tiny", None);
+        let manifest = library_manifest(&self.embedder);
         LibraryWriter::create_or_open(self.path("library"), manifest).unwrap()
     }
 
@@ -70,12 +70,12 @@ impl Bench {
         remember_mounts(&library, std::slice::from_ref(&found)).unwrap();
         index_with(&self.embedder, &mut library, &found.files, &IndexOptions::default(), |event| {
             events.push(match event {
-                IndexEvent::Done(path, _) => format!("done {}", name(path)),
-                IndexEvent::Unchanged(path) => format!("same {}", name(path)),
-                IndexEvent::Moved { from, to } => format!("moved {} {}", name(from), name(to)),
-                IndexEvent::Copied { from, to } => format!("copied {} {}", name(from), name(to)),
-                IndexEvent::Failed(path, _) => format!("failed {}", name(path)),
-                IndexEvent::Forgotten(path) => format!("forgotten {}", name(path)),
+                IndexEvent::Done(path, _) => format!("done {}", name(&path)),
+                IndexEvent::Unchanged(path) => format!("same {}", name(&path)),
+                IndexEvent::Moved { from, to } => format!("moved {} {}", name(&from), name(&to)),
+                IndexEvent::Copied { from, to } => format!("copied {} {}", name(&from), name(&to)),
+                IndexEvent::Failed(path, _) => format!("failed {}", name(&path)),
+                IndexEvent::Forgotten(path) => format!("forgotten {}", name(&path)),
                 other => panic!("{other:?}"),
             });
         })

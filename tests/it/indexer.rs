@@ -34,17 +34,17 @@ impl Bench {
         options: &IndexOptions,
         mut done: impl FnMut(&Path),
     ) -> (Result<(), IndexError>, Vec<usize>) {
-        let manifest = library_manifest(&self.embedder, "tiny", None);
+        let manifest = library_manifest(&self.embedder);
         let mut library = LibraryWriter::create_or_open(self.library(), manifest).unwrap();
         let files = find(self.folder.path(), Recognition::ByName).files;
         let mut rows = Vec::new();
         let outcome = index_with(&self.embedder, &mut library, &files, options, |event| {
             if let IndexEvent::Done(path, _) = event {
                 rows.push(Library::open(self.library()).unwrap().entries().len());
-                done(path);
+                done(&path);
             }
         });
-        (outcome, rows)
+        (outcome.map(drop), rows)
     }
 }
 
@@ -99,7 +99,7 @@ fn a_video_is_never_left_without_its_moments() {
     let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
     let files = find(folder.path(), Recognition::ByName).files;
     let index = |library: &Path, cancel: CancelToken| {
-        let mut manifest = library_manifest(&embedder, "tiny", None);
+        let mut manifest = library_manifest(&embedder);
         manifest.moments = Some(Moments::shots());
         let mut writer = LibraryWriter::create_or_open(library, manifest).unwrap();
         let outcome =

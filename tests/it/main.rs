@@ -4,6 +4,8 @@
 // Tables of cases are best read as tables.
 #![allow(clippy::type_complexity)]
 
+#[cfg(all(feature = "async", feature = "library"))]
+mod asynchronous;
 mod dependencies;
 mod device;
 mod embedder;
@@ -46,5 +48,7 @@ mod train_model;
 mod train_trajectory;
 #[cfg(feature = "video")]
 mod video;
+#[cfg(feature = "watch")]
+mod watching;
 #[cfg(feature = "synth")]
 mod world;

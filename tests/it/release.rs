@@ -97,7 +97,7 @@ fn a_library_is_searched_and_added_to() {
     let mut entry = library.entries()[1].clone();
     entry.path = "/new.png".into();
     // Nothing is said there of a recipe: it is GVE's.
-    let ours = library_manifest(&embedder, model().canonicalize().unwrap().to_str().unwrap(), None);
+    let ours = library_manifest(&embedder);
     assert_eq!((&library.manifest().recipe, ours.recipe.as_ref()), (&None, Some(&RecipeId::gve())));
     library.require_manifest(&ours).unwrap();
     let mut others = ours.clone();
@@ -228,7 +228,7 @@ fn a_run_of_v_synflow_is_gone_on_with() {
             settings: FlowSettings::default().with_seed(seed),
             prompts: Prompts::load(None).unwrap(),
             captioner: Captioner::new(CaptionerSettings::new("http://127.0.0.1:9/v1", "none")).unwrap(),
-            library_manifest: library_manifest(&embedder, model.to_str().unwrap(), None),
+            library_manifest: library_manifest(&embedder),
             embedder,
         }
     };

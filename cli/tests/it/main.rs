@@ -23,4 +23,6 @@ mod store_dtype;
 mod synth_flow;
 mod tags;
 mod train_loop;
+#[cfg(unix)]
+mod watching;
 mod world;

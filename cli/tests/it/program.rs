@@ -1,5 +1,7 @@
 //! The program under test.
 
+#[cfg(unix)]
+use std::process::Child;
 use std::process::{Command, Output, Stdio};
 
 /// It with these arguments, and with nothing of the environment that would change what it does.
@@ -18,4 +20,11 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 /// What it came to with these arguments.
 pub(crate) fn gve(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
+}
+
+#[cfg(unix)]
+#[track_caller]
+pub(crate) fn ask_to_stop(child: &Child, signal: libc::c_int) {
+    // SAFETY: the child is ours and has not been waited for, so the id is still its own.
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use gve_test_support::files::text;
@@ -11,13 +11,7 @@ use gve_test_support::golden::{marked, media, model};
 use gve_test_support::program::{assert_status, end_of, json_lines, stderr};
 use serde_json::{Value, json};
 
-use crate::program::{command, gve};
-
-#[track_caller]
-fn ask_to_stop(child: &Child, signal: libc::c_int) {
-    // SAFETY: the child is ours and has not been waited for, so the id is still its own.
-    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
-}
+use crate::program::{ask_to_stop, command, gve};
 
 #[test]
 fn indexing_stops_in_order_and_goes_on() {

@@ -53,6 +53,7 @@ impl Default for LibraryOptions {
 #[derive(Debug)]
 pub struct Library {
     directory: PathBuf,
+    options: LibraryOptions,
     /// What there was when it was opened.
     segments: Vec<Segment>,
     manifest: LibraryManifest,
@@ -151,6 +152,7 @@ impl Library {
         });
         Ok(Self {
             directory,
+            options: options.clone(),
             segments: listed,
             manifest,
             entries,
@@ -173,13 +175,25 @@ impl Library {
     }
 
     /// Whether a writer has added, removed or tagged nothing since the library was opened. Where it has,
-    /// opening the library anew shows what there is, and this one goes on as it was.
+    /// [`reload`](Self::reload) shows what there is, and this one goes on as it was.
     ///
     /// # Errors
     /// [`RetrievalError::Io`].
     pub fn is_current(&self) -> Result<bool, RetrievalError> {
         let is_tagged_alike = TagTable::file(&self.directory) == self.tags_file;
         Ok(is_tagged_alike && Segment::list(&segments_directory(&self.directory))? == self.segments)
+    }
+
+    /// What there is now, where that is something else; `None` where a writer has added, removed or tagged
+    /// nothing. This one stays what it is: searches that are under way, and hits of before, remain right.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn reload(&self) -> Result<Option<Self>, RetrievalError> {
+        if self.is_current()? {
+            return Ok(None);
+        }
+        Self::open_with(&self.directory, &self.options, |_, _| {}).map(Some)
     }
 
     /// Fails unless the library was made the way `ours` says: embed queries with the settings of the library.

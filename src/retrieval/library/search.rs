@@ -66,13 +66,13 @@ with_fields!(SearchOptions {
 });
 
 /// What a search has found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct LibraryHit<'a> {
+pub struct LibraryHit {
     /// Cosine similarity with the query.
     pub score: f32,
     /// The row with that score.
-    pub entry: &'a LibraryEntry,
+    pub entry: LibraryEntry,
     /// The part of the video: the row's own, or with neighbours that were found as well.
     pub time_range: Option<TimeRange>,
 }
@@ -133,11 +133,7 @@ impl Library {
     /// # Errors
     /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::NonFiniteScore`]; [`RetrievalError::Io`] where embeddings are
     /// read from disk.
-    pub fn search(
-        &self,
-        query: ArrayView1<'_, f32>,
-        k: usize,
-    ) -> Result<Vec<LibraryHit<'_>>, RetrievalError> {
+    pub fn search(&self, query: ArrayView1<'_, f32>, k: usize) -> Result<Vec<LibraryHit>, RetrievalError> {
         self.search_for(query, &SearchOptions::new(k))
     }
 
@@ -149,7 +145,7 @@ impl Library {
         &self,
         query: ArrayView1<'_, f32>,
         options: &SearchOptions,
-    ) -> Result<Vec<LibraryHit<'_>>, RetrievalError> {
+    ) -> Result<Vec<LibraryHit>, RetrievalError> {
         let (expected, got) = (self.manifest().dim, query.len());
         if !(1..=expected).contains(&got) {
             return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
@@ -169,8 +165,10 @@ impl Library {
                 hits(ArrayView1::from(&moved), options.k)?
             }
         };
-        let hit =
-            |Hit { row, score, time_range }| LibraryHit { score, entry: &self.entries()[row], time_range };
+        let hit = |Hit { row, score, time_range }| {
+            let entry = self.entries()[row].clone();
+            LibraryHit { score, entry, time_range }
+        };
         Ok(hits.into_iter().map(hit).collect())
     }
 

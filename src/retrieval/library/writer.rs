@@ -79,7 +79,20 @@ impl LibraryWriter {
         directory: impl AsRef<Path>,
         manifest: LibraryManifest,
     ) -> Result<Self, RetrievalError> {
+        Self::open_any(directory.as_ref(), manifest)
+    }
+
+    /// As [`create_or_open`](Self::create_or_open), of a library that is there.
+    ///
+    /// # Errors
+    /// Also [`RetrievalError::NotALibrary`].
+    pub fn open(directory: impl AsRef<Path>, manifest: LibraryManifest) -> Result<Self, RetrievalError> {
         let directory = directory.as_ref();
+        LibraryManifest::read(directory)?;
+        Self::open_any(directory, manifest)
+    }
+
+    fn open_any(directory: &Path, manifest: LibraryManifest) -> Result<Self, RetrievalError> {
         let segments = segments_directory(directory);
         fs::create_dir_all(&segments).map_err(IoError::of("create the directory", &segments))?;
         let lock_file = directory.join("library.lock");

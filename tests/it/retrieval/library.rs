@@ -102,8 +102,8 @@ fn a_library_comes_back_as_it_was_written() {
     assert_eq!(library.entries(), [rows[0].entry.clone(), rows[1].entry.clone()]);
     assert_eq!(library.embeddings().unwrap().row(1).to_vec(), rows[1].embedding);
     let hits = library.search(ndarray::aview1(&rows[1].embedding), 5).unwrap();
-    assert_eq!((hits[0].score, hits[0].entry), (1.0, &rows[1].entry));
-    assert_eq!((hits[1].score, hits[1].entry), (0.0, &rows[0].entry));
+    assert_eq!((hits[0].score, &hits[0].entry), (1.0, &rows[1].entry));
+    assert_eq!((hits[1].score, &hits[1].entry), (0.0, &rows[0].entry));
     let wide = library.search(ndarray::aview1(&[0.5; DIM + 1]), 5).unwrap_err().to_string();
     assert!(wide.contains(&format!("dimension {}, expected {DIM}", DIM + 1)), "{wide}");
     assert!(library.search(ndarray::aview1(&[]), 5).is_err());
@@ -126,7 +126,7 @@ fn changed_files_are_replaced_and_removed_ones_pruned() {
     }
     let library = Library::open(directory.path()).unwrap();
     assert_eq!(paths(&library), ["a", "b", "c"]);
-    let hit = library.search(ndarray::aview1(&row("", 3, 0).embedding), 1).unwrap()[0];
+    let hit = &library.search(ndarray::aview1(&row("", 3, 0).embedding), 1).unwrap()[0];
     assert_eq!((hit.score, hit.entry.fingerprint.modified_nanoseconds), (1.0, 2));
 
     let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
@@ -340,6 +340,6 @@ fn files_that_lie_elsewhere_keep_their_rows() {
     writer.finish().unwrap();
     let library = Library::open(directory.path()).unwrap();
     assert_eq!(paths(&library), ["/a/b/deep/y", "/a/b/x", "/ab/x", "/c/x"]);
-    let found = library.search(ndarray::aview1(&row("", 5, 0).embedding), 1).unwrap()[0];
+    let found = &library.search(ndarray::aview1(&row("", 5, 0).embedding), 1).unwrap()[0];
     assert_eq!((found.score, found.entry.path.as_path()), (1.0, Path::new("/a/b/x")));
 }

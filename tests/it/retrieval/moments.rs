@@ -45,7 +45,7 @@ fn library(directory: &std::path::Path) -> Library {
 fn found(library: &Library, options: &SearchOptions) -> Vec<(String, f32, Option<(f64, f64)>)> {
     let query = [&[1.0][..], &[0.0; DIM - 1]].concat();
     let hits = library.search_for(ndarray::aview1(&query), options).unwrap();
-    let hit = |hit: &gve::retrieval::LibraryHit<'_>| {
+    let hit = |hit: &gve::retrieval::LibraryHit| {
         (hit.entry.path.display().to_string(), hit.score, hit.time_range.and_then(TimeRange::bounds))
     };
     hits.iter().map(hit).collect()

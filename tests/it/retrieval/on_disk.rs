@@ -74,11 +74,11 @@ fn on_disk(directory: &Path) -> (Library, usize) {
     (library.unwrap(), coded)
 }
 
-fn found<'a>(library: &'a Library, query: &[f32], options: &SearchOptions) -> Vec<LibraryHit<'a>> {
+fn found<'a>(library: &'a Library, query: &[f32], options: &SearchOptions) -> Vec<LibraryHit> {
     library.search_for(ArrayView1::from(query), options).unwrap()
 }
 
-fn names(hits: &[LibraryHit<'_>]) -> Vec<PathBuf> {
+fn names(hits: &[LibraryHit]) -> Vec<PathBuf> {
     hits.iter().map(|hit| hit.entry.path.clone()).collect()
 }
 

@@ -147,7 +147,7 @@ impl SourceOptions {
         let resolved = self.model.resolve()?;
         let (name, revision) = named(&resolved)?;
         let name = self.name.clone().unwrap_or(name);
-        let builder = self.model.builder(resolved.directory)?.sampling(sampling);
+        let builder = self.model.builder(&resolved)?.sampling(sampling);
         let mut builder = self.pixels.apply_to(builder);
         if let Some(tokens) = self.max_length {
             builder = builder.max_length(tokens);

@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         bail!("--format npy and parquet need --out FILE");
     }
     let model = arguments.model.resolve()?;
-    let builder = arguments.model.builder(model.directory)?.sampling(sampling);
+    let builder = arguments.model.builder(&model)?.sampling(sampling);
     let builder = arguments.dim.set(arguments.pixels.apply_to(builder));
     let embedder = arguments.model.load(builder)?;
     let mut output = Output::open(&arguments, embedder.dim())?;

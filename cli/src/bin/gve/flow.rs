@@ -226,9 +226,9 @@ fn open(arguments: FlowArguments) -> Result<(Flow, usize)> {
     let captioner = Captioner::new(arguments.captioner.settings()?)?;
     let sampling = arguments.sampling.sampling()?;
     let model = arguments.model.resolve()?;
-    let builder = arguments.model.builder(model.directory.clone())?.sampling(sampling);
+    let builder = arguments.model.builder(&model)?.sampling(sampling);
     let embedder = arguments.model.load(arguments.pixels.apply_to(builder))?;
-    let library_manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
+    let library_manifest = library_manifest(&embedder);
     let plan = FlowPlan { videos, captions, settings, prompts, captioner, embedder, library_manifest };
     Ok((Flow::open(plan, &arguments.out)?, failed))
 }

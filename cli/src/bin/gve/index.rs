@@ -1,27 +1,29 @@
+mod told;
+mod watching;
+
 use std::io::{IsTerminal, stderr, stdin};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use gve::Moments;
 use gve::indexer::{
-    Doubt, Estimate, Extent, Found, IndexError, IndexEvent, IndexOptions, MediaFile, PassedOver, PrunePlan,
-    Recognition, estimate, find, index_with, library_manifest, plan_prune, remember_mounts,
+    Doubt, Estimate, Extent, Found, IndexError, IndexOptions, MediaFile, PassedOver, PrunePlan, Recognition,
+    estimate, find, index_with, library_manifest, plan_prune, remember_mounts,
 };
 use gve::retrieval::{LibraryWriter, RetrievalError, StoreDType};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions, store_dtype};
-use gve_cli::output::{Outcome, name, note, print, progress_bar, report, show, warn};
-use indicatif::{HumanBytes, HumanDuration, ProgressBar};
+use gve_cli::output::{Outcome, name, note, print, progress_bar, report};
+use indicatif::{HumanBytes, HumanDuration};
+
+use told::{Counts, tell_kept};
 
 use crate::library::{open_library, report_opened, tell_passed_over};
 
 /// Files of a run that says first what it will cost.
 const LONG_RUN: usize = 100;
-/// Files that are forgotten without asking, and the share of the library that may be more.
-const FEW: usize = 10;
-const SMALL_SHARE: f64 = 0.1;
 /// Files to be forgotten that are named.
 const MOST_NAMED: usize = 24;
 
@@ -31,6 +33,7 @@ Examples:
   gve index ~/Videos --library ~/.local/share/gve --model Alibaba-NLP/GVE-3B
   gve index ~/Videos --library moments --model Alibaba-NLP/GVE-3B --moments shots
   gve index ~/Videos --library lib --model Alibaba-NLP/GVE-3B --dry-run
+  gve index ~/Videos --library lib --model Alibaba-NLP/GVE-3B --watch
   gve index holiday.mp4 more/ --library lib --model ./GVE-3B --fps 1 --max-frames 64
 
 A second run adds only what is new or changed; a run that was stopped goes on where it was. Files are known by what they
@@ -65,6 +68,17 @@ pub(crate) struct Arguments {
     /// Forget much of the library without asking.
     #[arg(long)]
     yes: bool,
+    /// Go on: add what comes to the folders or changes there once it is written, follow what moves, forget
+    /// what is deleted. Nothing is forgotten with a drive that goes away. Ctrl-C ends it.
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
+    /// With --watch, how long a file has to stay as it is before it is taken up.
+    #[arg(long, value_name = "SECONDS", requires = "watch", default_value = "2", value_parser = seconds)]
+    settle: Duration,
+    /// With --watch, how often all folders are searched besides, for what the system does not tell of, as
+    /// changes that others make on a network drive.
+    #[arg(long, value_name = "SECONDS", requires = "watch", default_value = "900", value_parser = seconds)]
+    rescan: Duration,
     /// Say what it would cost (files, hours of video, tokens, time, size), and stop there.
     #[arg(long)]
     dry_run: bool,
@@ -84,13 +98,14 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let sampling = arguments.sampling.sampling()?;
     let searched = Searched::new(&arguments);
-    let mut counts = Counts { failed: searched.failed, ..Counts::default() };
+    let mut counts = Counts::default();
+    counts.totals.failed = searched.failed;
 
     let model = arguments.model.resolve()?;
-    let builder = arguments.model.builder(model.directory.clone())?.sampling(sampling);
+    let builder = arguments.model.builder(&model)?.sampling(sampling);
     let builder = arguments.dim.set(arguments.pixels.apply_to(builder));
     let embedder = arguments.model.load(builder)?;
-    let mut manifest = library_manifest(&embedder, &model.id, model.revision.as_deref());
+    let mut manifest = library_manifest(&embedder);
     manifest.moments = arguments.moments;
     manifest.store_dtype = arguments.store_dtype.unwrap_or_default();
     let cancel = stop_on_ctrl_c()?;
@@ -105,14 +120,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         match estimate(&embedder, library.as_ref(), manifest.moments, &searched.files, &cancel) {
             Ok(cost) if arguments.dry_run => {
                 print(&if arguments.json { as_json(&cost) } else { in_words(&cost) })?;
-                return Ok(Outcome::of(1, counts.failed));
+                return Ok(Outcome::of(1, counts.totals.failed));
             }
             Ok(cost) if !arguments.model.quiet => note(&in_words(&cost)),
             Err(IndexError::Cancelled) => return Ok(stopped("nothing was added")),
             cost => drop(cost?),
         }
     }
-    let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
+    let mut library = LibraryWriter::create_or_open(&arguments.library, manifest.clone())?;
     report_opened(&library);
     let kept = library.manifest().store_dtype;
     if let Some(wanted) = arguments.store_dtype.filter(|wanted| *wanted != kept) {
@@ -123,20 +138,20 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             wanted.name()
         );
     }
-    counts.failed += library.damage().len();
+    counts.totals.failed += library.damage().len();
     remember_mounts(&library, &searched.found)?;
 
     let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
-    let options = IndexOptions::default().with_cancel(cancel);
+    let options = IndexOptions::default().with_cancel(cancel.clone());
     let indexed = index_with(&embedder, &mut library, &searched.files, &options, |event| {
         counts.tell(&event, &bar);
     });
     let mut pruned = Ok(());
     let is_stopped = match indexed {
-        Ok(()) => {
+        Ok(_) => {
             bar.finish_and_clear();
             // Last, so that what only moved is not forgotten.
-            pruned = counts.prune(&mut library, &searched.found, &arguments);
+            pruned = prune(&mut library, &searched.found, &arguments, &mut counts);
             library.finish()?;
             false
         }
@@ -149,11 +164,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     if is_stopped {
         return Ok(stopped("what was added is in the library, and the same command goes on from there"));
     }
+    if arguments.watch {
+        return watching::watch(&embedder, &manifest, &arguments, cancel, counts);
+    }
     if searched.files.is_empty() && !searched.passed_over.is_empty() {
         return Ok(Outcome::Nothing);
     }
-    let Counts { added, unchanged, moved, copied, failed, in_doubt, .. } = counts;
-    Ok(Outcome::of(added + unchanged + moved + copied, failed + in_doubt))
+    Ok(counts.outcome())
 }
 
 /// What a run would cost, as a line.
@@ -177,6 +194,12 @@ fn as_json(cost: &Estimate) -> String {
         "seconds": time.as_secs_f64(), "bytes": bytes, "probed": probed,
     })
     .to_string()
+}
+
+/// A time as options have it.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| format!("{text:?} is no number of seconds"))
 }
 
 /// How `--moments` has it.
@@ -231,7 +254,7 @@ fn tell_gone(plan: &PrunePlan) {
 /// Asks before much is forgotten.
 fn may_forget(plan: &PrunePlan, yes: bool) -> Result<bool> {
     let gone = plan.gone.len();
-    if yes || gone <= FEW || plan.share() <= SMALL_SHARE {
+    if yes || !plan.is_much() {
         return Ok(gone > 0);
     }
     let much = format!("{gone} of the {} files of the library are gone", plan.files);
@@ -244,107 +267,29 @@ fn may_forget(plan: &PrunePlan, yes: bool) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// What became of the files.
-#[derive(Default)]
-struct Counts {
-    added: usize,
-    unchanged: usize,
-    moved: usize,
-    copied: usize,
-    failed: usize,
-    forgotten: usize,
-    /// Not there, but not forgotten.
-    kept: usize,
-    /// Those of them that were to be forgotten, were it known that they are gone.
-    in_doubt: usize,
-}
-
-impl Counts {
-    fn prune(
-        &mut self,
-        library: &mut LibraryWriter,
-        searched: &[Found],
-        arguments: &Arguments,
-    ) -> Result<()> {
-        let extent = match (arguments.prune, arguments.prune_all) {
-            (_, true) => Extent::NotThere,
-            (true, false) => Extent::Gone,
-            (false, false) => return Ok(()),
-        };
-        let plan = plan_prune(library, searched, extent)?;
-        for ((folder, doubt), &count) in &plan.kept {
-            let folder = name(folder);
-            warn(&format!(
-                "{folder}: {doubt}; {count} of its files are not forgotten: --prune-all forgets them"
-            ));
-            self.kept += count;
-            self.in_doubt += if *doubt == Doubt::NotSearched { 0 } else { count };
-        }
-        if !arguments.model.quiet {
-            tell_gone(&plan);
-        }
-        if may_forget(&plan, arguments.yes)? {
-            self.forgotten += plan.carry_out(library)?;
-        }
-        Ok(())
+/// Forgets what is gone, as far as that is asked for.
+fn prune(
+    library: &mut LibraryWriter,
+    searched: &[Found],
+    arguments: &Arguments,
+    counts: &mut Counts,
+) -> Result<()> {
+    let extent = match (arguments.prune, arguments.prune_all) {
+        (_, true) => Extent::NotThere,
+        (true, false) => Extent::Gone,
+        (false, false) => return Ok(()),
+    };
+    let plan = plan_prune(library, searched, extent)?;
+    for ((folder, doubt), &count) in &plan.kept {
+        tell_kept(folder, doubt, count);
+        counts.kept += count;
+        counts.in_doubt += if *doubt == Doubt::NotSearched { 0 } else { count };
     }
-
-    fn tell(&mut self, event: &IndexEvent<'_>, bar: &ProgressBar) {
-        match event {
-            IndexEvent::Done(path, warnings) => {
-                self.added += 1;
-                show(bar, &path.display().to_string());
-                for warning in *warnings {
-                    bar.suspend(|| warn(&format!("{}: {warning}", path.display())));
-                }
-            }
-            IndexEvent::Moved { .. } => self.moved += 1,
-            IndexEvent::Copied { .. } => self.copied += 1,
-            IndexEvent::Failed(path, error) => {
-                self.failed += 1;
-                let (path, error) = (path.display().to_string(), error.to_string());
-                let message = if error.contains(&path) { error } else { format!("{path}: {error}") };
-                bar.suspend(|| report(&anyhow!(message)));
-            }
-            IndexEvent::Forgotten(path) => {
-                self.forgotten += 1;
-                let path = path.display();
-                bar.suspend(|| {
-                    warn(&format!("{path}: forgotten, for it is no longer what it was when it was added"));
-                });
-                // It was counted when it failed.
-                return;
-            }
-            _ => self.unchanged += 1,
-        }
-        bar.inc(1);
+    if !arguments.model.quiet {
+        tell_gone(&plan);
     }
-
-    fn print(&self, passed_over: &PassedOver, json: bool) -> Result<()> {
-        let Self { added, unchanged, moved, copied, failed, forgotten, kept, .. } = self;
-        if json {
-            let PassedOver { unknown, hidden, folder_links, special, .. } = passed_over;
-            let summary = serde_json::json!({
-                "added": added, "unchanged": unchanged, "moved": moved, "copied": copied, "failed": failed,
-                "pruned": forgotten, "kept": kept,
-                "passed_over": {
-                    "unknown": unknown, "hidden": hidden, "folder_links": folder_links, "special": special,
-                },
-            });
-            return Ok(print(&summary.to_string())?);
-        }
-        let mut line = format!("{added} added, {unchanged} unchanged, {failed} failed");
-        let others = [
-            (moved, "moved"),
-            (copied, "copies of others"),
-            (forgotten, "forgotten"),
-            (kept, "not there but kept"),
-        ];
-        for (count, what) in others {
-            if *count > 0 {
-                line = format!("{line}, {count} {what}");
-            }
-        }
-        Ok(print(&line)?)
+    if may_forget(&plan, arguments.yes)? {
+        counts.totals.forgotten += plan.carry_out(library)?;
     }
+    Ok(())
 }

@@ -172,7 +172,7 @@ fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
         bail!("no precision given: use --dtype with f32, bf16 or f16");
     }
     let resolved = model.resolve()?;
-    let recipe = model.find_recipe(&resolved.directory)?;
+    let recipe = model.find_recipe(&resolved)?;
     match convert_checkpoint(&resolved.directory, dtype, &recipe, out, &stop_on_ctrl_c()?) {
         Err(ModelError::Cancelled) => return Ok(stopped(NOTHING)),
         done => done?,
@@ -212,7 +212,7 @@ fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
     };
     let adapter = LoraAdapter::read(adapter)?;
     let resolved = model.resolve()?;
-    let recipe = model.find_recipe(&resolved.directory)?;
+    let recipe = model.find_recipe(&resolved)?;
     let changed = match merge_adapter(&resolved.directory, &adapter, &recipe, out, &stop_on_ctrl_c()?) {
         Err(ModelError::Cancelled) => return Ok(stopped(NOTHING)),
         changed => changed?,
@@ -230,7 +230,7 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
     let model_type = ModelType::read(&resolved.directory)?;
     let ModelShape { dim, text, vision, .. } = ModelShape::read(&resolved.directory)?;
     let checkpoint = Checkpoint::open(&resolved.directory)?;
-    let (recipes, recipe) = (model.recipes()?, model.find_recipe(&resolved.directory)?);
+    let (recipes, recipe) = (model.recipes()?, model.find_recipe(&resolved)?);
     let bytes = |dtype| checkpoint.memory_as(dtype).total_bytes();
     let unknown = unknown_settings(&resolved.directory);
     if json {

@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             .with_context(|| format!("cannot read {}", arguments.input.display()))?;
         (Box::new(opened), arguments.input.parent().map(Path::to_owned).unwrap_or_default())
     };
-    let reranker = arguments.model.reranker(arguments.model.resolve()?.directory)?;
+    let reranker = arguments.model.reranker(&arguments.model.resolve()?)?;
     let cancel = stop_on_ctrl_c()?;
     let (mut done, mut failed) = (0, 0);
     for line in Lines::new(reader) {
@@ -183,7 +183,7 @@ pub(crate) fn score(
 }
 
 /// What a hit stands for.
-pub(crate) fn input(hit: &LibraryHit<'_>) -> Input {
+pub(crate) fn input(hit: &LibraryHit) -> Input {
     match hit.entry.kind {
         MediaKind::Video => {
             let video = VideoPart::new(&hit.entry.path);

@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = options.resolve()?;
     let pixels =
         PixelLimits::default().with_min_pixels(manifest.min_pixels).with_max_pixels(manifest.max_pixels);
-    let builder = options.builder(model.directory.clone())?;
+    let builder = options.builder(&model)?;
     let mut builder = builder.sampling(manifest.sampling.clone()).pixels(pixels);
     if let Some(instruction) = &manifest.instruction {
         builder = builder.instruction(instruction);
@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         builder = builder.recipe(named);
     }
     let embedder = options.load(builder)?;
-    let mut ours = library_manifest(&embedder, &model.id, model.revision.as_deref());
+    let mut ours = library_manifest(&embedder);
     // It may have been made of embeddings that were cut.
     ours.dim = ours.dim.min(manifest.dim);
     ours.moments = manifest.moments;
@@ -157,7 +157,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let wanted = SearchOptions::new(most).with_unit(unit).with_feedback(feedback).with_filter(filter);
     let wanted = wanted.with_exact(arguments.exact);
     let hits = library.search_for(embedding.as_slice().into(), &wanted)?;
-    let mut hits: Vec<Hit<'_>> = hits.into_iter().map(|hit| Hit { hit, reranked: None }).collect();
+    let mut hits: Vec<Hit> = hits.into_iter().map(|hit| Hit { hit, reranked: None }).collect();
     if let Some((reranker, _)) = &reranker {
         query.instruction = own_instruction;
         let top = arguments.rerank.rerank_top.min(hits.len());
@@ -176,7 +176,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
 }
 
 /// The query together with what was found for it, and how many files could not be read for that.
-fn asked_again(embedder: &Embedder, query: &Input, found: &[LibraryHit<'_>]) -> Result<(Input, usize)> {
+fn asked_again(embedder: &Embedder, query: &Input, found: &[LibraryHit]) -> Result<(Input, usize)> {
     let candidates: Vec<Input> = found.iter().map(input).collect();
     let mut unreadable = 0;
     let readable = candidates.iter().filter(|candidate| match embedder.prepare(candidate) {
@@ -192,14 +192,14 @@ fn asked_again(embedder: &Embedder, query: &Input, found: &[LibraryHit<'_>]) -> 
 }
 
 /// A hit, and what a reranker says of it.
-struct Hit<'a> {
-    hit: LibraryHit<'a>,
+struct Hit {
+    hit: LibraryHit,
     reranked: Option<f32>,
 }
 
 /// Ranks `hits` by what `reranker` says; those whose files it cannot read come last, in the order they have.
 /// Gives how many these are.
-fn rerank(reranker: &Reranker, query: &Input, hits: &mut [Hit<'_>], quiet: bool) -> Result<usize> {
+fn rerank(reranker: &Reranker, query: &Input, hits: &mut [Hit], quiet: bool) -> Result<usize> {
     let inputs: Vec<Input> = hits.iter().map(|hit| input(&hit.hit)).collect();
     let mut failed = 0;
     for (hit, scored) in hits.iter_mut().zip(score(reranker, query, &inputs, quiet)?) {
@@ -237,9 +237,9 @@ fn query(arguments: &Arguments) -> Result<Input> {
     Ok(query)
 }
 
-impl Hit<'_> {
+impl Hit {
     fn row(&self, rank: usize) -> String {
-        let entry = self.hit.entry;
+        let entry = &self.hit.entry;
         let range = self
             .hit
             .time_range
@@ -250,7 +250,7 @@ impl Hit<'_> {
     }
 
     fn json(&self, rank: usize) -> String {
-        let entry = self.hit.entry;
+        let entry = &self.hit.entry;
         let mut line = serde_json::json!({
             "rank": rank, "score": self.hit.score, "path": entry.path, "kind": entry.kind,
             "start": self.hit.time_range.and_then(|range| range.start_seconds),

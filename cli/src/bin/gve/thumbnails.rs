@@ -15,10 +15,7 @@ const SIDE: u32 = 480;
 const QUALITY: u8 = 85;
 
 /// Writes a picture of each hit to `directory`, named by its rank. Gives how many have none, after saying why.
-pub(crate) fn thumbnails<'a>(
-    directory: &Path,
-    hits: impl Iterator<Item = &'a LibraryHit<'a>>,
-) -> Result<usize> {
+pub(crate) fn thumbnails<'a>(directory: &Path, hits: impl Iterator<Item = &'a LibraryHit>) -> Result<usize> {
     std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", name(directory)))?;
     let mut failed = 0;
     for (place, hit) in hits.enumerate() {

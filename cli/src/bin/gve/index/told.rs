@@ -1,0 +1,101 @@
+//! What became of the files, as it is told.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use gve::indexer::{Doubt, IndexError, IndexEvent, IndexTotals, PassedOver};
+use gve_cli::output::{Outcome, name, print, report, show, warn};
+use indicatif::ProgressBar;
+
+/// How many files met which fate.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) totals: IndexTotals,
+    /// Not there, but not forgotten.
+    pub(super) kept: usize,
+    /// Those of them that were to be forgotten, were it known that they are gone.
+    pub(super) in_doubt: usize,
+    /// What was said of files that failed.
+    pub(super) failures: HashSet<String>,
+}
+
+impl Counts {
+    pub(super) fn tell(&mut self, event: &IndexEvent, bar: &ProgressBar) {
+        self.totals.count(event);
+        match event {
+            IndexEvent::Done(path, _) => show(bar, &path.display().to_string()),
+            // It was counted when it failed.
+            IndexEvent::Forgotten(_) => return bar.suspend(|| self.tell_trouble(event)),
+            _ => {}
+        }
+        bar.suspend(|| self.tell_trouble(event));
+        bar.inc(1);
+    }
+
+    /// Says what is not as it should be.
+    pub(super) fn tell_trouble(&mut self, event: &IndexEvent) {
+        match event {
+            IndexEvent::Done(path, warnings) => {
+                warnings.iter().for_each(|warning| warn(&format!("{}: {warning}", path.display())));
+            }
+            IndexEvent::Failed(path, error) => {
+                let message = failure(path, error);
+                if self.failures.insert(message.clone()) {
+                    report(&anyhow!(message));
+                }
+            }
+            IndexEvent::Forgotten(path) => {
+                let path = path.display();
+                warn(&format!("{path}: forgotten, for it is no longer what it was when it was added"));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        let IndexTotals { added, unchanged, moved, copied, failed, .. } = self.totals;
+        Outcome::of(added + unchanged + moved + copied, failed + self.in_doubt)
+    }
+
+    pub(super) fn print(&self, passed_over: &PassedOver, json: bool) -> Result<()> {
+        let IndexTotals { added, unchanged, moved, copied, failed, forgotten, .. } = self.totals;
+        let kept = self.kept;
+        if json {
+            let PassedOver { unknown, hidden, folder_links, special, .. } = passed_over;
+            let summary = serde_json::json!({
+                "added": added, "unchanged": unchanged, "moved": moved, "copied": copied, "failed": failed,
+                "pruned": forgotten, "kept": kept,
+                "passed_over": {
+                    "unknown": unknown, "hidden": hidden, "folder_links": folder_links, "special": special,
+                },
+            });
+            return Ok(print(&summary.to_string())?);
+        }
+        let mut line = format!("{added} added, {unchanged} unchanged, {failed} failed");
+        let others = [
+            (moved, "moved"),
+            (copied, "copies of others"),
+            (forgotten, "forgotten"),
+            (kept, "not there but kept"),
+        ];
+        for (count, what) in others {
+            if count > 0 {
+                line = format!("{line}, {count} {what}");
+            }
+        }
+        Ok(print(&line)?)
+    }
+}
+
+/// What is wrong with a file, with its path once.
+fn failure(path: &Path, error: &IndexError) -> String {
+    let (path, error) = (path.display().to_string(), error.to_string());
+    if error.contains(&path) { error } else { format!("{path}: {error}") }
+}
+
+/// Says that files which are not there stay in the library.
+pub(super) fn tell_kept(folder: &Path, doubt: &Doubt, count: usize) {
+    let folder = name(folder);
+    warn(&format!("{folder}: {doubt}; {count} of its files are not forgotten: --prune-all forgets them"));
+}

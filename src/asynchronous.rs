@@ -1,0 +1,148 @@
+//! Embedding, indexing and searching for programs that must not wait: user interfaces, servers.
+//!
+//! Each call works on a thread of its own, of a pool that grows as needed, and gives a future that any runtime can
+//! poll. A future that is dropped ends the work in order, after what is under way.
+//!
+//! ```
+//! use gve::{Embedder, Input, asynchronous};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let model_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
+//! let embedder = Embedder::load(model_dir)?;
+//! # fn block_on<F: Future>(future: F) -> F::Output {
+//! #     let (waker, mut future) = (std::task::Waker::noop(), std::pin::pin!(future));
+//! #     loop {
+//! #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut std::task::Context::from_waker(waker)) {
+//! #             break output;
+//! #         }
+//! #     }
+//! # }
+//! # block_on(async {
+//! let query = asynchronous::embed_one(&embedder, Input::text("a dog runs")).await?;
+//! # assert_eq!(query.dim(), embedder.dim());
+//! # Ok(()) })
+//! # }
+//! ```
+
+use blocking::unblock;
+
+use crate::cancel::CancelToken;
+use crate::embedder::{EmbedError, Embedder, Embedding, Input};
+
+#[cfg(feature = "library")]
+pub use of_libraries::{Indexing, index, open, search};
+
+/// Cancels what is under way when it is dropped.
+#[derive(Debug)]
+struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// As [`Embedder::embed`].
+pub async fn embed(embedder: &Embedder, inputs: Vec<Input>) -> Vec<Result<Embedding, EmbedError>> {
+    let (embedder, cancel) = (embedder.clone(), CancelToken::new());
+    let _guard = CancelOnDrop(cancel.clone());
+    unblock(move || embedder.embed_with(&inputs, &cancel, |_| {})).await
+}
+
+/// As [`Embedder::embed_one`].
+///
+/// # Errors
+/// As there.
+pub async fn embed_one(embedder: &Embedder, input: Input) -> Result<Embedding, EmbedError> {
+    let embedder = embedder.clone();
+    unblock(move || embedder.embed_one(&input)).await
+}
+
+#[cfg(feature = "library")]
+mod of_libraries {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use async_channel::Receiver;
+    use blocking::{Task, unblock};
+
+    use super::CancelOnDrop;
+    use crate::embedder::{Embedder, Embedding};
+    use crate::indexer::{IndexError, IndexEvent, IndexOptions, IndexTotals, MediaFile, index_with};
+    use crate::retrieval::{Library, LibraryHit, LibraryWriter, RetrievalError, SearchOptions};
+
+    /// Events that wait to be asked for; more have indexing wait.
+    const EVENTS: usize = 1024;
+
+    /// As [`Library::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open(directory: impl Into<PathBuf>) -> Result<Library, RetrievalError> {
+        let directory = directory.into();
+        unblock(move || Library::open(directory)).await
+    }
+
+    /// As [`Library::search_for`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn search(
+        library: &Arc<Library>,
+        query: Embedding,
+        options: SearchOptions,
+    ) -> Result<Vec<LibraryHit>, RetrievalError> {
+        let library = Arc::clone(library);
+        unblock(move || library.search_for(query.as_slice().into(), &options)).await
+    }
+
+    /// As [`index_with`], and then [`LibraryWriter::finish`]. The work begins at once.
+    #[must_use]
+    pub fn index(
+        embedder: &Embedder,
+        mut library: LibraryWriter,
+        files: Vec<MediaFile>,
+        options: IndexOptions,
+    ) -> Indexing {
+        let (send, events) = async_channel::bounded(EVENTS);
+        let guard = CancelOnDrop(options.cancel.clone());
+        let embedder = embedder.clone();
+        let task = unblock(move || {
+            let totals = index_with(&embedder, &mut library, &files, &options, |event| {
+                // Nobody may be listening any more.
+                let _listening = send.send_blocking(event);
+            })?;
+            library.finish()?;
+            Ok(totals)
+        });
+        Indexing { events, task, guard }
+    }
+
+    /// A library that is being filled. Dropped, it ends after what is under way; so it does when
+    /// [`IndexOptions::cancel`] is set.
+    #[derive(Debug)]
+    pub struct Indexing {
+        events: Receiver<IndexEvent>,
+        task: Task<Result<IndexTotals, IndexError>>,
+        guard: CancelOnDrop,
+    }
+
+    impl Indexing {
+        /// What happens next; `None` once all has happened. Whoever does not ask for long has indexing wait.
+        pub async fn next(&mut self) -> Option<IndexEvent> {
+            self.events.recv().await.ok()
+        }
+
+        /// How it ended, once it has; events that were not asked for are lost.
+        ///
+        /// # Errors
+        /// As [`index_with`].
+        pub async fn finish(self) -> Result<IndexTotals, IndexError> {
+            let Self { events, task, guard } = self;
+            drop(events);
+            let ended = task.await;
+            drop(guard);
+            ended
+        }
+    }
+}

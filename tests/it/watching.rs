@@ -1,0 +1,235 @@
+//! A library follows its folders.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use gve::indexer::{IndexError, IndexEvent, WatchEvent, WatchOptions, library_manifest, watch};
+use gve::retrieval::{Library, LibraryWriter};
+use gve::{CancelToken, Embedder};
+use gve_test_support::golden::{golden_dir, marked};
+
+/// Far more than any of this takes.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// A folder `v` that is watched, and a library beside it.
+struct Bench {
+    folder: tempfile::TempDir,
+    embedder: Embedder,
+    cancel: CancelToken,
+    watching: Option<JoinHandle<Result<(), IndexError>>>,
+    events: Receiver<String>,
+}
+
+impl Bench {
+    fn new(options: WatchOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("v")).unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
+        let cancel = CancelToken::new();
+        let options = options.with_settle(Duration::from_millis(200)).with_cancel(cancel.clone());
+        let (send, events) = channel();
+        let watching = thread::spawn({
+            let embedder = embedder.clone();
+            move || {
+                let manifest = library_manifest(&embedder);
+                watch(&embedder, root.join("library"), &manifest, &[root.join("v")], &options, |event| {
+                    let told = told(&event, &root);
+                    told.map(|told| send.send(told).unwrap()).unwrap_or_default();
+                })
+            }
+        });
+        let bench = Self { folder, embedder, cancel, watching: Some(watching), events };
+        bench.write("v/first.png", 0);
+        assert_eq!(bench.next(), "done v/first.png");
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join(name)
+    }
+
+    fn write(&self, name: &str, mark: usize) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), marked("tiny.png", mark)).unwrap();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    fn next(&self) -> String {
+        self.events.recv_timeout(LONGEST).unwrap_or_else(|_| panic!("nothing happened"))
+    }
+
+    fn all(&self, count: usize) -> Vec<String> {
+        let mut events: Vec<String> = (0..count).map(|_| self.next()).collect();
+        events.sort();
+        events
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let library = Library::open(self.path("library")).unwrap();
+        let root = self.path("");
+        let name = |path: &Path| path.strip_prefix(&root).unwrap().display().to_string();
+        let mut names: Vec<String> = library.entries().iter().map(|entry| name(&entry.path)).collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until the library has these.
+    fn holds(&self, expected: &[&str]) {
+        let deadline = Instant::now() + LONGEST;
+        while self.paths() != expected {
+            assert!(Instant::now() < deadline, "{:?}, expected {expected:?}", self.paths());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn end(mut self) {
+        self.cancel.cancel();
+        self.watching.take().unwrap().join().unwrap().unwrap();
+        assert_eq!(self.events.try_iter().collect::<Vec<_>>(), Vec::<String>::new(), "nothing else was told");
+    }
+}
+
+fn told(event: &WatchEvent, root: &Path) -> Option<String> {
+    let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    Some(match event {
+        WatchEvent::File(IndexEvent::Done(path, _)) => format!("done {}", name(path)),
+        WatchEvent::File(IndexEvent::Moved { from, to }) => format!("moved {} {}", name(from), name(to)),
+        WatchEvent::File(IndexEvent::Copied { from, to }) => format!("copied {} {}", name(from), name(to)),
+        WatchEvent::File(IndexEvent::Failed(path, _)) => format!("failed {}", name(path)),
+        WatchEvent::File(IndexEvent::Forgotten(path)) => format!("forgotten {}", name(path)),
+        WatchEvent::File(_) | WatchEvent::UpToDate(_) => return None,
+        WatchEvent::Failed(error) => format!("failure {error}"),
+        WatchEvent::Away(path) => format!("away {}", name(path)),
+        WatchEvent::Back(path) => format!("back {}", name(path)),
+        WatchEvent::Kept(path, doubt, files) => format!("kept {files} in {}: {doubt}", name(path)),
+        WatchEvent::TooMany(gone, files) => format!("{gone} of {files} are gone"),
+        WatchEvent::Hindered(error) => format!("hindered {}", error.to_string().replace(&name(root), "")),
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn what_comes_moves_and_goes_is_followed() {
+    let bench = Bench::new(WatchOptions::default());
+    bench.write("v/new/a.png", 1);
+    assert_eq!(bench.next(), "done v/new/a.png");
+    bench.rename("v/new", "v/old");
+    assert_eq!(bench.next(), "moved v/new/a.png v/old/a.png");
+    fs::copy(bench.path("v/first.png"), bench.path("v/copy.png")).unwrap();
+    assert_eq!(bench.next(), "copied v/first.png v/copy.png");
+    bench.write("v/copy.png", 2);
+    assert_eq!(bench.next(), "done v/copy.png");
+    // Out of the folder, and into it.
+    bench.rename("v/old", "elsewhere");
+    assert_eq!(bench.next(), "forgotten v/old/a.png");
+    bench.rename("elsewhere", "v/old");
+    assert_eq!(bench.next(), "done v/old/a.png");
+    fs::remove_file(bench.path("v/copy.png")).unwrap();
+    assert_eq!(bench.next(), "forgotten v/copy.png");
+    bench.holds(&["v/first.png", "v/old/a.png"]);
+    // Nobody wants these.
+    bench.write("v/.hidden/b.png", 3);
+    fs::write(bench.path("v/notes.txt"), "not a picture").unwrap();
+    fs::write(bench.path("v/broken.png"), "not a picture either").unwrap();
+    assert_eq!(bench.next(), "failed v/broken.png");
+    bench.write("v/broken.png", 4);
+    assert_eq!(bench.next(), "done v/broken.png");
+    bench.end();
+}
+
+#[test]
+fn a_file_that_is_still_being_written_waits() {
+    let bench = Bench::new(WatchOptions::default());
+    let picture = marked("tiny.png", 1);
+    let mut file = fs::File::create(bench.path("v/slow.png")).unwrap();
+    for part in picture.chunks(picture.len().div_ceil(20)) {
+        file.write_all(part).unwrap();
+        thread::sleep(Duration::from_millis(60));
+    }
+    assert_eq!(bench.next(), "done v/slow.png", "and did not fail before");
+    bench.end();
+}
+
+#[test]
+fn a_folder_that_goes_away_takes_nothing_with_it() {
+    let bench = Bench::new(WatchOptions::default());
+    bench.rename("v", "w");
+    assert_eq!(bench.next(), "away v");
+    thread::sleep(Duration::from_secs(1));
+    bench.holds(&["v/first.png"]);
+    bench.write("w/second.png", 1);
+    bench.rename("w", "v");
+    assert_eq!([bench.next(), bench.next()], ["back v", "done v/second.png"]);
+    // It is watched as before.
+    bench.write("v/third.png", 2);
+    assert_eq!(bench.next(), "done v/third.png");
+    bench.holds(&["v/first.png", "v/second.png", "v/third.png"]);
+    bench.end();
+}
+
+#[test]
+fn much_is_not_forgotten_at_once() {
+    for (forget_much, events) in [(false, 1), (true, 12)] {
+        let bench = Bench::new(WatchOptions::default().with_forget_much(forget_much));
+        (0..12).for_each(|i| bench.write(&format!("v/{i:02}.png"), 1 + i));
+        assert_eq!(bench.all(12)[0], "done v/00.png");
+        fs::create_dir(bench.path("elsewhere")).unwrap();
+        (0..12).for_each(|i| bench.rename(&format!("v/{i:02}.png"), &format!("elsewhere/{i:02}.png")));
+        let told = bench.all(events);
+        if forget_much {
+            assert!(told.iter().all(|event| event.starts_with("forgotten")), "{told:?}");
+            bench.holds(&["v/first.png"]);
+        } else {
+            // They may have been seen to go in two steps.
+            assert!(told[0].contains("of 13 are gone") || told[0].starts_with("forgotten"), "{told:?}");
+            assert!(bench.paths().len() > 1);
+        }
+        if forget_much {
+            bench.end();
+        }
+    }
+}
+
+#[test]
+fn what_hinders_writing_is_waited_for() {
+    let bench = Bench::new(WatchOptions::default().with_retry(Duration::from_millis(100)));
+    // Another writer, and then a drive that is away.
+    bench.holds(&["v/first.png"]);
+    let manifest = library_manifest(&bench.embedder);
+    let deadline = Instant::now() + LONGEST;
+    let writer = loop {
+        match LibraryWriter::create_or_open(bench.path("library"), manifest.clone()) {
+            Ok(writer) => break writer,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
+    bench.write("v/second.png", 1);
+    assert!(bench.next().starts_with("hindered"), "another writes");
+    drop(writer);
+    let wait_for = |event: &str| {
+        let mut next = bench.next();
+        while next.starts_with("hindered") {
+            next = bench.next();
+        }
+        assert_eq!(next, event);
+    };
+    wait_for("done v/second.png");
+    bench.holds(&["v/first.png", "v/second.png"]);
+    thread::sleep(Duration::from_millis(300));
+    bench.rename("library", "away");
+    bench.write("v/third.png", 2);
+    assert!(bench.next().starts_with("hindered"), "it is not there");
+    assert!(!bench.path("library").exists(), "and is not made anew");
+    bench.rename("away", "library");
+    wait_for("done v/third.png");
+    bench.holds(&["v/first.png", "v/second.png", "v/third.png"]);
+    bench.end();
+}
