@@ -89,7 +89,9 @@ fn tell(event: WatchEvent, counts: &mut Counts) {
         WatchEvent::Away(folder) => {
             warn(&format!("{} is not there: its files stay in the library until it is back", name(&folder)));
         }
-        WatchEvent::Back(folder) => note(&format!("{} is back, or another than it was: it is searched", name(&folder))),
+        WatchEvent::Back(folder) => {
+            note(&format!("{} is back, or another than it was: it is searched", name(&folder)))
+        }
         WatchEvent::Unwatched(folder, reason) => {
             let folder = name(&folder);
             warn(&format!(
