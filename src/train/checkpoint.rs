@@ -45,6 +45,24 @@ pub struct RunState {
     pub recipe: Option<RecipeId>,
     /// Length of the log.
     pub log_bytes: u64,
+    /// The step of the last evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluated: Option<usize>,
+    /// The best weights that an evaluation has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
+}
+
+/// Which weights were the best.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Optimiser steps done.
+    pub step: usize,
+    /// Their score.
+    pub value: f64,
+    /// Evaluations since.
+    pub since: usize,
 }
 
 impl RunState {
@@ -66,6 +84,8 @@ impl RunState {
             config,
             recipe,
             log_bytes: 0,
+            evaluated: None,
+            best: None,
         }
     }
 

@@ -28,6 +28,7 @@ mod loss;
 mod model;
 mod negatives;
 mod optimizer;
+mod page;
 mod planner;
 mod prober;
 mod rank_net;

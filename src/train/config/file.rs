@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use super::names;
 use super::{OptimizerKind, SamplerKind, TrainConfig, Trained};
 use crate::device::DType;
 use crate::model::{LoraConfig, Trainable};
@@ -36,6 +37,10 @@ impl TrainConfig {
     fn parse(text: &str, path: &Path) -> Result<Self, TrainError> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let reason = error.message().replace('\n', ", ");
+            let reason = match names::here(&reason) {
+                Some(ours) => format!("{reason}; what others call so is {ours} here"),
+                None => reason,
+            };
             let Some(start) = error.span().map(|span| span.start) else {
                 return TrainError::Config { place: path.display().to_string(), reason };
             };
@@ -131,6 +136,10 @@ impl TrainConfig {
             ("checkpoint", "keep", self.checkpoint.keep == 0, at_least_1()),
             ("", "evaluation", evaluates && evaluation.pairs.is_empty() && no_uvrb, "has neither `pairs` nor `uvrb` to score on".to_owned()),
             ("evaluation", "every_steps", evaluation.every_steps == 0, at_least_1()),
+            ("evaluation", "every_minutes", evaluation.every_minutes.is_some_and(|minutes| !positive(minutes)), positive_number()),
+            ("evaluation", "patience", evaluation.patience == Some(0), at_least_1()),
+            ("evaluation", "min_gain", !(evaluation.min_gain.is_finite() && evaluation.min_gain >= 0.0), "must be a number of at least 0".to_owned()),
+            ("evaluation", "metric", evaluates && !evaluation.has_metric(), format!("must be recall@1, recall@10 or one task's, as recall@1/t2v, with `pairs`, or one that begins with uvrb/, with `uvrb`; got {:?}", evaluation.metric())),
             ("evaluation", "uvrb_datasets", no_uvrb && !evaluation.uvrb_datasets.is_empty(), unread("without `uvrb`")),
             ("evaluation", "uvrb_limit", no_uvrb && evaluation.uvrb_limit.is_some(), unread("without `uvrb`")),
             ("evaluation", "uvrb_limit", evaluation.uvrb_limit == Some(0), at_least_1()),
@@ -307,6 +316,7 @@ mod tests {
     fn faults_name_their_line() {
         let cases = [
             ("lr = 1\n", "c.toml:6: unknown field `lr`"),
+            ("lr = 1\n", "what others call so is `optimizer.learning_rate` here"),
             ("[loss]\ntau = 1\n", "c.toml:7: unknown field `tau`"),
             ("[batch]\nsize = \"many\"\n", "c.toml:7: `batch.size`: invalid type"),
             ("[batch]\n\nsize = 1\n", "c.toml:8: `batch.size` must be at least 2"),

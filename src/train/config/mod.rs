@@ -5,6 +5,7 @@
 //! all keys.
 
 mod file;
+mod names;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -235,6 +236,23 @@ section!(
     }
 );
 
+impl EvaluationSection {
+    /// The score that says how good the weights are.
+    pub fn metric(&self) -> &str {
+        let default = if self.pairs.is_empty() { "uvrb/mean" } else { "recall@1" };
+        self.metric.as_deref().unwrap_or(default)
+    }
+
+    /// Whether there may be such a score.
+    fn has_metric(&self) -> bool {
+        let metric = self.metric();
+        let of_pairs = ["recall@1", "recall@10"].iter().any(|recall| {
+            metric.strip_prefix(recall).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        of_pairs && !self.pairs.is_empty() || metric.starts_with("uvrb/") && self.uvrb.is_some()
+    }
+}
+
 impl LossSection {
     /// The contrastive loss.
     pub fn info_nce(&self) -> InfoNce {
@@ -380,6 +398,18 @@ section!(
         uvrb_program: Option<PathBuf> = None,
         /// Steps from one to the next; there is always one at the end.
         every_steps: usize = 500,
+        /// Minutes after which there is one besides.
+        every_minutes: Option<f64> = None,
+        /// Whether there is one before the first step.
+        at_start: bool = true,
+        /// Which score says how good the weights are, more being better: `recall@1` or `recall@10`, the mean over
+        /// tasks, one task's, as `recall@1/t2v`, or one of UVRB's, as `uvrb/mean`. If not given, `recall@1`, or
+        /// `uvrb/mean` without `pairs`.
+        metric: Option<String> = None,
+        /// Ends the run after so many evaluations in a row without a better score.
+        patience: Option<usize> = None,
+        /// A score counts as better only if it is so by more than this.
+        min_gain: f64 = 0.0,
     }
 );
 

@@ -54,12 +54,28 @@ pub enum Entry {
         /// Throughput.
         pairs_per_second: f64,
     },
-    /// A score on held-out pairs.
+    /// The scores on held-out pairs.
     Evaluation {
         /// Steps done.
         step: usize,
         /// By task.
         recall: BTreeMap<String, Recall>,
+    },
+    /// The weights are the best that an evaluation has seen so far.
+    Best {
+        /// Steps done.
+        step: usize,
+        /// What tells.
+        metric: String,
+        /// Their score.
+        value: f64,
+    },
+    /// The run ended before its last step.
+    Stopped {
+        /// Steps done.
+        step: usize,
+        /// Why.
+        reason: String,
     },
     /// What a [`Scorer`](super::Scorer) says.
     Scores {
@@ -72,7 +88,7 @@ pub enum Entry {
 
 impl Entry {
     /// Step, and curves with their values.
-    fn scalars(&self) -> (usize, Vec<(String, f64)>) {
+    pub(super) fn scalars(&self) -> (usize, Vec<(String, f64)>) {
         let by_task = |name: &str, values: &BTreeMap<String, f64>| -> Vec<(String, f64)> {
             values.iter().map(|(task, value)| (format!("{name}/{task}"), *value)).collect()
         };
@@ -109,8 +125,16 @@ impl Entry {
                 let curves = recall.iter().flat_map(|(task, recall)| {
                     [(format!("recall@1/{task}"), recall.at_1), (format!("recall@10/{task}"), recall.at_10)]
                 });
-                (*step, curves.collect())
+                let mean = |of: fn(&Recall) -> f64| {
+                    recall.values().map(of).sum::<f64>() / recall.len().max(1) as f64
+                };
+                let means = [
+                    ("recall@1".to_owned(), mean(|recall| recall.at_1)),
+                    ("recall@10".to_owned(), mean(|recall| recall.at_10)),
+                ];
+                (*step, curves.chain(means).collect())
             }
+            Self::Best { step, .. } | Self::Stopped { step, .. } => (*step, Vec::new()),
             Self::Scores { step, scores } => {
                 (*step, scores.iter().map(|(name, score)| (name.clone(), *score)).collect())
             }
@@ -242,7 +266,7 @@ mod tests {
             mined_pairs: 0,
         };
         assert_eq!(names(&epoch), ["alignment/t2v", "probability/t2v"]);
-        assert_eq!(names(&evaluation(1)), ["recall@1/t2v", "recall@10/t2v"]);
+        assert_eq!(names(&evaluation(1)), ["recall@1/t2v", "recall@10/t2v", "recall@1", "recall@10"]);
         let scores = BTreeMap::from([("uvrb/MSRVTT".to_owned(), 0.4)]);
         assert_eq!(names(&Entry::Scores { step: 1, scores }), ["uvrb/MSRVTT"]);
     }

@@ -2,6 +2,7 @@
 //! way.
 
 mod area;
+mod selection;
 mod setup;
 mod step;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::batches::{Ask, Ranks, Source};
 use super::checkpoint::RunState;
@@ -56,6 +58,13 @@ pub enum TrainEvent<'a> {
         /// Steps in all.
         total_steps: usize,
     },
+    /// The run has another number of epochs than when its checkpoint was written.
+    Extended {
+        /// Epochs that there were to be.
+        before: usize,
+        /// Epochs that there are to be.
+        now: usize,
+    },
     /// Tasks are probed or negatives mined; takes a while.
     Preparing(&'static str),
     /// Something went into the log.
@@ -95,6 +104,8 @@ pub struct Trainer {
     state: RunState,
     negatives: Vec<HardNegatives>,
     log: RunLog,
+    /// Epochs as the checkpoint has them.
+    epochs_before: Option<usize>,
     /// Keeps other processes out of the run's directory.
     _lock: Lock,
 }
@@ -130,19 +141,30 @@ impl Trainer {
         }
         let total_steps = self.schedule.total_steps;
         watch(TrainEvent::Started { step: self.state.step, total_steps });
-        while self.state.step < total_steps {
+        let now = self.config.epochs;
+        if let Some(before) = self.epochs_before.filter(|before| *before != now) {
+            watch(TrainEvent::Extended { before, now });
+        }
+        let mut evaluated_at = Instant::now();
+        if self.state.step == 0 {
+            self.progress(&mut evaluated_at, watch).evaluate_if_due(cancel)?;
+        }
+        while self.state.step < total_steps && !self.progress(&mut evaluated_at, watch).gains_nothing() {
             if self.state.curriculum.is_none() {
                 match self.begin_epoch(cancel, watch) {
-                    Err(TrainError::Cancelled) => return self.progress(watch).save().map(Finish::Stopped),
+                    Err(TrainError::Cancelled) => {
+                        return self.progress(&mut evaluated_at, watch).save().map(Finish::Stopped);
+                    }
                     begun => begun?,
                 }
             }
-            if let Some(checkpoint) = self.train_epoch(cancel, watch)? {
+            if let Some(checkpoint) = self.train_epoch(&mut evaluated_at, cancel, watch)? {
                 return Ok(Finish::Stopped(checkpoint));
             }
         }
         let result = self.config.output.join("final");
-        write_weights(&self.model, &result, &self.config)?;
+        write_weights(&self.model, &result, &self.config, |_| Ok(()))?;
+        self.progress(&mut evaluated_at, watch).show()?;
         Ok(Finish::Complete(result))
     }
 
@@ -199,12 +221,13 @@ impl Trainer {
         self.negatives = negatives;
         self.first_prober = None;
         self.state.curriculum = Some(Curriculum::new(probabilities, seed, epoch));
-        self.progress(watch).record(&entry)
+        self.progress(&mut Instant::now(), watch).record(&entry)
     }
 
     /// The rest of the present epoch; gives the checkpoint it stopped at when asked to stop.
     fn train_epoch(
         &mut self,
+        evaluated_at: &mut Instant,
         cancel: &CancelToken,
         watch: &mut dyn FnMut(TrainEvent<'_>),
     ) -> Result<Option<PathBuf>, TrainError> {
@@ -212,7 +235,7 @@ impl Trainer {
         let end = (self.state.epoch + 1) * self.steps_per_epoch;
         let batches = (end - self.state.step) * self.config.batch.accumulate;
         let (seed, size) = (self.config.seed, self.config.batch.size);
-        let mut progress = self.progress(watch);
+        let mut progress = self.progress(evaluated_at, watch);
         let planner = Planner::new(progress.index, seed, size, curriculum, &progress.state.cursors);
         let model = progress.model;
         let prepare = |inputs: &[&Input]| match inputs {
@@ -239,12 +262,18 @@ impl Trainer {
                     progress.state.curriculum = None;
                 }
                 progress.evaluate_if_due(cancel)?;
-                let stop = cancel.is_cancelled();
+                let (stop, enough) = (cancel.is_cancelled(), progress.gains_nothing());
+                if enough {
+                    progress.tell_end()?;
+                }
                 let due = progress.state.step.is_multiple_of(progress.config.checkpoint.every_steps);
-                if stop || due || progress.state.step == end {
+                if stop || enough || due || progress.state.step == end {
                     let directory = progress.save()?;
                     if stop && progress.state.step < progress.schedule.total_steps {
                         return Ok(Some(directory));
+                    }
+                    if enough {
+                        return Ok(None);
                     }
                 }
             }
@@ -252,7 +281,11 @@ impl Trainer {
         })
     }
 
-    fn progress<'a>(&'a mut self, watch: &'a mut dyn FnMut(TrainEvent<'_>)) -> Progress<'a> {
+    fn progress<'a>(
+        &'a mut self,
+        evaluated_at: &'a mut Instant,
+        watch: &'a mut dyn FnMut(TrainEvent<'_>),
+    ) -> Progress<'a> {
         Progress {
             config: &self.config,
             index: &self.index,
@@ -265,17 +298,24 @@ impl Trainer {
             negatives: &self.negatives,
             log: &mut self.log,
             watch,
+            evaluated_at,
             sample: None,
         }
     }
 }
 
-/// Writes what is trained for others to load, as a whole or not at all.
-fn write_weights(model: &TrainableModel, directory: &Path, config: &TrainConfig) -> Result<(), TrainError> {
+/// Writes what is trained for others to load, with what `add` writes beside it, as a whole or not at all.
+fn write_weights(
+    model: &TrainableModel,
+    directory: &Path,
+    config: &TrainConfig,
+    add: impl FnOnce(&Path) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
     write_folder(directory, Existing::Replace, |directory| {
         // The model makes the directory itself.
         std::fs::remove_dir(directory).map_err(IoError::of("remove", directory))?;
-        model.save(directory, Some(&config.model.path))
+        model.save(directory, Some(&config.model.path))?;
+        add(directory)
     })
 }
 

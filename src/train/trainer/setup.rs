@@ -16,9 +16,10 @@ use crate::model::family;
 use crate::pairs::{Cursor, PairIndex, TaskPairs};
 use crate::store::{Differences, IoError, Lock, differences};
 
-/// Settings that may change between the two halves of a run: they do not touch the weights.
-const FREE_SETTINGS: [(&str, &str); 5] =
-    [("", "output"), ("", "checkpoint"), ("", "evaluation"), ("", "log"), ("lora", "layout")];
+/// Settings that may change between the two halves of a run: they do not touch the weights, or, as the number of
+/// epochs, those of the steps to come alone.
+const FREE_SETTINGS: [(&str, &str); 6] =
+    [("", "output"), ("", "epochs"), ("", "checkpoint"), ("", "evaluation"), ("", "log"), ("lora", "layout")];
 
 impl Trainer {
     /// Reads the pairs, loads the model from `model_dir`, and finds the state to begin with.
@@ -37,6 +38,8 @@ impl Trainer {
         let held_out = held_out.filter(|pairs| !pairs.is_empty());
         let held_out = held_out.map(|pairs| PairIndex::open(pairs, true)).transpose()?;
 
+        require_metric(held_out.as_ref(), &config)?;
+
         let pairs = index.tasks().iter().map(TaskPairs::len);
         let steps_per_epoch =
             config.steps_per_epoch.unwrap_or_else(|| steps_that_see_all(pairs, &config.batch));
@@ -54,6 +57,8 @@ impl Trainer {
         let family = family::open(model_dir)?;
         let named = reading_of_model(model_dir, &config)?.recipe_of(&*family)?;
         let settings = saved.as_ref().map(|saved| &saved.config);
+        let epochs_before =
+            settings.and_then(|settings| settings["epochs"].as_u64()).map(|epochs| epochs as usize);
         let area = area(&config.model, settings, &*family, &named.recipe, model_dir)?;
         config.model.set_area(Some(area));
         config.model.fill_in(&named.recipe);
@@ -62,6 +67,15 @@ impl Trainer {
         if let (Some(checkpoint), Some(saved)) = (&checkpoint, saved) {
             require_same(checkpoint, &saved, &state, &config.batch)?;
             state = saved.with_settings_of(state);
+            let total_steps = config.epochs * steps_per_epoch;
+            if state.step > total_steps {
+                let reason = format!(
+                    "is at step {}, behind the {total_steps} of `epochs = {}`: give the run more, or go on from an \
+                     earlier checkpoint",
+                    state.step, config.epochs
+                );
+                return Err(TrainError::Checkpoint { path: checkpoint.clone(), reason });
+            }
         }
 
         let model = TrainableModel::of_run(model_dir, family, &config)?;
@@ -106,6 +120,7 @@ impl Trainer {
             state,
             negatives,
             log,
+            epochs_before,
             _lock: lock,
         })
     }
@@ -144,6 +159,22 @@ fn require_tasks(index: &PairIndex, config: &TrainConfig) -> Result<(), TrainErr
             Err(TrainError::Config { place: "curriculum.weights".to_owned(), reason })
         }
     }
+}
+
+/// A task whose recall says which weights are best is among the held-out pairs.
+fn require_metric(held_out: Option<&PairIndex>, config: &TrainConfig) -> Result<(), TrainError> {
+    let metric = config.evaluation.as_ref().map_or("", |evaluation| evaluation.metric());
+    let Some((_, task)) = metric.split_once('/').filter(|(of, _)| of.starts_with("recall@")) else {
+        return Ok(());
+    };
+    let tasks: Vec<String> =
+        held_out.iter().flat_map(|held_out| held_out.tasks()).map(|pairs| pairs.task().to_string()).collect();
+    if tasks.iter().any(|name| name == task) {
+        return Ok(());
+    }
+    let reason =
+        format!("is {metric:?}, but `evaluation.pairs` have no task {task}: they have {}", tasks.join(", "));
+    Err(TrainError::Config { place: "evaluation.metric".to_owned(), reason })
 }
 
 /// Optimiser steps with as many batches as it takes to see each pair once. A batch is of one task, and has

@@ -1,4 +1,3 @@
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -8,7 +7,6 @@ use candle_core::Var;
 use super::super::batches::LoadedBatch;
 use super::super::checkpoint::{Checkpoint, RunState};
 use super::super::config::TrainConfig;
-use super::super::evaluation::evaluate;
 use super::super::gather::SingleProcess;
 use super::super::gradients::norm;
 use super::super::log::{Entry, RunLog};
@@ -16,11 +14,9 @@ use super::super::negatives::HardNegatives;
 use super::super::optimizer::{Optimizer, clip};
 use super::super::schedule::Schedule;
 use super::super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
-use super::{DROPOUT_STREAM, Scorer, TrainEvent, by_task, write_weights};
-use crate::embedder::CancelToken;
+use super::{DROPOUT_STREAM, Scorer, TrainEvent, by_task};
 use crate::pairs::PairIndex;
 use crate::random::Random;
-use crate::store::IoError;
 
 /// What the steps of an epoch read and move.
 pub(super) struct Progress<'a> {
@@ -35,6 +31,8 @@ pub(super) struct Progress<'a> {
     pub(super) negatives: &'a [HardNegatives],
     pub(super) log: &'a mut RunLog,
     pub(super) watch: &'a mut dyn FnMut(TrainEvent<'_>),
+    /// When there was an evaluation, or the run began.
+    pub(super) evaluated_at: &'a mut Instant,
     /// A query of the last batch, and what batch that was, until the model behind it was looked at.
     pub(super) sample: Option<(Prepared, String)>,
 }
@@ -132,7 +130,7 @@ impl Progress<'_> {
     ///
     /// One input does not reach every weight, as a text does not those of the vision tower: the norm of all
     /// tells of the others.
-    fn require_good_model(&mut self) -> Result<(), TrainError> {
+    pub(super) fn require_good_model(&mut self) -> Result<(), TrainError> {
         let Some((query, batch)) = self.sample.take() else { return Ok(()) };
         let step = self.state.step;
         let embedding = self.model.embed(&[&query], Mode::Evaluate)?.flatten_all()?.to_vec1::<f32>()?;
@@ -140,31 +138,6 @@ impl Progress<'_> {
         self.require_finite("embedding after it", sum, step, &batch)?;
         let norm = norm(self.model.parameters().values().map(Var::as_detached_tensor))?;
         self.require_finite("norm of the trained weights after it", norm, step, &batch)
-    }
-
-    /// Scores the model at the steps that are set for it, and behind the last, unless the step has ruined it.
-    pub(super) fn evaluate_if_due(&mut self, cancel: &CancelToken) -> Result<(), TrainError> {
-        let Some(section) = &self.config.evaluation else { return Ok(()) };
-        let step = self.state.step;
-        if !step.is_multiple_of(section.every_steps) && step != self.schedule.total_steps {
-            return Ok(());
-        }
-        self.require_good_model()?;
-        (self.watch)(TrainEvent::Preparing("evaluating"));
-        if let Some(held_out) = self.held_out {
-            match evaluate(self.model, held_out, cancel) {
-                // The checkpoint that is asked for needs no score.
-                Err(TrainError::Cancelled) => return Ok(()),
-                recall => self.record(&Entry::Evaluation { step, recall: recall? })?,
-            }
-        }
-        let Some(scorer) = &mut self.scorer else { return Ok(()) };
-        let directory = self.config.output.join("evaluations").join(format!("step-{step:08}"));
-        let weights = directory.join("weights");
-        write_weights(self.model, &weights, self.config)?;
-        let scores = scorer(&directory);
-        fs::remove_dir_all(&weights).map_err(IoError::of("remove", &weights))?;
-        if scores.is_empty() { Ok(()) } else { self.record(&Entry::Scores { step, scores }) }
     }
 
     /// Writes a checkpoint of the present state, unless the last step has ruined the model: a checkpoint that

@@ -86,7 +86,8 @@ fn a_ruined_vision_tower_is_not_saved() {
     let save = |trainer: &mut Trainer| {
         let query = trainer.model.prepare(&Input::text("a dog runs")).unwrap();
         let mut watch = |_: TrainEvent<'_>| {};
-        let mut progress = trainer.progress(&mut watch);
+        let mut evaluated_at = Instant::now();
+        let mut progress = trainer.progress(&mut evaluated_at, &mut watch);
         progress.sample = Some((query, "a batch".to_owned()));
         progress.save()
     };

@@ -103,6 +103,9 @@ fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
             bar.set_length(*total_steps as u64);
             bar.set_position(*step as u64);
         }
+        TrainEvent::Extended { before, now } => tell(&format!(
+            "{now} epochs instead of {before}: learning rate and curriculum are those of the new number from here on"
+        )),
         TrainEvent::Preparing(what) => output::show(bar, what),
         TrainEvent::Saved(directory) => tell(&format!("saved {}", directory.display())),
         TrainEvent::Logged(Entry::Step { step, loss, positive_score, tasks, .. }) => {
@@ -122,6 +125,12 @@ fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
             let tasks =
                 recall.iter().map(|(task, r)| format!("{task} R@1 {:.3} R@10 {:.3}", r.at_1, r.at_10));
             tell(&format!("step {step}: {}", tasks.collect::<Vec<_>>().join(", ")));
+        }
+        TrainEvent::Logged(Entry::Best { step, metric, value }) => {
+            tell(&format!("step {step}: the best so far, {metric} {value:.3}"));
+        }
+        TrainEvent::Logged(Entry::Stopped { step, reason }) => {
+            tell(&format!("ended at step {step}: {reason}"))
         }
         TrainEvent::Logged(Entry::Scores { step, scores }) => {
             let scores = scores.iter().map(|(name, score)| format!("{name} {score:.3}"));

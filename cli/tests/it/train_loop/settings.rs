@@ -55,7 +55,9 @@ fn each_setting_changes_what_it_is_to_change() {
     );
     assert!(clipped != plain, "clip_norm changes nothing");
 
-    for (key, value) in [("checkpoint.every_steps", "1"), ("log.tensorboard", "false")] {
+    for (key, value) in
+        [("checkpoint.every_steps", "1"), ("log.tensorboard", "false"), ("evaluation.every_steps", "1")]
+    {
         let (log, weights) = numbers(&bench, &key.replace('.', "_"), &[(key, value)]);
         assert!(weights == plain && norms(&log) == norms(&plain_log), "{key} changes the weights");
     }

@@ -1,0 +1,118 @@
+//! How good the weights are on the way: the best are kept, and a run that gains nothing more may end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::super::TrainError;
+use super::super::checkpoint::Best;
+use super::super::evaluation::evaluate;
+use super::super::log::Entry;
+use super::super::page;
+use super::step::Progress;
+use super::{TrainEvent, write_weights};
+use crate::embedder::CancelToken;
+use crate::store::IoError;
+
+/// Says in the directory of the best weights which they are.
+const BEST_FILE: &str = "best.json";
+
+impl Progress<'_> {
+    /// Scores the model at the steps and times that are set for it, before the first step and behind the last,
+    /// unless the step has ruined it.
+    pub(super) fn evaluate_if_due(&mut self, cancel: &CancelToken) -> Result<(), TrainError> {
+        let Some(section) = &self.config.evaluation else { return Ok(()) };
+        let step = self.state.step;
+        let minutes = section.every_minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
+        let is_due = match step {
+            0 => section.at_start,
+            _ => {
+                step.is_multiple_of(section.every_steps)
+                    || step == self.schedule.total_steps
+                    || minutes.is_some_and(|minutes| self.evaluated_at.elapsed() >= minutes)
+            }
+        };
+        if !is_due || self.state.evaluated == Some(step) {
+            return Ok(());
+        }
+        match self.evaluate(cancel) {
+            // The checkpoint that is asked for needs no score.
+            Err(TrainError::Cancelled) => return Ok(()),
+            scores => self.select(&scores?)?,
+        }
+        self.state.evaluated = Some(step);
+        *self.evaluated_at = Instant::now();
+        self.show()
+    }
+
+    /// Writes down how the run looks.
+    pub(super) fn show(&self) -> Result<(), TrainError> {
+        page::write(self.config, self.schedule.total_steps)
+    }
+
+    /// Whether there were so many evaluations without a gain that the run ends.
+    pub(super) fn gains_nothing(&self) -> bool {
+        let patience = self.config.evaluation.as_ref().and_then(|section| section.patience);
+        patience.zip(self.state.best).is_some_and(|(patience, best)| best.since >= patience)
+    }
+
+    /// Writes down that the run ends before its last step.
+    pub(super) fn tell_end(&mut self) -> Result<(), TrainError> {
+        let step = self.state.step;
+        if step == self.schedule.total_steps {
+            return Ok(());
+        }
+        let count = self.state.best.map_or(0, |best| best.since);
+        let reason = format!("{count} evaluations in a row without a gain");
+        self.record(&Entry::Stopped { step, reason })
+    }
+
+    /// Scores the model and writes down how; gives the scores by name.
+    fn evaluate(&mut self, cancel: &CancelToken) -> Result<BTreeMap<String, f64>, TrainError> {
+        self.require_good_model()?;
+        (self.watch)(TrainEvent::Preparing("evaluating"));
+        let step = self.state.step;
+        let mut scores = BTreeMap::new();
+        if let Some(held_out) = self.held_out {
+            let entry = Entry::Evaluation { step, recall: evaluate(self.model, held_out, cancel)? };
+            self.record(&entry)?;
+            scores.extend(entry.scalars().1);
+        }
+        let Some(scorer) = &mut self.scorer else { return Ok(scores) };
+        let directory = self.config.output.join("evaluations").join(format!("step-{step:08}"));
+        let weights = directory.join("weights");
+        write_weights(self.model, &weights, self.config, |_| Ok(()))?;
+        let of_scorer = scorer(&directory);
+        fs::remove_dir_all(&weights).map_err(IoError::of("remove", &weights))?;
+        if !of_scorer.is_empty() {
+            self.record(&Entry::Scores { step, scores: of_scorer.clone() })?;
+        }
+        scores.extend(of_scorer);
+        Ok(scores)
+    }
+
+    /// Keeps the weights if they are the best so far. Where the score that tells is missing, because a data set
+    /// could not be scored, it is as if nobody had asked.
+    fn select(&mut self, scores: &BTreeMap<String, f64>) -> Result<(), TrainError> {
+        let Some(section) = &self.config.evaluation else { return Ok(()) };
+        let (step, metric) = (self.state.step, section.metric());
+        let Some(&value) = scores.get(metric) else { return Ok(()) };
+        if let Some(best) = &mut self.state.best
+            && value <= best.value + section.min_gain
+        {
+            best.since += 1;
+            return Ok(());
+        }
+        let directory = self.config.output.join("best");
+        let told = json!({ "step": step, "metric": metric, "value": value });
+        write_weights(self.model, &directory, self.config, |directory: &Path| {
+            let path = directory.join(BEST_FILE);
+            Ok(fs::write(&path, format!("{told}\n")).map_err(IoError::of("write", path))?)
+        })?;
+        self.state.best = Some(Best { step, value, since: 0 });
+        self.record(&Entry::Best { step, metric: metric.to_owned(), value })
+    }
+}
