@@ -95,7 +95,7 @@ impl<'a> Chart<'a> {
                 line(&thinned, "stroke-width=\"2\"");
             }
             let last = points.last().map(|(_, value)| short(*value)).unwrap_or_default();
-            let name = escaped(name);
+            let name = escaped(&label(name));
             if self.has_points {
                 for &(step, value) in thinned.iter() {
                     _ = write!(
@@ -141,6 +141,15 @@ impl Axis {
             let value = if value.abs() < self.step * 1e-6 { 0.0 } else { value };
             (value, short(value))
         })
+    }
+}
+
+/// What a curve is called under a title that says what it is of.
+fn label(name: &str) -> String {
+    match name.split_once('/') {
+        Some((_, part)) => part.to_owned(),
+        None if name.starts_with("recall@") => "mean".to_owned(),
+        None => name.replace('_', " "),
     }
 }
 

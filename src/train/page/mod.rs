@@ -149,7 +149,8 @@ mod tests {
             "<h2>Loss</h2>",
             "<h2>Recall on held-out pairs</h2>",
             "<h2>UVRB</h2>",
-            "uvrb/&lt;MSRVTT&gt;",
+            "<th>uvrb/&lt;MSRVTT&gt;</th>",
+            "</i>&lt;MSRVTT&gt; 0.5</span>",
             "<tr class=\"best\"><td>2</td>",
             "<td>0.2500</td>",
         ] {
