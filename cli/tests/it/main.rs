@@ -5,6 +5,7 @@
 #![allow(clippy::type_complexity)]
 
 mod adapter;
+mod confidence;
 mod duplicates;
 mod embed;
 mod families;

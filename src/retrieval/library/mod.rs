@@ -26,6 +26,7 @@
 
 mod catalog;
 mod checksum;
+mod confidence;
 mod content;
 mod entry;
 mod filter;

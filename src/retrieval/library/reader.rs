@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ndarray::ArrayView2;
 
 use super::catalog::{Catalog, Segments, segments_directory};
+use super::confidence::LastNull;
 use super::entry::{FileFingerprint, LibraryEntry, Place};
 use super::index::{Index, Matrix};
 use super::manifest::LibraryManifest;
@@ -62,6 +63,7 @@ pub struct Library {
     /// Whether every file has one row.
     is_simple: bool,
     last_mask: LastMask,
+    last_null: LastNull,
     index: Box<dyn Index>,
     tags: TagTable,
     /// What the file of tags was when they were read.
@@ -159,6 +161,7 @@ impl Library {
             shares,
             is_simple,
             last_mask,
+            last_null: LastNull::default(),
             index,
             tags,
             tags_file,
@@ -260,6 +263,10 @@ impl Library {
 
     pub(super) fn last_mask(&self) -> &LastMask {
         &self.last_mask
+    }
+
+    pub(super) fn last_null(&self) -> &LastNull {
+        &self.last_null
     }
 
     pub(super) fn index(&self) -> &dyn Index {

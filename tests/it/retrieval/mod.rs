@@ -1,6 +1,8 @@
 //! The retrieval room from outside.
 
 #[cfg(feature = "library")]
+mod confidence;
+#[cfg(feature = "library")]
 mod damage;
 #[cfg(all(feature = "library", target_os = "linux", target_env = "gnu"))]
 mod durability;

@@ -21,11 +21,12 @@ Examples:
   gve search --library lib --video clip.mp4 \"now in the forest\" --json
   gve search --library lib \"a dog catches a ball\" --moments --thumbnails found
   gve search --library lib \"a dog catches a ball\" --under ~/Videos/2025 --kind video --min-duration 60
+  gve search --library lib \"a dog catches a ball\" --min-confidence 0.9
   gve search --library lib \"a dog catches a ball\" --feedback 5 --dim 256
   gve search --library lib \"a dog catches a ball\" --rerank Qwen/Qwen3-VL-Reranker-2B --rerank-top 50
 
 The model and its settings are the library's own. A name that would not be one line is shown as in a JSON string, `\\n` for a
-line end and so on; --json has every name as it is.")]
+line end and so on; --json has every name as it is. With --min-confidence, exit status 1 if nothing fits.")]
 pub(crate) struct Arguments {
     /// Directory of the library.
     #[arg(long, value_name = "DIR")]
@@ -53,6 +54,11 @@ pub(crate) struct Arguments {
     /// Find videos by what they are as a whole, instead of by their best moments.
     #[arg(long, conflicts_with = "moments")]
     files: bool,
+    /// Show behind its score how unusual each result is for this query in this library, from 0 to 1, and leave
+    /// out those below P: the share of made-up queries, each halfway between two rows of the library, that
+    /// find nothing as good. A library has to have 50 rows, which are files and moments.
+    #[arg(long, value_name = "P", value_parser = share, conflicts_with = "pseudo_query")]
+    min_confidence: Option<f32>,
     /// Write a picture of each result there, of the middle of the moment: 001.jpg and so on, by rank.
     #[arg(long, value_name = "DIR")]
     thumbnails: Option<PathBuf>,
@@ -155,8 +161,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         embedding = embed(&asked)?;
     }
     let wanted = SearchOptions::new(most).with_unit(unit).with_feedback(feedback).with_filter(filter);
-    let wanted = wanted.with_exact(arguments.exact);
-    let hits = library.search_for(embedding.as_slice().into(), &wanted)?;
+    // All of them, for the best tells how little fits.
+    let asks = arguments.min_confidence.map(|_| 0.0);
+    let wanted = wanted.with_exact(arguments.exact).with_min_confidence(asks);
+    let mut hits = library.search_for(embedding.as_slice().into(), &wanted)?;
+    if let Some(least) = arguments.min_confidence {
+        leave_fitting(&mut hits, least, library.entries().len());
+    }
     let mut hits: Vec<Hit> = hits.into_iter().map(|hit| Hit { hit, reranked: None }).collect();
     if let Some((reranker, _)) = &reranker {
         query.instruction = own_instruction;
@@ -172,7 +183,33 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let decayed = library.take_damage();
     report_damage(&decayed);
+    if arguments.min_confidence.is_some() && hits.is_empty() {
+        return Ok(Outcome::Nothing);
+    }
     Ok(Outcome::of(library.entries().len(), library.damage().len() + decayed.len() + failed))
+}
+
+/// Leaves out what is less unusual than `least`, and says so where that is all.
+fn leave_fitting(hits: &mut Vec<LibraryHit>, least: f32, rows: usize) {
+    let Some(best) = hits.first() else { return };
+    let (score, Some(confidence)) = (best.score, best.confidence) else {
+        return warn(&format!(
+            "nobody can tell how unusual a score is in a library of {rows} rows: none is left out"
+        ));
+    };
+    hits.retain(|hit| hit.confidence.is_some_and(|confidence| confidence >= least));
+    if hits.is_empty() {
+        note(&format!(
+            "nothing here fits: the best of {rows} is usual for this library (confidence {confidence:.2}, \
+             score {score:.4})"
+        ));
+    }
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f32, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 /// The query together with what was found for it, and how many files could not be read for that.
@@ -246,7 +283,8 @@ impl Hit {
             .and_then(TimeRange::bounds)
             .map_or_else(String::new, |(start, end)| format!("  {start:.1}-{end:.1} s"));
         let reranked = self.reranked.map_or_else(String::new, |score| format!("  {score:.4}"));
-        format!("{rank:>3}{reranked}  {:.4}  {}{range}", self.hit.score, name(&entry.path))
+        let confidence = self.hit.confidence.map_or_else(String::new, |share| format!("  {share:.2}"));
+        format!("{rank:>3}{reranked}  {:.4}{confidence}  {}{range}", self.hit.score, name(&entry.path))
     }
 
     fn json(&self, rank: usize) -> String {
@@ -256,6 +294,9 @@ impl Hit {
             "start": self.hit.time_range.and_then(|range| range.start_seconds),
             "end": self.hit.time_range.and_then(|range| range.end_seconds),
         });
+        if let Some(confidence) = self.hit.confidence {
+            line["confidence"] = serde_json::json!(confidence);
+        }
         if let Some(score) = self.reranked {
             line["rerank_score"] = serde_json::json!(score);
         }
