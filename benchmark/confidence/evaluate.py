@@ -52,7 +52,7 @@ class Bench:
 
     def library(self, name):
         library, files = self.work / "libraries" / (name or "all"), self.work / "files" / name
-        subprocess.run([self.gve, "index", files, "--library", library, "--quiet"], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([self.gve, "index", files, "--library", library, "--quiet"], check=True, capture_output=True)
         return library
 
     def search(self, library, query):

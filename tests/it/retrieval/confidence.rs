@@ -57,7 +57,8 @@ fn library_of(vectors: &[Vec<f32>], store_dtype: StoreDType) -> tempfile::TempDi
     let mut writer = LibraryWriter::create_or_open(directory.path(), manifest).unwrap();
     let row = |(number, vector): (usize, &Vec<f32>)| {
         // Each file is cut into four, the first of which is the whole.
-        let (start, end) = if number % 4 == 0 { (0.0, 40.0) } else { (10.0 * (number % 4) as f64, 40.0) };
+        let (start, end) =
+            if number.is_multiple_of(4) { (0.0, 40.0) } else { (10.0 * (number % 4) as f64, 40.0) };
         let entry = LibraryEntry::new(name(number), MediaKind::Video, fingerprint)
             .with_time_range(Some(TimeRange::between(start, end)));
         LibraryRow { entry, embedding: vector.clone() }
@@ -69,7 +70,7 @@ fn library_of(vectors: &[Vec<f32>], store_dtype: StoreDType) -> tempfile::TempDi
 }
 
 fn name(row: usize) -> PathBuf {
-    format!("/v/{}/{:06}.mp4", if row / 4 % 10 == 0 { "few" } else { "most" }, row / 4).into()
+    format!("/v/{}/{:06}.mp4", if (row / 4).is_multiple_of(10) { "few" } else { "most" }, row / 4).into()
 }
 
 fn open(directory: &Path, memory_bytes: u64) -> Library {

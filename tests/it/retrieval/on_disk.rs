@@ -74,7 +74,7 @@ fn on_disk(directory: &Path) -> (Library, usize) {
     (library.unwrap(), coded)
 }
 
-fn found<'a>(library: &'a Library, query: &[f32], options: &SearchOptions) -> Vec<LibraryHit> {
+fn found(library: &Library, query: &[f32], options: &SearchOptions) -> Vec<LibraryHit> {
     library.search_for(ArrayView1::from(query), options).unwrap()
 }
 
