@@ -34,6 +34,18 @@ impl Widths {
         }
     }
 
+    /// Those of a model that is trained further for `dims`: as they were where these are among them, else these.
+    #[must_use]
+    pub(crate) fn trained_for(self, dims: &[usize]) -> Self {
+        if dims.iter().all(|&dim| self.has(dim)) {
+            return self;
+        }
+        let mut dims = dims.to_vec();
+        dims.sort_unstable();
+        dims.dedup();
+        Self::These(dims)
+    }
+
     pub(super) fn is_sound(&self) -> bool {
         match self {
             Self::These(widths) => widths.iter().all(|&width| width > 0) && widths.is_sorted(),
@@ -105,6 +117,11 @@ mod tests {
                 "{dim}: {message}"
             );
         }
+        let further =
+            |widths: &str, dims: &[usize]| named(widths).recipe.widths.trained_for(dims).to_string();
+        assert_eq!(further("{ from = 32 }", &[64, 32]), "32 and more");
+        assert_eq!(further("{ from = 32 }", &[64, 16, 64]), "16, 64");
+        assert_eq!((further("[8]", &[64, 16]), further("[8]", &[])), ("16, 64".to_owned(), "8".to_owned()));
         let sound = |widths: &str| named(widths).recipe.widths.is_sound();
         assert!(
             sound("[]") && sound("[1, 2]") && !sound("[2, 1]") && !sound("[0]") && !sound("{ from = 0 }")

@@ -78,6 +78,7 @@ impl TrainableModel {
             return Self::load_reranker_as(reading, trainable, |_| Ok(family));
         }
         let mut model = Self::load_as(reading, trainable, |_| Ok(family))?;
+        model.train_for_widths(&config.loss.matryoshka_dims);
         if config.loss.asks_pseudo_queries() {
             model.require_pseudo_queries()?;
         }

@@ -191,6 +191,14 @@ impl TrainableModel {
         Ok(self.preparer.prepare_pair(query, candidate)?)
     }
 
+    /// Has the recipe of what is trained say that its embeddings may be cut to these widths.
+    pub(super) fn train_for_widths(&mut self, dims: &[usize]) {
+        let own = self.dim();
+        let shorter: Vec<usize> = dims.iter().copied().filter(|&dim| dim < own).collect();
+        let widths = &mut self.recipe.recipe.widths;
+        *widths = std::mem::take(widths).trained_for(&shorter);
+    }
+
     /// Has the recipe of what is trained say how queries are asked together with their documents, by default
     /// unless it says so.
     ///

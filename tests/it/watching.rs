@@ -26,12 +26,16 @@ struct Bench {
 
 impl Bench {
     fn new(options: WatchOptions) -> Self {
+        Self::with_settle(Duration::from_millis(200), options)
+    }
+
+    fn with_settle(settle: Duration, options: WatchOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("v")).unwrap();
         let root = folder.path().canonicalize().unwrap();
         let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
         let cancel = CancelToken::new();
-        let options = options.with_settle(Duration::from_millis(200)).with_cancel(cancel.clone());
+        let options = options.with_settle(settle).with_cancel(cancel.clone());
         let (send, events) = channel();
         let watching = thread::spawn({
             let embedder = embedder.clone();
@@ -147,10 +151,10 @@ fn what_comes_moves_and_goes_is_followed() {
 
 #[test]
 fn a_file_that_is_still_being_written_waits() {
-    let bench = Bench::new(WatchOptions::default());
+    let bench = Bench::with_settle(Duration::from_secs(1), WatchOptions::default());
     let picture = marked("tiny.png", 1);
     let mut file = fs::File::create(bench.path("v/slow.png")).unwrap();
-    for part in picture.chunks(picture.len().div_ceil(20)) {
+    for part in picture.chunks(picture.len().div_ceil(40)) {
         file.write_all(part).unwrap();
         thread::sleep(Duration::from_millis(60));
     }
@@ -177,24 +181,20 @@ fn a_folder_that_goes_away_takes_nothing_with_it() {
 
 #[test]
 fn much_is_not_forgotten_at_once() {
-    for (forget_much, events) in [(false, 1), (true, 12)] {
+    for forget_much in [false, true] {
         let bench = Bench::new(WatchOptions::default().with_forget_much(forget_much));
-        (0..12).for_each(|i| bench.write(&format!("v/{i:02}.png"), 1 + i));
-        assert_eq!(bench.all(12)[0], "done v/00.png");
-        fs::create_dir(bench.path("elsewhere")).unwrap();
-        (0..12).for_each(|i| bench.rename(&format!("v/{i:02}.png"), &format!("elsewhere/{i:02}.png")));
-        let told = bench.all(events);
+        let names: Vec<String> = (0..12).map(|i| format!("v/sub/{i:02}.png")).collect();
+        names.iter().zip(1..).for_each(|(name, mark)| bench.write(name, mark));
+        assert_eq!(bench.all(12)[0], "done v/sub/00.png");
+        bench.rename("v/sub", "elsewhere");
         if forget_much {
-            assert!(told.iter().all(|event| event.starts_with("forgotten")), "{told:?}");
+            assert_eq!(bench.all(12)[11], "forgotten v/sub/11.png");
             bench.holds(&["v/first.png"]);
         } else {
-            // They may have been seen to go in two steps.
-            assert!(told[0].contains("of 13 are gone") || told[0].starts_with("forgotten"), "{told:?}");
-            assert!(bench.paths().len() > 1);
+            assert_eq!(bench.next(), "12 of 13 are gone");
+            assert_eq!(bench.paths().len(), 13);
         }
-        if forget_much {
-            bench.end();
-        }
+        bench.end();
     }
 }
 

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use gve_test_support::golden::model;
+use gve_test_support::program::json_lines;
 use serde_json::Value;
+
+use crate::program::gve;
 
 use super::{Bench, assert_refused, assert_status, run, stderr};
 
@@ -152,4 +156,19 @@ fn an_evaluation_is_due_after_some_time() {
     ];
     assert_status(&run(&bench.config("run", &short), &["--quiet"]), 0);
     assert_eq!(steps(&bench.log("run"), "evaluation"), [0, 1, 2, 3]);
+}
+
+/// What a run was trained to be cut to, its result may be cut to.
+#[test]
+fn widths_are_trained_and_used() {
+    let bench = Bench::new();
+    let config = bench.config("run", &[&SHORT[..2], &[("loss.matryoshka_dims", "[16, 64, 8]")]].concat());
+    assert_status(&run(&config, &["--quiet"]), 0);
+    let (model, adapter) = (model(), bench.path("run/final"));
+    let embed = |dim: &str| {
+        let (model, adapter) = (model.to_str().unwrap(), adapter.to_str().unwrap());
+        gve(&["embed", "--model", model, "--adapter", adapter, "--text", "a red bicycle", "--dim", dim])
+    };
+    assert_eq!(json_lines(&embed("16"))[0]["embedding"].as_array().unwrap().len(), 16);
+    assert_refused(&embed("32"), &["widths it was trained for: 8, 16)"]);
 }
