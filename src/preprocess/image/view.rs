@@ -2,7 +2,7 @@
 
 use ::image::RgbImage;
 
-use super::over_white;
+use super::samples::over_white;
 use crate::preprocess::{PixelSize, PreprocessError};
 
 /// What a pixel of a [`FrameView`] is made of.
