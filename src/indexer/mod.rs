@@ -88,6 +88,12 @@ pub enum IndexError {
     /// [`IndexOptions::cancel`] was set. What is done is on disk.
     #[error("cancelled")]
     Cancelled,
+    /// A file that is no longer what it was when it was looked at: the next run embeds it.
+    #[error("{}: it changed while it was being read; index it again once it rests", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The library cannot be written.
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),

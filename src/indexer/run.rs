@@ -14,7 +14,7 @@ use super::{IndexError, IndexEvent, IndexOptions, MediaFile};
 use crate::embedder::{EmbedError, EmbedIter, Embedder, Embedding};
 use crate::media::TimeRange;
 use crate::preprocess::PreprocessError;
-use crate::retrieval::{Carried, LibraryEntry, LibraryRow, LibraryWriter};
+use crate::retrieval::{Carried, FileFingerprint, LibraryEntry, LibraryRow, LibraryWriter};
 use crate::video::VideoError;
 
 /// Files whose rows are written down again in one step, at most.
@@ -155,6 +155,12 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
             Some(place) => whole.and(parts.swap_remove(place).1),
             None => whole,
         };
+        // What was embedded, or could not be, may be another state than that whose hash is known.
+        if FileFingerprint::of_file(path).is_ok_and(|now| now != pending.fingerprint) {
+            let error = IndexError::Changed { path: path.clone() };
+            (self.on_event)(IndexEvent::Failed(path, &error));
+            return Ok(());
+        }
         match whole {
             Ok(embedding) => {
                 let mut warnings = embedding.warnings().to_vec();

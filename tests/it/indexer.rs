@@ -78,6 +78,42 @@ fn cancelling_keeps_what_is_done() {
     assert_eq!(Library::open(bench.library()).unwrap().entries().len(), 2);
 }
 
+/// What is embedded is what the file was when it was looked at, or the file waits for the next run.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_taken_up_by_the_next_run() {
+    let bench = Bench::new();
+    let changes = bench.folder.path().join("0.png");
+    let stays = bench.folder.path().join("1.png");
+    let index = |names: &[&Path], at_unchanged: &dyn Fn()| {
+        let manifest = library_manifest(&bench.embedder, "tiny", None);
+        let mut library = LibraryWriter::create_or_open(bench.library(), manifest).unwrap();
+        let files: Vec<_> = names.iter().flat_map(|path| find(path, Recognition::ByName).files).collect();
+        let mut events = Vec::new();
+        let options = IndexOptions::default();
+        index_with(&bench.embedder, &mut library, &files, &options, |event| match event {
+            IndexEvent::Unchanged(_) => at_unchanged(),
+            IndexEvent::Done(path, _) => events.push(format!("done {}", path.display())),
+            IndexEvent::Failed(_, error) => events.push(error.to_string()),
+            other => panic!("{other:?}"),
+        })
+        .unwrap();
+        (events, library.paths().map(Path::to_owned).collect::<Vec<_>>())
+    };
+    index(&[&stays], &|| {});
+    // The one that is there already is told of once the other has been looked at.
+    let (events, paths) =
+        index(&[&changes, &stays], &|| std::fs::write(&changes, marked("rabbit.png", 7)).unwrap());
+    assert!(matches!(&events[..], [only] if only.contains("0.png: it changed while")), "{events:?}");
+    assert!(paths.len() == 1 && paths[0].ends_with("1.png"), "{paths:?}");
+    let (events, paths) = index(&[&changes, &stays], &|| {});
+    assert!(events.len() == 1 && events[0].starts_with("done") && paths.len() == 2, "{events:?} {paths:?}");
+    // One that was good, and is half of another file as it is read, is not forgotten.
+    std::fs::write(&changes, &marked("tall.png", 3)[..90]).unwrap();
+    let rests = || std::fs::write(&changes, marked("tall.png", 3)).unwrap();
+    let (events, paths) = index(&[&changes, &stays], &rests);
+    assert!(events[0].contains("it changed while") && paths.len() == 2, "{events:?} {paths:?}");
+}
+
 /// Whenever a run is stopped, a video has all of its moments or is not there, to be taken up by the next run.
 #[cfg(feature = "video")]
 #[test]
