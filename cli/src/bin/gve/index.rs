@@ -175,22 +175,26 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
 
 /// What a run would cost, as a line.
 fn in_words(cost: &Estimate) -> String {
-    let Estimate { videos, images, video_seconds, rows, tokens, time, bytes, probed, .. } = cost;
+    let Estimate { videos, images, known, video_seconds, rows, tokens, time, bytes, probed, .. } = cost;
+    let others = match known {
+        0 => String::new(),
+        _ => format!("; {known} files are in the library by another name or date"),
+    };
     let length = HumanDuration(Duration::from_secs_f64(*video_seconds));
     let size = HumanBytes(*bytes);
-    let known = match probed {
+    let time = match probed {
         0 => "how long it takes is not known, for no probe could be embedded".to_owned(),
         _ => format!("about {} here, by a probe of {probed} files", HumanDuration(*time)),
     };
     format!(
-        "{videos} videos ({length} in all) and {images} images: {rows} embeddings, {tokens} tokens, {size}; {known}"
+        "{videos} videos ({length} in all) and {images} images: {rows} embeddings, {tokens} tokens, {size}; {time}{others}"
     )
 }
 
 fn as_json(cost: &Estimate) -> String {
-    let Estimate { videos, images, video_seconds, rows, tokens, time, bytes, probed, .. } = cost;
+    let Estimate { videos, images, known, video_seconds, rows, tokens, time, bytes, probed, .. } = cost;
     serde_json::json!({
-        "videos": videos, "images": images, "video_seconds": video_seconds, "rows": rows, "tokens": tokens,
+        "videos": videos, "images": images, "known": known, "video_seconds": video_seconds, "rows": rows, "tokens": tokens,
         "seconds": time.as_secs_f64(), "bytes": bytes, "probed": probed,
     })
     .to_string()
