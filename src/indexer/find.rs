@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, ImageReader};
@@ -12,6 +12,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::IndexError;
 use crate::media::{MediaKind, MediaSource};
+use crate::preprocess::{has_decoder, is_picture};
 use crate::store::{IoError, irregular};
 
 /// A video or image file.
@@ -48,6 +49,7 @@ pub struct Found {
 
 /// How many files a search did not take, and why. Displays as `3 without an ending, 2 .dat, 1 hidden`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PassedOver {
     /// Files that are not known for videos or images, by their extension in lower case; empty for those
     /// without one.
@@ -58,6 +60,12 @@ pub struct PassedOver {
     pub folder_links: usize,
     /// Pipes, sockets and devices.
     pub special: usize,
+    /// Pictures of kinds that this program has no decoder for, by their extension in lower case: HEIC and
+    /// AVIF, where there is no FFmpeg or one without the decoder.
+    pub undecodable: BTreeMap<String, usize>,
+    /// Where all of these lie, in the order of their names. What is in hidden folders, and behind
+    /// links to folders, is not searched.
+    pub paths: Vec<PathBuf>,
 }
 
 impl PassedOver {
@@ -69,10 +77,14 @@ impl PassedOver {
 
     /// Adds the counts of another search.
     pub fn add(&mut self, other: &Self) {
-        let Self { unknown, hidden, folder_links, special } = other;
+        let Self { unknown, hidden, folder_links, special, undecodable, paths } = other;
         for (extension, count) in unknown {
             *self.unknown.entry(extension.clone()).or_default() += count;
         }
+        for (extension, count) in undecodable {
+            *self.undecodable.entry(extension.clone()).or_default() += count;
+        }
+        self.paths.extend_from_slice(paths);
         self.hidden += hidden;
         self.folder_links += folder_links;
         self.special += special;
@@ -90,6 +102,10 @@ impl fmt::Display for PassedOver {
                 extension => format!("{count} .{extension}"),
             })
             .collect();
+        let undecodable = self.undecodable.iter();
+        parts.extend(undecodable.map(|(extension, count)| {
+            format!("{count} .{extension}, for which there is no decoder in FFmpeg here")
+        }));
         for (count, what) in [
             (self.hidden, "hidden"),
             (self.folder_links, "links to folders"),
@@ -133,10 +149,10 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
         }
         return found;
     }
-    let mut hidden = 0;
+    let mut hidden = Vec::new();
     let entries = WalkDir::new(&path).sort_by_file_name().into_iter().filter_entry(|entry| {
         let is_hidden = entry.depth() > 0 && is_hidden(entry.file_name());
-        hidden += usize::from(is_hidden);
+        hidden.extend(is_hidden.then(|| entry.path().to_owned()));
         !is_hidden
     });
     for entry in entries {
@@ -148,7 +164,9 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
             }
         }
     }
-    found.passed_over.hidden = hidden;
+    found.passed_over.hidden = hidden.len();
+    found.passed_over.paths.append(&mut hidden);
+    found.passed_over.paths.sort();
     found
 }
 
@@ -177,20 +195,29 @@ impl Found {
         }
         if entry.path_is_symlink() && entry.path().is_dir() {
             self.passed_over.folder_links += 1;
+            self.passed_over.paths.push(entry.into_path());
             return;
         }
         let path = entry.into_path();
         let has_name_of_media = MediaKind::of_name(&path).is_some();
+        let extension = || path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         match look(&path, recognition) {
+            Ok(Look::Media(MediaKind::Image)) if !has_decoder(&extension()) => {
+                *self.passed_over.undecodable.entry(extension()).or_default() += 1;
+                self.passed_over.paths.push(path);
+            }
             Ok(Look::Media(kind)) => self.files.push(MediaFile { path, kind }),
             Ok(Look::Special(found)) if has_name_of_media => {
                 self.failures.push(IndexError::NotAFile { path, found });
             }
-            Ok(Look::Special(_)) => self.passed_over.special += 1,
+            Ok(Look::Special(_)) => {
+                self.passed_over.special += 1;
+                self.passed_over.paths.push(path);
+            }
             Err(error) if has_name_of_media => self.failures.push(IoError::of("read", path)(error).into()),
             Ok(Look::Unknown) | Err(_) => {
-                let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-                *self.passed_over.unknown.entry(extension).or_default() += 1;
+                *self.passed_over.unknown.entry(extension()).or_default() += 1;
+                self.passed_over.paths.push(path);
             }
         }
     }
@@ -217,7 +244,10 @@ fn look(path: &Path, recognition: Recognition) -> io::Result<Look> {
 
 /// What a file opens as. An animation is a video, as by its name.
 fn kind_by_content(path: &Path) -> Option<MediaKind> {
-    let source = BufReader::new(MediaSource::from(path).open().ok()?);
+    let mut source = BufReader::new(MediaSource::from(path).open().ok()?);
+    if is_picture(source.fill_buf().ok()?) {
+        return Some(MediaKind::Image);
+    }
     let reader = ImageReader::new(source).with_guessed_format().ok()?;
     let is_gif = reader.format() == Some(ImageFormat::Gif);
     if !is_gif && reader.into_dimensions().is_ok() {
@@ -275,7 +305,7 @@ mod tests {
             ".hidden.mp4",
             "c/d.webm",
             ".git/e.png",
-            "x.heic",
+            "x.xcf",
         ];
         for name in files {
             let path = folder.path().join(name);
@@ -288,10 +318,12 @@ mod tests {
         assert_eq!(found.files[0].kind, MediaKind::Image);
         assert_eq!(found.files[1].kind, MediaKind::Video);
         assert!(found.failures.is_empty());
-        assert_eq!(found.passed_over.to_string(), "2 .txt, 1 without an ending, 1 .heic, 2 hidden");
+        assert_eq!(found.passed_over.to_string(), "2 .txt, 1 without an ending, 1 .xcf, 2 hidden");
+        let names: Vec<_> = found.passed_over.paths.iter().map(|path| path.file_name().unwrap()).collect();
+        assert_eq!(names, [".git", ".hidden.mp4", "CAM1", "n.TXT", "notes.txt", "x.xcf"]);
         let mut twice = found.passed_over.clone();
         twice.add(&found.passed_over);
-        assert_eq!(twice.to_string(), "4 .txt, 2 without an ending, 2 .heic, 4 hidden");
+        assert_eq!(twice.to_string(), "4 .txt, 2 without an ending, 2 .xcf, 4 hidden");
 
         let text = find(&folder.path().join("notes.txt"), Recognition::ByName);
         assert!(matches!(text.failures.as_slice(), [IndexError::UnknownExtension { .. }]));
@@ -302,6 +334,26 @@ mod tests {
             find_media(folder.path()).into_iter().filter_map(Result::ok).collect::<Vec<_>>(),
             found.files
         );
+    }
+
+    #[test]
+    fn pictures_without_a_decoder_are_counted_by_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.HEIC", "b.heic", "c.avif", "d.jxl", "e.nef"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let found = find(folder.path(), Recognition::ByName);
+        let (all, known, said) = (["a.HEIC", "b.heic", "c.avif", "d.jxl", "e.nef"], ["d.jxl", "e.nef"], {
+            let none = "for which there is no decoder in FFmpeg here";
+            format!("1 .avif, {none}, 2 .heic, {none}")
+        });
+        if cfg!(feature = "video") {
+            assert_eq!(names(&found), all);
+            assert!(found.passed_over.is_empty());
+        } else {
+            assert_eq!(names(&found), known);
+            assert_eq!(found.passed_over.to_string(), said);
+        }
     }
 
     #[test]

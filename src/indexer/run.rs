@@ -96,9 +96,8 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
                 (self.on_event)(IndexEvent::Failed(next.file.path, error.into()));
                 continue;
             };
-            if !learnt.is_empty() {
-                self.library.carry(&learnt)?;
-            }
+            // Written with what comes next, at the latest when it is asked for.
+            self.carried.extend(learnt);
             match step {
                 // Without its moments the file would be there, and nobody would ask for them again.
                 Step::Stop | Step::Embed(Err(VideoError::Cancelled)) => break,
@@ -158,7 +157,7 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
         // What was embedded, or could not be, may be another state than that whose hash is known.
         if FileFingerprint::of_file(path).is_ok_and(|now| now != pending.fingerprint) {
             let error = IndexError::Changed { path: path.clone() };
-            (self.on_event)(IndexEvent::Failed(path, &error));
+            (self.on_event)(IndexEvent::Failed(path.clone(), error));
             return Ok(());
         }
         match whole {

@@ -20,8 +20,10 @@ pub const VIDEO_EXTENSIONS: &[&str] = &[
     "mxf", "nut", "ogm", "ogv", "qt", "rm", "ts", "vob", "webm", "wmv", "wtv", "y4m",
 ];
 /// File name extensions taken for images, in lower case.
-pub const IMAGE_EXTENSIONS: &[&str] =
-    &["bmp", "dib", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+pub const IMAGE_EXTENSIONS: &[&str] = &[
+    "arw", "avif", "bmp", "cr2", "cr3", "dib", "dng", "heic", "heif", "hif", "jfif", "jpe", "jpeg", "jpg",
+    "jxl", "nef", "nrw", "orf", "pef", "png", "raf", "rw2", "rwl", "sr2", "srw", "tif", "tiff", "webp",
+];
 
 /// Pixels of the largest picture that is read where nobody says: Pillow's own bound against decompression
 /// bombs.

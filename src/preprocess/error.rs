@@ -104,7 +104,8 @@ pub enum PreprocessError {
     },
     /// The bytes are no image of a supported format, or are damaged.
     #[error(
-        "cannot decode image {place}: {}; PNG, JPEG, GIF, WebP, BMP and TIFF are supported",
+        "cannot decode image {place}: {}; PNG, JPEG, GIF, WebP, BMP, TIFF, JPEG XL, HEIC, AVIF and the JPEG \
+         in raw files of cameras are supported",
         one_line(reason)
     )]
     DecodeImage {
@@ -112,6 +113,16 @@ pub enum PreprocessError {
         place: String,
         /// The decoder's reason.
         reason: image::ImageError,
+    },
+    /// An image that this program cannot decode, and others may.
+    #[error("cannot decode image {place}: it holds {format}, and {reason}")]
+    NoImageDecoder {
+        /// Path or caller's name of the image.
+        place: String,
+        /// What it is coded with.
+        format: &'static str,
+        /// Why this program cannot.
+        reason: &'static str,
     },
     /// Pixel bounds that no size can meet.
     #[error(

@@ -12,17 +12,37 @@ use crate::media::{MAX_PICTURE_PIXELS, MediaSource};
 use crate::options::with_fields;
 use crate::recipe::Transparency;
 use crate::store::IoError;
+use crate::video::{StillCodec, can_decode_still};
 
 use samples::to_rgb;
 
 mod bits;
+mod boxes;
 mod exif;
+mod heif;
 mod jpeg;
+mod jxl;
+mod newer;
+mod raw;
 mod samples;
 mod tiff;
 mod view;
 
 pub use view::{FrameView, PixelFormat};
+
+/// Whether this is the beginning of a picture that `image` does not know.
+pub(crate) fn is_picture(head: &[u8]) -> bool {
+    heif::is_heif(head) || jxl::is_jxl(head) || raw::has_own_head(head)
+}
+
+/// Whether pictures of this extension, in lower case, can be decoded, as far as that depends on FFmpeg.
+pub(crate) fn has_decoder(extension: &str) -> bool {
+    match extension {
+        "avif" => can_decode_still(StillCodec::Av1),
+        "heic" | "heif" | "hif" => can_decode_still(StillCodec::Hevc),
+        _ => true,
+    }
+}
 
 /// What an image file may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +71,11 @@ impl Default for ImageLimits {
     }
 }
 
-/// Reads an image, out of a file, [bytes or a reader](MediaSource): PNG, JPEG, GIF, WebP, BMP or TIFF, known
-/// by its content and not by its name.
+/// Reads an image, out of a file, [bytes or a reader](MediaSource): PNG, JPEG, GIF, WebP, BMP, TIFF, JPEG XL,
+/// HEIC or AVIF, or the largest JPEG in a camera's raw file, known by its content and not by its name. HEIC
+/// and AVIF need the cargo feature `video`, and an FFmpeg with a decoder of HEVC and AV1.
 ///
-/// The orientation in its EXIF data is applied, transparency is laid over white (as `qwen_vl_utils.to_rgb`
+/// It is turned as it says it is to be shown, transparency is laid over white (as `qwen_vl_utils.to_rgb`
 /// does), and 16-bit channels are scaled to 8 bits. Of an animation this is the first picture.
 ///
 /// The picture is whole or refused, whatever the format: a file that ends before its picture does is an
@@ -62,8 +83,8 @@ impl Default for ImageLimits {
 ///
 /// # Errors
 /// [`PreprocessError::Io`], also for pipes and devices, [`PreprocessError::DecodeImage`],
-/// [`PreprocessError::IncompleteImage`], and the limits as [`PreprocessError::ImageByteLimit`],
-/// [`PreprocessError::ImagePixelLimit`] and [`PreprocessError::ImageMemoryLimit`].
+/// [`PreprocessError::IncompleteImage`], [`PreprocessError::NoImageDecoder`], and the limits as
+/// [`PreprocessError::ImageByteLimit`], [`PreprocessError::ImagePixelLimit`] and [`PreprocessError::ImageMemoryLimit`].
 pub fn load_image(source: impl Into<MediaSource>, limits: &ImageLimits) -> Result<RgbImage> {
     load_image_with(source, limits, Transparency::White)
 }
@@ -126,15 +147,27 @@ fn decode(
             limit_bytes: limits.max_bytes,
         });
     }
-    Encoded { bytes, place, limits, transparency }.decode()
+    let file_bytes = bytes.len() as u64;
+    Encoded { bytes, place, limits, transparency, file_bytes, told: Told::default() }.decode()
 }
 
-/// An image file, and what it may cost.
+/// An image, and what it may cost.
+#[derive(Clone, Copy)]
 struct Encoded<'a> {
     bytes: &'a [u8],
     place: &'a str,
     limits: &'a ImageLimits,
     transparency: Transparency,
+    /// Length of the file that it is or is part of.
+    file_bytes: u64,
+    told: Told,
+}
+
+/// What the file says of an image that is only a part of it.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    orientation: Option<Orientation>,
+    captured_seconds: Option<i64>,
 }
 
 /// Bytes that resampling takes for a row and for a column: kernel weights, and a row of one visual token's
@@ -146,7 +179,26 @@ const HEADER_BYTES: u64 = 64 << 20;
 
 impl Encoded<'_> {
     fn decode(&self) -> Result<LoadedPicture> {
-        let format = ::image::guess_format(self.bytes).map_err(|error| self.undecodable(error))?;
+        if heif::is_heif(self.bytes) {
+            return self.decode_heif();
+        }
+        if jxl::is_jxl(self.bytes) {
+            return self.decode_jxl();
+        }
+        let raw = raw::Raw::open(self.bytes);
+        match raw {
+            Some(raw::Raw { is_cut: true, .. }) => {
+                return Err(PreprocessError::IncompleteImage { place: self.place.to_owned() });
+            }
+            Some(raw::Raw { preview: Some(bytes), orientation, captured_seconds, .. }) => {
+                return Self { bytes, told: Told { orientation, captured_seconds }, ..*self }.decode_jpeg();
+            }
+            _ => {}
+        }
+        let format = ::image::guess_format(self.bytes).map_err(|error| match raw {
+            Some(_) => self.undecodable_as("raw file of a camera", "there is no JPEG in it".into()),
+            None => self.undecodable(error),
+        })?;
         match format {
             ImageFormat::Jpeg => self.decode_jpeg(),
             ImageFormat::Tiff => {
@@ -206,10 +258,14 @@ impl Encoded<'_> {
         };
         self.check_memory(size, samples.saturating_add(grown.max(beside)))?;
         decoder.set_limits(memory(self.limits.max_memory_bytes)).map_err(|error| self.undecodable(error))?;
-        let orientation = decoder.orientation().map_err(|error| self.undecodable(error))?;
+        let orientation = match self.told.orientation {
+            Some(orientation) => orientation,
+            None => decoder.orientation().map_err(|error| self.undecodable(error))?,
+        };
         // A TIFF file is what EXIF data are, and no more than a date is lost with data that cannot be read.
         let exif = decoder.exif_metadata().ok().flatten();
         let captured_seconds = exif::captured_seconds(exif.as_deref().unwrap_or(self.bytes));
+        let captured_seconds = self.told.captured_seconds.or(captured_seconds);
         let mut buffer = vec![0; usize::try_from(samples).unwrap_or(usize::MAX)];
         decoder.read_image(&mut buffer).map_err(|error| self.undecodable(error))?;
         let pixels = self.turned(to_rgb(buffer, color, self.transparency), size, orientation)?;
@@ -252,7 +308,7 @@ impl Encoded<'_> {
     fn check_memory(&self, size: PixelSize, held_bytes: u64) -> Result<()> {
         let resampling =
             u64::from(size.height) * RESAMPLING_ROW_BYTES + u64::from(size.width) * RESAMPLING_COLUMN_BYTES;
-        let needed_bytes = held_bytes.saturating_add(self.bytes.len() as u64).saturating_add(resampling);
+        let needed_bytes = held_bytes.saturating_add(self.file_bytes).saturating_add(resampling);
         if needed_bytes > self.limits.max_memory_bytes {
             return Err(PreprocessError::ImageMemoryLimit {
                 place: self.place.to_owned(),

@@ -40,6 +40,7 @@ pub use error::PreprocessError;
 pub use fixed::FixedSize;
 pub(crate) use image::load_picture;
 pub use image::{FrameView, ImageLimits, PixelFormat, decode_image, load_image, load_image_with};
+pub(crate) use image::{has_decoder, is_picture};
 pub use patchify::{Patchifier, VisualPatches, patchify_image};
 pub use pictures::Pictures;
 pub(crate) use prompt::{ControlToken, PromptPiece, Rendering};

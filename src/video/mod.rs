@@ -33,6 +33,7 @@ mod limits;
 mod orientation;
 mod sample;
 mod shots;
+mod still;
 
 pub use crate::media::Sampling;
 pub use error::{VideoError, Warning};
@@ -43,6 +44,7 @@ pub use sample::{FrameCount, Selection, StreamTiming, select};
 #[cfg(feature = "video")]
 pub use shots::shots;
 pub use shots::{MomentLengths, ShotBoundary, ShotDetector, ShotOptions, Shots, Transition, windows};
+pub(crate) use still::{CodedPicture, StillCodec, StillError, can_decode_still, decode_still};
 
 #[cfg(feature = "video")]
 mod carried;

@@ -312,6 +312,17 @@ fn what_a_file_says_of_itself_comes_with_it() {
     let video = gve::video::VideoReader::open(bench.path("w/film.mp4")).unwrap();
     let (width, height) = (video.metadata().width, video.metadata().height);
     assert_eq!((film.width, film.height), (Some(width), Some(height)));
+    // As telephones and cameras say it.
+    for name in ["lossy_turned.heic", "raw.dng", "raw.cr3", "raw.raf"] {
+        let path = bench.path(&format!("x/{name}"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(golden_dir().join("../images").join(name), path).unwrap();
+    }
+    assert!(bench.index("x").iter().all(|event| event.starts_with("done")));
+    for entry in Library::open(bench.path("library")).unwrap().entries() {
+        let is_new = entry.path.parent().is_some_and(|folder| folder.ends_with("x"));
+        assert!(!is_new || entry.captured_seconds == Some(i64::from(TAKEN)), "{entry:?}");
+    }
     // A change of place keeps what is known.
     bench.rename("w/taken.jpg", "w/moved.jpg");
     assert_eq!(bench.index("w")[0], "moved w/taken.jpg w/moved.jpg");

@@ -17,6 +17,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = entries
         .map(|entry| entry.expect("an entry"))
         .filter(|entry| entry.path().is_file() && entry.path().extension().is_some_and(|end| end != "py"))
+        .filter(|entry| cfg!(feature = "video") || !needs_ffmpeg(&entry.path()))
         .map(|entry| {
             (entry.file_name().into_string().expect("UTF-8"), std::fs::read(entry.path()).expect("reads"))
         })
@@ -26,13 +27,18 @@ fn files() -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// Whether pictures of this ending are coded like video.
+fn needs_ffmpeg(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "heic" || end == "avif")
+}
+
 fn decode(bytes: &[u8]) -> Result<RgbImage, PreprocessError> {
     decode_image(bytes, "test", &ImageLimits::default())
 }
 
 /// Whether decoders may differ in roundings.
 fn is_lossy(name: &str) -> bool {
-    name.ends_with(".jpg") || name.starts_with("jpeg") || name.starts_with("lossy")
+    name.ends_with(".jpg") || ["jpeg", "lossy", "raw."].iter().any(|start| name.starts_with(start))
 }
 
 #[test]
@@ -215,6 +221,58 @@ fn pictures_beyond_the_memory_are_refused_by_their_head() {
     large[frame + 5..frame + 9].copy_from_slice(&[0x2e, 0xe0, 0x2e, 0xe0]);
     // The data are those of a small picture, of which the whole is asked before.
     assert!(matches!(refused(&large), PreprocessError::IncompleteImage { .. }));
+}
+
+/// Sizes of newer formats are bounded before, and by, the decoding.
+#[test]
+fn sizes_that_newer_formats_claim_are_not_believed() {
+    let file = |name: &str| std::fs::read(folder().join(name)).expect("reads");
+    let changed = |name: &str, before: &[u8], offset: usize, after: &[u8]| {
+        let mut bytes = file(name);
+        let place = bytes.windows(before.len()).position(|window| window == before).expect("is there");
+        bytes[place + offset..place + offset + after.len()].copy_from_slice(after);
+        bytes
+    };
+    let side = |side: u32| side.to_be_bytes();
+    // HEIF says its size beside the data, which have one of their own.
+    for (name, said) in [("lossy.heic", "HEIC"), ("lossy.avif", "AVIF")] {
+        let sized = |width, height| changed(name, b"ispe", 8, &[side(width), side(height)].concat());
+        let refused = |bytes: &[u8]| decode(bytes).expect_err(name);
+        let error = refused(&sized(u32::MAX, u32::MAX));
+        assert!(matches!(error, PreprocessError::ImagePixelLimit { .. }), "{error}");
+        let error = refused(&sized(13_000, 13_000));
+        assert!(matches!(error, PreprocessError::ImageMemoryLimit { .. }), "{error}");
+        let error = refused(&sized(0, 40));
+        assert!(matches!(error, PreprocessError::EmptyPicture { .. }), "{error}");
+        if cfg!(feature = "video") {
+            let error = refused(&sized(200, 100));
+            assert!(matches!(error, PreprocessError::DecodeImage { .. }), "{error}");
+        } else {
+            let error = refused(&file(name));
+            assert!(matches!(error, PreprocessError::NoImageDecoder { .. }), "{error}");
+            assert!(error.to_string().contains(said) && error.to_string().contains("FFmpeg"), "{error}");
+        }
+    }
+    let error = decode(&changed("lossy_grid.heic", b"idat", 4, &[0, 0, 1, 7])).expect_err("refused");
+    assert!(error.to_string().contains("its grid has 2x8 places and 4 parts"), "{error}");
+    // The size of a codestream: small ones by eights, then of 9 to 30 bits. This is 2^30 by as much.
+    let huge =
+        [&[0xff, 0x0a][..], &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], &[0; 64]].concat();
+    let error = decode(&huge).expect_err("refused").to_string();
+    assert!(!error.contains('\n'), "{error}");
+}
+
+/// The JPEG in a raw file is what is limited, and one without is named.
+#[test]
+fn raw_files_without_a_picture_are_named() {
+    let mut bytes = std::fs::read(folder().join("raw.raf")).expect("reads");
+    bytes[88..92].copy_from_slice(&7_u32.to_be_bytes());
+    let error = decode(&bytes).expect_err("refused").to_string();
+    assert!(error.contains("there is no JPEG in it"), "{error}");
+    let bytes = std::fs::read(folder().join("raw.nef")).expect("reads");
+    let limits = ImageLimits::default().with_max_pixels(1000);
+    let error = decode_image(&bytes, "it", &limits).expect_err("refused");
+    assert!(matches!(error, PreprocessError::ImagePixelLimit { .. }), "{error}");
 }
 
 #[test]

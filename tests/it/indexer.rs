@@ -85,7 +85,7 @@ fn a_file_that_changes_while_it_is_read_is_taken_up_by_the_next_run() {
     let changes = bench.folder.path().join("0.png");
     let stays = bench.folder.path().join("1.png");
     let index = |names: &[&Path], at_unchanged: &dyn Fn()| {
-        let manifest = library_manifest(&bench.embedder, "tiny", None);
+        let manifest = library_manifest(&bench.embedder);
         let mut library = LibraryWriter::create_or_open(bench.library(), manifest).unwrap();
         let files: Vec<_> = names.iter().flat_map(|path| find(path, Recognition::ByName).files).collect();
         let mut events = Vec::new();

@@ -95,6 +95,42 @@ fn a_library_grows_by_what_is_new_and_finds_itself() {
     assert_eq!(json_lines(&pruned)[0]["pruned"], 1);
 }
 
+/// What telephones and cameras write is there like any picture, and what is not taken is named.
+#[test]
+fn pictures_of_telephones_and_cameras_are_indexed() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    std::fs::create_dir_all(photos.join("old")).unwrap();
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/images");
+    let names = ["lossy_grid.heic", "lossy_alpha.avif", "lossy.jxl", "raw.nef"];
+    for name in names {
+        std::fs::copy(images.join(name), photos.join(name)).unwrap();
+    }
+    std::fs::write(photos.join("old/no\ntes.txt"), "text").unwrap();
+    let (library, model) = (folder.path().join("library"), model());
+    let arguments = ["index", text(&photos), "--library", text(&library), "--model", text(&model)];
+    let output = gve(&[&arguments[..], &["--json", "--verbose"]].concat());
+    assert_status(&output, 0);
+    let summary = &json_lines(&output)[0];
+    assert_eq!((summary["added"].as_u64(), summary["failed"].as_u64()), (Some(4), Some(0)));
+    let said = stderr(&output);
+    assert!(
+        said.lines().any(|line| line
+            .ends_with("passed over: 1 .txt; --any-name looks at what is in files whose name does not say")),
+        "{said}"
+    );
+    assert!(said.lines().any(|line| line.contains("passed over: ") && line.contains("tes.txt")), "{said}");
+    let quiet = gve(&arguments);
+    assert!(!stderr(&quiet).contains("tes.txt"), "{}", stderr(&quiet));
+
+    let query = images.join("lossy_grid.heic");
+    let hits = gve(&["search", "--library", text(&library), "--image", text(&query), "-k", "1", "--json"]);
+    assert!(json_lines(&hits)[0]["path"].as_str().unwrap().ends_with("lossy_grid.heic"));
+    let embedded =
+        gve(&["embed", "--model", text(&model), "--image", text(&images.join("lossy_turned.avif"))]);
+    assert_status(&embedded, 0);
+}
+
 fn copy_directory(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -291,11 +291,14 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             |path: &Path| self.refused.get(path).is_some_and(|before| state(path).as_ref() == Some(before));
         let files: Vec<MediaFile> =
             self.files.values().filter(|file| !is_refused(&file.path)).cloned().collect();
+        // One that changes meanwhile is another.
+        let states: HashMap<PathBuf, FileFingerprint> =
+            files.iter().filter_map(|file| Some((file.path.clone(), state(&file.path)?))).collect();
         let options = IndexOptions::default().with_cancel(self.options.cancel.clone());
         let (on_event, mut refused) = (&mut self.on_event, Vec::new());
         let mut totals = index_with(self.embedder, &mut library, &files, &options, |event| {
             if let IndexEvent::Failed(path, _) = &event {
-                refused.extend(state(path).map(|state| (path.clone(), state)));
+                refused.extend(states.get_key_value(path).map(|(path, state)| (path.clone(), *state)));
             }
             on_event(WatchEvent::File(event));
         })?;

@@ -3,7 +3,7 @@
 use crate::calendar;
 
 /// Where the directory of details lies, and in it when the picture was taken or made digital.
-const DETAILS: u16 = 0x8769;
+pub(super) const DETAILS: u16 = 0x8769;
 const ORIGINAL: u16 = 0x9003;
 const DIGITIZED: u16 = 0x9004;
 /// Characters of a time, without the zero at the end.
@@ -13,8 +13,11 @@ const TIME_LENGTH: usize = 19;
 /// directories without pictures.
 pub(super) fn captured_seconds(exif: &[u8]) -> Option<i64> {
     let numbers = Numbers::of(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))?;
-    let details = numbers.find(numbers.long(4)?, DETAILS)?;
-    let details = numbers.long(details.value_at)?;
+    captured_in(numbers, numbers.find_value(numbers.long(4)?, DETAILS)?)
+}
+
+/// The same by the directory of details.
+pub(super) fn captured_in(numbers: Numbers<'_>, details: usize) -> Option<i64> {
     let time = |tag| {
         let at = numbers.long(numbers.find(details, tag)?.value_at)?;
         calendar::parse(std::str::from_utf8(numbers.bytes.get(at..at.checked_add(TIME_LENGTH)?)?).ok()?)
@@ -22,10 +25,10 @@ pub(super) fn captured_seconds(exif: &[u8]) -> Option<i64> {
     time(ORIGINAL).or_else(|| time(DIGITIZED))
 }
 
-/// The numbers of a file of TIFF's plain kind.
+/// The numbers of a file of TIFF's plain kind, or of those that cameras made of it.
 #[derive(Clone, Copy)]
 pub(super) struct Numbers<'a> {
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     pub(super) little_endian: bool,
 }
 
@@ -42,8 +45,9 @@ pub(super) struct Entry {
 impl<'a> Numbers<'a> {
     pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
         let little_endian = match bytes.get(..4)? {
-            b"II\x2a\0" => true,
-            b"MM\0\x2a" => false,
+            // The latter of Olympus and Panasonic.
+            b"II\x2a\0" | b"IIRO" | b"IIRS" | b"IIU\0" => true,
+            b"MM\0\x2a" | b"MMOR" => false,
             _ => return None,
         };
         Some(Self { bytes, little_endian })
@@ -69,8 +73,21 @@ impl<'a> Numbers<'a> {
         })
     }
 
-    fn find(self, directory: usize, tag: u16) -> Option<Entry> {
+    pub(super) fn find(self, directory: usize, tag: u16) -> Option<Entry> {
         self.entries(directory).flatten().find(|entry| entry.tag == tag)
+    }
+
+    /// The only value of an entry, a SHORT or a LONG.
+    pub(super) fn value(self, entry: Entry) -> Option<usize> {
+        match entry.kind {
+            3 => self.short(entry.value_at).map(usize::from),
+            _ => self.long(entry.value_at),
+        }
+    }
+
+    /// The only value of a directory's entry.
+    pub(super) fn find_value(self, directory: usize, tag: u16) -> Option<usize> {
+        self.value(self.find(directory, tag)?)
     }
 }
 

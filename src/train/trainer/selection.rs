@@ -9,12 +9,14 @@ use serde_json::json;
 
 use super::super::TrainError;
 use super::super::checkpoint::Best;
+use super::super::config::TrainConfig;
 use super::super::evaluation::evaluate;
 use super::super::log::Entry;
 use super::super::page;
 use super::step::Progress;
 use super::{TrainEvent, write_weights};
 use crate::embedder::CancelToken;
+use crate::pairs::PairIndex;
 use crate::store::IoError;
 
 /// Says in the directory of the best weights which they are.
@@ -115,4 +117,20 @@ impl Progress<'_> {
         self.state.best = Some(Best { step, value, since: 0 });
         self.record(&Entry::Best { step, metric: metric.to_owned(), value })
     }
+}
+
+/// A task whose recall says which weights are best is among the held-out pairs.
+pub(super) fn require_metric(held_out: Option<&PairIndex>, config: &TrainConfig) -> Result<(), TrainError> {
+    let metric = config.evaluation.as_ref().map_or("", |evaluation| evaluation.metric());
+    let Some((_, task)) = metric.split_once('/').filter(|(of, _)| of.starts_with("recall@")) else {
+        return Ok(());
+    };
+    let tasks: Vec<String> =
+        held_out.iter().flat_map(|held_out| held_out.tasks()).map(|pairs| pairs.task().to_string()).collect();
+    if tasks.iter().any(|name| name == task) {
+        return Ok(());
+    }
+    let reason =
+        format!("is {metric:?}, but `evaluation.pairs` have no task {task}: they have {}", tasks.join(", "));
+    Err(TrainError::Config { place: "evaluation.metric".to_owned(), reason })
 }

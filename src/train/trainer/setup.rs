@@ -10,6 +10,7 @@ use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
 use super::super::{TrainError, TrainableModel};
 use super::area::area;
+use super::selection::require_metric;
 use super::{Start, Trainer};
 use crate::embedder::PIXELS_PER_TOKEN;
 use crate::model::family;
@@ -159,22 +160,6 @@ fn require_tasks(index: &PairIndex, config: &TrainConfig) -> Result<(), TrainErr
             Err(TrainError::Config { place: "curriculum.weights".to_owned(), reason })
         }
     }
-}
-
-/// A task whose recall says which weights are best is among the held-out pairs.
-fn require_metric(held_out: Option<&PairIndex>, config: &TrainConfig) -> Result<(), TrainError> {
-    let metric = config.evaluation.as_ref().map_or("", |evaluation| evaluation.metric());
-    let Some((_, task)) = metric.split_once('/').filter(|(of, _)| of.starts_with("recall@")) else {
-        return Ok(());
-    };
-    let tasks: Vec<String> =
-        held_out.iter().flat_map(|held_out| held_out.tasks()).map(|pairs| pairs.task().to_string()).collect();
-    if tasks.iter().any(|name| name == task) {
-        return Ok(());
-    }
-    let reason =
-        format!("is {metric:?}, but `evaluation.pairs` have no task {task}: they have {}", tasks.join(", "));
-    Err(TrainError::Config { place: "evaluation.metric".to_owned(), reason })
 }
 
 /// Optimiser steps with as many batches as it takes to see each pair once. A batch is of one task, and has

@@ -174,7 +174,7 @@ fn killed_while_adding() {
             found.len()
         );
     }
-    assert!(least > 20, "{least} were finished");
+    assert!(least > 0, "{least} were finished");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn killed_while_joining_the_newest() {
             found.len()
         );
     }
-    assert!(least > FILES + 40, "{least} were finished");
+    assert!(least > FILES, "{least} were finished");
     LibraryWriter::create_or_open(directory.path(), manifest()).unwrap().finish().unwrap();
     assert!(super::library::segments(directory.path()).len() <= 32);
 }

@@ -243,6 +243,9 @@ impl Searched {
         let remedy = "--any-name looks at what is in files whose name does not say";
         let remedy = (!arguments.any_name).then_some(remedy);
         tell_passed_over(&passed_over, remedy, files.is_empty(), arguments.model.quiet);
+        if arguments.model.verbose {
+            passed_over.paths.iter().for_each(|path| note(&format!("passed over: {}", name(path))));
+        }
         Self { found, files, passed_over, failed }
     }
 }

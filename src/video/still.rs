@@ -1,0 +1,131 @@
+//! Pictures that are coded as if they were a frame of video, without a video around them.
+
+use std::borrow::Cow;
+
+/// What such a picture is coded with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StillCodec {
+    Av1,
+    Hevc,
+}
+
+impl StillCodec {
+    /// As people call files with it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Av1 => "AV1 (AVIF)",
+            Self::Hevc => "HEVC (HEIC)",
+        }
+    }
+}
+
+/// A coded picture.
+#[derive(Debug, Clone)]
+pub(crate) struct CodedPicture<'a> {
+    pub(crate) codec: StillCodec,
+    /// What the decoder is told first: `av1C` or `hvcC`.
+    pub(crate) header: &'a [u8],
+    pub(crate) data: Cow<'a, [u8]>,
+    /// The number of its colour matrix (ITU-T H.273) and whether it is of full range, where the container
+    /// knows better than the data.
+    pub(crate) color: Option<(u16, bool)>,
+}
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StillError {
+    /// This program cannot decode it, others may.
+    #[error("{0}")]
+    NoDecoder(&'static str),
+    /// No program could.
+    #[error("{0}")]
+    Undecodable(String),
+}
+
+#[cfg(not(feature = "video"))]
+mod decoding {
+    use super::{CodedPicture, StillCodec, StillError};
+
+    /// Whether this program can decode such pictures.
+    pub(crate) fn can_decode_still(_: StillCodec) -> bool {
+        false
+    }
+
+    /// Decodes a picture of at most so many pixels.
+    pub(crate) fn decode_still(_: &CodedPicture<'_>, _: u64) -> Result<image::RgbImage, StillError> {
+        Err(StillError::NoDecoder("this program is built without FFmpeg, which has a decoder for it"))
+    }
+}
+
+#[cfg(feature = "video")]
+mod decoding {
+    use super::super::{convert::Converter, decode::is_damaged, demux};
+    use super::{CodedPicture, StillCodec, StillError};
+    use ffmpeg_next::{Error as FfmpegError, Packet, codec, decoder, ffi, frame};
+    use image::RgbImage;
+    use std::{ffi::c_int, ptr};
+
+    fn decoder_of(codec: StillCodec) -> Option<ffmpeg_next::Codec> {
+        // FFmpeg's own decoder of AV1 needs a GPU, and gives way to others.
+        decoder::find(match codec {
+            StillCodec::Av1 => codec::Id::AV1,
+            StillCodec::Hevc => codec::Id::HEVC,
+        })
+    }
+
+    /// Whether this program can decode such pictures.
+    pub(crate) fn can_decode_still(codec: StillCodec) -> bool {
+        decoder_of(codec).is_some()
+    }
+
+    /// Decodes a picture of at most so many pixels.
+    pub(crate) fn decode_still(coded: &CodedPicture<'_>, max_pixels: u64) -> Result<RgbImage, StillError> {
+        demux::initialise();
+        let undecodable = |error: FfmpegError| StillError::Undecodable(error.to_string());
+        let found = decoder_of(coded.codec)
+            .ok_or(StillError::NoDecoder("the FFmpeg that this program runs with has no decoder for it"))?;
+        let mut context = codec::Context::new_with_codec(found);
+        // SAFETY: the context is live and not yet open. It frees the header, which is allocated as FFmpeg asks
+        // for, with zeros behind it.
+        unsafe {
+            let context = context.as_mut_ptr();
+            let padded = coded.header.len() + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
+            let header = ffi::av_mallocz(padded).cast::<u8>();
+            if header.is_null() {
+                return Err(StillError::Undecodable("there is no memory for it".to_owned()));
+            }
+            ptr::copy_nonoverlapping(coded.header.as_ptr(), header, coded.header.len());
+            (*context).extradata = header;
+            (*context).extradata_size = coded.header.len() as c_int;
+            (*context).thread_count = 1;
+            (*context).max_pixels = i64::try_from(max_pixels).unwrap_or(i64::MAX);
+            // A picture is whole or none.
+            (*context).err_recognition |= ffi::AV_EF_EXPLODE as c_int;
+        }
+        let mut decoder = context.decoder().video().map_err(undecodable)?;
+        decoder.send_packet(&Packet::copy(&coded.data)).map_err(undecodable)?;
+        decoder.send_eof().map_err(undecodable)?;
+        let mut picture = frame::Video::empty();
+        decoder.receive_frame(&mut picture).map_err(undecodable)?;
+        if is_damaged(&picture) {
+            return Err(StillError::Undecodable("its data are damaged".to_owned()));
+        }
+        if let Some((matrix, is_full)) = coded.color {
+            let range = match is_full {
+                true => ffi::AVColorRange::AVCOL_RANGE_JPEG,
+                false => ffi::AVColorRange::AVCOL_RANGE_MPEG,
+            };
+            // SAFETY: the frame is live. The matrix is written, as it is read, as a number.
+            unsafe {
+                let frame = picture.as_mut_ptr();
+                ptr::addr_of_mut!((*frame).colorspace).cast::<c_int>().write(c_int::from(matrix));
+                (*frame).color_range = range;
+            }
+        }
+        Converter::new((0, 0)).convert(&picture).map_err(|pixels| {
+            StillError::Undecodable(format!("its pixels of format {} are not known", pixels.format))
+        })
+    }
+}
+
+pub(crate) use decoding::{can_decode_still, decode_still};
