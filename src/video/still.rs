@@ -21,6 +21,7 @@ impl StillCodec {
 
 /// A coded picture.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "video"), allow(dead_code, reason = "only FFmpeg reads it"))]
 pub(crate) struct CodedPicture<'a> {
     pub(crate) codec: StillCodec,
     /// What the decoder is told first: `av1C` or `hvcC`.
@@ -39,6 +40,7 @@ pub(crate) enum StillError {
     NoDecoder(&'static str),
     /// No program could.
     #[error("{0}")]
+    #[cfg_attr(not(feature = "video"), allow(dead_code, reason = "nothing is decoded without FFmpeg"))]
     Undecodable(String),
 }
 
