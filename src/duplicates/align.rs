@@ -23,30 +23,36 @@ pub(super) const ALIKE: f32 = 0.5;
 /// Fewest pictures of a line.
 const LEAST_PICTURES: usize = 3;
 
-/// A video through a window, maybe from behind. Signatures are made as they are asked for.
+/// Signatures that a view holds: more than lie within a plane.
+const KEPT: usize = 512;
+
+/// A video through a window, maybe from behind. Signatures are made as they are asked for, and those of the
+/// latest places are kept.
 pub(super) struct View<'a> {
     pub(super) fingerprint: &'a Fingerprint,
     basis: Basis,
     mirrored: bool,
-    signatures: Vec<Option<Option<Signature>>>,
+    /// Places of pictures with their signatures, each where the remainder of its place is.
+    kept: Vec<Option<(usize, Option<Signature>)>>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(fingerprint: &'a Fingerprint, window: Window, mirrored: bool) -> Self {
-        let signatures = vec![None; fingerprint.pictures.len()];
-        Self { fingerprint, basis: Basis::of(window), mirrored, signatures }
+        let kept = vec![None; fingerprint.pictures.len().min(KEPT)];
+        Self { fingerprint, basis: Basis::of(window), mirrored, kept }
     }
 
     /// What is on display at a time; `None` where there is nothing to see.
     pub(super) fn at(&mut self, seconds: f64) -> Option<&Signature> {
         let place = self.fingerprint.displayed_at(seconds);
         let picture = self.fingerprint.pictures.get(place)?;
-        let (basis, mirrored) = (&self.basis, self.mirrored);
-        let signature = self.signatures.get_mut(place)?.get_or_insert_with(|| {
-            let signature = basis.signature(picture)?;
-            Some(if mirrored { signature.mirrored() } else { signature })
-        });
-        signature.as_ref()
+        let slot = place % self.kept.len();
+        let kept = self.kept.get_mut(slot)?;
+        if kept.as_ref().is_none_or(|(of, _)| *of != place) {
+            let signature = self.basis.signature(picture);
+            *kept = Some((place, signature.map(|own| if self.mirrored { own.mirrored() } else { own })));
+        }
+        kept.as_ref()?.1.as_ref()
     }
 
     /// What is on display at each of so many times from a first one on.

@@ -1,11 +1,13 @@
 //! Whether two videos show the same, given where they may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::align::{Aligned, STRETCH, View, align};
 use super::fingerprint::{FPS, Fingerprint};
 use super::follow::{Course, Evidence, evidence, follow, line_through};
 use super::signature::{Basis, Window};
+use super::votes::Vote;
+use crate::cancel::CancelToken;
 use crate::media::TimeRange;
 
 /// Windows that are tried, and stretches of each.
@@ -18,17 +20,33 @@ const MOST_RANGES: usize = 8;
 const LEAST_PICTURES: usize = 3;
 const LEAST_SIMILARITY: f32 = 0.7;
 const LEAST_CHANGE: f32 = 0.01;
-const LEAST_COMMON_CHANGE: f32 = 0.5;
+/// What passes before a fixed camera is a small change, and tells as much where it is in common for longer.
+const SMALL_CHANGE: f32 = 5e-4;
+const COMMON_SMALL_CHANGE: f32 = 0.75;
+const SMALL_CHANGE_PICTURES: usize = 20;
+const LEAST_COMMON_CHANGE: f32 = 0.65;
+const LEAST_PRODUCT: f32 = 0.57;
+const LEAST_SHORT_PRODUCT: f32 = 0.7;
+const SHORT: f64 = 6.0;
 /// Seconds a range lasts, or else such a share of the shorter video.
 const LEAST_SECONDS: f64 = 1.5;
 const LEAST_SHARE: f64 = 0.8;
+/// The same at another speed: with that to choose, short ones fit too easily.
+const LEAST_SECONDS_AT_SPEED: f64 = 6.0;
+const LEAST_SHARE_AT_SPEED: f64 = 0.7;
 /// How alike two stills are, which have nothing else in common.
 const SAME_STILL: f32 = 0.9;
 /// Speeds that differ by less are the same.
 const SAME_SPEED: f64 = 0.012;
+/// Speeds that differ by more were made so.
+const OTHER_SPEED: f64 = 0.06;
 /// Steps in which a window is fitted, as shares of a side, and pictures that it is fitted to.
 const WINDOW_STEPS: [f32; 4] = [0.04, 0.02, 0.01, 0.005];
-const WINDOW_PICTURES: usize = 12;
+const WINDOW_PICTURES: usize = 8;
+/// Pictures that are so much alike on average are through the right window.
+const FITTING: f32 = 0.985;
+/// The least of a side that a window is made.
+const LEAST_SIDE: f32 = 0.7;
 
 /// Stretches of two videos that show the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,28 +120,16 @@ pub(super) struct Weighed<'a> {
     pub(super) weights: &'a [f32],
 }
 
-/// Two pictures that may be alike, one of them through a window.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Vote {
-    pub(super) first: u32,
-    pub(super) second: u32,
-    pub(super) window: u8,
-    pub(super) distance: u8,
-}
-
 /// What two videos have in common. The first is looked at through windows.
 pub(super) struct Comparison<'a> {
     pub(super) first: Weighed<'a>,
     pub(super) second: Weighed<'a>,
     pub(super) mirrored: bool,
     pub(super) windows: &'a [Window],
+    pub(super) cancel: &'a CancelToken,
 }
 
 impl Weighed<'_> {
-    fn seconds(&self, picture: u32) -> f64 {
-        self.fingerprint.seconds.get(picture as usize).map_or(0.0, |seconds| f64::from(*seconds))
-    }
-
     fn is_still(&self) -> bool {
         self.weights.iter().filter(|weight| **weight > 0.0).count() <= 1
     }
@@ -166,7 +172,7 @@ impl Comparison<'_> {
         for _ in 0..MOST_RANGES {
             let mut is_found = false;
             if let Some(aligned) = next.take() {
-                let course = follow(&mut a, &mut b, &aligned);
+                let course = follow(&mut a, &mut b, &aligned, self.cancel);
                 let found = evidence(&mut a, &mut b, &course);
                 let is_new = courses.iter().all(|(other, _)| !overlap(other, &course));
                 is_found = is_new && self.is_enough(&course, &found);
@@ -174,7 +180,7 @@ impl Comparison<'_> {
                     courses.push((course, found));
                 }
             }
-            if courses.is_empty() {
+            if courses.is_empty() || self.cancel.is_cancelled() {
                 return None;
             }
             let is_taken = |first: f64| courses.iter().any(|(course, _)| covers(course, first, f64::MAX));
@@ -194,7 +200,7 @@ impl Comparison<'_> {
     }
 
     fn times(&self, vote: &Vote) -> (f64, f64) {
-        (self.first.seconds(vote.first), self.second.seconds(vote.second))
+        (self.first.fingerprint.seconds_of(vote.first), self.second.fingerprint.seconds_of(vote.second))
     }
 
     /// Times of both videos that may be the same, of the stretches that start there.
@@ -206,7 +212,7 @@ impl Comparison<'_> {
     fn best(&self, votes: &[Vote]) -> Option<(Aligned, Window)> {
         let mut by_window: BTreeMap<u8, Vec<Vote>> = BTreeMap::new();
         votes.iter().for_each(|vote| by_window.entry(vote.window).or_default().push(*vote));
-        let weight = |votes: &[Vote]| votes.iter().map(|vote| 20.0 - f64::from(vote.distance)).sum::<f64>();
+        let weight = |votes: &[Vote]| votes.iter().map(Vote::weight).sum::<f64>();
         let mut windows: Vec<(u8, Vec<Vote>)> = by_window.into_iter().collect();
         windows.sort_by(|a, b| weight(&b.1).total_cmp(&weight(&a.1)));
         let whole =
@@ -259,6 +265,9 @@ impl Comparison<'_> {
             dots.sum::<f32>()
         };
         let mut best = (alike(window), window);
+        if best.0 >= FITTING * seconds.len() as f32 {
+            return window;
+        }
         for step in WINDOW_STEPS {
             for _ in 0..4 {
                 let before = best.0;
@@ -268,7 +277,7 @@ impl Comparison<'_> {
                     if let Some(edge) = edges.into_iter().nth(edge) {
                         *edge = (*edge + by).clamp(0.0, 1.0);
                     }
-                    if moved.right - moved.left < 0.5 || moved.bottom - moved.top < 0.5 {
+                    if moved.right - moved.left < LEAST_SIDE || moved.bottom - moved.top < LEAST_SIDE {
                         continue;
                     }
                     let found = alike(moved);
@@ -287,11 +296,21 @@ impl Comparison<'_> {
     fn is_enough(&self, course: &Course, found: &Evidence) -> bool {
         let seconds = course.len() as f64 / FPS;
         let shorter = self.first.fingerprint.duration_seconds.min(self.second.fingerprint.duration_seconds);
+        let is_at_speed = (line_through(course).speed - 1.0).abs() > OTHER_SPEED;
+        let (least_seconds, least_share) = match is_at_speed {
+            true => (LEAST_SECONDS_AT_SPEED, LEAST_SHARE_AT_SPEED),
+            false => (LEAST_SECONDS, LEAST_SHARE),
+        };
+        let least_product = if seconds < SHORT { LEAST_SHORT_PRODUCT } else { LEAST_PRODUCT };
+        let is_small_change = found.change >= SMALL_CHANGE
+            && found.common_change >= COMMON_SMALL_CHANGE
+            && found.pictures >= SMALL_CHANGE_PICTURES;
         found.pictures >= LEAST_PICTURES
-            && seconds >= LEAST_SECONDS.min(LEAST_SHARE * shorter)
+            && seconds >= least_seconds.min(least_share * shorter)
             && found.similarity >= LEAST_SIMILARITY
-            && found.change >= LEAST_CHANGE
+            && (found.change >= LEAST_CHANGE || is_small_change)
             && found.common_change >= LEAST_COMMON_CHANGE
+            && found.similarity * found.common_change >= least_product
     }
 
     fn matched(&self, mut courses: Vec<(Course, Evidence)>, window: Window) -> Option<Match> {
@@ -349,7 +368,7 @@ impl Comparison<'_> {
         if (lasts[0] - lasts[1]).abs() > 0.3_f64.max(0.02 * lasts[0]) {
             return None;
         }
-        let vote = votes.iter().min_by_key(|vote| vote.distance)?;
+        let vote = votes.iter().min_by_key(|vote| vote.unlike)?;
         let pair = (vote.first as usize, vote.second as usize);
         let window = self.fitted(*self.windows.get(usize::from(vote.window))?, &[pair]);
         let mut a = View::new(self.first.fingerprint, window, self.mirrored);
@@ -365,17 +384,15 @@ impl Comparison<'_> {
 /// Stretches of the first video and the middles of those beside them in the second, those with the most
 /// votes first.
 fn stretches(votes: &[Vote], times: impl Fn(&Vote) -> (f64, f64)) -> Vec<(f64, f64)> {
-    let mut cells: Vec<((f64, f64), f64)> = Vec::new();
+    let mut cells: HashMap<[u64; 2], f64> = HashMap::new();
     for vote in votes {
-        let cell = cell(times(vote));
-        let weight = 20.0 - f64::from(vote.distance);
-        match cells.iter_mut().find(|(other, _)| *other == cell) {
-            Some((_, sum)) => *sum += weight,
-            None => cells.push((cell, weight)),
-        }
+        let (first, second) = cell(times(vote));
+        *cells.entry([first.to_bits(), second.to_bits()]).or_default() += vote.weight();
     }
-    cells.sort_by(|a, b| b.1.total_cmp(&a.1));
-    cells.into_iter().map(|(cell, _)| cell).collect()
+    let mut cells: Vec<([u64; 2], f64)> = cells.into_iter().collect();
+    // As many votes: in order of time.
+    cells.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    cells.into_iter().map(|(cell, _)| (f64::from_bits(cell[0]), f64::from_bits(cell[1]))).collect()
 }
 
 /// Where the stretches of both start that hold these times.

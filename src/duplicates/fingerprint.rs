@@ -48,6 +48,11 @@ impl Fingerprint {
         self.pictures.len()
     }
 
+    /// When a picture comes up, in seconds after the first frame.
+    pub(super) fn seconds_of(&self, picture: u32) -> f64 {
+        self.seconds.get(picture as usize).map_or(0.0, |seconds| f64::from(*seconds))
+    }
+
     /// The picture on display at a time; the first or last one beyond the ends.
     pub(super) fn displayed_at(&self, seconds: f64) -> usize {
         self.seconds.partition_point(|start| f64::from(*start) <= seconds + 1e-3).saturating_sub(1)

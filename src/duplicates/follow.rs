@@ -2,7 +2,8 @@
 
 use super::align::{ALIKE, Aligned, Line, View};
 use super::fingerprint::FPS;
-use super::signature::Signature;
+use super::signature::Sum;
+use crate::cancel::CancelToken;
 
 /// What may be lost on the way, in pictures that are not alike at all times [`ALIKE`], before the end is
 /// behind: 3 s.
@@ -31,13 +32,13 @@ pub(super) struct Evidence {
     pub(super) common_change: f32,
 }
 
-/// Follows both videos from the middle of where they are alike, both ways.
-pub(super) fn follow(a: &mut View<'_>, b: &mut View<'_>, aligned: &Aligned) -> Course {
+/// Follows both videos from the middle of where they are alike, both ways, until somebody asks to stop.
+pub(super) fn follow(a: &mut View<'_>, b: &mut View<'_>, aligned: &Aligned, cancel: &CancelToken) -> Course {
     let line = settle(a, b, aligned);
     let middle = (f64::midpoint(aligned.from, aligned.to) * FPS).round() / FPS;
-    let mut course = walk(a, b, line, middle - 1.0 / FPS, -1.0);
+    let mut course = walk(a, b, line, middle - 1.0 / FPS, -1.0, cancel);
     course.reverse();
-    course.extend(walk(a, b, line, middle, 1.0));
+    course.extend(walk(a, b, line, middle, 1.0, cancel));
     course
 }
 
@@ -60,7 +61,14 @@ fn settle(a: &mut View<'_>, b: &mut View<'_>, aligned: &Aligned) -> Line {
 }
 
 /// Goes on from a time of the first video until the end of either, or the end of what they have in common.
-fn walk(a: &mut View<'_>, b: &mut View<'_>, mut line: Line, from: f64, direction: f64) -> Course {
+fn walk(
+    a: &mut View<'_>,
+    b: &mut View<'_>,
+    mut line: Line,
+    from: f64,
+    direction: f64,
+    cancel: &CancelToken,
+) -> Course {
     let (mut course, mut sum, mut best, mut length) = (Course::new(), 0.0, 0.0, 0);
     let ends = (a.fingerprint.duration_seconds, b.fingerprint.duration_seconds);
     let slack = 0.5 / FPS;
@@ -68,6 +76,9 @@ fn walk(a: &mut View<'_>, b: &mut View<'_>, mut line: Line, from: f64, direction
         let a_time = from + direction * f64::from(step) / FPS;
         let b_time = line.at(a_time);
         if a_time < 0.0 || a_time >= ends.0.max(slack) || b_time < -slack || b_time >= ends.1.max(slack) {
+            break;
+        }
+        if cancel.is_cancelled() {
             break;
         }
         let mut found = (b_time, alike(a, b, a_time, b_time));
@@ -113,29 +124,29 @@ pub(super) fn line_through(course: &Course) -> Line {
 }
 
 pub(super) fn evidence(a: &mut View<'_>, b: &mut View<'_>, course: &Course) -> Evidence {
-    let pairs: Vec<(Signature, Signature)> = course
-        .iter()
-        .filter_map(|&(a_time, b_time, _)| Some((a.at(a_time)?.clone(), b.at(b_time)?.clone())))
-        .collect();
-    let count = pairs.len() as f32;
-    if pairs.is_empty() {
+    let (mut a_sum, mut b_sum) = (Sum::default(), Sum::default());
+    let (mut pictures, mut alike) = (0, 0.0);
+    for &(a_time, b_time, _) in course {
+        if let Some((a, b)) = a.at(a_time).zip(b.at(b_time)) {
+            a_sum.add(a);
+            b_sum.add(b);
+            alike += f64::from(a.dot(b));
+            pictures += 1;
+        }
+    }
+    if pictures == 0 {
         return Evidence::default();
     }
-    let (mut a_mean, mut b_mean) = (Signature::ZERO, Signature::ZERO);
-    for (a, b) in &pairs {
-        a_mean.add(a, 1.0 / count);
-        b_mean.add(b, 1.0 / count);
+    let count = f64::from(pictures as u32);
+    // All signatures have a length of 1: what does not change is the length of their mean.
+    let (similarity, fixed) = (alike / count, |a: &Sum, b: &Sum| a.dot(b) / (count * count));
+    let (of_a, of_b) = ((1.0 - fixed(&a_sum, &a_sum)).max(0.0), (1.0 - fixed(&b_sum, &b_sum)).max(0.0));
+    let energy = (of_a * of_b).sqrt();
+    let common_change = if energy > 0.0 { (similarity - fixed(&a_sum, &b_sum)) / energy } else { 0.0 };
+    Evidence {
+        pictures,
+        similarity: similarity as f32,
+        change: of_a.min(of_b) as f32,
+        common_change: common_change as f32,
     }
-    let (mut similarity, mut both, mut of_a, mut of_b) = (0.0, 0.0, 0.0, 0.0);
-    for (mut a, mut b) in pairs {
-        similarity += a.dot(&b) / count;
-        a.add(&a_mean, -1.0);
-        b.add(&b_mean, -1.0);
-        both += a.dot(&b) / count;
-        of_a += a.dot(&a) / count;
-        of_b += b.dot(&b) / count;
-    }
-    let energy: f32 = (of_a * of_b).sqrt();
-    let common_change = if energy > 0.0 { both / energy } else { 0.0 };
-    Evidence { pictures: count as usize, similarity, change: of_a.min(of_b), common_change }
 }

@@ -9,9 +9,10 @@
 //! survives encoders, scaling, grey and logos. Crops are met by looking at a picture through 25 windows,
 //! mirrored ones by looking from behind. That takes three steps:
 //!
-//! 1. An index over the signs of the frequencies proposes pairs of videos and of times (`index.rs`). Pictures
-//!    that more videos have than have the rest of a video count less, as common words do: slates, title
-//!    cards, test patterns. Those without structure (black, white) are left out.
+//! 1. An index over the signs of the frequencies proposes pairs of pictures (`index.rs`), and pairs of videos
+//!    with enough of them on one line of time are looked at closer (`votes.rs`, `search.rs`). Pictures that
+//!    more videos have than have the rest of a video count less, as common words do, and are not looked up:
+//!    slates, title cards, test patterns. Those without structure (black, white) are left out.
 //! 2. Of each pair, the lines of time that the proposals lie on are tried, at speeds of 0.5 to 2
 //!    (`align.rs`). What counts is how the pictures *change* together: a fixed camera before one wall gives
 //!    alike pictures at all times, and two recordings of it have nothing in common but the wall.
@@ -35,9 +36,11 @@ mod groups;
 mod index;
 mod picture;
 mod read;
+mod search;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod votes;
 
 pub use cache::FingerprintCache;
 pub use collection::Fingerprints;

@@ -1,6 +1,7 @@
 //! What of a picture is compared: its low frequencies, within a window.
 
 use std::f32::consts::{PI, SQRT_2};
+use std::sync::LazyLock;
 
 use super::picture::{Picture, SIDE};
 
@@ -11,6 +12,15 @@ const LENGTH: usize = FREQUENCIES * FREQUENCIES;
 const LEAST_DEVIATION: f32 = 3.0;
 /// In pictures of the world amplitudes fall with the frequency: they are weighed by its power.
 const WHITENING: f32 = 0.8;
+/// What each coefficient is weighed by.
+static WEIGHTS: LazyLock<[f32; LENGTH]> = LazyLock::new(|| {
+    let frequency = |at: usize| ((at / FREQUENCIES) as f32).hypot((at % FREQUENCIES) as f32);
+    std::array::from_fn(|at| frequency(at).powf(WHITENING))
+});
+/// Frequencies with room to whole vectors of a processor.
+const ROW: usize = 12;
+/// Sums of a dot product that do not wait for each other.
+const LANES: usize = 20;
 
 /// Cosine coefficients of a picture, by row of frequencies down, then across, as a vector of length 1. The
 /// dot product of two is the correlation of what they are of: near 1 of versions of one picture, mostly
@@ -49,8 +59,8 @@ impl Window {
 
 /// Cosines over a window, by cell of the picture and frequency.
 pub(super) struct Basis {
-    across: [[f32; FREQUENCIES]; SIDE],
-    down: [[f32; FREQUENCIES]; SIDE],
+    across: [[f32; ROW]; SIDE],
+    down: [[f32; ROW]; SIDE],
 }
 
 impl Basis {
@@ -60,44 +70,50 @@ impl Basis {
 
     /// `None` where there is nothing to see.
     pub(super) fn signature(&self, picture: &Picture) -> Option<Signature> {
-        let mut values = [0.0; LENGTH];
+        let mut rows = [[0.0; ROW]; FREQUENCIES];
         for (cells, down) in picture.chunks_exact(SIDE).zip(&self.down) {
-            let mut row = [0.0; FREQUENCIES];
+            let mut row = [0.0; ROW];
             for (cell, across) in cells.iter().zip(&self.across) {
                 let grey = f32::from(*cell);
                 row.iter_mut().zip(across).for_each(|(sum, cosine)| *sum += grey * cosine);
             }
-            for (values, down) in values.chunks_exact_mut(FREQUENCIES).zip(down) {
+            for (values, down) in rows.iter_mut().zip(down) {
                 values.iter_mut().zip(&row).for_each(|(sum, value)| *sum += down * value);
             }
         }
+        let mut values: [f32; LENGTH] = std::array::from_fn(|at| rows[at / FREQUENCIES][at % FREQUENCIES]);
         values[0] = 0.0;
         let variance: f32 = values.iter().map(|value| value * value).sum();
         if variance < LEAST_DEVIATION * LEAST_DEVIATION {
             return None;
         }
-        for (at, value) in values.iter_mut().enumerate() {
-            let (down, across) = ((at / FREQUENCIES) as f32, (at % FREQUENCIES) as f32);
-            *value *= down.hypot(across).powf(WHITENING);
-        }
+        values.iter_mut().zip(WEIGHTS.iter()).for_each(|(value, weight)| *value *= weight);
         let length = values.iter().map(|value| value * value).sum::<f32>().sqrt();
         Some(Signature(values.map(|value| value / length)))
     }
 }
 
 /// Orthonormal cosines over the part from `start` to `end`, averaged over each cell.
-fn cosines(start: f32, end: f32) -> [[f32; FREQUENCIES]; SIDE] {
+fn cosines(start: f32, end: f32) -> [[f32; ROW]; SIDE] {
     let width = end - start;
-    std::array::from_fn(|cell| {
-        let within = |edge: usize| ((edge as f32 / SIDE as f32).clamp(start, end) - start) / width;
-        let (from, to) = (within(cell), within(cell + 1));
+    let within = |edge: usize| ((edge as f32 / SIDE as f32).clamp(start, end) - start) / width;
+    // The integral of each frequency's cosine up to an edge.
+    let up_to = |edge: usize| -> [f32; ROW] {
         std::array::from_fn(|frequency| match frequency {
-            0 => to - from,
-            frequency => {
+            0 => within(edge),
+            1..FREQUENCIES => {
                 let wave = PI * frequency as f32;
-                SQRT_2 * ((wave * to).sin() - (wave * from).sin()) / wave
+                SQRT_2 * (wave * within(edge)).sin() / wave
             }
+            _ => 0.0,
         })
+    };
+    let mut before = up_to(0);
+    std::array::from_fn(|cell| {
+        let after = up_to(cell + 1);
+        let cosines = std::array::from_fn(|frequency| after[frequency] - before[frequency]);
+        before = after;
+        cosines
     })
 }
 
@@ -106,8 +122,8 @@ impl Signature {
 
     pub(super) fn dot(&self, other: &Self) -> f32 {
         // In lanes, which the compiler makes vectors of.
-        let mut lanes = [0.0; FREQUENCIES];
-        for (a, b) in self.0.chunks_exact(FREQUENCIES).zip(other.0.chunks_exact(FREQUENCIES)) {
+        let mut lanes = [0.0; LANES];
+        for (a, b) in self.0.chunks_exact(LANES).zip(other.0.chunks_exact(LANES)) {
             lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
         }
         lanes.iter().sum()
@@ -132,6 +148,44 @@ impl Signature {
             value.abs()
         });
         (code, sizes)
+    }
+}
+
+/// A sum of many signatures.
+pub(super) struct Sum([f64; LENGTH]);
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self([0.0; LENGTH])
+    }
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, signature: &Signature) {
+        self.0.iter_mut().zip(&signature.0).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+
+    pub(super) fn dot(&self, other: &Self) -> f64 {
+        self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum()
+    }
+}
+
+/// A signature in a quarter of the memory, whose dot products are right to 0.01.
+pub(super) struct SmallSignature([i8; LENGTH]);
+
+impl SmallSignature {
+    const SCALE: f32 = 127.0;
+
+    pub(super) fn of(signature: &Signature) -> Self {
+        Self(signature.0.map(|value| (value * Self::SCALE).round() as i8))
+    }
+
+    pub(super) fn dot(&self, other: &Signature) -> f32 {
+        let mut lanes = [0.0; LANES];
+        for (a, b) in self.0.chunks_exact(LANES).zip(other.0.chunks_exact(LANES)) {
+            lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += f32::from(*a) * b);
+        }
+        lanes.iter().sum::<f32>() / Self::SCALE
     }
 }
 
