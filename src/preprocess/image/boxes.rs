@@ -63,6 +63,7 @@ mod tests {
 
     #[test]
     fn boxes_are_told_from_one_another_whichever_way_they_say_their_length() {
+        #[allow(clippy::type_complexity)] // A table of cases is best read as a table.
         let table: [(&[u8], &[(&[u8; 4], &[u8])]); 5] = [
             (b"\0\0\0\x0aabcdxy\0\0\0\x08efgh", &[(b"abcd", b"xy"), (b"efgh", b"")]),
             (b"\0\0\0\x01abcd\0\0\0\0\0\0\0\x11z\0\0\0\0efgh12", &[(b"abcd", b"z"), (b"efgh", b"12")]),
