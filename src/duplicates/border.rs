@@ -29,6 +29,13 @@ pub(super) struct Frame {
     pub(super) bottom: usize,
 }
 
+impl Frame {
+    /// How much of the whole it is.
+    pub(super) fn share(self) -> f64 {
+        ((self.right - self.left) * (self.bottom - self.top)) as f64 / (GREY_SIDE * GREY_SIDE) as f64
+    }
+}
+
 /// The lowest and highest greys of lines, and of their means.
 #[derive(Clone, Copy)]
 struct Spread([Line; GREY_SIDE]);

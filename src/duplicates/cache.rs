@@ -11,7 +11,7 @@ use crate::retrieval::FileFingerprint;
 use crate::store::{AtomicFile, IoError, create_folder_of, limited_file};
 
 /// What a file begins with. Another number is another way to see pictures: what was kept is made anew.
-const MAGIC: &[u8; 8] = b"gvefp\0\0\x01";
+const MAGIC: &[u8; 8] = b"gvefp\0\0\x02";
 /// The longest file that is read: 200 hours in which something always moves.
 const MOST_BYTES: u64 = 2 << 30;
 /// Bytes of a picture with its time.
@@ -39,6 +39,7 @@ struct Header {
     duration_seconds: f64,
     fps: f64,
     codec: String,
+    picture_share: f64,
     pictures: usize,
     /// Of the bytes after the header, and of its own text without this.
     checksum: u64,
@@ -84,6 +85,7 @@ impl FingerprintCache {
             fps: header.fps,
             codec: header.codec,
             size_bytes: header.size_bytes,
+            picture_share: header.picture_share,
             seconds,
             pictures,
         })
@@ -109,6 +111,7 @@ impl FingerprintCache {
             duration_seconds: fingerprint.duration_seconds,
             fps: fingerprint.fps,
             codec: fingerprint.codec.clone(),
+            picture_share: fingerprint.picture_share,
             pictures: fingerprint.pictures.len(),
             checksum: 0,
         };
@@ -132,8 +135,8 @@ impl FingerprintCache {
 
 impl Header {
     fn checksum_with(&self, pictures: &[u8]) -> u64 {
-        let Self { width, height, duration_seconds, fps, codec, is_video, .. } = self;
-        let own = format!("{width} {height} {duration_seconds} {fps} {codec} {is_video}");
+        let Self { width, height, duration_seconds, fps, codec, is_video, picture_share, .. } = self;
+        let own = format!("{width} {height} {duration_seconds} {fps} {codec} {is_video} {picture_share}");
         fnv(fnv(FNV_OFFSET, own.as_bytes()), pictures)
     }
 }

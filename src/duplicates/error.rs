@@ -15,6 +15,9 @@ pub enum DuplicatesError {
     /// A file that is not there, or a cache that cannot be written.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// A library that reads files panicked over this one.
+    #[error("reading it panicked, which is a fault of a library: the file may be damaged")]
+    Panicked,
     /// Somebody asked to stop.
     #[error("cancelled")]
     Cancelled,

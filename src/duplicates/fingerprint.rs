@@ -36,6 +36,9 @@ pub struct Fingerprint {
     pub codec: String,
     /// Length of the file; 0 where nobody said.
     pub size_bytes: u64,
+    /// Share of the frame that is picture and no border, of 1: 0.75 of a letterbox that covers a quarter. The
+    /// mean of all pictures.
+    pub picture_share: f64,
     /// When each of the pictures comes up, in seconds after the first frame, rising.
     pub(super) seconds: Vec<f32>,
     pub(super) pictures: Vec<Picture>,
@@ -67,6 +70,7 @@ impl Fingerprint {
             fps: metadata.average_fps,
             codec: metadata.codec.clone(),
             size_bytes: 0,
+            picture_share: 1.0,
             seconds: Vec::new(),
             pictures: Vec::new(),
         }
@@ -122,11 +126,13 @@ pub(super) struct Look {
     fingerprint: Fingerprint,
     borders: Borders,
     waiting: VecDeque<(f64, Grey)>,
+    /// Shares of the frame that are no border, of how many pictures.
+    shares: (f64, u32),
 }
 
 impl Look {
     pub(super) fn new(fingerprint: Fingerprint) -> Self {
-        Self { fingerprint, borders: Borders::new(), waiting: VecDeque::new() }
+        Self { fingerprint, borders: Borders::new(), waiting: VecDeque::new(), shares: (0.0, 0) }
     }
 
     pub(super) fn take(&mut self, seconds: f64, grey: Grey) {
@@ -141,12 +147,17 @@ impl Look {
         while !self.waiting.is_empty() {
             self.keep_next();
         }
+        if self.shares.1 > 0 {
+            self.fingerprint.picture_share = self.shares.0 / f64::from(self.shares.1);
+        }
         self.fingerprint
     }
 
     fn keep_next(&mut self) {
         if let Some((seconds, grey)) = self.waiting.pop_front() {
-            self.fingerprint.keep(seconds, grey.within(self.borders.frame()));
+            let frame = self.borders.frame();
+            self.shares = (self.shares.0 + frame.share(), self.shares.1 + 1);
+            self.fingerprint.keep(seconds, grey.within(frame));
         }
     }
 }
@@ -163,6 +174,7 @@ pub fn fingerprint_image(image: &RgbImage) -> Fingerprint {
         fps: 0.0,
         codec: String::new(),
         size_bytes: 0,
+        picture_share: 1.0,
         seconds: Vec::new(),
         pictures: Vec::new(),
     };

@@ -7,12 +7,17 @@ use super::compare::Match;
 /// What one video has to hold of another for both to be in a group, as a share of what there is to see.
 const HELD_SHARE: f64 = 0.5;
 
+/// Percent of a frame from which on all of it is picture: scenes have dark edges. How much less of one with
+/// borders may be picture than was seen.
+const BORDERLESS: u64 = 95;
+const UNSEEN: u64 = 5;
+
 /// Versions of one video.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Group {
-    /// The best copy first: of those that hold at least half of every other, that with the most pixels, then
-    /// the longest, then the largest file. The others follow in the same order.
+    /// The best copy first: of those that hold at least half of every other, that with the most pixels, not counting
+    /// borders, then the longest, then the largest file. The others follow in the same order.
     pub members: Vec<Member>,
 }
 
@@ -82,7 +87,12 @@ pub fn groups(fingerprints: &Fingerprints, matches: &[Match]) -> Vec<Group> {
 /// Which is the better copy.
 fn rank(fingerprints: &Fingerprints, a: usize, b: usize) -> Ordering {
     let (Some(a), Some(b)) = (fingerprints.get(a), fingerprints.get(b)) else { return Ordering::Equal };
-    let pixels = |of: &super::Fingerprint| u64::from(of.width) * u64::from(of.height);
+    let pixels = |of: &super::Fingerprint| {
+        let percent = (of.picture_share * 100.0).round() as u64;
+        // A copy without borders is the better one of the same size, which is seen to a cell at each side.
+        let share = if percent >= BORDERLESS { 100 } else { percent.saturating_sub(UNSEEN) };
+        u64::from(of.width) * u64::from(of.height) * share
+    };
     // Containers round durations.
     let tenths = |of: &super::Fingerprint| (of.duration_seconds * 10.0).round() as u64;
     let by_pixels = pixels(b).cmp(&pixels(a));

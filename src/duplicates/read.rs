@@ -1,4 +1,5 @@
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -36,7 +37,7 @@ pub fn read_fingerprints(
             files.par_iter().enumerate().for_each_with(sender, |sender, (place, file)| {
                 if !cancel.is_cancelled() {
                     // The receiver lives as long as this thread.
-                    drop(sender.send((place, read(file, cache, options, cancel))));
+                    drop(sender.send((place, guarded(|| read(file, cache, options, cancel)))));
                 }
             });
         });
@@ -47,6 +48,11 @@ pub fn read_fingerprints(
         }
     });
     if cancel.is_cancelled() { Err(DuplicatesError::Cancelled) } else { Ok(()) }
+}
+
+/// What `read` gives. A panic, which can only come out of a library for files, is an error of its file.
+fn guarded<T>(read: impl FnOnce() -> Result<T, DuplicatesError>) -> Result<T, DuplicatesError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(DuplicatesError::Panicked))
 }
 
 /// Hours that a video may last: pictures are laid beside each other by quarters of a second.
@@ -87,4 +93,16 @@ fn state_of(path: &Path) -> Result<FileFingerprint, DuplicatesError> {
         RetrievalError::Io(error) => error.into(),
         other => IoError::of("read", path)(std::io::Error::other(other)).into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_of_one_file() {
+        let panicked = guarded(|| if 1 + 1 == 2 { panic!("of a decoder") } else { Ok(()) });
+        assert!(matches!(panicked, Err(DuplicatesError::Panicked)), "{panicked:?}");
+        assert!(guarded(|| Ok(7)).is_ok_and(|read| read == 7));
+    }
 }

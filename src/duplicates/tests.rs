@@ -217,6 +217,45 @@ fn slates_and_walls_tie_nothing_together() {
 }
 
 #[test]
+fn what_fifty_share_ties_none_of_them_together() {
+    let opening = |seed: u64, shown: fn(f64) -> RgbImage| {
+        film(9.0, move |time| if time < 3.0 { shown(time) } else { travel(seed, time) })
+    };
+    let card: fn(f64) -> RgbImage = |_| scene(999, (0.0, 0.0));
+    // One in which something moves, too.
+    let moving: fn(f64) -> RgbImage = |time| travel(998, time);
+    let mut films: Vec<Fingerprint> = (1..26).map(|seed| opening(seed, card)).collect();
+    films.extend((26..51).map(|seed| opening(seed, moving)));
+    assert_eq!(places(&grouped(films.clone())), [[0; 0]; 0]);
+    // Copies among them are found all the same.
+    films.extend([films[7].clone(), films[40].clone()]);
+    assert_eq!(places(&grouped(films)), [[7, 50], [40, 51]]);
+}
+
+#[test]
+fn what_passes_before_a_fixed_camera_is_found_in_a_long_recording() {
+    // Twelve minutes before a fixed camera, and a part of them.
+    let camera = |start: f64| {
+        move |time: f64| {
+            let time = time + start;
+            let mut picture = scene(7, (0.0, 0.0));
+            let place = |way: u64| (80.0 * Random::derived(5, &[way, (time / 2.0) as u64]).unit()) as i64;
+            imageops::replace(
+                &mut picture,
+                &RgbImage::from_pixel(14, 20, Rgb([240, 240, 90])),
+                place(0),
+                place(1),
+            );
+            picture
+        }
+    };
+    let (_, matches) = matches_of([film(720.0, camera(0.0)), film(60.0, camera(400.0))]);
+    assert_eq!(matches.len(), 1, "{matches:?}");
+    let (start, end) = matches[0].ranges[0].first.bounds().unwrap();
+    assert!((start - 400.0).abs() < 1.0 && (end - 460.0).abs() < 1.0, "{matches:?}");
+}
+
+#[test]
 fn what_two_share_with_a_third_keeps_them_apart() {
     let joined = film(20.0, |time| if time < 10.0 { travel(1, time) } else { travel(2, time - 10.0) });
     let parts = [1, 2].map(|seed| film(10.0, move |time| travel(seed, time)));
@@ -245,8 +284,17 @@ fn the_best_copy_comes_first() {
         ..film(12.0, |time| travel(4, time))
     };
     let excerpt = Fingerprint { width: 4000, height: 4000, ..film(5.0, |time| travel(4, time + 3.0)) };
-    let groups = grouped([copy(100, 9), copy(300, 5), copy(300, 7), excerpt]);
-    assert_eq!(places(&groups), [[2, 3, 1, 0]], "an excerpt is no copy, whatever its size");
+    // Larger, but for its borders smaller.
+    let bordered = film(12.0, |time| {
+        let mut picture = RgbImage::new(SIZE, SIZE);
+        let inner = imageops::resize(&travel(4, time), SIZE, 48, imageops::FilterType::Triangle);
+        imageops::replace(&mut picture, &inner, 0, 24);
+        picture
+    });
+    assert!((bordered.picture_share - 0.5).abs() < 0.05, "{}", bordered.picture_share);
+    let bordered = Fingerprint { width: 400, height: 400, size_bytes: 99, ..bordered };
+    let groups = grouped([copy(100, 9), copy(300, 5), copy(300, 7), excerpt, bordered]);
+    assert_eq!(places(&groups), [[2, 3, 1, 4, 0]], "an excerpt is no copy, whatever its size");
 }
 
 #[test]
