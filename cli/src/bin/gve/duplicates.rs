@@ -3,11 +3,11 @@ use clap::Args;
 use gve::TimeRange;
 use gve::duplicates::{DuplicatesError, Fingerprint, Group, Match, groups};
 use gve::media::MediaKind;
-use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
+use gve_cli::interrupt::stop_on_ctrl_c;
 use gve_cli::output::{Outcome, name, print, progress_bar};
 use indicatif::HumanBytes;
 
-use crate::fingerprints::{FileOptions, Looked, as_json, difference};
+use crate::fingerprints::{FileOptions, Looked, as_json, difference, stopped_early};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -16,8 +16,8 @@ Examples:
   gve duplicates ~/Videos /media/backup --cache ~/.cache/gve-fingerprints
   gve duplicates ~/Videos --json | jq -r '.members[1:][].path'
 
-Of each group the best copy comes first: of those that hold the others, the one with the most pixels, then
-the longest, then the largest. The others follow with the part of the best copy that they are, and how alike
+Of each group the best copy comes first: of those that hold the others, the one with the most pixels, not
+counting borders, then the longest, then the largest. The others follow with the part of the best copy that they are, and how alike
 the pictures are (1 is the same). A clip is put to what it was cut from. Nothing is deleted. No model is used.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -27,18 +27,14 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let cancel = stop_on_ctrl_c()?;
     let looked = match arguments.files.look(None, &cancel) {
-        Err(DuplicatesError::Cancelled) => {
-            return Ok(stopped("nothing was compared; --cache keeps what was looked at"));
-        }
+        Err(DuplicatesError::Cancelled) => return Ok(stopped_early()),
         looked => looked?,
     };
     let bar = progress_bar(looked.files.len(), "compared", arguments.files.quiet);
     let matches = looked.fingerprints.matches(&cancel, |_| bar.inc(1));
     bar.finish_and_clear();
     let matches = match matches {
-        Err(DuplicatesError::Cancelled) => {
-            return Ok(stopped("nothing was compared; --cache keeps what was looked at"));
-        }
+        Err(DuplicatesError::Cancelled) => return Ok(stopped_early()),
         matches => matches?,
     };
     for (number, group) in groups(&looked.fingerprints, &matches).iter().enumerate() {

@@ -10,7 +10,8 @@ use clap::Args;
 use gve::CancelToken;
 use gve::duplicates::{DuplicatesError, FingerprintCache, Fingerprints, Match, read_fingerprints};
 use gve::indexer::{MediaFile, PassedOver, Recognition, find};
-use gve_cli::output::{progress_bar, report, show};
+use gve_cli::interrupt::stopped;
+use gve_cli::output::{Outcome, progress_bar, report, show};
 
 use crate::library::tell_passed_over;
 
@@ -31,6 +32,11 @@ pub(crate) struct FileOptions {
     /// No progress bars.
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+/// How a command ends that was stopped.
+pub(crate) fn stopped_early() -> Outcome {
+    stopped("nothing was compared; --cache keeps what was looked at")
 }
 
 /// Files that could be looked at, with what they look like.

@@ -4,10 +4,10 @@ use anyhow::{Result, bail};
 use clap::Args;
 use gve::duplicates::DuplicatesError;
 use gve::indexer::{Recognition, find};
-use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
+use gve_cli::interrupt::stop_on_ctrl_c;
 use gve_cli::output::{Outcome, name, print};
 
-use crate::fingerprints::{FileOptions, as_json, difference};
+use crate::fingerprints::{FileOptions, as_json, difference, stopped_early};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -39,18 +39,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         bail!("{}: is a folder, expected one clip", name(&arguments.clip));
     };
     let is_cancelled = |error: &DuplicatesError| matches!(error, DuplicatesError::Cancelled);
-    let nothing = "nothing was compared; --cache keeps what was looked at";
     let own = match arguments.files.look_at(vec![clip.clone()], &cancel) {
-        Err(error) if is_cancelled(&error) => return Ok(stopped(nothing)),
+        Err(error) if is_cancelled(&error) => return Ok(stopped_early()),
         own => own?,
     };
     let Some(fingerprint) = own.fingerprints.get(0) else { return Ok(Outcome::Nothing) };
     let looked = match arguments.files.look(Some(clip), &cancel) {
-        Err(error) if is_cancelled(&error) => return Ok(stopped(nothing)),
+        Err(error) if is_cancelled(&error) => return Ok(stopped_early()),
         looked => looked?,
     };
     let matches = match looked.fingerprints.locate(fingerprint, &cancel) {
-        Err(error) if is_cancelled(&error) => return Ok(stopped(nothing)),
+        Err(error) if is_cancelled(&error) => return Ok(stopped_early()),
         matches => matches?,
     };
     for found in matches.iter().take(arguments.k) {
