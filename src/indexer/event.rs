@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::IndexError;
 
-/// Something that happened to one file during [`index`].
+/// Something that happened to one file during [`index`](super::index).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum IndexEvent {
