@@ -3,6 +3,7 @@ use std::path::Path;
 
 use image::RgbImage;
 
+use super::readers::Readers;
 use crate::media::{MediaSource, TimeRange};
 use crate::options::with_fields;
 use crate::preprocess::{ImageLimits, PreprocessError, load_image};
@@ -134,13 +135,15 @@ pub struct VideoPart {
     pub range: TimeRange,
     /// The size of its frames when embedded.
     pub pixels: PixelLimits,
+    /// Readers of the file that it shares with other parts.
+    pub(crate) readers: Readers,
 }
 
 impl VideoPart {
     /// A whole video, sampled as the embedder is set to.
     pub fn new(source: impl Into<MediaSource>) -> Self {
         let (range, pixels) = (TimeRange::default(), PixelLimits::default());
-        Self { source: source.into(), sampling: None, range, pixels }
+        Self { source: source.into(), sampling: None, range, pixels, readers: Readers::default() }
     }
 }
 
@@ -149,6 +152,13 @@ with_fields!(VideoPart {
     with_range(range: TimeRange),
     with_pixels(pixels: PixelLimits),
 });
+
+impl VideoPart {
+    /// Has the file read by what other parts of it are read by.
+    pub(crate) fn sharing(self, readers: &Readers) -> Self {
+        Self { readers: readers.clone(), ..self }
+    }
+}
 
 /// Frames that were sampled elsewhere.
 #[derive(Debug, Clone, PartialEq)]

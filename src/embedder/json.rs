@@ -210,10 +210,10 @@ impl Video {
         }
         match (self.video.take(), self.frames.take()) {
             (Some(video), None) => Ok(Part::Video(VideoPart {
-                source: base.join(video).into(),
                 sampling: self.sampling()?,
                 range: self.range()?,
                 pixels,
+                ..VideoPart::new(base.join(video))
             })),
             (None, Some(frames)) => Ok(Part::Frames(FramesPart {
                 fps: self.fps_of_frames(&frames)?,
@@ -312,12 +312,11 @@ mod tests {
         let numbered = parse(r#"{"id": 7, "content": [{"type": "text", "text": ""}]}"#).unwrap();
         assert_eq!(numbered, (Some("7".to_owned()), Input::text("")));
         let expected = [
-            Part::Video(VideoPart {
-                source: "/data/b.mp4".into(),
-                sampling: Some(Sampling::Fps { fps: 2.0, min_frames: None, max_frames: Some(10) }),
-                range: TimeRange { start_seconds: Some(1.5), end_seconds: None },
-                pixels: PixelLimits::default(),
-            }),
+            Part::Video(
+                VideoPart::new("/data/b.mp4")
+                    .with_sampling(Some(Sampling::Fps { fps: 2.0, min_frames: None, max_frames: Some(10) }))
+                    .with_range(TimeRange { start_seconds: Some(1.5), end_seconds: None }),
+            ),
             Part::Text("then".into()),
             Part::Image(ImagePart {
                 source: ImageSource::Encoded("/abs/a.png".into()),
@@ -341,12 +340,7 @@ mod tests {
             |path: &str, pixels| Part::Image(ImagePart { source: ImageSource::Encoded(path.into()), pixels });
         let video = |sampling, start_seconds, end_seconds| {
             let range = TimeRange { start_seconds, end_seconds };
-            Part::Video(VideoPart {
-                source: "/data/b.mp4".into(),
-                sampling,
-                range,
-                pixels: PixelLimits::default(),
-            })
+            Part::Video(VideoPart { sampling, range, ..VideoPart::new("/data/b.mp4") })
         };
         let (min_pixels, max_pixels) = (Some(784), Some(37632));
         let pixels = PixelLimits { min_pixels, max_pixels, total_pixels: Some(100_352) };

@@ -14,6 +14,7 @@ mod json;
 mod pipeline;
 mod prepare;
 mod pseudo_query;
+mod readers;
 mod reranker;
 #[cfg(test)]
 pub(crate) mod seam_tests;
@@ -34,6 +35,7 @@ pub use prepare::Prepared;
 pub use reranker::{Relevance, Reranker};
 
 pub(crate) use prepare::Preparer;
+pub(crate) use readers::Readers;
 
 use pipeline::{Job, Outcome, forward_each};
 

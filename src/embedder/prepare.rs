@@ -199,7 +199,8 @@ impl Preparer {
     fn video_patches(&self, part: &VideoPart, notes: &mut Notes) -> Result<Picture, EmbedError> {
         use crate::video::{VideoReader, select};
 
-        let mut reader = VideoReader::open_with(part.source.clone(), self.video)?;
+        let open = || VideoReader::open_with(part.source.clone(), self.video);
+        let mut reader = part.readers.take().map_or_else(open, Ok)?;
         let sampling = part.sampling.as_ref().unwrap_or(&self.sampling);
         let pictures = self.processor.pictures();
         let timing = reader.timing();
@@ -216,6 +217,7 @@ impl Preparer {
         });
         notes.time_range.get_or_insert(covered(reader.metadata().duration_seconds, part.range));
         notes.warnings.extend(reader.warnings().iter().map(ToString::to_string));
+        part.readers.give_back(reader);
         // The last frame fills the last patch up.
         let factor = pictures.processor.temporal_patch_size() as usize;
         let frames = selection.indices.len().next_multiple_of(factor);

@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 
 use super::MediaFile;
 use super::identity::{Identity, Known, Pending};
-use crate::embedder::{CancelToken, Embedder, Input, Part, VideoPart};
+use crate::embedder::{CancelToken, Embedder, Input, Part, Readers, VideoPart};
 use crate::media::{MediaKind, Moments, TimeRange};
 use crate::retrieval::{Carried, ContentHash};
 use crate::video::VideoError;
@@ -60,14 +60,15 @@ impl Cut {
                 Some((_, Known::Carried(carried))) => (Step::Carry(carried), None),
                 Some((_, Known::UnderWay)) => (Step::Wait, None),
                 Some((_, Known::New)) | None => {
-                    let (shown, named) = match self.moments_of(&pending.file) {
+                    let readers = Readers::shared();
+                    let (shown, named) = match self.moments_of(&pending.file, &readers) {
                         Ok(moments) => {
                             let (shown, named) = moments.into_iter().unzip();
                             (Ok(shown), named)
                         }
                         Err(error) => (Err(error), Vec::new()),
                     };
-                    (Step::Embed(shown), Some(inputs_of(&pending.file, named)))
+                    (Step::Embed(shown), Some(inputs_of(&pending.file, named, readers)))
                 }
             };
             // Whoever does not listen any more takes no embeddings either.
@@ -83,7 +84,7 @@ impl Cut {
         let length = seconds.unwrap_or(0.0) / count.max(1) as f64;
         let longest = self.usual_seconds().unwrap_or(length);
         let range = |i| TimeRange::between(length * i as f64, length * i as f64 + length.min(longest));
-        inputs_of(file, (0..count).map(range).collect()).collect()
+        inputs_of(file, (0..count).map(range).collect(), Readers::shared()).collect()
     }
 
     /// How many moments a video of this length has, about.
@@ -101,22 +102,29 @@ impl Cut {
     }
 }
 
-/// The whole of a file, and stretches of it.
-fn inputs_of(file: &MediaFile, ranges: Vec<TimeRange>) -> impl Iterator<Item = Input> + Send + use<> {
+/// The whole of a file, and stretches of it, read by `readers`.
+fn inputs_of(
+    file: &MediaFile,
+    ranges: Vec<TimeRange>,
+    readers: Readers,
+) -> impl Iterator<Item = Input> + Send + use<> {
     let path = file.path.clone();
-    let whole = match file.kind {
-        MediaKind::Image => Input::image(&path),
-        MediaKind::Video => Input::video(&path),
+    let part = move |range| {
+        let part = VideoPart::new(&path).with_range(range).sharing(&readers);
+        Input::default().and_part(Part::Video(part))
     };
-    let part = move |range| VideoPart::new(&path).with_range(range);
-    let parts = ranges.into_iter().map(move |range| Input::default().and_part(Part::Video(part(range))));
-    std::iter::once(whole).chain(parts)
+    let whole = match file.kind {
+        MediaKind::Image => Input::image(&file.path),
+        MediaKind::Video => part(TimeRange::default()),
+    };
+    std::iter::once(whole).chain(ranges.into_iter().map(part))
 }
 
 #[cfg(feature = "video")]
 impl Cut {
     /// The moments of a file; none where the whole of it is one.
-    fn moments_of(&self, file: &MediaFile) -> Result<Vec<Moment>, VideoError> {
+    /// What was opened for it is given to `readers`.
+    fn moments_of(&self, file: &MediaFile, readers: &Readers) -> Result<Vec<Moment>, VideoError> {
         use crate::video::{MomentLengths, ShotOptions, VideoReader, shots, windows};
 
         let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else { return Ok(Vec::new()) };
@@ -133,10 +141,11 @@ impl Cut {
                 shots(&mut reader, &ShotOptions::default(), &self.cancel)?.moments(lengths)?
             }
         };
+        let timing = reader.timing();
+        readers.give_back(reader);
         if ranges.len() < 2 {
             return Ok(Vec::new());
         }
-        let timing = reader.timing();
         Ok(ranges.into_iter().map(|range| (range, timing.by_average_rate(range))).collect())
     }
 
@@ -152,7 +161,7 @@ impl Cut {
 
 #[cfg(not(feature = "video"))]
 impl Cut {
-    fn moments_of(&self, _: &MediaFile) -> Result<Vec<Moment>, VideoError> {
+    fn moments_of(&self, _: &MediaFile, _: &Readers) -> Result<Vec<Moment>, VideoError> {
         Ok(Vec::new())
     }
 

@@ -153,7 +153,7 @@ pub fn content_key(input: &Input) -> u64 {
                 hash_source(&image.source, &mut hasher);
                 image.pixels.hash(&mut hasher);
             }
-            Part::Video(VideoPart { source, sampling, range, pixels }) => {
+            Part::Video(VideoPart { source, sampling, range, pixels, .. }) => {
                 (source, pixels).hash(&mut hasher);
                 [range.start_seconds, range.end_seconds].map(|time| time.map(f64::to_bits)).hash(&mut hasher);
                 json!(sampling).to_string().hash(&mut hasher);

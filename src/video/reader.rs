@@ -83,6 +83,8 @@ pub struct VideoReader {
     metadata: VideoMetadata,
     limits: Limits,
     warnings: Vec<Warning>,
+    /// Those of them that were there when it was opened.
+    first_warnings: usize,
 }
 
 impl VideoReader {
@@ -137,8 +139,14 @@ impl VideoReader {
             converter: Converter::new(size),
             metadata,
             limits,
+            first_warnings: warnings.len(),
             warnings,
         })
+    }
+
+    /// Forgets the warnings about frames, before others are read.
+    pub(crate) fn forget_warnings(&mut self) {
+        self.warnings.truncate(self.first_warnings);
     }
 
     /// What the video is.
