@@ -129,6 +129,12 @@ pub fn name(path: &Path) -> String {
     printable(&name).into_owned()
 }
 
+/// What is wrong with a file, with its path once.
+pub fn failure(path: &Path, error: &dyn Display) -> String {
+    let (path, error) = (path.display().to_string(), error.to_string());
+    if error.contains(&path) { error } else { format!("{path}: {error}") }
+}
+
 /// A text as one line that a terminal shows and does not obey: line ends, control characters and those that
 /// reverse the direction of writing become the escapes that JSON strings have for them.
 pub fn printable(text: &str) -> Cow<'_, str> {

@@ -185,6 +185,15 @@ fn versions_match_with_times_and_speed() {
     near(parted.ranges[1].second, 18.0, 28.0);
 }
 
+/// One camera, and something that passes before it, which is elsewhere at every time.
+fn passing(seed: u64, time: u64) -> RgbImage {
+    let mut picture = scene(7, (0.0, 0.0));
+    let place = |way: u64| (80.0 * Random::derived(seed, &[way, time]).unit()) as i64;
+    let passes = RgbImage::from_pixel(14, 20, Rgb([240, 240, 90]));
+    imageops::replace(&mut picture, &passes, place(0), place(1));
+    picture
+}
+
 #[test]
 fn slates_and_walls_tie_nothing_together() {
     let card = |seed: u64| {
@@ -196,19 +205,7 @@ fn slates_and_walls_tie_nothing_together() {
     assert_eq!(places(&grouped((1..9).map(card))), [[0; 0]; 0], "a title card");
     assert_eq!(places(&grouped((1..9).map(black))), [[0; 0]; 0], "black");
     // One camera, and what passes before it at different times.
-    let wall = |seed: u64| {
-        film(20.0, move |time| {
-            let mut picture = scene(7, (0.0, 0.0));
-            let place = |way: u64| (80.0 * Random::derived(seed, &[way, time as u64]).unit()) as i64;
-            imageops::replace(
-                &mut picture,
-                &RgbImage::from_pixel(14, 20, Rgb([240, 240, 90])),
-                place(0),
-                place(1),
-            );
-            picture
-        })
-    };
+    let wall = |seed: u64| film(20.0, move |time| passing(seed, time as u64));
     assert_eq!(places(&grouped([1, 2, 3].map(wall))), [[0; 0]; 0], "a wall");
     assert_eq!(places(&grouped([1, 2, 1].map(wall))), [[0, 2]], "but a copy of it is one");
     // Titles that are still as long as they last are the same if that is as long.
@@ -235,20 +232,7 @@ fn what_fifty_share_ties_none_of_them_together() {
 #[test]
 fn what_passes_before_a_fixed_camera_is_found_in_a_long_recording() {
     // Twelve minutes before a fixed camera, and a part of them.
-    let camera = |start: f64| {
-        move |time: f64| {
-            let time = time + start;
-            let mut picture = scene(7, (0.0, 0.0));
-            let place = |way: u64| (80.0 * Random::derived(5, &[way, (time / 2.0) as u64]).unit()) as i64;
-            imageops::replace(
-                &mut picture,
-                &RgbImage::from_pixel(14, 20, Rgb([240, 240, 90])),
-                place(0),
-                place(1),
-            );
-            picture
-        }
-    };
+    let camera = |start: f64| move |time: f64| passing(5, ((time + start) / 2.0) as u64);
     let (_, matches) = matches_of([film(720.0, camera(0.0)), film(60.0, camera(400.0))]);
     assert_eq!(matches.len(), 1, "{matches:?}");
     let (start, end) = matches[0].ranges[0].first.bounds().unwrap();

@@ -11,7 +11,7 @@ use gve::CancelToken;
 use gve::duplicates::{DuplicatesError, FingerprintCache, Fingerprints, Match, read_fingerprints};
 use gve::indexer::{MediaFile, PassedOver, Recognition, find};
 use gve_cli::interrupt::stopped;
-use gve_cli::output::{Outcome, progress_bar, report, show};
+use gve_cli::output::{Outcome, failure, progress_bar, report, show};
 
 use crate::library::tell_passed_over;
 
@@ -82,16 +82,14 @@ impl FileOptions {
         let bar = progress_bar(files.len(), "files", self.quiet);
         let (mut failed, mut found) = (0, Vec::new());
         let read = read_fingerprints(&files, cache.as_ref(), cancel, |place, fingerprint| {
-            let path = files[place].path.display().to_string();
-            show(&bar, &path);
+            let path = &files[place].path;
+            show(&bar, &path.display().to_string());
             bar.inc(1);
             match fingerprint {
                 Ok(fingerprint) => found.push((place, fingerprint)),
                 Err(error) => {
                     failed += 1;
-                    let error = error.to_string();
-                    let error = if error.contains(&path) { error } else { format!("{path}: {error}") };
-                    bar.suspend(|| report(&anyhow!(error)));
+                    bar.suspend(|| report(&anyhow!(failure(path, &error))));
                 }
             }
         });

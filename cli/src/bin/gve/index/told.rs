@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use gve::indexer::{Doubt, IndexError, IndexEvent, IndexTotals, PassedOver};
-use gve_cli::output::{Outcome, name, print, report, show, warn};
+use gve::indexer::{Doubt, IndexEvent, IndexTotals, PassedOver};
+use gve_cli::output::{Outcome, failure, name, print, report, show, warn};
 use indicatif::ProgressBar;
 
 /// How many files met which fate.
@@ -87,12 +87,6 @@ impl Counts {
         }
         Ok(print(&line)?)
     }
-}
-
-/// What is wrong with a file, with its path once.
-fn failure(path: &Path, error: &IndexError) -> String {
-    let (path, error) = (path.display().to_string(), error.to_string());
-    if error.contains(&path) { error } else { format!("{path}: {error}") }
 }
 
 /// Says that files which are not there stay in the library.
