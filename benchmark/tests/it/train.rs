@@ -66,7 +66,7 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// Four steps with two evaluations, by a configuration of which `head` is the beginning and `evaluation`
+    /// Four steps with three evaluations, by a configuration of which `head` is the beginning and `evaluation`
     /// the end.
     fn train(&self, gve: &Path, output: &str, head: &str, evaluation: &str) -> Command {
         let config = self.path(&format!("{output}.toml"));
@@ -127,7 +127,7 @@ fn the_scores_of_a_run_are_those_of_the_harness() {
         assert_status(&output, 0);
         assert!(stderr(&output).contains("step 4: uvrb/CRB-G "), "{}", stderr(&output));
         let scores = bench.scores(name);
-        assert_eq!(scores.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(scores.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 2, 4]);
         let evaluation = bench.path(name).join("evaluations/step-00000004");
         assert!(evaluation.join("scores.jsonl").is_file() && !evaluation.join("weights").exists());
         // It reads inputs as the run does, and the run as all that leave it to the model.
@@ -163,7 +163,7 @@ fn the_scores_of_a_run_are_those_of_the_harness() {
         assert_eq!(expected.len(), 2);
         let mean = expected.values().sum::<f64>() / 2.0;
         expected.insert("uvrb/mean".to_owned(), mean);
-        assert_eq!(scores[1].1, expected);
+        assert_eq!(scores[2].1, expected);
     }
 }
 
@@ -175,10 +175,10 @@ fn a_data_set_that_cannot_be_scored_costs_its_own_score_alone() {
     let output = bench.train(&gve, "run", "", "uvrb_datasets = [\"MSRVTT\", \"CRB-G\"]").output().unwrap();
     assert_status(&output, 0);
     let message = stderr(&output);
-    assert_eq!(message.matches("warning: UVRB at ").count(), 2, "{message}");
+    assert_eq!(message.matches("warning: UVRB at ").count(), 3, "{message}");
     assert!(message.contains("CRB-G") && message.contains("uvrb.log"), "{message}");
     let names = bench.scores("run").into_iter().map(|(_, scores)| scores.into_keys().collect::<Vec<_>>());
-    assert_eq!(names.collect::<Vec<_>>(), [["uvrb/MSRVTT", "uvrb/mean"]; 2]);
+    assert_eq!(names.collect::<Vec<_>>(), [["uvrb/MSRVTT", "uvrb/mean"]; 3]);
 
     let output = bench.train(&gve, "none", "", "uvrb_datasets = [\"CRB-G\"]").output().unwrap();
     assert_status(&output, 0);
@@ -213,20 +213,32 @@ fn a_request_to_stop_ends_the_harness_too() {
     let script = bench.path("slow.sh");
     fs::write(&script, "#!/bin/sh\n[ \"$1\" = --version ] && exit\nexec sleep 1000\n").unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut command = bench.train(&gve, "run", "", "uvrb_program = \"slow.sh\"");
-    let child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !bench.path("run/evaluations/step-00000002/uvrb.log").exists() {
-        assert!(Instant::now() < deadline, "no evaluation has begun");
-        std::thread::sleep(Duration::from_millis(2));
+    for (name, at_start, step, left) in
+        [("first", true, "step-00000000", 2), ("later", false, "step-00000002", 1)]
+    {
+        let evaluation = format!("at_start = {at_start}\nuvrb_program = \"slow.sh\"");
+        let mut command = bench.train(&gve, name, "", &evaluation);
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !bench.path(name).join("evaluations").join(step).join("uvrb.log").exists() {
+            assert!(Instant::now() < deadline, "no evaluation has begun");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let output = child.wait_with_output().unwrap();
+        assert_status(&output, 2);
+        assert!(
+            stderr(&output).contains(&format!(
+                "stopped at {}",
+                bench.path(name).join("checkpoints").join(step).display()
+            )),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(bench.scores(name), []);
+        // Without the harness in the way it ends.
+        assert_status(&bench.train(&gve, name, "", "uvrb_datasets = [\"MSRVTT\"]").output().unwrap(), 0);
+        assert_eq!(bench.scores(name).len(), left);
     }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    let output = child.wait_with_output().unwrap();
-    assert_status(&output, 2);
-    assert!(stderr(&output).contains("step-00000002"), "{}", stderr(&output));
-    assert_eq!(bench.scores("run"), []);
-    // Without the harness in the way it ends.
-    assert_status(&bench.train(&gve, "run", "", "uvrb_datasets = [\"MSRVTT\"]").output().unwrap(), 0);
-    assert_eq!(bench.scores("run").len(), 1);
 }

@@ -148,6 +148,9 @@ impl Trainer {
         let mut evaluated_at = Instant::now();
         if self.state.step == 0 {
             self.progress(&mut evaluated_at, watch).evaluate_if_due(cancel)?;
+            if cancel.is_cancelled() {
+                return self.progress(&mut evaluated_at, watch).save().map(Finish::Stopped);
+            }
         }
         while self.state.step < total_steps && !self.progress(&mut evaluated_at, watch).gains_nothing() {
             if self.state.curriculum.is_none() {
