@@ -85,22 +85,44 @@ impl Fingerprints {
     /// What a clip has in common with the others, the most of it first: it is the [`first`](Match::first) of
     /// each match, and [`ranges`](Match::ranges) say where in the [`second`](Match::second) it is from.
     ///
+    /// A clip is its [`fingerprint`](super::fingerprint()) alone, or what
+    /// [`fingerprint_clip`](super::fingerprint_clip) makes: each is looked for while those before have not found
+    /// where half of the clip is from.
+    ///
     /// # Errors
     /// [`DuplicatesError::Cancelled`].
-    pub fn locate(&self, clip: &Fingerprint, cancel: &CancelToken) -> Result<Vec<Match>, DuplicatesError> {
+    pub fn locate(&self, clip: &[Fingerprint], cancel: &CancelToken) -> Result<Vec<Match>, DuplicatesError> {
+        let mut all = Vec::new();
+        for clip in clip {
+            let found = self.locate_phase(clip, cancel)?;
+            let is_enough = has_source(&found);
+            all.extend(found);
+            if is_enough {
+                break;
+            }
+        }
+        let mut found = best_of_pairs(all);
+        found.sort_by(|a, b| (b.first_share * b.score).total_cmp(&(a.first_share * a.score)));
+        Ok(found)
+    }
+
+    fn locate_phase(&self, clip: &Fingerprint, cancel: &CancelToken) -> Result<Vec<Match>, DuplicatesError> {
         let place = self.all.len();
         let search = Search::new(self.all.iter().chain([clip]).collect(), cancel);
         let sources = |_| 0..place;
         let mut found = search.run(place..place + 1, 0, sources, |_, _| true, |_| ())?;
         // What is cropped is a part of the others' pictures, which takes looking at them all.
-        if found.iter().all(|found| found.first_share < LEAST_SOURCE_SHARE) {
+        if !has_source(&found) {
             let cropped = search.run(0..place, 0, |_| place..place + 1, |_, _| true, |_| ())?;
             found.extend(cropped.into_iter().map(Match::swapped));
         }
-        let mut found = best_of_pairs(found);
-        found.sort_by(|a, b| (b.first_share * b.score).total_cmp(&(a.first_share * a.score)));
         Ok(found)
     }
+}
+
+/// Whether a clip, which is the first of these, is from one of them.
+fn has_source(found: &[Match]) -> bool {
+    found.iter().any(|found| found.first_share >= LEAST_SOURCE_SHARE)
 }
 
 /// Of the matches of each pair the one with the most in common.

@@ -11,6 +11,8 @@ use crate::video::{VideoError, VideoMetadata, VideoOptions, VideoReader, small_p
 
 /// Pictures looked at in a second of video.
 pub(super) const FPS: f64 = 4.0;
+/// How many times of each of these quarters a clip is looked at.
+const PHASES: u32 = 4;
 /// Pictures before and after one that tell of its borders: 8 s.
 const BORDER_REACH: usize = 32;
 /// A picture is the one before where no cell differs by so much of 255, and the mean by less than the other.
@@ -112,13 +114,49 @@ pub fn fingerprint(
     options: VideoOptions,
     cancel: &CancelToken,
 ) -> Result<Fingerprint, VideoError> {
+    looked_at(source.into(), 1, options, cancel)?.pop().ok_or(VideoError::Cancelled)
+}
+
+/// A clip as it is seen from four times of each quarter of a second on, for [`locate`]: what changes faster
+/// than four times a second looks unlike in two videos that are not looked at in the same moments, and those of
+/// a clip are not those of what it was cut from. The first is its [`fingerprint`].
+///
+/// [`locate`]: super::Fingerprints::locate
+///
+/// # Errors
+/// Those of [`fingerprint`].
+pub fn fingerprint_clip(
+    source: impl Into<MediaSource>,
+    options: VideoOptions,
+    cancel: &CancelToken,
+) -> Result<Vec<Fingerprint>, VideoError> {
+    looked_at(source.into(), PHASES, options, cancel)
+}
+
+fn looked_at(
+    source: MediaSource,
+    phases: u32,
+    options: VideoOptions,
+    cancel: &CancelToken,
+) -> Result<Vec<Fingerprint>, VideoError> {
     let mut reader = VideoReader::open_with(source, options)?;
-    let mut look = Look::new(Fingerprint::of_video(reader.metadata()));
+    let empty = Fingerprint::of_video(reader.metadata());
+    let fps = FPS * f64::from(phases);
+    // When each phase begins, and the quarter it was in last.
+    let phase = |phase| (f64::from(phase) / fps, -1, Look::new(empty.clone()));
+    let mut phases: Vec<(f64, i64, Look)> = (0..phases).map(phase).collect();
     let side = GREY_SIDE as u32;
-    small_pictures(&mut reader, FPS, (side, side), cancel, |picture| {
-        look.take(picture.seconds, Grey::of(&picture.image));
+    small_pictures(&mut reader, fps, (side, side), cancel, |picture| {
+        let grey = Grey::of(&picture.image);
+        for (start, last, look) in &mut phases {
+            let quarter = ((picture.seconds - *start) * FPS + 1e-6).floor() as i64;
+            if quarter > *last {
+                *last = quarter;
+                look.take(picture.seconds, grey.clone());
+            }
+        }
     })?;
-    Ok(look.finish())
+    Ok(phases.into_iter().map(|(.., look)| look.finish()).collect())
 }
 
 /// A fingerprint under way. What pictures around it tell of its borders, a picture waits for.

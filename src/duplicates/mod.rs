@@ -46,6 +46,6 @@ pub use cache::FingerprintCache;
 pub use collection::Fingerprints;
 pub use compare::{Match, MatchedRange};
 pub use error::DuplicatesError;
-pub use fingerprint::{Fingerprint, fingerprint, fingerprint_image};
+pub use fingerprint::{Fingerprint, fingerprint, fingerprint_clip, fingerprint_image};
 pub use groups::{Group, Member, groups};
-pub use read::read_fingerprints;
+pub use read::{read_clip, read_fingerprints};

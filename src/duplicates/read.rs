@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::cache::FingerprintCache;
 use super::error::DuplicatesError;
-use super::fingerprint::{Fingerprint, fingerprint, fingerprint_image};
+use super::fingerprint::{Fingerprint, fingerprint, fingerprint_clip, fingerprint_image};
 use crate::cancel::CancelToken;
 use crate::indexer::MediaFile;
 use crate::media::MediaKind;
@@ -68,21 +68,39 @@ fn read(
     if let Some(kept) = cache.and_then(|cache| cache.get(&file.path, state)) {
         return Ok(kept);
     }
-    let mut made = match file.kind {
-        MediaKind::Image => fingerprint_image(&load_image(&file.path, &ImageLimits::default())?),
-        MediaKind::Video => match fingerprint(&file.path, options, cancel) {
-            Err(VideoError::Cancelled) => return Err(DuplicatesError::Cancelled),
-            made => made?,
-        },
-    };
-    let hours = made.duration_seconds / 3600.0;
-    if hours > MOST_HOURS {
-        return Err(DuplicatesError::TooLong { hours, most: MOST_HOURS });
-    }
+    let look = |path: &Path| Ok(vec![fingerprint(path, options, cancel)?]);
+    let Some(mut made) = made_of(file, look)?.pop() else { return Err(DuplicatesError::Cancelled) };
     made.size_bytes = state.size_bytes;
     // A name that is no text is kept nowhere.
     if let Some(cache) = cache.filter(|_| file.path.to_str().is_some()) {
         cache.put(&file.path, state, &made)?;
+    }
+    Ok(made)
+}
+
+/// A clip for [`Fingerprints::locate`](super::Fingerprints::locate): of a video what [`fingerprint_clip`] makes,
+/// of an image its one fingerprint.
+///
+/// # Errors
+/// [`DuplicatesError`], where it cannot be read; [`DuplicatesError::Cancelled`] where `cancel` is set.
+pub fn read_clip(file: &MediaFile, cancel: &CancelToken) -> Result<Vec<Fingerprint>, DuplicatesError> {
+    guarded(|| made_of(file, |path| fingerprint_clip(path, VideoOptions::default(), cancel)))
+}
+
+fn made_of(
+    file: &MediaFile,
+    look: impl FnOnce(&Path) -> Result<Vec<Fingerprint>, VideoError>,
+) -> Result<Vec<Fingerprint>, DuplicatesError> {
+    if file.kind == MediaKind::Image {
+        return Ok(vec![fingerprint_image(&load_image(&file.path, &ImageLimits::default())?)]);
+    }
+    let made = match look(&file.path) {
+        Err(VideoError::Cancelled) => return Err(DuplicatesError::Cancelled),
+        made => made?,
+    };
+    let hours = made.first().map_or(0.0, |made| made.duration_seconds / 3600.0);
+    if hours > MOST_HOURS {
+        return Err(DuplicatesError::TooLong { hours, most: MOST_HOURS });
     }
     Ok(made)
 }

@@ -304,14 +304,15 @@ fn clips_are_located() {
         let picture = travel(3, time + 21.3);
         imageops::crop_imm(&picture, 12, 8, 77, 77).to_image()
     });
-    let found = fingerprints.locate(&clip, &cancel).unwrap();
+    let locate = |clip: &Fingerprint| fingerprints.locate(std::slice::from_ref(clip), &cancel);
+    let found = locate(&clip).unwrap();
     assert_eq!(found.iter().map(|found| found.second).collect::<Vec<_>>(), [2]);
     let (start, end) = found[0].ranges[0].second.bounds().unwrap();
     assert!((start - 21.3).abs() < 0.5 && (end - 27.3).abs() < 0.5, "{found:?}");
     let other = film(6.0, |time| travel(9, time));
-    assert_eq!(fingerprints.locate(&other, &cancel).unwrap(), []);
+    assert_eq!(locate(&other).unwrap(), []);
     cancel.cancel();
-    assert!(fingerprints.locate(&clip, &cancel).is_err());
+    assert!(locate(&clip).is_err());
 }
 
 #[test]
@@ -340,4 +341,38 @@ fn the_cache_gives_back_what_it_got_and_nothing_else() {
     }
     cache.put(path, state, &made).unwrap();
     assert_eq!(cache.get(path, state), Some(made));
+}
+
+/// What is another picture every eighth of a second is looked at in every second eighth, of a clip maybe in
+/// the others.
+#[cfg(feature = "video")]
+#[test]
+fn what_changes_faster_than_pictures_are_taken_is_located() {
+    use super::{fingerprint, fingerprint_clip};
+    use crate::video::{VideoEncoding, VideoOptions, VideoWriter};
+
+    let folder = tempfile::tempdir().unwrap();
+    let cancel = CancelToken::new();
+    let write = |name: &str, frames: std::ops::Range<u64>| {
+        let path = folder.path().join(name);
+        let mut writer = VideoWriter::create(&path, VideoEncoding::Ffv1, (SIZE, SIZE), 24).unwrap();
+        frames.for_each(|frame| writer.write(&scene(frame / 3, (0.0, 0.0))).unwrap());
+        writer.finish().unwrap();
+        path
+    };
+    let mut fingerprints = Fingerprints::default();
+    for first in [0, 1000, 2000] {
+        let path = write(&format!("{first}.mkv"), first..first + 24 * 16);
+        fingerprints.push(fingerprint(path, VideoOptions::default(), &cancel).unwrap());
+    }
+    // From 4.125 s of the second on.
+    let clip =
+        fingerprint_clip(write("clip.mkv", 1099..1099 + 24 * 5), VideoOptions::default(), &cancel).unwrap();
+    assert_eq!(fingerprints.locate(&clip[..1], &cancel).unwrap(), [], "seen in other moments alone");
+    let found = fingerprints.locate(&clip, &cancel).unwrap();
+    assert_eq!(found.iter().map(|found| found.second).collect::<Vec<_>>(), [1]);
+    let (start, end) = found[0].ranges[0].second.bounds().unwrap();
+    assert!((start - 4.125).abs() < 0.5 && (end - 9.125).abs() < 0.5, "{found:?}");
+    let alone = fingerprint(folder.path().join("clip.mkv"), VideoOptions::default(), &cancel).unwrap();
+    assert!(clip.len() == 4 && clip[0] == alone);
 }

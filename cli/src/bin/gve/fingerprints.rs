@@ -68,25 +68,15 @@ impl FileOptions {
         let remedy =
             (!self.any_name).then_some("--any-name looks at what is in files whose name does not say");
         tell_passed_over(&passed_over, remedy, files.is_empty(), self.quiet);
-        let looked = self.look_at(files, cancel)?;
-        Ok(Looked { failed: looked.failed + failed, ..looked })
-    }
-
-    /// Looks at these files.
-    pub(crate) fn look_at(
-        &self,
-        files: Vec<MediaFile>,
-        cancel: &CancelToken,
-    ) -> Result<Looked, DuplicatesError> {
         let cache = self.cache.as_ref().map(FingerprintCache::new);
         let bar = progress_bar(files.len(), "files", self.quiet);
-        let (mut failed, mut found) = (0, Vec::new());
+        let mut looked = Vec::new();
         let read = read_fingerprints(&files, cache.as_ref(), cancel, |place, fingerprint| {
             let path = &files[place].path;
             show(&bar, &path.display().to_string());
             bar.inc(1);
             match fingerprint {
-                Ok(fingerprint) => found.push((place, fingerprint)),
+                Ok(fingerprint) => looked.push((place, fingerprint)),
                 Err(error) => {
                     failed += 1;
                     bar.suspend(|| report(&anyhow!(failure(path, &error))));
@@ -95,9 +85,9 @@ impl FileOptions {
         });
         bar.finish_and_clear();
         read?;
-        found.sort_by_key(|(place, _)| *place);
+        looked.sort_by_key(|(place, _)| *place);
         let (mut kept, mut fingerprints) = (Vec::new(), Fingerprints::default());
-        for (place, fingerprint) in found {
+        for (place, fingerprint) in looked {
             fingerprints.push(fingerprint);
             kept.push(files[place].clone());
         }

@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use gve::duplicates::DuplicatesError;
+use gve::duplicates::{DuplicatesError, read_clip};
 use gve::indexer::{Recognition, find};
 use gve_cli::interrupt::stop_on_ctrl_c;
-use gve_cli::output::{Outcome, name, print};
+use gve_cli::output::{Outcome, failure, name, print};
 
 use crate::fingerprints::{FileOptions, as_json, difference, stopped_early};
 
@@ -39,16 +39,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         bail!("{}: is a folder, expected one clip", name(&arguments.clip));
     };
     let is_cancelled = |error: &DuplicatesError| matches!(error, DuplicatesError::Cancelled);
-    let own = match arguments.files.look_at(vec![clip.clone()], &cancel) {
+    let own = match read_clip(clip, &cancel) {
         Err(error) if is_cancelled(&error) => return Ok(stopped_early()),
-        own => own?,
+        own => own.map_err(|error| anyhow!(failure(&clip.path, &error)))?,
     };
-    let Some(fingerprint) = own.fingerprints.get(0) else { return Ok(Outcome::Nothing) };
     let looked = match arguments.files.look(Some(clip), &cancel) {
         Err(error) if is_cancelled(&error) => return Ok(stopped_early()),
         looked => looked?,
     };
-    let matches = match looked.fingerprints.locate(fingerprint, &cancel) {
+    let matches = match looked.fingerprints.locate(&own, &cancel) {
         Err(error) if is_cancelled(&error) => return Ok(stopped_early()),
         matches => matches?,
     };
