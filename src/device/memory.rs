@@ -19,6 +19,18 @@ pub(super) fn available(root: &Path) -> Option<u64> {
     Some(least)
 }
 
+/// What this process has, by a key of its status.
+#[cfg(feature = "train")]
+pub(super) fn resident(root: &Path, key: &str) -> Option<u64> {
+    value_of(&read(&root.join("proc/self/status"))?, key)?.checked_mul(1024)
+}
+
+/// Has `VmHWM` begin anew.
+#[cfg(feature = "train")]
+pub(super) fn forget_peak(root: &Path) -> Option<()> {
+    std::fs::write(root.join("proc/self/clear_refs"), "5").ok()
+}
+
 /// The control groups that limit this process, and those around them, of both versions. In a container its
 /// own group is mounted as the outermost.
 fn group_directories(root: &Path, groups: &str) -> Vec<PathBuf> {

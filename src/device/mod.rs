@@ -146,6 +146,33 @@ pub fn available_memory() -> Option<u64> {
     memory::available(Path::new("/"))
 }
 
+/// The memory that this process had at the most since a moment, where the system tells (Linux). Another
+/// measurement that begins meanwhile ends this one.
+#[derive(Debug, Clone, Copy)]
+#[cfg(feature = "train")]
+pub(crate) struct PeakMemory {
+    resident_bytes: u64,
+}
+
+#[cfg(feature = "train")]
+impl PeakMemory {
+    /// From now on.
+    pub(crate) fn begin() -> Option<Self> {
+        memory::forget_peak(Path::new("/"))?;
+        Some(Self { resident_bytes: memory::resident(Path::new("/"), "VmRSS:")? })
+    }
+
+    /// What there was when it began.
+    pub(crate) fn resident_bytes(self) -> u64 {
+        self.resident_bytes
+    }
+
+    /// The most since then.
+    pub(crate) fn peak_bytes(self) -> Option<u64> {
+        memory::resident(Path::new("/"), "VmHWM:")
+    }
+}
+
 /// Has settings files spell a type as its `FromStr` and `Display` do.
 macro_rules! spelled {
     ($type:ty) => {

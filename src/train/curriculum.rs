@@ -50,28 +50,43 @@ impl Sampler {
         matches!(self, Self::Pyramid { .. })
     }
 
-    /// The probability of each task in `epoch`, from 0, of `epochs`.
-    pub fn probabilities(&self, epoch: usize, epochs: usize, tasks: &[TaskFacts]) -> Vec<f64> {
-        let shares: Vec<f64> = match *self {
-            Self::Pyramid { sigma_start, sigma_end } => {
-                let sigma = sigma(sigma_start, sigma_end, epoch, epochs);
+    /// The pyramid as it ends: for a prober to which alignments say nothing. Any other sampler as it is.
+    pub fn flattened(self) -> Self {
+        match self {
+            Self::Pyramid { sigma_end, .. } => Self::Pyramid { sigma_start: sigma_end, sigma_end },
+            other => other,
+        }
+    }
+
+    /// Sigma of the pyramid in `epoch`, from 0, of `epochs`.
+    pub fn sigma(&self, epoch: usize, epochs: usize) -> Option<f64> {
+        let &Self::Pyramid { sigma_start, sigma_end } = self else { return None };
+        let last = epochs.saturating_sub(1);
+        let progress = if last == 0 { 0.0 } else { epoch.min(last) as f64 / last as f64 };
+        Some(sigma_start + (sigma_end - sigma_start) * progress)
+    }
+
+    /// The probability of each task in `epoch`, from 0, of `epochs`: of all batches the share `floor` is spread
+    /// evenly over the tasks, and the rest as the sampler has it.
+    pub fn probabilities(&self, epoch: usize, epochs: usize, floor: f64, tasks: &[TaskFacts]) -> Vec<f64> {
+        let shares: Vec<f64> = match (self, self.sigma(epoch, epochs)) {
+            (_, Some(sigma)) => {
                 let largest = tasks.iter().map(|t| t.alignment).fold(f64::NEG_INFINITY, f64::max);
                 tasks.iter().map(|t| ((t.alignment - largest) / sigma).exp()).collect()
             }
-            Self::Uniform => vec![1.0; tasks.len()],
-            Self::Proportional => tasks.iter().map(|t| t.pairs as f64).collect(),
+            (Self::Proportional, _) => tasks.iter().map(|t| t.pairs as f64).collect(),
+            _ => vec![1.0; tasks.len()],
         };
-        let weighted: Vec<f64> = shares.iter().zip(tasks).map(|(share, task)| share * task.weight).collect();
-        let total: f64 = weighted.iter().sum();
-        weighted.into_iter().map(|share| share / total).collect()
+        let even = floor / tasks.len() as f64;
+        let floored = of_one(shares).into_iter().map(|share| even + (1.0 - floor) * share);
+        of_one(floored.zip(tasks).map(|(share, task)| share * task.weight).collect())
     }
 }
 
-/// A straight line from `start` in epoch 0 to `end` in the last.
-fn sigma(start: f64, end: f64, epoch: usize, epochs: usize) -> f64 {
-    let last = epochs.saturating_sub(1);
-    let progress = if last == 0 { 0.0 } else { epoch.min(last) as f64 / last as f64 };
-    start + (end - start) * progress
+/// Shares that add up to 1.
+fn of_one(shares: Vec<f64>) -> Vec<f64> {
+    let total: f64 = shares.iter().sum();
+    shares.into_iter().map(|share| share / total).collect()
 }
 
 /// The draws of one epoch. All of it is in the checkpoint.
@@ -136,7 +151,8 @@ mod tests {
         let cases =
             [(0, 3, 0.1), (1, 3, 0.55), (2, 3, 1.0), (7, 3, 1.0), (0, 1, 0.1), (1, 4, 0.4), (3, 4, 1.0)];
         for (epoch, epochs, expected) in cases {
-            assert!((sigma(0.1, 1.0, epoch, epochs) - expected).abs() < 1e-12, "{epoch} of {epochs}");
+            let sigma = Sampler::default().sigma(epoch, epochs).unwrap();
+            assert!((sigma - expected).abs() < 1e-12, "{epoch} of {epochs}");
         }
     }
 
@@ -146,30 +162,47 @@ mod tests {
         let pyramid = Sampler::default();
         // exp(0), exp(-2), exp(-3) over their sum; in the last epoch exp(0), exp(-0.2), exp(-0.3).
         assert_close(
-            &pyramid.probabilities(0, 3, &tasks),
+            &pyramid.probabilities(0, 3, 0.0, &tasks),
             &[0.843_794_734_481_339, 0.114_195_199_384_594, 0.042_010_066_134_066],
         );
         assert_close(
-            &pyramid.probabilities(2, 3, &tasks),
+            &pyramid.probabilities(2, 3, 0.0, &tasks),
             &[0.390_693_833_269_815, 0.319_873_056_335_919, 0.289_433_110_394_264],
         );
-        assert_close(&Sampler::Uniform.probabilities(0, 3, &tasks), &[1.0 / 3.0; 3]);
-        assert_close(&Sampler::Proportional.probabilities(2, 3, &tasks), &[0.1, 0.3, 0.6]);
+        assert_close(&Sampler::Uniform.probabilities(0, 3, 0.0, &tasks), &[1.0 / 3.0; 3]);
+        assert_close(&Sampler::Proportional.probabilities(2, 3, 0.0, &tasks), &[0.1, 0.3, 0.6]);
         for sampler in [pyramid, Sampler::Uniform, Sampler::Proportional] {
-            assert_close(&sampler.probabilities(0, 1, &facts(&[(-0.9, 7)])), &[1.0]);
+            assert_close(&sampler.probabilities(0, 1, 0.0, &facts(&[(-0.9, 7)])), &[1.0]);
         }
         let extreme = Sampler::Pyramid { sigma_start: 1e-6, sigma_end: 1.0 };
-        assert_close(&extreme.probabilities(0, 2, &tasks), &[1.0, 0.0, 0.0]);
+        assert_close(&extreme.probabilities(0, 2, 0.0, &tasks), &[1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn every_task_has_its_share_of_the_floor() {
+        let tasks = facts(&[(0.8, 100), (0.6, 300), (0.5, 600)]);
+        let extreme = Sampler::Pyramid { sigma_start: 1e-6, sigma_end: 1.0 };
+        assert_close(&extreme.probabilities(0, 2, 0.3, &tasks), &[0.8, 0.1, 0.1]);
+        assert_close(
+            &Sampler::Proportional.probabilities(0, 2, 0.5, &tasks),
+            &[0.65 / 3.0, 0.95 / 3.0, 1.4 / 3.0],
+        );
+        assert_close(&extreme.probabilities(0, 2, 1.0, &tasks), &[1.0 / 3.0; 3]);
+        let flat = extreme.flattened();
+        assert_close(&flat.probabilities(0, 2, 0.0, &tasks), &extreme.probabilities(1, 2, 0.0, &tasks));
     }
 
     #[test]
     fn weights_multiply_what_the_sampler_gives() {
         let mut tasks = facts(&[(0.8, 100), (0.6, 300), (0.5, 600)]);
         tasks[2].weight = 0.5;
-        assert_close(&Sampler::Proportional.probabilities(0, 3, &tasks), &[1.0 / 7.0, 3.0 / 7.0, 3.0 / 7.0]);
-        assert_close(&Sampler::Uniform.probabilities(0, 3, &tasks), &[0.4, 0.4, 0.2]);
+        assert_close(
+            &Sampler::Proportional.probabilities(0, 3, 0.0, &tasks),
+            &[1.0 / 7.0, 3.0 / 7.0, 3.0 / 7.0],
+        );
+        assert_close(&Sampler::Uniform.probabilities(0, 3, 0.0, &tasks), &[0.4, 0.4, 0.2]);
         // exp(0), exp(-2) and half of exp(-3) over their sum.
-        let pyramid = Sampler::default().probabilities(0, 3, &tasks);
+        let pyramid = Sampler::default().probabilities(0, 3, 0.0, &tasks);
         assert_close(&pyramid, &[0.861_898_950_435_682, 0.116_645_338_578_552, 0.021_455_710_985_766]);
     }
 

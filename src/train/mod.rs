@@ -55,11 +55,13 @@ pub use loss::{BatchLoss, Contrast, InfoNce, yes_no};
 pub use model::TrainableModel;
 pub use negatives::{HardNegatives, mine};
 pub use optimizer::{AdamW, AdamWConfig, Muon, MuonConfig, Optimizer, clip};
-pub use prober::{Prober, alignment};
+pub use prober::{Probe, Prober, probe};
 pub use rank_net::RankNet;
 pub use schedule::{Decay, Schedule};
 pub use settings::Mode;
-pub use trainer::{Finish, Scorer, Start, TrainEvent, Trainer};
+pub use trainer::{
+    Finish, Scorer, Start, TaskEstimate, TrainEstimate, TrainEvent, TrainMemory, Trainer, estimate,
+};
 
 pub use crate::embedder::Prepared;
 pub use crate::model::Parameters;

@@ -2,7 +2,7 @@ use ndarray::Array2;
 
 use super::TrainError;
 use crate::embedder::{CancelToken, EmbedError, Embedder, Input};
-use crate::pairs::PairIndex;
+use crate::pairs::{PairIndex, content_key};
 use crate::random::Random;
 
 /// Whatever embeds inputs outside of the gradient: an off-the-shelf embedder in the first epoch, the model in
@@ -74,24 +74,52 @@ impl EmbeddedPairs {
     }
 }
 
-/// Alignment of a task (arXiv 2510.27571, section 4): the mean cosine of query and positive over `count`
-/// sampled pairs, as `prober` sees them.
+/// What a prober sees of a task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Probe {
+    /// Mean cosine of query and positive (arXiv 2510.27571, section 4).
+    pub alignment: f64,
+    /// How often a query is nearer to its own positive than to another's: 0.5 of a prober to which this task says
+    /// nothing, 1 of one that knows it. 1 where all positives are the same.
+    pub separation: f64,
+}
+
+/// Probes a task by `count` sampled pairs, as `prober` sees them.
 ///
 /// # Errors
 /// A pair that cannot be read or embedded; [`TrainError::Cancelled`].
-pub fn alignment(
+pub fn probe(
     prober: &dyn Prober,
     index: &PairIndex,
     task: usize,
     count: usize,
     random: &mut Random,
     cancel: &CancelToken,
-) -> Result<f64, TrainError> {
+) -> Result<Probe, TrainError> {
     let pairs = index.tasks().get(task).map_or(0, crate::pairs::TaskPairs::len);
     let embedded = EmbeddedPairs::new(prober, index, task, random.sample(pairs, count.max(1)), cancel)?;
-    let cosines = embedded.query_embeddings.rows().into_iter().zip(embedded.positive_embeddings.rows());
-    let total: f64 = cosines.map(|(query, positive)| f64::from(query.dot(&positive))).sum();
-    Ok(total / embedded.rows.len() as f64)
+    let targets: Vec<u64> = embedded.positives.iter().map(content_key).collect();
+    let cosines = embedded.query_embeddings.dot(&embedded.positive_embeddings.t());
+    let (mut alignment, mut nearer, mut compared) = (0.0, 0.0, 0.0);
+    for (pair, row) in cosines.rows().into_iter().enumerate() {
+        let own = row[pair];
+        alignment += f64::from(own);
+        for (cosine, _) in row.iter().zip(&targets).filter(|(_, target)| **target != targets[pair]) {
+            compared += 1.0;
+            nearer += if own > *cosine {
+                1.0
+            } else if own < *cosine {
+                0.0
+            } else {
+                0.5
+            };
+        }
+    }
+    Ok(Probe {
+        alignment: alignment / embedded.rows.len() as f64,
+        separation: if compared > 0.0 { nearer / compared } else { 1.0 },
+    })
 }
 
 #[cfg(test)]
@@ -148,14 +176,32 @@ pub(super) mod tests {
         let index = text_pairs(folder.path(), &[("a", "b"), ("a", "c"), ("b", "c")]);
         let prober = Table::new(&[("a", 0.0), ("b", 60.0), ("c", 90.0)]);
         let measure = |prober: &Table, count, seed| {
-            alignment(prober, &index, 0, count, &mut Random::new(seed), &CancelToken::new())
+            probe(prober, &index, 0, count, &mut Random::new(seed), &CancelToken::new())
         };
         let got = measure(&prober, 99, 1).unwrap();
-        assert!((got - (0.5 + 0.0 + 0.75_f64.sqrt()) / 3.0).abs() < 1e-6);
-        let few: Vec<f64> = (0..20).map(|seed| measure(&prober, 1, seed).unwrap()).collect();
+        assert!((got.alignment - (0.5 + 0.0 + 0.75_f64.sqrt()) / 3.0).abs() < 1e-6);
+        // The first is nearer to its own than to that of the others, which have the same; these are nearer to its.
+        assert!((got.separation - 2.0 / 4.0).abs() < 1e-9, "{got:?}");
+        let few: Vec<f64> = (0..20).map(|seed| measure(&prober, 1, seed).unwrap().alignment).collect();
         assert!(few.iter().any(|r| (r - 0.5).abs() < 1e-6) && few.iter().any(|r| r.abs() < 1e-6), "{few:?}");
+        assert_eq!(measure(&prober, 1, 1).unwrap().separation, 1.0);
         let unknown = Table::new(&[("a", 0.0), ("b", 0.0)]);
         let error = measure(&unknown, 99, 1).unwrap_err();
         assert!(error.to_string().ends_with("pairs.jsonl:2"), "{error}");
+    }
+
+    #[test]
+    fn a_prober_that_knows_nothing_separates_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = text_pairs(folder.path(), &[("a", "b"), ("c", "d"), ("e", "f")]);
+        let separation = |angles: [f32; 6]| {
+            let names = ["a", "b", "c", "d", "e", "f"];
+            let angles: Vec<(&str, f32)> = names.into_iter().zip(angles).collect();
+            let random = &mut Random::new(1);
+            probe(&Table::new(&angles), &index, 0, 9, random, &CancelToken::new()).unwrap().separation
+        };
+        assert_eq!(separation([0.0, 10.0, 50.0, 60.0, 110.0, 100.0]), 1.0);
+        assert_eq!(separation([0.0, 30.0, 0.0, 30.0, 0.0, 30.0]), 0.5, "all of a kind are in one place");
+        assert_eq!(separation([0.0, 60.0, 50.0, 10.0, 110.0, 112.0]), 4.0 / 6.0);
     }
 }

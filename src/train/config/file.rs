@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::names;
-use super::{OptimizerKind, SamplerKind, TrainConfig, Trained};
+use super::{CurriculumSection, OptimizerKind, SamplerKind, TrainConfig, Trained};
 use crate::device::DType;
 use crate::model::{LoraConfig, Trainable};
 use crate::store::IoError;
@@ -9,6 +11,8 @@ use crate::train::{AdamWConfig, MuonConfig, Sampler, Schedule, TrainError};
 
 /// Pairs of each task that the prober looks at.
 const PROBE_PAIRS: usize = 256;
+/// The floor where nobody says.
+const FLOOR: f64 = 0.25;
 
 /// Most of what is multiplied by other counts, which must stay numbers.
 const MOST: usize = 1 << 24;
@@ -116,6 +120,8 @@ impl TrainConfig {
             ("negatives", "mined", of_pairs && self.negatives.mined > 0, "must be 0 with `loss.kind = \"yes-no\"`: a reranker embeds nothing to mine by, so give the pairs `negatives`".to_owned()),
             ("", "evaluation", of_pairs && evaluates, unread("with `loss.kind = \"yes-no\"`, as a reranker embeds nothing")),
             ("curriculum", "weights", !c.weights.iter().flatten().all(|(_, &w)| positive(w)), "must all be positive numbers".to_owned()),
+            ("curriculum", "floor", !c.floor.is_none_or(|share| (0.0..=1.0).contains(&share)), "must lie within 0 and 1".to_owned()),
+            ("curriculum", "floor", self.curriculum.sampler == SamplerKind::Uniform && c.floor.is_some(), unread("with the sampler `uniform`")),
             ("curriculum", "sigma_start", c.sigma_start.is_some_and(|s| !positive(s)), positive_number()),
             ("curriculum", "sigma_end", c.sigma_end.is_some_and(|s| !positive(s)), positive_number()),
             ("curriculum", "probe_pairs", c.probe_pairs == Some(0), at_least_1()),
@@ -252,6 +258,20 @@ fn find_key(text: &str, section: &str, key: &str) -> Option<usize> {
     None
 }
 
+impl CurriculumSection {
+    /// Writes down what is not given, so that a run goes on as it began. `saved` are the settings of a run that
+    /// goes on: before there was a floor there was none, and sigma began where the paper's does.
+    pub(in crate::train) fn fill_in(&mut self, saved: Option<&Value>) {
+        let is_older = saved.is_some_and(|saved| saved.pointer("/curriculum/floor").is_none());
+        if self.sampler != SamplerKind::Uniform {
+            self.floor.get_or_insert(if is_older { 0.0 } else { FLOOR });
+        }
+        if self.sampler == SamplerKind::Pyramid && is_older {
+            self.sigma_start.get_or_insert(Sampler::PYRAMID_SIGMAS.0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ModelSection;
@@ -333,6 +353,11 @@ mod tests {
                 "c.toml:7: `curriculum.weights` must all be positive",
             ),
             ("[curriculum]\nweights = { t2x = 1.0 }\n", "c.toml:7: "),
+            ("[curriculum]\nfloor = 1.5\n", "c.toml:7: `curriculum.floor` must lie within 0 and 1"),
+            (
+                "[curriculum]\nsampler = \"uniform\"\nfloor = 0.5\n",
+                "c.toml:8: `curriculum.floor` has no effect with",
+            ),
             ("[negatives]\npool = 10\n", "c.toml:7: `negatives.pool` has no effect"),
             ("[evaluation]\nevery_steps = 1\n", "c.toml:6: `evaluation` has neither `pairs` nor `uvrb`"),
             (

@@ -316,7 +316,11 @@ section!(
         /// Factors on the sampler's probability of a task, such as `{ t2i = 0.5 }`; 1 for a task that is not
         /// named.
         weights: Option<BTreeMap<Task, f64>> = None,
-        /// Pyramid: sigma of the first epoch; 0.1 if not given.
+        /// The share of all batches that is spread evenly over the tasks, whatever the sampler gives them, 0 to 1;
+        /// 0.25 if not given.
+        floor: Option<f64> = None,
+        /// Pyramid: sigma of the first epoch. If not given, 0.1, and that of the last for a prober that does not
+        /// know all tasks.
         sigma_start: Option<f64> = None,
         /// Pyramid: sigma of the last epoch; 1.0 if not given.
         sigma_end: Option<f64> = None,

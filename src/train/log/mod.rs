@@ -26,6 +26,10 @@ pub enum Entry {
         epoch: usize,
         /// Mean cosine of each task's positive pairs as the prober sees them; empty where nobody asked.
         alignment: BTreeMap<String, f64>,
+        /// How often the prober has a query nearer to its own positive than to another's, of each task.
+        separation: BTreeMap<String, f64>,
+        /// Sigma of the pyramid.
+        sigma: Option<f64>,
         /// Probability of each task.
         probabilities: BTreeMap<String, f64>,
         /// Pairs that hard negatives were mined for.
@@ -93,8 +97,10 @@ impl Entry {
             values.iter().map(|(task, value)| (format!("{name}/{task}"), *value)).collect()
         };
         match self {
-            Self::Epoch { step, alignment, probabilities, .. } => {
-                (*step, [by_task("alignment", alignment), by_task("probability", probabilities)].concat())
+            Self::Epoch { step, alignment, separation, probabilities, .. } => {
+                let curves =
+                    [("alignment", alignment), ("separation", separation), ("probability", probabilities)];
+                (*step, curves.map(|(name, values)| by_task(name, values)).concat())
             }
             Self::Step {
                 step,
@@ -262,10 +268,12 @@ mod tests {
             step: 0,
             epoch: 0,
             alignment: shares.clone(),
+            separation: shares.clone(),
+            sigma: Some(0.1),
             probabilities: shares,
             mined_pairs: 0,
         };
-        assert_eq!(names(&epoch), ["alignment/t2v", "probability/t2v"]);
+        assert_eq!(names(&epoch), ["alignment/t2v", "separation/t2v", "probability/t2v"]);
         assert_eq!(names(&evaluation(1)), ["recall@1/t2v", "recall@10/t2v", "recall@1", "recall@10"]);
         let scores = BTreeMap::from([("uvrb/MSRVTT".to_owned(), 0.4)]);
         assert_eq!(names(&Entry::Scores { step: 1, scores }), ["uvrb/MSRVTT"]);

@@ -41,6 +41,7 @@ impl Curves {
             }
             Some("epoch") => {
                 self.push_all("alignment/", step, &entry["alignment"]);
+                self.push_all("separation/", step, &entry["separation"]);
                 self.push_all("probability/", step, &entry["probabilities"]);
             }
             Some("evaluation") => {

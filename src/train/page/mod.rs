@@ -67,6 +67,11 @@ fn page(config: &TrainConfig, total_steps: usize, curves: &Curves) -> String {
         "mean cosine of positive pairs at the start of an epoch, by which the pyramid chooses",
         group("alignment/").with_points(),
     );
+    add(
+        "What the prober tells apart",
+        "how often a query is nearer to its own positive than to another's; 0.5 is by chance",
+        group("separation/").with_points(),
+    );
     add("Probability of tasks", "by epoch", group("probability/").with_points());
     add("Norm of the gradient", "before clipping", of(&["gradient_norm"]).smoothed());
     add("Pairs per second", "of a step", of(&["pairs_per_second"]).smoothed());

@@ -2,6 +2,8 @@
 //! way.
 
 mod area;
+mod estimate;
+mod material;
 mod selection;
 mod setup;
 mod step;
@@ -10,9 +12,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use super::batches::{Ask, Ranks, Source};
+use super::batches::{Ask, LoadedBatch, Ranks, Source};
 use super::checkpoint::RunState;
 use super::config::TrainConfig;
 use super::curriculum::{Curriculum, TaskFacts};
@@ -20,16 +23,20 @@ use super::log::{Entry, RunLog};
 use super::negatives::{HardNegatives, mine};
 use super::optimizer::Optimizer;
 use super::planner::Planner;
-use super::prober::{Prober, alignment};
+use super::prober::{Probe, Prober, probe};
 use super::schedule::Schedule;
-use super::{TrainError, TrainableModel};
+use super::{Prepared, TrainError, TrainableModel};
 use crate::embedder::{CancelToken, Embedder, Input};
 use crate::pairs::{PairIndex, TaskPairs};
 use crate::random::Random;
 use crate::store::{Existing, IoError, Lock, write_folder};
+pub use estimate::{TaskEstimate, TrainEstimate, TrainMemory, estimate};
 use step::Progress;
 
 /// Streams of random numbers beside those of the tasks' walks.
+/// What the prober has to separate of each task for its alignments to choose between tasks.
+const KNOWN: f64 = 0.75;
+
 const PROBE_STREAM: u64 = u64::MAX - 1;
 const POOL_STREAM: u64 = u64::MAX - 2;
 const DROPOUT_STREAM: u64 = u64::MAX - 3;
@@ -117,6 +124,16 @@ impl Trainer {
         &self.config
     }
 
+    /// Steps that are left.
+    pub fn remaining_steps(&self) -> usize {
+        self.schedule.total_steps.saturating_sub(self.state.step)
+    }
+
+    /// How many tasks there are.
+    pub fn tasks(&self) -> usize {
+        self.index.tasks().len()
+    }
+
     /// Has `scorer` score the weights at every evaluation.
     #[must_use]
     pub fn scored_by(self, scorer: Box<Scorer>) -> Self {
@@ -184,15 +201,19 @@ impl Trainer {
             Some(embedder) => embedder,
             None => &self.model,
         };
-        let sampler = self.config.sampler();
+        let mut sampler = self.config.sampler();
         let tasks = self.index.tasks();
-        let mut alignments = Vec::new();
+        let mut probes: Vec<Probe> = Vec::new();
         if sampler.needs_alignment() {
             watch(TrainEvent::Preparing("probing the tasks"));
             let mut random = random(PROBE_STREAM);
             for task in 0..tasks.len() {
                 let count = self.config.probe_pairs();
-                alignments.push(alignment(prober, &self.index, task, count, &mut random, cancel)?);
+                probes.push(probe(prober, &self.index, task, count, &mut random, cancel)?);
+            }
+            let is_known = probes.iter().all(|probe| probe.separation >= KNOWN);
+            if self.config.curriculum.sigma_start.is_none() && !is_known {
+                sampler = sampler.flattened();
             }
         }
         let mut negatives = Vec::new();
@@ -205,19 +226,16 @@ impl Trainer {
                 negatives.push(mine(prober, &self.index, task, pool, count, cancel)?);
             }
         }
-        let weights = self.config.curriculum.weights.as_ref();
-        let facts: Vec<TaskFacts> = (0..tasks.len())
-            .map(|i| TaskFacts {
-                alignment: alignments.get(i).copied().unwrap_or(0.0),
-                pairs: tasks[i].len(),
-                weight: weights.and_then(|weights| weights.get(&tasks[i].task())).copied().unwrap_or(1.0),
-            })
-            .collect();
-        let probabilities = sampler.probabilities(epoch, self.config.epochs, &facts);
+        let facts = facts(&self.config, tasks, |task| probes.get(task).map_or(0.0, |probe| probe.alignment));
+        let (epochs, floor) = (self.config.epochs, self.config.curriculum.floor.unwrap_or(0.0));
+        let probabilities = sampler.probabilities(epoch, epochs, floor, &facts);
+        let probed = |of: fn(&Probe) -> f64| by_task(tasks, &probes.iter().map(of).collect::<Vec<_>>());
         let entry = Entry::Epoch {
             step: self.state.step,
             epoch,
-            alignment: by_task(tasks, &alignments),
+            alignment: probed(|probe| probe.alignment),
+            separation: probed(|probe| probe.separation),
+            sigma: sampler.sigma(epoch, epochs),
             probabilities: by_task(tasks, &probabilities),
             mined_pairs: negatives.iter().map(HardNegatives::num_pairs).sum(),
         };
@@ -240,26 +258,10 @@ impl Trainer {
         let (seed, size) = (self.config.seed, self.config.batch.size);
         let mut progress = self.progress(evaluated_at, watch);
         let planner = Planner::new(progress.index, seed, size, curriculum, &progress.state.cursors);
-        let model = progress.model;
-        let prepare = |inputs: &[&Input]| match inputs {
-            [query, candidate] => model.prepare_pair(query, candidate),
-            [input] => model.prepare(input),
-            _ => Err(TrainError::Shape(format!("an item of {} inputs", inputs.len()))),
-        };
-        let (index, negatives) = (progress.index, progress.negatives);
-        let of_pairs = progress.config.loss.is_of_pairs();
-        let ask = |query: &Input, documents: &[&Input], random: &mut Random| {
-            model.pseudo_query_shuffled(query, documents, random)
-        };
-        let ranks = progress.config.loss.rank_net.as_ref().map(|ranks| Ranks {
-            ask: ranks.pseudo_query.then_some(&ask as &Ask<'_>),
-            seed: Random::derived(seed, &[ORDER_STREAM]).next_u64(),
-        });
-        let source = Source { index, negatives, of_pairs, ranks, prepare: &prepare };
-        std::thread::scope(|scope| {
-            let batches = source.run_ahead(scope, planner, batches);
+        let run = (progress.config, progress.model, progress.index);
+        with_batches(run, progress.negatives, planner, batches, |batches| {
             while progress.state.step < end {
-                progress.step(&batches)?;
+                progress.step(batches)?;
                 if progress.state.step == end {
                     progress.state.epoch += 1;
                     progress.state.curriculum = None;
@@ -307,6 +309,31 @@ impl Trainer {
     }
 }
 
+/// Hands `train` the next `count` batches of `planner`, which are made ready while it works.
+fn with_batches<R>(
+    (config, model, index): (&TrainConfig, &TrainableModel, &PairIndex),
+    negatives: &[HardNegatives],
+    planner: Planner,
+    count: usize,
+    train: impl FnOnce(&Receiver<Result<LoadedBatch<Prepared>, TrainError>>) -> R,
+) -> R {
+    let prepare = |inputs: &[&Input]| match inputs {
+        [query, candidate] => model.prepare_pair(query, candidate),
+        [input] => model.prepare(input),
+        _ => Err(TrainError::Shape(format!("an item of {} inputs", inputs.len()))),
+    };
+    let ask = |query: &Input, documents: &[&Input], random: &mut Random| {
+        model.pseudo_query_shuffled(query, documents, random)
+    };
+    let ranks = config.loss.rank_net.as_ref().map(|ranks| Ranks {
+        ask: ranks.pseudo_query.then_some(&ask as &Ask<'_>),
+        seed: Random::derived(config.seed, &[ORDER_STREAM]).next_u64(),
+    });
+    let of_pairs = config.loss.is_of_pairs();
+    let source = Source { index, negatives, of_pairs, ranks, prepare: &prepare };
+    std::thread::scope(|scope| train(&source.run_ahead(scope, planner, count)))
+}
+
 /// Writes what is trained for others to load, with what `add` writes beside it, as a whole or not at all.
 fn write_weights(
     model: &TrainableModel,
@@ -320,6 +347,18 @@ fn write_weights(
         model.save(directory, Some(&config.model.path))?;
         add(directory)
     })
+}
+
+/// What the sampler may look at.
+fn facts(config: &TrainConfig, tasks: &[TaskPairs], alignment: impl Fn(usize) -> f64) -> Vec<TaskFacts> {
+    let weights = config.curriculum.weights.as_ref();
+    let weight = |task: &TaskPairs| weights.and_then(|weights| weights.get(&task.task())).copied();
+    let facts = |(i, task): (usize, &TaskPairs)| TaskFacts {
+        alignment: alignment(i),
+        pairs: task.len(),
+        weight: weight(task).unwrap_or(1.0),
+    };
+    tasks.iter().enumerate().map(facts).collect()
 }
 
 fn by_task(tasks: &[TaskPairs], values: &[f64]) -> BTreeMap<String, f64> {

@@ -3,18 +3,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::super::TrainError;
 use super::super::checkpoint::{Checkpoint, RunState};
 use super::super::config::{BatchSection, TrainConfig, Trained};
-use super::super::learner::{reading, reading_of_model};
+use super::super::learner::reading;
 use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
-use super::super::{TrainError, TrainableModel};
-use super::area::area;
-use super::selection::require_metric;
+use super::material::Material;
 use super::{Start, Trainer};
 use crate::embedder::PIXELS_PER_TOKEN;
-use crate::model::family;
-use crate::pairs::{Cursor, PairIndex, TaskPairs};
+use crate::pairs::Cursor;
 use crate::store::{Differences, IoError, Lock, differences};
 
 /// Settings that may change between the two halves of a run: they do not touch the weights, or, as the number of
@@ -28,47 +26,28 @@ impl Trainer {
     /// # Errors
     /// A setting makes no sense; pairs, model, prober or checkpoint cannot be used; the checkpoint was made
     /// with other settings or pairs; the run's directory holds a run already, or another process works in it.
-    pub fn new(mut config: TrainConfig, model_dir: &Path, start: &Start) -> Result<Self, TrainError> {
-        config.check()?;
-        let mut index = PairIndex::open(&config.data.pairs, config.data.check_files)?;
-        if !config.data.groups {
-            index.ungroup();
-        }
-        require_tasks(&index, &config)?;
-        let held_out = config.evaluation.as_ref().map(|evaluation| &evaluation.pairs);
-        let held_out = held_out.filter(|pairs| !pairs.is_empty());
-        let held_out = held_out.map(|pairs| PairIndex::open(pairs, true)).transpose()?;
-
-        require_metric(held_out.as_ref(), &config)?;
-
-        let pairs = index.tasks().iter().map(TaskPairs::len);
-        let steps_per_epoch =
-            config.steps_per_epoch.unwrap_or_else(|| steps_that_see_all(pairs, &config.batch));
-        // A checkpoint holds the number, wherever it is from.
-        config.steps_per_epoch = Some(steps_per_epoch);
+    pub fn new(config: TrainConfig, model_dir: &Path, start: &Start) -> Result<Self, TrainError> {
+        let mut material = Material::of(config)?;
         // What cannot be written down is no reason to make a directory.
-        written(&config)?;
+        written(&material.config)?;
 
-        let folder = config.checkpoints();
+        let folder = material.config.checkpoints();
         fs::create_dir_all(&folder).map_err(IoError::of("create", &folder))?;
-        let lock = lock(&config.output)?;
+        let lock = lock(&material.config.output)?;
         let checkpoint = find(&folder, start)?;
-        let extent = index.extent()?;
+        let extent = material.index.extent()?;
         let saved = checkpoint.as_deref().map(Checkpoint::state).transpose()?;
-        let family = family::open(model_dir)?;
-        let named = reading_of_model(model_dir, &config)?.recipe_of(&*family)?;
         let settings = saved.as_ref().map(|saved| &saved.config);
         let epochs_before =
             settings.and_then(|settings| settings["epochs"].as_u64()).map(|epochs| epochs as usize);
-        let area = area(&config.model, settings, &*family, &named.recipe, model_dir)?;
-        config.model.set_area(Some(area));
-        config.model.fill_in(&named.recipe);
-        let cursors = vec![Cursor::default(); index.tasks().len()];
-        let mut state = RunState::new(cursors, extent, written(&config)?, Some(named.id()));
+        let (family, named) = material.settle(model_dir, settings)?;
+        let config = &material.config;
+        let cursors = vec![Cursor::default(); material.index.tasks().len()];
+        let mut state = RunState::new(cursors, extent, written(config)?, Some(named.id()));
         if let (Some(checkpoint), Some(saved)) = (&checkpoint, saved) {
             require_same(checkpoint, &saved, &state, &config.batch)?;
             state = saved.with_settings_of(state);
-            let total_steps = config.epochs * steps_per_epoch;
+            let total_steps = config.epochs * material.steps_per_epoch;
             if state.step > total_steps {
                 let reason = format!(
                     "is at step {}, behind the {total_steps} of `epochs = {}`: give the run more, or go on from an \
@@ -79,11 +58,8 @@ impl Trainer {
             }
         }
 
-        let model = TrainableModel::of_run(model_dir, family, &config)?;
-        if let Some(long) = config.loss.matryoshka_dims.iter().find(|&&dim| dim > model.dim()) {
-            let reason = format!("holds {long}, but an embedding of this model has {} values", model.dim());
-            return Err(TrainError::Config { place: "loss.matryoshka_dims".to_owned(), reason });
-        }
+        let model = material.load(model_dir, family)?;
+        let Material { config, index, held_out, steps_per_epoch } = material;
         let mut optimizer = Optimizer::new(model.parameters(), config.adamw(), config.muon())?;
         let mut negatives = Vec::new();
         if let Some(checkpoint) = &checkpoint {
@@ -140,32 +116,6 @@ fn lock(output: &Path) -> Result<Lock, TrainError> {
         place: output.display().to_string(),
         reason: "another process trains in this directory".to_owned(),
     })
-}
-
-/// Every task can be trained, and every task that is weighed is there.
-fn require_tasks(index: &PairIndex, config: &TrainConfig) -> Result<(), TrainError> {
-    let tasks = index.tasks();
-    if let Some(lonely) = tasks.iter().position(|task| task.len() < 2) {
-        let task = tasks[lonely].task();
-        let reason =
-            format!("the only pair of task {task} has nothing to be told from: add more, or leave it out");
-        return Err(TrainError::Config { place: index.place(lonely, 0), reason });
-    }
-    let mut weighed = config.curriculum.weights.iter().flatten().map(|(task, _)| *task);
-    match weighed.find(|task| tasks.iter().all(|with| with.task() != *task)) {
-        None => Ok(()),
-        Some(task) => {
-            let reason =
-                format!("weighs {task}, which has no pairs: remove it, or add its file to `data.pairs`");
-            Err(TrainError::Config { place: "curriculum.weights".to_owned(), reason })
-        }
-    }
-}
-
-/// Optimiser steps with as many batches as it takes to see each pair once. A batch is of one task, and has
-/// all of it where that is less than its size.
-fn steps_that_see_all(pairs: impl Iterator<Item = usize>, batch: &BatchSection) -> usize {
-    pairs.map(|pairs| pairs.div_ceil(batch.size)).sum::<usize>().div_ceil(batch.accumulate)
 }
 
 /// The checkpoint to begin with, for a run with checkpoints in `folder`.
@@ -241,6 +191,7 @@ pub(super) fn with_defaults(saved: &Value) -> Value {
         // Once, the area was written down in tokens, of the one family there was. And a section that is left
         // out is one of defaults.
         config.model.set_area(config.model.area(PIXELS_PER_TOKEN));
+        config.curriculum.fill_in(Some(saved));
         if config.train == Trained::Lora {
             config.lora.get_or_insert_default();
         }
@@ -324,6 +275,13 @@ mod tests {
         assert_eq!(check("[lora]\nr = 16\nlayout = \"flat\"\n"), "");
         assert_eq!(check("[lora]\nr = 8\n"), "lora.r: 16 there, 8 here");
 
+        // Once there was no floor, and sigma was the paper's whatever the prober knew.
+        older["curriculum"].as_object_mut().unwrap().remove("floor").unwrap();
+        let mut goes_on = read("");
+        goes_on.curriculum.fill_in(Some(&older));
+        assert_eq!((goes_on.curriculum.floor, goes_on.curriculum.sigma_start), (Some(0.0), Some(0.1)));
+        assert_eq!(with_defaults(&older), with_defaults(&written(&goes_on).unwrap()));
+
         older["optimizer"]["of_another_release"] = 1.into();
         assert_eq!(with_defaults(&older), older);
     }
@@ -386,22 +344,6 @@ mod tests {
             refused.contains("other ways of using the model (") && refused.contains("\"gme\" here"),
             "{refused}"
         );
-    }
-
-    #[test]
-    fn an_epoch_has_the_batches_of_every_task() {
-        let batch = |size, accumulate| BatchSection { size, accumulate, ..BatchSection::default() };
-        let cases = [
-            (&[300, 300][..], batch(1024, 1), 2),
-            (&[300, 300], batch(1024, 2), 1),
-            (&[300, 300], batch(100, 1), 6),
-            (&[301, 299, 2], batch(100, 1), 8),
-            (&[301, 299, 2], batch(100, 3), 3),
-            (&[2], batch(1024, 8), 1),
-        ];
-        for (pairs, batch, expected) in cases {
-            assert_eq!(steps_that_see_all(pairs.iter().copied(), &batch), expected, "{pairs:?} in {batch:?}");
-        }
     }
 
     #[test]

@@ -1,22 +1,29 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use gve::train::{Entry, Finish, Start, TrainConfig, TrainEvent, Trainer};
+use gve::train::{
+    Entry, Finish, Start, TrainConfig, TrainError, TrainEstimate, TrainEvent, Trainer, estimate,
+};
 use gve_cli::hub::resolve;
 use gve_cli::interrupt::stop_on_ctrl_c;
 use gve_cli::options::warn_of_unknown_settings;
 use gve_cli::output::{self, Outcome, name, note, print, progress_bar, warn};
 use gve_cli::process::tune_for_training;
-use indicatif::ProgressBar;
+use indicatif::{DecimalBytes, HumanCount, HumanDuration, ProgressBar};
 
 use crate::harness::Harness;
+
+/// Batches of each task from which on a run begins with an estimate.
+const LONG_RUN: usize = 100;
 
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   gve train train.toml
+  gve train train.toml --dry-run
   gve train train.toml --resume auto
   gve train train.toml --resume runs/holiday/checkpoints/step-00000200
   gve embed --model Alibaba-NLP/GVE-3B --adapter runs/holiday/final --text \"a dog runs\"
@@ -31,6 +38,9 @@ pub(crate) struct Arguments {
     /// anew if there is none.
     #[arg(long, value_name = "DIR|auto")]
     resume: Option<String>,
+    /// Say what the run would take (steps, time, memory, and which batches would fit), and stop there.
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
     /// No progress bars and no messages about the course of the run.
     #[arg(long)]
     quiet: bool,
@@ -47,6 +57,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = resolve(&config.model.path, config.model.revision.as_deref(), arguments.quiet)?;
     warn_of_unknown_settings(&model.directory);
     let cancel = stop_on_ctrl_c()?;
+    if arguments.dry_run {
+        let estimate = estimate(config, &model.directory, &cancel)?;
+        for line in told(&estimate) {
+            print(&line)?;
+        }
+        return Ok(Outcome::Complete);
+    }
     let harness = Harness::new(&config, &model.directory, &cancel)?;
     let mut trainer = Trainer::new(config, &model.directory, &start)?;
     let bar = progress_bar(0, "steps", arguments.quiet);
@@ -55,6 +72,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         let area = reading.max_pixels.unwrap_or_default();
         let frames = reading.frames.map_or("the recipe's".to_owned(), |frames| frames.to_string());
         note(&format!("videos of {frames} frames, pictures of at most {area} pixels"));
+    }
+    // Where it costs little of the run.
+    let batches = trainer.config().batch.accumulate * trainer.remaining_steps();
+    if !arguments.quiet && batches >= LONG_RUN * trainer.tasks() {
+        output::show(&bar, "seeing what a batch takes");
+        match trainer.estimate(&cancel) {
+            Ok(estimate) => told(&estimate).iter().for_each(|line| bar.suspend(|| note(line))),
+            // The run says so, and leaves a checkpoint.
+            Err(TrainError::Cancelled) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     if let Some(harness) = harness.map(|harness| harness.reading(&reading)) {
         let bar = bar.clone();
@@ -72,6 +100,41 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             Ok(Outcome::Partial)
         }
     }
+}
+
+/// What a run would take, line by line.
+fn told(estimate: &TrainEstimate) -> Vec<String> {
+    let time = |time: Duration| HumanDuration(time).to_string();
+    let tasks = estimate
+        .tasks
+        .iter()
+        .map(|task| format!("{} {} pairs, {:.2} s a batch", task.task, task.pairs, task.batch.as_secs_f64()));
+    let mut lines = vec![
+        tasks.collect::<Vec<_>>().join("; "),
+        format!(
+            "{} steps, about {}, and what probes, mines, scores and saves on top; {} values are trained",
+            estimate.steps,
+            time(estimate.time),
+            HumanCount(estimate.trained as u64)
+        ),
+    ];
+    if let Some(memory) = &estimate.memory {
+        let [peak, model, optimizer, batch, available] = [
+            memory.peak_bytes(),
+            memory.model_bytes,
+            memory.optimizer_bytes,
+            memory.batch_bytes,
+            memory.available_bytes + memory.model_bytes,
+        ]
+        .map(DecimalBytes);
+        lines.push(format!(
+            "{peak} of memory at the most (model {model}, optimiser {optimizer}, batch {batch}); {available} can be had"
+        ));
+        if let Some(largest) = memory.largest_batch {
+            lines.push(format!("batch.size = {largest} would fit"));
+        }
+    }
+    lines
 }
 
 /// The scores of the harness. What goes wrong is told and ends nothing.
@@ -113,11 +176,13 @@ fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
             let tasks = tasks.join(" ");
             output::show(bar, &format!("loss {loss:.4}, positives {positive_score:.3}, {tasks}"));
         }
-        TrainEvent::Logged(Entry::Epoch { epoch, alignment, probabilities, .. }) => {
+        TrainEvent::Logged(Entry::Epoch { epoch, alignment, separation, probabilities, .. }) => {
             let tasks = probabilities.iter().map(|(task, probability)| {
-                let alignment =
-                    alignment.get(task).map(|a| format!(" (alignment {a:.3})")).unwrap_or_default();
-                format!("{task} {:.0} %{alignment}", 100.0 * probability)
+                let probed = alignment.get(task).zip(separation.get(task));
+                let probed = probed.map(|(alignment, separation)| {
+                    format!(" (alignment {alignment:.3}, told apart {:.0} %)", 100.0 * separation)
+                });
+                format!("{task} {:.0} %{}", 100.0 * probability, probed.unwrap_or_default())
             });
             tell(&format!("epoch {}: {}", epoch + 1, tasks.collect::<Vec<_>>().join(", ")));
         }

@@ -62,3 +62,26 @@ fn each_setting_changes_what_it_is_to_change() {
         assert!(weights == plain && norms(&log) == norms(&plain_log), "{key} changes the weights");
     }
 }
+
+/// The floor is spread evenly, whatever the tasks' alignments. What the prober tells apart stands beside it.
+#[test]
+fn every_task_gets_its_share_of_the_floor() {
+    let bench = Bench::new();
+    let epoch = |name: &str, more: &[(&str, &str)]| {
+        numbers(&bench, name, more);
+        bench.log(name).into_iter().find(|line| line["event"] == "epoch").unwrap()
+    };
+    let even = epoch("even", &[("curriculum.floor", "1.0"), ("curriculum.sigma_start", "1e-3")]);
+    assert_eq!(even["probabilities"], json!({"i2t": 0.5, "t2t": 0.5}));
+    let steep = epoch("steep", &[("curriculum.floor", "0.0"), ("curriculum.sigma_start", "1e-3")]);
+    assert!(steep["probabilities"]["i2t"].as_f64().unwrap() < 1e-6, "{steep}");
+    assert_eq!(steep["sigma"], 1e-3);
+    // Random weights see no text in a picture: the default is flat, and a quarter of all batches is spread.
+    let plain = epoch("plain", &[]);
+    let share = |task: &str| plain["probabilities"][task].as_f64().unwrap();
+    let alignment = |task: &str| plain["alignment"][task].as_f64().unwrap();
+    assert!(plain["separation"]["i2t"].as_f64().unwrap() < 0.75, "{plain}");
+    assert_eq!(plain["sigma"], 1.0);
+    let odds = (alignment("i2t") - alignment("t2t")).exp();
+    assert!((share("i2t") - (0.125 + 0.75 * odds / (1.0 + odds))).abs() < 1e-9, "{plain}");
+}
