@@ -4,6 +4,8 @@ use crate::duplicates::DuplicatesError;
 use crate::embedder::{EmbedError, InputJsonError};
 #[cfg(feature = "hub")]
 use crate::hub::HubError;
+#[cfg(feature = "train")]
+use crate::import::ImportError;
 #[cfg(feature = "library")]
 use crate::indexer::IndexError;
 use crate::model::ModelError;
@@ -12,6 +14,8 @@ use crate::pairs::PairsError;
 use crate::preprocess::PreprocessError;
 use crate::recipe::RecipeError;
 use crate::retrieval::RetrievalError;
+#[cfg(feature = "train")]
+use crate::review::ReviewError;
 use crate::store::IoError;
 #[cfg(feature = "synth")]
 use crate::synth::SynthError;
@@ -58,6 +62,14 @@ pub enum Error {
     #[cfg(any(feature = "synth", feature = "train"))]
     #[error(transparent)]
     Pairs(#[from] PairsError),
+    /// Pairs of others that cannot be imported.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Pairs that cannot be looked at.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    Review(#[from] ReviewError),
     /// A model that cannot be trained.
     #[cfg(feature = "train")]
     #[error(transparent)]

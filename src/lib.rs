@@ -38,8 +38,11 @@
 //! | [`new_model`] | a shape and texts | a model to train from nothing |
 //! | [`hub`] | a model id | a model directory |
 //! | `pairs` | JSON lines | pairs of inputs to train on, by task |
+//! | `import` | files of other trainers and of data sets | pairs of inputs |
+//! | `review` | pairs of inputs | what is wrong with them, and a page to look at |
 //! | `train` | pairs of inputs | an adapter, or new weights |
 //! | `synth` | videos, or a seed | pairs to train on |
+//! | `page` | an input | a small picture as text, for pages |
 //! | [`store`] | what is to be written | files and folders, whole or not at all |
 //! | [`text`] | a text file of another program | its lines and ids |
 //! | `http` | a failed request | the wait before the next, and what the server said |
@@ -54,7 +57,7 @@
 //! | `nano` | no | the built-in model, 7 MB of the program; `gve::hub::resolve("nano", ..)`; with `hub` |
 //! | `watch` | no | `indexer::watch`: a library that follows its folders; with `library` |
 //! | `async` | no | `asynchronous`: embedding, indexing and searching as futures, of any runtime |
-//! | `train` | no | `train`: adapters and whole models from pairs |
+//! | `train` | no | `train`: adapters and whole models from pairs; `import`: pairs from files of others, Parquet and Arrow with `library`; `review` |
 //! | `synth` | no | `synth`: pairs to train on, from videos with a multimodal model behind a chat endpoint, or from nothing; with `library` and `video` |
 //! | `cuda` | no | NVIDIA GPUs |
 //! | `metal` | no | Apple GPUs |
@@ -84,6 +87,8 @@ pub mod embedder;
 pub mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "train")]
+pub mod import;
 #[cfg(feature = "library")]
 pub mod indexer;
 #[cfg(feature = "hub")]
@@ -91,11 +96,15 @@ mod load;
 pub mod media;
 pub mod model;
 pub mod new_model;
+#[cfg(feature = "train")]
+pub mod page;
 #[cfg(any(feature = "synth", feature = "train"))]
 pub mod pairs;
 pub mod preprocess;
 pub mod recipe;
 pub mod retrieval;
+#[cfg(feature = "train")]
+pub mod review;
 pub mod store;
 #[cfg(feature = "synth")]
 pub mod synth;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use gve::hub::{HubOptions, ResolvedModel};
+use gve::hub::{HubOptions, ResolvedModel, is_hub_id};
+use gve::import::{HUB_DATA_SETS, is_data};
 
 use crate::output::{byte_bar, show, warn};
 use crate::proxies;
@@ -33,6 +34,32 @@ pub fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Result<Resol
         resolved.id = resolved.directory.display().to_string();
     }
     Ok(resolved)
+}
+
+/// The files that `path` names: those of a data set on the hub, `hf://datasets/owner/name`, with `@revision` behind it, or
+/// the id alone where nothing of that name is here, once they are on this machine; or `path` itself.
+///
+/// # Errors
+/// As [`gve::hub::resolve_data_set`].
+pub fn data_set(path: &Path, revision: Option<&str>, split: Option<&str>, quiet: bool) -> Result<PathBuf> {
+    let text = path.to_str().unwrap_or_default();
+    let named = text.strip_prefix(HUB_DATA_SETS);
+    let id = named.or_else(|| Some(text).filter(|id| is_hub_id(id) && !is_data(id, None) && !path.exists()));
+    let Some(id) = id else { return Ok(path.to_owned()) };
+    let (id, revision) = id.split_once('@').map_or((id, revision), |(id, revision)| (id, Some(revision)));
+    let options = from_environment().with_revision(revision.map(str::to_owned));
+    let bar = byte_bar(0, quiet);
+    let resolved = gve::hub::resolve_data_set(id, &options, &|name| is_data(name, split), &mut |progress| {
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.done_bytes);
+        show(&bar, progress.file);
+    });
+    bar.finish_and_clear();
+    let resolved = resolved?;
+    if let Some(warning) = &resolved.warning {
+        warn(warning);
+    }
+    Ok(resolved.directory)
 }
 
 /// The variables that `huggingface_hub` knows, with its meaning, and where a user's caches are.

@@ -55,11 +55,12 @@ impl ModelFolder {
     /// Makes `file` of a snapshot name the contents of `blob`: by a relative link, or a copy where the system
     /// has none. Replaces a link that leads nowhere. For the holder of the lock on `blob`.
     pub(super) fn link(&self, blob: &Path, commit: &str, file: &str) -> Result<(), HubError> {
-        let snapshot = self.snapshot(commit);
-        fs::create_dir_all(&snapshot).map_err(IoError::of("create the folder", &snapshot))?;
-        // From snapshots/<commit>/<file> to blobs/<etag>; file names hold no directories (see `layout`).
+        let path = self.snapshot(commit).join(file);
+        create_folder_of(&path)?;
+        // From snapshots/<commit>/<file> to blobs/<etag>; files of a model lie in no folders, those of data sets may.
+        let up = "../".repeat(file.split('/').count() - 1);
         let name = blob.file_name().unwrap_or_default();
-        Ok(write_link(&Path::new("../../blobs").join(name), &snapshot.join(file))?)
+        Ok(write_link(&Path::new(&up).join("../../blobs").join(name), &path)?)
     }
 
     /// Writes down that `revision` is `commit`.

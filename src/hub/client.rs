@@ -1,6 +1,6 @@
 //! Downloading a model into the cache: what the hub has, which files are missing, and how often to try.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -28,9 +28,35 @@ const MAX_LISTING: u64 = 64 << 20;
 pub(super) struct Client<'a> {
     transport: Transport,
     folder: &'a ModelFolder,
+    kind: Kind,
     id: &'a str,
     revision: &'a str,
     has_copy: bool,
+}
+
+/// What a repository holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Model,
+    DataSet,
+}
+
+impl Kind {
+    /// What it is called in addresses of the hub's interface.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::DataSet => "datasets",
+        }
+    }
+
+    /// What its files' addresses begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::DataSet => "datasets/",
+        }
+    }
 }
 
 /// What a revision is at the moment.
@@ -69,12 +95,12 @@ impl<'a> Client<'a> {
         folder: &'a ModelFolder,
         options: &HubOptions,
         token: Option<&str>,
-        id: &'a str,
+        (kind, id): (Kind, &'a str),
         revision: &'a str,
         has_copy: bool,
     ) -> Result<Self, HubError> {
         let transport = Transport::new(options, token, id, has_copy)?;
-        Ok(Self { transport, folder, id, revision, has_copy })
+        Ok(Self { transport, folder, kind, id, revision, has_copy })
     }
 
     /// Asks what the revision is. Once only if there is a copy to fall back on.
@@ -131,6 +157,31 @@ impl<'a> Client<'a> {
         Ok(ResolvedModel { directory, id: self.id.to_owned(), revision: Some(commit.clone()), warning: None })
     }
 
+    /// Fetches those of the files that are `wanted` which the cache lacks, and says where they lie. Their names are the
+    /// hub's: those that lead out of the folder are no files of the data set.
+    pub(super) fn fetch_wanted(
+        &self,
+        snapshot: &Snapshot,
+        wanted: &dyn Fn(&str) -> bool,
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
+    ) -> Result<PathBuf, HubError> {
+        let commit = &snapshot.commit;
+        let directory = self.folder.snapshot(commit);
+        let files = snapshot.files.iter().filter(|file| file.split('/').all(is_file_name) && wanted(file));
+        let mut is_empty = true;
+        for file in files {
+            self.fetch_file(commit, &directory, file, progress)?;
+            is_empty = false;
+        }
+        if is_empty {
+            return Err(HubError::NoData { id: self.id.to_owned(), revision: commit.clone() });
+        }
+        if !is_commit_hash(self.revision) {
+            self.folder.set_revision(self.revision, commit)?;
+        }
+        Ok(directory)
+    }
+
     fn fetch_file(
         &self,
         commit: &str,
@@ -142,7 +193,9 @@ impl<'a> Client<'a> {
             return Ok(());
         }
         // By commit: the branch may move while files are fetched.
-        let path = format!("{}/resolve/{}/{}", self.id, percent_encoded(commit), percent_encoded(file));
+        let name: Vec<String> = file.split('/').map(percent_encoded).collect();
+        let (prefix, commit_name) = (self.kind.prefix(), percent_encoded(commit));
+        let path = format!("{prefix}{}/resolve/{commit_name}/{}", self.id, name.join("/"));
         let url = self.transport.url(&path);
         let download =
             Download { transport: &self.transport, folder: self.folder, id: self.id, commit, file, url };
@@ -159,7 +212,8 @@ impl<'a> Client<'a> {
     }
 
     fn info_url(&self, revision: &str) -> String {
-        self.transport.url(&format!("api/models/{}/revision/{}", self.id, percent_encoded(revision)))
+        let kind = self.kind.name();
+        self.transport.url(&format!("api/{kind}/{}/revision/{}", self.id, percent_encoded(revision)))
     }
 
     fn info(&self, url: &str) -> Result<RepoInfo, Failure> {
@@ -185,7 +239,10 @@ impl<'a> Client<'a> {
         if self.revision != "main" && self.info(&self.info_url("main")).is_ok() {
             return HubError::NoSuchRevision { id, revision: self.revision.to_owned(), url };
         }
-        HubError::NoSuchModel { id, url }
+        match self.kind {
+            Kind::Model => HubError::NoSuchModel { id, url },
+            Kind::DataSet => HubError::NoSuchDataSet { id, url },
+        }
     }
 }
 

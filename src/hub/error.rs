@@ -78,8 +78,26 @@ pub enum HubError {
         /// The address asked, without what opens it.
         url: String,
     },
-    /// The model exists, the revision does not.
-    #[error("the model {id} has no revision {revision} ({url} answers 404)")]
+    /// The hub knows no such data set.
+    #[error(
+        "there is no data set {id} ({url} answers 404): check the spelling, or give a token if it is private"
+    )]
+    NoSuchDataSet {
+        /// The data set.
+        id: String,
+        /// The address asked, without what opens it.
+        url: String,
+    },
+    /// A data set without a file that is wanted.
+    #[error("the data set {id} at revision {revision} has no file that is asked for")]
+    NoData {
+        /// The data set.
+        id: String,
+        /// Commit hash.
+        revision: String,
+    },
+    /// The model or data set exists, the revision does not.
+    #[error("{id} has no revision {revision} ({url} answers 404)")]
     NoSuchRevision {
         /// The model.
         id: String,

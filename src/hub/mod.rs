@@ -28,7 +28,7 @@ use std::time::Duration;
 use hf_hub::{Cache, Repo, RepoType};
 
 use cache::ModelFolder;
-use client::Client;
+use client::{Client, Kind};
 
 use crate::embedder::{Embedder, EmbedderBuilder};
 use crate::http::Proxies;
@@ -38,7 +38,7 @@ use crate::store::IoError;
 pub use error::HubError;
 #[cfg(feature = "nano")]
 pub use nano::NANO;
-pub use reference::ModelReference;
+pub use reference::{ModelReference, is_hub_id};
 
 /// Where and how to look for models on the hub.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -180,7 +180,8 @@ fn resolve_id(
         copy => copy,
     };
     let token = options.token.clone().or_else(|| cache.token());
-    let client = Client::new(&folder, options, token.as_deref(), id, revision, copy.is_some())?;
+    let client =
+        Client::new(&folder, options, token.as_deref(), (Kind::Model, id), revision, copy.is_some())?;
     match (client.look_up(), copy) {
         (Ok(snapshot), _) => {
             let model = client.fetch(&snapshot, progress)?;
@@ -193,6 +194,68 @@ fn resolve_id(
                  when last looked up"
             );
             Ok(ResolvedModel { warning: Some(warning), ..model })
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// A data set of the hub whose files are on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResolvedDataSet {
+    /// Directory with the files.
+    pub directory: PathBuf,
+    /// Commit hash.
+    pub revision: String,
+    /// That the hub could not be asked whether the copy in the cache is still what the revision is, on one line.
+    pub warning: Option<String>,
+}
+
+/// Downloads those files of the data set `id`, such as `sentence-transformers/all-nli`, that are `wanted`, as far as the
+/// cache lacks them. Their names have folders, parted by `/`. Where the hub cannot be reached, or with
+/// [`offline`](HubOptions::offline), what the cache has of the revision is used.
+///
+/// # Errors
+/// [`HubError`], as [`resolve`]; [`HubError::NoData`] where no file is wanted.
+pub fn resolve_data_set(
+    id: &str,
+    options: &HubOptions,
+    wanted: &dyn Fn(&str) -> bool,
+    progress: &mut dyn FnMut(DownloadProgress<'_>),
+) -> Result<ResolvedDataSet, HubError> {
+    let revision = options.revision.as_deref().unwrap_or("main");
+    if !is_hub_id(id) {
+        return Err(HubError::NotAReference { reference: id.to_owned() });
+    }
+    if !names::is_revision(revision) {
+        return Err(HubError::InvalidRevision { id: id.to_owned(), revision: revision.to_owned() });
+    }
+    let cache = open_cache(options)?;
+    let repo = Repo::new(id.to_owned(), RepoType::Dataset);
+    let folder = ModelFolder::new(cache.path().join(repo.folder_name()));
+    let commit =
+        if is_commit_hash(revision) { Some(revision.to_owned()) } else { folder.revision(revision)? };
+    let copy = commit.map(|commit| (folder.snapshot(&commit), commit)).filter(|(copy, _)| copy.is_dir());
+    let copy = copy.map(|(directory, revision)| ResolvedDataSet { directory, revision, warning: None });
+    if options.offline {
+        return copy.ok_or_else(|| HubError::NotCached {
+            id: id.to_owned(),
+            revision: revision.to_owned(),
+            cache: cache.path().clone(),
+        });
+    }
+    let token = options.token.clone().or_else(|| cache.token());
+    let client =
+        Client::new(&folder, options, token.as_deref(), (Kind::DataSet, id), revision, copy.is_some())?;
+    match (client.look_up(), copy) {
+        (Ok(snapshot), _) => {
+            let directory = client.fetch_wanted(&snapshot, wanted, progress)?;
+            Ok(ResolvedDataSet { directory, revision: snapshot.commit, warning: None })
+        }
+        (Err(HubError::Network { url, reason, .. }), Some(copy)) => {
+            let warning =
+                format!("cannot reach {url} for {id}: {reason}; what the cache has of {revision} is used");
+            Ok(ResolvedDataSet { warning: Some(warning), ..copy })
         }
         (Err(error), _) => Err(error),
     }

@@ -41,10 +41,10 @@ impl ModelReference {
     }
 }
 
-/// `owner/name` by the hub's own rule (`validate_repo_id` of `huggingface_hub`): letters, digits, `-`, `_`
+/// Whether `text` has the form of an id on the hub: `owner/name` by the hub's own rule (`validate_repo_id` of `huggingface_hub`): letters, digits, `-`, `_`
 /// and `.`, no `--` or `..`, neither part beginning or ending in `-` or `.`. Ids without an owner are old and
 /// not accepted: a misspelt directory would be taken for one.
-fn is_hub_id(text: &str) -> bool {
+pub fn is_hub_id(text: &str) -> bool {
     let good_part = |part: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         !part.is_empty()

@@ -9,9 +9,17 @@
 //! Query, positive and negatives are inputs as `gve embed --input` takes them, instruction included. Lines of
 //! one task that stand one behind the other with the same `"group"` come into one batch, so that near misses
 //! of each other are told apart at no cost.
+//!
+//! For an input of one part there is a short form, a string: the path of a video or an image by its ending,
+//! or else a text. Without `task` it is what the inputs hold.
+//!
+//! ```json
+//! {"query": "a dog runs", "positive": "dog.mp4", "negatives": ["cat.mp4"]}
+//! ```
 
 mod error;
 mod index;
+mod short;
 mod shuffle;
 mod task;
 
@@ -22,9 +30,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::embedder::{FramesPart, ImageSource, Input, InputJson, Part, VideoPart};
+use short::Side;
 
 pub use error::PairsError;
 pub use index::{Extent, PairIndex, TaskPairs};
+pub(crate) use short::named_kind;
 pub use shuffle::{Cursor, Shuffled};
 pub use task::{Task, UnknownTask};
 
@@ -49,18 +59,28 @@ pub struct Pair {
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct PairJson {
-    task: String,
+    #[serde(default)]
+    task: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
-    query: InputJson,
-    positive: InputJson,
+    query: Side,
+    positive: Side,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    negatives: Vec<InputJson>,
+    negatives: Vec<Side>,
 }
 
 impl Pair {
+    /// A pair of two inputs, of the task that they make.
+    ///
+    /// # Errors
+    /// A sentence that names the one that holds nothing.
+    pub fn new(query: Input, positive: Input) -> Result<Self, String> {
+        let task = Task::of(&query, &positive)?;
+        Ok(Self { task, source: None, group: None, query, positive, negatives: Vec::new() })
+    }
+
     /// Reads one JSON line, whose relative paths are relative to `base`.
     ///
     /// # Errors
@@ -71,15 +91,17 @@ impl Pair {
         let json: PairJson = serde_json::from_str(line).map_err(|e| {
             format!("not a training pair: {}", e.to_string().replace("line 1 column", "column"))
         })?;
-        let read = |name: &str, input: InputJson| match input.into_input(base) {
-            Ok((_, input)) => Ok(input),
-            Err(error) => Err(format!("`{name}`: {error}")),
-        };
-        let task: Task = json.task.parse().map_err(|e: UnknownTask| e.to_string())?;
+        let read =
+            |name: &str, side: Side| side.into_input(base).map_err(|reason| format!("`{name}`: {reason}"));
+        let task = json.task.map(|task| task.parse().map_err(|e: UnknownTask| e.to_string())).transpose()?;
         let query = read("query", json.query)?;
         let positive = read("positive", json.positive)?;
-        let negatives = (0..).zip(json.negatives).map(|(i, input)| read(&negative(i), input));
+        let negatives = (0..).zip(json.negatives).map(|(i, side)| read(&negative(i), side));
         let negatives = negatives.collect::<Result<_, _>>()?;
+        let task = match task {
+            Some(task) => task,
+            None => Task::of(&query, &positive)?,
+        };
         let pair = Self { task, source: json.source, group: json.group, query, positive, negatives };
         pair.check()?;
         Ok(pair)
@@ -94,11 +116,12 @@ impl Pair {
     pub fn to_json(&self, base: &Path) -> Result<String, String> {
         self.check()?;
         let write = |name: &str, input: &Input| {
-            InputJson::of(input, None, base).map_err(|error| format!("`{name}`: {error}"))
+            let json = InputJson::of(input, None, base).map_err(|error| format!("`{name}`: {error}"))?;
+            Ok::<_, String>(Side::Long(json))
         };
         let negatives = self.negatives.iter().enumerate().map(|(i, input)| write(&negative(i), input));
         let json = PairJson {
-            task: self.task.to_string(),
+            task: Some(self.task.to_string()),
             source: self.source.clone(),
             group: self.group.clone(),
             query: write("query", &self.query)?,

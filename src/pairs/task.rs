@@ -31,6 +31,23 @@ struct Modalities {
 pub struct UnknownTask(String);
 
 impl Task {
+    /// The task of a query and its target: what they hold.
+    ///
+    /// # Errors
+    /// A sentence that names the one that holds nothing.
+    pub fn of(query: &Input, target: &Input) -> Result<Self, String> {
+        let held = |name: &str, input: &Input| match Modalities::of(input) {
+            held if held == Modalities::default() => Err(format!("`{name}` holds nothing")),
+            held => Ok(held),
+        };
+        Ok(Self { query: held("query", query)?, target: held("positive", target)? })
+    }
+
+    /// Whether an input is of the modalities of the task's target.
+    pub fn is_target(self, input: &Input) -> bool {
+        Modalities::of(input) == self.target
+    }
+
     /// Whether the inputs of a pair are of the task's modalities; otherwise a sentence that says what is
     /// wrong.
     pub(super) fn check(self, query: &Input, targets: &[(&str, &Input)]) -> Result<(), String> {

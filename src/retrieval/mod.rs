@@ -28,6 +28,8 @@ mod feedback;
 mod library;
 #[cfg(feature = "library")]
 mod parquet_file;
+#[cfg(feature = "library")]
+mod row_file;
 // Calls the `gemm` crate.
 #[allow(unsafe_code)]
 mod similarity;
@@ -49,5 +51,7 @@ pub use library::{
 };
 #[cfg(feature = "library")]
 pub use parquet_file::ParquetTable;
+#[cfg(feature = "library")]
+pub(crate) use row_file::RowFile;
 pub use similarity::{dot, normalize};
 pub use topk::{Match, rank, rank_candidates};

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use crate::embedder::EmbedError;
+use crate::import::ImportError;
 use crate::model::ModelError;
 use crate::pairs::PairsError;
 use crate::retrieval::RetrievalError;
@@ -18,6 +19,9 @@ pub enum TrainError {
         /// What is wrong, and what was expected.
         reason: String,
     },
+    /// Pairs of others cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// Training pairs cannot be used.
     #[error(transparent)]
     Pairs(#[from] PairsError),

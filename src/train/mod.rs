@@ -36,13 +36,14 @@ mod schedule;
 #[cfg(test)]
 mod seam_tests;
 mod settings;
+mod sources;
 mod trainer;
 
 pub use crate::model::{LoraConfig, Trainable};
 pub use config::{
     BatchSection, CheckpointSection, CurriculumSection, DataSection, EvaluationSection, FullSection,
     LogSection, LossKind, LossSection, ModelSection, NegativesSection, OptimizerKind, OptimizerSection,
-    SamplerKind, TrainConfig, Trained,
+    PairsImport, PairsSource, SamplerKind, TrainConfig, Trained,
 };
 pub use curriculum::{Curriculum, Sampler, TaskFacts};
 pub use error::TrainError;
@@ -59,6 +60,7 @@ pub use prober::{Probe, Prober, probe};
 pub use rank_net::RankNet;
 pub use schedule::{Decay, Schedule};
 pub use settings::Mode;
+pub use sources::ImportedPairs;
 pub use trainer::{
     Finish, Scorer, Start, TaskEstimate, TrainEstimate, TrainEvent, TrainMemory, Trainer, estimate,
 };

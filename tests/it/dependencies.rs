@@ -26,14 +26,15 @@ fn crates(arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_feature_brings_what_it_needs_and_nothing_else() {
-    /// Each belongs to one trade: arguments and bars of a command; captioners; the hub; video; libraries. Training
-    /// takes nothing of its own.
-    const TRADES: [(&str, &[&str]); 7] = [
+    /// Each belongs to one trade: arguments and bars of a command; captioners; the hub; video; libraries; the
+    /// files that training pairs come in.
+    const TRADES: [(&str, &[&str]); 8] = [
         ("cli", &["clap", "indicatif", "anyhow", "signal-hook"]),
         ("synth", &["tokio", "reqwest", "async-openai", "schemars"]),
         ("hub", &["ureq", "hf-hub"]),
         ("video", &["ffmpeg-next"]),
         ("library", &["parquet", "arrow-array", "glob"]),
+        ("train", &["csv", "tar"]),
         ("watch", &["notify"]),
         ("async", &["blocking"]),
     ];
@@ -46,7 +47,7 @@ fn a_feature_brings_what_it_needs_and_nothing_else() {
         (&[bare, "--features", "hub"], &["hub"]),
         (&[bare, "--features", "watch"], &["library", "watch"]),
         (&[bare, "--features", "async"], &["async"]),
-        (&[bare, "--features", "train"], &[]),
+        (&[bare, "--features", "train"], &["train"]),
         (&[bare, "--features", "synth"], &["synth", "video", "library"]),
     ] {
         let crates = crates(arguments);

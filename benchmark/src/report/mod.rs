@@ -2,7 +2,7 @@
 //!
 //! A [`Report`] holds every model's scores and means. [`table`], [`markdown`], [`csv`] and [`json`] print it;
 //! [`html`] makes one page of it, with the queries that failed ([`failures`]) and pictures of them
-//! ([`thumbnail`]).
+//! ([`thumbnail`](gve::page::thumbnail)).
 
 pub mod aggregate;
 pub mod correlation;
@@ -14,7 +14,6 @@ pub mod markdown;
 mod model;
 pub mod published;
 pub mod table;
-pub mod thumbnail;
 
 use std::collections::BTreeSet;
 

@@ -15,6 +15,7 @@ mod library;
 mod media;
 mod moments;
 mod moved;
+mod pairs;
 mod program;
 mod recipe;
 mod rerank;

@@ -24,7 +24,7 @@ use parquet::arrow::arrow_reader::{
 use super::columns::{ReadFailure, one_line};
 use crate::store::open_regular_file;
 pub use table::ParquetTable;
-pub(super) use values::{EmbeddingRows, append_embeddings, append_ids};
+pub(super) use values::{EmbeddingRows, append_embeddings, append_ids, plain};
 
 /// Rows of a batch, unless its texts could be long.
 const BATCH_ROWS: usize = 1024;

@@ -19,7 +19,7 @@ const MAX_ID_BYTES: usize = 1 << 16;
 ///
 /// # Errors
 /// In words, for bytes that are no text.
-pub(super) fn plain(column: &dyn Array, row: usize) -> Result<Option<Value>, String> {
+pub(in crate::retrieval) fn plain(column: &dyn Array, row: usize) -> Result<Option<Value>, String> {
     fn number<T: ArrowPrimitiveType>(column: &dyn Array, row: usize) -> Option<T::Native> {
         Some(column.as_primitive_opt::<T>()?.value(row))
     }

@@ -157,10 +157,10 @@ impl TrainConfig {
 
     fn each_path(&mut self, mut visit: impl FnMut(&mut PathBuf)) {
         visit(&mut self.output);
-        self.data.pairs.iter_mut().for_each(&mut visit);
+        self.data.pairs.iter_mut().for_each(|source| source.each_path(&mut visit));
         if let Some(evaluation) = &mut self.evaluation {
-            let uvrb = evaluation.uvrb.iter_mut().chain(&mut evaluation.uvrb_program);
-            evaluation.pairs.iter_mut().chain(uvrb).for_each(&mut visit);
+            evaluation.pairs.iter_mut().for_each(|source| source.each_path(&mut visit));
+            evaluation.uvrb.iter_mut().chain(&mut evaluation.uvrb_program).for_each(&mut visit);
         }
         self.model.models_file.iter_mut().for_each(&mut visit);
         self.curriculum.prober.iter_mut().for_each(&mut visit);
@@ -318,7 +318,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/train.toml");
         let mut config = TrainConfig::load(&path).unwrap();
         config.full = Some(Default::default());
-        assert!(config.data.pairs[0].starts_with(path.parent().unwrap()));
+        assert!(config.data.pairs[0].path().starts_with(path.parent().unwrap()));
         let text = std::fs::read_to_string(&path).unwrap();
         let written = serde_json::to_value(&config).unwrap();
         for (key, value) in written.as_object().unwrap() {

@@ -6,6 +6,7 @@
 
 mod file;
 mod names;
+mod pairs;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ use crate::model::LoraConfig;
 use crate::pairs::Task;
 use crate::recipe::Recipe;
 use crate::video::Sampling;
+
+pub use pairs::{PairsImport, PairsSource};
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -178,8 +181,8 @@ section!(
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DataSection {
-    /// JSONL files of training pairs, any number of tasks in each.
-    pub pairs: Vec<PathBuf>,
+    /// JSONL files of training pairs, any number of tasks in each, and files of others.
+    pub pairs: Vec<PairsSource>,
     /// Whether to look for every file the pairs name before the first step.
     #[serde(default = "default_true")]
     pub check_files: bool,
@@ -390,8 +393,8 @@ section!(
 section!(
     /// `[evaluation]`.
     EvaluationSection {
-        /// JSONL files of held-out pairs.
-        pairs: Vec<PathBuf> = Vec::new(),
+        /// Held-out pairs, as those of `[data]`.
+        pairs: Vec<PairsSource> = Vec::new(),
         /// Folder of UVRB data sets, for `gve train` to score with the program `uvrb`.
         uvrb: Option<PathBuf> = None,
         /// Which of its data sets, by id; all that are there if empty.

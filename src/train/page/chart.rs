@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use super::curves::Named;
+use crate::page::escaped;
 
 /// Size of a drawing, and of what lies around the curves.
 const WIDTH: f64 = 560.0;
@@ -188,10 +189,6 @@ fn thinned_mean(points: &[(usize, f64)]) -> Vec<(usize, f64)> {
         })
         .collect();
     thinned(&means)
-}
-
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

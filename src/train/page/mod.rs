@@ -8,20 +8,17 @@ use std::fs;
 
 use super::TrainError;
 use super::config::{TrainConfig, Trained};
+use crate::page::{STYLE, escaped};
 use crate::store::{IoError, write_file};
-use chart::{Chart, escaped};
+use chart::Chart;
 use curves::Curves;
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1b1f24;--faint:#8b949e;--line:#d8dee4;--ground:#fff}\
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--faint:#7d8590;--line:#30363d;--ground:#0d1117}}\
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);margin:2em auto;max-width:1180px;padding:0 1em}\
-h1{font-size:1.5em;margin:0}h2{font-size:1em;margin:0 0 .2em}p{margin:.3em 0 1.2em;color:var(--faint)}\
-main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:1.6em 2em}\
+/// What is of these pages alone.
+const OWN_STYLE: &str = "\
+main{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));gap:1.6em 2em}\
 svg{width:100%;height:auto;display:block}svg text{fill:var(--faint);font-size:11px}.grid{stroke:var(--line)}\
 .key{display:flex;flex-wrap:wrap;gap:.1em 1em;font-size:13px;color:var(--faint)}.key i{display:inline-block;width:1em;height:.25em;margin-right:.4em;vertical-align:middle}\
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin-top:2em;display:block;overflow-x:auto}\
-td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid var(--line);font-weight:normal}th{color:var(--faint)}.best td{font-weight:bold}";
+.best td{font-weight:bold}";
 
 /// Writes the page of the run in `output`.
 pub(super) fn write(config: &TrainConfig, total_steps: usize) -> Result<(), TrainError> {
@@ -36,7 +33,7 @@ fn page(config: &TrainConfig, total_steps: usize, curves: &Curves) -> String {
     let name = escaped(&name);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width\">\n<title>{name}</title>\n<style>{STYLE}</style>\n<h1>{name}</h1>\n"
+         content=\"width=device-width\">\n<title>{name}</title>\n<style>{STYLE}{OWN_STYLE}</style>\n<h1>{name}</h1>\n"
     );
     _ = writeln!(page, "<p>{}</p>\n<main>", escaped(&summary(config, total_steps, curves)));
     let mut add = |title: &str, what: &str, chart: Chart<'_>| {

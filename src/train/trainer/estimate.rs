@@ -1,4 +1,5 @@
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::super::batches::LoadedBatch;
@@ -72,7 +73,7 @@ impl TrainMemory {
 }
 
 /// What the run of `config` would take, by the gradients of a batch and a half of each task. Nothing is written
-/// and nothing learnt.
+/// but pairs that have to be imported, to a temporary folder, and nothing learnt.
 ///
 /// # Errors
 /// As [`Trainer::new`], but for what is in the run's directory; [`TrainError::Cancelled`] where `cancel` is set,
@@ -82,11 +83,22 @@ pub fn estimate(
     model_dir: &Path,
     cancel: &CancelToken,
 ) -> Result<TrainEstimate, TrainError> {
-    let mut material = Material::of(config)?;
+    let imports = Temporary(std::env::temp_dir().join(format!("gve-estimate-{}", std::process::id())));
+    let mut material = Material::of(config, |_| imports.0.clone())?;
     let (family, _) = material.settle(model_dir, None)?;
     let model = material.load(model_dir, family)?;
     let steps = material.config.epochs * material.steps_per_epoch;
     measure(&material.config, &model, &material.index, steps, cancel)
+}
+
+/// A folder that goes with this.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It is there only where something was imported.
+        drop(fs::remove_dir_all(&self.0));
+    }
 }
 
 impl Trainer {

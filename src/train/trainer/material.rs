@@ -1,9 +1,10 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::super::config::{BatchSection, TrainConfig};
 use super::super::learner::reading_of_model;
+use super::super::sources::{Files, ImportedPairs};
 use super::super::{TrainError, TrainableModel};
 use super::area::area;
 use super::selection::require_metric;
@@ -17,21 +18,26 @@ pub(super) struct Material {
     pub(super) config: TrainConfig,
     pub(super) index: PairIndex,
     pub(super) held_out: Option<PairIndex>,
+    pub(super) imported: Vec<ImportedPairs>,
     pub(super) steps_per_epoch: usize,
 }
 
 impl Material {
     /// Checks the settings and reads the pairs.
-    pub(super) fn of(mut config: TrainConfig) -> Result<Self, TrainError> {
+    /// What others wrote becomes files in the folder that `imports` names.
+    pub(super) fn of(
+        mut config: TrainConfig,
+        imports: impl FnOnce(&TrainConfig) -> PathBuf,
+    ) -> Result<Self, TrainError> {
         config.check()?;
-        let mut index = PairIndex::open(&config.data.pairs, config.data.check_files)?;
+        let Files { pairs, held_out, imported } = Files::of(&config, &imports(&config))?;
+        let mut index = PairIndex::open(&pairs, config.data.check_files)?;
         if !config.data.groups {
             index.ungroup();
         }
         require_tasks(&index, &config)?;
-        let held_out = config.evaluation.as_ref().map(|evaluation| &evaluation.pairs);
-        let held_out = held_out.filter(|pairs| !pairs.is_empty());
-        let held_out = held_out.map(|pairs| PairIndex::open(pairs, true)).transpose()?;
+        let held_out = Some(held_out).filter(|pairs| !pairs.is_empty());
+        let held_out = held_out.map(|pairs| PairIndex::open(&pairs, true)).transpose()?;
 
         require_metric(held_out.as_ref(), &config)?;
 
@@ -40,7 +46,7 @@ impl Material {
             config.steps_per_epoch.unwrap_or_else(|| steps_that_see_all(pairs, &config.batch));
         // A checkpoint holds the number, wherever it is from.
         config.steps_per_epoch = Some(steps_per_epoch);
-        Ok(Self { config, index, held_out, steps_per_epoch })
+        Ok(Self { config, index, held_out, imported, steps_per_epoch })
     }
 
     /// Fills in what is left to the model in `model_dir`, and to the settings of a run that goes on.

@@ -25,6 +25,7 @@ use super::optimizer::Optimizer;
 use super::planner::Planner;
 use super::prober::{Probe, Prober, probe};
 use super::schedule::Schedule;
+use super::sources::ImportedPairs;
 use super::{Prepared, TrainError, TrainableModel};
 use crate::embedder::{CancelToken, Embedder, Input};
 use crate::pairs::{PairIndex, TaskPairs};
@@ -101,6 +102,7 @@ pub struct Trainer {
     config: TrainConfig,
     index: PairIndex,
     held_out: Option<PairIndex>,
+    imported: Vec<ImportedPairs>,
     scorer: Option<Box<Scorer>>,
     /// Embeds for the first epoch, and is gone once that has begun.
     first_prober: Option<Embedder>,
@@ -132,6 +134,11 @@ impl Trainer {
     /// How many tasks there are.
     pub fn tasks(&self) -> usize {
         self.index.tasks().len()
+    }
+
+    /// What was imported for the run, of the pairs that others have.
+    pub fn imported(&self) -> &[ImportedPairs] {
+        &self.imported
     }
 
     /// Has `scorer` score the weights at every evaluation.

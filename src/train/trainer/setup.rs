@@ -20,6 +20,9 @@ use crate::store::{Differences, IoError, Lock, differences};
 const FREE_SETTINGS: [(&str, &str); 6] =
     [("", "output"), ("", "epochs"), ("", "checkpoint"), ("", "evaluation"), ("", "log"), ("lora", "layout")];
 
+/// The folder of a run for pairs that others wrote.
+const PAIRS: &str = "pairs";
+
 impl Trainer {
     /// Reads the pairs, loads the model from `model_dir`, and finds the state to begin with.
     ///
@@ -27,7 +30,7 @@ impl Trainer {
     /// A setting makes no sense; pairs, model, prober or checkpoint cannot be used; the checkpoint was made
     /// with other settings or pairs; the run's directory holds a run already, or another process works in it.
     pub fn new(config: TrainConfig, model_dir: &Path, start: &Start) -> Result<Self, TrainError> {
-        let mut material = Material::of(config)?;
+        let mut material = Material::of(config, |config| config.output.join(PAIRS))?;
         // What cannot be written down is no reason to make a directory.
         written(&material.config)?;
 
@@ -59,7 +62,7 @@ impl Trainer {
         }
 
         let model = material.load(model_dir, family)?;
-        let Material { config, index, held_out, steps_per_epoch } = material;
+        let Material { config, index, held_out, imported, steps_per_epoch } = material;
         let mut optimizer = Optimizer::new(model.parameters(), config.adamw(), config.muon())?;
         let mut negatives = Vec::new();
         if let Some(checkpoint) = &checkpoint {
@@ -89,6 +92,7 @@ impl Trainer {
             config,
             index,
             held_out,
+            imported,
             scorer: None,
             first_prober,
             model,
@@ -215,7 +219,9 @@ fn with_real_paths(mut settings: Value, ours: &Value) -> Value {
     };
     let pairs = settings.pointer("/data/pairs").and_then(Value::as_array).map_or(0, Vec::len);
     let places = ["/model/path", "/lora/init", "/curriculum/prober"].map(str::to_owned);
-    for place in places.into_iter().chain((0..pairs).map(|number| format!("/data/pairs/{number}"))) {
+    let of_pairs =
+        (0..pairs).flat_map(|number| ["", "/path", "/media"].map(|key| format!("/data/pairs/{number}{key}")));
+    for place in places.into_iter().chain(of_pairs) {
         let ours = ours.pointer(&place).and_then(Value::as_str);
         if let Some(path) = settings.pointer_mut(&place)
             && let Some(known) = path.as_str().map(|path| as_known(path, ours))

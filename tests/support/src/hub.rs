@@ -70,7 +70,10 @@ impl FakeHub {
     }
 
     /// Files by name.
-    fn serve(files: BTreeMap<String, Vec<u8>>) -> Arc<Self> {
+    ///
+    /// # Panics
+    /// No port is free.
+    pub fn serve(files: BTreeMap<String, Vec<u8>>) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let hub = Arc::new(Self { files, requests: Mutex::default(), faults: Mutex::default(), endpoint });
@@ -106,6 +109,8 @@ impl FakeHub {
         });
         self.requests.lock().unwrap().push(format!("{path}{shown}"));
 
+        // A model and a data set of the same id and files.
+        let path = path.replacen("/api/datasets/", "/api/models/", 1).replacen("/datasets/", "/", 1);
         if let Some(rest) = path.strip_prefix("/api/models/") {
             if let Some(status) = self.faults.lock().unwrap().listing {
                 return respond(&mut stream, status, "", b"");

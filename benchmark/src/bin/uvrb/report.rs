@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use gve::page::thumbnail;
 use gve_cli::output::{Outcome, print, progress_bar, report as report_error, warn};
 use rayon::prelude::*;
 use uvrb::Error;
@@ -10,7 +11,6 @@ use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::manifest::Manifest;
 use uvrb::report::failures::{Pictures, collect};
 use uvrb::report::html::{self, Page};
-use uvrb::report::thumbnail::thumbnail;
 use uvrb::report::{Report, csv, json, markdown, table};
 use uvrb::result::{DatasetResult, ModelResults, load_results};
 

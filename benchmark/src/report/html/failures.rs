@@ -1,6 +1,8 @@
 //! What went wrong, query by query.
 
-use super::{Page, escape};
+use gve::page::escaped;
+
+use super::Page;
 use crate::report::failures::{DatasetFailures, Failure, Ranked, Shown};
 
 /// Longer texts are cut; some queries of the benchmark have 17,000 words.
@@ -24,7 +26,7 @@ pub(super) fn lists(page: &Page<'_>) -> String {
     }
     let mut first = true;
     for model in page.failures.chunk_by(|a, b| a.model == b.model) {
-        let name = escape(&model[0].model);
+        let name = escaped(&model[0].model);
         out.push_str(&format!("  <div data-model=\"{name}\" data-origin=\"yours\">\n  <h3>{name}</h3>\n"));
         for failures in model {
             // One open list says what the closed ones hold.
@@ -47,19 +49,19 @@ fn list(failures: &DatasetFailures, open: bool, pictures: Pictures<'_>) -> Strin
     format!(
         "  <details{open}><summary><b>{}</b> <span>{failed} of {queries} queries below full score{shown}</span></summary>\n  \
          <ul class=\"cases\">\n{cases}  </ul></details>\n",
-        escape(&failures.dataset)
+        escaped(&failures.dataset)
     )
 }
 
 fn case(failure: &Failure, pictures: Pictures<'_>) -> String {
     let place = match (&failure.error, failure.rank) {
-        (Some(error), _) => format!("could not be embedded: {}", escape(error)),
+        (Some(error), _) => format!("could not be embedded: {}", escaped(error)),
         (None, Some(1)) => "a relevant document comes first, others too late".to_owned(),
         (None, Some(rank)) => format!("first relevant document at rank {rank}"),
         (None, None) => "no relevant document among those ranked".to_owned(),
     };
     let text =
-        failure.query.text.as_deref().map(|text| format!("<p class=\"text\">{}</p>", escape(&cut(text))));
+        failure.query.text.as_deref().map(|text| format!("<p class=\"text\">{}</p>", escaped(&cut(text))));
     let picture = failure
         .query
         .picture
@@ -78,7 +80,7 @@ fn case(failure: &Failure, pictures: Pictures<'_>) -> String {
          <div class=\"wanted\">{}</div>\n    <div class=\"got\">{got}</div>\n    </li>\n",
         picture.unwrap_or_default(),
         text.unwrap_or_default(),
-        escape(&failure.query.id),
+        escaped(&failure.query.id),
         wanted.map(|figure| format!("<h4>wanted</h4>{figure}")).unwrap_or_default(),
     )
 }
@@ -88,13 +90,13 @@ fn figure(ranked: &Ranked, rank: Option<usize>, pictures: Pictures<'_>) -> Strin
     let rank = rank.map_or_else(|| "not ranked".to_owned(), |rank| format!("<b>{rank}</b>"));
     let score = ranked.score.map(|score| format!(" · {}", format!("{score:.3}").replace('-', "−")));
     let mark = if ranked.relevant { " ✓" } else { "" };
-    let text = ranked.item.text.as_deref().map(|text| format!("<span>{}</span>", escape(&cut(text))));
+    let text = ranked.item.text.as_deref().map(|text| format!("<span>{}</span>", escaped(&cut(text))));
     format!(
         "<figure{class}>{}<figcaption>{rank}{}{mark}{}<span class=\"id\">{}</span></figcaption></figure>",
         frame(&ranked.item, pictures),
         score.unwrap_or_default(),
         text.unwrap_or_default(),
-        escape(&ranked.item.id)
+        escaped(&ranked.item.id)
     )
 }
 
@@ -103,10 +105,13 @@ fn frame(item: &Shown, pictures: Pictures<'_>) -> String {
     let Some(number) = item.picture else { return String::new() };
     match pictures.get(number) {
         Some(Ok(_)) => {
-            format!("<div class=\"frame\"><img data-picture=\"{number}\" alt=\"{}\"></div>", escape(&item.id))
+            format!(
+                "<div class=\"frame\"><img data-picture=\"{number}\" alt=\"{}\"></div>",
+                escaped(&item.id)
+            )
         }
         Some(Err(reason)) => {
-            format!("<div class=\"frame\" title=\"{}\">cannot be decoded</div>", escape(reason))
+            format!("<div class=\"frame\" title=\"{}\">cannot be decoded</div>", escaped(reason))
         }
         None => String::new(),
     }

@@ -9,6 +9,7 @@ mod scores;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use gve::page::escaped;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -45,7 +46,7 @@ pub fn render(page: &Page<'_>) -> String {
         "{models} beside the paper’s {}, on the universal video retrieval benchmark. Differences are against \
          {}.",
         report.models.len() - yours,
-        escape(&report.baseline)
+        escaped(&report.baseline)
     );
     let parts = [
         ("css", STYLE.to_owned()),
@@ -57,7 +58,7 @@ pub fn render(page: &Page<'_>) -> String {
         ("dataset-table", scores::datasets(report)),
         ("correlations", correlations(report)),
         ("failures", failures::lists(page)),
-        ("notes", report.notes().iter().map(|note| format!("    <li>{}</li>\n", escape(note))).collect()),
+        ("notes", report.notes().iter().map(|note| format!("    <li>{}</li>\n", escaped(note))).collect()),
         ("data", data(page)),
     ];
     fill(TEMPLATE, &parts)
@@ -75,22 +76,6 @@ fn fill(template: &str, parts: &[(&str, String)]) -> String {
                 out.push_str(rest);
             }
             _ => out.push_str(piece),
-        }
-    }
-    out
-}
-
-/// Any string as text of an element or of a quoted attribute.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
         }
     }
     out
@@ -179,10 +164,5 @@ mod tests {
             "summary",
         ];
         assert_eq!(names, expected);
-    }
-
-    #[test]
-    fn markup_becomes_text() {
-        assert_eq!(escape("</script>\"'&"), "&lt;/script&gt;&quot;&#39;&amp;");
     }
 }

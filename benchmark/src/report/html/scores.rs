@@ -1,6 +1,8 @@
 //! The tables of scores, and the user's models at a glance.
 
-use super::{Page, escape};
+use gve::page::escaped;
+
+use super::Page;
 use crate::report::aggregate::Ability;
 use crate::report::model::count;
 use crate::report::{APART, AVERAGE, Cell, Model, Report, Table};
@@ -25,18 +27,18 @@ pub(super) fn summary(page: &Page<'_>) -> String {
 
 fn card(report: &Report, model: &Model, average: Option<&Cell>, results: Option<&ModelResults>) -> String {
     let figure = average.map_or_else(|| "–".to_owned(), |cell| score(cell).0);
-    let difference = average
-        .and_then(|cell| cell.difference)
-        .map(|value| format!(" <span>{} against {}</span>", signed(value, "span"), escape(&report.baseline)));
+    let difference = average.and_then(|cell| cell.difference).map(|value| {
+        format!(" <span>{} against {}</span>", signed(value, "span"), escaped(&report.baseline))
+    });
     let mut out = format!(
         "  <article class=\"card\" data-model=\"{name}\" data-origin=\"yours\"><h3>{name}</h3>\n  \
          <p class=\"figure\"><b>{figure}</b> <span>{AVERAGE}{}</span></p>\n",
         difference.unwrap_or_default(),
-        name = escape(&model.name),
+        name = escaped(&model.name),
     );
     let remarks = results.map(|results| remarks(model, results)).unwrap_or_default();
     for line in std::iter::once(coverage(report, model)).chain(remarks) {
-        out.push_str(&format!("  <p>{}</p>\n", escape(&line)));
+        out.push_str(&format!("  <p>{}</p>\n", escaped(&line)));
     }
     out.push_str("  </article>\n");
     out
@@ -138,7 +140,7 @@ fn table(
         "" => format!("<td colspan=\"{span}\"></td>"),
         name => format!(
             "<th class=\"group\" colspan=\"{span}\" scope=\"colgroup\"><span>{}</span></th>",
-            escape(name)
+            escaped(name)
         ),
     };
     let heads: String = table
@@ -155,7 +157,7 @@ fn table(
     let best = best_of_columns(table);
     for (&number, row) in table.models.iter().zip(&table.rows) {
         let model = &report.models[number];
-        let name = escape(&model.name);
+        let name = escaped(&model.name);
         let (class, origin) = if model.yours { (" class=\"yours\"", "yours") } else { ("", "paper") };
         let title = if selects(number) {
             let drawn = (model.yours && number < DRAWN_AT_FIRST) || model.name == report.baseline;
@@ -185,8 +187,8 @@ fn head(kind: &str, name: &str, title: &str, leads: bool) -> String {
     format!(
         "<th scope=\"col\"{class} aria-sort=\"none\" data-kind=\"{kind}\" title=\"{}\"><button \
          type=\"button\">{}</button></th>",
-        escape(title),
-        escape(name)
+        escaped(title),
+        escaped(name)
     )
 }
 

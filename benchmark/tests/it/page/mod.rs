@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gve::Input;
+use gve::page::thumbnail;
 use serde_json::Value;
 use uvrb::dataset::{Dataset, Document, Positive, Query};
 use uvrb::report::Report;
 use uvrb::report::failures::{DatasetFailures, collect};
 use uvrb::report::html::{Page, render};
 use uvrb::report::published::published_models;
-use uvrb::report::thumbnail::thumbnail;
+
 use uvrb::result::{
     Counts, ModelResults, QueryRecord, RankedDocument, Subsample, queries_path, result_path, write_queries,
 };

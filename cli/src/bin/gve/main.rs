@@ -21,6 +21,7 @@ mod library;
 #[cfg(feature = "video")]
 mod locate;
 mod models;
+mod pairs;
 mod rerank;
 mod search;
 #[cfg(feature = "synth")]
@@ -70,6 +71,9 @@ enum Command {
     /// Find the video that a clip is from, and where in it.
     #[cfg(feature = "video")]
     Locate(locate::Arguments),
+    /// Make pairs to train on of what other trainers and data sets have.
+    #[command(subcommand)]
+    Pairs(pairs::Command),
     /// Score candidates for queries.
     Rerank(rerank::Arguments),
     /// Search a library by text, image or video.
@@ -98,6 +102,7 @@ fn main() -> ExitCode {
         Command::Library(command) => libraries::run(command),
         #[cfg(feature = "video")]
         Command::Locate(arguments) => locate::run(&arguments),
+        Command::Pairs(command) => pairs::run(command),
         Command::Rerank(arguments) => rerank::run(arguments),
         Command::Search(arguments) => search::run(*arguments),
         #[cfg(feature = "synth")]

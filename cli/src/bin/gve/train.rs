@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use gve::train::{
-    Entry, Finish, Start, TrainConfig, TrainError, TrainEstimate, TrainEvent, Trainer, estimate,
+    Entry, Finish, ImportedPairs, PairsSource, Start, TrainConfig, TrainError, TrainEstimate, TrainEvent,
+    Trainer, estimate,
 };
-use gve_cli::hub::resolve;
+use gve_cli::hub::{data_set, resolve};
 use gve_cli::interrupt::stop_on_ctrl_c;
 use gve_cli::options::warn_of_unknown_settings;
 use gve_cli::output::{self, Outcome, name, note, print, progress_bar, warn};
@@ -53,7 +54,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         Some("auto") => Start::Newest,
         Some(directory) => Start::At(directory.into()),
     };
-    let config = TrainConfig::load(&arguments.config)?;
+    let mut config = TrainConfig::load(&arguments.config)?;
+    let of_evaluation = config.evaluation.iter_mut().flat_map(|evaluation| &mut evaluation.pairs);
+    for source in config.data.pairs.iter_mut().chain(of_evaluation) {
+        if let PairsSource::Import(import) = source {
+            import.path = data_set(&import.path, None, import.settings.split.as_deref(), arguments.quiet)?;
+        }
+    }
     let model = resolve(&config.model.path, config.model.revision.as_deref(), arguments.quiet)?;
     warn_of_unknown_settings(&model.directory);
     let cancel = stop_on_ctrl_c()?;
@@ -66,6 +73,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let harness = Harness::new(&config, &model.directory, &cancel)?;
     let mut trainer = Trainer::new(config, &model.directory, &start)?;
+    trainer.imported().iter().for_each(|pairs| tell_imported(pairs, arguments.quiet));
     let bar = progress_bar(0, "steps", arguments.quiet);
     let reading = trainer.config().model.clone();
     if !arguments.quiet {
@@ -135,6 +143,17 @@ fn told(estimate: &TrainEstimate) -> Vec<String> {
         }
     }
     lines
+}
+
+fn tell_imported(pairs: &ImportedPairs, quiet: bool) {
+    let Some(imported) = &pairs.imported else { return };
+    let (from, made, refused) = (name(&pairs.path), imported.pairs(), imported.refused);
+    if !quiet {
+        note(&format!("{made} pairs of {from}, in {}", name(&pairs.file)));
+    }
+    if let Some(first) = &pairs.first_refused {
+        warn(&format!("{from}: {refused} rows refused, the first {first}; `gve pairs import` names all"));
+    }
 }
 
 /// The scores of the harness. What goes wrong is told and ends nothing.

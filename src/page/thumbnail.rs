@@ -1,12 +1,10 @@
-//! Small pictures of media, as text that a page can hold.
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gve::Input;
-use gve::embedder::{ImageSource, Part};
-use gve::preprocess::ImageLimits;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, RgbImage};
+
+use crate::embedder::{ImageSource, Input, Part};
+use crate::preprocess::ImageLimits;
 
 /// Longest side in pixels; a page shows them at half of that or more.
 const SIDE: u32 = 192;
@@ -27,7 +25,7 @@ pub fn thumbnail(input: &Input) -> Result<Option<String>, String> {
             None => return Ok(None),
         },
         Part::Video(part) => video::frame(part)?,
-        _ => return Ok(None),
+        Part::Text(_) => return Ok(None),
     };
     encode(picture).map(Some)
 }
@@ -48,9 +46,10 @@ fn encode(picture: RgbImage) -> Result<String, String> {
 
 #[cfg(feature = "video")]
 mod video {
-    use gve::VideoPart;
-    use gve::video::{FrameCount, Sampling, Seeking, VideoError, VideoOptions, VideoReader, select};
     use image::RgbImage;
+
+    use crate::embedder::VideoPart;
+    use crate::video::{FrameCount, Sampling, Seeking, VideoError, VideoOptions, VideoReader, select};
 
     /// The middle frame of the part's range.
     pub(super) fn frame(part: &VideoPart) -> Result<RgbImage, String> {
@@ -74,8 +73,9 @@ mod video {
 
 #[cfg(not(feature = "video"))]
 mod video {
-    use gve::VideoPart;
     use image::RgbImage;
+
+    use crate::embedder::VideoPart;
 
     pub(super) fn frame(part: &VideoPart) -> Result<RgbImage, String> {
         Err(format!("{}: built without the feature `video`", part.source))
@@ -86,7 +86,7 @@ mod video {
 mod tests {
     use super::*;
 
-    const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/media");
+    const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/media");
 
     fn decoded(uri: &str) -> DynamicImage {
         let base64 = uri.strip_prefix("data:image/jpeg;base64,").unwrap();

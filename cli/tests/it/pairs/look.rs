@@ -1,0 +1,112 @@
+//! `gve pairs check`.
+
+use gve_test_support::program::json_lines;
+
+use super::*;
+
+/// Lines of pairs, one of each fault, with `copy.mp4` that is `red.mp4` by another name.
+fn desk() -> (Desk, PathBuf) {
+    let desk = Desk::new();
+    for (name, from) in [
+        ("red.mp4", "red.mp4"),
+        ("copy.mp4", "red.mp4"),
+        ("blue.mp4", "blue.mp4"),
+        ("green.png", "green.png"),
+    ] {
+        std::fs::copy(fixture("media").join(from), desk.path(name)).unwrap();
+    }
+    let lines = [
+        json!({"query": "a red ball rolls", "positive": "red.mp4", "source": "one", "negatives": ["blue.mp4"]}),
+        json!({"query": "A red ball, rolls!", "positive": "copy.mp4", "source": "two"}),
+        json!({"query": "a red ball rolls", "positive": "blue.mp4"}),
+        json!({"query": "a blue ball", "positive": "blue.mp4", "negatives": ["blue.mp4"]}),
+        json!({"query": "the green ball lies there", "positive": "green.png"}),
+        json!({"task": "t2v", "query": "a", "positive": {"content": [{"type": "video", "video": "gone.mp4"}]}}),
+    ];
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let file = desk.write("pairs.jsonl", &(text + "{\n"));
+    (desk, file)
+}
+
+#[test]
+fn what_is_wrong_is_counted_and_named() {
+    let (desk, file) = desk();
+    std::fs::create_dir_all(desk.path("benchmark/videos")).unwrap();
+    std::fs::copy(desk.path("blue.mp4"), desk.path("benchmark/videos/v1.mp4")).unwrap();
+    let queries = json!({"id": "q1", "text": "The GREEN ball lies there."});
+    desk.write(
+        "benchmark/jsonl/queries.jsonl",
+        &format!("{queries}\n{}\n", json!({"id": "q2", "text": "a"})),
+    );
+    let held_out = desk.path("benchmark");
+    let output =
+        gve(&["pairs", "check", file.to_str().unwrap(), "--held-out", held_out.to_str().unwrap(), "--json"]);
+    assert_status(&output, 2);
+    let counts = &json_lines(&output)[0];
+    assert_eq!((counts["pairs"].as_u64(), counts["media"].as_u64()), (Some(6), Some(3)));
+    assert_eq!(counts["tasks"]["t2v"], json!({"pairs": 5, "negatives": 2}));
+    assert_eq!(counts["sources"]["two"], json!({"pairs": 1, "negatives": 0}));
+    let findings =
+        json!({"not readable": 1, "missing media": 1, "duplicates": 1, "contradictions": 2, "held out": 4});
+    assert_eq!(counts["findings"], findings, "{}", stderr(&output));
+    for part in [
+        "pairs.jsonl:1: a negative holds ",
+        "blue.mp4, which is ",
+        "pairs.jsonl:2: the same query and positive as ",
+        "pairs.jsonl:3: its positive is a negative of the same query in ",
+        "pairs.jsonl:4: its negative 1 is its positive",
+        "pairs.jsonl:5: its query holds the text \"the green ball lies there\" of ",
+        "pairs.jsonl:6: ",
+        "gone.mp4 is not there",
+        "pairs.jsonl:7: not a training pair",
+    ] {
+        assert!(stderr(&output).contains(part), "{part} is not in {}", stderr(&output));
+    }
+    let output = gve(&["pairs", "check", file.to_str().unwrap()]);
+    assert!(stdout(&output).contains("6 pairs, 3 different media") && !stdout(&output).contains("held out"));
+}
+
+#[test]
+fn pairs_without_a_fault_end_well() {
+    let desk = Desk::new();
+    assert_status(&desk.import("auto", &[&fixture("columns/videos.zstd.parquet")], &[]), 0);
+    let file = desk.path("pairs.jsonl");
+    let output = gve(&["pairs", "check", file.to_str().unwrap()]);
+    assert_status(&output, 0);
+    assert!(stdout(&output).starts_with("3 pairs, 3 different media\n"), "{}", stdout(&output));
+    let empty = desk.write("empty.jsonl", "");
+    assert_status(&gve(&["pairs", "check", empty.to_str().unwrap()]), 1);
+    assert_status(&gve(&["pairs", "check", desk.path("gone.jsonl").to_str().unwrap()]), 1);
+}
+
+#[test]
+fn a_page_shows_examples_and_needs_nothing_else() {
+    let (desk, file) = desk();
+    let page = |name: &str, more: &[&str]| {
+        let path = desk.path(name);
+        let mut arguments = vec!["pairs", "check", file.to_str().unwrap(), "--page", path.to_str().unwrap()];
+        arguments.extend(more);
+        assert_status(&gve(&arguments), 2);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let all = page("look.html", &[]);
+    for part in [
+        "<h2>t2v</h2>",
+        "<h2>t2i</h2>",
+        "data:image/jpeg;base64,",
+        "a red ball rolls",
+        "is its positive",
+        "blue.mp4",
+    ] {
+        assert!(all.contains(part), "{part}");
+    }
+    assert!(!all.contains("http:") && !all.contains("https:") && !all.contains("<script"));
+    assert_eq!(all.matches("<article>").count(), 6);
+    let (one, again) = (
+        page("1.html", &["--examples", "2", "--seed", "3"]),
+        page("2.html", &["--examples", "2", "--seed", "3"]),
+    );
+    assert_eq!((one.matches("<article>").count(), &one), (3, &again));
+    let shown = |seed: u64| page("3.html", &["--examples", "2", "--seed", &seed.to_string()]);
+    assert!((4..12).any(|seed| shown(seed) != one), "the choice is of the seed");
+}

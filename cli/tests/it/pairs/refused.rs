@@ -1,0 +1,259 @@
+//! What is no pair, and what is said of it.
+
+use super::*;
+
+/// A format, a file by its ending, its text, and what is said.
+const CASES: [(&str, &str, &str, &[&str]); 27] = [
+    (
+        "auto",
+        "jsonl",
+        "{\"a\": 1}\n",
+        &["bad.jsonl:1: looks like no known format: it holds a; formats are pairs, "],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"qry\": \"a\", \"pos_txt\": \"b\"}\n",
+        &[":1: ", "holds pos_txt, qry; the nearest is vlm2vec, which wants `pos_text`"],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"Anchor\": \"a\", \"Positives\": \"b\"}\n",
+        &["the nearest is sentence-transformers", "`anchor` (it has `Anchor`)"],
+    ),
+    ("auto", "jsonl", "[1]\n", &[":1: a list where an object was expected"]),
+    ("auto", "jsonl", "{\"anchor\": \n", &[":1: not JSON: EOF while parsing"]),
+    (
+        "auto",
+        "jsonl",
+        "{\"anchor\": \"a\", \"positive\": \"gone.mp4\"}\n",
+        &["no pair of sentence-transformers: `positive` ", "gone.mp4 is not there; relative paths begin in "],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"anchor\": \"a\", \"positive\": 7}\n",
+        &["`positive` is a number, expected text or a path"],
+    ),
+    ("auto", "jsonl", "{\"anchor\": \"a\", \"positive\": \"\"}\n", &["`positive` is empty"]),
+    (
+        "auto",
+        "jsonl",
+        "{\"sentence1\": \"a\", \"sentence2\": \"b\", \"score\": \"high\"}\n",
+        &["`score` is text, expected a number"],
+    ),
+    (
+        "vlm2vec",
+        "jsonl",
+        "{\"anchor\": \"a\", \"positive\": \"b\"}\n",
+        &["no pair of vlm2vec: `qry` is empty; it looks like sentence-transformers"],
+    ),
+    ("auto", "jsonl", "{\"messages\": [], \"positive_messages\": [[]]}\n", &["no pair of ms-swift: "]),
+    (
+        "auto",
+        "jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"<image>\"}], \"positive_messages\": [[{\"role\": \"user\", \"content\": \"b\"}]]}\n",
+        &["`messages` has no file for its <image>"],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": [\"a\"]}], \"positive_messages\": [[]]}\n",
+        &["`messages` has a message without `content` as text"],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"query\": \"a\", \"response\": \"b\", \"rejected_response\": [7]}\n",
+        &["`rejected_response` holds a number"],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"qry\": \"<|image_1|> a\", \"qry_image_path\": \"\", \"pos_text\": \"b\"}\n",
+        &["`qry` has no file for its <|image_1|>"],
+    ),
+    (
+        "auto",
+        "json",
+        "[{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}]}]",
+        &["bad.json: entry 1: ", "no turn of human that is followed by one of gpt"],
+    ),
+    (
+        "auto",
+        "json",
+        "[{\"conversations\": [{\"from\": \"cat\", \"value\": \"a\"}]}]",
+        &["is from `cat`, expected human or gpt"],
+    ),
+    (
+        "auto",
+        "json",
+        "{\"videos\": [], \"sentences\": [{\"video_id\": \"video9\", \"caption\": \"a\"}]}",
+        &["entry 1: no pair of msr-vtt: ", "video9 is not there"],
+    ),
+    (
+        "auto",
+        "json",
+        "[{\"video\": \"a\", \"description\": \"b\", \"times\": [[0, 0], [3, 3]]}]",
+        &["no two of the 2 annotators name times that overlap"],
+    ),
+    (
+        "auto",
+        "json",
+        "[{\"video\": \"a\", \"description\": \"b\", \"times\": [[0]]}]",
+        &["`times` holds something else than pairs"],
+    ),
+    (
+        "auto",
+        "json",
+        "{\"v_a\": {\"timestamps\": [[0, 1]], \"sentences\": []}}",
+        &["bad.json: v_a: no pair of activitynet: "],
+    ),
+    (
+        "auto",
+        "json",
+        "{\"a\": 1, \"b\": [2]}",
+        &["bad.json: an object of a, b where a list of rows was expected"],
+    ),
+    (
+        "auto",
+        "json",
+        "[{\"anchor\": \"a\"}",
+        &["bad.json: entry 1: looks like no known format", "bad.json: not JSON: EOF"],
+    ),
+    (
+        "webvid",
+        "csv",
+        "videoid,page_dir,name\n7,p,a\n8,p\n",
+        &[
+            "bad.csv:2: no pair of webvid: ",
+            "p/7.mp4 is not there",
+            "bad.csv:3: 2 cells, the first line names 3 columns",
+        ],
+    ),
+    ("auto", "csv", "anchor,anchor\na,b\n", &["bad.csv: two of its columns are called \"anchor\""]),
+    ("auto", "txt", "a pair\n", &["bad.txt: not known how rows are stored in it"]),
+    (
+        "pairs",
+        "jsonl",
+        "{\"task\": \"t2v\", \"query\": \"a\", \"positive\": \"b\"}\n",
+        &["no pair of pairs: task t2v wants `positive` to hold video, it holds text"],
+    ),
+];
+
+#[test]
+fn each_row_that_is_no_pair_is_named() {
+    for (format, ending, text, says) in CASES {
+        let desk = Desk::new();
+        let file = desk.write(&format!("bad.{ending}"), text);
+        let output = desk.import(format, &[&file], &[]);
+        assert_status(&output, 1);
+        for part in says {
+            assert!(stderr(&output).contains(part), "{part} is not in {}", stderr(&output));
+        }
+        assert!(!desk.path("pairs.jsonl").exists(), "{text}");
+    }
+}
+
+#[test]
+fn the_other_rows_go_on() {
+    let desk = Desk::new();
+    let good = json!({"anchor": "a", "positive": "b"});
+    let text = format!("{good}\n{{\n\n{good}\n{}\n{good}\n", json!({"anchor": "a"}));
+    let file = desk.write("some.jsonl", &text);
+    let gone = desk.path("gone.jsonl");
+    let output = desk.import("auto", &[&gone, &file], &["--source", "mine"]);
+    assert_status(&output, 2);
+    assert_eq!(desk.tasks(), "t2t t2t t2t");
+    assert!(desk.pairs().iter().all(|pair| pair.source.as_deref() == Some("mine")));
+    let said = stderr(&output);
+    for part in [
+        "gone.jsonl: ",
+        "some.jsonl:2: not JSON",
+        "some.jsonl:5: no pair of sentence-transformers: none of positive, ",
+        "3 rows refused",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn what_is_missing_before_the_first_row_is_an_error() {
+    let desk = Desk::new();
+    let cases: [(&str, &str, &[&str], &[&str]); 4] = [
+        ("csvs", "columns/triplets.csv", &[], &["no format is called `csvs`: expected auto, pairs, "]),
+        ("csv", "columns/triplets.csv", &[], &["how rows are stored is seen from the file"]),
+        ("auto", "columns/scored.csv", &[], &["scored.csv:2: has the score 0.95", "--min-score"]),
+        ("auto", "swift/cosine.jsonl", &[], &["cosine.jsonl:1: has the label 0.8"]),
+    ];
+    for (format, file, more, says) in cases {
+        let output = desk.import(format, &[&fixture(file)], more);
+        assert_status(&output, 1);
+        for part in says {
+            assert!(stderr(&output).contains(part), "{part} is not in {}", stderr(&output));
+        }
+    }
+    let output = gve(&["pairs", "import", "auto", fixture("columns/triplets.csv").to_str().unwrap()]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("--out"), "{}", stderr(&output));
+}
+
+/// A file of pairs that is there stays as it is until the new one is complete, and in a dry run.
+#[test]
+fn a_file_is_written_whole_or_not_at_all() {
+    let desk = Desk::new();
+    desk.write("pairs.jsonl", "old");
+    let bad = desk.write("bad.jsonl", "{}\n");
+    assert_status(&desk.import("auto", &[&bad], &[]), 1);
+    assert_status(&desk.import("auto", &[&fixture("columns/triplets.csv")], &["--dry-run"]), 0);
+    assert_status(
+        &desk.import("auto", &[&fixture("columns/triplets.csv"), &fixture("columns/scored.csv")], &[]),
+        1,
+    );
+    assert_eq!(std::fs::read_to_string(desk.path("pairs.jsonl")).unwrap(), "old");
+    assert_status(&desk.import("auto", &[&fixture("columns/triplets.csv")], &[]), 0);
+    assert_eq!(desk.pairs().len(), 3);
+    let names: Vec<_> =
+        std::fs::read_dir(desk.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+/// Lines of one's own may be short, and come out in full.
+#[test]
+fn short_lines_are_pairs() {
+    let desk = Desk::new();
+    let clip = fixture("media/red.mp4");
+    let short = json!({"query": "a red ball", "positive": clip, "negatives": [fixture("media/blue.mp4")], "group": "g"});
+    let file = desk.write("short.jsonl", &format!("{short}\n"));
+    assert_status(&desk.import("pairs", &[&file], &[]), 0);
+    let text = std::fs::read_to_string(desk.path("pairs.jsonl")).unwrap();
+    let line: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((line["task"].as_str(), line["group"].as_str()), (Some("t2v"), Some("g")));
+    assert_eq!(line["positive"]["content"][0]["video"], clip.display().to_string());
+    // As they are, too.
+    assert_eq!(Pair::from_json(&short.to_string(), Path::new("")).unwrap().negatives.len(), 1);
+}
+
+/// Files that are cut short, or are something else, are told by their names; what came before stays.
+#[test]
+fn damaged_files_are_named() {
+    let desk = Desk::new();
+    for (name, ending, says) in [
+        ("columns/triplets.snappy.parquet", "parquet", "not a Parquet file: "),
+        ("columns/triplets.plain.arrow", "arrow", "rrow file"),
+        ("columns/triplets.zstd.arrow", "arrow", "rrow file"),
+        ("columns/triplets_on_disk/data-00000-of-00001.arrow", "arrow", "rrow file"),
+        ("shards/videos-000000.tar", "tar", "no tar file, or damaged: "),
+    ] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        for bytes in [&whole[..whole.len() / 3], b"words, and more of them"] {
+            let file = desk.path(&format!("cut.{ending}"));
+            std::fs::write(&file, bytes).unwrap();
+            let output = desk.import("auto", &[&file, &fixture("columns/triplets.csv")], &["--dry-run"]);
+            assert_status(&output, 2);
+            let said = stderr(&output);
+            assert!(said.contains(&format!("cut.{ending}")) && said.contains(says), "{name}: {said}");
+        }
+    }
+}
