@@ -246,3 +246,21 @@ fn pairs_say_what_the_rows_say() {
         assert_eq!(said, expected, "{file}");
     }
 }
+
+/// A folder with its pairs and media may be moved.
+#[test]
+fn paths_beneath_the_pairs_are_relative() {
+    let desk = Desk::new();
+    std::fs::create_dir_all(desk.path("videos/7")).unwrap();
+    std::fs::copy(fixture("media/red.mp4"), desk.path("videos/7/red.mp4")).unwrap();
+    let table = desk.write("web.csv", "videoid,page_dir,name\nred,7,a red ball\n");
+    let videos = desk.path("videos");
+    // Where nothing lies, so that the shard's are left.
+    let shards = desk.import("auto", &[&table, &fixture("shards/videos-000000.tar")], &["--media", "videos"]);
+    assert_status(&shards, 2);
+    let text = std::fs::read_to_string(desk.path("pairs.jsonl")).unwrap();
+    assert_eq!(text.matches(r#""video":"pairs.media/"#).count(), 2, "{text}");
+    assert_status(&desk.import("webvid", &[&table], &["--media", videos.to_str().unwrap()]), 0);
+    let text = std::fs::read_to_string(desk.path("pairs.jsonl")).unwrap();
+    assert!(text.contains(r#""video":"videos/7/red.mp4""#) && text.contains(r#""source":"web""#), "{text}");
+}
