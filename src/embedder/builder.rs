@@ -7,7 +7,7 @@ use super::{Embedder, Inner, Preparer, Reranker};
 use crate::device::{DType, Device};
 use crate::model::family::{self, Family};
 use crate::model::{
-    AdapterClues, LoraAdapter, ModelError, WeightPrecision, checkpoint_fingerprint, find_recipe,
+    AdapterClues, LoraAdapter, LoraSettings, ModelError, WeightPrecision, checkpoint_fingerprint, find_recipe,
 };
 use crate::preprocess::{ImageLimits, PreprocessError};
 use crate::recipe::{AdapterId, NamedRecipe, Recipe, Recipes};
@@ -215,7 +215,12 @@ impl EmbedderBuilder {
     pub fn build_reranker(self) -> Result<Reranker, EmbedError> {
         let family = family::open(&self.model_dir)?;
         let labels = self.labels(&*family)?;
-        let head = family.head_rows(&self.model_dir, &labels)?.to_vec2().map_err(ModelError::from)?;
+        let adapted = self.adapter.as_deref().map(|adapter| adapted_head(adapter, &labels)).transpose()?;
+        let head = match adapted.flatten() {
+            Some(rows) => rows,
+            None => family.head_rows(&self.model_dir, &labels)?,
+        };
+        let head = head.to_vec2().map_err(ModelError::from)?;
         Reranker::new(self.inner(|_| Ok(family))?, head)
     }
 
@@ -374,4 +379,13 @@ impl EmbedderBuilder {
             image_limits: self.image_limits,
         })
     }
+}
+
+/// The rows of the language head that the adapter in `directory` brings along, of the tokens `ids`.
+fn adapted_head(directory: &Path, ids: &[u32]) -> Result<Option<candle_core::Tensor>, ModelError> {
+    // Most bring none, and need not be read for it.
+    if LoraSettings::read(directory)?.modules_to_save.is_empty() {
+        return Ok(None);
+    }
+    LoraAdapter::read(directory)?.head_rows(ids)
 }

@@ -39,9 +39,8 @@ struct Changes<'a> {
 impl Changes<'_> {
     /// Whether the checkpoint's tensor `name` is changed in f32.
     fn widens(&self, name: &str) -> bool {
-        let is_adapted =
-            |folding: &Folding<'_>| name.strip_suffix(".weight").is_some_and(|module| folding.adapts(module));
-        self.folding.is_some_and(is_adapted) || self.recorder.is_some_and(|recorder| recorder.trains(name))
+        self.folding.is_some_and(|folding| folding.changes(name))
+            || self.recorder.is_some_and(|recorder| recorder.trains(name))
     }
 }
 
@@ -98,7 +97,7 @@ pub(super) fn load_folded<T>(
     let changes = Changes { folding: folding.as_ref(), recorder: None };
     let model = load_changed(model_dir, weights, device, changes, load)?;
     if let Some(folding) = &folding {
-        folding.require_all_bound()?;
+        folding.require_embedding_bound()?;
     }
     Ok(model)
 }
@@ -162,12 +161,18 @@ impl<'a> Loader<'a> {
         self.precision.between_activations()
     }
 
-    /// The adapter to be trained on the linear layer at this place, where there is to be one.
-    pub(super) fn lora(&self, inputs: usize, outputs: usize) -> Result<Option<Lora>, ModelError> {
+    /// The adapter to be trained on the linear layer at this place, whose weights are `weight`, where there is to
+    /// be one.
+    pub(super) fn lora(&self, weight: &Tensor) -> Result<Option<Lora>, ModelError> {
         match self.changes.recorder {
-            Some(recorder) => Ok(recorder.lora(&self.prefix, inputs, outputs, &self.device)?),
+            Some(recorder) => Ok(recorder.lora(&self.prefix, weight)?),
             None => Ok(None),
         }
+    }
+
+    /// Whether anything of what was loaded from this place on is trained.
+    pub(super) fn trains(&self) -> bool {
+        self.changes.recorder.is_some_and(|recorder| recorder.trains_in(&self.prefix))
     }
 
     /// A tensor as `dtype`, or else as it is stored; what is changed is f32 then.
@@ -178,14 +183,14 @@ impl<'a> Loader<'a> {
             && recorder.trains(&full)
         {
             // Updates are far smaller than the steps of a half-precision weight.
-            return Ok(recorder.parameter(&full, &load(DType::F32)?)?);
+            return Ok(recorder.own(&full, &load(DType::F32)?)?);
         }
-        let delta = match self.changes.folding {
-            Some(folding) if name == "weight" => folding.delta(&self.prefix, shape, &self.device)?,
-            _ => None,
+        let folded = match self.changes.folding {
+            Some(folding) => folding.fold(&full, shape, &self.device, load)?,
+            None => None,
         };
-        match delta {
-            Some(delta) => Ok((load(DType::F32)? + delta)?.to_dtype(dtype.unwrap_or(DType::F32))?),
+        match folded {
+            Some(folded) => Ok(folded.to_dtype(dtype.unwrap_or(DType::F32))?),
             None => load(dtype.or_else(|| self.checkpoint.stored_as(&full)).unwrap_or(DType::F32)),
         }
     }

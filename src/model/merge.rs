@@ -38,10 +38,9 @@ pub fn merge_adapter(
     let mut changed = 0;
     write_folder(out, Existing::Refuse, |inside| {
         fill(model_dir, inside, recipe, None, cancel, |name, shape, load| {
-            let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
-            let Some(delta) = folding.delta(module, shape, &Device::Cpu)? else { return Ok(None) };
-            changed += 1;
-            Ok(Some((load(DType::F32)? + delta)?))
+            let folded = folding.fold(name, shape, &Device::Cpu, load)?;
+            changed += usize::from(folded.is_some());
+            Ok(folded)
         })?;
         folding.require_all_bound()
     })?;

@@ -50,6 +50,7 @@ mod usage;
 
 pub use crate::device::WeightPrecision;
 pub use adapter::{AdapterLayout, LoraAdapter, LoraConfig, LoraSettings};
+pub(crate) use adapter::{ModuleNames, module_name};
 pub use checkpoint::Checkpoint;
 pub use config::TextConfig;
 pub use error::ModelError;

@@ -46,7 +46,7 @@ impl Family for Skeleton {
         Recipe { instruction: "a".to_owned(), sampling: Sampling::Uniform { frames: 3 }, ..Recipe::default() }
     }
     fn module_names(&self) -> ModuleNames {
-        ModuleNames { vision: &["vision."], adapted: &["text."], projections: &["q_proj"] }
+        ModuleNames { vision: &["vision."], adapted: &["text."], projections: &["q_proj"], left_out: &[] }
     }
 }
 

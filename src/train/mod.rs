@@ -37,6 +37,7 @@ mod schedule;
 mod seam_tests;
 mod settings;
 mod sources;
+mod starting;
 mod trainer;
 
 pub use crate::model::{LoraConfig, Trainable};

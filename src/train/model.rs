@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::grad_cache::pieces;
-use super::{Gradients, Mode, Parameters, Prepared, TrainError};
+use super::{Gradients, Mode, Parameters, Prepared, TrainError, starting};
 use crate::embedder::{EmbedderBuilder, Input, Preparer};
 use crate::model::family::{self, Backbone, Family, VisualRows};
 use crate::model::{
-    AdapterLayout, Dropout, GradientSink, Item, LoraAdapter, LoraConfig, ModelError, Trainable, Training,
+    AdapterLayout, Dropout, GradientSink, Item, LoraAdapter, ModelError, Trainable, Training,
     write_checkpoint,
 };
 use crate::random::Random;
@@ -45,6 +45,8 @@ pub struct TrainableModel {
     preparer: Preparer,
     recipe: NamedRecipe,
     trainable: Trainable,
+    /// Whether anything of the vision tower is.
+    trains_vision: bool,
     parameters: Parameters,
     sink: Arc<GradientSink>,
     /// Of a reranker.
@@ -127,11 +129,13 @@ impl TrainableModel {
         }
         let model_dir = settings.model_dir().to_owned();
         let family = open(&model_dir)?;
+        let names = family.module_names();
         let (trainable, start) = match trainable {
             Trainable::Lora(lora) => {
-                let projections = family.module_names().projections;
-                let (lora, start) = with_start(lora.of_family(projections))?;
-                check(&lora, projections)?;
+                let (lora, start) = starting::with_start(lora.of_family(names.projections))?;
+                if let Some((setting, reason)) = lora.fault() {
+                    return Err(starting::wrong(setting, reason));
+                }
                 (Trainable::Lora(lora), start)
             }
             full => (full, None),
@@ -140,6 +144,9 @@ impl TrainableModel {
         let recipe = settings.recipe_of(&*family)?;
         let (backbone, parameters) =
             family.trainable_backbone(&model_dir, &recipe.recipe, dtype, &device, trainable.clone())?;
+        if let Trainable::Lora(lora) = &trainable {
+            starting::check(lora, &parameters, names)?;
+        }
         let sink = Arc::new(GradientSink::new(parameters.values().cloned().collect()));
         let batch_tokens = settings.batch_tokens_on(&device);
         let model = Self {
@@ -148,6 +155,7 @@ impl TrainableModel {
             preparer: settings.preparer(&*family, &recipe.recipe)?,
             recipe,
             trainable,
+            trains_vision: parameters.keys().any(|name| names.is_vision(name)),
             parameters,
             sink,
             head: None,
@@ -319,7 +327,7 @@ impl TrainableModel {
         }
     }
 
-    /// Writes what was trained: an adapter for PEFT under the names of [`LoraConfig::layout`], or a whole
+    /// Writes what was trained: an adapter for PEFT under the names of [`LoraConfig::layout`](crate::model::LoraConfig::layout), or a whole
     /// checkpoint in Hugging Face layout, whose directory must not exist.
     ///
     /// # Errors
@@ -342,10 +350,7 @@ impl TrainableModel {
         places: Range<usize>,
     ) -> Result<Batch<'a>, TrainError> {
         let items: Vec<&Item> = items[places.clone()].iter().map(|prepared| &prepared.item).collect();
-        let visual_rows = match self.trainable {
-            Trainable::Full { vision: true } => None,
-            _ => self.backbone.visual_rows(&items, false)?,
-        };
+        let visual_rows = if self.trains_vision { None } else { self.backbone.visual_rows(&items, false)? };
         Ok(Batch { items, visual_rows, places })
     }
 
@@ -396,32 +401,5 @@ impl TrainableModel {
             }
             _ => None,
         }
-    }
-}
-
-/// `lora` with what holds of the adapter that it starts from, if it names one; and that adapter.
-fn with_start(mut lora: LoraConfig) -> Result<(LoraConfig, Option<(PathBuf, LoraAdapter)>), TrainError> {
-    let Some(init) = lora.init.clone() else { return Ok((lora, None)) };
-    let adapter = LoraAdapter::read(&init)?;
-    let settings = adapter.settings();
-    (lora.r, lora.alpha) = (settings.r, settings.scale() * settings.r as f64);
-    // What its file says may be a pattern; its tensors tell.
-    let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
-    let modules: BTreeSet<String> = adapter.module_names().map(last).collect();
-    lora.target_modules = modules.into_iter().collect();
-    Ok((lora, Some((init, adapter))))
-}
-
-/// Fails where no adapter can be trained by these settings; `projections` may have one.
-fn check(lora: &LoraConfig, projections: &[&str]) -> Result<(), TrainError> {
-    let wrong = |setting, reason| Err(TrainError::Config { place: format!("lora.{setting}"), reason });
-    if let Some((setting, reason)) = lora.fault() {
-        return wrong(setting, reason);
-    }
-    match lora.target_modules.iter().find(|target| !projections.contains(&target.as_str())) {
-        Some(unknown) => {
-            wrong("target_modules", format!("names {unknown}, expected some of {}", projections.join(", ")))
-        }
-        None => Ok(()),
     }
 }

@@ -4,6 +4,8 @@
 // Tables of cases are best read as tables.
 #![allow(clippy::type_complexity)]
 
+#[cfg(feature = "train")]
+mod adapters;
 #[cfg(all(feature = "async", feature = "library"))]
 mod asynchronous;
 mod dependencies;

@@ -15,6 +15,7 @@ use gve_test_support::golden::{fixtures, golden_dir, media};
 use serde_json::{Value, json};
 
 use super::qwen::part;
+use crate::adapters::write_head_as_adapter;
 use crate::device::{device, on_device, opened_device};
 
 const QWEN3_VL_RERANKER: &str = "qwen3-vl-reranker";
@@ -135,6 +136,27 @@ fn both_heads_of_the_other_backbone_equal_the_reference() {
             assert_near(&relevance, &pair.record[key], 1e-4, &name);
         }
     }
+    // An adapter may bring the head along, which no embedding is made by.
+    let adapter = tempfile::tempdir().unwrap();
+    write_head_as_adapter(&untied.join("head.safetensors"), adapter.path());
+    for pair in set.pairs() {
+        let builder = Reranker::builder(&tied).recipe(labelled(&set, pair.max_length()));
+        let builder = builder.device(device()).dtype(gve::DType::F32).adapter(adapter.path());
+        let relevance = builder.build_reranker().unwrap().score_one(&pair.query, &pair.candidate).unwrap();
+        assert_near(&relevance, &pair.record["untied"], 1e-4, &format!("{} (of an adapter)", pair.name()));
+    }
+    let builder = gve::Embedder::builder(&tied).device(Device::Cpu);
+    let text = Input::text("a red street");
+    let plain = builder.clone().build().unwrap().embed_one(&text).unwrap();
+    let with_head = builder.clone().adapter(adapter.path()).build().unwrap().embed_one(&text).unwrap();
+    assert_eq!(plain.as_slice(), with_head.as_slice());
+    // The merged checkpoint would have nowhere to keep it.
+    let read = gve::model::LoraAdapter::read(adapter.path()).unwrap();
+    let (found, out) = (builder.find_recipe().unwrap(), adapter.path().join("merged"));
+    let merged = gve::model::merge_adapter(&tied, &read, &found, &out, &CancelToken::new());
+    let message = merged.unwrap_err().to_string();
+    assert!(message.contains("`lm_head.weight` is not"), "{message}");
+
     // An embedder's checkpoint has no head, and the untied model has none in common with its embeddings.
     std::fs::remove_file(untied.join("head.safetensors")).unwrap();
     std::fs::copy(tied.join(INDEX), untied.join(INDEX)).unwrap();

@@ -1,6 +1,7 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::peft;
 use crate::model::ModelError;
@@ -10,6 +11,9 @@ use crate::settings_keys::{Place, judge, shown};
 /// too (`pissa`, `olora`, `loftq`, `corda`, `lora_ga`): their factors mean something beside the changed
 /// weights only, unless PEFT has converted them, which it writes down as `true`.
 const PLAIN_STARTS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
+
+/// Ranks that an adapter may have.
+const RANKS: std::ops::RangeInclusive<u64> = 1..=1 << 20;
 
 /// The settings of an adapter, as `adapter_config.json` has them.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +31,14 @@ pub struct LoraSettings {
     pub target_modules: Vec<String>,
     /// The change is scaled by `alpha / sqrt(r)` instead (Kalajdzievski 2023).
     pub use_rslora: bool,
+    /// The rows of the changed weights are brought to lengths of their own (Liu et al. 2024).
+    pub use_dora: bool,
+    /// Modules that the adapter replaces as a whole, by the ends of their names.
+    pub modules_to_save: Vec<String>,
+    /// Ranks of modules that have another than `r`, by patterns of their names.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// The same of `alpha`.
+    pub alpha_pattern: BTreeMap<String, f64>,
     /// The model it was trained on: a hub id or a directory.
     pub base_model: Option<String>,
 }
@@ -40,10 +52,15 @@ impl LoraSettings {
         peft::read_settings(directory)
     }
 
-    /// Factor of `B A`.
+    /// Factor of `B A`, but of modules that `rank_pattern` or `alpha_pattern` names.
     pub fn scale(&self) -> f64 {
-        let r = self.r as f64;
-        self.alpha / if self.use_rslora { r.sqrt() } else { r }
+        self.scale_of(self.alpha, self.r)
+    }
+
+    /// Factor of `B A` of a module with this `alpha` and rank.
+    pub(super) fn scale_of(&self, alpha: f64, rank: usize) -> f64 {
+        let r = rank as f64;
+        alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
     /// Reads `adapter_config.json`; whatever would change the result and is not supported is an error.
@@ -80,19 +97,28 @@ impl LoraSettings {
         let r = config
             .get("r")
             .and_then(Value::as_u64)
-            .filter(|r| (1..=1 << 20).contains(r))
+            .filter(|r| RANKS.contains(r))
             .ok_or("r must be a positive number")?;
-        let strings = |value: &Value| match value {
-            Value::String(one) => vec![one.clone()],
-            Value::Array(many) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        let strings = |key: &str| match config.get(key) {
+            Some(Value::String(one)) => vec![one.clone()],
+            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             _ => Vec::new(),
         };
+        let flag = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let ranks = by_name(&config, "rank_pattern", |value| {
+            value.as_u64().filter(|r| RANKS.contains(r)).map(|r| r as usize)
+        })?;
+        let alphas = by_name(&config, "alpha_pattern", |value| value.as_f64().filter(|n| n.is_finite()))?;
         Ok(Self {
             r: r as usize,
             alpha: number("lora_alpha")?,
             dropout: number("lora_dropout").unwrap_or(0.0),
-            target_modules: config.get("target_modules").map(strings).unwrap_or_default(),
-            use_rslora: config.get("use_rslora").and_then(Value::as_bool).unwrap_or(false),
+            target_modules: strings("target_modules"),
+            use_rslora: flag("use_rslora"),
+            use_dora: flag("use_dora"),
+            modules_to_save: strings("modules_to_save"),
+            rank_pattern: ranks,
+            alpha_pattern: alphas,
             base_model: config.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned),
         })
     }
@@ -100,20 +126,46 @@ impl LoraSettings {
     /// `adapter_config.json` of an adapter of the modules that `target_modules` matches. The modules settings
     /// name by their last parts would have namesakes in the vision tower.
     pub(super) fn to_json(&self, target_modules: &str) -> Value {
-        // PEFT says that it is an integer.
-        let is_integer = self.alpha.fract() == 0.0 && self.alpha.abs() < 1e9;
-        let alpha = if is_integer { json!(self.alpha as i64) } else { json!(self.alpha) };
+        let patterns: Map<String, Value> =
+            self.alpha_pattern.iter().map(|(name, &alpha)| (name.clone(), number(alpha))).collect();
+        let saved = (!self.modules_to_save.is_empty()).then_some(&self.modules_to_save);
         json!({
             "peft_type": "LORA", "task_type": "FEATURE_EXTRACTION",
             "base_model_name_or_path": self.base_model,
             "r": self.r,
-            "lora_alpha": alpha,
+            "lora_alpha": number(self.alpha),
             "lora_dropout": self.dropout,
             "target_modules": target_modules,
             "use_rslora": self.use_rslora,
+            "use_dora": self.use_dora,
+            "modules_to_save": saved,
+            "rank_pattern": self.rank_pattern,
+            "alpha_pattern": patterns,
             "bias": "none", "fan_in_fan_out": false, "inference_mode": true,
         })
     }
+}
+
+/// A number as PEFT has it, which says of alpha that it is an integer.
+fn number(value: f64) -> Value {
+    let is_integer = value.fract() == 0.0 && value.abs() < 1e9;
+    if is_integer { json!(value as i64) } else { json!(value) }
+}
+
+/// The object at `key`, whose values `read` takes.
+fn by_name<T>(
+    config: &Value,
+    key: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<BTreeMap<String, T>, String> {
+    let value = match config.get(key) {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(value) => value,
+    };
+    let entries = value.as_object().map(|object| {
+        object.iter().map(|(name, value)| Some((name.clone(), read(value)?))).collect::<Option<_>>()
+    });
+    entries.flatten().ok_or_else(|| format!("{key} is {}, expected numbers by name", shown(value)))
 }
 
 #[cfg(test)]
@@ -128,6 +180,10 @@ mod tests {
             dropout: 0.1,
             target_modules: vec!["q_proj".into(), "down_proj".into()],
             use_rslora: false,
+            use_dora: true,
+            modules_to_save: vec!["embed_tokens".into()],
+            rank_pattern: BTreeMap::from([("q_proj".into(), 4)]),
+            alpha_pattern: BTreeMap::from([("q_proj".into(), 0.5), ("up_proj".into(), 3.0)]),
             base_model: Some("Alibaba-NLP/GVE-3B".into()),
         };
         let written = settings.to_json("q_proj|down_proj");
@@ -142,10 +198,9 @@ mod tests {
         assert_eq!(LoraSettings { use_rslora: true, ..settings.clone() }.scale(), 8.0);
         for (key, value) in [
             ("peft_type", json!("IA3")),
-            ("use_dora", json!(true)),
-            ("modules_to_save", json!(["embed_tokens"])),
-            ("rank_pattern", json!({"q_proj": 4})),
-            ("alpha_pattern", json!({"q_proj": 4})),
+            ("rank_pattern", json!({"q_proj": 0})),
+            ("rank_pattern", json!(["q_proj"])),
+            ("alpha_pattern", json!({"q_proj": "4"})),
             ("bias", json!("all")),
             ("lora_bias", json!(true)),
             ("init_lora_weights", json!("pissa")),

@@ -37,7 +37,7 @@ fn split_at_number(module: &str) -> Option<(&str, usize, &str)> {
     })
 }
 
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     name.replace('.', "\\.")
 }
 

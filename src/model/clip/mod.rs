@@ -105,6 +105,7 @@ impl Family for Config {
             text: TextTower::load(&text_at, text, true, head, precision, device)?,
             patches,
             pictures: Box::new(ClassToken::load(&vision_at, vision, projection, device)?),
+            trains_vision: vision_at.trains() || at("visual_projection").trains(),
             config: vision.clone(),
             composed: recipe.composed,
             precision,

@@ -54,10 +54,6 @@ impl PictureTower for ClassToken {
         self.projection.forward(&self.post_layernorm.forward(&x)?)
     }
 
-    fn is_trained(&self) -> bool {
-        self.encoder.is_trained() || self.projection.frozen().is_none()
-    }
-
     fn extra_rows(&self) -> usize {
         1
     }

@@ -74,11 +74,6 @@ impl Encoder {
         Ok(Self { layers, causal, device: device.clone() })
     }
 
-    /// Whether anything of it is trained.
-    pub(in crate::model) fn is_trained(&self) -> bool {
-        self.layers.iter().any(|layer| layer.is_trained())
-    }
-
     /// (rows, hidden) of `sequences` to the same.
     pub(in crate::model) fn forward(
         &self,
@@ -154,11 +149,6 @@ impl EncoderLayer {
             num_heads: shape.num_attention_heads,
             products: loader.between_activations(),
         })
-    }
-
-    fn is_trained(&self) -> bool {
-        let attention = [&self.q_proj, &self.k_proj, &self.v_proj, &self.out_proj];
-        attention.iter().any(|linear| linear.frozen().is_none()) || self.mlp.is_trained()
     }
 
     /// (rows, hidden) to the same, or to (queries, hidden) where only some rows are asked for.

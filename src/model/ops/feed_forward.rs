@@ -42,11 +42,6 @@ impl Mlp {
         })
     }
 
-    /// Whether anything of it is trained.
-    pub(in crate::model) fn is_trained(&self) -> bool {
-        self.first.frozen().is_none() || self.second.frozen().is_none()
-    }
-
     /// (rows, inputs) to (rows, outputs).
     pub(in crate::model) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.forward_dropping(x, None)

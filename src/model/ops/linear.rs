@@ -46,7 +46,7 @@ impl Linear {
     ) -> std::result::Result<Self, ModelError> {
         let weight = loader.weight("weight", &[outputs, inputs])?;
         let bias = bias.then(|| loader.activation("bias", &[outputs])).transpose()?;
-        Ok(Self { lora: loader.lora(inputs, outputs)?, ..Self::new(weight, bias, loader.products())? })
+        Ok(Self { lora: loader.lora(&weight)?, ..Self::new(weight, bias, loader.products())? })
     }
 
     /// (rows, in) to (rows, out).
@@ -153,6 +153,15 @@ impl Frozen {
 
     pub(super) fn products(&self) -> Products {
         self.products
+    }
+
+    pub(super) fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The layer without its bias.
+    pub(super) fn unbiased(&self) -> Arc<Self> {
+        Arc::new(Self { weight: self.weight.clone(), bias: None, ..*self })
     }
 
     /// The input's gradient from that of the output, (rows, out) to (rows, in).

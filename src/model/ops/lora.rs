@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
 use super::cpu::{View, hold, kernel};
 use super::linear::Frozen;
-use super::{Dropout, parameter};
+use super::{Dropout, Magnitude, parameter};
 use crate::model::kernels::{self, MatrixRef};
 
 /// A low-rank adapter under training, `scale * drop(x) A^T B^T` (Hu et al. 2021), with `A` (r, in) and `B`
@@ -15,11 +15,18 @@ pub(in crate::model) struct Lora {
     scale: f64,
     /// Tells this layer's dropout from the others'.
     salt: u64,
+    /// Of DoRA.
+    magnitude: Option<Magnitude>,
 }
 
 impl Lora {
     pub(in crate::model) fn new(a: Tensor, b: Tensor, scale: f64, salt: u64) -> Self {
-        Self { a, b, scale, salt }
+        Self { a, b, scale, salt, magnitude: None }
+    }
+
+    /// The same where the rows of the adapted weights have lengths of their own.
+    pub(in crate::model) fn with_magnitude(self, magnitude: Option<Magnitude>) -> Self {
+        Self { magnitude, ..self }
     }
 
     /// What tells this layer's dropout from the others'.
@@ -36,16 +43,64 @@ impl Lora {
         dropout: Option<&Dropout>,
     ) -> Result<Tensor> {
         let (a, b) = (parameter(&self.a, x)?, parameter(&self.b, x)?);
+        if let Some(magnitude) = &self.magnitude {
+            return self.with_lengths(magnitude, frozen, x, [&a, &b], dropout);
+        }
         if x.device().is_cpu() {
-            let op = LoraLinear {
-                frozen: frozen.clone(),
-                scale: self.scale as f32,
-                salt: self.salt,
-                dropout: dropout.cloned(),
-            };
-            return x.contiguous()?.apply_op3(&a, &b, op);
+            return self.on_kernels(Some(frozen), x, &a, &b, dropout);
         }
         self.on_tensors(frozen.forward(x)?, x, &a, &b, dropout)
+    }
+
+    /// With the rows of `W + scale B A` brought to the lengths of `magnitude`, as PEFT has it (`DoraLinearLayer`):
+    /// where values are dropped, what the lengths change is computed of what is left of the input, and the
+    /// frozen layer's share of all of it.
+    fn with_lengths(
+        &self,
+        magnitude: &Magnitude,
+        frozen: &Arc<Frozen>,
+        x: &Tensor,
+        [a, b]: [&Tensor; 2],
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor> {
+        let unbiased = frozen.unbiased();
+        let factors = magnitude.factors(&unbiased, [a, b], self.scale, x)?;
+        let Some(dropout) = dropout else {
+            let y = match x.device().is_cpu() {
+                true => self.on_kernels(Some(&unbiased), x, a, b, None)?,
+                false => self.on_tensors(unbiased.forward(x)?, x, a, b, None)?,
+            };
+            let y = y.broadcast_mul(&factors)?;
+            return match frozen.bias() {
+                Some(bias) => y.broadcast_add(bias),
+                None => Ok(y),
+            };
+        };
+        let kept = (x * dropout.factors(self.salt, x.dim(1)?, x.device())?.to_dtype(x.dtype())?)?;
+        let share = match x.device().is_cpu() {
+            true => self.on_kernels(None, &kept, a, b, None)?,
+            false => (kept.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale)?,
+        };
+        let turned = unbiased.forward(&kept)?.broadcast_mul(&(&factors - 1.0)?)?;
+        frozen.forward(x)? + turned + share.broadcast_mul(&factors)?
+    }
+
+    /// What the CPU runs: the layer, where there is one, with the adapter's share.
+    fn on_kernels(
+        &self,
+        frozen: Option<&Arc<Frozen>>,
+        x: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor> {
+        let op = LoraLinear {
+            frozen: frozen.cloned(),
+            scale: self.scale as f32,
+            salt: self.salt,
+            dropout: dropout.cloned(),
+        };
+        x.contiguous()?.apply_op3(a, b, op)
     }
 
     /// The tensor expression that GPUs run: `y` plus the adapter's share.
@@ -65,9 +120,10 @@ impl Lora {
     }
 }
 
-/// The layer and its adapter in one, which keeps nothing for the backward pass but its operands.
+/// The layer and its adapter in one, which keeps nothing for the backward pass but its operands; or the adapter
+/// alone.
 struct LoraLinear {
-    frozen: Arc<Frozen>,
+    frozen: Option<Arc<Frozen>>,
     scale: f32,
     salt: u64,
     dropout: Option<Dropout>,
@@ -102,7 +158,9 @@ impl CustomOp3 for LoraLinear {
         let a = MatrixRef::new(View::new(a, a_layout).f32()?, rank, inputs).map_err(kernel)?;
         let b = MatrixRef::new(View::new(b, b_layout).f32()?, outputs, rank).map_err(kernel)?;
         let mut y = vec![0.0; rows * outputs];
-        self.frozen.apply(x, rows, &mut y)?;
+        if let Some(frozen) = &self.frozen {
+            frozen.apply(x, rows, &mut y)?;
+        }
         let hidden = match &self.dropout {
             None => hidden(x, a, rows, inputs, rank)?,
             Some(_) => {
@@ -150,7 +208,11 @@ impl CustomOp3 for LoraLinear {
         self.drop(&mut through)?;
 
         let on_cpu = |values, shape: (usize, usize)| Tensor::from_vec(values, shape, &Device::Cpu);
-        let grad_x = (self.frozen.backward(&grad)? + on_cpu(through, (rows, inputs))?)?;
+        let through = on_cpu(through, (rows, inputs))?;
+        let grad_x = match &self.frozen {
+            Some(frozen) => (frozen.backward(&grad)? + through)?,
+            None => through,
+        };
         Ok((Some(grad_x), Some(on_cpu(grad_a, (rank, inputs))?), Some(on_cpu(grad_b, (outputs, rank))?)))
     }
 }

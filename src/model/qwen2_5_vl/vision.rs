@@ -67,10 +67,6 @@ impl WindowedTower {
 }
 
 impl VisionTower for WindowedTower {
-    fn is_trained(&self) -> bool {
-        self.patch_embed.frozen().is_none()
-    }
-
     fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<VisionFeatures> {
         let geometry = Geometry::new(grids, &self.config, &self.windows);
         let order = |units: Vec<u32>| Tensor::new(units, &self.device);

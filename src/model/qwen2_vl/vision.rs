@@ -50,10 +50,6 @@ impl WholeTower {
 }
 
 impl VisionTower for WholeTower {
-    fn is_trained(&self) -> bool {
-        self.patch_embed.frozen().is_none()
-    }
-
     fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<VisionFeatures> {
         let c = &self.config;
         let head_width = c.hidden_size / c.num_heads;

@@ -68,10 +68,6 @@ impl DeepstackTower {
 }
 
 impl VisionTower for DeepstackTower {
-    fn is_trained(&self) -> bool {
-        self.patch_embed.frozen().is_none()
-    }
-
     fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<VisionFeatures> {
         let c = &self.config;
         let (merge, activations) = (c.spatial_merge_size, self.precision.activations);

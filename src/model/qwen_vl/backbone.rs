@@ -17,6 +17,8 @@ use crate::model::{GridThw, ModelError, PackedBatch, Visual, WeightPrecision};
 pub struct QwenVl {
     config: Config,
     vision: Box<dyn VisionTower>,
+    /// Whether anything in the tower is trained.
+    trains_vision: bool,
     language: LanguageModel,
     device: Device,
     precision: Precision,
@@ -69,6 +71,7 @@ impl QwenVl {
         Ok(Self {
             vision: load_tower(&vision, &config.vision, precision, device)?,
             language: LanguageModel::load(&language, &config.text, precision, device)?,
+            trains_vision: vision.trains(),
             config: config.clone(),
             device: device.clone(),
             precision,
@@ -139,7 +142,7 @@ impl QwenVl {
             return Ok(None);
         }
         let pixels = self.pixels(visuals)?;
-        let pixels = if record && self.vision.is_trained() { part_of_graph(pixels)? } else { pixels };
+        let pixels = if record && self.trains_vision { part_of_graph(pixels)? } else { pixels };
         let _recycling = Recycling::begin();
         let grids: Vec<GridThw> = visuals.iter().map(|v| v.grid_thw).collect();
         let VisionFeatures { rows, deepstack } = self.vision.forward(pixels, &grids)?;

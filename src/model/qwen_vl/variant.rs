@@ -96,9 +96,6 @@ pub(super) fn load_tower(
 
 /// The vision tower of a family.
 pub(in crate::model) trait VisionTower: Send + Sync {
-    /// Whether any tensor of the tower is trained; then all of them are.
-    fn is_trained(&self) -> bool;
-
     /// `pixel_values` (patches, patch length) of the visuals with `grids`, one behind the other, to what the
     /// language tower sees of them.
     fn forward(&self, pixel_values: Tensor, grids: &[GridThw]) -> Result<VisionFeatures>;

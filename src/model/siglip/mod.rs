@@ -93,6 +93,7 @@ impl Family for Config {
             text: TextTower::load(&text_at, text, false, head, precision, device)?,
             patches,
             pictures: Box::new(AttentionPooling::load(&vision_at, vision, device)?),
+            trains_vision: vision_at.trains(),
             config: vision.clone(),
             composed: recipe.composed,
             precision,

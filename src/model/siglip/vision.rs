@@ -88,10 +88,6 @@ impl PictureTower for AttentionPooling {
         &x + self.mlp.forward(&self.layernorm.forward(&x)?)?
     }
 
-    fn is_trained(&self) -> bool {
-        self.encoder.is_trained() || self.out_proj.frozen().is_none()
-    }
-
     fn extra_rows(&self) -> usize {
         0
     }

@@ -38,6 +38,8 @@ pub(super) const MODULE_NAMES: ModuleNames = ModuleNames {
     vision: &["vision_model.", "visual_projection"],
     adapted: &["text_model.encoder.", "vision_model.encoder."],
     projections: &["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
+    // Of PyTorch's own attention, which reads its weights past the layer.
+    left_out: &["vision_model.head.attention."],
 };
 
 /// What a model around the towers may put before the names of their tensors. transformers takes off that of
@@ -65,9 +67,6 @@ pub(super) trait PictureTower: Send + Sync {
     /// `patches`, (frames x patches of a frame, hidden), to one row a frame, (frames, dim).
     fn pooled(&self, patches: Tensor, frames: usize, training: &Training) -> TensorResult<Tensor>;
 
-    /// Whether anything of it is trained.
-    fn is_trained(&self) -> bool;
-
     /// Rows of a frame beside its patches.
     fn extra_rows(&self) -> usize;
 }
@@ -78,6 +77,8 @@ pub(super) struct TwoTowers {
     /// From pixels to rows of the tower's width.
     pub(super) patches: Linear,
     pub(super) pictures: Box<dyn PictureTower>,
+    /// Whether anything of the way of pictures is trained.
+    pub(super) trains_vision: bool,
     pub(super) config: PictureTowerConfig,
     pub(super) composed: Composed,
     pub(super) precision: Precision,
@@ -85,10 +86,6 @@ pub(super) struct TwoTowers {
 }
 
 impl TwoTowers {
-    fn is_vision_trained(&self) -> bool {
-        self.patches.frozen().is_none() || self.pictures.is_trained()
-    }
-
     /// Rows of all frames of `visuals`, (frames, dim). `starts` are the places of their first patches in the
     /// dropout's rows.
     fn frames(
@@ -173,7 +170,7 @@ impl Backbone for TwoTowers {
     /// The frames' rows, unless they have to wait for what is trained.
     fn visual_rows(&self, items: &[&Item], _: bool) -> Result<Option<VisualRows>, ModelError> {
         let visuals: Vec<&Visual> = items.iter().flat_map(|item| &item.visuals).collect();
-        if visuals.is_empty() || self.is_vision_trained() {
+        if visuals.is_empty() || self.trains_vision {
             return Ok(None);
         }
         self.check(&visuals)?;
@@ -207,7 +204,7 @@ impl Backbone for TwoTowers {
             None if visuals.is_empty() => None,
             None => {
                 self.check(&visuals)?;
-                Some(self.frames(&visuals, &starts, record && self.is_vision_trained(), training)?)
+                Some(self.frames(&visuals, &starts, record && self.trains_vision, training)?)
             }
         };
         let ids: Vec<&[u32]> = items.iter().map(|item| item.encoding.input_ids.as_slice()).collect();

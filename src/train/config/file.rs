@@ -251,7 +251,9 @@ fn find_key(text: &str, section: &str, key: &str) -> Option<usize> {
             if section.is_empty() && current == key {
                 return Some(line);
             }
-        } else if current == section && content.split('=').next().is_some_and(|name| name.trim() == key) {
+        } else if current == section
+            && content.split('=').next().is_some_and(|name| names::means(name.trim(), key))
+        {
             return Some(line);
         }
     }
@@ -282,6 +284,22 @@ mod tests {
 
     fn fault(text: &str) -> String {
         TrainConfig::parse(text, Path::new("c.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_adapter_may_be_said_in_the_words_of_peft() {
+        let lora = |text: &str| {
+            let config = TrainConfig::parse(&format!("{LEAST}[lora]\n{text}"), Path::new("c.toml"));
+            config.unwrap().lora.unwrap()
+        };
+        let theirs = "lora_r = 8\nlora_alpha = 4\nlora_dropout = 0.0\nuse_rslora = true\nuse_dora = true\n";
+        let ours = "r = 8\nalpha = 4\ndropout = 0.0\nrslora = true\ndora = true\n";
+        assert_eq!(lora(theirs), lora(ours));
+        let all = lora("target_modules = \"all-linear\"\nmodules_to_save = [\"norm\"]\n");
+        assert_eq!(
+            (all.target_modules, all.modules_to_save),
+            (vec!["all-linear".into()], vec!["norm".into()])
+        );
     }
 
     #[test]
@@ -371,6 +389,18 @@ mod tests {
             ("[lora]\nr = 4294967296\n", "`lora.r` must be at most 65536"),
             ("[optimizer]\nclip_norm = inf\n", "`optimizer.clip_norm` must not be negative"),
             ("[lora]\ndropout = 1.0\n", "c.toml:7: `lora.dropout`"),
+            ("[lora]\nr = 8\nlora_alpha = -1.0\n", "c.toml:8: `lora.alpha` must be a positive number"),
+            ("[lora]\nlora_alpha = 1.0\nalpha = 2.0\n", "duplicate field `alpha`"),
+            (
+                "[lora]\ntarget_modules = \"q_proj\"\n",
+                "c.toml:7: `lora.target_modules`: \"q_proj\" stands alone",
+            ),
+            ("[lora]\ntarget_modules = 3\n", "expected a list of names, or \"all-linear\""),
+            (
+                "[lora]\ntarget_modules = \"all-linear\"\nvision = true\n",
+                "c.toml:8: `lora.vision` has no effect",
+            ),
+            ("[lora]\nmodules_to_save = [\"\"]\n", "c.toml:7: `lora.modules_to_save` has an empty name"),
             (
                 "[lora]\nlayout = \"old\"\n",
                 "c.toml:7: `lora.layout`: unknown variant `old`, expected `nested` or `flat`",

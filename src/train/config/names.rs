@@ -1,12 +1,13 @@
 //! What other trainers call the settings: those of transformers, sentence-transformers and PEFT.
 
 /// What a key of another trainer is here, or how it is said.
-const OURS: [(&str, &str); 46] = [
+const OURS: [(&str, &str); 52] = [
     ("adam_beta1", "`optimizer.betas`, which holds both"),
     ("adam_beta2", "`optimizer.betas`, which holds both"),
     ("adam_epsilon", "`optimizer.eps`"),
     ("bf16", "`model.dtype = \"bf16\"`"),
     ("dataset", "`data.pairs`"),
+    ("dora", "`lora.use_dora`"),
     ("early_stopping_patience", "`evaluation.patience`"),
     ("early_stopping_threshold", "`evaluation.min_gain`"),
     ("eval_on_start", "`evaluation.at_start`"),
@@ -31,6 +32,7 @@ const OURS: [(&str, &str); 46] = [
     ("metric_for_best_model", "`evaluation.metric`"),
     ("mini_batch_size", "`batch.chunk_tokens`, which bounds the memory of gradients in tokens"),
     ("model_name_or_path", "`model.path`"),
+    ("modules_to_save", "`lora.modules_to_save`"),
     ("num_epochs", "`epochs`"),
     ("num_train_epochs", "`epochs`"),
     ("optim", "`optimizer.kind`"),
@@ -38,13 +40,17 @@ const OURS: [(&str, &str); 46] = [
     ("per_device_train_batch_size", "`batch.size`"),
     ("rank", "`lora.r`"),
     ("report_to", "`log.tensorboard`"),
+    ("rslora", "`lora.use_rslora`"),
     ("save_steps", "`checkpoint.every_steps`"),
     ("save_total_limit", "`checkpoint.keep`"),
+    ("target_modules", "`lora.target_modules`"),
     ("tau", "`loss.temperature`"),
     ("temperature", "`loss.temperature`"),
     ("torch_dtype", "`model.dtype`"),
     ("train_batch_size", "`batch.size`"),
     ("train_files", "`data.pairs`"),
+    ("use_dora", "`lora.use_dora`"),
+    ("use_rslora", "`lora.use_rslora`"),
     ("warmup_ratio", "`optimizer.warmup_steps`, a number of steps"),
     ("warmup_steps", "`optimizer.warmup_steps`"),
     ("weight_decay", "`optimizer.weight_decay`"),
@@ -54,6 +60,20 @@ const OURS: [(&str, &str); 46] = [
 pub(super) fn here(message: &str) -> Option<&'static str> {
     let name = message.strip_prefix("unknown field `")?.split('`').next()?;
     OURS.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours)
+}
+
+/// Names of others that are taken where ours are, as `TrainConfig` has them.
+const TAKEN: [(&str, &str); 5] = [
+    ("dora", "use_dora"),
+    ("lora_alpha", "alpha"),
+    ("lora_dropout", "dropout"),
+    ("lora_r", "r"),
+    ("rslora", "use_rslora"),
+];
+
+/// Whether a key that is written so is `ours`.
+pub(super) fn means(written: &str, ours: &str) -> bool {
+    written == ours || TAKEN.contains(&(written, ours))
 }
 
 #[cfg(test)]

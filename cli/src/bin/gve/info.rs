@@ -197,11 +197,16 @@ fn rename(adapter: &Path, layout: Layout, out: &Path, json: bool) -> Result<Outc
         Layout::Flat => AdapterLayout::Flat,
     };
     adapter.write(out, layout)?;
-    let modules = adapter.module_names().count();
+    let (modules, replaced) = (adapter.module_names().count(), adapter.saved_names().count());
     if json {
-        print(&serde_json::json!({ "out": out, "modules": modules }).to_string())?;
+        let renamed = serde_json::json!({ "out": out, "modules": modules, "replaced_tensors": replaced });
+        print(&renamed.to_string())?;
     } else {
-        print(&format!("{}: an adapter of {modules} modules", name(out)))?;
+        let and_replaced = match replaced {
+            0 => String::new(),
+            _ => format!(" and {replaced} replaced tensors"),
+        };
+        print(&format!("{}: an adapter of {modules} modules{and_replaced}", name(out)))?;
     }
     Ok(Outcome::Complete)
 }
