@@ -210,10 +210,10 @@ impl Job<'_> {
             }
             let row = match row {
                 Ok(row) => row,
-                Err(Refused { place, reason }) => return Ok(self.refuse(&place, &reason)),
+                Err(Refused { place, reason }) => return self.refuse(&place, &reason),
             };
             let Some(found) = format.of_row(&row.fields) else {
-                return Ok(self.refuse(&row.place, &unknown(&row.fields)));
+                return self.refuse(&row.place, &unknown(&row.fields));
             };
             format = found;
             self.row(&row, found, &reading, source.as_deref(), &vault)
@@ -222,9 +222,11 @@ impl Job<'_> {
         read
     }
 
-    fn refuse(&mut self, place: &str, reason: &str) {
+    /// Tells of a row that is no pair, and goes on.
+    fn refuse(&mut self, place: &str, reason: &str) -> Result<(), Halt> {
         self.imported.refused += 1;
         (self.on)(ImportEvent::Refused { place, reason });
+        Ok(())
     }
 
     /// Writes the pairs of a row: all of them or none.
@@ -238,7 +240,7 @@ impl Job<'_> {
     ) -> Result<(), Halt> {
         let pairs = match format.read(row, reading) {
             Ok(pairs) => pairs,
-            Err(Fault::Row(reason)) => return Ok(self.refuse(&row.place, &reason)),
+            Err(Fault::Row(reason)) => return self.refuse(&row.place, &reason),
             Err(Fault::All(error)) => return Err(Halt::Failed(error)),
         };
         if pairs.is_empty() {
@@ -249,7 +251,7 @@ impl Job<'_> {
             let pair = self.finished(pair, row, source);
             match self.require_files(&pair, vault).and_then(|()| pair.to_json(&self.base)) {
                 Ok(line) => lines.push((pair.task.to_string(), line)),
-                Err(reason) => return Ok(self.refuse(&row.place, &reason)),
+                Err(reason) => return self.refuse(&row.place, &reason),
             }
         }
         for (task, line) in lines {
