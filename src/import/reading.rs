@@ -268,8 +268,7 @@ mod tests {
     #[test]
     fn media_come_into_their_places() {
         let image = |n: usize| Input::image(format!("{n}.png"));
-        let media =
-            || Media { images: [image(1), image(2)].into(), videos: [Input::video("a.mp4")].into() };
+        let media = || Media { images: [image(1), image(2)].into(), videos: [Input::video("a.mp4")].into() };
         let placed = |text: &str, mut media: Media| media.placed_in(text);
         for (text, expected) in [
             ("<|image_1|>\nWhat? <|image_2|>", image(1).and_text("What?").and_image("2.png")),
