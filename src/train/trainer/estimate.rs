@@ -1,5 +1,4 @@
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::batches::LoadedBatch;
@@ -73,7 +72,7 @@ impl TrainMemory {
 }
 
 /// What the run of `config` would take, by the gradients of a batch and a half of each task. Nothing is written
-/// but pairs that have to be imported, to a temporary folder, and nothing learnt.
+/// but pairs that have to be imported, into the folder `imports`, and nothing learnt.
 ///
 /// # Errors
 /// As [`Trainer::new`], but for what is in the run's directory; [`TrainError::Cancelled`] where `cancel` is set,
@@ -81,24 +80,14 @@ impl TrainMemory {
 pub fn estimate(
     config: TrainConfig,
     model_dir: &Path,
+    imports: &Path,
     cancel: &CancelToken,
 ) -> Result<TrainEstimate, TrainError> {
-    let imports = Temporary(std::env::temp_dir().join(format!("gve-estimate-{}", std::process::id())));
-    let mut material = Material::of(config, |_| imports.0.clone())?;
+    let mut material = Material::of(config, |_| imports.to_owned())?;
     let (family, _) = material.settle(model_dir, None)?;
     let model = material.load(model_dir, family)?;
     let steps = material.config.epochs * material.steps_per_epoch;
     measure(&material.config, &model, &material.index, steps, cancel)
-}
-
-/// A folder that goes with this.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // It is there only where something was imported.
-        drop(fs::remove_dir_all(&self.0));
-    }
 }
 
 impl Trainer {

@@ -65,8 +65,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     warn_of_unknown_settings(&model.directory);
     let cancel = stop_on_ctrl_c()?;
     if arguments.dry_run {
-        let estimate = estimate(config, &model.directory, &cancel)?;
-        for line in told(&estimate) {
+        let imports = std::env::temp_dir().join(format!("gve-dry-run-{}", std::process::id()));
+        let estimate = estimate(config, &model.directory, &imports, &cancel);
+        // It is there only where something was imported.
+        drop(std::fs::remove_dir_all(&imports));
+        for line in told(&estimate?) {
             print(&line)?;
         }
         return Ok(Outcome::Complete);

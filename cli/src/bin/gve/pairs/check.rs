@@ -74,14 +74,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     })
 }
 
+/// Columns that names take at least.
+const SHORTEST_NAME: usize = 22;
+
 fn tell(looked: &Review) -> Result<()> {
     print(&format!("{} pairs, {} different media", looked.pairs(), looked.media))?;
-    let line = |name: &str, count: &Count| {
-        print(&format!("{name:<22}{:>9} pairs{:>9} negatives", count.pairs, count.negatives))
-    };
-    looked.tasks.iter().try_for_each(|(task, count)| line(&task.to_string(), count))?;
-    for (source, count) in &looked.sources {
-        line(&format!("from {}", if source.is_empty() { "(no source)" } else { source }), count)?;
+    let from = |source: &str| format!("from {}", if source.is_empty() { "(no source)" } else { source });
+    let tasks = looked.tasks.iter().map(|(task, count)| (task.to_string(), count));
+    let lines: Vec<(String, &Count)> =
+        tasks.chain(looked.sources.iter().map(|(source, count)| (from(source), count))).collect();
+    let longest = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(SHORTEST_NAME);
+    for (name, count) in lines {
+        print(&format!("{name:<longest$}{:>9} pairs{:>9} negatives", count.pairs, count.negatives))?;
     }
     let (media, texts) = looked.held_out;
     if media + texts > 0 {
@@ -89,7 +93,7 @@ fn tell(looked: &Review) -> Result<()> {
     }
     for kind in Kind::ALL {
         if let Some(count) = looked.findings.get(&kind) {
-            print(&format!("{:<22}{count:>9} pairs", kind.name()))?;
+            print(&format!("{:<longest$}{count:>9} pairs", kind.name()))?;
         }
     }
     Ok(())
