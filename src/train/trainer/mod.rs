@@ -34,10 +34,10 @@ use crate::store::{Existing, IoError, Lock, write_folder};
 pub use estimate::{TaskEstimate, TrainEstimate, TrainMemory, estimate};
 use step::Progress;
 
-/// Streams of random numbers beside those of the tasks' walks.
 /// What the prober has to separate of each task for its alignments to choose between tasks.
 const KNOWN: f64 = 0.75;
 
+/// Streams of random numbers beside those of the tasks' walks.
 const PROBE_STREAM: u64 = u64::MAX - 1;
 const POOL_STREAM: u64 = u64::MAX - 2;
 const DROPOUT_STREAM: u64 = u64::MAX - 3;
