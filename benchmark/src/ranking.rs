@@ -128,6 +128,18 @@ impl RankableCorpus {
         self.documents.is_empty()
     }
 
+    /// Values of each embedding; 0 where there is none.
+    pub fn dim(&self) -> usize {
+        self.embeddings.ncols()
+    }
+
+    /// The corpus with the first `dim` values of every embedding, of length 1 again.
+    #[must_use]
+    pub fn cut(&self, dim: usize) -> Self {
+        let embeddings = retrieval::cut_rows(self.embeddings.view(), dim);
+        Self { embeddings, documents: self.documents.clone(), row_of: self.row_of.clone() }
+    }
+
     /// The rows of those of `documents` that have an embedding.
     fn rows_of(&self, documents: &[usize]) -> Result<Vec<usize>, RetrievalError> {
         let rows = self.row_of.len();

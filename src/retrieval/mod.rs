@@ -18,7 +18,6 @@ mod columns;
 #[cfg(feature = "library")]
 #[allow(unsafe_code)]
 mod codes;
-#[cfg(feature = "library")]
 mod cut;
 #[cfg(feature = "library")]
 mod embedding_file;
@@ -39,6 +38,7 @@ mod topk;
 pub use embedding_file::{
     EmbeddingFormat, EmbeddingTable, EmbeddingWriter, read_embeddings, write_json_line,
 };
+pub use cut::cut_rows;
 pub use error::RetrievalError;
 pub use feedback::Feedback;
 #[cfg(feature = "library")]

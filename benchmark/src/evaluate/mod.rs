@@ -7,7 +7,9 @@ mod again;
 mod encode;
 mod second;
 mod subsample;
+mod widths;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use gve::recipe::{PseudoQuery, RecipeId};
@@ -31,6 +33,7 @@ use crate::result::{
 use crate::statistics::mean_interval;
 use encode::{Failures, encode};
 use second::SecondLook;
+use widths::by_width;
 
 /// What failures do to a score, in the words of the result file.
 pub const FAILURE_RULE: &str = "Every query counts: one that could not be embedded scores 0, and a document that could \
@@ -58,6 +61,8 @@ pub struct EvaluateOptions {
     pub feedback: Option<Feedback>,
     /// Whether every query is asked once more, together with what was found for it, and how.
     pub pseudo_query: Option<PseudoQuery>,
+    /// Widths at which embeddings are scored as well, by their first values, each below their own.
+    pub widths: Vec<usize>,
     /// Seed of the confidence interval.
     pub seed: u64,
 }
@@ -139,6 +144,7 @@ pub fn describe(
             ..Counts::default()
         }),
         subsample: options.subsample,
+        by_width: options.widths.iter().map(|&width| (width, BTreeMap::new())).collect(),
         ..DatasetResult::default()
     }
 }
@@ -149,6 +155,7 @@ pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differenc
     let described = DatasetResult {
         scores: Default::default(),
         first_stage: Default::default(),
+        by_width: stored.by_width.keys().map(|&width| (width, BTreeMap::new())).collect(),
         evaluation_time: None,
         confidence_interval: None,
         timing: None,
@@ -207,6 +214,7 @@ pub fn evaluate(
     }
     let queries_seconds = start.elapsed().as_secs_f64() - corpus_seconds;
 
+    let by_width = by_width(dataset, spec, &queries.0, &queries.1, &corpus, options)?;
     let again = second.map(|second| SecondLook { second, dataset, options });
     let Scored { scores, first, records, failed_pairs } =
         score(dataset, spec, queries, &corpus, &failed_queries, options.feedback, again.as_ref(), observe)?;
@@ -216,6 +224,7 @@ pub fn evaluate(
     let mut result = describe(dataset, spec, encoder, second, options);
     let subset = SubsetScores::new(mean.main(spec.metric), &mean.named());
     result.scores.insert(SPLIT.to_owned(), vec![subset]);
+    result.by_width = by_width;
     if second.is_some() {
         let mean = metrics::mean(&first);
         let subset = SubsetScores::new(mean.main(spec.metric), &mean.named());

@@ -114,7 +114,7 @@ impl Report {
         own_datasets: Vec<String>,
         against: Option<&str>,
     ) -> Result<Self, Error> {
-        let mut yours: Vec<Model> = models.iter().map(Model::of_results).collect();
+        let mut yours: Vec<Model> = models.iter().flat_map(Model::of_results).collect();
         let mut paper: Vec<Model> = published_models()?
             .into_iter()
             .map(|model| Model::new(model.name, false, model.datasets))
@@ -188,10 +188,11 @@ impl Report {
         Table { title, columns, models, rows: self.models.iter().map(row).collect() }
     }
 
-    /// How the abilities go together over all models, those left out of whose scores some compare to nothing
-    /// but their like.
+    /// How the abilities go together over all models, once each, those left out of whose scores some compare to
+    /// nothing but their like.
     pub fn correlations(&self, method: Method) -> Vec<Vec<Coefficient>> {
-        let whole = self.models.iter().filter(|m| m.subsamples.is_empty() && m.other_sizes.is_empty());
+        let is_whole = |m: &&Model| m.subsamples.is_empty() && m.other_sizes.is_empty() && m.width.is_none();
+        let whole = self.models.iter().filter(is_whole);
         let rows: Vec<Vec<_>> = whole.map(|model| model.aggregate.abilities.to_vec()).collect();
         correlations(&rows, method)
     }
@@ -213,7 +214,7 @@ impl Report {
                 self.own_datasets.join(", ")
             ));
         }
-        for model in self.models.iter().filter(|model| !model.subsamples.is_empty()) {
+        for model in self.models.iter().filter(|model| !model.width.is_none() && !model.subsamples.is_empty()) {
             // Most often one setting for all data sets.
             let settings: BTreeSet<_> = model.subsamples.values().map(ToString::to_string).collect();
             let ids: Vec<_> = model.subsamples.keys().map(String::as_str).collect();

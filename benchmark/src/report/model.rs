@@ -13,6 +13,8 @@ pub struct Model {
     pub name: String,
     /// Whether it is the user's and not the paper's.
     pub yours: bool,
+    /// Set where only so many of the first values of its embeddings count.
+    pub width: Option<usize>,
     /// Scores by data set, from 0 to 1.
     pub scores: BTreeMap<String, f64>,
     /// The data sets of which only a part was scored.
@@ -31,6 +33,7 @@ impl Model {
         Self {
             name,
             yours,
+            width: None,
             aggregate: Aggregate::of(&scores),
             scores,
             subsamples: BTreeMap::new(),
@@ -39,7 +42,31 @@ impl Model {
         }
     }
 
-    pub(super) fn of_results(model: &ModelResults) -> Self {
+    /// The model as it is, and behind it as it is at each width it was scored at, the widest first.
+    pub(super) fn of_results(model: &ModelResults) -> impl Iterator<Item = Self> {
+        let whole = Self::whole(model);
+        let widths: BTreeSet<usize> =
+            model.results.values().flat_map(|stored| stored.result.by_width.keys().copied()).collect();
+        let cut: Vec<_> = widths.into_iter().rev().map(|width| whole.cut(model, width)).collect();
+        std::iter::once(whole).chain(cut)
+    }
+
+    /// The same model where only the first `width` values of its embeddings count.
+    fn cut(&self, model: &ModelResults, width: usize) -> Self {
+        let at_width = |(id, stored): (&String, &StoredResult)| {
+            Some((id.clone(), stored.result.score_at_width(width)?))
+        };
+        let scores: BTreeMap<_, _> = model.results.iter().filter_map(at_width).collect();
+        let name = format!("{}, {width} values", self.name);
+        Self {
+            width: Some(width),
+            subsamples: self.subsamples.clone(),
+            other_sizes: self.other_sizes.clone(),
+            ..Self::new(name, true, scores)
+        }
+    }
+
+    fn whole(model: &ModelResults) -> Self {
         let scores = model.results.iter().map(|(id, stored)| (id.clone(), stored.score)).collect();
         let subsample = |(id, stored): (&String, &StoredResult)| Some((id.clone(), stored.result.subsample?));
         let subsamples = model.results.iter().filter_map(subsample).collect();
@@ -63,7 +90,7 @@ impl Model {
     }
 
     pub(super) fn note_on_sizes(&self) -> Option<String> {
-        let (id, counts) = self.other_sizes.first_key_value()?;
+        let (id, counts) = self.other_sizes.first_key_value().filter(|_| self.width.is_none())?;
         let spec = Manifest::builtin().get(id).ok()?;
         // Where each query has candidates of its own, the manifest does not know the size of the corpus.
         let [documents, theirs] = match spec.candidates {

@@ -65,6 +65,10 @@ pub struct DatasetResult {
     /// Scores in front of the reranker, by split.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub first_stage: BTreeMap<String, Vec<SubsetScores>>,
+    /// Scores where only the first values of embeddings count, by their number and split; without a
+    /// reranker.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_width: BTreeMap<usize, BTreeMap<String, Vec<SubsetScores>>>,
     /// How the prompt was given, such as `system` or `prefix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_style: Option<String>,
@@ -222,6 +226,11 @@ impl DatasetResult {
     /// The same in front of the reranker, where there was one.
     pub fn first_stage_score(&self) -> Option<f64> {
         mean_of(&self.first_stage, "main_score", |subset| Some(subset.main_score)).ok()
+    }
+
+    /// The same where only the first `width` values of embeddings count, if that was scored.
+    pub fn score_at_width(&self, width: usize) -> Option<f64> {
+        mean_of(self.by_width.get(&width)?, "main_score", |subset| Some(subset.main_score)).ok()
     }
 
     /// The score by `metric`: the one that counts, or in a file that does not say what that is, the one that

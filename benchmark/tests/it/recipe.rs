@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gve_test_support::files::text;
 use gve_test_support::golden::model;
-use gve_test_support::program::{assert_status, stderr};
+use gve_test_support::program::{assert_status, stderr, stdout};
 use serde_json::{Value, json};
 use uvrb::result::read_queries;
 
@@ -41,6 +41,10 @@ fn put_embeddings(directory: &Path, made: &Path) -> usize {
     width
 }
 
+fn score_at(result: &Value, width: &str) -> f64 {
+    result["by_width"][width]["test"][0]["main_score"].as_f64().unwrap()
+}
+
 #[test]
 fn a_result_names_width_and_feedback() {
     let folder = tempfile::tempdir().unwrap();
@@ -67,12 +71,19 @@ fn a_result_names_width_and_feedback() {
     assert!((best - 1.3 / 1.3_f32.hypot(0.6)).abs() < 1e-6, "{best}");
     let (_, again, result) = run(&["--dim", &dim, "--feedback", "1", "--feedback-weight", "2"]);
     assert!(again > best && result["feedback"]["weight"] == 2.0, "{result:#}");
+    let (score, _, result) = run(&["--widths", &format!("{dim},1")]);
+    assert_eq!((score, score_at(&result, &dim)), (0.0, 1.0));
+    assert!(score_at(&result, "1") < 1.0, "{result:#}");
+    let again = uvrb(&["run", text(&data), "--out", text(&out), "--precomputed", text(&made), "--widths", &dim]);
+    assert!(stdout(&again).contains(&format!("({dim} values 1.0000)")), "{}", stdout(&again));
 
     let wide = (2 * width + 1).to_string();
-    let fixed = ["run", text(&data), "--out", text(&out), "--precomputed", text(&made), "--dim", &wide];
-    let output = uvrb(&fixed);
-    assert_status(&output, 1);
-    assert!(stderr(&output).contains(&format!("cannot be cut to {wide}")), "{}", stderr(&output));
+    for option in ["--dim", "--widths"] {
+        let fixed = ["run", text(&data), "--out", text(&out), "--precomputed", text(&made), option, &wide];
+        let output = uvrb(&fixed);
+        assert_status(&output, 1);
+        assert!(stderr(&output).contains(&format!("cannot be cut to {wide}")), "{}", stderr(&output));
+    }
 }
 
 /// Needs nothing but texts and the tiny model.
@@ -102,6 +113,25 @@ fn a_model_is_cut_where_it_was_trained_for_it_or_forced() {
     // The cache holds all values, for every width.
     let whole = result(run(&[]));
     assert_eq!((&whole["timing"]["embedded"], &whole["settings"]["dim"]), (&json!(0), &Value::Null));
+    let metrics = |scores: &Value| scores["test"][0].clone();
+    let widths = result(run(&["--widths", "24,48"]));
+    assert_eq!(metrics(&widths["by_width"]["24"]), metrics(&cut["scores"]));
+    assert_eq!(metrics(&widths["scores"]), metrics(&whole["scores"]));
+    // Those that the recipe names, where none are asked for.
+    let file = folder.path().join("models.toml");
+    let entry = "[mine]\ntitle = \"Mine\"\nlicence = \"MIT\"\nlanguages = [\"en\"]\nsource = \"a test\"\n\
+        [mine.recipe]\nwidths = [24, 32]\n";
+    fs::write(&file, entry).unwrap();
+    let mine = ["--models-file", text(&file), "--recipe", "mine"];
+    let trained = |more: &[&str]| {
+        let widths = result(run(&[&mine[..], more].concat()))["by_width"].clone();
+        widths.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(trained(&[]), ["24", "32"]);
+    assert_eq!(trained(&["--dim", "32"]), ["24"]);
+    assert_eq!(trained(&["--widths", "8"]), ["8"]);
+    let refused = run(&["--widths", "8,64"]);
+    assert!(stderr(&refused).contains("--widths 64: embeddings have 64 values"), "{}", stderr(&refused));
     let other = run(&["--recipe", "nano"]);
     assert!(String::from_utf8_lossy(&other.stdout).contains("\"embedded\":0"), "it embeds alike");
 }

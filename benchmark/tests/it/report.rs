@@ -215,6 +215,34 @@ fn scores_that_compare_to_nothing_but_their_like_say_so() {
 }
 
 #[test]
+fn a_model_stands_in_every_table_at_each_width_it_was_scored_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let published = published_models().unwrap();
+    let scores = &published[0].datasets;
+    for (dataset, score) in scores {
+        let whole = plain(dataset, *score);
+        let half = plain(dataset, score / 2.0).scores;
+        let by_width = BTreeMap::from([(64, half.clone()), (128, whole.scores.clone())]);
+        let result = DatasetResult { by_width, ..whole };
+        result.write(&result_path(directory.path(), "me/mrl", "main", dataset)).unwrap();
+    }
+    let report = Report::new(&load(directory.path()), Vec::new(), Some("me__mrl@main")).unwrap();
+    let yours: Vec<_> = report.models.iter().filter(|model| model.yours).collect();
+    let named: Vec<_> = yours.iter().map(|model| (model.name.as_str(), model.width)).collect();
+    let expected =
+        [("me__mrl@main", None), ("me__mrl@main, 128 values", Some(128)), ("me__mrl@main, 64 values", Some(64))];
+    assert_eq!(named, expected);
+    let [whole, wide, narrow] = [0, 1, 2].map(|place| yours[place].aggregate.average.unwrap());
+    assert!(whole == wide && (narrow - whole / 2.0).abs() < 1e-9, "{whole} {wide} {narrow}");
+    let json: Value = serde_json::from_str(&json::render(&report).unwrap()).unwrap();
+    let against = json["differences"]["me__mrl@main, 64 values"]["abilities"]["AVG"].as_f64().unwrap();
+    assert!((against + whole / 2.0).abs() < 1e-9, "{against}");
+    // Once among the models whose abilities are held against each other.
+    assert_eq!(report.correlations(Method::Pearson)[0][1].models, 17);
+    assert!(table::render(&report).contains("me__mrl@main, 64 values"));
+}
+
+#[test]
 fn markdown_and_csv_hold_every_model_once() {
     let report = some_report(None);
     let text = markdown::render(&report);

@@ -5,8 +5,7 @@ use std::fmt::Debug;
 
 use ndarray::{Array2, ArrayView1, Axis};
 
-use crate::retrieval::cut::cut_rows;
-use crate::retrieval::{Match, RetrievalError, rank, rank_candidates};
+use crate::retrieval::{Match, RetrievalError, cut_rows, rank, rank_candidates};
 
 /// What finds the best rows for a query.
 pub(super) trait Index: Debug + Send + Sync {

@@ -30,6 +30,7 @@ Examples:
   uvrb run ~/UVRB --precomputed ~/embeddings --name my-org/my-model
   uvrb run ~/UVRB MSRVTT --server http://127.0.0.1:8000/v1 --name Qwen/Qwen3-VL-Embedding-2B
   uvrb run ~/UVRB --baseline mean-colour
+  uvrb run ~/UVRB --model ./runs/mrl/final --widths 64,128,256
   uvrb run ~/UVRB --model Alibaba-NLP/GVE-3B --reranker Qwen/Qwen3-VL-Reranker-2B --rerank-top 100 --out reranked
 
 Results lie in OUT/<org>__<model>/<revision>/<DATASET>.json. A run that was stopped goes on where it was. Ctrl-C stops after
@@ -75,6 +76,11 @@ pub(crate) struct Arguments {
     /// Round what is looked for as a library does that keeps embeddings in this precision.
     #[arg(long, value_name = "f32|f16|int8", value_parser = store_dtype)]
     store_dtype: Option<StoreDType>,
+    /// Score embeddings also by their first N values, for each of these [default: the widths that the model
+    /// was trained for].
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',',
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    widths: Vec<usize>,
     #[command(flatten)]
     feedback: FeedbackOptions,
     #[command(flatten)]
@@ -102,6 +108,7 @@ struct Job<'a> {
     feedback: Option<Feedback>,
     pseudo_query: Option<PseudoQuery>,
     second: Option<PairScorer>,
+    widths: Vec<usize>,
     prompts: BTreeMap<String, String>,
     cancel: CancelToken,
 }
@@ -124,7 +131,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         None => None,
     };
     let second = arguments.source.second(&arguments.rerank, &arguments.out)?;
-    let job = Job { arguments, encoder, feedback, pseudo_query, second, prompts, cancel };
+    let widths = arguments.source.widths(encoder, &arguments.widths)?;
+    let job = Job { arguments, encoder, feedback, pseudo_query, second, widths, prompts, cancel };
     let (mut done, mut failed) = (0, 0);
     for spec in specs {
         match job.run(spec) {
@@ -194,6 +202,7 @@ impl Job<'_> {
             store_dtype: self.arguments.store_dtype,
             feedback: self.feedback,
             pseudo_query: self.pseudo_query.clone(),
+            widths: self.widths.clone(),
             seed: self.arguments.seed,
         };
         let dataset = part.unwrap_or(dataset);
@@ -305,19 +314,23 @@ impl Job<'_> {
         let score = result.main_score().map_err(|reason| anyhow!(reason))?;
         let interval = result.confidence_interval.unwrap_or_default();
         let metric = result.metric.as_deref().unwrap_or_default();
+        let widths = result.by_width.keys().filter_map(|&width| Some((width, result.score_at_width(width)?)));
+        let by_width: BTreeMap<usize, f64> = widths.collect();
         if self.arguments.json {
             let line = serde_json::json!({
                 "dataset": result.task_name, "metric": metric, "score": score, "low": interval.low, "high": interval.high,
-                "first_stage_score": result.first_stage_score(), "subsample": result.subsample, "counts": result.counts, "timing": result.timing, "path": path,
+                "first_stage_score": result.first_stage_score(), "by_width": by_width, "subsample": result.subsample, "counts": result.counts, "timing": result.timing, "path": path,
             });
             return Ok(print(&line.to_string())?);
         }
         let first = result.first_stage_score();
         let first = first.map_or_else(String::new, |score| format!("  (first stage {score:.4})"));
+        let widths = by_width.iter().map(|(width, score)| format!("  ({width} values {score:.4})"));
+        let widths: String = widths.collect();
         let part = if result.subsample.is_some() { "  (part of the data set)" } else { "" };
         let dataset = &result.task_name;
         Ok(print(&format!(
-            "{dataset:<12} {metric:<5} {score:.4}  [{:.4}, {:.4}]  {}{first}{part}{note}",
+            "{dataset:<12} {metric:<5} {score:.4}  [{:.4}, {:.4}]  {}{first}{widths}{part}{note}",
             interval.low,
             interval.high,
             name(path)

@@ -1,12 +1,14 @@
 //! Where embeddings come from: raw arguments to an encoder.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use gve::Sampling;
 use gve::hub::ResolvedModel;
+use gve::recipe::Widths;
+use gve::{Embedder, Sampling};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, RerankOptions, SamplingOptions};
 use gve_cli::output::warn;
 use gve_cli::proxies;
@@ -96,6 +98,22 @@ impl SourceOptions {
             Some(dim) => Box::new(CutEncoder::new(encoder, dim)),
             None => encoder,
         })
+    }
+
+    /// Narrower widths at which embeddings are scored as well: those `asked` for, or those that the model was
+    /// trained for one by one.
+    pub(crate) fn widths(&self, encoder: &dyn Encoder, asked: &[usize]) -> Result<Vec<usize>> {
+        let embedder = encoder.embedder();
+        let own = self.dim.dim.or(embedder.map(Embedder::dim));
+        let narrower = |width: &usize| own.is_none_or(|own| *width < own);
+        if let Some(width) = asked.iter().find(|width| !narrower(width)) {
+            bail!("--widths {width}: embeddings have {} values, which count in any case", own.unwrap_or_default());
+        }
+        let trained = match embedder.map(|embedder| &embedder.recipe().recipe.widths) {
+            Some(Widths::These(widths)) if asked.is_empty() => widths.as_slice(),
+            _ => asked,
+        };
+        Ok(trained.iter().copied().filter(narrower).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     fn cached(&self, encoder: Box<dyn Encoder>, out: &Path) -> Box<dyn Encoder> {

@@ -40,12 +40,12 @@ pub struct Page<'a> {
 /// The page as HTML.
 pub fn render(page: &Page<'_>) -> String {
     let Page { report, .. } = page;
-    let yours = report.models.iter().filter(|model| model.yours).count();
+    let yours = report.models.iter().filter(|model| model.yours && model.width.is_none()).count();
     let models = if yours == 1 { "One model".to_owned() } else { format!("{yours} models") };
     let lead = format!(
         "{models} beside the paper’s {}, on the universal video retrieval benchmark. Differences are against \
          {}.",
-        report.models.len() - yours,
+        report.models.iter().filter(|model| !model.yours).count(),
         escaped(&report.baseline)
     );
     let parts = [
