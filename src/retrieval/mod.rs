@@ -34,11 +34,11 @@ mod row_file;
 mod similarity;
 mod topk;
 
+pub use cut::cut_rows;
 #[cfg(feature = "library")]
 pub use embedding_file::{
     EmbeddingFormat, EmbeddingTable, EmbeddingWriter, read_embeddings, write_json_line,
 };
-pub use cut::cut_rows;
 pub use error::RetrievalError;
 pub use feedback::Feedback;
 #[cfg(feature = "library")]

@@ -214,7 +214,8 @@ impl Report {
                 self.own_datasets.join(", ")
             ));
         }
-        for model in self.models.iter().filter(|model| !model.width.is_none() && !model.subsamples.is_empty()) {
+        for model in self.models.iter().filter(|model| model.width.is_none() && !model.subsamples.is_empty())
+        {
             // Most often one setting for all data sets.
             let settings: BTreeSet<_> = model.subsamples.values().map(ToString::to_string).collect();
             let ids: Vec<_> = model.subsamples.keys().map(String::as_str).collect();

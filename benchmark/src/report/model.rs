@@ -53,9 +53,8 @@ impl Model {
 
     /// The same model where only the first `width` values of its embeddings count.
     fn cut(&self, model: &ModelResults, width: usize) -> Self {
-        let at_width = |(id, stored): (&String, &StoredResult)| {
-            Some((id.clone(), stored.result.score_at_width(width)?))
-        };
+        let at_width =
+            |(id, stored): (&String, &StoredResult)| Some((id.clone(), stored.result.score_at_width(width)?));
         let scores: BTreeMap<_, _> = model.results.iter().filter_map(at_width).collect();
         let name = format!("{}, {width} values", self.name);
         Self {

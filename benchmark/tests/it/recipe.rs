@@ -74,7 +74,8 @@ fn a_result_names_width_and_feedback() {
     let (score, _, result) = run(&["--widths", &format!("{dim},1")]);
     assert_eq!((score, score_at(&result, &dim)), (0.0, 1.0));
     assert!(score_at(&result, "1") < 1.0, "{result:#}");
-    let again = uvrb(&["run", text(&data), "--out", text(&out), "--precomputed", text(&made), "--widths", &dim]);
+    let again =
+        uvrb(&["run", text(&data), "--out", text(&out), "--precomputed", text(&made), "--widths", &dim]);
     assert!(stdout(&again).contains(&format!("({dim} values 1.0000)")), "{}", stdout(&again));
 
     let wide = (2 * width + 1).to_string();

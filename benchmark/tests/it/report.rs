@@ -229,8 +229,11 @@ fn a_model_stands_in_every_table_at_each_width_it_was_scored_at() {
     let report = Report::new(&load(directory.path()), Vec::new(), Some("me__mrl@main")).unwrap();
     let yours: Vec<_> = report.models.iter().filter(|model| model.yours).collect();
     let named: Vec<_> = yours.iter().map(|model| (model.name.as_str(), model.width)).collect();
-    let expected =
-        [("me__mrl@main", None), ("me__mrl@main, 128 values", Some(128)), ("me__mrl@main, 64 values", Some(64))];
+    let expected = [
+        ("me__mrl@main", None),
+        ("me__mrl@main, 128 values", Some(128)),
+        ("me__mrl@main, 64 values", Some(64)),
+    ];
     assert_eq!(named, expected);
     let [whole, wide, narrow] = [0, 1, 2].map(|place| yours[place].aggregate.average.unwrap());
     assert!(whole == wide && (narrow - whole / 2.0).abs() < 1e-9, "{whole} {wide} {narrow}");

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod confidence;
+mod docs;
 mod duplicates;
 mod embed;
 mod families;

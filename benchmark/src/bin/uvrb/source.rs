@@ -107,7 +107,10 @@ impl SourceOptions {
         let own = self.dim.dim.or(embedder.map(Embedder::dim));
         let narrower = |width: &usize| own.is_none_or(|own| *width < own);
         if let Some(width) = asked.iter().find(|width| !narrower(width)) {
-            bail!("--widths {width}: embeddings have {} values, which count in any case", own.unwrap_or_default());
+            bail!(
+                "--widths {width}: embeddings have {} values, which count in any case",
+                own.unwrap_or_default()
+            );
         }
         let trained = match embedder.map(|embedder| &embedder.recipe().recipe.widths) {
             Some(Widths::These(widths)) if asked.is_empty() => widths.as_slice(),

@@ -16,7 +16,8 @@ const NAMED: usize = 5;
 /// A card for each of the user's models.
 pub(super) fn summary(page: &Page<'_>) -> String {
     let (table, report) = (page.report.ability_table(), page.report);
-    let yours = report.models.iter().zip(&table.rows).filter(|(model, _)| model.yours && model.width.is_none());
+    let yours =
+        report.models.iter().zip(&table.rows).filter(|(model, _)| model.yours && model.width.is_none());
     yours
         .map(|(model, row)| {
             let results = page.results.iter().find(|results| results.name == model.name);
