@@ -79,6 +79,7 @@
 pub mod asynchronous;
 mod calendar;
 mod cancel;
+mod card;
 pub mod device;
 #[cfg(all(feature = "library", feature = "video"))]
 pub mod duplicates;

@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use crate::cancel::CancelToken;
 use crate::error::Error;
 use crate::model::qwen_vl::{TEMPLATE_TEXT, TOKEN_IDS, settings_files};
-use crate::model::sentence_transformers;
-use crate::model::{ModelError, init_weights};
+use crate::model::{ModelError, cards, init_weights, sentence_transformers};
 use crate::preprocess::{PixelBounds, train_tokenizer};
 use crate::store::{Existing, IoError, write_folder};
 use crate::text::{LineError, Lines, decode};
@@ -71,7 +70,8 @@ pub fn create(out: &Path, settings: &NewModel, cancel: &CancelToken) -> Result<C
             collect(&parse(path, line.number, &line.text)?, &mut texts);
         }
     }
-    write_folder(out, Existing::Refuse, |out| {
+    let folder = out;
+    write_folder(folder, Existing::Refuse, |out| {
         // The words of the chat template stand around every text.
         let texts = texts.into_iter().chain(std::iter::repeat_n(TEMPLATE_TEXT.to_owned(), 100));
         let special = train_tokenizer(texts, settings.vocab_size, &out.join("tokenizer.json"))?;
@@ -91,6 +91,8 @@ pub fn create(out: &Path, settings: &NewModel, cancel: &CancelToken) -> Result<C
         }
         sentence_transformers::describe(out)?;
         let parameters = init_weights(out, settings.seed)?;
+        let card = cards::of_random(folder, parameters, tokens, settings.seed);
+        card.write(out, out).map_err(ModelError::from)?;
         go_on()?;
         Ok(Created { parameters, tokens })
     })

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{HubError, read_text};
+use crate::card::CARD;
 use crate::recipe::NamedRecipe;
 use crate::store::is_file_name;
 
@@ -14,7 +15,9 @@ const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
 /// Nor without one of these, which transformers 4 and 5 write.
 const PICTURES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 /// Fetched where the repository has them.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 7] = [
+    // It names the licence, which a model that is made of it has, too.
+    CARD,
     "video_preprocessor_config.json",
     "tokenizer_config.json",
     "generation_config.json",
@@ -120,7 +123,11 @@ mod tests {
         let of_transformers_5 = format!("{} {} model.safetensors", REQUIRED.join(" "), PICTURES[1]);
         let cases = [
             (of_transformers_5.clone(), Ok(of_transformers_5)),
-            (format!("{required} model.safetensors README.md"), Ok(format!("{required} model.safetensors"))),
+            (
+                format!("{required} model.safetensors README.md"),
+                Ok(format!("{required} README.md model.safetensors")),
+            ),
+            (format!("{required} model.safetensors notes.txt"), Ok(format!("{required} model.safetensors"))),
             (format!("{required} {WEIGHTS_INDEX}"), Ok(format!("{required} {WEIGHTS_INDEX}"))),
             (
                 format!("{required} {WEIGHTS_INDEX} model.safetensors"),

@@ -40,7 +40,9 @@ use crate::store::IoError;
 pub use error::HubError;
 #[cfg(feature = "nano")]
 pub use nano::NANO;
-pub use reference::{ModelReference, is_hub_id};
+pub use reference::ModelReference;
+
+pub use crate::card::is_hub_id;
 
 /// Where and how to look for models on the hub.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::adapter::{Folding, LoraAdapter};
-use super::{Checkpoint, ModelError, family};
+use super::{Checkpoint, ModelError, cards, family};
 use crate::cancel::CancelToken;
+use crate::card::CARD;
 use crate::model::sentence_transformers::describe;
 use crate::recipe::NamedRecipe;
 use crate::store::{Existing, IoError, write_file, write_folder};
@@ -20,7 +21,7 @@ const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
 /// Face layout: precision, names, shards and all other files are those of `model_dir`, but for those that tell
 /// how the model embeds. It is used by `recipe`, which lies beside the weights;
 /// [`EmbedderBuilder::find_recipe`](crate::EmbedderBuilder::find_recipe) finds that of model and adapter.
-/// Returns the number of changed tensors.
+/// A model card says what it was made of, with what the adapter's says of its training. Returns the number of changed tensors.
 ///
 /// `out` may not exist yet, or be empty; it appears when it is complete. One tensor at a time is in memory.
 ///
@@ -42,13 +43,16 @@ pub fn merge_adapter(
             changed += usize::from(folded.is_some());
             Ok(folded)
         })?;
-        folding.require_all_bound()
+        folding.require_all_bound()?;
+        cards::of_merged(out, model_dir, adapter).write(inside, inside)?;
+        Ok::<_, ModelError>(())
     })?;
     Ok(changed)
 }
 
 /// Writes a copy of the checkpoint in `model_dir` to `out` in which the tensors that `replace` knows have new
-/// values, rounded to the precision they are stored in. Like [`merge_adapter`] otherwise.
+/// values, rounded to the precision they are stored in. Like [`merge_adapter`] otherwise, but without a model card: that of
+/// `model_dir` tells of other weights.
 ///
 /// # Errors
 /// [`ModelError::Io`] when `out` is not empty or cannot be written, [`ModelError::Shape`] for a replacement
@@ -133,7 +137,8 @@ fn fill(
     // Not a model: no reason to write anything.
     family::open(model_dir)?;
     let checkpoint = Checkpoint::open(model_dir)?;
-    copy_companions(model_dir, out)?;
+    // In another precision it is the same model.
+    copy_companions(model_dir, out, dtype.is_some())?;
     recipe.write(out)?;
     describe(out)?;
     for shard in checkpoint.shards() {
@@ -185,16 +190,18 @@ fn write_tensor(tensor: &Tensor, out: &mut impl Write) -> Result<std::io::Result
     Ok(out.write_all(&bytes))
 }
 
-/// Copies configuration, tokenizer and the like, but for an adapter's: its weights stay behind.
-fn copy_companions(from: &Path, to: &Path) -> Result<(), ModelError> {
+/// Copies configuration, tokenizer and the like, with or without the model card, but for an adapter's: its weights stay behind.
+fn copy_companions(from: &Path, to: &Path, with_card: bool) -> Result<(), ModelError> {
     let read = |reason| IoError::of("read", from)(reason);
     for entry in fs::read_dir(from).map_err(read)? {
         let path = entry.map_err(read)?.path();
         let is_companion = path.extension().and_then(|e| e.to_str()).is_some_and(|e| COMPANIONS.contains(&e));
         let is_adapters = |name: &&std::ffi::OsStr| name.to_string_lossy().starts_with("adapter_");
         // In the hub's cache these are links, which `is_file` and `copy` follow.
-        if let Some(name) =
-            path.file_name().filter(|name| is_companion && !is_adapters(name) && path.is_file())
+        let is_card = |name: &&std::ffi::OsStr| *name == CARD && !with_card;
+        if let Some(name) = path
+            .file_name()
+            .filter(|name| is_companion && !is_adapters(name) && !is_card(name) && path.is_file())
         {
             let target = to.join(name);
             fs::copy(&path, &target).map_err(IoError::of("write", &target))?;

@@ -17,6 +17,7 @@
 //! own ([`merge_adapter`]).
 
 mod adapter;
+pub(crate) mod cards;
 // Maps files into memory.
 #[allow(unsafe_code)]
 mod checkpoint;
@@ -48,6 +49,7 @@ mod trainable;
 mod two_towers;
 mod usage;
 
+pub use crate::card::BaseModel;
 pub use crate::device::WeightPrecision;
 pub use adapter::{AdapterLayout, LoraAdapter, LoraConfig, LoraSettings};
 pub(crate) use adapter::{ModuleNames, module_name};
@@ -67,4 +69,4 @@ pub use packed::{GridThw, PackedBatch, Visual};
 pub use qwen_vl::{Config, QwenVl, VisionConfig};
 pub use shape::{ModelShape, TextShape, VisionShape};
 pub use trainable::{Parameters, Trainable};
-pub(crate) use usage::{AdapterClues, find_recipe};
+pub(crate) use usage::{AdapterClues, architecture, find_recipe};

@@ -39,6 +39,11 @@ pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
     Ok(())
 }
 
+/// Whether a copy of the checkpoint in `directory` has these files.
+pub(crate) fn describes(directory: &Path) -> bool {
+    files(directory).is_ok_and(|files| !files.is_empty())
+}
+
 /// Names within the checkpoint in `directory`, and contents. None where prompts are not laid out by a chat
 /// template alone.
 pub(crate) fn files(directory: &Path) -> Result<Vec<(&'static str, String)>, ModelError> {

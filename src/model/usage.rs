@@ -21,6 +21,12 @@ impl AdapterClues {
     }
 }
 
+/// The class of transformers that the checkpoint in `model_dir` is of, where its settings say so.
+pub(crate) fn architecture(model_dir: &Path) -> Option<String> {
+    let (_, root) = config::read(model_dir).ok()?;
+    root["architectures"][0].as_str().map(str::to_owned)
+}
+
 /// The recipe of the checkpoint in `model_dir`, which is of `family`, with the adapter that is folded into it;
 /// that of its family where `recipes` has none.
 ///

@@ -87,6 +87,17 @@ impl PairIndex {
         self.tasks.iter().map(TaskPairs::len).sum()
     }
 
+    /// The files, each with how many pairs it has.
+    pub fn pairs_by_file(&self) -> Vec<(&Path, usize)> {
+        let mut counts: Vec<_> = self.files.iter().map(|file| (file.as_path(), 0)).collect();
+        for row in self.tasks.iter().flat_map(|task| &task.rows) {
+            if let Some((_, count)) = counts.get_mut(row.file as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     /// Makes every pair a group of its own.
     pub fn ungroup(&mut self) {
         for task in &mut self.tasks {

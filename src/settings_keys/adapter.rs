@@ -17,6 +17,7 @@ pub(super) const ADAPTER: &Table = &[
             "peft_type",
             "r",
             "rank_pattern",
+            "revision",
             "target_modules",
             "use_dora",
             "use_rslora",
@@ -48,7 +49,6 @@ pub(super) const ADAPTER: &Table = &[
             "peft_version",
             // Of `use_qalora`, which is judged above.
             "qalora_group_size",
-            "revision",
             "runtime_config",
             "task_type",
         ],

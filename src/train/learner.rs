@@ -13,6 +13,7 @@ use super::loss::{Contrast, yes_no};
 use super::prober::{Prober, matrix};
 use super::{Gradients, Memory, Mode, Prepared, TrainError, TrainableModel};
 use crate::embedder::{CancelToken, EmbedError, Embedder, EmbedderBuilder, Input, PixelLimits};
+use crate::model::BaseModel;
 use crate::model::family::Family;
 use crate::recipe::Recipes;
 use crate::video::Sampling;
@@ -135,7 +136,11 @@ impl TrainableModel {
     }
 
     /// Writes the parameters twice: as they are, and for others to load.
-    pub(super) fn save_for_resumption(&self, directory: &Path, base_model: &str) -> Result<(), TrainError> {
+    pub(super) fn save_for_resumption(
+        &self,
+        directory: &Path,
+        base_model: &BaseModel,
+    ) -> Result<(), TrainError> {
         let path = directory.join(PARAMETERS_FILE);
         let state = self.state()?.into_iter().collect::<std::collections::HashMap<_, _>>();
         candle_core::safetensors::save(&state, &path)

@@ -14,6 +14,7 @@
 //! of the seed given, so a step that is run again gives the same gradients.
 
 mod batches;
+mod card;
 mod checkpoint;
 mod config;
 mod curriculum;

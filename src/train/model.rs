@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::config::TrainConfig;
 use super::grad_cache::pieces;
 use super::{Gradients, Mode, Parameters, Prepared, TrainError, starting};
 use crate::embedder::{EmbedderBuilder, Input, Preparer};
 use crate::model::family::{self, Backbone, Family, VisualRows};
 use crate::model::{
-    AdapterLayout, Dropout, GradientSink, Item, LoraAdapter, ModelError, Trainable, Training,
+    AdapterLayout, BaseModel, Dropout, GradientSink, Item, LoraAdapter, ModelError, Trainable, Training,
     write_checkpoint,
 };
 use crate::random::Random;
-use crate::recipe::{NamedRecipe, PartOrder};
+use crate::recipe::{NamedRecipe, PartOrder, Recipe};
 
 /// A model of which something is trained.
 ///
@@ -176,6 +177,26 @@ impl TrainableModel {
         if self.head.is_some() { 2 } else { self.dim }
     }
 
+    /// What it is made of, in a run with these settings.
+    pub(super) fn base(&self, config: &TrainConfig) -> BaseModel {
+        BaseModel::find(&config.model.path, config.model.revision.as_deref(), &self.model_dir)
+    }
+
+    /// Where its files are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.model_dir
+    }
+
+    /// What of it is trained.
+    pub(super) fn trainable(&self) -> &Trainable {
+        &self.trainable
+    }
+
+    /// How it is used.
+    pub(super) fn recipe(&self) -> &Recipe {
+        &self.recipe.recipe
+    }
+
     /// What is trained, in f32. A name is that of `adapter_model.safetensors` (flat layout), or that of the
     /// checkpoint where the weights themselves are trained. Setting the values changes the model.
     pub fn parameters(&self) -> &Parameters {
@@ -317,7 +338,7 @@ impl TrainableModel {
     ///
     /// # Errors
     /// A tensor operation that failed.
-    pub fn adapter(&self, base_model: Option<&str>) -> Result<Option<LoraAdapter>, TrainError> {
+    pub fn adapter(&self, base_model: Option<&BaseModel>) -> Result<Option<LoraAdapter>, TrainError> {
         match &self.trainable {
             Trainable::Full { .. } => Ok(None),
             Trainable::Lora(lora) => {
@@ -332,7 +353,7 @@ impl TrainableModel {
     ///
     /// # Errors
     /// Files that cannot be written.
-    pub fn save(&self, directory: &Path, base_model: Option<&str>) -> Result<(), TrainError> {
+    pub fn save(&self, directory: &Path, base_model: Option<&BaseModel>) -> Result<(), TrainError> {
         match (self.adapter(base_model)?, &self.trainable) {
             (Some(adapter), Trainable::Lora(lora)) => adapter.write(directory, lora.layout)?,
             _ => {

@@ -17,8 +17,8 @@ fn options(hub: &FakeHub, cache: &Path) -> HubOptions {
 fn assert_served(hub: &FakeHub, model: &ResolvedModel) {
     for (file, content) in &hub.files {
         let got = std::fs::read(model.directory.join(file));
-        if *file == "README.md" {
-            assert!(got.is_err(), "README.md is not needed");
+        if *file == "notes.txt" {
+            assert!(got.is_err(), "notes.txt is not needed");
         } else {
             assert!(got.unwrap() == *content, "{file} differs");
         }

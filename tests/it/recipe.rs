@@ -183,7 +183,7 @@ fn what_is_trained_is_used_as_the_model_was() {
     {
         let out = parent.path().join(name);
         let trained = TrainableModel::load(builder(&model()).recipe(mine.clone()), trainable).unwrap();
-        trained.save(&out, Some("o/m")).unwrap();
+        trained.save(&out, Some(&BaseModel::Hub { id: "o/m".to_owned(), revision: None })).unwrap();
         let reader = if name == "adapter" { builder(&model()).adapter(&out) } else { builder(&out) };
         let embedder = reader.build().unwrap();
         assert_eq!((embedder.recipe().id(), embedder.max_length()), (mine.id(), 77), "{name}");

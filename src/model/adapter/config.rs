@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{AdapterLayout, LoraSettings, ModuleNames, ends_with, module_within};
+use crate::card::BaseModel;
 use crate::model::trainable::begins;
 use crate::options::with_fields;
 
@@ -153,7 +154,7 @@ impl LoraConfig {
     }
 
     /// What its files say. `base_model` names the model for those who read them.
-    pub(crate) fn settings(&self, base_model: Option<&str>) -> LoraSettings {
+    pub(crate) fn settings(&self, base_model: Option<&BaseModel>) -> LoraSettings {
         LoraSettings {
             r: self.r,
             alpha: self.alpha,
@@ -164,7 +165,8 @@ impl LoraConfig {
             modules_to_save: self.modules_to_save.clone(),
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
-            base_model: base_model.map(str::to_owned),
+            base_model: base_model.map(BaseModel::name_or_path),
+            revision: base_model.and_then(BaseModel::revision).map(str::to_owned),
         }
     }
 }

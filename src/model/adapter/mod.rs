@@ -104,6 +104,11 @@ impl LoraAdapter {
         peft::collect(Path::new("adapter"), settings, tensors)
     }
 
+    /// Where it was read from; `None` for one that was made of tensors.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        Some(self.directory.as_path()).filter(|directory| directory.is_dir())
+    }
+
     /// Rank, scale and what else was set.
     pub fn settings(&self) -> &LoraSettings {
         &self.settings

@@ -41,6 +41,8 @@ pub struct LoraSettings {
     pub alpha_pattern: BTreeMap<String, f64>,
     /// The model it was trained on: a hub id or a directory.
     pub base_model: Option<String>,
+    /// Which revision of it, where it is on the hub.
+    pub revision: Option<String>,
 }
 
 impl LoraSettings {
@@ -104,6 +106,7 @@ impl LoraSettings {
             Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             _ => Vec::new(),
         };
+        let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
         let flag = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
         let ranks = by_name(&config, "rank_pattern", |value| {
             value.as_u64().filter(|r| RANKS.contains(r)).map(|r| r as usize)
@@ -119,7 +122,8 @@ impl LoraSettings {
             modules_to_save: strings("modules_to_save"),
             rank_pattern: ranks,
             alpha_pattern: alphas,
-            base_model: config.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned),
+            base_model: text("base_model_name_or_path"),
+            revision: text("revision"),
         })
     }
 
@@ -132,6 +136,7 @@ impl LoraSettings {
         json!({
             "peft_type": "LORA", "task_type": "FEATURE_EXTRACTION",
             "base_model_name_or_path": self.base_model,
+            "revision": self.revision,
             "r": self.r,
             "lora_alpha": number(self.alpha),
             "lora_dropout": self.dropout,
@@ -185,6 +190,7 @@ mod tests {
             rank_pattern: BTreeMap::from([("q_proj".into(), 4)]),
             alpha_pattern: BTreeMap::from([("q_proj".into(), 0.5), ("up_proj".into(), 3.0)]),
             base_model: Some("Alibaba-NLP/GVE-3B".into()),
+            revision: Some("0123".into()),
         };
         let written = settings.to_json("q_proj|down_proj");
         let read = LoraSettings::parse(&written.to_string()).unwrap();

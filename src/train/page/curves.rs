@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// The numbers of a log, by name and step.
 #[derive(Debug, Default)]
-pub(super) struct Curves {
+pub(in crate::train) struct Curves {
     curves: BTreeMap<String, Vec<(usize, f64)>>,
     last_step: usize,
     best: Option<(usize, String, f64)>,
@@ -12,11 +12,11 @@ pub(super) struct Curves {
 }
 
 /// A curve, and what it is called.
-pub(super) type Named<'a> = (&'a str, &'a [(usize, f64)]);
+pub(in crate::train) type Named<'a> = (&'a str, &'a [(usize, f64)]);
 
 impl Curves {
     /// Those of the lines of a log. A line that is not whole, as a run that was killed leaves it, is passed over.
-    pub(super) fn read(log: &str) -> Self {
+    pub(in crate::train) fn read(log: &str) -> Self {
         let mut curves = Self::default();
         log.lines().filter_map(|line| serde_json::from_str(line).ok()).for_each(|entry| curves.add(&entry));
         curves
@@ -79,41 +79,41 @@ impl Curves {
         }
     }
 
-    pub(super) fn named(&self, name: &str) -> Option<Named<'_>> {
+    pub(in crate::train) fn named(&self, name: &str) -> Option<Named<'_>> {
         self.curves.get_key_value(name).map(|(name, points)| (name.as_str(), points.as_slice()))
     }
 
     /// Those whose names begin so.
-    pub(super) fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = Named<'_>> {
+    pub(in crate::train) fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = Named<'_>> {
         let curves = self.curves.iter().filter(move |(name, _)| name.starts_with(prefix));
         curves.map(|(name, points)| (name.as_str(), points.as_slice()))
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::train) fn names(&self) -> impl Iterator<Item = &str> {
         self.curves.keys().map(String::as_str)
     }
 
     /// The steps at which one of them has a value.
-    pub(super) fn steps_of(&self, names: &[&str]) -> BTreeSet<usize> {
+    pub(in crate::train) fn steps_of(&self, names: &[&str]) -> BTreeSet<usize> {
         let points = names.iter().filter_map(|name| self.curves.get(*name)).flatten();
         points.map(|(step, _)| *step).collect()
     }
 
-    pub(super) fn at(&self, name: &str, step: usize) -> Option<f64> {
+    pub(in crate::train) fn at(&self, name: &str, step: usize) -> Option<f64> {
         self.curves.get(name)?.iter().find(|(at, _)| *at == step).map(|(_, value)| *value)
     }
 
-    pub(super) fn last_step(&self) -> usize {
+    pub(in crate::train) fn last_step(&self) -> usize {
         self.last_step
     }
 
     /// Step, metric and value of the best weights.
-    pub(super) fn best(&self) -> Option<(usize, &str, f64)> {
+    pub(in crate::train) fn best(&self) -> Option<(usize, &str, f64)> {
         self.best.as_ref().map(|(step, metric, value)| (*step, metric.as_str(), *value))
     }
 
     /// Why the run ended before its last step; nothing where it went on since.
-    pub(super) fn end(&self) -> Option<&str> {
+    pub(in crate::train) fn end(&self) -> Option<&str> {
         self.end.as_deref()
     }
 }

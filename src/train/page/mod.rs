@@ -11,7 +11,7 @@ use super::config::{TrainConfig, Trained};
 use crate::page::{STYLE, escaped};
 use crate::store::{IoError, write_file};
 use chart::Chart;
-use curves::Curves;
+pub(in crate::train) use curves::Curves;
 
 /// What is of these pages alone.
 const OWN_STYLE: &str = "\

@@ -16,6 +16,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::batches::{Ask, LoadedBatch, Ranks, Source};
+use super::card::State;
 use super::checkpoint::RunState;
 use super::config::TrainConfig;
 use super::curriculum::{Curriculum, TaskFacts};
@@ -79,6 +80,8 @@ pub enum TrainEvent<'a> {
     Logged(&'a Entry),
     /// A checkpoint is complete.
     Saved(&'a Path),
+    /// The model card in this directory is a person's and stays; that of the run lies beside it, as `README.gve.md`.
+    CardKept(&'a Path),
 }
 
 /// How a run ended.
@@ -190,8 +193,9 @@ impl Trainer {
             }
         }
         let result = self.config.output.join("final");
-        write_weights(&self.model, &result, &self.config, |_| Ok(()))?;
-        self.progress(&mut evaluated_at, watch).show()?;
+        let mut progress = self.progress(&mut evaluated_at, watch);
+        progress.write_described(&result, State::Final)?;
+        progress.show()?;
         Ok(Finish::Complete(result))
     }
 
@@ -302,6 +306,7 @@ impl Trainer {
             config: &self.config,
             index: &self.index,
             held_out: self.held_out.as_ref(),
+            imported: &self.imported,
             scorer: self.scorer.as_deref_mut(),
             model: &self.model,
             optimizer: &mut self.optimizer,
@@ -351,7 +356,7 @@ fn write_weights(
     write_folder(directory, Existing::Replace, |directory| {
         // The model makes the directory itself.
         std::fs::remove_dir(directory).map_err(IoError::of("remove", directory))?;
-        model.save(directory, Some(&config.model.path))?;
+        model.save(directory, Some(&model.base(config)))?;
         add(directory)
     })
 }

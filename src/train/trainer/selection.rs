@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::super::TrainError;
+use super::super::card::{RunFacts, State};
 use super::super::checkpoint::Best;
 use super::super::config::TrainConfig;
 use super::super::evaluation::evaluate;
 use super::super::log::Entry;
-use super::super::page;
+use super::super::page::{self, Curves};
 use super::step::Progress;
 use super::{TrainEvent, write_weights};
+use crate::card::Card;
 use crate::embedder::CancelToken;
 use crate::pairs::PairIndex;
 use crate::store::IoError;
@@ -53,6 +55,42 @@ impl Progress<'_> {
     /// Writes down how the run looks.
     pub(super) fn show(&self) -> Result<(), TrainError> {
         page::write(self.config, self.schedule.total_steps)
+    }
+
+    /// Writes the weights with a card that says what they are, over those that are there.
+    pub(super) fn write_described(&mut self, directory: &Path, state: State<'_>) -> Result<(), TrainError> {
+        let card = self.card(state)?;
+        let step = self.state.step;
+        let mut is_kept = false;
+        write_weights(self.model, directory, self.config, |into: &Path| {
+            if let State::Best { metric, value } = state {
+                let path = into.join(BEST_FILE);
+                let told = json!({ "step": step, "metric": metric, "value": value });
+                fs::write(&path, format!("{told}\n")).map_err(IoError::of("write", path))?;
+            }
+            is_kept = card.write(into, directory)?;
+            Ok(())
+        })?;
+        if is_kept {
+            (self.watch)(TrainEvent::CardKept(directory));
+        }
+        Ok(())
+    }
+
+    fn card(&self, state: State<'_>) -> Result<Card, TrainError> {
+        let log = self.config.output.join("log.jsonl");
+        let text = fs::read_to_string(&log).map_err(IoError::of("read", log))?;
+        let run = RunFacts {
+            config: self.config,
+            pairs: self.index,
+            held_out: self.held_out,
+            imported: self.imported,
+            model: self.model,
+            curves: &Curves::read(&text),
+            step: self.state.step,
+            total_steps: self.schedule.total_steps,
+        };
+        Ok(run.card(state))
     }
 
     /// Whether there were so many evaluations without a gain that the run ends.
@@ -109,11 +147,7 @@ impl Progress<'_> {
             return Ok(());
         }
         let directory = self.config.output.join("best");
-        let told = json!({ "step": step, "metric": metric, "value": value });
-        write_weights(self.model, &directory, self.config, |directory: &Path| {
-            let path = directory.join(BEST_FILE);
-            Ok(fs::write(&path, format!("{told}\n")).map_err(IoError::of("write", path))?)
-        })?;
+        self.write_described(&directory, State::Best { metric, value })?;
         self.state.best = Some(Best { step, value, since: 0 });
         self.record(&Entry::Best { step, metric: metric.to_owned(), value })
     }

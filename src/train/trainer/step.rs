@@ -13,6 +13,7 @@ use super::super::log::{Entry, RunLog};
 use super::super::negatives::HardNegatives;
 use super::super::optimizer::{Optimizer, clip};
 use super::super::schedule::Schedule;
+use super::super::sources::ImportedPairs;
 use super::super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
 use super::{DROPOUT_STREAM, Scorer, TrainEvent, by_task};
 use crate::pairs::PairIndex;
@@ -23,6 +24,7 @@ pub(super) struct Progress<'a> {
     pub(super) config: &'a TrainConfig,
     pub(super) index: &'a PairIndex,
     pub(super) held_out: Option<&'a PairIndex>,
+    pub(super) imported: &'a [ImportedPairs],
     pub(super) scorer: Option<&'a mut Scorer>,
     pub(super) model: &'a TrainableModel,
     pub(super) optimizer: &'a mut Optimizer,
@@ -145,8 +147,8 @@ impl Progress<'_> {
     pub(super) fn save(&mut self) -> Result<PathBuf, TrainError> {
         self.require_good_model()?;
         let (folder, keep) = (self.config.checkpoints(), self.config.checkpoint.keep);
-        let base_model = &self.config.model.path;
-        let weights = |directory: &Path| self.model.save_for_resumption(directory, base_model);
+        let base_model = self.model.base(self.config);
+        let weights = |directory: &Path| self.model.save_for_resumption(directory, &base_model);
         let saved =
             Checkpoint::write(&folder, self.state, &self.optimizer.state(), self.negatives, keep, weights)?;
         (self.watch)(TrainEvent::Saved(&saved.directory));

@@ -52,7 +52,7 @@ impl FakeHub {
             ("preprocessor_config.json", b"{}".to_vec()),
             ("tokenizer.json", b"{\"version\": \"1.0\"}".to_vec()),
             ("tokenizer_config.json", b"{ }".to_vec()),
-            ("README.md", b"not needed".to_vec()),
+            ("notes.txt", b"not needed".to_vec()),
             ("model.safetensors.index.json", index.into_bytes()),
             ("model-00001-of-00002.safetensors", weights(1)),
             (SHARD, weights(2)),

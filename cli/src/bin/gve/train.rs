@@ -192,6 +192,12 @@ fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
             "{now} epochs instead of {before}: learning rate and curriculum are those of the new number from here on"
         )),
         TrainEvent::Preparing(what) => output::show(bar, what),
+        TrainEvent::CardKept(directory) => bar.suspend(|| {
+            warn(&format!(
+                "{} has a README.md that a person wrote or changed: it stays, and the card of the run is README.gve.md",
+                directory.display()
+            ));
+        }),
         TrainEvent::Saved(directory) => tell(&format!("saved {}", directory.display())),
         TrainEvent::Logged(Entry::Step { step, loss, positive_score, tasks, .. }) => {
             bar.set_position(*step as u64);

@@ -1,0 +1,80 @@
+//! Cards of the checkpoints that are made of others here.
+
+use std::path::Path;
+
+use super::LoraAdapter;
+use super::sentence_transformers::describes;
+use crate::card::{BaseModel, Card, Terms, front_values, own_sections, read, table};
+
+/// That of the checkpoint `out` into which `adapter` was folded, of the model in `model_dir`.
+pub(super) fn of_merged(out: &Path, model_dir: &Path, adapter: &LoraAdapter) -> Card {
+    let settings = adapter.settings();
+    let reference = settings.base_model.as_deref().unwrap_or_default();
+    let base = BaseModel::find(reference, settings.revision.as_deref(), model_dir);
+    let adapters =
+        adapter.directory().and_then(|directory| read(directory).ok().flatten()).unwrap_or_default();
+    let library = if describes(model_dir) { "sentence-transformers" } else { "transformers" };
+    let mut card = Card::default();
+    if let Some(id) = base.hub_id() {
+        card.put("base_model", id);
+        card.put("base_model_relation", "finetune");
+    }
+    card.put("library_name", library);
+    card.put("pipeline_tag", front_values(&adapters, "pipeline_tag").into_iter().next().unwrap_or_default());
+    card.put("tags", vec!["gve", "multimodal-embedding"]);
+    let licence = card.put_terms(Terms::of(model_dir, &base));
+    card.put("datasets", front_values(&adapters, "datasets"));
+    let rows = [
+        vec!["made from".to_owned(), base.in_words()],
+        vec!["LoRA rank, alpha".to_owned(), format!("{}, {}", settings.r, settings.alpha)],
+        vec!["made with".to_owned(), format!("gve {}", env!("CARGO_PKG_VERSION"))],
+        vec!["licence".to_owned(), licence],
+    ];
+    let sections = own_sections(&adapters, &["Data", "Training", "Scores"]);
+    let said = if sections.is_empty() { "" } else { "What follows is of the adapter.\n\n" };
+    card.body = format!(
+        "# {}\n\n{}, with a LoRA adapter folded into its weights: a whole checkpoint.\n\n{}\n{}\n{said}{sections}",
+        named(out),
+        base.in_words(),
+        table(&["", ""], rows),
+        usage(library),
+    );
+    card
+}
+
+/// That of the checkpoint `out`, whose weights are random.
+pub(crate) fn of_random(out: &Path, parameters: usize, tokens: usize, seed: u64) -> Card {
+    let mut card = Card::default();
+    card.put("library_name", "sentence-transformers");
+    card.put("tags", vec!["gve", "multimodal-embedding"]);
+    let rows = [
+        vec!["parameters".to_owned(), parameters.to_string()],
+        vec!["tokens".to_owned(), tokens.to_string()],
+        vec!["seed".to_owned(), seed.to_string()],
+        vec!["made with".to_owned(), format!("gve {}", env!("CARGO_PKG_VERSION"))],
+    ];
+    card.body = format!(
+        "# {}\n\nA model with random weights, to train from nothing: it has learned nothing, and its embeddings mean nothing.\n\n{}",
+        named(out),
+        table(&["", ""], rows),
+    );
+    card
+}
+
+/// What a checkpoint is called: as its folder.
+fn named(out: &Path) -> String {
+    out.file_name().unwrap_or(out.as_os_str()).to_string_lossy().replace('\n', " ")
+}
+
+/// How a whole checkpoint is loaded.
+fn usage(library: &str) -> String {
+    let mut usage =
+        "## Use\n\n`FOLDER` is where these files are.\n\n```sh\ngve embed --text \"a dog runs\" --model FOLDER\n```\n".to_owned();
+    if library == "sentence-transformers" {
+        usage.push_str(
+            "\n```python\nfrom sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer(\"FOLDER\")\n\
+             embeddings = model.encode([\"a dog runs\"])\n```\n",
+        );
+    }
+    usage
+}
