@@ -63,7 +63,7 @@ pub fn data_set(path: &Path, revision: Option<&str>, split: Option<&str>, quiet:
 }
 
 /// The variables that `huggingface_hub` knows, with its meaning, and where a user's caches are.
-fn from_environment() -> HubOptions {
+pub fn from_environment() -> HubOptions {
     let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let is_on = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
     let timeout = text("HF_HUB_DOWNLOAD_TIMEOUT")

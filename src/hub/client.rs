@@ -15,7 +15,7 @@ use crate::http::RetrySettings;
 use crate::store::is_file_name;
 
 /// Attempts in a row that may bring nothing new, after the first.
-const RETRY: RetrySettings =
+pub(super) const RETRY: RetrySettings =
     RetrySettings { retries: 4, first_delay: Duration::from_millis(200), max_delay: Duration::from_secs(10) };
 /// Fewer new bytes than this are nothing new: a connection that breaks after each is not worth another for
 /// each.
@@ -78,9 +78,15 @@ struct Sibling {
 }
 
 /// A failure, and whether something new was brought nevertheless.
-struct Setback {
+pub(super) struct Setback {
     failure: Failure,
     progressed: bool,
+}
+
+impl From<HubError> for Setback {
+    fn from(error: HubError) -> Self {
+        Failure::from(error).into()
+    }
 }
 
 impl From<Failure> for Setback {
@@ -248,7 +254,10 @@ impl<'a> Client<'a> {
 
 /// Tries until there is an answer, an error that stays, or `retry.retries` attempts in a row after one that
 /// got on.
-fn retried<T>(retry: RetrySettings, mut attempt: impl FnMut() -> Result<T, Setback>) -> Result<T, Failure> {
+pub(super) fn retried<T>(
+    retry: RetrySettings,
+    mut attempt: impl FnMut() -> Result<T, Setback>,
+) -> Result<T, Failure> {
     let mut idle = 0;
     loop {
         let Setback { failure, progressed } = match attempt() {

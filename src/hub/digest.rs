@@ -45,6 +45,26 @@ impl Digest {
     }
 }
 
+/// A digest of what is about to be read.
+pub(super) struct Hashed(Context);
+
+impl Hashed {
+    /// SHA-256.
+    pub(super) fn sha256() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    /// The id of a git blob of `length` bytes.
+    pub(super) fn git(length: u64) -> Self {
+        Self(git_context(length))
+    }
+
+    /// That of all of `content`.
+    pub(super) fn of(self, content: impl Read) -> io::Result<String> {
+        Ok(hex_digests(vec![self.0], content)?.swap_remove(0))
+    }
+}
+
 /// The SHA-256 of `bytes`.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
     hex_of(ring::digest::digest(&SHA256, bytes).as_ref())

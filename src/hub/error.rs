@@ -186,6 +186,61 @@ pub enum HubError {
         /// The file.
         file: String,
     },
+    /// Not the form of a repository's name.
+    #[error("{id:?} is no repository on the hub: give it as OWNER/NAME, such as Alibaba-NLP/GVE-3B")]
+    NotARepository {
+        /// What was given.
+        id: String,
+    },
+    /// A directory that is no model for others.
+    #[error("cannot push {} to {id}: {reason}", directory.display())]
+    NotPushable {
+        /// The directory.
+        directory: PathBuf,
+        /// The repository.
+        id: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The hub or its storage does not take what is pushed.
+    #[error("cannot push to {id}: {url} answers {said}: {advice}")]
+    PushRefused {
+        /// The repository.
+        id: String,
+        /// The address asked, without what opens it.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// The status, and what the hub says to it.
+        said: String,
+        /// What to do.
+        advice: String,
+    },
+    /// Pushing takes a token.
+    #[error("pushing to {id} takes a token that may write: set HF_TOKEN, or log in with `hf auth login`")]
+    NoToken {
+        /// The repository.
+        id: String,
+    },
+    /// A repository that was to be private is not.
+    #[error(
+        "{id} was to be private, but the hub made it public, or it was there before: nothing was sent; see {url}"
+    )]
+    NotPrivate {
+        /// The repository.
+        id: String,
+        /// Its page.
+        url: String,
+    },
+    /// Pushing takes the hub.
+    #[error("cannot push to {id}: requests are switched off (offline)")]
+    PushOffline {
+        /// The repository.
+        id: String,
+    },
+    /// It was asked to stop.
+    #[error("stopped")]
+    Cancelled,
     /// The disk refuses.
     #[error(transparent)]
     Io(#[from] IoError),

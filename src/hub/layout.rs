@@ -77,7 +77,14 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, HubError> {
 
 /// What a directory lacks to be a model; empty if it is complete.
 pub(super) fn missing_files(directory: &Path) -> Result<Vec<String>, HubError> {
-    let has = |file: &str| directory.join(file).is_file();
+    missing_files_of(directory, &|file| directory.join(file).is_file())
+}
+
+/// The same of a directory of which only the files count that it `has`.
+pub(super) fn missing_files_of(
+    directory: &Path,
+    has: &dyn Fn(&str) -> bool,
+) -> Result<Vec<String>, HubError> {
     match files_to_fetch(has) {
         Err(missing) => Ok(missing),
         Ok(files) if files.contains(&WEIGHTS_INDEX) => {

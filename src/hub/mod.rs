@@ -5,7 +5,7 @@
 //! (shared with Python's `huggingface_hub`), and checks that nothing a model needs is absent before it
 //! returns. A download that breaks off continues where it stopped, in this run and the next.
 //!
-//! [`resolve_data_set`] fetches files of data sets into the same cache.
+//! [`resolve_data_set`] fetches files of data sets into the same cache. [`push`](mod@push) goes the other way, of models.
 //!
 //! Which files a model needs is decided in one place (`layout`) for directories, for the cache and for the
 //! hub. Nothing here reads environment variables but the home directory's: `HF_HOME`, `HF_TOKEN`, `HTTPS_PROXY`
@@ -21,6 +21,7 @@ mod location;
 mod names;
 #[cfg(feature = "nano")]
 mod nano;
+mod push;
 mod reference;
 mod transport;
 
@@ -40,6 +41,7 @@ use crate::store::IoError;
 pub use error::HubError;
 #[cfg(feature = "nano")]
 pub use nano::NANO;
+pub use push::{PushFile, PushOptions, PushPlan, PushProgress, Pushed, plan_push, push};
 pub use reference::ModelReference;
 
 pub use crate::card::is_hub_id;

@@ -8,9 +8,11 @@
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER};
-use ureq::http::{HeaderMap, Uri};
-use ureq::{Agent, Proxy};
+use ureq::http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, LOCATION, RANGE, RETRY_AFTER,
+};
+use ureq::http::{HeaderMap, HeaderValue, Uri};
+use ureq::{Agent, Proxy, SendBody};
 
 use super::location::{is_origin_of, resolved};
 use super::{HubError, HubOptions};
@@ -25,6 +27,8 @@ const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
 const MIN_BYTES_PER_SECOND: f64 = 1024.0;
 /// The hub needs one for a file in large file storage and another for a model that was renamed.
 const MAX_REDIRECTS: usize = 8;
+/// Longest answer to what was sent, in bytes.
+const MAX_REPLY: u64 = 16 << 20;
 
 /// What can be asked of one hub, for one model.
 pub(super) struct Transport {
@@ -52,6 +56,31 @@ impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
         Self { error, retry_after: None, status: None }
     }
+}
+
+/// How something is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Post,
+    Put,
+}
+
+/// What is sent.
+pub(super) struct Outgoing<'a> {
+    pub(super) method: Method,
+    pub(super) url: &'a str,
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    pub(super) body: &'a mut dyn Read,
+    /// Its length.
+    pub(super) bytes: u64,
+}
+
+/// The answer to what was sent, whatever it says.
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) etag: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: Vec<u8>,
 }
 
 /// One answer: a redirect or what was asked for, never an error.
@@ -180,6 +209,45 @@ impl Transport {
         let (parts, body) = response.into_parts();
         let body = Steady::new(body.into_reader(), self.timeout);
         Ok(Answer { status, headers: parts.headers, uri: uri.clone(), body })
+    }
+
+    /// Sends something, once, and does not follow where the answer leads. What goes elsewhere than to the hub has no token.
+    pub(super) fn send(&self, outgoing: Outgoing<'_>) -> Result<Reply, HubError> {
+        let uri = self.parsed(outgoing.url)?;
+        if self.hub.scheme_str() == Some("https") && uri.scheme_str() != Some("https") {
+            return Err(self.wrong(&uri, "the hub wants a file sent there, out of https".to_owned()));
+        }
+        let request = match outgoing.method {
+            Method::Post => self.agent.post(&uri),
+            Method::Put => self.agent.put(&uri),
+        };
+        let longest = self.timeout + Duration::from_secs_f64(outgoing.bytes as f64 / MIN_BYTES_PER_SECOND);
+        let config = request.config().proxy(self.proxy(&uri)?).timeout_send_body(Some(longest));
+        let mut request = config.build().header(CONTENT_LENGTH, outgoing.bytes);
+        for (name, value) in outgoing.headers {
+            request = request.header(*name, *value);
+        }
+        let is_hub = is_origin_of(&self.hub, &uri);
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| is_hub) {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let sent = request.send(SendBody::from_reader(outgoing.body));
+        let (parts, body) = sent.map_err(|error| self.request_failure(&uri, &error))?.into_parts();
+        let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let mut body = Steady::new(body.into_reader(), self.timeout);
+        let body = match body.read_to_limit(MAX_REPLY) {
+            Ok(body) => body,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(self.wrong(&uri, format!("its answer has {error}")));
+            }
+            Err(error) => return Err(self.body_failure(&uri, &error)),
+        };
+        Ok(Reply {
+            status: parts.status.as_u16(),
+            etag: text(ETAG).map(str::to_owned),
+            retry_after: text(RETRY_AFTER).and_then(retry_after),
+            body,
+        })
     }
 
     /// Whom `uri` is asked through.

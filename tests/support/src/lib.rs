@@ -9,6 +9,7 @@ pub mod golden;
 pub mod hub;
 pub mod program;
 pub mod proxy;
+pub mod push_hub;
 mod skip;
 pub mod stub;
 

@@ -15,7 +15,7 @@ use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::ModelOptions;
 use gve_cli::output::{Outcome, name, print};
 
-use crate::models;
+use crate::{models, push};
 
 /// The least area of a picture, as Qwen2.5-VL has it: four visual tokens.
 const MIN_PIXELS: u64 = 56 * 56;
@@ -126,6 +126,7 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    Push(push::Arguments),
 }
 
 /// [`AdapterLayout`] as an argument.
@@ -146,6 +147,7 @@ pub(crate) fn run(command: Command) -> Result<Outcome> {
         Command::Convert { model, out, json } => convert(&model, &out, json),
         Command::Adapter { adapter, layout, out, json } => rename(&adapter, layout, &out, json),
         Command::Merge { model, out, json } => merge(&model, &out, json),
+        Command::Push(arguments) => push::run(&arguments),
     }
 }
 

@@ -22,6 +22,7 @@ mod library;
 mod locate;
 mod models;
 mod pairs;
+mod push;
 mod rerank;
 mod search;
 #[cfg(feature = "synth")]
@@ -84,8 +85,8 @@ enum Command {
     Synth(synth::Command),
     /// Fine-tune a model on pairs of your own.
     Train(train::Arguments),
-    /// Show a model or the recipes there are, make a new one, store one in another precision, or fold an
-    /// adapter into one.
+    /// Show a model or the recipes there are, make a new one, store one in another precision, fold an
+    /// adapter into one, or push one to the hub.
     #[command(subcommand)]
     Model(info::Command),
 }
