@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gve::model::{ModelType, convert_checkpoint};
+use gve::model::{BaseModel, ModelType, convert_checkpoint};
 use gve::recipe::{EndOfText, FoundBy, NamedRecipe, QueryKind, Recipe, Recipes, Widths};
 use gve::{Device, EmbedError, Embedder, EmbedderBuilder, Input};
 use gve_test_support::golden::{cosine, golden_dir, model, repository_dir};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use gve::model::{AdapterLayout, LoraAdapter, LoraSettings, ModelError, QwenVl, merge_adapter};
+use gve::model::{AdapterLayout, BaseModel, LoraAdapter, LoraSettings, ModelError, QwenVl, merge_adapter};
 
 use gve::train::{Gradients, LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use gve::{CancelToken, Embedder, Input};
@@ -422,7 +422,8 @@ fn both_layouts_of_adapters_load_and_others_are_refused() {
 fn written_adapters_come_back_in_both_layouts() {
     let fixture = &fixture_dirs()[0];
     let model = at_the_start(fixture, lora(&record(fixture)));
-    let adapter = model.adapter(Some("tiny-a")).unwrap().unwrap();
+    let base = BaseModel::find("acme/tiny-a", Some("v1"), Path::new("tests"));
+    let adapter = model.adapter(Some(&base)).unwrap().unwrap();
     let folder = tempfile::tempdir().unwrap();
     for (layout, prefix) in [
         (AdapterLayout::Flat, "base_model.model.model.layers."),
@@ -435,7 +436,7 @@ fn written_adapters_come_back_in_both_layouts() {
         let mut expected: LoraSettings = adapter.settings().clone();
         expected.target_modules.clone_from(&back.settings().target_modules);
         assert_eq!(back.settings(), &expected);
-        assert_eq!(back.settings().base_model.as_deref(), Some("tiny-a"));
+        assert_eq!(back.settings().revision.as_deref(), Some("v1"));
         assert!(back.module_names().eq(adapter.module_names()));
         for (name, value) in model.state().unwrap() {
             let name = name.replace("base_model.model.model.layers.", prefix);

@@ -18,6 +18,7 @@ mod moments;
 mod moved;
 mod pairs;
 mod program;
+mod push;
 mod recipe;
 mod rerank;
 #[cfg(unix)]

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::interop::{assert_binds, assert_described};
 
+mod card;
 mod estimate;
 mod resume;
 mod selection;
