@@ -250,6 +250,11 @@ impl Transport {
         })
     }
 
+    /// Whether an address is one of the hub itself.
+    pub(super) fn is_hub(&self, url: &str) -> bool {
+        url.parse().is_ok_and(|uri| is_origin_of(&self.hub, &uri))
+    }
+
     /// Whom `uri` is asked through.
     fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, HubError> {
         let address =

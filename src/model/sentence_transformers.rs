@@ -7,6 +7,7 @@
 //! checkpoint writes them. `tests/interop/check_sentence_transformers.py` holds the installed package against
 //! them.
 
+use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
@@ -23,6 +24,21 @@ const SETTINGS: &str = "config_sentence_transformers.json";
 /// Bytes that it may have.
 const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 
+/// What reads texts and pictures, beside the weights of a checkpoint.
+const PROCESSORS: [&str; 11] = [
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "video_preprocessor_config.json",
+    "vocab.json",
+];
+
 /// Writes the files into the checkpoint in `directory`.
 ///
 /// Those that are there and say how to pool are replaced: gve knows one way. Prompts stay, as they are named
@@ -31,7 +47,25 @@ const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 /// # Errors
 /// [`ModelError::Config`] and [`ModelError::Io`].
 pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
-    for (name, text) in files(directory)? {
+    Ok(write_all(directory, files(directory)?)?)
+}
+
+/// Writes the files into the folder `adapter` of an adapter of the checkpoint in `directory`, and what reads texts and pictures
+/// there: sentence-transformers takes these from where it takes the adapter, and the weights from the base.
+pub(crate) fn describe_adapter(directory: &Path, adapter: &Path) -> Result<(), ModelError> {
+    let files = files_with(directory, &AdapterClues::read(adapter)?)?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    for name in PROCESSORS.into_iter().filter(|name| directory.join(name).is_file()) {
+        let path = adapter.join(name);
+        fs::copy(directory.join(name), &path).map_err(IoError::of("write", &path))?;
+    }
+    Ok(write_all(adapter, files)?)
+}
+
+fn write_all(directory: &Path, files: Vec<(&str, String)>) -> Result<(), IoError> {
+    for (name, text) in files {
         let path = directory.join(name);
         create_folder_of(&path)?;
         write_file(path, |file| file.write_all(text.as_bytes()))?;
@@ -47,9 +81,13 @@ pub(crate) fn describes(directory: &Path) -> bool {
 /// Names within the checkpoint in `directory`, and contents. None where prompts are not laid out by a chat
 /// template alone.
 pub(crate) fn files(directory: &Path) -> Result<Vec<(&'static str, String)>, ModelError> {
+    files_with(directory, &AdapterClues::default())
+}
+
+/// The same, as an adapter has it used.
+fn files_with(directory: &Path, adapter: &AdapterClues) -> Result<Vec<(&'static str, String)>, ModelError> {
     let family = family::open(directory)?;
-    let NamedRecipe { recipe, .. } =
-        find_recipe(Recipes::builtin(), directory, &*family, &AdapterClues::default())?;
+    let NamedRecipe { recipe, .. } = find_recipe(Recipes::builtin(), directory, &*family, adapter)?;
     let by_template =
         PromptRecipe { end_of_text: EndOfText::Kept, ..recipe.prompt.clone() } == PromptRecipe::default();
     let Some(template) = family.template().filter(|_| by_template) else { return Ok(Vec::new()) };
@@ -154,8 +192,6 @@ fn settings(path: &Path) -> Result<Value, ModelError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

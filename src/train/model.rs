@@ -11,8 +11,8 @@ use super::{Gradients, Mode, Parameters, Prepared, TrainError, starting};
 use crate::embedder::{EmbedderBuilder, Input, Preparer};
 use crate::model::family::{self, Backbone, Family, VisualRows};
 use crate::model::{
-    AdapterLayout, BaseModel, Dropout, GradientSink, Item, LoraAdapter, ModelError, Trainable, Training,
-    write_checkpoint,
+    AdapterLayout, BaseModel, Dropout, GradientSink, Item, LoraAdapter, LoraConfig, ModelError, Trainable,
+    Training, sentence_transformers, write_checkpoint,
 };
 use crate::random::Random;
 use crate::recipe::{NamedRecipe, PartOrder, Recipe};
@@ -190,6 +190,15 @@ impl TrainableModel {
     /// What of it is trained.
     pub(super) fn trainable(&self) -> &Trainable {
         &self.trainable
+    }
+
+    /// Whether sentence-transformers finds in an adapter how it embeds, and binds all of it: transformers 5, which it comes with,
+    /// has the names of the nested layout, and leaves what is of the vision tower without effect.
+    pub(super) fn describes_adapter(&self) -> bool {
+        let is_bound = |lora: &LoraConfig| lora.layout == AdapterLayout::Nested && !self.trains_vision;
+        matches!(&self.trainable, Trainable::Lora(lora) if is_bound(lora))
+            && self.head.is_none()
+            && sentence_transformers::describes(&self.model_dir)
     }
 
     /// How it is used.

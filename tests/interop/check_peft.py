@@ -157,7 +157,13 @@ def check_in_sentence_transformers(name, gve, adapter, folder):
         found = model.encode(part, convert_to_tensor=True)
         cosines.append(torch.nn.functional.cosine_similarity(found, expected, dim=0).item())
         assert cosines[-1] > LEAST_COSINE, (name, cosines, torch.dot(found, base))
-    print(f"{name} in sentence-transformers: cosine to gve: text {cosines[0]:.7f}, image {cosines[1]:.7f}")
+    # The folder of the adapter alone, which names its base and says how it embeds.
+    model = SentenceTransformer(str(adapter), device="cpu", model_kwargs={"dtype": torch.float32})
+    for part, expected in zip((TEXT, {"image": str(IMAGE)}), our_embeddings(gve, ["--adapter", adapter])):
+        found = model.encode(part, convert_to_tensor=True)
+        cosines.append(torch.nn.functional.cosine_similarity(found, expected, dim=0).item())
+        assert cosines[-1] > LEAST_COSINE, (name, cosines)
+    print(f"{name} in sentence-transformers: cosine to gve: {', '.join(f'{cosine:.7f}' for cosine in cosines)} (text, image; by its folder alone: text, image)")
 
 
 def main():

@@ -47,6 +47,7 @@ fn merging_gives_what_the_adapter_gives() {
     let described = [
         "1_Pooling",
         "2_Normalize",
+        "README.md",
         "config_sentence_transformers.json",
         "gve_recipe.toml",
         "modules.json",

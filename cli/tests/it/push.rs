@@ -249,6 +249,7 @@ fn refusals_name_the_address_the_status_and_what_to_do() {
             "{\"error\": \"You don't have the rights\"}",
             "the token may not write to acme",
         ),
+        ("PUT /store/", 403, "<Error>AccessDenied</Error>", "what the storage opened has closed again"),
         ("POST /api/models/acme/pushed/commit", 413, "", "more than the hub takes at once"),
         (
             "POST /api/models/acme/pushed/commit",
@@ -258,7 +259,6 @@ fn refusals_name_the_address_the_status_and_what_to_do() {
         ),
         ("POST /api/models/acme/pushed/preupload", 404, "", "no such branch"),
         ("POST /acme/pushed.git/info/lfs", 422, "", "push again"),
-        ("PUT /store/", 403, "<Error>AccessDenied</Error>", "status 403"),
     ] {
         hub.faults.lock().unwrap().refusals = vec![(place, status, body, 1)];
         let output = push(&hub, folder.path(), &directory, &["--yes"]);

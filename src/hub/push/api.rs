@@ -335,11 +335,13 @@ impl Api {
     }
 
     pub(super) fn refused(&self, url: &str, status: u16, said: &str) -> HubError {
+        let is_hub = self.transport.is_hub(url);
         let (id, owner) = (&self.id, self.id.split('/').next().unwrap_or_default());
         let advice = match status {
             400 => {
                 "what it says is about the files: README.md's head has to be as the hub wants it".to_owned()
             }
+            401 | 403 if !is_hub => "what the storage opened has closed again: push again".to_owned(),
             401 if self.has_token => {
                 "the hub does not know the token: take another one (HF_TOKEN, or `hf auth login`)".to_owned()
             }

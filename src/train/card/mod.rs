@@ -105,6 +105,7 @@ impl RunFacts<'_> {
     fn tags(&self) -> Vec<String> {
         let mut tags = vec!["gve", if self.is_reranker() { "reranker" } else { "multimodal-embedding" }];
         tags.extend(self.is_adapter().then_some("lora"));
+        tags.extend(self.model.describes_adapter().then_some("sentence-transformers"));
         if !self.config.loss.matryoshka_dims.is_empty() {
             tags.push("matryoshka");
         }
@@ -229,11 +230,18 @@ impl RunFacts<'_> {
             }
             _ => "# From transformers 4.52 on, whose names the adapter has.\n",
         };
-        Some(format!(
+        let mut python = format!(
             "{since}from peft import PeftModel\nfrom transformers import {class}\n\n\
              model = {class}.from_pretrained(\"{name}\"{})\nmodel = PeftModel.from_pretrained(model, \"FOLDER\")\n",
             revision.unwrap_or_default()
-        ))
+        );
+        if self.model.describes_adapter() {
+            python.push_str(
+                "\n# Or, where `base_model_name_or_path` in adapter_config.json is there:\nfrom sentence_transformers import \
+                 SentenceTransformer\n\nmodel = SentenceTransformer(\"FOLDER\")\nembeddings = model.encode([\"a dog runs\"])\n",
+            );
+        }
+        Some(python)
     }
 
     fn data(&self) -> String {
@@ -334,6 +342,9 @@ impl RunFacts<'_> {
                 SamplerKind::Proportional => "by number of pairs".to_owned(),
             },
         ));
+        if let Some(floor) = config.curriculum.floor {
+            rows.push(("batches spread evenly over the tasks", format!("{:.0} %", 100.0 * floor)));
+        }
         if config.negatives.mined > 0 {
             rows.push(("mined negatives of a pair", config.negatives.mined.to_string()));
         }

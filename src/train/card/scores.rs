@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::RunFacts;
 use crate::card::table;
 
+/// What the hub's pages call pairs that are kept back.
+const HELD_OUT: &str = "held-out pairs";
+
 impl RunFacts<'_> {
     /// The scores of the present weights by name, and those of before the first step.
     fn score_rows(&self) -> Vec<(&str, Option<f64>, f64)> {
@@ -18,18 +21,18 @@ impl RunFacts<'_> {
     /// The scores as the hub's pages show them, an entry for each task or data set.
     pub(super) fn model_index(&self) -> Value {
         let rows = self.score_rows();
-        let of: BTreeSet<&str> = rows.iter().map(|(name, ..)| data_of(name)).collect();
+        let of: BTreeSet<String> = rows.iter().map(|(name, ..)| data_of(name)).collect();
         if of.is_empty() {
             return Value::Null;
         }
-        let entry = |data: &str| {
+        let entry = |data: String| {
             let metrics = rows.iter().filter(|(name, ..)| data_of(name) == data).map(|(name, _, value)| {
                 let metric = metric_of(name);
                 json!({"type": metric.replace('@', "_at_"), "name": metric, "value": value})
             });
             json!({
                 "task": {"type": "retrieval", "name": "Retrieval"},
-                "dataset": {"type": data, "name": data},
+                "dataset": {"type": if data.starts_with(HELD_OUT) { "held-out" } else { "uvrb" }, "name": data},
                 "metrics": metrics.collect::<Vec<_>>(),
             })
         };
@@ -65,11 +68,11 @@ impl RunFacts<'_> {
 }
 
 /// What a score was taken on.
-fn data_of(name: &str) -> &str {
+fn data_of(name: &str) -> String {
     match name.split_once('/') {
-        Some(("uvrb", set)) => set,
-        Some((_, task)) => task,
-        None => "held-out pairs, mean over tasks",
+        Some(("uvrb", set)) => set.to_owned(),
+        Some((_, task)) => format!("{HELD_OUT}, {task}"),
+        None => format!("{HELD_OUT}, mean over tasks"),
     }
 }
 

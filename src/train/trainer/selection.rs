@@ -18,6 +18,7 @@ use super::step::Progress;
 use super::{TrainEvent, write_weights};
 use crate::card::Card;
 use crate::embedder::CancelToken;
+use crate::model::sentence_transformers;
 use crate::pairs::PairIndex;
 use crate::store::IoError;
 
@@ -67,6 +68,9 @@ impl Progress<'_> {
                 let path = into.join(BEST_FILE);
                 let told = json!({ "step": step, "metric": metric, "value": value });
                 fs::write(&path, format!("{told}\n")).map_err(IoError::of("write", path))?;
+            }
+            if self.model.describes_adapter() {
+                sentence_transformers::describe_adapter(self.model.directory(), into)?;
             }
             is_kept = card.write(into, directory)?;
             Ok(())

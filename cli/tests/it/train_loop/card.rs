@@ -82,14 +82,17 @@ fn a_run_says_what_it_knows_of_its_weights() {
         &said,
         &[
             &format!("| `recall@1/t2t` | {:.4} | {:.4} |", at(0), at(4)),
-            "    - name: recall@1\n      type: recall_at_1\n",
+            "    - name: \"recall@1\"\n      type: recall_at_1\n",
         ],
     );
     assert_says(
         &card(&best),
         &["the best weights of the run up to here by `recall@1`", "| chosen by | `recall@1` |"],
     );
-    // What PEFT looks for is there.
+    // What PEFT and sentence-transformers look for is there.
+    crate::interop::assert_described(&last, "merged");
+    assert!(last.join("tokenizer.json").is_file() && !last.join("config.json").exists());
+    assert_says(&said, &["- sentence-transformers\n", "model = SentenceTransformer(\"FOLDER\")"]);
     let base = adapter_config(&last);
     assert_eq!(Path::new(base["base_model_name_or_path"].as_str().unwrap()), model().canonicalize().unwrap());
     assert_eq!(base["revision"], Value::Null);
@@ -154,12 +157,15 @@ fn a_base_on_the_hub_is_named_with_its_terms() {
 #[test]
 fn a_card_that_a_person_changed_stays() {
     let bench = Bench::new();
-    let config = bench.config("run", &SHORT);
-    assert_status(&run(&config, &[]), 0);
+    let settings = [&SHORT[1..], &[("lora.layout", "\"flat\"")]].concat();
+    assert_status(&run(&bench.config("run", &[&settings[..], &[("epochs", "1")]].concat()), &[]), 0);
     let last = bench.path("run/final");
+    // sentence-transformers comes with a transformers that has other names.
+    assert_says(&card(&last), &["# Up to transformers 4.51, whose names the adapter has.\n"]);
+    assert!(!last.join("modules.json").exists() && !card(&last).contains("sentence"), "{}", card(&last));
     let theirs = card(&last).replace("# run", "# My model");
     fs::write(last.join("README.md"), &theirs).unwrap();
-    let longer = bench.config("run", &[&SHORT[1..], &[("epochs", "2")]].concat());
+    let longer = bench.config("run", &[&settings[..], &[("epochs", "2")]].concat());
     let output = run(&longer, &["--resume", "auto"]);
     assert_status(&output, 0);
     assert!(
