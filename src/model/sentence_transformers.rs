@@ -14,7 +14,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::family::{self, Family};
-use super::{AdapterClues, ModelError, find_recipe};
+use super::{AdapterClues, ModelError, architecture, find_recipe};
 use crate::preprocess::{ChatTemplate, END_OF_TEXT, PreprocessError};
 use crate::recipe::{EndOfText, NamedRecipe, Pooling, PromptRecipe, Recipe, Recipes};
 use crate::store::{IoError, create_folder_of, limited_file, write_file};
@@ -39,6 +39,11 @@ const PROCESSORS: [&str; 11] = [
     "vocab.json",
 ];
 
+/// Those of them that may name the class of the whole.
+const SETTINGS_OF_PICTURES: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
+/// The key by which they do.
+const PROCESSOR_CLASS: &str = "processor_class";
+
 /// Writes the files into the checkpoint in `directory`.
 ///
 /// Those that are there and say how to pool are replaced: gve knows one way. Prompts stay, as they are named
@@ -54,14 +59,37 @@ pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
 /// there: sentence-transformers takes these from where it takes the adapter, and the weights from the base.
 pub(crate) fn describe_adapter(directory: &Path, adapter: &Path) -> Result<(), ModelError> {
     let files = files_with(directory, &AdapterClues::read(adapter)?)?;
-    if files.is_empty() {
-        return Ok(());
-    }
+    let Some(class) = processor_class(directory).filter(|_| !files.is_empty()) else { return Ok(()) };
     for name in PROCESSORS.into_iter().filter(|name| directory.join(name).is_file()) {
-        let path = adapter.join(name);
-        fs::copy(directory.join(name), &path).map_err(IoError::of("write", &path))?;
+        let (from, path) = (directory.join(name), adapter.join(name));
+        if !SETTINGS_OF_PICTURES.contains(&name) {
+            fs::copy(from, &path).map_err(IoError::of("write", &path))?;
+            continue;
+        }
+        let mut settings = object(&from)?.unwrap_or_default();
+        if settings.get(PROCESSOR_CLASS).is_none_or(Value::is_null) {
+            settings.insert(PROCESSOR_CLASS.to_owned(), class.as_str().into());
+        }
+        let text = format!("{:#}\n", Value::Object(settings));
+        write_file(path, |file| file.write_all(text.as_bytes()))?;
     }
     Ok(write_all(adapter, files)?)
+}
+
+/// What transformers calls the processor of the checkpoint in `directory`. It tells by `config.json` otherwise, which an adapter
+/// has not, and takes the tokenizer alone where nothing tells.
+fn processor_class(directory: &Path) -> Option<String> {
+    let of_model =
+        || Some(format!("{}Processor", architecture(directory)?.strip_suffix("ForConditionalGeneration")?));
+    let named = SETTINGS_OF_PICTURES.into_iter().find_map(|name| {
+        object(&directory.join(name)).ok()??.get(PROCESSOR_CLASS)?.as_str().map(str::to_owned)
+    });
+    named.or_else(of_model)
+}
+
+/// Whether [`describe_adapter`] does something for adapters of the checkpoint in `directory`.
+pub(crate) fn describes_adapters(directory: &Path) -> bool {
+    describes(directory) && processor_class(directory).is_some()
 }
 
 fn write_all(directory: &Path, files: Vec<(&str, String)>) -> Result<(), IoError> {
@@ -165,19 +193,22 @@ fn size(min_pixels: u64, max_pixels: u64) -> Value {
     json!({"size": {"shortest_edge": min_pixels, "longest_edge": max_pixels}})
 }
 
+/// The object in the file at `path`, if there is one.
+fn object(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
+    match limited_file::read(path, MAX_SETTINGS_BYTES) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            let reason =
+                format!("no object of settings ({error}): mend it, or delete it to have it made anew");
+            ModelError::Config { path: path.to_owned(), reason }
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(IoError::of("read", path)(error).into()),
+    }
+}
+
 /// The file that is at `path`, with what is ours in it.
 fn settings(path: &Path) -> Result<Value, ModelError> {
-    let mut settings = match limited_file::read(path, MAX_SETTINGS_BYTES) {
-        Ok(bytes) => {
-            serde_json::from_slice::<Map<String, Value>>(&bytes).map(Value::Object).map_err(|error| {
-                let reason =
-                    format!("no object of settings ({error}): mend it, or delete it to have it made anew");
-                ModelError::Config { path: path.to_owned(), reason }
-            })?
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => json!({}),
-        Err(error) => return Err(IoError::of("read", path)(error).into()),
-    };
+    let mut settings = Value::Object(object(path)?.unwrap_or_default());
     settings["model_type"] = "SentenceTransformer".into();
     settings["default_prompt_name"] = Value::Null;
     for (key, default) in

@@ -198,7 +198,7 @@ impl TrainableModel {
         let is_bound = |lora: &LoraConfig| lora.layout == AdapterLayout::Nested && !self.trains_vision;
         matches!(&self.trainable, Trainable::Lora(lora) if is_bound(lora))
             && self.head.is_none()
-            && sentence_transformers::describes(&self.model_dir)
+            && sentence_transformers::describes_adapters(&self.model_dir)
     }
 
     /// How it is used.

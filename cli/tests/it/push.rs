@@ -188,7 +188,7 @@ fn a_push_that_breaks_off_changes_nothing_and_goes_on() {
         "{}",
         stderr(&output)
     );
-    assert_eq!(count(&hub.take_seen(), "PUT") > 0, true);
+    assert!(count(&hub.take_seen(), "PUT") > 0);
     assert!(hub.files(ID, "main")["second.safetensors"] == bytes, "nothing half");
     let output = push(&hub, folder.path(), &directory, &["--yes"]);
     assert_status(&output, 0);

@@ -92,6 +92,8 @@ fn a_run_says_what_it_knows_of_its_weights() {
     // What PEFT and sentence-transformers look for is there.
     crate::interop::assert_described(&last, "merged");
     assert!(last.join("tokenizer.json").is_file() && !last.join("config.json").exists());
+    let pictures = fs::read_to_string(last.join("preprocessor_config.json")).unwrap();
+    assert_says(&pictures, &["\"processor_class\": \"Qwen2_5_VLProcessor\""]);
     assert_says(&said, &["- sentence-transformers\n", "model = SentenceTransformer(\"FOLDER\")"]);
     let base = adapter_config(&last);
     assert_eq!(Path::new(base["base_model_name_or_path"].as_str().unwrap()), model().canonicalize().unwrap());
