@@ -184,7 +184,9 @@ mod tests {
     fn a_card_that_nobody_changed_is_written_over_and_a_persons_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-        [&old, &new].map(|folder| fs::create_dir(folder).unwrap());
+        for folder in [&old, &new] {
+            fs::create_dir(folder).unwrap();
+        }
         assert!(!card().write(&old, &old).unwrap());
         let text = fs::read_to_string(old.join(CARD)).unwrap();
         assert!(text.starts_with("---\ntags:\n- gve\n- \"a: b\"\n---\n") && is_own(&text), "{text}");
