@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gve::model::{BaseModel, ModelType, convert_checkpoint};
+use gve::model::{ModelType, convert_checkpoint};
 use gve::recipe::{EndOfText, FoundBy, NamedRecipe, QueryKind, Recipe, Recipes, Widths};
 use gve::{Device, EmbedError, Embedder, EmbedderBuilder, Input};
 use gve_test_support::golden::{cosine, golden_dir, model, repository_dir};
@@ -183,7 +183,9 @@ fn what_is_trained_is_used_as_the_model_was() {
     {
         let out = parent.path().join(name);
         let trained = TrainableModel::load(builder(&model()).recipe(mine.clone()), trainable).unwrap();
-        trained.save(&out, Some(&BaseModel::Hub { id: "o/m".to_owned(), revision: None })).unwrap();
+        trained
+            .save(&out, Some(&gve::model::BaseModel::Hub { id: "o/m".to_owned(), revision: None }))
+            .unwrap();
         let reader = if name == "adapter" { builder(&model()).adapter(&out) } else { builder(&out) };
         let embedder = reader.build().unwrap();
         assert_eq!((embedder.recipe().id(), embedder.max_length()), (mine.id(), 77), "{name}");
