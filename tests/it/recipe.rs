@@ -172,6 +172,7 @@ fn what_is_made_of_a_model_is_used_as_it_is() {
 #[cfg(feature = "train")]
 #[test]
 fn what_is_trained_is_used_as_the_model_was() {
+    use gve::model::BaseModel;
     use gve::train::{LoraConfig, Trainable, TrainableModel};
 
     let parent = tempfile::tempdir().unwrap();
@@ -183,9 +184,7 @@ fn what_is_trained_is_used_as_the_model_was() {
     {
         let out = parent.path().join(name);
         let trained = TrainableModel::load(builder(&model()).recipe(mine.clone()), trainable).unwrap();
-        trained
-            .save(&out, Some(&gve::model::BaseModel::Hub { id: "o/m".to_owned(), revision: None }))
-            .unwrap();
+        trained.save(&out, Some(&BaseModel::Hub { id: "o/m".to_owned(), revision: None })).unwrap();
         let reader = if name == "adapter" { builder(&model()).adapter(&out) } else { builder(&out) };
         let embedder = reader.build().unwrap();
         assert_eq!((embedder.recipe().id(), embedder.max_length()), (mine.id(), 77), "{name}");
