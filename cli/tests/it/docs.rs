@@ -9,6 +9,7 @@ use gve::video::{VideoEncoding, VideoWriter};
 use gve_test_support::files::text;
 use gve_test_support::golden::{media, model, repository_dir};
 use gve_test_support::program::stderr;
+use gve_test_support::push_hub::{PushHub, TOKEN};
 use image::{Rgb, RgbImage};
 
 use crate::program::command;
@@ -115,14 +116,16 @@ fn document() -> String {
 fn every_command_of_the_guide_to_training_runs() {
     let document = document();
     let pieces = pieces(&document);
-    let folder = desk(&pieces);
+    let (folder, hub) = (desk(&pieces), PushHub::start(1 << 20));
     let home = text(folder.path()).to_owned();
     let shell = pieces.iter().filter(|(language, _)| *language == "sh").flat_map(|(_, piece)| piece.lines());
     let commands: Vec<&str> = shell.filter_map(|line| line.strip_prefix("gve ")).collect();
     assert!(commands.len() > 10, "{commands:?}");
     for line in commands {
-        if line.contains("runs/old/final") {
-            copy(&folder.path().join("holiday-4.51"), &folder.path().join("runs/old/final"));
+        for (from, to) in [("holiday-4.51", "runs/old/final"), ("runs/holiday/final", "runs/nano/final")] {
+            if line.contains(to) {
+                copy(&folder.path().join(from), &folder.path().join(to));
+            }
         }
         let said = line.split(" #").next().unwrap_or(line);
         // Words between quotes are one.
@@ -133,13 +136,17 @@ fn every_command_of_the_guide_to_training_runs() {
         let words: Vec<String> = words.collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut command = command(&words);
-        command
-            .current_dir(folder.path())
-            .env("HF_HOME", folder.path().join("cache"))
-            .env("HF_HUB_OFFLINE", "1");
+        command.current_dir(folder.path()).env("HF_HOME", folder.path().join("cache"));
+        if line.starts_with("model push") {
+            command.env("HF_ENDPOINT", &hub.endpoint).env("HF_TOKEN", TOKEN);
+        } else {
+            command.env("HF_HUB_OFFLINE", "1");
+        }
         let output = command.output().unwrap();
         assert!(output.status.success(), "gve {line}\n{}", stderr(&output));
     }
+    assert!(hub.commits("me/holiday-lora").is_some_and(|(_, private)| private));
+    assert!(hub.commits("me/nano-lora").is_some());
     for made in [
         "msrvtt.jsonl",
         "webvid.jsonl",
