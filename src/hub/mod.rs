@@ -5,7 +5,7 @@
 //! (shared with Python's `huggingface_hub`), and checks that nothing a model needs is absent before it
 //! returns. A download that breaks off continues where it stopped, in this run and the next.
 //!
-//! [`resolve_data_set`] fetches files of data sets into the same cache. [`push`](mod@push) goes the other way, of models.
+//! [`resolve_data_set`] fetches files of data sets into the same cache. [`push`](fn@push) goes the other way, of models.
 //!
 //! Which files a model needs is decided in one place (`layout`) for directories, for the cache and for the
 //! hub. Nothing here reads environment variables but the home directory's: `HF_HOME`, `HF_TOKEN`, `HTTPS_PROXY`
