@@ -22,8 +22,8 @@ pub enum BaseModel {
 }
 
 impl BaseModel {
-    /// What `reference`, as a user writes it, names, whose files lie in `directory`. A folder of the hub's cache is the model at
-    /// the commit that it was fetched for.
+    /// What `reference`, as a user writes it, names, whose files lie in `directory`. A folder of the hub's
+    /// cache is the model at the commit that it was fetched for.
     pub fn find(reference: &str, revision: Option<&str>, directory: &Path) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let as_given = Path::new(reference);
@@ -85,8 +85,7 @@ impl BaseModel {
             }
             Self::BuiltIn { name, .. } => format!("`{name}`, which comes with gve"),
             Self::Directory(directory) => {
-                let name = directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy();
-                format!("a model in a folder called {}", super::code(&name))
+                format!("a model in a folder called {}", super::code(&super::name_of(directory)))
             }
         }
     }
@@ -106,9 +105,9 @@ pub(crate) fn hub_snapshot(directory: &Path) -> Option<(&'static str, String, St
     is_hub_id(&id).then(|| (kind, id, commit.to_owned()))
 }
 
-/// Whether `text` has the form of an id on the hub: `owner/name` by the hub's own rule (`validate_repo_id` of `huggingface_hub`): letters, digits, `-`, `_`
-/// and `.`, no `--` or `..`, neither part beginning or ending in `-` or `.`. Ids without an owner are old and
-/// not accepted: a misspelt directory would be taken for one.
+/// Whether `text` has the form of an id on the hub: `owner/name` by the hub's own rule (`validate_repo_id` of
+/// `huggingface_hub`): letters, digits, `-`, `_` and `.`, no `--` or `..`, neither part beginning or ending
+/// in `-` or `.`. Ids without an owner are old and not accepted: a misspelt directory would be taken for one.
 pub fn is_hub_id(text: &str) -> bool {
     let good_part = |part: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

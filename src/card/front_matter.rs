@@ -1,4 +1,5 @@
-//! The YAML at the head of a card: as much of it as the hub's keys need. It is written in blocks, and read by lines.
+//! The YAML at the head of a card: as much of it as the hub's keys need. It is written in blocks, and read by
+//! lines.
 
 use serde_json::Value;
 

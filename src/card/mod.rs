@@ -1,7 +1,7 @@
 //! Model cards: the `README.md` beside a model, which people read and whose head the hub reads.
 //!
-//! A [`Card`] says what whoever writes the model knows, and nothing else. It ends with a line by which a card that nobody has
-//! changed since is told from one that is a person's: that one is never written over.
+//! A [`Card`] says what whoever writes the model knows, and nothing else. It ends with a line by which a card
+//! that nobody has changed since is told from one that is a person's: that one is never written over.
 
 mod base;
 mod front_matter;
@@ -52,7 +52,8 @@ impl Card {
         }
     }
 
-    /// The licence of what the model is made of, and in the card's words that there is one or that none is known.
+    /// The licence of what the model is made of, and in the card's words that there is one or that none is
+    /// known.
     pub(crate) fn put_terms(&mut self, terms: Option<Terms>) -> String {
         let Some(terms) = terms else {
             return "What it was made from names no licence that was found here, so this card names none: ask there \
@@ -73,8 +74,9 @@ impl Card {
         body + &mark
     }
 
-    /// Writes the card into the folder `into`. Where `before`, the model that this one takes the place of, has a card that a
-    /// person wrote or changed, that one stays the card and this lies beside, as `README.gve.md`; then the answer is true.
+    /// Writes the card into the folder `into`. Where `before`, the model that this one takes the place of,
+    /// has a card that a person wrote or changed, that one stays the card and this lies beside, as
+    /// `README.gve.md`; then the answer is true.
     ///
     /// # Errors
     /// What cannot be read or written.
@@ -100,7 +102,8 @@ pub(crate) fn read(directory: &Path) -> Result<Option<String>, IoError> {
     }
 }
 
-/// The sections of a card that was written here which have these titles, with all of them; nothing of another card.
+/// The sections of a card that was written here which have these titles, with all of them; nothing of another
+/// card.
 pub(crate) fn own_sections(text: &str, titles: &[&str]) -> String {
     if !is_own(text) {
         return String::new();
@@ -145,6 +148,11 @@ impl Terms {
         });
         Some(Self { license: one("license")?, name: one("license_name"), link })
     }
+}
+
+/// What a model is called: as its folder, on one line.
+pub(crate) fn name_of(directory: &Path) -> String {
+    directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy().replace('\n', " ")
 }
 
 /// A table of Markdown; cells are texts.

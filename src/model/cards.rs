@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::LoraAdapter;
 use super::sentence_transformers::describes;
-use crate::card::{BaseModel, Card, Terms, front_values, own_sections, read, table};
+use crate::card::{BaseModel, Card, Terms, front_values, name_of, own_sections, read, table};
 
 /// That of the checkpoint `out` into which `adapter` was folded, of the model in `model_dir`.
 pub(super) fn of_merged(out: &Path, model_dir: &Path, adapter: &LoraAdapter) -> Card {
@@ -34,7 +34,7 @@ pub(super) fn of_merged(out: &Path, model_dir: &Path, adapter: &LoraAdapter) -> 
     let said = if sections.is_empty() { "" } else { "What follows is of the adapter.\n\n" };
     card.body = format!(
         "# {}\n\n{}, with a LoRA adapter folded into its weights: a whole checkpoint.\n\n{}\n{}\n{said}{sections}",
-        named(out),
+        name_of(out),
         base.in_words(),
         table(&["", ""], rows),
         usage(library),
@@ -55,15 +55,10 @@ pub(crate) fn of_random(out: &Path, parameters: usize, tokens: usize, seed: u64)
     ];
     card.body = format!(
         "# {}\n\nA model with random weights, to train from nothing: it has learned nothing, and its embeddings mean nothing.\n\n{}",
-        named(out),
+        name_of(out),
         table(&["", ""], rows),
     );
     card
-}
-
-/// What a checkpoint is called: as its folder.
-fn named(out: &Path) -> String {
-    out.file_name().unwrap_or(out.as_os_str()).to_string_lossy().replace('\n', " ")
 }
 
 /// How a whole checkpoint is loaded.

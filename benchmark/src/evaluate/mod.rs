@@ -214,21 +214,17 @@ pub fn evaluate(
     }
     let queries_seconds = start.elapsed().as_secs_f64() - corpus_seconds;
 
-    let by_width = by_width(dataset, spec, &queries.0, &queries.1, &corpus, options)?;
+    let by_width = by_width(dataset, spec, &queries, &corpus, options)?;
     let again = second.map(|second| SecondLook { second, dataset, options });
     let Scored { scores, first, records, failed_pairs } =
         score(dataset, spec, queries, &corpus, &failed_queries, options.feedback, again.as_ref(), observe)?;
-    let mean = metrics::mean(&scores);
     let main: Vec<f64> = records.iter().map(|record| record.score).collect();
 
     let mut result = describe(dataset, spec, encoder, second, options);
-    let subset = SubsetScores::new(mean.main(spec.metric), &mean.named());
-    result.scores.insert(SPLIT.to_owned(), vec![subset]);
+    result.scores = by_split(&scores, spec);
     result.by_width = by_width;
     if second.is_some() {
-        let mean = metrics::mean(&first);
-        let subset = SubsetScores::new(mean.main(spec.metric), &mean.named());
-        result.first_stage.insert(SPLIT.to_owned(), vec![subset]);
+        result.first_stage = by_split(&first, spec);
     }
     result.confidence_interval = Some(mean_interval(&main, options.seed));
     if let Some(counts) = &mut result.counts {
@@ -251,6 +247,13 @@ pub fn evaluate(
         items_per_second: (embedded > 0).then(|| embedded as f64 / encoding_seconds),
     });
     Ok(Evaluation { result, queries: records })
+}
+
+/// The means of the scores of all queries, as the result file has them.
+fn by_split(scores: &[QueryScores], spec: &DatasetSpec) -> BTreeMap<String, Vec<SubsetScores>> {
+    let mean = metrics::mean(scores);
+    let subset = SubsetScores::new(mean.main(spec.metric), &mean.named());
+    BTreeMap::from([(SPLIT.to_owned(), vec![subset])])
 }
 
 /// What is made of rankings.

@@ -17,7 +17,8 @@ const LFS_JSON: &str = "application/vnd.git-lfs+json";
 const JSON: &str = "application/json";
 /// Objects that the storage is asked about together.
 const OBJECTS_AT_ONCE: usize = 100;
-/// What says that an object is sent in parts, and how long each is; the parts' addresses stand beside it, by number.
+/// What says that an object is sent in parts, and how long each is; the parts' addresses stand beside it, by
+/// number.
 const PART_BYTES: &str = "chunk_size";
 
 #[derive(Deserialize)]

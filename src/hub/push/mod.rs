@@ -1,8 +1,9 @@
 //! From a directory to a repository on the hub.
 //!
-//! [`plan_push`] looks at both and sends nothing: which files would go, how, and which are there already. [`push`] does it: large
-//! files go to large file storage first, which keeps what it has, and then one commit names all of them. A push that breaks off has
-//! changed nothing in the repository, and the next one sends what the storage lacks.
+//! [`plan_push`] looks at both and sends nothing: which files would go, how, and which are there already.
+//! [`push`] does it: large files go to large file storage first, which keeps what it has, and then one commit
+//! names all of them. A push that breaks off has changed nothing in the repository, and the next one sends
+//! what the storage lacks.
 
 mod api;
 mod content;
@@ -28,13 +29,16 @@ const LARGE: u64 = 10 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PushOptions {
-    /// Where the hub is, and the token; its revision is the branch that is pushed to, which is made if need be.
+    /// Where the hub is, and the token; its revision is the branch that is pushed to, which is made if need
+    /// be.
     pub hub: HubOptions,
-    /// Whether a repository that is made is private; `None` leaves that to the owner's settings, which are public as a rule.
+    /// Whether a repository that is made is private; `None` leaves that to the owner's settings, which are
+    /// public as a rule.
     pub private: Option<bool>,
     /// Title of the commit; `None` is "Upload with gve".
     pub message: Option<String>,
-    /// The id on the hub of the model that this one was made of, which is written into what is sent; the directory stays as it is.
+    /// The id on the hub of the model that this one was made of, which is written into what is sent; the
+    /// directory stays as it is.
     pub base: Option<String>,
 }
 
@@ -119,11 +123,12 @@ pub struct Pushed {
     pub stored_bytes: u64,
 }
 
-/// What pushing the model in `directory` to the repository `id` would do. Nothing is sent: the hub is asked what it has.
+/// What pushing the model in `directory` to the repository `id` would do. Nothing is sent: the hub is asked
+/// what it has.
 ///
 /// # Errors
-/// [`HubError::NotPushable`] for a directory that holds no model, or an adapter whose base others cannot find; what the hub
-/// refuses; [`HubError::Cancelled`].
+/// [`HubError::NotPushable`] for a directory that holds no model, or an adapter whose base others cannot
+/// find; what the hub refuses; [`HubError::Cancelled`].
 pub fn plan_push(
     directory: &Path,
     id: &str,
@@ -168,8 +173,8 @@ pub fn plan_push(
 /// Does what `plan` says, with the options it was made with.
 ///
 /// # Errors
-/// What the hub or its storage refuses, each with the address and what to do; [`HubError::Cancelled`]. The repository is then as it
-/// was, but that it may be there now.
+/// What the hub or its storage refuses, each with the address and what to do; [`HubError::Cancelled`]. The
+/// repository is then as it was, but that it may be there now.
 pub fn push(
     plan: &PushPlan,
     options: &PushOptions,

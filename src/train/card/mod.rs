@@ -12,7 +12,7 @@ use super::config::{OptimizerKind, SamplerKind, TrainConfig, Trained};
 use super::page::Curves;
 use super::sources::ImportedPairs;
 use super::{PairsSource, TrainableModel};
-use crate::card::{BaseModel, Card, Terms, code, hub_snapshot, table};
+use crate::card::{BaseModel, Card, Terms, code, hub_snapshot, name_of, table};
 use crate::model::{AdapterLayout, LoraConfig, Trainable, architecture, sentence_transformers};
 use crate::pairs::PairIndex;
 
@@ -59,7 +59,7 @@ impl RunFacts<'_> {
         card.put("datasets", self.data_sets());
         card.put("model-index", self.model_index());
         let sections = [
-            format!("# {}\n\n{}", self.name(), self.what(&base, state)),
+            format!("# {}\n\n{}", name_of(&self.config.output), self.what(&base, state)),
             self.properties(&base, state, &licence),
             self.usage(&base),
             self.data(),
@@ -68,11 +68,6 @@ impl RunFacts<'_> {
         ];
         card.body = sections.join("\n");
         card
-    }
-
-    fn name(&self) -> String {
-        let output = &self.config.output;
-        output.file_name().unwrap_or(output.as_os_str()).to_string_lossy().replace('\n', " ")
     }
 
     fn is_adapter(&self) -> bool {

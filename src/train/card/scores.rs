@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::RunFacts;
-use crate::card::table;
+use crate::card::{name_of, table};
 
 /// What the hub's pages call pairs that are kept back.
 const HELD_OUT: &str = "held-out pairs";
@@ -36,7 +36,7 @@ impl RunFacts<'_> {
                 "metrics": metrics.collect::<Vec<_>>(),
             })
         };
-        json!([{"name": self.name(), "results": of.into_iter().map(entry).collect::<Vec<_>>()}])
+        json!([{"name": name_of(&self.config.output), "results": of.into_iter().map(entry).collect::<Vec<_>>()}])
     }
 
     /// The scores for people.
