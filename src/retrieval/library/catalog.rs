@@ -22,6 +22,8 @@ pub(super) struct Segments {
     pub(super) next_sequence: u64,
     /// Those whose rows count.
     pub(super) readers: Vec<SegmentReader>,
+    /// Those whose rows that count are in one of these.
+    pub(super) replaced: Vec<Segment>,
     pub(super) dim: usize,
     /// What is damaged or cannot be read.
     pub(super) damage: Vec<RetrievalError>,
@@ -71,11 +73,15 @@ impl Segments {
             }
         }
         // A compaction that was cut off before deleting leaves segments whose rows count no more.
-        let replaced: Vec<Replaced> = readers.iter().filter_map(|reader| reader.replaces).collect();
-        readers.retain(|reader| !replaced.iter().any(|replaced| replaced.contains(reader.segment.sequence)));
+        let replaces: Vec<Replaced> = readers.iter().filter_map(|reader| reader.replaces).collect();
+        let counts = |reader: &SegmentReader| {
+            !replaces.iter().any(|replaced| replaced.contains(reader.segment.sequence))
+        };
+        let (readers, replaced): (Vec<_>, Vec<_>) = readers.into_iter().partition(counts);
+        let replaced = replaced.into_iter().map(|reader| reader.segment).collect();
         let present =
             all.iter().map(|Segment { sequence, .. }| Replaced { first: *sequence, last: *sequence });
-        let gone = gaps(present.chain(replaced).collect(), unknown, newest);
+        let gone = gaps(present.chain(replaces).collect(), unknown, newest);
         if !gone.is_empty() && Segment::list(&directory)? != all {
             // A compaction was under way while the directory was listed.
             return Err(IoError::of("list", &directory)(ErrorKind::NotFound.into()).into());
@@ -93,7 +99,7 @@ impl Segments {
             Some(RetrievalError::DamagedSegment { path: reader.segment.path.clone(), reason })
         }));
         let next_sequence = all.last().map_or(0, |last| last.sequence).max(newest) + 1;
-        Ok(Self { next_sequence, readers, dim, damage })
+        Ok(Self { next_sequence, readers, replaced, dim, damage })
     }
 
     /// Rows there are, at most.

@@ -11,7 +11,7 @@ use super::entry::{FileFingerprint, LibraryRow, Place};
 use super::segment::{Replaced, Segment};
 use super::segment_reader::SegmentReader;
 use super::segment_writer::path_text;
-use super::writer::{KnownFile, LibraryWriter, damaged_file, readable};
+use super::writer::{KnownFile, LibraryWriter, MAX_SEGMENTS, damaged_file, readable};
 use crate::retrieval::RetrievalError;
 use crate::store::IoError;
 
@@ -328,7 +328,7 @@ fn first_joined(sizes: &[usize]) -> usize {
     for (number, &rows) in sizes.iter().enumerate().rev() {
         behind += rows;
         let is_large = number > 0 && sizes[number - 1] > behind.saturating_mul(JOINED_RATIO);
-        if sizes.len() - number >= MIN_JOINED && is_large {
+        if sizes.len() - number >= MIN_JOINED && number < MAX_SEGMENTS && is_large {
             return number;
         }
     }
@@ -348,5 +348,7 @@ mod tests {
             assert_eq!(first_joined(&[large, &small[..]].concat()), expected, "{large:?}");
         }
         assert_eq!(first_joined(&[1000, 1, 1]), 0, "too few to be worth it");
+        let many = [&[1000; 40][..], &small[..]].concat();
+        assert_eq!(first_joined(&many), 0, "what is left are no fewer than may be");
     }
 }

@@ -24,7 +24,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(20);
 /// a file open for each.
 const MAX_UNJOINED: usize = 128;
 /// [`LibraryWriter::finish`] joins the segments when there are more.
-const MAX_SEGMENTS: usize = 32;
+pub(super) const MAX_SEGMENTS: usize = 32;
 
 /// The one writer of a library directory.
 ///
@@ -111,7 +111,10 @@ impl LibraryWriter {
         Segment::remove_temporary_files(&segments)?;
         // What the rows on disk are made with is what it says there, in its words.
         let mut manifest = LibraryManifest::read(directory)?;
-        let segments = Segments::open(directory, &manifest)?;
+        let mut segments = Segments::open(directory, &manifest)?;
+        if segments.damage.is_empty() {
+            segments.replaced.drain(..).try_for_each(|segment| segment.remove())?;
+        }
         let (next_sequence, unjoined) = (segments.next_sequence, segments.readers.len());
         let catalog = readable(segments.known()?)?;
         let format_before = std::mem::replace(&mut manifest.format_version, format_version);

@@ -155,6 +155,39 @@ fn many_small_segments_are_joined() {
     assert_eq!(after.embeddings(), before.embeddings());
 }
 
+/// What was joined and not yet deleted when a writer was killed is deleted by the next one, and does not lie
+/// there beside what is joined later.
+#[test]
+fn what_a_killed_writer_had_joined_is_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    let mut number = 0;
+    let mut add = |writer: &mut LibraryWriter, rows: usize| {
+        let rows: Vec<LibraryRow> = (number..number + rows).map(|i| row(&format!("{i:05}"), i, 1)).collect();
+        number += rows.len();
+        writer.append(&rows).unwrap();
+        writer.flush().unwrap();
+    };
+    add(&mut writer, 1500);
+    (0..40).for_each(|_| add(&mut writer, 1));
+    let joined: Vec<(PathBuf, Vec<u8>)> = segments(directory.path())[1..]
+        .iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
+    writer.finish().unwrap();
+    assert_eq!(segments(directory.path()).len(), 2);
+    for (path, bytes) in &joined {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    assert_eq!(segments(directory.path()).len(), 2);
+    (0..9).for_each(|_| add(&mut writer, 1));
+    writer.finish().unwrap();
+    assert_eq!(segments(directory.path()).len(), 11);
+    let library = Library::open(directory.path()).unwrap();
+    assert_eq!((library.entries().len(), library.damage().len()), (number, 0));
+}
+
 /// Rows that nobody asks to be flushed wait for no more than 255 others, and no longer than they may.
 #[test]
 fn rows_do_not_wait_for_ever() {
