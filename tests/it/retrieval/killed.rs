@@ -208,7 +208,8 @@ fn killed_while_joining_the_newest() {
     }
     assert!(least > FILES, "{least} were finished");
     LibraryWriter::create_or_open(directory.path(), manifest()).unwrap().finish().unwrap();
-    assert!(super::library::segments(directory.path()).len() <= 32);
+    let segments = super::library::segments(directory.path());
+    assert!(segments.len() <= 32, "{segments:?}");
 }
 
 #[test]
