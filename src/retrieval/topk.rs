@@ -95,10 +95,26 @@ impl TopK {
         Ok(())
     }
 
+    /// The k-th best so far, once there are as many.
+    pub(super) fn threshold(&self) -> Option<f32> {
+        self.threshold
+    }
+
+    /// Leaves scores below `least` out from here on: the k-th best of all rows, of which others are seen
+    /// elsewhere, is known to be no lower.
+    pub(super) fn raise(&mut self, least: f32) {
+        // Of several that are equal the lower row counts, which may be one to come.
+        let threshold = least.next_down();
+        if self.threshold.is_none_or(|known| known < threshold) {
+            self.threshold = Some(threshold);
+        }
+    }
+
     fn cut(&mut self) {
         if self.kept.len() >= self.k {
             let (_, worst, _) = self.kept.select_nth_unstable(self.k - 1);
-            self.threshold = Some(worst.score());
+            let worst = worst.score();
+            self.threshold = Some(self.threshold.map_or(worst, |known| known.max(worst)));
             self.kept.truncate(self.k);
         }
     }

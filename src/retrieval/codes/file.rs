@@ -32,9 +32,8 @@ pub(in super::super) fn write(set: &CodeSet, path: &Path) -> Result<(), IoError>
     file.finish_unsynced()
 }
 
-/// The codes of `rows` vectors of width `dim`, if there are any at `path`, they are whole, and they are of
-/// what `key` tells of.
-pub(in super::super) fn read(path: &Path, dim: usize, rows: usize, key: u64) -> io::Result<Option<CodeSet>> {
+/// The codes of `rows` vectors of width `dim`, if there are any at `path` and they are whole.
+pub(in super::super) fn read(path: &Path, dim: usize, rows: usize) -> io::Result<Option<CodeSet>> {
     let mut file = match open_regular_file(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -50,8 +49,12 @@ pub(in super::super) fn read(path: &Path, dim: usize, rows: usize, key: u64) -> 
     file.read_exact(&mut mean)?;
     let mut body = vec![0; Layout::new(rows, dim).bytes()];
     file.read_exact(&mut body)?;
-    let numbers: Vec<u64> = head[8..].as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-    if &head[..8] != MAGIC || numbers != [dim as u64, rows as u64, key, checksum(&mean, &body)] {
+    let (magic, numbers) = head.split_at(MAGIC.len());
+    let numbers: Vec<u64> = numbers.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    let &[found_dim, found_rows, key, found_checksum] = &numbers[..] else { return Ok(None) };
+    if magic != MAGIC
+        || [found_dim, found_rows, found_checksum] != [dim as u64, rows as u64, checksum(&mean, &body)]
+    {
         return Ok(None);
     }
     let mean = mean.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
@@ -75,30 +78,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("codes");
         let dim = 700;
-        assert!(read(&path, dim, 9, 1).unwrap().is_none());
+        assert!(read(&path, dim, 9).unwrap().is_none());
         let vector =
             |row: usize| -> Vec<f32> { (0..dim).map(|i| ((row * 31 + i * 17) % 23) as f32 - 11.0).collect() };
         let mut encoder = Encoder::new(dim, &vector(99));
         (0..9).for_each(|row| encoder.push(&vector(row)));
         let made = encoder.finish(1);
         write(&made, &path).unwrap();
-        let found = read(&path, dim, 9, 1).unwrap().unwrap();
+        let found = read(&path, dim, 9).unwrap().unwrap();
+        assert_eq!(found.key(), 1);
         let query = TurnedQuery::new(&vector(3));
         for row in 0..9 {
             let [a, b] = [&made, &found].map(|set| SetQuery::new(&query, set).whole(row));
             assert_eq!(a, b);
         }
-        for (dim, rows, key) in [(dim, 9, 2), (dim, 8, 1), (dim + 1, 9, 1)] {
-            assert!(read(&path, dim, rows, key).unwrap().is_none(), "{dim} {rows} {key}");
+        for (dim, rows) in [(dim, 8), (dim + 1, 9)] {
+            assert!(read(&path, dim, rows).unwrap().is_none(), "{dim} {rows}");
         }
         let whole = std::fs::read(&path).unwrap();
         for place in (0..whole.len()).step_by(97) {
             let mut other = whole.clone();
             other[place] ^= 4;
             std::fs::write(&path, other).unwrap();
-            assert!(read(&path, dim, 9, 1).unwrap().is_none(), "byte {place}");
+            assert!(read(&path, dim, 9).unwrap().is_none(), "byte {place}");
         }
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-        assert!(read(&path, dim, 9, 1).unwrap().is_none());
+        assert!(read(&path, dim, 9).unwrap().is_none());
     }
 }

@@ -87,6 +87,11 @@ impl CodeSet {
         self.rows
     }
 
+    /// What tells of what they were made.
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+
     fn layout(&self) -> Layout {
         Layout::new(self.rows, self.dim)
     }

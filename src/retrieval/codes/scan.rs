@@ -14,6 +14,9 @@ const COSINE: f32 = 0.798;
 /// Standard deviation of an estimate by all bits, as a share of a row's scale and the query's length: `sqrt(1
 /// - a^2)` where `a` is [`COSINE`], and 0.14 of the query's own rounding.
 const SPREAD: f32 = 0.62;
+/// How far ahead of the row at hand memory is asked for, in bytes: a processor foresees no further than the end
+/// of a page.
+const AHEAD: usize = 1 << 11;
 /// Words of what a first pass reads of a row.
 const WORDS: usize = STAGE_BYTES / 8;
 
@@ -148,6 +151,12 @@ fn weighted_counts(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
         unsafe { weighted_counts_avx512(bits, planes, counts) };
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has what the function is compiled for.
+        unsafe { weighted_counts_avx2(bits, planes, counts) };
+        return;
+    }
     Arch::new().dispatch(
         #[inline(always)]
         || weighted_counts_of(bits, planes, counts),
@@ -174,6 +183,63 @@ fn weighted_counts_avx512(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
         let high = _mm512_sub_epi64(ones(four), _mm512_slli_epi64::<1>(ones(eight)));
         let sum = _mm512_add_epi64(low, _mm512_slli_epi64::<2>(high));
         *count = _mm512_reduce_add_epi64(sum) as i32;
+    }
+}
+
+/// Counts by tables of half bytes, which hold the weight of their plane already.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn weighted_counts_avx2(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
+    use std::arch::x86_64::{
+        __m256i, _MM_HINT_T0, _mm_add_epi64, _mm_cvtsi128_si64, _mm_prefetch, _mm_setr_epi8,
+        _mm_unpackhi_epi64, _mm256_add_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256,
+        _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_sad_epu8,
+        _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_sub_epi8,
+        _mm256_xor_si256,
+    };
+
+    // SAFETY: each is 32 bytes of a row's or a plane's 64.
+    let load = |bytes: &[u8; 32]| unsafe { _mm256_loadu_si256(bytes.as_ptr().cast::<__m256i>()) };
+    let low_half = _mm256_set1_epi8(0x0f);
+    let halves = |both: __m256i| {
+        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low_half);
+        [_mm256_and_si256(both, low_half), high]
+    };
+    let ones = _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    let one = _mm256_broadcastsi128_si256(ones);
+    let two = _mm256_add_epi8(one, one);
+    let four = _mm256_add_epi8(two, two);
+    // The last plane is that of the sign.
+    let minus_eight = _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(four, four));
+    let tables = [one, two, four, minus_eight];
+    // Of each plane and 32 bytes of it the low half bytes, and the high ones.
+    let planes = planes.each_ref().map(|plane| {
+        let mut bytes = [0; STAGE_BYTES];
+        for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(plane) {
+            *bytes = word.to_le_bytes();
+        }
+        let parts = bytes.as_chunks::<32>().0;
+        [halves(load(&parts[0])), halves(load(&parts[1]))]
+    });
+    let middle = _mm256_set1_epi8(i8::MIN);
+    for (bits, count) in bits.as_chunks::<32>().0.as_chunks::<2>().0.iter().zip(counts) {
+        // SAFETY: nothing is read, be there something or not.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bits.as_ptr().cast::<i8>().wrapping_add(AHEAD)) };
+        // Of a byte -128 to 112, in both parts together.
+        let mut sums = _mm256_setzero_si256();
+        for (part, bits) in bits.iter().enumerate() {
+            let [low, high] = halves(load(bits));
+            for (plane, table) in planes.iter().zip(tables) {
+                let [plane_low, plane_high] = plane[part];
+                let low = _mm256_shuffle_epi8(table, _mm256_and_si256(low, plane_low));
+                let high = _mm256_shuffle_epi8(table, _mm256_and_si256(high, plane_high));
+                sums = _mm256_add_epi8(sums, _mm256_add_epi8(low, high));
+            }
+        }
+        let sums = _mm256_sad_epu8(_mm256_xor_si256(sums, middle), _mm256_setzero_si256());
+        let sums = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        let sum = _mm_cvtsi128_si64(_mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums)));
+        *count = sum as i32 - 32 * 128;
     }
 }
 
@@ -241,8 +307,13 @@ mod tests {
     #[test]
     fn counts_are_those_of_the_rounded_values() {
         let mut random = Random::new(6);
-        let bits: Vec<u8> = (0..5 * STAGE_BYTES).map(|_| random.next_u64() as u8).collect();
-        let values: Vec<i64> = (0..STAGE_BITS).map(|_| random.below(16) as i64 - 8).collect();
+        let mut bits: Vec<u8> = (0..5 * STAGE_BYTES).map(|_| random.next_u64() as u8).collect();
+        // One row of ones, and values of which the largest and the smallest fill whole bytes.
+        bits[..STAGE_BYTES].fill(u8::MAX);
+        let extreme = |place: usize| [7, -8].get(place / 64).copied();
+        let values: Vec<i64> = (0..STAGE_BITS)
+            .map(|place| extreme(place % 256).unwrap_or(random.below(16) as i64 - 8))
+            .collect();
         let mut planes = Planes::default();
         for (place, value) in values.iter().enumerate() {
             for (plane, words) in planes.iter_mut().enumerate() {
@@ -253,10 +324,16 @@ mod tests {
         let expected: Vec<i64> = (0..5)
             .map(|row| (0..STAGE_BITS).filter(|&place| is_set(row, place)).map(|place| values[place]).sum())
             .collect();
-        let mut counts = vec![0; 5];
-        weighted_counts(&bits, &planes, &mut counts);
-        assert_eq!(counts.iter().map(|&count| i64::from(count)).collect::<Vec<_>>(), expected);
-        weighted_counts_of(&bits, &planes, &mut counts);
-        assert_eq!(counts.iter().map(|&count| i64::from(count)).collect::<Vec<_>>(), expected);
+        let mut all: Vec<fn(&[u8], &Planes, &mut [i32])> = vec![weighted_counts, weighted_counts_of];
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has what the function is compiled for.
+            all.push(|bits, planes, counts| unsafe { weighted_counts_avx2(bits, planes, counts) });
+        }
+        for one in all {
+            let mut counts = vec![0; 5];
+            one(&bits, &planes, &mut counts);
+            assert_eq!(counts.iter().map(|&count| i64::from(count)).collect::<Vec<_>>(), expected);
+        }
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Catalog {
     pub(super) places: Vec<Place>,
     /// Whether it counts.
     pub(super) live: Vec<bool>,
+    /// Of how many files those are that count.
+    pub(super) files: usize,
     /// What is damaged or cannot be read: [`RetrievalError::DamagedSegment`],
     /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
     pub(super) damage: Vec<RetrievalError>,
@@ -130,8 +132,8 @@ impl Segments {
         places: Vec<Place>,
         damage: Vec<RetrievalError>,
     ) -> Catalog {
-        let live = live_rows(&entries, &places, &self.forgotten());
-        Catalog { entries, places, live, damage }
+        let (live, files) = live_rows(&entries, &places, &self.forgotten());
+        Catalog { entries, places, live, files, damage }
     }
 
     /// The files that were forgotten, with the number of the last segment that says so.

@@ -137,12 +137,13 @@ pub(super) struct Place {
 ///
 /// A file's rows are those made from its newest state, which is the state of its last row. Of two rows for
 /// the same state and time range the later counts. `forgotten` has the files that a segment has forgotten,
-/// with its number: their rows in earlier segments do not count.
+/// with its number: their rows in earlier segments do not count. Gives back which rows count, and of how many
+/// files they are.
 pub(super) fn live_rows(
     entries: &[LibraryEntry],
     places: &[Place],
     forgotten: &HashMap<&Path, u64>,
-) -> Vec<bool> {
+) -> (Vec<bool>, usize) {
     /// What is live of a file, from its last row on.
     struct Seen {
         newest: FileFingerprint,
@@ -153,7 +154,8 @@ pub(super) fn live_rows(
     let mut files: HashMap<&OsStr, Seen> = HashMap::with_capacity(entries.len());
     let mut live = vec![false; entries.len()];
     for (row, (entry, place)) in entries.iter().zip(places).enumerate().rev() {
-        if forgotten.get(entry.path.as_path()).is_some_and(|by| place.sequence < *by) {
+        if !forgotten.is_empty() && forgotten.get(entry.path.as_path()).is_some_and(|by| place.sequence < *by)
+        {
             continue;
         }
         let range = entry.time_range.map(TimeRange::to_bits);
@@ -168,7 +170,7 @@ pub(super) fn live_rows(
             }
         };
     }
-    live
+    (live, files.len())
 }
 
 /// The bounds of a range, as they are compared.
@@ -203,24 +205,27 @@ mod tests {
                 .with_time_range(start.map(|start| TimeRange::between(start, start + 1.0)))
         };
         let cases = [
-            (vec![], vec![]),
-            (vec![row("a", None, 1), row("b", None, 1)], vec![true, true]),
+            (vec![], vec![], 0),
+            (vec![row("a", None, 1), row("b", None, 1)], vec![true, true], 2),
             // A changed file: all rows of the old state go, whatever their ranges.
             (
                 vec![row("a", Some(0.0), 1), row("a", Some(1.0), 1), row("a", Some(0.0), 2)],
                 vec![false, false, true],
+                1,
             ),
             // Written twice, as when a compaction was cut off between its two steps.
             (
                 vec![row("a", Some(0.0), 1), row("a", Some(1.0), 1), row("a", Some(0.0), 1)],
                 vec![false, true, true],
+                1,
             ),
             // Back to an earlier state: the order of writing counts, not the time in the file system.
-            (vec![row("a", None, 2), row("a", None, 1)], vec![false, true]),
+            (vec![row("a", None, 2), row("a", None, 1)], vec![false, true], 1),
         ];
-        for (entries, expected) in cases {
+        for (entries, live, files) in cases {
             let places = vec![Place { sequence: 1, row: 0 }; entries.len()];
-            assert_eq!(live_rows(&entries, &places, &HashMap::new()), expected, "{entries:?}");
+            let found = live_rows(&entries, &places, &HashMap::new());
+            assert_eq!(found, (live, files), "{entries:?}");
         }
     }
 
@@ -235,7 +240,7 @@ mod tests {
         let places = [1, 1, 2, 3, 4].map(|sequence| Place { sequence, row: 0 });
         let live = |forgotten: &[(&str, u64)]| {
             let forgotten = forgotten.iter().map(|(path, by)| (Path::new(*path), *by)).collect();
-            live_rows(&entries, &places, &forgotten)
+            live_rows(&entries, &places, &forgotten).0
         };
         assert_eq!(live(&[]), [false, false, false, true, true]);
         assert_eq!(live(&[("a", 3)]), [false, false, false, true, true]);

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::ArrayView1;
@@ -23,6 +25,8 @@ const SURVIVORS: usize = 1 << 14;
 const SURVIVORS_PER_ROW: usize = 64;
 /// Rows of one unit of work of the first pass.
 const BLOCK: usize = 1 << 13;
+/// Parts of the first pass for each thread.
+const PARTS: usize = 2;
 /// Rows that are read and scored together.
 const CHUNK: usize = 64;
 /// How far above its estimate a row may be and be found all the same, in standard deviations.
@@ -40,6 +44,8 @@ pub(super) struct OnDiskSegment {
     pub(super) codes: CodeSet,
     /// Of each row of the segment that of the library, or [`NOT_LIVE`].
     pub(super) rows: Vec<u32>,
+    /// Whether all of them are live.
+    pub(super) is_live: bool,
     /// Of each row of the segment; `None` in segments of before there were any.
     pub(super) checksums: Vec<Option<u64>>,
     /// Of each row of the segment, where its precision has any.
@@ -51,7 +57,7 @@ pub(super) struct OnDiskSegment {
 pub(super) struct OnDisk {
     dim: usize,
     segments: Vec<OnDiskSegment>,
-    entries: Arc<[LibraryEntry]>,
+    entries: Arc<Vec<LibraryEntry>>,
     /// Of each row of the library its segment, and the row of that.
     places: Vec<(u32, u32)>,
     /// Rows that were found decayed, and what is not told of them yet.
@@ -76,7 +82,7 @@ impl OnDisk {
     pub(super) fn new(
         dim: usize,
         mut segments: Vec<OnDiskSegment>,
-        entries: Arc<[LibraryEntry]>,
+        entries: Arc<Vec<LibraryEntry>>,
         places: &[Place],
     ) -> Self {
         let mut found = Vec::with_capacity(places.len());
@@ -89,6 +95,9 @@ impl OnDisk {
                 *row = live;
             }
             found.push((number as u32, place.row as u32));
+        }
+        for segment in &mut segments {
+            segment.is_live = !segment.rows.contains(&NOT_LIVE);
         }
         Self { dim, segments, entries, places: found, decayed: Mutex::default() }
     }
@@ -152,18 +161,30 @@ impl OnDisk {
         }
         let ranges = self.ranges(BLOCK);
         let fresh = || (TopK::new(most), Vec::new());
+        // Each part collects as many as are asked for in all: few parts, and what one knows all know.
+        let least_part = ranges.len().div_ceil(PARTS * rayon::current_num_threads());
+        let threshold = AtomicI32::new(ordered(f32::MIN));
         let best = ranges
             .into_par_iter()
+            .with_min_len(least_part)
             .fold(fresh, |(mut best, mut bounds), (number, rows, first)| {
                 queries[number].first(rows.clone(), FIRST_DEVIATIONS, &mut bounds);
-                for (bound, live) in bounds.iter_mut().zip(&self.segments[number].rows[rows]) {
-                    // Of codes that have decayed, a bound may be anything.
-                    if !(is_candidate(*live) && bound.is_finite()) {
-                        *bound = f32::MIN;
+                // Of codes that have decayed, a bound may be anything.
+                let finite = |bound: f32| if bound.is_finite() { bound } else { f32::MIN };
+                let segment = &self.segments[number];
+                if segment.is_live && may_be.is_none() {
+                    bounds.iter_mut().for_each(|bound| *bound = finite(*bound));
+                } else {
+                    for (bound, live) in bounds.iter_mut().zip(&segment.rows[rows]) {
+                        *bound = if is_candidate(*live) { finite(*bound) } else { f32::MIN };
                     }
                 }
+                best.raise(of_ordered(threshold.load(Relaxed)));
                 let extended = best.extend(first, &bounds);
                 debug_assert!(extended.is_ok(), "bounds are finite");
+                if let Some(known) = best.threshold() {
+                    threshold.fetch_max(ordered(known), Relaxed);
+                }
                 (best, bounds)
             })
             .map(|(best, _)| best)
@@ -232,6 +253,16 @@ impl OnDisk {
         let scores = rows.into_par_iter().map_init(Room::default, score);
         Ok(scores.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
+}
+
+/// The bits of a finite number as a whole number, in the same order.
+fn ordered(value: f32) -> i32 {
+    let bits = value.to_bits().cast_signed();
+    if bits < 0 { bits ^ i32::MAX } else { bits }
+}
+
+fn of_ordered(bits: i32) -> f32 {
+    f32::from_bits((if bits < 0 { bits ^ i32::MAX } else { bits }).cast_unsigned())
 }
 
 /// The score of a row that is cut to the width of the query and of length 1 again.

@@ -58,7 +58,7 @@ pub struct Library {
     /// What there was when it was opened.
     segments: Vec<Segment>,
     manifest: LibraryManifest,
-    entries: Arc<[LibraryEntry]>,
+    entries: Arc<Vec<LibraryEntry>>,
     shares: Vec<Share>,
     /// Whether every file has one row.
     is_simple: bool,
@@ -127,13 +127,15 @@ impl Library {
         } else {
             segments.survey(on_codes)?
         };
-        let Catalog { entries, places, live, mut damage } = catalog;
-        if in_memory {
-            keep_live(&mut values, &live, dim);
+        let Catalog { mut entries, mut places, live, files, mut damage } = catalog;
+        if live.contains(&false) {
+            if in_memory {
+                keep_live(&mut values, &live, dim);
+            }
+            keep(&mut entries, &live);
+            keep(&mut places, &live);
         }
-        let rows = entries.into_iter().zip(places).zip(live).filter_map(|(row, live)| live.then_some(row));
-        let (entries, places): (Vec<LibraryEntry>, Vec<Place>) = rows.unzip();
-        let entries: Arc<[LibraryEntry]> = entries.into();
+        let entries = Arc::new(entries);
         let index: Box<dyn Index> = if in_memory {
             let matrix = ndarray::Array2::from_shape_vec((entries.len(), dim), values).map_err(|e| {
                 // Cannot happen: every embedding was checked to be `dim` wide.
@@ -144,8 +146,8 @@ impl Library {
             Box::new(OnDisk::new(dim, on_disk, Arc::clone(&entries), &places))
         };
         let (directory, manifest) = (directory.to_owned(), manifest.clone());
-        let shares = shares(&entries);
-        let is_simple = shares.iter().all(|share| *share == Share::Alone);
+        let is_simple = entries.len() == files;
+        let shares = if is_simple { vec![Share::Alone; files] } else { shares(&entries) };
         let last_mask = LastMask::default();
         let tags_file = TagTable::file(&directory);
         let tags = TagTable::read(&directory).unwrap_or_else(|error| {
@@ -282,6 +284,12 @@ impl Library {
 /// Whether so many embeddings are read into memory.
 pub(super) fn fits_in_memory(rows: usize, dim: usize, most: u64) -> bool {
     (rows as u64).saturating_mul((dim * size_of::<f32>()) as u64) <= most
+}
+
+/// Takes rows that do not count out of `rows`.
+fn keep<T>(rows: &mut Vec<T>, live: &[bool]) {
+    let mut live = live.iter();
+    rows.retain(|_| live.next().is_none_or(|live| *live));
 }
 
 /// Takes the embeddings of rows that do not count out of `values`.

@@ -16,6 +16,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use rayon::prelude::*;
 
 use super::checksum::{self, Marks, Seal};
 use super::entry::{LibraryEntry, check_length};
@@ -187,36 +188,48 @@ impl SegmentReader {
         })
     }
 
-    /// Hands all rows to `each` without their embeddings, which takes them at their word. Else as
-    /// [`read`](Self::read).
+    /// All rows without their embeddings, which takes them at their word; `None` in the place of each that is
+    /// damaged. Else as [`read`](Self::read).
     pub(super) fn read_heads(
         &self,
         damage: &mut Vec<RetrievalError>,
-        each: &mut dyn FnMut(usize, Head),
-    ) -> Result<(), RetrievalError> {
-        // All groups at once, as they are small without embeddings; one by one where there is something
+    ) -> Result<Vec<Option<Head>>, RetrievalError> {
+        let mut heads: Vec<Option<Head>> = (0..self.rows()).map(|_| None).collect();
+        // Many groups at once, as they are small without embeddings; one by one where there is something
         // wrong.
-        let heads = guarded(|| {
-            let file = open_regular_file(&self.segment.path).map_err(Failure::Io)?;
-            let mut heads = Vec::with_capacity(self.rows());
-            self.read_batches(&file, (0..self.groups.len()).collect(), 0, &mut |columns, row| {
-                if heads.len() == self.rows() {
-                    return Err("it has more rows than it says".to_owned());
-                }
-                heads.push(columns.head(row)?);
-                Ok(())
-            })?;
-            Ok(heads)
-        });
-        if let Ok(heads) = heads
-            && heads.len() == self.rows()
-        {
-            heads.into_iter().enumerate().for_each(|(number, head)| each(number, head));
-            return Ok(());
+        if self.fill_heads(&mut heads).is_ok() {
+            return Ok(heads);
         }
+        heads.fill_with(|| None);
         self.visit(0, &|_| true, damage, &mut |columns, row, number| {
-            each(number, columns.head(row)?);
+            heads[number] = Some(columns.head(row)?);
             Ok(())
+        })?;
+        Ok(heads)
+    }
+
+    fn fill_heads(&self, mut heads: &mut [Option<Head>]) -> Result<(), Failure> {
+        let file = open_regular_file(&self.segment.path).map_err(Failure::Io)?;
+        let mut parts = Vec::new();
+        for (part, groups) in self.groups.chunks(HEAD_ROWS / ROW_GROUP_ROWS).enumerate() {
+            let rows = groups.iter().map(Range::len).sum();
+            let (these, rest) = std::mem::take(&mut heads).split_at_mut(rows);
+            let first = part * (HEAD_ROWS / ROW_GROUP_ROWS);
+            parts.push((first..first + groups.len(), these));
+            heads = rest;
+        }
+        parts.into_par_iter().try_for_each(|(groups, heads)| {
+            guarded(|| {
+                let mut heads = heads.iter_mut();
+                self.read_batches(&file, groups.collect(), 0, &mut |columns, row| {
+                    *heads.next().ok_or("it has more rows than it says")? = Some(columns.head(row)?);
+                    Ok(())
+                })?;
+                match heads.next() {
+                    None => Ok(()),
+                    Some(_) => Err(Failure::Damage("rows are missing".to_owned())),
+                }
+            })
         })
     }
 

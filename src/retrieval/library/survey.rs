@@ -33,12 +33,12 @@ impl Surveyed {
         dim: usize,
         damage: &mut Vec<RetrievalError>,
     ) -> Result<Self, RetrievalError> {
-        let mut heads: Vec<Option<Head>> = (0..reader.rows()).map(|_| None).collect();
-        reader.read_heads(damage, &mut |row, head| heads[row] = Some(head))?;
-        let mut one = Self { heads, codes: None };
+        // Codes that cannot be read can be made.
+        let codes = || codes::read(&reader.segment.codes(), dim, reader.rows()).unwrap_or(None);
+        let (heads, codes) = rayon::join(|| reader.read_heads(damage), codes);
+        let mut one = Self { heads: heads?, codes: None };
         if let Some(key) = one.key() {
-            // Codes that cannot be read can be made.
-            one.codes = codes::read(&reader.segment.codes(), dim, one.heads.len(), key).unwrap_or(None);
+            one.codes = codes.filter(|codes| codes.key() == key);
         }
         Ok(one)
     }
@@ -147,7 +147,7 @@ impl Segments {
                 }
             }
             let rows = vec![NOT_LIVE; codes.rows()];
-            segments.push(OnDiskSegment { segment, vectors, codes, rows, checksums, scales });
+            segments.push(OnDiskSegment { segment, vectors, codes, rows, is_live: false, checksums, scales });
         }
         (self.counted(entries, places, damage), segments)
     }

@@ -309,7 +309,7 @@ impl LibraryWriter {
 
 /// The files of the rows that count, and the damage.
 fn known_files(catalog: Catalog) -> (HashMap<PathBuf, KnownFile>, Vec<RetrievalError>) {
-    let Catalog { entries, places, live, damage } = catalog;
+    let Catalog { entries, places, live, damage, .. } = catalog;
     let mut files: HashMap<PathBuf, KnownFile> = HashMap::new();
     let rows = entries.into_iter().zip(places).zip(live);
     for ((entry, place), _) in rows.filter(|(_, live)| *live) {
