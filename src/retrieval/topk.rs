@@ -48,8 +48,12 @@ impl Key {
         f32::from_bits(if descending >> 31 == 0 { descending ^ 0x7fff_ffff } else { descending })
     }
 
+    fn row(self) -> u32 {
+        self.0 as u32
+    }
+
     fn into_match(self) -> Match {
-        Match { row: self.0 as u32 as usize, score: self.score() }
+        Match { row: self.row() as usize, score: self.score() }
     }
 }
 
@@ -124,6 +128,13 @@ impl TopK {
         self.kept.extend(other.kept);
         self.cut();
         self
+    }
+
+    /// The best, by row.
+    pub(super) fn into_rows(mut self) -> Vec<Match> {
+        self.cut();
+        self.kept.sort_unstable_by_key(|key| key.row());
+        self.kept.into_iter().map(Key::into_match).collect()
     }
 
     pub(super) fn into_sorted(mut self) -> Vec<Match> {

@@ -14,9 +14,8 @@ const COSINE: f32 = 0.798;
 /// Standard deviation of an estimate by all bits, as a share of a row's scale and the query's length: `sqrt(1
 /// - a^2)` where `a` is [`COSINE`], and 0.14 of the query's own rounding.
 const SPREAD: f32 = 0.62;
-/// How far ahead of the row at hand memory is asked for, in bytes: a processor foresees no further than the end
-/// of a page.
-const AHEAD: usize = 1 << 11;
+/// Rows ahead of the one at hand that memory is asked for, where rows lie anywhere.
+const AHEAD: usize = 12;
 /// Words of what a first pass reads of a row.
 const WORDS: usize = STAGE_BYTES / 8;
 
@@ -116,12 +115,24 @@ impl<'a> SetQuery<'a> {
         bounds.extend(counts.iter().zip(numbers.as_chunks().0).map(bound));
     }
 
-    /// The estimate of a row by all of its bits.
-    pub(in super::super) fn whole(&self, row: usize) -> Estimate {
+    /// Where what lies of a row: its numbers, what the first pass reads, and the rest of its bits.
+    fn parts(&self, row: usize) -> (&[u8; NUMBERS], &[u8], &[u8]) {
         let (body, layout) = (&self.set.body, self.set.layout());
-        let (scale, offset) = unpack(&body[layout.numbers()].as_chunks().0[row]);
         let first = &body[layout.first()][row * STAGE_BYTES..][..STAGE_BYTES];
         let rest = &body[layout.rest()][row * layout.rest..][..layout.rest];
+        (&body[layout.numbers()].as_chunks().0[row], first, rest)
+    }
+
+    /// Has the processor fetch what [`whole`](Self::whole) will read of a row.
+    fn fetch(&self, row: usize) {
+        let (numbers, first, rest) = self.parts(row);
+        [&numbers[..], first, rest].into_iter().for_each(fetch);
+    }
+
+    /// The estimate of a row by all of its bits.
+    pub(in super::super) fn whole(&self, row: usize) -> Estimate {
+        let (numbers, first, rest) = self.parts(row);
+        let (scale, offset) = unpack(numbers);
         let mut product = 0;
         for (bits, (planes, sum)) in [first, rest]
             .into_iter()
@@ -135,6 +146,30 @@ impl<'a> SetQuery<'a> {
         let value = product as f32 * self.step * scale + offset + self.constant;
         Estimate { value, spread: SPREAD * self.length * scale }
     }
+}
+
+/// The estimates by all of their bits of rows that lie anywhere: each the number of its set, and its row of that.
+pub(in super::super) fn whole(queries: &[SetQuery<'_>], rows: &[(u32, u32)]) -> Vec<Estimate> {
+    let of = |place: usize| rows.get(place).map(|(set, row)| (&queries[*set as usize], *row as usize));
+    let estimate = |place: usize| {
+        if let Some((query, row)) = of(place + AHEAD) {
+            query.fetch(row);
+        }
+        of(place).map(|(query, row)| query.whole(row))
+    };
+    (0..rows.len()).filter_map(estimate).collect()
+}
+
+/// Has the processor fetch these bytes, which are about to be read.
+fn fetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every such processor has the instruction, which changes nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
 }
 
 /// A row's numbers: by what the product of signs is multiplied, and what is added.
@@ -191,11 +226,10 @@ fn weighted_counts_avx512(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
 #[target_feature(enable = "avx2")]
 fn weighted_counts_avx2(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
     use std::arch::x86_64::{
-        __m256i, _MM_HINT_T0, _mm_add_epi64, _mm_cvtsi128_si64, _mm_prefetch, _mm_setr_epi8,
-        _mm_unpackhi_epi64, _mm256_add_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256,
-        _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_sad_epu8,
-        _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_sub_epi8,
-        _mm256_xor_si256,
+        __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_setr_epi8, _mm_unpackhi_epi64, _mm256_add_epi8,
+        _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_extracti128_si256,
+        _mm256_loadu_si256, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
+        _mm256_srli_epi16, _mm256_sub_epi8, _mm256_xor_si256,
     };
 
     // SAFETY: each is 32 bytes of a row's or a plane's 64.
@@ -223,8 +257,6 @@ fn weighted_counts_avx2(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
     });
     let middle = _mm256_set1_epi8(i8::MIN);
     for (bits, count) in bits.as_chunks::<32>().0.as_chunks::<2>().0.iter().zip(counts) {
-        // SAFETY: nothing is read, be there something or not.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bits.as_ptr().cast::<i8>().wrapping_add(AHEAD)) };
         // Of a byte -128 to 112, in both parts together.
         let mut sums = _mm256_setzero_si256();
         for (part, bits) in bits.iter().enumerate() {

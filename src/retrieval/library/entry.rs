@@ -1,6 +1,5 @@
 //! What a library knows about each embedding, and which rows count.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -144,31 +143,19 @@ pub(super) fn live_rows(
     places: &[Place],
     forgotten: &HashMap<&Path, u64>,
 ) -> (Vec<bool>, usize) {
-    /// What is live of a file, from its last row on.
-    struct Seen {
-        newest: FileFingerprint,
-        first: Option<RangeBits>,
-        others: HashSet<Option<RangeBits>>,
-    }
-
-    let mut files: HashMap<&OsStr, Seen> = HashMap::with_capacity(entries.len());
+    let range = |row: usize| entries[row].time_range.map(TimeRange::to_bits);
+    // Of each file its last row, and by that the ranges of others that are live.
+    let mut files: HashMap<&OsStr, usize> = HashMap::with_capacity(entries.len());
+    let mut others: HashSet<(usize, Option<RangeBits>)> = HashSet::new();
     let mut live = vec![false; entries.len()];
     for (row, (entry, place)) in entries.iter().zip(places).enumerate().rev() {
         if !forgotten.is_empty() && forgotten.get(entry.path.as_path()).is_some_and(|by| place.sequence < *by)
         {
             continue;
         }
-        let range = entry.time_range.map(TimeRange::to_bits);
-        live[row] = match files.entry(entry.path.as_os_str()) {
-            Entry::Vacant(file) => {
-                file.insert(Seen { newest: entry.fingerprint, first: range, others: HashSet::new() });
-                true
-            }
-            Entry::Occupied(file) => {
-                let Seen { newest, first, others } = file.into_mut();
-                *newest == entry.fingerprint && *first != range && others.insert(range)
-            }
-        };
+        let last = *files.entry(entry.path.as_os_str()).or_insert(row);
+        let is_another = || range(last) != range(row) && others.insert((last, range(row)));
+        live[row] = row == last || (entries[last].fingerprint == entry.fingerprint && is_another());
     }
     (live, files.len())
 }

@@ -14,7 +14,7 @@ use super::entry::{LibraryEntry, Place, check_length};
 use super::index::Index;
 use super::segment::Segment;
 use super::vectors::SegmentVectors;
-use crate::retrieval::codes::{CodeSet, SetQuery, TurnedQuery};
+use crate::retrieval::codes::{CodeSet, Estimate, SetQuery, TurnedQuery, whole};
 use crate::retrieval::topk::TopK;
 use crate::retrieval::{Match, RetrievalError, dot};
 use crate::store::IoError;
@@ -27,6 +27,8 @@ const SURVIVORS_PER_ROW: usize = 64;
 const BLOCK: usize = 1 << 13;
 /// Parts of the first pass for each thread.
 const PARTS: usize = 2;
+/// Rows of one unit of work of the second pass.
+const FETCHED: usize = 1 << 9;
 /// Rows that are read and scored together.
 const CHUNK: usize = 64;
 /// How far above its estimate a row may be and be found all the same, in standard deviations.
@@ -150,14 +152,16 @@ impl OnDisk {
         ranges
     }
 
-    /// Rows of the library among which the best surely are, as far as codes tell.
-    fn survivors(&self, queries: &[SetQuery<'_>], may_be: Option<&[bool]>, k: usize) -> Vec<u32> {
+    /// Where the rows lie among which the best surely are, as far as codes tell: in order, each its segment and
+    /// the row of that.
+    fn survivors(&self, queries: &[SetQuery<'_>], may_be: Option<&[bool]>, k: usize) -> Vec<(u32, u32)> {
         let is_candidate = |live: u32| live != NOT_LIVE && may_be.is_none_or(|may_be| may_be[live as usize]);
         let count =
             may_be.map_or(self.entries.len(), |may_be| may_be.iter().filter(|may_be| **may_be).count());
         let most = SURVIVORS.max(k.saturating_mul(SURVIVORS_PER_ROW));
         if count <= most {
-            return (0..self.entries.len() as u32).filter(|&row| is_candidate(row)).collect();
+            let places = self.places.iter().zip(0..).filter(|(_, row)| is_candidate(*row));
+            return places.map(|(place, _)| *place).collect();
         }
         let ranges = self.ranges(BLOCK);
         let fresh = || (TopK::new(most), Vec::new());
@@ -196,10 +200,10 @@ impl OnDisk {
             Some(start)
         });
         let starts: Vec<usize> = starts.collect();
-        let rows = best.into_sorted().into_iter().filter(|found| found.score > f32::MIN);
+        let rows = best.into_rows().into_iter().filter(|found| found.score > f32::MIN);
         rows.map(|found| {
             let number = starts.partition_point(|start| *start <= found.row) - 1;
-            self.segments[number].rows[found.row - starts[number]]
+            (number as u32, (found.row - starts[number]) as u32)
         })
         .collect()
     }
@@ -217,15 +221,14 @@ impl OnDisk {
         let turned = TurnedQuery::new(query);
         let queries: Vec<SetQuery<'_>> =
             self.segments.iter().map(|segment| SetQuery::new(&turned, &segment.codes)).collect();
-        let mut survivors: Vec<(f32, u32)> = self
-            .survivors(&queries, may_be, k)
-            .into_par_iter()
-            .map(|row| {
-                let (number, place) = self.places[row as usize];
-                let estimate = queries[number as usize].whole(place as usize);
-                (estimate.value + DEVIATIONS * estimate.spread, row)
-            })
-            .collect();
+        let places = self.survivors(&queries, may_be, k);
+        let bounds = |places: &[(u32, u32)]| {
+            let bound = |estimate: Estimate| estimate.value + DEVIATIONS * estimate.spread;
+            let row = |&(number, place): &(u32, u32)| self.segments[number as usize].rows[place as usize];
+            let estimates = whole(&queries, places).into_iter().map(bound);
+            estimates.zip(places.iter().map(row)).collect::<Vec<(f32, u32)>>()
+        };
+        let mut survivors: Vec<(f32, u32)> = places.par_chunks(FETCHED).flat_map_iter(bounds).collect();
         survivors.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut best: Vec<Match> = Vec::new();
         for chunk in survivors.chunks(CHUNK.max(k)) {
