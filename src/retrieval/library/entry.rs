@@ -154,7 +154,7 @@ pub(super) fn live_rows(
             continue;
         }
         let last = *files.entry(entry.path.as_os_str()).or_insert(row);
-        let is_another = || range(last) != range(row) && others.insert((last, range(row)));
+        let mut is_another = || range(last) != range(row) && others.insert((last, range(row)));
         live[row] = row == last || (entries[last].fingerprint == entry.fingerprint && is_another());
     }
     (live, files.len())
