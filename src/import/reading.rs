@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::ImportSettings;
 use super::error::Fault;
+use super::vault::Vault;
 use crate::embedder::{Input, Part};
 use crate::media::MediaKind;
 use crate::pairs::named_kind;
@@ -20,6 +21,8 @@ pub(super) struct Reading<'a> {
     pub(super) settings: &'a ImportSettings,
     /// The folder that the file lies in.
     pub(super) base: PathBuf,
+    /// What lay inside of files; in a dry run, nowhere else.
+    pub(super) vault: &'a Vault,
 }
 
 impl Reading<'_> {
@@ -27,7 +30,7 @@ impl Reading<'_> {
     pub(super) fn find(&self, name: &str, kind: MediaKind) -> Result<PathBuf, String> {
         let root = self.settings.media.as_deref().unwrap_or(&self.base);
         let path = root.join(name);
-        if path.is_file() {
+        if path.is_file() || self.vault.has(&path) {
             return Ok(path);
         }
         let endings: &[&str] = if kind == MediaKind::Video { &VIDEO_ENDINGS } else { &IMAGE_ENDINGS };

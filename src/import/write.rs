@@ -190,13 +190,14 @@ impl Job<'_> {
     ) -> Result<(), Halt> {
         let whole = std::path::absolute(path).map_err(IoError::of("find", path))?;
         let folder = if path.is_dir() { whole.as_path() } else { whole.parent().unwrap_or(Path::new("")) };
-        let reading = Reading { settings: self.settings, base: folder.to_owned() };
-        let source = whole.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let vault = std::mem::replace(&mut self.vault, Vault::new(Path::new(""), true));
+        let reading = Reading { settings: self.settings, base: folder.to_owned(), vault: &vault };
+        let source = whole.file_stem().map(|stem| stem.to_string_lossy());
+        let source = source.map(|stem| stem.strip_suffix(".tar").unwrap_or(&stem).to_owned());
         let source = self.settings.source.clone().or(source);
         // The rows of a file are of one format, which the first that is of any tells.
         let mut format = self.settings.format;
         let mut rows = 0;
-        let vault = std::mem::replace(&mut self.vault, Vault::new(Path::new(""), true));
         let read = records::each(path, &vault, done, &mut |row| {
             rows += 1;
             if rows % PROGRESS_ROWS == 1 {
@@ -216,7 +217,7 @@ impl Job<'_> {
                 return self.refuse(&row.place, &unknown(&row.fields));
             };
             format = found;
-            self.row(&row, found, &reading, source.as_deref(), &vault)
+            self.row(&row, found, &reading, source.as_deref())
         });
         self.vault = vault;
         read
@@ -236,7 +237,6 @@ impl Job<'_> {
         format: Format,
         reading: &Reading<'_>,
         source: Option<&str>,
-        vault: &Vault,
     ) -> Result<(), Halt> {
         let pairs = match format.read(row, reading) {
             Ok(pairs) => pairs,
@@ -249,7 +249,7 @@ impl Job<'_> {
         let mut lines = Vec::new();
         for pair in pairs {
             let pair = self.finished(pair, row, source);
-            match self.require_files(&pair, vault).and_then(|()| pair.to_json(&self.base)) {
+            match self.require_files(&pair, reading.vault).and_then(|()| pair.to_json(&self.base)) {
                 Ok(line) => lines.push((pair.task.to_string(), line)),
                 Err(reason) => return self.refuse(&row.place, &reason),
             }

@@ -62,7 +62,8 @@ pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Array
     batch.column_by_name(name).ok_or_else(|| format!("no column {name}"))
 }
 
-/// Why a Parquet file could not be read. The caller knows what kind of file it is and says so.
+/// Why a Parquet or Arrow file could not be read. The caller knows what kind of file it is and says so.
+#[derive(Debug)]
 pub(super) enum ReadFailure {
     Open(std::io::Error),
     Content(String),

@@ -24,6 +24,18 @@ pub(super) const MSR_VTT: Layout = Layout {
     },
 };
 
+/// COCO's captions, <https://cocodataset.org/#format-data>: annotations by the id of their image, with the name of its
+/// file.
+pub(super) const COCO: Layout = Layout {
+    name: "coco",
+    about: "COCO's captions: images and annotations by image_id, with caption",
+    keys: &[COCO_KEYS],
+    looks: |fields: &Map<String, Value>| has_all(fields, COCO_KEYS),
+    read: coco,
+};
+
+const COCO_KEYS: &[&str] = &["image_id", "caption", "file_name"];
+
 /// WebVid, <https://github.com/m-bain/webvid>: the files are `page_dir/videoid.mp4`.
 pub(super) const WEBVID: Layout = Layout {
     name: "webvid",
@@ -66,6 +78,14 @@ const FILES: [(&str, MediaKind); 14] = [
 ];
 pub(super) const TEXTS: [&str; 9] =
     ["caption", "captions", "text", "texts", "sentence", "sentences", "description", "descriptions", "title"];
+
+fn coco(row: &Row, reading: &Reading<'_>) -> Result<Vec<Pair>, Fault> {
+    if row.get("file_name").is_none() {
+        let id = row.get("image_id").unwrap_or(&Value::Null);
+        return Err(Fault::Row(format!("`image_id` is {id}, and no image with a `file_name` has this `id`")));
+    }
+    read(row, reading, &[("file_name", IMAGE)], &["caption"])
+}
 
 fn webvid(row: &Row, reading: &Reading<'_>) -> Result<Vec<Pair>, Fault> {
     let named = |key: &str| match row.get(key) {

@@ -33,13 +33,14 @@ struct Layout {
 }
 
 /// The narrower before the wider.
-const LAYOUTS: [&Layout; 13] = [
+const LAYOUTS: [&Layout; 14] = [
     &own::PAIRS,
     &swift::MS_SWIFT,
     &vlm2vec::VLM2VEC,
     &llava::LLAVA,
     &llava::LLAVA_CAPTIONS,
     &captions::MSR_VTT,
+    &captions::COCO,
     &moments::DIDEMO,
     &moments::ACTIVITYNET,
     &captions::WEBVID,
@@ -147,7 +148,8 @@ impl FromStr for Format {
         }
         let layout = LAYOUTS.iter().find(|layout| layout.name == name);
         layout.map(|layout| Self(Some(layout))).ok_or_else(|| {
-            let stored = ["jsonl", "json", "csv", "tsv", "parquet", "arrow", "tar"].contains(&name);
+            let stored =
+                ["jsonl", "json", "csv", "tsv", "parquet", "arrow", "tar", "tar.gz", "tgz"].contains(&name);
             let hint = if stored { "; how rows are stored is seen from the file" } else { "" };
             UnknownFormat { name: name.to_owned(), known: format!("auto, {}{hint}", names()) }
         })

@@ -12,7 +12,7 @@ use crate::pairs::Pair;
 /// Samples of webdataset's shards, <https://github.com/webdataset/webdataset>.
 pub(super) const WEBDATASET: Layout = Layout {
     name: "webdataset",
-    about: "tar shards: name.mp4, name.jpg, ... with name.txt, name.json or name.cls",
+    about: "tar and tar.gz shards: name.mp4, name.jpg, ... with name.txt, name.json or name.cls",
     keys: &[&["mp4", "txt"], &["jpg", "txt"]],
     looks: |fields: &Map<String, Value>| fields.contains_key(NAME) && medium_of(fields).is_some(),
     read,

@@ -26,16 +26,15 @@ pub(in crate::import) fn expand(path: &Path, split: Option<&str>) -> Result<Vec<
         return Ok(vec![path.to_owned()]);
     }
     let all = walk(path)?;
-    let ending = |path: &Path| path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     let is_data = |file: &&PathBuf| {
         let is_cache = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cache-"));
-        ending(file).is_some_and(|e| e != "json" && Storage::of_ending(&e).is_some()) && !is_cache
+        Storage::of_name(file).is_some_and(|storage| storage != Storage::Json) && !is_cache
     };
     let mut data: Vec<PathBuf> = all.iter().filter(is_data).cloned().collect();
     if data.is_empty() && !all.iter().any(|file| MediaKind::of_name(file).is_some()) {
         let is_json = |file: &&PathBuf| {
             let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            ending(file).as_deref() == Some("json") && !ABOUT.contains(&name)
+            Storage::of_name(file) == Some(Storage::Json) && !ABOUT.contains(&name)
         };
         data = all.iter().filter(is_json).cloned().collect();
     }
@@ -71,8 +70,7 @@ pub(in crate::import) fn expand(path: &Path, split: Option<&str>) -> Result<Vec<
 
 /// Whether a file of a data set is wanted, by its name.
 pub(in crate::import) fn is_data(name: &Path, split: Option<&str>) -> bool {
-    let ending = name.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-    let holds_rows = ending.is_some_and(|ending| Storage::of_ending(&ending).is_some());
+    let holds_rows = Storage::of_name(name).is_some();
     let of_another =
         split.is_some_and(|split| split_of(name, Path::new(""), &SPLITS).is_some_and(|of| of != split));
     (holds_rows || MediaKind::of_name(name).is_some()) && !of_another

@@ -57,8 +57,9 @@ pub(super) fn whole(path: &Path, done: &Cell<u64>, on: &mut OnRow<'_>) -> Result
     let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first);
     let another =
         reader.fill_buf().map_err(io)?.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let is_row = serde_json::from_slice::<Map<String, Value>>(first)
-        .is_ok_and(|fields| another || !is_table(&fields) && Format::AUTO.of_row(&fields).is_some());
+    let is_row = serde_json::from_slice::<Map<String, Value>>(first).is_ok_and(|fields| {
+        another || Table::of(&fields).is_none() && Format::AUTO.of_row(&fields).is_some()
+    });
     let start = Cursor::new(first.to_vec());
     if is_row {
         return read_lines(path, start.chain(reader), on);
@@ -74,9 +75,50 @@ pub(super) fn whole(path: &Path, done: &Cell<u64>, on: &mut OnRow<'_>) -> Result
     }
 }
 
-/// Whether these are the parts of a whole file, such as MSR-VTT's.
-fn is_table(fields: &Map<String, Value>) -> bool {
-    ["videos", "sentences"].into_iter().all(|key| fields.get(key).is_some_and(Value::is_array))
+/// Two lists of a whole file, of which one names entries of the other.
+struct Table {
+    rows: &'static str,
+    /// Under which a row names what it belongs to.
+    id: &'static str,
+    owners: &'static str,
+    owner_id: &'static str,
+    /// What a row has of its owner; null of one that is not there.
+    taken: &'static str,
+}
+
+/// MSR-VTT's, and COCO's.
+const TABLES: [Table; 2] = [
+    Table { rows: "sentences", id: "video_id", owners: "videos", owner_id: "video_id", taken: "split" },
+    Table { rows: "annotations", id: "image_id", owners: "images", owner_id: "id", taken: "file_name" },
+];
+
+impl Table {
+    /// That which these are the parts of.
+    fn of(fields: &Map<String, Value>) -> Option<&'static Self> {
+        let has = |key: &str| fields.get(key).is_some_and(Value::is_array);
+        TABLES.iter().find(|table| has(table.rows) && has(table.owners))
+    }
+
+    /// Its rows, each with what is its owner's.
+    fn joined(&self, lists: &mut Map<String, Value>) -> Vec<Value> {
+        let mut list = |key: &str| match lists.remove(key) {
+            Some(Value::Array(values)) => values,
+            _ => Vec::new(),
+        };
+        let (owners, mut rows) = (list(self.owners), list(self.rows));
+        let owners = owners.into_iter().filter_map(|mut owner| {
+            let id = owner.get(self.owner_id)?.to_string();
+            Some((id, owner.get_mut(self.taken)?.take()))
+        });
+        let owners: HashMap<String, Value> = owners.collect();
+        for fields in rows.iter_mut().filter_map(Value::as_object_mut) {
+            let taken = fields.get(self.id).and_then(|id| owners.get(&id.to_string())).cloned();
+            if taken.is_some() || !fields.contains_key(self.taken) {
+                fields.insert(self.taken.to_owned(), taken.unwrap_or_default());
+            }
+        }
+        rows
+    }
 }
 
 struct Whole<'a, 'b> {
@@ -102,23 +144,8 @@ impl Whole<'_, '_> {
 
     /// Rows out of lists by name.
     fn give_lists<E: Error>(&mut self, mut lists: Map<String, Value>) -> Result<(), E> {
-        if is_table(&lists) {
-            let splits: HashMap<String, Value> = lists["videos"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|video| {
-                    Some((video.get("video_id")?.as_str()?.to_owned(), video.get("split")?.clone()))
-                })
-                .collect();
-            let Some(Value::Array(mut sentences)) = lists.remove("sentences") else { return Ok(()) };
-            for fields in sentences.iter_mut().filter_map(Value::as_object_mut) {
-                let id = fields.get("video_id").and_then(Value::as_str);
-                if let Some(split) = id.and_then(|id| splits.get(id)).cloned() {
-                    fields.insert("split".to_owned(), split);
-                }
-            }
-            return self.give_all(sentences);
+        if let Some(table) = Table::of(&lists) {
+            return self.give_all(table.joined(&mut lists));
         }
         let is_rows = |value: &Value| value.as_array().is_some_and(|rows| rows.iter().any(Value::is_object));
         let mut named: Vec<String> =

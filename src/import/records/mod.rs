@@ -23,6 +23,8 @@ pub(super) use folder::{expand, is_data};
 
 /// Under which a row has its name, where it has one: the key of a sample, of an entry.
 pub(super) const NAME: &str = "__key__";
+/// What files begin with that are packed with gzip.
+const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 /// Bytes of a file that tell what it is.
 const HEAD_BYTES: usize = 512;
 
@@ -57,8 +59,7 @@ impl Storage {
         if path.is_dir() {
             return Ok(Self::Folder);
         }
-        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-        if let Some(storage) = ending.as_deref().and_then(Self::of_ending) {
+        if let Some(storage) = Self::of_name(path) {
             return Ok(storage);
         }
         let mut head = Vec::new();
@@ -69,22 +70,27 @@ impl Storage {
             _ if head.starts_with(b"PAR1") => Ok(Self::Parquet),
             _ if head.starts_with(b"ARROW1") || head.starts_with(b"\xff\xff\xff\xff") => Ok(Self::Arrow),
             _ if head.get(257..262) == Some(b"ustar") => Ok(Self::Tar),
-            _ => Err("not known how rows are stored in it: expected JSON lines, JSON, CSV, TSV, Parquet, Arrow or \
-                      tar, by the ending of its name"
+            _ if head.starts_with(GZIP_MAGIC) => Err("packed with gzip: only tar files are read so, as .tar.gz or .tgz; \
+                      unpack it first"
+                .to_owned()),
+            _ => Err("not known how rows are stored in it: expected JSON lines, JSON, CSV, TSV, Parquet, Arrow, tar or \
+                      tar.gz, by the ending of its name"
                 .to_owned()),
         }
     }
 
     /// The kind of storage that such a name is of.
-    fn of_ending(ending: &str) -> Option<Self> {
-        Some(match ending {
+    fn of_name(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+        Some(match name.rsplit_once('.')?.1 {
             "jsonl" | "ndjson" => Self::Lines,
             "json" => Self::Json,
             "csv" => Self::Csv(b','),
             "tsv" => Self::Csv(b'\t'),
             "parquet" => Self::Parquet,
             "arrow" | "feather" | "ipc" => Self::Arrow,
-            "tar" => Self::Tar,
+            "tar" | "tgz" => Self::Tar,
+            "gz" if name.ends_with(".tar.gz") => Self::Tar,
             _ => return None,
         })
     }
@@ -204,12 +210,11 @@ pub(super) fn each_text(path: &Path, on: &mut dyn FnMut(&str)) -> Result<(), (St
         }
     }
     let is_text = path.extension().is_some_and(|ending| ending == "txt" || ending == "caption");
-    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     if is_text {
         let read = std::fs::read(path).map_err(|error| error.to_string()).and_then(crate::text::decode);
         on(&read.map_err(|reason| (path.display().to_string(), reason))?);
     }
-    if ending.as_deref().and_then(Storage::of_ending).is_none() {
+    if Storage::of_name(path).is_none() {
         return Ok(());
     }
     let mut fault = None;

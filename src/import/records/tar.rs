@@ -1,22 +1,38 @@
 use std::cell::Cell;
-use std::io::{BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+use flate2::bufread::MultiGzDecoder;
 use serde_json::{Map, Value};
 
 use super::super::reading::Row;
 use super::super::vault::Vault;
-use super::{Broken, NAME, OnRow, Refused, open};
+use super::{Broken, GZIP_MAGIC, NAME, OnRow, Refused, open};
 use crate::media::MediaKind;
 
 /// Largest member that is read; its bytes are in memory once.
 const MAX_MEMBER_BYTES: u64 = 4 << 30;
 
-/// A row for each sample of a shard: the files that follow each other and are called alike up to the first dot.
-/// <https://github.com/webdataset/webdataset#the-webdataset-format>
+/// A row for each sample of a shard, packed with gzip or not.
 pub(super) fn each(path: &Path, vault: &Vault, done: &Cell<u64>, on: &mut OnRow<'_>) -> Result<(), Broken> {
-    let broken = |error: std::io::Error| Broken::File(format!("no tar file, or damaged: {error}"));
-    let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 18, open(path, done)?));
+    let mut bytes = BufReader::with_capacity(1 << 18, open(path, done)?);
+    if !bytes.fill_buf().map_err(broken)?.starts_with(GZIP_MAGIC) {
+        return samples(path, bytes, vault, on);
+    }
+    let mut unpacked = MultiGzDecoder::new(bytes);
+    samples(path, &mut unpacked, vault, on)?;
+    // Behind the last member is the sum that tells of damage.
+    io::copy(&mut unpacked, &mut io::sink()).map(drop).map_err(broken)
+}
+
+fn broken(error: io::Error) -> Broken {
+    Broken::File(format!("no tar file, or damaged: {error}"))
+}
+
+/// The files that follow each other and are called alike up to the first dot are a sample.
+/// <https://github.com/webdataset/webdataset#the-webdataset-format>
+fn samples(path: &Path, bytes: impl Read, vault: &Vault, on: &mut OnRow<'_>) -> Result<(), Broken> {
+    let mut archive = tar::Archive::new(bytes);
     let mut sample = Sample::default();
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;

@@ -23,6 +23,7 @@ use parquet::arrow::arrow_reader::{
 
 use super::columns::{ReadFailure, one_line};
 use crate::store::open_regular_file;
+pub(super) use pages::{GRANTED_BYTES, most_expansion};
 pub use table::ParquetTable;
 pub(super) use values::{EmbeddingRows, append_embeddings, append_ids, plain};
 

@@ -12,7 +12,7 @@ use parquet::basic::{Compression, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 /// Bytes and values that are granted to any page, whatever its length in the file.
-const GRANTED_BYTES: u64 = 16 << 20;
+pub(in crate::retrieval) const GRANTED_BYTES: u64 = 16 << 20;
 const GRANTED_VALUES: u64 = 16 << 20;
 /// Values of lists for each byte of a column in the file: runs of equal values take little room, but not
 /// none.
@@ -143,7 +143,7 @@ fn check_column(file: &mut &File, file_bytes: u64, column: &ColumnChunkMetaData)
 }
 
 /// By how much bytes grow at most when they are unpacked.
-fn most_expansion(compression: Compression) -> u64 {
+pub(in crate::retrieval) fn most_expansion(compression: Compression) -> u64 {
     match compression {
         Compression::UNCOMPRESSED => 1,
         Compression::SNAPPY => 64,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use gve::Device;
-use gve::embedder::{Embedder, Input};
+use gve::embedder::{CancelToken, Embedder, Input};
+use gve::import::{ImportEvent, ImportSettings, Output, import};
 use gve::media::MediaKind;
 use gve::model::{Checkpoint, Config, LoraAdapter};
 use gve::pairs::PairIndex;
@@ -36,7 +37,7 @@ pub(crate) struct Kind {
 const MODEL_FILES: [&str; 5] =
     ["/config.json", "/preprocessor_config.json", "/tokenizer.json", ".index.json", ".safetensors"];
 
-pub(crate) const KINDS: [Kind; 6] = [
+pub(crate) const KINDS: [Kind; 7] = [
     Kind { name: "media", make: media, changed: &[""], within: usize::MAX, read: read_media },
     Kind { name: "model", make: model, changed: &MODEL_FILES, within: 6000, read: read_model },
     Kind { name: "adapter", make: adapter, changed: &[""], within: 6000, read: read_adapter },
@@ -54,6 +55,7 @@ pub(crate) const KINDS: [Kind; 6] = [
         within: usize::MAX,
         read: read_embedding_file,
     },
+    Kind { name: "imported", make: imported, changed: &[""], within: usize::MAX, read: read_imported },
     Kind { name: "run", make: run, changed: &[".toml", ".jsonl"], within: usize::MAX, read: read_run },
 ];
 
@@ -183,6 +185,36 @@ fn read_embedding_file(folder: &Path, changed: &Path) -> Result<(), String> {
         changed.into()
     };
     read_embeddings(path).map(drop).map_err(text)
+}
+
+/// Pairs of others, in files that say of themselves how long what they hold is.
+fn imported(folder: &Path) {
+    let pairs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pairs");
+    let copies = [
+        ("columns/triplets.plain.arrow", "plain.arrow"),
+        ("columns/triplets.lz4.arrow", "lz4.arrow"),
+        ("columns/triplets.zstd.arrow", "zstd.arrow"),
+        ("columns/images_on_disk/data-00000-of-00001.arrow", "images.arrow"),
+        ("columns/images.zstd.parquet", "images.parquet"),
+        ("shards/videos-000000.tar", "videos.tar"),
+        ("packed/videos-000000.tar.gz", "videos.tar.gz"),
+    ];
+    for (from, to) in copies {
+        std::fs::copy(pairs.join(from), folder.join(to)).unwrap();
+    }
+}
+
+fn read_imported(folder: &Path, changed: &Path) -> Result<(), String> {
+    let mut refused = Ok(());
+    let output = Output::at(folder.join("none.jsonl")).dry();
+    let (settings, cancel) = (ImportSettings::default(), CancelToken::new());
+    import(&[changed.to_owned()], &output, &settings, &cancel, &mut |event| {
+        if let ImportEvent::Refused { place, reason } = event {
+            refused = Err(format!("{place}: {reason}"));
+        }
+    })
+    .map_err(text)?;
+    refused
 }
 
 fn run(folder: &Path) {

@@ -6,7 +6,7 @@ use gve_test_support::golden::model;
 use super::*;
 
 /// Format, what it looks like unasked, file, further arguments, tasks of the pairs, and rows refused.
-const FORMATS: [(&str, &str, &str, &[&str], &str, usize); 39] = [
+const FORMATS: [(&str, &str, &str, &[&str], &str, usize); 43] = [
     ("sentence-transformers", "", "columns/triplets.jsonl", &[], "t2t t2t t2t", 0),
     ("sentence-transformers", "", "columns/triplets.csv", &[], "t2t t2t t2t", 0),
     ("sentence-transformers", "", "columns/lists.jsonl", &[], "t2t t2t t2t", 0),
@@ -17,12 +17,14 @@ const FORMATS: [(&str, &str, &str, &[&str], &str, usize); 39] = [
     ("ms-swift", "", "swift/infonce.jsonl", &[], "t2t i2t ti2v t2v", 0),
     ("ms-swift", "", "swift/cosine.jsonl", &["--min-score", "0.2"], "t2t i2ti", 0),
     ("ms-swift", "", "swift/contrastive.jsonl", &[], "t2i", 0),
+    ("ms-swift", "", "swift/parts.jsonl", &[], "t2i ti2v ti2v", 0),
     ("ms-swift", "", "swift/query_response.jsonl", &[], "t2t i2t t2v", 0),
     ("vlm2vec", "", "vlm2vec/mmeb.jsonl", &["--media", "."], "ti2t t2i", 0),
     ("vlm2vec", "", "vlm2vec/hard_negatives.jsonl", &["--media", "."], "t2i", 0),
     ("llava", "", "llava/conversations.json", &["--media", "media"], "ti2t ti2t ti2t t2t", 0),
     ("llava", "", "llava/videos.json", &["--media", "media"], "tv2t tv2t", 0),
     ("llava-captions", "llava", "llava/videos.json", &["--media", "media"], "t2v t2v", 0),
+    ("coco", "", "coco/captions_train.json", &["--media", "media"], "t2i t2i t2i", 1),
     (
         "msr-vtt",
         "",
@@ -60,6 +62,8 @@ const FORMATS: [(&str, &str, &str, &[&str], &str, usize); 39] = [
     ("sentence-transformers", "", "columns/videos_on_disk", &[], "t2v t2v t2v", 0),
     ("webdataset", "", "shards/videos-000000.tar", &[], "t2v t2v", 0),
     ("webdataset", "", "shards", &[], "t2i t2i t2v t2v t2v", 1),
+    ("webdataset", "", "packed/videos-000000.tar.gz", &[], "t2v t2v t2v", 0),
+    ("webdataset", "", "packed", &[], "t2i t2i t2v t2v t2v", 1),
 ];
 
 /// The arguments, with folders of fixtures in full.
@@ -152,7 +156,7 @@ fn texts_and_files(pair: &Pair) -> String {
 /// What the rows say arrives, each thing in its place.
 #[test]
 fn pairs_say_what_the_rows_say() {
-    let cases: [(&str, &[&str], &[&str]); 11] = [
+    let cases: [(&str, &[&str], &[&str]); 13] = [
         (
             "columns/triplets.csv",
             &[],
@@ -179,6 +183,24 @@ fn pairs_say_what_the_rows_say() {
                 "red.png | a red ball",
                 "red.png + now it rolls | red.mp4 | not blue.mp4",
                 "[Find the clip.] a green ball rolls | green.mp4",
+            ],
+        ),
+        (
+            "swift/parts.jsonl",
+            &[],
+            &[
+                "a red ball | red.png | not blue.png",
+                "red.png + now it rolls | red.mp4",
+                "[Find the clip.] green.png + moves | green.mp4",
+            ],
+        ),
+        (
+            "coco/captions_train.json",
+            &["--media", "media"],
+            &[
+                "A red ball on a pale ground. | red.jpg",
+                "A green ball. | green.jpg",
+                "Something round and red. | red.jpg",
             ],
         ),
         (
@@ -245,6 +267,31 @@ fn pairs_say_what_the_rows_say() {
         let said: Vec<String> = desk.pairs().iter().map(texts_and_files).collect();
         assert_eq!(said, expected, "{file}");
     }
+}
+
+/// Shards say the same whether they are packed or not, and pairs have the name without its endings.
+#[test]
+fn packed_shards_are_as_others() {
+    let read = |names: &[&str]| {
+        let desk = Desk::new();
+        let files: Vec<PathBuf> = names.iter().map(|name| fixture(name)).collect();
+        desk.import("auto", &files.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &[]);
+        let said: Vec<String> = desk.pairs().iter().map(texts_and_files).collect();
+        (said, desk.pairs().remove(0).source)
+    };
+    let source = |name: &str| Some(name.to_owned());
+    let (said, of) = read(&["shards/videos-000000.tar", "shards/videos-000001.tar"]);
+    assert_eq!((said.len(), of), (3, source("videos-000000")));
+    assert_eq!(read(&["packed/videos-000000.tar.gz"]), (said.clone(), source("videos-000000")));
+    // Whatever the name says.
+    let desk = Desk::new();
+    let dry = desk.import("auto", &[&fixture("packed/videos-000000.tar.gz")], &["--dry-run"]);
+    assert_status(&dry, 0);
+    assert!(stdout(&dry).contains("3 pairs") && !desk.path("pairs.media").exists(), "{}", stdout(&dry));
+    let plain = desk.path("plain.tar");
+    std::fs::copy(fixture("packed/videos-000000.tar.gz"), &plain).unwrap();
+    assert_status(&desk.import("auto", &[&plain], &[]), 0);
+    assert_eq!(desk.pairs().iter().map(texts_and_files).collect::<Vec<_>>(), said);
 }
 
 /// A folder with its pairs and media may be moved.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A format, a file by its ending, its text, and what is said.
-const CASES: [(&str, &str, &str, &[&str]); 27] = [
+const CASES: [(&str, &str, &str, &[&str]); 33] = [
     (
         "auto",
         "jsonl",
@@ -60,7 +60,25 @@ const CASES: [(&str, &str, &str, &[&str]); 27] = [
         "auto",
         "jsonl",
         "{\"messages\": [{\"role\": \"user\", \"content\": [\"a\"]}], \"positive_messages\": [[]]}\n",
-        &["`messages` has a message without `content` as text"],
+        &["`messages` has a part that is none of text, image and video with a `type`"],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": 7}], \"positive_messages\": [[]]}\n",
+        &["`messages` has a message without `content` as text or a list of parts"],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\", \"image\": \"gone.png\"}]}], \"positive_messages\": [[]]}\n",
+        &["`messages` has a part that ", "gone.png is not there"],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"video\"}]}], \"positive_messages\": [[]]}\n",
+        &["`messages` has no file for its <video>"],
     ),
     (
         "auto",
@@ -91,6 +109,22 @@ const CASES: [(&str, &str, &str, &[&str]); 27] = [
         "json",
         "{\"videos\": [], \"sentences\": [{\"video_id\": \"video9\", \"caption\": \"a\"}]}",
         &["entry 1: no pair of msr-vtt: ", "video9 is not there"],
+    ),
+    (
+        "auto",
+        "json",
+        "{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}], \"annotations\": [{\"image_id\": 2, \"caption\": \"a\"}, {\"image_id\": 1, \"caption\": \"b\"}]}",
+        &[
+            "bad.json: entry 1: no pair of coco: `image_id` is 2, and no image with a `file_name` has this `id`",
+            "bad.json: entry 2: no pair of coco: ",
+            "a.jpg is not there",
+        ],
+    ),
+    (
+        "auto",
+        "json",
+        "{\"images\": [{\"id\": 1, \"file_name\": \"a.jpg\"}], \"annotations\": [{\"image_id\": 1, \"bbox\": [0, 0, 1, 1]}]}",
+        &["entry 1: looks like no known format: ", "the nearest is coco, which wants `caption`"],
     ),
     (
         "auto",
@@ -133,6 +167,12 @@ const CASES: [(&str, &str, &str, &[&str]); 27] = [
         ],
     ),
     ("auto", "csv", "anchor,anchor\na,b\n", &["bad.csv: two of its columns are called \"anchor\""]),
+    (
+        "auto",
+        "jsonl.gz",
+        "\u{1f}",
+        &["bad.jsonl.gz: not known how rows are stored in it: expected JSON lines, ", "tar or tar.gz"],
+    ),
     ("auto", "txt", "a pair\n", &["bad.txt: not known how rows are stored in it"]),
     (
         "pairs",
@@ -245,6 +285,7 @@ fn damaged_files_are_named() {
         ("columns/triplets.zstd.arrow", "arrow", "rrow file"),
         ("columns/triplets_on_disk/data-00000-of-00001.arrow", "arrow", "rrow file"),
         ("shards/videos-000000.tar", "tar", "no tar file, or damaged: "),
+        ("packed/videos-000000.tar.gz", "tar.gz", "no tar file, or damaged: "),
     ] {
         let whole = std::fs::read(fixture(name)).unwrap();
         for bytes in [&whole[..whole.len() / 3], b"words, and more of them"] {
@@ -256,4 +297,25 @@ fn damaged_files_are_named() {
             assert!(said.contains(&format!("cut.{ending}")) && said.contains(says), "{name}: {said}");
         }
     }
+}
+
+/// The sum at the end of a packed shard is looked at, and what is packed besides is told as such.
+#[test]
+fn damage_in_packed_files_is_seen() {
+    let desk = Desk::new();
+    let mut bytes = std::fs::read(fixture("packed/videos-000000.tar.gz")).unwrap();
+    let lines = desk.path("train.jsonl.gz");
+    std::fs::write(&lines, &bytes).unwrap();
+    let output = desk.import("auto", &[&lines], &["--dry-run"]);
+    assert_status(&output, 1);
+    let said = stderr(&output);
+    assert!(said.contains("train.jsonl.gz: packed with gzip: only tar files are read so"), "{said}");
+    let sum = bytes.len() - 8;
+    bytes[sum] ^= 1;
+    let shard = desk.path("shard.tgz");
+    std::fs::write(&shard, &bytes).unwrap();
+    let output = desk.import("auto", &[&shard], &["--dry-run"]);
+    assert_status(&output, 2);
+    let said = stderr(&output);
+    assert!(said.contains("shard.tgz: no tar file, or damaged: ") && said.contains("checksum"), "{said}");
 }

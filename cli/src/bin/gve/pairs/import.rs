@@ -56,6 +56,7 @@ const EXAMPLES: &str = "\
 Examples:
   gve pairs import auto train.jsonl --out pairs.jsonl --dry-run
   gve pairs import msr-vtt train_val_videodatainfo.json --media TrainValVideo --split train --out msrvtt.jsonl
+  gve pairs import coco captions_train2017.json --media train2017 --out coco.jsonl
   gve pairs import webvid results_2M_train.csv --media videos --source webvid --out webvid.jsonl
   gve pairs import sentence-transformers stsb.csv --min-score 0.8 --out stsb.jsonl
   gve pairs import auto sentence-transformers/all-nli --split train --out nli.jsonl
