@@ -356,7 +356,8 @@ mod tests {
         let expected: Vec<i64> = (0..5)
             .map(|row| (0..STAGE_BITS).filter(|&place| is_set(row, place)).map(|place| values[place]).sum())
             .collect();
-        let mut all: Vec<fn(&[u8], &Planes, &mut [i32])> = vec![weighted_counts, weighted_counts_of];
+        type Count = fn(&[u8], &Planes, &mut [i32]);
+        let mut all: Vec<Count> = vec![weighted_counts, weighted_counts_of];
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has what the function is compiled for.

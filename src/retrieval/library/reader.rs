@@ -9,7 +9,7 @@ use ndarray::ArrayView2;
 
 use super::catalog::{Catalog, Segments, segments_directory};
 use super::confidence::LastNull;
-use super::entry::{FileFingerprint, LibraryEntry, Place};
+use super::entry::{FileFingerprint, LibraryEntry};
 use super::index::{Index, Matrix};
 use super::manifest::LibraryManifest;
 use super::on_disk::OnDisk;
