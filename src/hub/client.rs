@@ -22,8 +22,6 @@ pub(super) const RETRY: RetrySettings =
 const MIN_PROGRESS: u64 = 4096;
 /// A server that wants us to wait longer is left alone.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Longest list of a repository's files, in bytes: that of 100,000 files has a tenth.
-const MAX_LISTING: u64 = 64 << 20;
 
 pub(super) struct Client<'a> {
     transport: Transport,
@@ -223,19 +221,7 @@ impl<'a> Client<'a> {
     }
 
     fn info(&self, url: &str) -> Result<RepoInfo, Failure> {
-        let mut answer = self.transport.get(url, None)?;
-        let bytes = match answer.body.read_to_limit(MAX_LISTING) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => {
-                let reason = format!("its list of files has {e}");
-                return Err(self.transport.wrong(&answer.uri, reason).into());
-            }
-            Err(e) => return Err(self.transport.body_failure(&answer.uri, &e).into()),
-        };
-        serde_json::from_slice(&bytes).map_err(|e| {
-            let said = self.transport.said(&e.to_string());
-            self.transport.wrong(&answer.uri, format!("it does not answer as a hub does: {said}")).into()
-        })
+        Ok(self.transport.json(url)?.0)
     }
 
     /// The hub answers 404 for a model and for a revision that does not exist; asking for the model tells

@@ -216,6 +216,34 @@ pub enum HubError {
         /// What to do.
         advice: String,
     },
+    /// The hub or its storage cannot be reached, has a fault of its own, or the connection broke too often.
+    #[error(
+        "cannot push to {id}: {url} does not answer: {reason}; push again, what is there is not sent again"
+    )]
+    PushInterrupted {
+        /// The repository.
+        id: String,
+        /// The address asked, without what opens it.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// What answers does not do so as a hub does, or cannot be asked.
+    #[error("cannot push to {id} at {url}: {reason}")]
+    PushAnswer {
+        /// The repository.
+        id: String,
+        /// The address asked, without what opens it.
+        url: String,
+        /// What came back.
+        reason: String,
+    },
+    /// A file is not the one any more that was looked at.
+    #[error("{} changed while it was pushed: push again", path.display())]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// Pushing takes a token.
     #[error("pushing to {id} takes a token that may write: set HF_TOKEN, or log in with `hf auth login`")]
     NoToken {

@@ -23,8 +23,10 @@ mod names;
 mod nano;
 mod push;
 mod reference;
+mod steady;
 mod transport;
 
+use std::fmt::{self, Debug, Formatter};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +36,7 @@ use cache::ModelFolder;
 use client::{Client, Kind};
 
 use crate::embedder::{Embedder, EmbedderBuilder};
-use crate::http::Proxies;
+use crate::http::{Proxies, redacted_url};
 use crate::options::with_fields;
 use crate::store::IoError;
 
@@ -47,7 +49,7 @@ pub use reference::ModelReference;
 pub use crate::card::is_hub_id;
 
 /// Where and how to look for models on the hub.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubOptions {
     /// Address of the hub; `None` is `https://huggingface.co`.
@@ -62,12 +64,29 @@ pub struct HubOptions {
     /// Branch, tag or commit; `None` is `main`.
     pub revision: Option<String>,
     /// Longest silence of the hub, before and within an answer; `None` is 30 seconds. A connection gets 10
-    /// seconds at most.
+    /// seconds at most; the answers to a commit, and to the last part of a large file, 120 at least.
     pub timeout: Option<Duration>,
     /// Through whom the hub and its storage are asked. HTTP proxies are asked to `CONNECT`.
     pub proxies: Proxies,
     /// Where the built-in model is unpacked; `None` is `~/.cache/gve`.
     pub nano_dir: Option<PathBuf>,
+}
+
+impl Debug for HubOptions {
+    /// Without the token.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, cache_dir, token, offline, revision, timeout, proxies, nano_dir } = self;
+        f.debug_struct("HubOptions")
+            .field("endpoint", &endpoint.as_deref().map(redacted_url))
+            .field("cache_dir", cache_dir)
+            .field("token", &token.as_ref().map(|_| "***"))
+            .field("offline", offline)
+            .field("revision", revision)
+            .field("timeout", timeout)
+            .field("proxies", proxies)
+            .field("nano_dir", nano_dir)
+            .finish()
+    }
 }
 
 with_fields!(HubOptions {

@@ -6,8 +6,9 @@
 //! without an end.
 
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use ureq::http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, LOCATION, RANGE, RETRY_AFTER,
 };
@@ -15,6 +16,7 @@ use ureq::http::{HeaderMap, HeaderValue, Uri};
 use ureq::{Agent, Proxy, SendBody};
 
 use super::location::{is_origin_of, resolved};
+use super::steady::{MIN_BYTES_PER_SECOND, Steady};
 use super::{HubError, HubOptions};
 use crate::http::{Proxies, Secrets, Verdict, error_message, redacted_url, retry_after};
 
@@ -23,10 +25,10 @@ const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a connection, and for the first answer where there is a copy to fall back on.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A body that brings less over the time of a timeout has stalled.
-const MIN_BYTES_PER_SECOND: f64 = 1024.0;
 /// The hub needs one for a file in large file storage and another for a model that was renamed.
 const MAX_REDIRECTS: usize = 8;
+/// Longest list of a repository's files, in bytes: that of 100,000 files has a tenth.
+const MAX_LISTING: u64 = 64 << 20;
 /// Longest answer to what was sent, in bytes.
 const MAX_REPLY: u64 = 16 << 20;
 
@@ -73,6 +75,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) body: &'a mut dyn Read,
     /// Its length.
     pub(super) bytes: u64,
+    /// How long the answer is waited for where the timeout is shorter.
+    pub(super) least_wait: Duration,
 }
 
 /// The answer to what was sent, whatever it says.
@@ -140,6 +144,7 @@ impl Transport {
             .timeout_send_request(Some(timeout))
             .timeout_recv_response(Some(if has_copy { timeout.min(SHORT_TIMEOUT) } else { timeout }))
             .timeout_per_read(Some(timeout))
+            .timeout_per_write(Some(timeout))
             .build()
             .new_agent();
         Ok(Self {
@@ -163,6 +168,21 @@ impl Transport {
     pub(super) fn get(&self, url: &str, range: Option<&str>) -> Result<Answer, Failure> {
         let first = self.hop(&self.parsed(url)?, range)?;
         self.follow(first, range, |_| false)
+    }
+
+    /// What the hub says in JSON at the end of all redirects, and the answer's `Link`.
+    pub(super) fn json<T: DeserializeOwned>(&self, url: &str) -> Result<(T, Option<String>), Failure> {
+        let mut answer = self.get(url, None)?;
+        let link = answer.header("link").map(str::to_owned);
+        let bytes = match answer.body.read_to_limit(MAX_LISTING) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(self.wrong(&answer.uri, format!("its list of files has {e}")).into());
+            }
+            Err(e) => return Err(self.body_failure(&answer.uri, &e).into()),
+        };
+        let said = serde_json::from_slice(&bytes).map_err(|error| self.no_hub(&answer.uri, &error))?;
+        Ok((said, link))
     }
 
     /// From `answer` on to the end of all redirects, or to the first answer that is `enough`.
@@ -222,7 +242,9 @@ impl Transport {
             Method::Put => self.agent.put(&uri),
         };
         let longest = self.timeout + Duration::from_secs_f64(outgoing.bytes as f64 / MIN_BYTES_PER_SECOND);
+        let wait = self.timeout.max(outgoing.least_wait);
         let config = request.config().proxy(self.proxy(&uri)?).timeout_send_body(Some(longest));
+        let config = config.timeout_recv_response(Some(wait)).timeout_per_read(Some(wait));
         let mut request = config.build().header(CONTENT_LENGTH, outgoing.bytes);
         for (name, value) in outgoing.headers {
             request = request.header(*name, *value);
@@ -349,6 +371,12 @@ impl Transport {
         HubError::Response { id: self.id.clone(), url: self.shown(uri), reason }
     }
 
+    /// An answer that is not in the form of a hub's.
+    pub(super) fn no_hub(&self, uri: impl ToString, error: &serde_json::Error) -> HubError {
+        let reason = format!("it does not answer as a hub does: {}", self.said(&error.to_string()));
+        HubError::Response { id: self.id.clone(), url: self.shown(uri), reason }
+    }
+
     /// An address as messages show it.
     pub(super) fn shown(&self, uri: impl ToString) -> String {
         self.secrets.redact(&uri.to_string())
@@ -362,49 +390,4 @@ impl Transport {
 
 fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
-}
-
-/// A body that comes at a trickle ends in an error: the time that goes by while waiting for it is counted,
-/// not that of its use.
-pub(super) struct Steady<R> {
-    inner: R,
-    window: Duration,
-    waited: Duration,
-    bytes: usize,
-}
-
-impl<R: Read> Steady<R> {
-    fn new(inner: R, window: Duration) -> Self {
-        Self { inner, window, waited: Duration::ZERO, bytes: 0 }
-    }
-
-    /// The whole rest, at most `limit` bytes; more is an error.
-    pub(super) fn read_to_limit(&mut self, limit: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.by_ref().take(limit + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > limit {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {limit} bytes")));
-        }
-        Ok(bytes)
-    }
-}
-
-impl<R: Read> Read for Steady<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let start = Instant::now();
-        let read = self.inner.read(buffer)?;
-        self.waited += start.elapsed();
-        self.bytes += read;
-        if read > 0 && self.waited >= self.window {
-            let rate = self.bytes as f64 / self.waited.as_secs_f64();
-            if rate < MIN_BYTES_PER_SECOND {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("only {rate:.0} bytes a second"),
-                ));
-            }
-            (self.waited, self.bytes) = (Duration::ZERO, 0);
-        }
-        Ok(read)
-    }
 }

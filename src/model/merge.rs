@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use serde_json::{Map, Value, json};
 
 use super::adapter::{Folding, LoraAdapter};
 use super::{Checkpoint, ModelError, cards, family};
@@ -86,8 +87,8 @@ pub fn convert_checkpoint(
         fill(model_dir, inside, recipe, Some(dtype), cancel, |_, _, load| Ok(Some(load(dtype)?)))?;
         edit_json(&inside.join("config.json"), |config| {
             // The key's name changed with transformers 4.56.
-            let key = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
-            config[key] = dtype_name(dtype).into();
+            let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+            config.insert(key.to_owned(), dtype_name(dtype).into());
         })?;
         let checkpoint = Checkpoint::open(inside)?;
         let index = inside.join("model.safetensors.index.json");
@@ -95,7 +96,11 @@ pub fn convert_checkpoint(
             return Ok(());
         }
         edit_json(&index, |index| {
-            index["metadata"]["total_size"] = (checkpoint.num_parameters() * dtype.size_in_bytes()).into();
+            let metadata = index.entry("metadata").or_insert_with(|| json!({}));
+            if !metadata.is_object() {
+                *metadata = json!({});
+            }
+            metadata["total_size"] = (checkpoint.num_parameters() * dtype.size_in_bytes()).into();
         })
     })
 }
@@ -109,7 +114,7 @@ fn dtype_name(dtype: DType) -> &'static str {
     }
 }
 
-fn edit_json(path: &Path, edit: impl FnOnce(&mut serde_json::Value)) -> Result<(), ModelError> {
+fn edit_json(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(), ModelError> {
     let text = fs::read_to_string(path).map_err(IoError::of("read", path))?;
     let invalid = |error: serde_json::Error| ModelError::Checkpoint {
         path: path.to_owned(),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 mod hostile;
 mod proxy;
+mod push;
 
 use gve::hub::{DownloadProgress, HubError, HubOptions, ResolvedModel, resolve};
 use gve_test_support::hub::{CLOSED, COMMIT, FakeHub, Faults, ID, SHARD};

@@ -204,12 +204,7 @@ fn branches_are_made_and_other_peoples_commits_are_not_written_over() {
     assert_status(&output, 0);
     assert!(stdout(&output).contains("new branch exp/1"), "{}", stdout(&output));
     assert_eq!((hub.files(ID, "main").len(), hub.files(ID, "exp/1").contains_key("config.json")), (1, true));
-    hub.faults.lock().unwrap().refusals = vec![(
-        "POST /api/models/acme/pushed/commit",
-        412,
-        "{\"error\": \"A commit has happened since.\"}",
-        1,
-    )];
+    hub.faults.lock().unwrap().rival_commits = 1;
     let output = push(&hub, folder.path(), &directory, &["--yes"]);
     assert_status(&output, 1);
     assert!(
@@ -217,6 +212,49 @@ fn branches_are_made_and_other_peoples_commits_are_not_written_over() {
         "{}",
         stderr(&output)
     );
+    let files = hub.files(ID, "main");
+    assert!(files.contains_key("theirs.txt") && !files.contains_key("config.json"), "{:?}", files.keys());
+    let output = push(&hub, folder.path(), &directory, &["--yes"]);
+    assert_status(&output, 0);
+    let files = hub.files(ID, "main");
+    assert!(files.contains_key("theirs.txt") && files.contains_key("config.json"), "{:?}", files.keys());
+}
+
+#[test]
+fn what_is_not_sent_is_told_and_what_is_told_in_json_is_what_came_of_it() {
+    let (hub, folder) = (PushHub::start(PART), tempfile::tempdir().unwrap());
+    let directory = checkpoint(folder.path());
+    fs::write(directory.join("ignored.txt"), "x").unwrap();
+    let told = |more: &[&str], status: i32| -> Value {
+        let output = push(&hub, folder.path(), &directory, &[&["--json"], more].concat());
+        assert_status(&output, status);
+        let is_warned = stderr(&output).contains("ignored.txt was not sent: .gitignore of acme/pushed has it");
+        assert_eq!(is_warned, status != 0, "{}", stderr(&output));
+        serde_json::from_str(&stdout(&output)).unwrap()
+    };
+    let dry = told(&[], 0);
+    assert_eq!((&dry["new"], &dry["sent"], &dry["commit"]), (&true.into(), &false.into(), &Value::Null));
+    let config = |told: &Value| {
+        let files = told["files"].as_array().unwrap().iter();
+        files.filter(|file| file["name"] == "config.json").map(|file| file["there"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(config(&dry), [false]);
+    assert!(dry["left_out"].as_array().unwrap().iter().any(|file| file["name"] == ".env"), "{dry}");
+    let sent = told(&["--yes"], 2);
+    assert_eq!((&sent["sent"], sent["commit"].is_string()), (&true.into(), true));
+    assert_eq!(sent["ignored"], serde_json::json!(["ignored.txt"]));
+    // All of it is there but what is not taken.
+    let again = told(&["--yes"], 2);
+    assert_eq!((&again["sent"], &again["commit"]), (&false.into(), &Value::Null));
+    assert_eq!(config(&again), [true]);
+
+    // The repository is there, and public.
+    let output = push(&hub, folder.path(), &directory, &["--private"]);
+    assert!(stderr(&output).contains("is there and public"), "{}", stderr(&output));
+    let output = push(&hub, folder.path(), &directory, &["--private", "--yes"]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("was to be private"), "{}", stderr(&output));
+    assert_eq!(hub.commits(ID).unwrap().0.len(), 2);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The hub's interface, as far as a push needs it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,24 +14,36 @@ use super::super::client::{RETRY, retried};
 use super::super::names::percent_encoded;
 use super::super::transport::{Failure, Method, Outgoing, Reply, Transport};
 use super::{PushFile, PushOptions, token};
-use crate::http::Verdict;
+use crate::http::RetrySettings;
 
 const JSON: &str = "application/json";
 const JSON_LINES: &str = "application/x-ndjson";
+/// Where the hub judges cards.
+pub(super) const VALIDATE: &str = "api/validate-yaml";
 /// Files that the hub is asked about together.
 const FILES_AT_ONCE: usize = 256;
 /// First bytes of a file that tell the hub whether it is text.
 const SAMPLE_BYTES: u64 = 512;
-/// Longest list of files, in bytes.
-const MAX_LISTING: u64 = 64 << 20;
 /// Pages of a list of files, at the most.
 const MAX_PAGES: usize = 1000;
+
+/// How often something is tried, and for how long its answer is waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    retries: u32,
+    /// Whatever the timeout is.
+    pub(super) least_wait: Duration,
+}
+
+pub(super) const USUAL: Patience = Patience { retries: RETRY.retries, least_wait: Duration::ZERO };
+/// For an answer that comes once much has been put together.
+pub(super) const LONG: Patience = Patience { least_wait: Duration::from_secs(120), ..USUAL };
 
 /// One repository.
 pub(super) struct Api {
     pub(super) transport: Transport,
     pub(super) id: String,
-    has_token: bool,
+    pub(super) has_token: bool,
 }
 
 /// What a repository is at a branch.
@@ -88,14 +101,22 @@ pub(super) struct Modes(BTreeMap<String, Mode>);
 #[serde(rename_all = "camelCase")]
 struct Mode {
     path: String,
-    upload_mode: String,
+    upload_mode: UploadMode,
     #[serde(default)]
     should_ignore: bool,
 }
 
+/// What is not known here is no answer: a file would go where the hub does not look for it.
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum UploadMode {
+    Lfs,
+    Regular,
+}
+
 impl Modes {
     pub(super) fn is_large(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|mode| mode.upload_mode == "lfs")
+        self.0.get(name).is_some_and(|mode| mode.upload_mode == UploadMode::Lfs)
     }
 
     /// Whether the repository's `.gitignore` has it.
@@ -162,7 +183,7 @@ impl Api {
     }
 
     fn info(&self, url: &str) -> Result<RepoInfo, Failure> {
-        retried(RETRY, || Ok(self.get(url)?.0))
+        retried(RETRY, || Ok(self.transport.json(url)?.0))
     }
 
     /// All files at a commit.
@@ -171,29 +192,17 @@ impl Api {
         let mut url = format!("{}?recursive=true", self.url("tree", commit));
         for _ in 0..MAX_PAGES {
             let page: (Vec<RemoteFile>, _) =
-                retried(RETRY, || Ok(self.get(&url)?)).map_err(|failure| failure.error)?;
+                retried(RETRY, || Ok(self.transport.json(&url)?)).map_err(|failure| failure.error)?;
             files.extend(page.0.into_iter().filter(|file| file.kind == "file"));
-            match page.1 {
-                Some(next) => url = next,
+            match page.1.as_deref().and_then(next_page) {
+                Some(next) => url = next.to_owned(),
                 None => return Ok(files),
             }
         }
         Err(self.transport.wrong(&self.transport.parsed(&url)?, "its list of files does not end".to_owned()))
     }
 
-    /// An answer, and the address of the next page.
-    fn get<T: DeserializeOwned>(&self, url: &str) -> Result<(T, Option<String>), Failure> {
-        let mut answer = self.transport.get(url, None)?;
-        let next = answer.header("link").and_then(next_page).map(str::to_owned);
-        let bytes = answer
-            .body
-            .read_to_limit(MAX_LISTING)
-            .map_err(|error| self.transport.body_failure(&answer.uri, &error))?;
-        let said = serde_json::from_slice(&bytes).map_err(|error| self.no_hub(url, &error))?;
-        Ok((said, next))
-    }
-
-    /// Makes the repository, unless it is there.
+    /// Makes the repository. One that somebody else made meanwhile is an error: it is not what was asked for.
     pub(super) fn create(&self, private: Option<bool>) -> Result<(), HubError> {
         let (owner, name) = self.id.split_once('/').unwrap_or(("", &self.id));
         let mut body = json!({"name": name, "organization": owner, "type": "model"});
@@ -202,19 +211,29 @@ impl Api {
             body["private"] = private.into();
             body["visibility"] = if private { "private" } else { "public" }.into();
         }
-        self.make(&self.transport.url("api/repos/create"), &body)
+        self.make(&self.transport.url("api/repos/create"), &body).map_err(|failure| failure.error)
     }
 
     /// Makes the branch, unless it is there.
     pub(super) fn branch(&self, revision: &str) -> Result<(), HubError> {
-        self.make(&self.url("branch", revision), &json!({}))
+        match self.make(&self.url("branch", revision), &json!({})) {
+            Err(Failure { status: Some(409), .. }) => Ok(()),
+            made => made.map_err(|failure| failure.error),
+        }
     }
 
-    fn make(&self, url: &str, body: &Value) -> Result<(), HubError> {
-        match self.post_as(url, JSON, JSON, body.to_string().as_bytes(), RETRY.retries) {
-            // Somebody else was first.
-            Err(Failure { status: Some(409), .. }) => Ok(()),
-            made => made.map(drop).map_err(|failure| failure.error),
+    fn make(&self, url: &str, body: &Value) -> Result<(), Failure> {
+        self.post_as(url, (JSON, JSON), body.to_string().as_bytes(), USUAL).map(drop)
+    }
+
+    /// Has the hub judge the head of a card, as far as it judges cards before they are committed.
+    pub(super) fn judge_card(&self, card: &PushFile) -> Result<(), HubError> {
+        let content = String::from_utf8_lossy(&card.content.read()?).into_owned();
+        let body = json!({"repoType": "model", "content": content}).to_string();
+        let once = Patience { retries: 0, ..USUAL };
+        match self.post_as(&self.transport.url(VALIDATE), (JSON, JSON), body.as_bytes(), once) {
+            Err(Failure { status: Some(400), error, .. }) => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -272,15 +291,12 @@ impl Api {
         }
         let url = self.url("commit", revision);
         // Once: a commit whose answer is lost was made.
-        let reply = self.post_as(&url, JSON_LINES, JSON, lines.as_bytes(), 0).map_err(|failure| match failure.error {
-            HubError::Network { id, url, reason } => {
-                let reason = format!("{reason}; whether it was committed is not known: push again, and what is there is not sent again");
-                HubError::Network { id, url, reason }
-            }
-            error => error,
-        })?;
+        let once = Patience { retries: 0, ..LONG };
+        let reply = self
+            .post_as(&url, (JSON_LINES, JSON), lines.as_bytes(), once)
+            .map_err(|failure| failure.error)?;
         let answer: Answer =
-            serde_json::from_slice(&reply.body).map_err(|error| self.no_hub(&url, &error))?;
+            serde_json::from_slice(&reply.body).map_err(|error| self.transport.no_hub(&url, &error))?;
         Ok(answer.commit_oid)
     }
 
@@ -292,21 +308,21 @@ impl Api {
         body: &Value,
     ) -> Result<T, HubError> {
         let reply = self
-            .post_as(url, accept, accept, body.to_string().as_bytes(), RETRY.retries)
+            .post_as(url, (accept, accept), body.to_string().as_bytes(), USUAL)
             .map_err(|failure| failure.error)?;
-        serde_json::from_slice(&reply.body).map_err(|error| self.no_hub(url, &error))
+        serde_json::from_slice(&reply.body).map_err(|error| self.transport.no_hub(url, &error))
     }
 
+    /// The answer to something; the kinds are its own and the answer's.
     pub(super) fn post_as(
         &self,
         url: &str,
-        kind: &str,
-        accept: &str,
+        (kind, accept): (&str, &str),
         body: &[u8],
-        retries: u32,
+        patience: Patience,
     ) -> Result<Reply, Failure> {
         let headers = [("content-type", kind), ("accept", accept)];
-        let retry = crate::http::RetrySettings { retries, ..RETRY };
+        let retry = RetrySettings { retries: patience.retries, ..RETRY };
         retried(retry, || {
             let mut reader = body;
             let outgoing = Outgoing {
@@ -315,59 +331,11 @@ impl Api {
                 headers: &headers,
                 body: &mut reader,
                 bytes: body.len() as u64,
+                least_wait: patience.least_wait,
             };
             Ok(self.accepted(url, self.transport.send(outgoing)?)?)
         })
     }
-
-    /// An answer that says yes.
-    pub(super) fn accepted(&self, url: &str, reply: Reply) -> Result<Reply, Failure> {
-        let said = self.transport.said(&String::from_utf8_lossy(&reply.body));
-        let error = match Verdict::of(reply.status) {
-            Verdict::Accepted => return Ok(reply),
-            Verdict::Busy | Verdict::Fails => {
-                let reason = with_said(format!("status {}", reply.status), &said);
-                HubError::Network { id: self.id.clone(), url: self.transport.shown(url), reason }
-            }
-            _ => self.refused(url, reply.status, &said),
-        };
-        Err(Failure { error, retry_after: reply.retry_after, status: Some(reply.status) })
-    }
-
-    pub(super) fn refused(&self, url: &str, status: u16, said: &str) -> HubError {
-        let is_hub = self.transport.is_hub(url);
-        let (id, owner) = (&self.id, self.id.split('/').next().unwrap_or_default());
-        let advice = match status {
-            400 => {
-                "what it says is about the files: README.md's head has to be as the hub wants it".to_owned()
-            }
-            401 | 403 if !is_hub => "what the storage opened has closed again: push again".to_owned(),
-            401 if self.has_token => {
-                "the hub does not know the token: take another one (HF_TOKEN, or `hf auth login`)".to_owned()
-            }
-            401 => "give a token (HF_TOKEN, or `hf auth login`)".to_owned(),
-            403 => format!("the token may not write to {owner}: take one that may, of a member of {owner}"),
-            404 => format!("there is no {id}, no such branch, or the token may not see it"),
-            409 | 412 => "somebody else changed it meanwhile: push again".to_owned(),
-            413 => "it is more than the hub takes at once: push less, or ask for more room there".to_owned(),
-            422 => "the storage did not get what was announced: push again".to_owned(),
-            300..=399 => {
-                "it leads elsewhere, as for a repository that was renamed: give the new name".to_owned()
-            }
-            _ => "push again later, or ask the hub".to_owned(),
-        };
-        let said = with_said(format!("status {status}"), said);
-        HubError::PushRefused { id: id.clone(), url: self.transport.shown(url), status, said, advice }
-    }
-
-    fn no_hub(&self, url: &str, error: &serde_json::Error) -> HubError {
-        let reason = format!("it does not answer as a hub does: {}", self.transport.said(&error.to_string()));
-        HubError::Response { id: self.id.clone(), url: self.transport.shown(url), reason }
-    }
-}
-
-fn with_said(status: String, said: &str) -> String {
-    if said.is_empty() { status } else { format!("{status}, {said:?}") }
 }
 
 /// The address of the next page in a `Link` header (RFC 8288).

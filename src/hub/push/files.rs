@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::{HubError, layout};
 use super::content::Content;
@@ -179,10 +179,10 @@ impl Chosen {
         refused: &dyn Fn(String) -> HubError,
     ) -> Result<(), HubError> {
         let card = read(directory)?.filter(|_| self.files.contains_key(CARD));
-        if is_adapter && options.base.is_none() {
+        if is_adapter {
             let settings = LoraSettings::read(directory).map_err(|error| refused(error.to_string()))?;
             let base = settings.base_model.unwrap_or_default();
-            if !is_hub_id(&base) {
+            if options.base.is_none() && !is_hub_id(&base) {
                 let said = if base.is_empty() { "nothing".to_owned() } else { format!("{base:?}") };
                 return Err(refused(format!(
                     "base_model_name_or_path of {ADAPTER_CONFIG} is {said}, where others find no model: name the id of the same \
@@ -206,13 +206,13 @@ impl Chosen {
         if is_adapter {
             let path = directory.join(ADAPTER_CONFIG);
             let text = limited_file::read_text(&path, MAX_SETTINGS).map_err(IoError::of("read", &path))?;
-            let mut config: Value = serde_json::from_str(&text)
-                .map_err(|error| refused(format!("{ADAPTER_CONFIG} is not valid JSON: {error}")))?;
+            let mut config: Map<String, Value> = serde_json::from_str(&text)
+                .map_err(|error| refused(format!("{ADAPTER_CONFIG} is no object of settings: {error}")))?;
+            config.insert("base_model_name_or_path".to_owned(), base.as_str().into());
             // A revision is one of the base that it was.
-            config["base_model_name_or_path"] = base.as_str().into();
-            config["revision"] = Value::Null;
-            self.files
-                .insert(ADAPTER_CONFIG.to_owned(), Content::of_memory(format!("{config:#}\n").into_bytes()));
+            config.insert("revision".to_owned(), Value::Null);
+            let text = format!("{:#}\n", Value::Object(config));
+            self.files.insert(ADAPTER_CONFIG.to_owned(), Content::of_memory(text.into_bytes()));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Large file storage: the batch interface of git LFS, with the hub's transfer in parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,15 +8,13 @@ use serde_json::{Value, json};
 use super::super::HubError;
 use super::super::client::{RETRY, retried};
 use super::super::transport::{Method, Outgoing, Reply};
-use super::api::{Api, Named};
+use super::api::{Api, LONG, Named, Patience, USUAL};
 use super::content::{Watch, Watched};
 use super::{PushFile, PushProgress};
 use crate::cancel::CancelToken;
 
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
 const JSON: &str = "application/json";
-/// Objects that the storage is asked about together.
-const OBJECTS_AT_ONCE: usize = 100;
 /// What says that an object is sent in parts, and how long each is; the parts' addresses stand beside it, by
 /// number.
 const PART_BYTES: &str = "chunk_size";
@@ -61,48 +59,43 @@ pub(super) fn store(
     progress: &mut dyn FnMut(PushProgress<'_>),
 ) -> Result<(Vec<Named>, u64), HubError> {
     let (mut named, mut sent) = (Vec::new(), 0);
-    for some in files.chunks(OBJECTS_AT_ONCE) {
-        // Equal files are one object.
-        let mut by_oid: BTreeMap<String, &PushFile> = BTreeMap::new();
-        for file in some {
-            let mut watch = Watch { file: &file.name, is_sent: false, cancel, progress: &mut *progress };
-            let oid = file.content.sha256(&mut watch)?.to_owned();
-            named.push(Named { path: file.name.clone(), oid: oid.clone(), size: file.bytes });
-            by_oid.entry(oid).or_insert(file);
+    let mut there = BTreeSet::new();
+    for file in files {
+        let mut watch = Watch { file: &file.name, is_sent: false, cancel, progress: &mut *progress };
+        let oid = file.content.sha256(&mut watch)?.to_owned();
+        named.push(Named { path: file.name.clone(), oid: oid.clone(), size: file.bytes });
+        // Equal files are one object. Each is asked for just before it is sent: the addresses are good for some
+        // minutes, which others may take to be sent.
+        if !there.insert(oid.clone()) {
+            continue;
         }
-        for object in ask(api, revision, &by_oid)? {
-            let Some(file) = by_oid.get(&object.oid) else { continue };
-            let Some(Actions { upload: Some(upload), verify }) = object.actions else { continue };
-            let mut watch = Watch { file: &file.name, is_sent: true, cancel, progress: &mut *progress };
-            Upload { api, file, oid: &object.oid }.run(&upload, verify.as_ref(), &mut watch)?;
-            sent += file.bytes;
-        }
+        let object = ask(api, revision, file, &oid)?;
+        let Some(Actions { upload: Some(upload), verify }) = object.actions else { continue };
+        watch.is_sent = true;
+        Upload { api, file, oid: &oid }.run(&upload, verify.as_ref(), &mut watch)?;
+        sent += file.bytes;
     }
     Ok((named, sent))
 }
 
-/// What the storage wants of these objects.
-fn ask(api: &Api, revision: &str, files: &BTreeMap<String, &PushFile>) -> Result<Vec<Object>, HubError> {
-    let objects: Vec<Value> =
-        files.iter().map(|(oid, file)| json!({"oid": oid, "size": file.bytes})).collect();
+/// What the storage wants of the object `oid`, which is `file`.
+fn ask(api: &Api, revision: &str, file: &PushFile, oid: &str) -> Result<Object, HubError> {
     let question = json!({
         "operation": "upload", "transfers": ["basic", "multipart"], "hash_algo": "sha256",
-        "ref": {"name": revision}, "objects": objects,
+        "ref": {"name": revision}, "objects": [{"oid": oid, "size": file.bytes}],
     });
     let url = api.transport.url(&format!("{}.git/info/lfs/objects/batch", api.id));
     let batch: Batch = api.post(&url, LFS_JSON, &question)?;
-    for object in &batch.objects {
-        if let Some(Refusal { code, message }) = &object.error {
-            let file = files.get(&object.oid).map_or("an object", |file| file.name.as_str());
-            return Err(api.refused(&url, *code, &format!("{file}: {}", api.transport.said(message))));
+    let Some(object) = batch.objects.into_iter().find(|object| object.oid == oid) else {
+        let reason = format!("its storage says nothing of the object {oid}");
+        return Err(api.transport.wrong(&api.transport.parsed(&url)?, reason));
+    };
+    match &object.error {
+        Some(Refusal { code, message }) => {
+            let said = format!("{}: {}", file.name, api.transport.said(message));
+            Err(api.refused(&url, *code, &said))
         }
-    }
-    match files.keys().find(|oid| batch.objects.iter().all(|object| object.oid != **oid)) {
-        None => Ok(batch.objects),
-        Some(oid) => {
-            let reason = format!("its storage says nothing of the object {oid}");
-            Err(api.transport.wrong(&api.transport.parsed(&url)?, reason))
-        }
+        None => Ok(object),
     }
 }
 
@@ -122,7 +115,7 @@ impl Upload<'_> {
         }
         let Some(verify) = verify else { return Ok(()) };
         let body = json!({"oid": self.oid, "size": self.file.bytes}).to_string();
-        self.tell(&verify.href, JSON, &body)
+        self.tell(&verify.href, JSON, &body, USUAL)
     }
 
     fn in_parts(
@@ -152,10 +145,11 @@ impl Upload<'_> {
             let etag = reply.etag.ok_or_else(|| wrong(format!("no etag of part {number}")))?;
             parts.push(json!({"partNumber": number, "etag": etag}));
         }
-        self.tell(completion, LFS_JSON, &json!({"oid": self.oid, "parts": parts}).to_string())
+        // The storage puts them together before it answers.
+        self.tell(completion, LFS_JSON, &json!({"oid": self.oid, "parts": parts}).to_string(), LONG)
     }
 
-    /// Sends `length` bytes of the file, from `start` on, as often as it takes.
+    /// Sends `length` bytes of the file, from `start` on, once more where that may help.
     fn put(
         &self,
         url: &str,
@@ -167,25 +161,32 @@ impl Upload<'_> {
         let (api, total) = (self.api, self.file.bytes);
         let put = retried(RETRY, || {
             let mut source = self.file.content.open(start, length)?;
-            let mut body = Watched { inner: &mut *source, done: 0, before: start, total, watch: &mut *watch };
+            let mut body = Watched::new(&mut *source, start..start + length, total, &mut *watch);
             let sent = api.transport.send(Outgoing {
                 method: Method::Put,
                 url,
                 headers,
                 body: &mut body,
                 bytes: length,
+                least_wait: USUAL.least_wait,
             });
+            let failed = body.into_failed();
             if watch.cancel.is_cancelled() {
                 return Err(HubError::Cancelled.into());
             }
+            if let Some(error) = failed {
+                return Err(self.file.content.failure(error).into());
+            }
+            // Else the storage would have what is of two files, or say that it is another one.
+            self.file.content.require_unchanged()?;
             Ok(api.accepted(url, sent?)?)
         });
         put.map_err(|failure| failure.error)
     }
 
     /// Says something to the storage whose answer says nothing.
-    fn tell(&self, url: &str, kind: &str, body: &str) -> Result<(), HubError> {
-        let told = self.api.post_as(url, kind, kind, body.as_bytes(), RETRY.retries);
+    fn tell(&self, url: &str, kind: &str, body: &str, patience: Patience) -> Result<(), HubError> {
+        let told = self.api.post_as(url, (kind, kind), body.as_bytes(), patience);
         told.map(drop).map_err(|failure| failure.error)
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! [`plan_push`] looks at both and sends nothing: which files would go, how, and which are there already.
 //! [`push`] does it: large files go to large file storage first, which keeps what it has, and then one commit
-//! names all of them. A push that breaks off has changed nothing in the repository, and the next one sends
-//! what the storage lacks.
+//! names all of them. A push that breaks off before that has changed no file of the repository, and the next one
+//! sends what the storage lacks.
 
+mod answers;
 mod api;
 mod content;
 mod files;
@@ -19,7 +20,7 @@ use files::Chosen;
 use super::names;
 use super::{HubError, HubOptions, open_cache};
 use crate::cancel::CancelToken;
-use crate::card::is_hub_id;
+use crate::card::{CARD, is_hub_id};
 use crate::options::with_fields;
 
 /// From this size on the hub takes a file for large file storage alone, in bytes.
@@ -112,15 +113,17 @@ pub struct PushProgress<'a> {
 }
 
 /// What a push came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pushed {
-    /// The new commit; `None` where the repository had everything.
+    /// The new commit; `None` where the repository had everything that it takes.
     pub commit: Option<String>,
     /// Files that the commit changed.
     pub files: usize,
     /// Bytes that large file storage did not have yet.
     pub stored_bytes: u64,
+    /// Files that were not sent, as the repository's `.gitignore` has them.
+    pub ignored: Vec<String>,
 }
 
 /// What pushing the model in `directory` to the repository `id` would do. Nothing is sent: the hub is asked
@@ -136,6 +139,16 @@ pub fn plan_push(
     cancel: &CancelToken,
     progress: &mut dyn FnMut(PushProgress<'_>),
 ) -> Result<PushPlan, HubError> {
+    planned(directory, id, options, cancel, progress).map_err(of_push)
+}
+
+fn planned(
+    directory: &Path,
+    id: &str,
+    options: &PushOptions,
+    cancel: &CancelToken,
+    progress: &mut dyn FnMut(PushProgress<'_>),
+) -> Result<PushPlan, HubError> {
     let revision = checked(id, options)?;
     let Chosen { files, left_out, mut warnings } = files::choose(directory, id, options)?;
     let api = Api::open(id, options)?;
@@ -144,9 +157,11 @@ pub fn plan_push(
         warnings.push(format!("{id} cannot be seen without a token: it is not there yet, or private"));
     }
     if options.private == Some(true) && there.private == Some(false) {
-        warnings.push(format!("{id} is there and public, and stays so: change that on its page"));
+        warnings.push(format!(
+            "{id} is there and public: nothing is sent there as long as it is to be private; change that on its page"
+        ));
     }
-    let mut planned = Vec::new();
+    let mut judged = Vec::new();
     for (name, content) in files {
         let found = there.files.iter().find(|remote| remote.path == name);
         let mut watch = Watch { file: &name, is_sent: false, cancel, progress: &mut *progress };
@@ -154,7 +169,7 @@ pub fn plan_push(
         let bytes = content.bytes();
         let is_large =
             found.map_or_else(|| bytes >= LARGE || files::is_large_by_name(&name), |file| file.lfs.is_some());
-        planned.push(PushFile { name, bytes, is_large, is_there, content });
+        judged.push(PushFile { name, bytes, is_large, is_there, content });
     }
     Ok(PushPlan {
         id: id.to_owned(),
@@ -163,7 +178,7 @@ pub fn plan_push(
         is_new_branch: there.head.is_none() && !(there.is_new && revision == "main"),
         private: if there.is_new { options.private } else { there.private },
         revision,
-        files: planned,
+        files: judged,
         left_out,
         warnings,
         head: there.head,
@@ -173,9 +188,20 @@ pub fn plan_push(
 /// Does what `plan` says, with the options it was made with.
 ///
 /// # Errors
-/// What the hub or its storage refuses, each with the address and what to do; [`HubError::Cancelled`]. The
-/// repository is then as it was, but that it may be there now.
+/// What the hub or its storage refuses, each with the address and what to do; [`HubError::FileChanged`] for a file
+/// that is not as it was when the plan was made; [`HubError::NotPrivate`]; [`HubError::Cancelled`]. No file of the
+/// repository has changed then, but that it, or the branch, may be there now, and that the answer to the commit may be
+/// lost on its way: the error says so.
 pub fn push(
+    plan: &PushPlan,
+    options: &PushOptions,
+    cancel: &CancelToken,
+    progress: &mut dyn FnMut(PushProgress<'_>),
+) -> Result<Pushed, HubError> {
+    pushed(plan, options, cancel, progress).map_err(of_push)
+}
+
+fn pushed(
     plan: &PushPlan,
     options: &PushOptions,
     cancel: &CancelToken,
@@ -184,9 +210,21 @@ pub fn push(
     checked(&plan.id, options)?;
     let api = Api::open(&plan.id, options)?;
     api.require_token()?;
-    let mut changed: Vec<&PushFile> = plan.changed().collect();
+    let changed: Vec<&PushFile> = plan.changed().collect();
     if changed.is_empty() {
-        return Ok(Pushed { commit: None, files: 0, stored_bytes: 0 });
+        return Ok(Pushed::default());
+    }
+    let require_private = |private: Option<bool>| {
+        if options.private == Some(true) && private != Some(true) {
+            return Err(HubError::NotPrivate { id: plan.id.clone(), url: plan.url.clone() });
+        }
+        Ok(())
+    };
+    if !plan.is_new {
+        require_private(plan.private)?;
+    }
+    if let Some(card) = changed.iter().find(|file| file.name == CARD) {
+        api.judge_card(card)?;
     }
     if plan.is_new {
         api.create(options.private)?;
@@ -198,23 +236,36 @@ pub fn push(
         Some(head) => Some(head.clone()),
         None => {
             let made = api.look(&plan.revision)?;
-            if plan.is_new && options.private == Some(true) && made.private == Some(false) {
-                return Err(HubError::NotPrivate { id: plan.id.clone(), url: plan.url.clone() });
-            }
+            require_private(made.private)?;
             made.head
         }
     };
     let modes = api.preupload(&plan.revision, &changed)?;
-    changed.retain(|file| !modes.is_ignored(&file.name));
+    let (ignored, changed): (Vec<&PushFile>, Vec<&PushFile>) =
+        changed.into_iter().partition(|file| modes.is_ignored(&file.name));
+    let ignored = ignored.into_iter().map(|file| file.name.clone()).collect();
+    if changed.is_empty() {
+        return Ok(Pushed { ignored, ..Pushed::default() });
+    }
     let (large, small): (Vec<&PushFile>, Vec<&PushFile>) =
-        changed.into_iter().partition(|file| modes.is_large(&file.name) && file.bytes > 0);
+        changed.iter().copied().partition(|file| modes.is_large(&file.name) && file.bytes > 0);
     let (named, stored_bytes) = lfs::store(&api, &plan.revision, &large, cancel, progress)?;
     if cancel.is_cancelled() {
         return Err(HubError::Cancelled);
     }
     let message = options.message.as_deref().unwrap_or("Upload with gve");
-    let commit = api.commit(&plan.revision, head.as_deref(), message, &small, &named)?;
-    Ok(Pushed { commit: Some(commit), files: small.len() + named.len(), stored_bytes })
+    let commit = match api.commit(&plan.revision, head.as_deref(), message, &small, &named) {
+        // Its answer is lost, and perhaps nothing else.
+        Err(HubError::Network { id, url, reason }) => {
+            let made = made(&api, plan, head.as_deref(), &changed, cancel, progress);
+            made.ok().flatten().ok_or_else(|| {
+                let reason = format!("{reason}; whether it was committed is not known");
+                HubError::Network { id, url, reason }
+            })?
+        }
+        commit => commit?,
+    };
+    Ok(Pushed { commit: Some(commit), files: changed.len(), stored_bytes, ignored })
 }
 
 /// The branch, where id and settings make sense.
@@ -240,6 +291,36 @@ fn is_same(remote: &RemoteFile, content: &Content, watch: &mut Watch<'_>) -> Res
         Some(lfs) => content.sha256(watch)? == lfs.oid,
         None => content.git_oid(watch)? == remote.oid,
     })
+}
+
+/// The commit that the branch is at, where it is another one than `head` and has all `files`.
+fn made(
+    api: &Api,
+    plan: &PushPlan,
+    head: Option<&str>,
+    files: &[&PushFile],
+    cancel: &CancelToken,
+    progress: &mut dyn FnMut(PushProgress<'_>),
+) -> Result<Option<String>, HubError> {
+    let there = api.look(&plan.revision)?;
+    let Some(commit) = there.head.filter(|commit| Some(commit.as_str()) != head) else { return Ok(None) };
+    for file in files {
+        let mut watch = Watch { file: &file.name, is_sent: false, cancel, progress: &mut *progress };
+        match there.files.iter().find(|remote| remote.path == file.name) {
+            Some(remote) if is_same(remote, &file.content, &mut watch)? => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(commit))
+}
+
+/// The words of a push for what downloads say otherwise.
+fn of_push(error: HubError) -> HubError {
+    match error {
+        HubError::Network { id, url, reason } => HubError::PushInterrupted { id, url, reason },
+        HubError::Response { id, url, reason } => HubError::PushAnswer { id, url, reason },
+        error => error,
+    }
 }
 
 /// The token of `options`, or else that of the cache.

@@ -78,8 +78,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         pushed => pushed.transpose()?,
     };
+    let ignored = pushed.as_ref().map_or(&[][..], |pushed| &pushed.ignored);
+    for name in ignored {
+        warn(&format!(
+            "{name} was not sent: .gitignore of {} has it; change that there, or take the file away",
+            plan.id
+        ));
+    }
     print(&if arguments.json { as_json(&plan, pushed.as_ref()) } else { ended(&plan, pushed.as_ref()) })?;
-    Ok(Outcome::Complete)
+    Ok(Outcome::of(plan.files.len() - ignored.len(), ignored.len()))
 }
 
 fn draw(bar: &ProgressBar, progress: &PushProgress<'_>) {
@@ -128,6 +135,7 @@ fn ended(plan: &PushPlan, pushed: Option<&Pushed>) -> String {
             plan.url,
             DecimalBytes(*stored_bytes)
         ),
+        Some(_) if count > 0 => format!("{}: nothing is left to send", plan.url),
         Some(_) => format!("{}: all {there} files are there already, nothing was sent", plan.url),
     }
 }
@@ -136,11 +144,13 @@ fn as_json(plan: &PushPlan, pushed: Option<&Pushed>) -> String {
     let files = plan.files.iter().map(|file| {
         json!({"name": file.name, "bytes": file.bytes, "large": file.is_large, "there": file.is_there})
     });
+    let commit = pushed.and_then(|pushed| pushed.commit.as_ref());
     json!({
         "url": plan.url, "revision": plan.revision, "new": plan.is_new, "new_branch": plan.is_new_branch, "private": plan.private,
         "files": files.collect::<Vec<_>>(),
         "left_out": plan.left_out.iter().map(|(name, why)| json!({"name": name, "why": why})).collect::<Vec<_>>(),
-        "commit": pushed.and_then(|pushed| pushed.commit.as_ref()), "sent": pushed.is_some(),
+        "ignored": pushed.map(|pushed| pushed.ignored.as_slice()).unwrap_or_default(),
+        "commit": commit, "sent": commit.is_some(),
     })
     .to_string()
 }

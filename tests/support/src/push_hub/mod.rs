@@ -2,6 +2,7 @@
 //! with the hub's transfer in parts, and downloads of what is there.
 
 mod bytes;
+mod faults;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -14,6 +15,8 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use serde_json::{Value, json};
 
 use crate::hub::respond;
+pub use faults::PushFaults;
+
 use bytes::{Answer, decoded, git_oid, hex, part_of};
 
 /// The token that may write.
@@ -32,15 +35,6 @@ pub struct Seen {
     pub authorization: Option<String>,
     /// What was sent.
     pub body: Vec<u8>,
-}
-
-/// What it may do wrong.
-#[derive(Default)]
-pub struct PushFaults {
-    /// Answers requests whose method and path begin so with this status and body, each so many times.
-    pub refusals: Vec<(&'static str, u16, &'static str, usize)>,
-    /// Hangs up in the middle of so many PUTs.
-    pub dropped_puts: usize,
 }
 
 /// Files of a commit by name, each with whether it is in large file storage.
@@ -101,6 +95,11 @@ impl PushHub {
         hub
     }
 
+    /// Makes a repository, as somebody else does.
+    pub fn create(&self, id: &str, is_private: bool) {
+        self.state.lock().unwrap().create(id, is_private, &self.endpoint);
+    }
+
     /// What came in since the last call.
     pub fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state.lock().unwrap().seen)
@@ -140,9 +139,7 @@ impl PushHub {
         if method == "PUT" {
             // The storage takes nothing whose length is not said.
             let Some(length) = length else { return respond(&mut stream, "411 Length Required", "", b"") };
-            let dropped = &mut self.faults.lock().unwrap().dropped_puts;
-            if *dropped > 0 {
-                *dropped -= 1;
+            if PushFaults::take(&mut self.faults.lock().unwrap().dropped_puts) {
                 let mut half = vec![0; length / 2];
                 return reader.read_exact(&mut half);
             }
@@ -150,15 +147,24 @@ impl PushHub {
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body)?;
         let seen = Seen { method, path, authorization, body };
+        let shown = format!("{} {}", seen.method, seen.path);
+        let slow = self.faults.lock().unwrap().slow.filter(|(prefix, _)| shown.starts_with(prefix));
+        std::thread::sleep(slow.map(|(_, wait)| wait).unwrap_or_default());
+        let is_commit = shown.contains("/commit/");
+        if is_commit && PushFaults::take(&mut self.faults.lock().unwrap().rival_commits) {
+            self.state.lock().unwrap().commit_of_another();
+        }
         let (status, headers, body) =
-            self.refusal(&seen).unwrap_or_else(|| self.answer(&seen, range.as_deref()));
+            self.refusal(&shown).unwrap_or_else(|| self.answer(&seen, range.as_deref()));
         let headers = headers.replace("ENDPOINT", &self.endpoint);
         self.state.lock().unwrap().seen.push(seen);
+        if is_commit && PushFaults::take(&mut self.faults.lock().unwrap().lost_commits) {
+            return Ok(());
+        }
         respond(&mut stream, &format!("{status} Answer"), &headers, &body)
     }
 
-    fn refusal(&self, seen: &Seen) -> Option<Answer> {
-        let shown = format!("{} {}", seen.method, seen.path);
+    fn refusal(&self, shown: &str) -> Option<Answer> {
         let mut faults = self.faults.lock().unwrap();
         let (_, status, body, left) =
             faults.refusals.iter_mut().find(|(prefix, .., left)| *left > 0 && shown.starts_with(prefix))?;
@@ -194,9 +200,24 @@ impl PushHub {
                 Some(bytes) => part_of(bytes, range, ""),
                 None => error(404, "no such object"),
             },
+            ("POST", ["api", "validate-yaml"])
+                if json()["content"].as_str().unwrap().contains("license: none") =>
+            {
+                said(400, &json!({"errors": [{"message": "\"license\" must be one of"}], "warnings": []}))
+            }
             ("POST", ["api", "validate-yaml"]) => said(200, &json!({"errors": [], "warnings": []})),
             ("POST", _) if !may_write => error(401, "Invalid username or password."),
-            ("POST", ["api", "repos", "create"]) => state.create(&json(), &self.endpoint),
+            ("POST", ["api", "repos", "create"]) => {
+                let told = json();
+                let is_private = told["private"] == true || told["visibility"] == "private";
+                let is_private = is_private && !self.faults.lock().unwrap().makes_public;
+                let owner = told["organization"].as_str().unwrap();
+                state.create(
+                    &format!("{owner}/{}", told["name"].as_str().unwrap()),
+                    is_private,
+                    &self.endpoint,
+                )
+            }
             ("POST", ["verify", oid]) => match state.store.get(*oid) {
                 Some(bytes) if json()["size"] == bytes.len() => (200, String::new(), Vec::new()),
                 _ => error(404, "no such object"),
@@ -271,24 +292,28 @@ impl State {
         said(200, &json!({}))
     }
 
-    fn create(&mut self, told: &Value, endpoint: &str) -> Answer {
-        let id = format!("{}/{}", told["organization"].as_str().unwrap(), told["name"].as_str().unwrap());
-        if id.starts_with("others/") {
-            return error(403, "You don't have the rights to create a model under the namespace \"others\"");
+    fn create(&mut self, id: &str, is_private: bool, endpoint: &str) -> Answer {
+        let url = format!("{endpoint}/{id}");
+        if self.repositories.contains_key(id) {
+            return said(409, &json!({"error": "You already created this model repo", "url": url}));
         }
-        let url = json!({"url": format!("{endpoint}/{id}"), "name": id});
-        if self.repositories.contains_key(&id) {
-            return said(409, &json!({"error": "You already created this model repo", "url": url["url"]}));
-        }
-        let private = told["private"] == true || told["visibility"] == "private";
-        let repository = self.repositories.entry(id).or_default();
-        repository.private = private;
+        let repository = self.repositories.entry(id.to_owned()).or_default();
+        repository.private = is_private;
         repository.put(
             "main",
             "initial commit",
             [(".gitattributes".to_owned(), (b"*.safetensors filter=lfs\n".to_vec(), false))].into(),
         );
-        said(200, &url)
+        said(200, &json!({"url": url, "name": id}))
+    }
+
+    /// A file of somebody else's, in every repository.
+    fn commit_of_another(&mut self) {
+        for repository in self.repositories.values_mut() {
+            let mut files = repository.commits[&repository.branches["main"]].clone();
+            files.insert("theirs.txt".to_owned(), (b"theirs".to_vec(), false));
+            repository.put("main", "Somebody else's", files);
+        }
     }
 
     fn of_repository(&mut self, id: &str, seen: &Seen, rest: &[&str]) -> Answer {
