@@ -1,5 +1,27 @@
 use std::path::{Path, PathBuf};
 
+use super::rebase::UNKNOWN_BASE;
+
+/// What the model that comes with the program is called there.
+pub(crate) const BUILT_IN: &str = "nano";
+/// Digits of its revision.
+const REVISION_DIGITS: usize = 16;
+
+/// The folder that the built-in model of this revision is unpacked to.
+#[cfg(feature = "nano")]
+pub(crate) fn unpacked_name(revision: &str) -> String {
+    format!("{BUILT_IN}-{revision}")
+}
+
+/// Whether `directory` is one that a built-in model was unpacked to.
+fn is_unpacked(directory: &Path) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str());
+    let revision = name.and_then(|name| name.strip_prefix(BUILT_IN)?.strip_prefix('-'));
+    revision.is_some_and(|digits| {
+        digits.len() == REVISION_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
 /// What a model was made of, so that others find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseModel {
@@ -23,22 +45,19 @@ pub enum BaseModel {
 
 impl BaseModel {
     /// What `reference`, as a user writes it, names, whose files lie in `directory`. A folder of the hub's
-    /// cache is the model at the commit that it was fetched for.
+    /// cache is the model at the commit that it was fetched for, and one that the built-in model was unpacked to is that.
     pub fn find(reference: &str, revision: Option<&str>, directory: &Path) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let as_given = Path::new(reference);
-        let is_name = !reference.contains(['/', '\\']) && !as_given.is_absolute();
         if let Some(("models", id, commit)) = hub_snapshot(directory) {
             return Self::Hub { id, revision: Some(commit) };
         }
-        if as_given.is_dir() && real(as_given) == real(directory) {
-            return Self::Directory(real(directory));
+        let is_given = as_given.is_dir() && real(as_given) == real(directory);
+        if is_unpacked(&real(directory)) || (reference == BUILT_IN && !is_given) {
+            return Self::BuiltIn { name: BUILT_IN.to_owned(), directory: real(directory) };
         }
-        if is_hub_id(reference) {
+        if !is_given && is_hub_id(reference) {
             return Self::Hub { id: reference.to_owned(), revision: revision.map(str::to_owned) };
-        }
-        if is_name && real(directory) != real(as_given) {
-            return Self::BuiltIn { name: reference.to_owned(), directory: real(directory) };
         }
         Self::Directory(real(directory))
     }
@@ -72,7 +91,7 @@ impl BaseModel {
         match self {
             Self::Hub { id, .. } => id.clone(),
             Self::BuiltIn { name, .. } => name.clone(),
-            Self::Directory(_) => "BASE".to_owned(),
+            Self::Directory(_) => UNKNOWN_BASE.to_owned(),
         }
     }
 
@@ -168,6 +187,21 @@ mod tests {
         assert!(!found.in_words().contains(root.to_str().unwrap()), "{}", found.in_words());
         let nano = BaseModel::find("nano", None, &model);
         assert_eq!((nano.name_or_path(), nano.for_gve()), (model.display().to_string(), "nano".to_owned()));
+        let unpacked = root.join("nano-0123456789abcdef");
+        std::fs::create_dir(&unpacked).unwrap();
+        let path = unpacked.to_str().unwrap();
+        for (reference, directory, is_built_in) in [
+            (path, &unpacked, true),
+            ("", &unpacked, true),
+            ("nano", &model, true),
+            ("", &model, false),
+            ("base", &model, false),
+            (model.to_str().unwrap(), &model, false),
+        ] {
+            let found = BaseModel::find(reference, None, directory);
+            assert_eq!(matches!(found, BaseModel::BuiltIn { .. }), is_built_in, "{reference}: {found:?}");
+            assert_eq!(found.in_words().contains("comes with gve"), is_built_in);
+        }
         for other in ["models--o/snapshots/0", "data--o--m/snapshots/0", "models--o--m/refs/0"] {
             assert_eq!(hub_snapshot(&root.join(other)), None, "{other}");
         }

@@ -5,6 +5,8 @@ use serde_json::Value;
 
 /// What stands before and behind it.
 const FENCE: &str = "---";
+/// What some programs put before a text in UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The head that says these keys; nothing where there are none.
 pub(super) fn written(keys: &[(&'static str, Value)]) -> String {
@@ -53,8 +55,9 @@ fn scalar(value: &Value) -> String {
 
 /// The lines of the head of a card, and where the line begins that ends it.
 fn head(text: &str) -> Option<(Vec<(usize, &str)>, usize)> {
-    let mut at = 0;
-    let mut lines = text.split_inclusive('\n').map(|line| {
+    let start = text.trim_start_matches(BYTE_ORDER_MARK);
+    let mut at = text.len() - start.len();
+    let mut lines = start.split_inclusive('\n').map(|line| {
         at += line.len();
         (at - line.len(), line.trim_end())
     });
@@ -107,6 +110,7 @@ fn unquoted(value: &str) -> String {
 /// The card `text` whose head says `value` at `key`, whatever it said before.
 pub(crate) fn with_front_value(text: &str, key: &str, value: &Value) -> String {
     let line = entry(key, value, "");
+    let text = text.trim_start_matches(BYTE_ORDER_MARK);
     let Some((lines, end)) = head(text) else {
         return format!("{FENCE}\n{line}{FENCE}\n\n{text}");
     };
@@ -174,6 +178,7 @@ model-index:
         ] {
             assert_eq!(front_values(text, key), expected, "{key}");
         }
+        assert_eq!(front_values(&format!("{BYTE_ORDER_MARK}{text}"), "license"), ["apache-2.0"]);
         for headless in ["", "# a\n", "license: mit\n", "---\nlicense: mit\n"] {
             assert_eq!(front_values(headless, "license"), [""; 0], "{headless}");
         }
@@ -184,6 +189,7 @@ model-index:
         let set = |text: &str| with_front_value(text, "base_model", &json!("o/m"));
         for (text, expected) in [
             ("# a", "---\nbase_model: o/m\n---\n\n# a"),
+            ("\u{feff}# a", "---\nbase_model: o/m\n---\n\n# a"),
             ("---\na: b\n---\n# a", "---\na: b\nbase_model: o/m\n---\n# a"),
             ("---\nbase_model:\n- x/y\n- x/z\na: b\n---\n", "---\nbase_model: o/m\na: b\n---\n"),
             ("---\nbase_model: \"/x\"\n---\n", "---\nbase_model: o/m\n---\n"),

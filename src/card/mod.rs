@@ -5,6 +5,7 @@
 
 mod base;
 mod front_matter;
+mod rebase;
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -12,9 +13,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-pub(crate) use base::hub_snapshot;
+#[cfg(feature = "nano")]
+pub(crate) use base::unpacked_name;
+pub(crate) use base::{BUILT_IN, hub_snapshot};
 pub use base::{BaseModel, is_hub_id};
-pub(crate) use front_matter::{front_values, with_front_value};
+pub(crate) use front_matter::front_values;
+pub(crate) use rebase::{LOCAL_BASE, UNKNOWN_BASE, with_base};
 
 use crate::hash::{FNV_OFFSET, fnv};
 use crate::store::{IoError, limited_file, write_file};
@@ -23,6 +27,8 @@ use crate::store::{IoError, limited_file, write_file};
 pub(crate) const CARD: &str = "README.md";
 /// Where the card lies of a model whose [`CARD`] is a person's.
 pub(crate) const CARD_BESIDE: &str = "README.gve.md";
+/// What says which step of a run the weights beside it are of.
+pub(crate) const BEST_FILE: &str = "best.json";
 /// Bytes that a card may have.
 const MAX_BYTES: u64 = 16 << 20;
 /// What the last line of a card that was written here begins with.
@@ -69,9 +75,7 @@ impl Card {
     }
 
     fn to_text(&self) -> String {
-        let body = format!("{}\n{}\n", front_matter::written(&self.head), self.body.trim());
-        let mark = format!("{MARK}{} {:016x} -->\n", env!("CARGO_PKG_VERSION"), hash(&body));
-        body + &mark
+        marked(format!("{}\n{}\n", front_matter::written(&self.head), self.body.trim()))
     }
 
     /// Writes the card into the folder `into`. Where `before`, the model that this one takes the place of,
@@ -116,6 +120,12 @@ pub(crate) fn own_sections(text: &str, titles: &[&str]) -> String {
     sections.map(|section| format!("## {}\n\n", section.trim())).collect()
 }
 
+/// A card with the line that tells that it is as it was written here.
+fn marked(body: String) -> String {
+    let mark = format!("{MARK}{} {:016x} -->\n", env!("CARGO_PKG_VERSION"), hash(&body));
+    body + &mark
+}
+
 /// Whether a card is as it was written here.
 fn is_own(text: &str) -> bool {
     let Some((body, mark)) = text.trim_end().rsplit_once(MARK) else { return false };
@@ -153,6 +163,15 @@ impl Terms {
 /// What a model is called: as its folder, on one line.
 pub(crate) fn name_of(directory: &Path) -> String {
     directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy().replace('\n', " ")
+}
+
+/// The command that reads with a model, but for what the model is.
+pub(crate) fn reads(is_reranker: bool) -> &'static str {
+    if is_reranker {
+        "gve rerank --query \"a dog runs\" --text \"a dog in a park\""
+    } else {
+        "gve embed --text \"a dog runs\""
+    }
 }
 
 /// A table of Markdown; cells are texts.

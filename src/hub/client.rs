@@ -1,7 +1,7 @@
 //! Downloading a model into the cache: what the hub has, which files are missing, and how often to try.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -11,6 +11,7 @@ use super::layout::{self, WEIGHTS_INDEX};
 use super::names::percent_encoded;
 use super::transport::{Failure, Transport};
 use super::{DownloadProgress, HubError, HubOptions, ResolvedModel, is_commit_hash};
+use crate::cancel::CancelToken;
 use crate::http::RetrySettings;
 use crate::store::is_file_name;
 
@@ -20,6 +21,8 @@ pub(super) const RETRY: RetrySettings =
 /// Fewer new bytes than this are nothing new: a connection that breaks after each is not worth another for
 /// each.
 const MIN_PROGRESS: u64 = 4096;
+/// After so long it is seen that a wait is cancelled.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 /// A server that wants us to wait longer is left alone.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -111,7 +114,7 @@ impl<'a> Client<'a> {
     pub(super) fn look_up(&self) -> Result<Snapshot, HubError> {
         let url = self.info_url(self.revision);
         let retry = RetrySettings { retries: if self.has_copy { 0 } else { RETRY.retries }, ..RETRY };
-        let info = match retried(retry, || Ok(self.info(&url)?)) {
+        let info = match retried(retry, &CancelToken::new(), || Ok(self.info(&url)?)) {
             Err(Failure { status: Some(404), .. }) => return Err(self.not_found(&url)),
             info => info.map_err(|failure| failure.error)?,
         };
@@ -205,7 +208,7 @@ impl<'a> Client<'a> {
             Download { transport: &self.transport, folder: self.folder, id: self.id, commit, file, url };
         // The furthest that any attempt came. Beginning again is not getting on.
         let mut furthest = 0;
-        retried(RETRY, || {
+        retried(RETRY, &CancelToken::new(), || {
             download.attempt(progress).map_err(|interrupted| {
                 let progressed = interrupted.partial_bytes >= furthest + MIN_PROGRESS;
                 furthest = furthest.max(interrupted.partial_bytes);
@@ -239,9 +242,10 @@ impl<'a> Client<'a> {
 }
 
 /// Tries until there is an answer, an error that stays, or `retry.retries` attempts in a row after one that
-/// got on.
+/// got on; or until it is cancelled between two.
 pub(super) fn retried<T>(
     retry: RetrySettings,
+    cancel: &CancelToken,
     mut attempt: impl FnMut() -> Result<T, Setback>,
 ) -> Result<T, Failure> {
     let mut idle = 0;
@@ -264,7 +268,33 @@ pub(super) fn retried<T>(
         if idle >= retry.retries {
             return Err(HubError::Network { id, url, reason }.into());
         }
-        std::thread::sleep(retry.delay(idle, retry_after));
+        let end = Instant::now() + retry.delay(idle, retry_after);
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            if cancel.is_cancelled() {
+                return Err(HubError::Cancelled.into());
+            }
+            std::thread::sleep(left.min(LONGEST_SLEEP));
+        }
         idle += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_where_it_is_cancelled() {
+        let (cancel, start) = (CancelToken::new(), Instant::now());
+        let mut attempts = 0;
+        let failure = retried::<()>(RETRY, &cancel, || {
+            attempts += 1;
+            cancel.cancel();
+            let error =
+                HubError::Network { id: String::new(), url: String::new(), reason: "busy".to_owned() };
+            Err(Failure { error, retry_after: Some(Duration::from_secs(50)), status: Some(503) }.into())
+        });
+        assert!(matches!(failure.err().unwrap().error, HubError::Cancelled));
+        assert!(attempts == 1 && start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::sync::LazyLock;
 
 use super::{HubError, HubOptions, ResolvedModel};
+use crate::card::{BUILT_IN, unpacked_name};
 use crate::hash::{FNV_OFFSET, fnv};
 use crate::model::sentence_transformers;
 use crate::recipe::{NamedRecipe, Recipes};
@@ -13,7 +14,7 @@ use crate::store::{IoError, create_folder_of, write_file};
 
 /// The name of the built-in model, for [`resolve`](super::resolve). It knows its procedural world only
 /// ([`synth::world`](crate::synth::world)): for footage there are models such as `Alibaba-NLP/GVE-3B`.
-pub const NANO: &str = "nano";
+pub const NANO: &str = BUILT_IN;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => { [$(($name, include_bytes!(concat!("../../assets/nano/", $name)))),*] };
@@ -45,7 +46,7 @@ pub(super) fn unpack(options: &HubOptions) -> Result<ResolvedModel, HubError> {
         Some(parent) => parent.clone(),
         None => std::env::home_dir().ok_or(HubError::NoHome)?.join(".cache/gve"),
     };
-    let directory = parent.join(format!("{NANO}-{}", *REVISION));
+    let directory = parent.join(unpacked_name(&REVISION));
     let write = |name: &str, bytes: &[u8]| -> Result<(), IoError> {
         let path = directory.join(name);
         if fs::read(&path).is_ok_and(|there| there == bytes) {

@@ -164,6 +164,14 @@ impl Transport {
         format!("{}/{path}", self.endpoint)
     }
 
+    /// An address that the hub gives, of itself, at the mirror that is asked in its place.
+    pub(super) fn on_mirror(&self, url: &str) -> String {
+        match url.strip_prefix(DEFAULT_ENDPOINT).filter(|rest| rest.starts_with('/')) {
+            Some(rest) => format!("{}{rest}", self.endpoint),
+            None => url.to_owned(),
+        }
+    }
+
     /// The answer at the end of all redirects, with a status of success.
     pub(super) fn get(&self, url: &str, range: Option<&str>) -> Result<Answer, Failure> {
         let first = self.hop(&self.parsed(url)?, range)?;
@@ -390,4 +398,31 @@ impl Transport {
 
 fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn whoever_stops_reading_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/store", listener.local_addr().unwrap());
+        let options = HubOptions::default().with_timeout(Some(Duration::from_millis(300)));
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let transport = Transport::new(&options, None, "o/m", false).unwrap();
+            // More than connections hold.
+            let bytes = 256 << 20;
+            let body = &mut io::repeat(0).take(bytes);
+            let (method, headers, least_wait) = (Method::Put, &[][..], Duration::ZERO);
+            let sent = transport.send(Outgoing { method, url: &url, headers, body, bytes, least_wait });
+            tell.send(sent.is_err()).unwrap();
+        });
+        let (_open, _) = listener.accept().unwrap();
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(true));
+    }
 }

@@ -3,17 +3,25 @@
 use std::path::Path;
 
 use super::LoraAdapter;
-use super::sentence_transformers::describes;
-use crate::card::{BaseModel, Card, Terms, front_values, name_of, own_sections, read, table};
+use crate::card::{BaseModel, Card, Terms, front_values, name_of, own_sections, read, reads, table};
+use crate::recipe::Recipe;
 
-/// That of the checkpoint `out` into which `adapter` was folded, of the model in `model_dir`.
-pub(super) fn of_merged(out: &Path, model_dir: &Path, adapter: &LoraAdapter) -> Card {
+/// That of the checkpoint `out` into which `adapter` was folded, of the model in `model_dir`, and which is used by `recipe`;
+/// `is_described`: as sentence-transformers is told beside it.
+pub(super) fn of_merged(
+    out: &Path,
+    model_dir: &Path,
+    adapter: &LoraAdapter,
+    recipe: &Recipe,
+    is_described: bool,
+) -> Card {
+    let is_reranker = recipe.reranking.is_some();
     let settings = adapter.settings();
     let reference = settings.base_model.as_deref().unwrap_or_default();
     let base = BaseModel::find(reference, settings.revision.as_deref(), model_dir);
     let adapters =
         adapter.directory().and_then(|directory| read(directory).ok().flatten()).unwrap_or_default();
-    let library = if describes(model_dir) { "sentence-transformers" } else { "transformers" };
+    let library = if is_described { "sentence-transformers" } else { "transformers" };
     let mut card = Card::default();
     if let Some(id) = base.hub_id() {
         card.put("base_model", id);
@@ -21,7 +29,7 @@ pub(super) fn of_merged(out: &Path, model_dir: &Path, adapter: &LoraAdapter) -> 
     }
     card.put("library_name", library);
     card.put("pipeline_tag", front_values(&adapters, "pipeline_tag").into_iter().next().unwrap_or_default());
-    card.put("tags", vec!["gve", "multimodal-embedding"]);
+    card.put("tags", vec!["gve", if is_reranker { "reranker" } else { "multimodal-embedding" }]);
     let licence = card.put_terms(Terms::of(model_dir, &base));
     card.put("datasets", front_values(&adapters, "datasets"));
     let rows = [
@@ -37,7 +45,7 @@ pub(super) fn of_merged(out: &Path, model_dir: &Path, adapter: &LoraAdapter) -> 
         name_of(out),
         base.in_words(),
         table(&["", ""], rows),
-        usage(library),
+        usage(library, is_reranker),
     );
     card
 }
@@ -62,9 +70,10 @@ pub(crate) fn of_random(out: &Path, parameters: usize, tokens: usize, seed: u64)
 }
 
 /// How a whole checkpoint is loaded.
-fn usage(library: &str) -> String {
+fn usage(library: &str, is_reranker: bool) -> String {
+    let reads = reads(is_reranker);
     let mut usage =
-        "## Use\n\n`FOLDER` is where these files are.\n\n```sh\ngve embed --text \"a dog runs\" --model FOLDER\n```\n".to_owned();
+        format!("## Use\n\n`FOLDER` is where these files are.\n\n```sh\n{reads} --model FOLDER\n```\n");
     if library == "sentence-transformers" {
         usage.push_str(
             "\n```python\nfrom sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer(\"FOLDER\")\n\

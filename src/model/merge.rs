@@ -10,13 +10,16 @@ use serde_json::{Map, Value, json};
 use super::adapter::{Folding, LoraAdapter};
 use super::{Checkpoint, ModelError, cards, family};
 use crate::cancel::CancelToken;
-use crate::card::CARD;
+use crate::card::{BEST_FILE, CARD, CARD_BESIDE};
 use crate::model::sentence_transformers::describe;
 use crate::recipe::NamedRecipe;
 use crate::store::{Existing, IoError, write_file, write_folder};
 
 /// Extensions of files that belong to a model beside its weights.
 const COMPANIONS: [&str; 5] = ["json", "txt", "jinja", "model", "md"];
+
+/// Files that tell of the weights they lie beside, which others would be wrong to have.
+const OF_THESE_WEIGHTS: [&str; 3] = [CARD, CARD_BESIDE, BEST_FILE];
 
 /// Folds `adapter` into the model in `model_dir` and writes the result to `out` as a checkpoint in Hugging
 /// Face layout: precision, names, shards and all other files are those of `model_dir`, but for those that tell
@@ -39,13 +42,13 @@ pub fn merge_adapter(
     let folding = Folding::new(adapter);
     let mut changed = 0;
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, recipe, None, cancel, |name, shape, load| {
+        let is_described = fill(model_dir, inside, recipe, None, cancel, |name, shape, load| {
             let folded = folding.fold(name, shape, &Device::Cpu, load)?;
             changed += usize::from(folded.is_some());
             Ok(folded)
         })?;
         folding.require_all_bound()?;
-        cards::of_merged(out, model_dir, adapter).write(inside, inside)?;
+        cards::of_merged(out, model_dir, adapter, &recipe.recipe, is_described).write(inside, inside)?;
         Ok::<_, ModelError>(())
     })?;
     Ok(changed)
@@ -65,7 +68,7 @@ pub fn write_checkpoint(
     mut replace: impl FnMut(&str) -> Option<Tensor>,
 ) -> Result<(), ModelError> {
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, recipe, None, &CancelToken::new(), |name, _, _| Ok(replace(name)))
+        fill(model_dir, inside, recipe, None, &CancelToken::new(), |name, _, _| Ok(replace(name))).map(drop)
     })
 }
 
@@ -130,7 +133,7 @@ fn edit_json(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<
 type Load<'a> = dyn Fn(DType) -> Result<Tensor, ModelError> + 'a;
 
 /// Writes all files of a model to `out`, stored as `dtype` or else as they are. `change` is asked for new
-/// values by name and shape.
+/// values by name and shape. Whether sentence-transformers is told how it embeds.
 fn fill(
     model_dir: &Path,
     out: &Path,
@@ -138,14 +141,14 @@ fn fill(
     dtype: Option<DType>,
     cancel: &CancelToken,
     mut change: impl FnMut(&str, &[usize], &Load<'_>) -> Result<Option<Tensor>, ModelError>,
-) -> Result<(), ModelError> {
+) -> Result<bool, ModelError> {
     // Not a model: no reason to write anything.
     family::open(model_dir)?;
     let checkpoint = Checkpoint::open(model_dir)?;
     // In another precision it is the same model.
     copy_companions(model_dir, out, dtype.is_some())?;
     recipe.write(out)?;
-    describe(out)?;
+    let is_described = describe(out)?;
     for shard in checkpoint.shards() {
         let path = out.join(shard.file_name());
         let write = |reason| ModelError::from(IoError::of("write", &path)(reason));
@@ -180,7 +183,7 @@ fn fill(
         }
         file.flush().map_err(write)?;
     }
-    Ok(())
+    Ok(is_described)
 }
 
 /// The values in little-endian order.
@@ -195,7 +198,7 @@ fn write_tensor(tensor: &Tensor, out: &mut impl Write) -> Result<std::io::Result
     Ok(out.write_all(&bytes))
 }
 
-/// Copies configuration, tokenizer and the like, with or without the model card, but for an adapter's: its weights stay behind.
+/// Copies configuration, tokenizer and the like, with or without what is said of these weights, but for an adapter's: its weights stay behind.
 fn copy_companions(from: &Path, to: &Path, with_card: bool) -> Result<(), ModelError> {
     let read = |reason| IoError::of("read", from)(reason);
     for entry in fs::read_dir(from).map_err(read)? {
@@ -203,10 +206,11 @@ fn copy_companions(from: &Path, to: &Path, with_card: bool) -> Result<(), ModelE
         let is_companion = path.extension().and_then(|e| e.to_str()).is_some_and(|e| COMPANIONS.contains(&e));
         let is_adapters = |name: &&std::ffi::OsStr| name.to_string_lossy().starts_with("adapter_");
         // In the hub's cache these are links, which `is_file` and `copy` follow.
-        let is_card = |name: &&std::ffi::OsStr| *name == CARD && !with_card;
+        let is_told =
+            |name: &&std::ffi::OsStr| !with_card && OF_THESE_WEIGHTS.iter().any(|told| *name == *told);
         if let Some(name) = path
             .file_name()
-            .filter(|name| is_companion && !is_adapters(name) && !is_card(name) && path.is_file())
+            .filter(|name| is_companion && !is_adapters(name) && !is_told(name) && path.is_file())
         {
             let target = to.join(name);
             fs::copy(&path, &target).map_err(IoError::of("write", &target))?;

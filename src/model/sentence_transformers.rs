@@ -16,12 +16,14 @@ use serde_json::{Map, Value, json};
 use super::family::{self, Family};
 use super::{AdapterClues, ModelError, architecture, find_recipe};
 use crate::preprocess::{ChatTemplate, END_OF_TEXT, PreprocessError};
-use crate::recipe::{EndOfText, NamedRecipe, Pooling, PromptRecipe, Recipe, Recipes};
+use crate::recipe::{EndOfText, Pooling, PromptRecipe, Recipe, Recipes};
 use crate::store::{IoError, create_folder_of, limited_file, write_file};
 
 /// Prompts, similarity and the like. The one of these files that others may have had a say in.
 const SETTINGS: &str = "config_sentence_transformers.json";
-/// Bytes that it may have.
+/// What makes a folder one of sentence-transformers'.
+const MODULES: &str = "modules.json";
+/// Bytes that settings may have.
 const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 
 /// What reads texts and pictures, beside the weights of a checkpoint.
@@ -44,21 +46,33 @@ const SETTINGS_OF_PICTURES: [&str; 2] = ["preprocessor_config.json", "processor_
 /// The key by which they do.
 const PROCESSOR_CLASS: &str = "processor_class";
 
-/// Writes the files into the checkpoint in `directory`.
+/// Writes the files into the checkpoint in `directory`, if there is something to say; whether there is. Otherwise one that
+/// was copied along, without what it names and perhaps of an embedder that became a reranker, goes.
 ///
 /// Those that are there and say how to pool are replaced: gve knows one way. Prompts stay, as they are named
 /// and used by name; one that was the default is so no longer, as gve would not use it.
 ///
 /// # Errors
 /// [`ModelError::Config`] and [`ModelError::Io`].
-pub(crate) fn describe(directory: &Path) -> Result<(), ModelError> {
-    Ok(write_all(directory, files(directory)?)?)
+pub(crate) fn describe(directory: &Path) -> Result<bool, ModelError> {
+    let family = family::open(directory)?;
+    let recipe = recipe_of(directory, &*family, &AdapterClues::default())?;
+    let files = files_with(directory, &*family, &recipe)?;
+    let is_described = !files.is_empty();
+    write_all(directory, files)?;
+    let path = directory.join(MODULES);
+    if !is_described && path.is_file() {
+        fs::remove_file(&path).map_err(IoError::of("delete", path))?;
+    }
+    Ok(is_described)
 }
 
 /// Writes the files into the folder `adapter` of an adapter of the checkpoint in `directory`, and what reads texts and pictures
 /// there: sentence-transformers takes these from where it takes the adapter, and the weights from the base.
 pub(crate) fn describe_adapter(directory: &Path, adapter: &Path) -> Result<(), ModelError> {
-    let files = files_with(directory, &AdapterClues::read(adapter)?)?;
+    let family = family::open(directory)?;
+    let recipe = recipe_of(directory, &*family, &AdapterClues::read(adapter)?)?;
+    let files = files_with(directory, &*family, &recipe)?;
     let Some(class) = processor_class(directory).filter(|_| !files.is_empty()) else { return Ok(()) };
     for name in PROCESSORS.into_iter().filter(|name| directory.join(name).is_file()) {
         let (from, path) = (directory.join(name), adapter.join(name));
@@ -87,9 +101,9 @@ fn processor_class(directory: &Path) -> Option<String> {
     named.or_else(of_model)
 }
 
-/// Whether [`describe_adapter`] does something for adapters of the checkpoint in `directory`.
-pub(crate) fn describes_adapters(directory: &Path) -> bool {
-    describes(directory) && processor_class(directory).is_some()
+/// Whether [`describe_adapter`] does something for adapters of the checkpoint in `directory`, where whole ones are described.
+pub(crate) fn takes_adapters(directory: &Path) -> bool {
+    processor_class(directory).is_some()
 }
 
 fn write_all(directory: &Path, files: Vec<(&str, String)>) -> Result<(), IoError> {
@@ -101,24 +115,37 @@ fn write_all(directory: &Path, files: Vec<(&str, String)>) -> Result<(), IoError
     Ok(())
 }
 
-/// Whether a copy of the checkpoint in `directory` has these files.
-pub(crate) fn describes(directory: &Path) -> bool {
-    files(directory).is_ok_and(|files| !files.is_empty())
+/// Whether a checkpoint that is used by `recipe` has these files.
+pub(crate) fn describes(family: &dyn Family, recipe: &Recipe) -> bool {
+    template(family, recipe).is_some()
+}
+
+/// What lays out the prompts, where it does so alone, and for embeddings.
+fn template<'a>(family: &'a dyn Family, recipe: &Recipe) -> Option<&'a ChatTemplate> {
+    let by_template =
+        PromptRecipe { end_of_text: EndOfText::Kept, ..recipe.prompt.clone() } == PromptRecipe::default();
+    family.template().filter(|_| by_template && recipe.reranking.is_none())
+}
+
+/// How the checkpoint in `directory` is used, with an adapter that says so.
+fn recipe_of(directory: &Path, family: &dyn Family, adapter: &AdapterClues) -> Result<Recipe, ModelError> {
+    Ok(find_recipe(Recipes::builtin(), directory, family, adapter)?.recipe)
 }
 
 /// Names within the checkpoint in `directory`, and contents. None where prompts are not laid out by a chat
-/// template alone.
+/// template alone, and of a reranker.
 pub(crate) fn files(directory: &Path) -> Result<Vec<(&'static str, String)>, ModelError> {
-    files_with(directory, &AdapterClues::default())
+    let family = family::open(directory)?;
+    files_with(directory, &*family, &recipe_of(directory, &*family, &AdapterClues::default())?)
 }
 
-/// The same, as an adapter has it used.
-fn files_with(directory: &Path, adapter: &AdapterClues) -> Result<Vec<(&'static str, String)>, ModelError> {
-    let family = family::open(directory)?;
-    let NamedRecipe { recipe, .. } = find_recipe(Recipes::builtin(), directory, &*family, adapter)?;
-    let by_template =
-        PromptRecipe { end_of_text: EndOfText::Kept, ..recipe.prompt.clone() } == PromptRecipe::default();
-    let Some(template) = family.template().filter(|_| by_template) else { return Ok(Vec::new()) };
+/// The same, of a checkpoint that is used by `recipe`.
+fn files_with(
+    directory: &Path,
+    family: &dyn Family,
+    recipe: &Recipe,
+) -> Result<Vec<(&'static str, String)>, ModelError> {
+    let Some(template) = template(family, recipe) else { return Ok(Vec::new()) };
     let modules = ["Transformer", "Pooling", "Normalize"].into_iter().zip(["", "1_Pooling", "2_Normalize"]);
     let modules: Vec<Value> = (0..)
         .zip(modules)
@@ -133,8 +160,8 @@ fn files_with(directory: &Path, adapter: &AdapterClues) -> Result<Vec<(&'static 
     let normalize =
         json!({"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"});
     let files = [
-        ("modules.json", json!(modules)),
-        ("sentence_bert_config.json", transformer(directory, &*family, template, &recipe)?),
+        (MODULES, json!(modules)),
+        ("sentence_bert_config.json", transformer(directory, family, template, recipe)?),
         ("1_Pooling/config.json", pooling),
         ("2_Normalize/config.json", normalize),
         (SETTINGS, settings(&directory.join(SETTINGS))?),

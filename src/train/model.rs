@@ -45,6 +45,7 @@ pub struct TrainableModel {
     dim: usize,
     preparer: Preparer,
     recipe: NamedRecipe,
+    is_described: bool,
     trainable: Trainable,
     /// Whether anything of the vision tower is.
     trains_vision: bool,
@@ -154,6 +155,7 @@ impl TrainableModel {
             backbone,
             dim: family.dim(),
             preparer: settings.preparer(&*family, &recipe.recipe)?,
+            is_described: sentence_transformers::describes(&*family, &recipe.recipe),
             recipe,
             trainable,
             trains_vision: parameters.keys().any(|name| names.is_vision(name)),
@@ -197,8 +199,13 @@ impl TrainableModel {
     pub(super) fn describes_adapter(&self) -> bool {
         let is_bound = |lora: &LoraConfig| lora.layout == AdapterLayout::Nested && !self.trains_vision;
         matches!(&self.trainable, Trainable::Lora(lora) if is_bound(lora))
-            && self.head.is_none()
-            && sentence_transformers::describes_adapters(&self.model_dir)
+            && self.is_described
+            && sentence_transformers::takes_adapters(&self.model_dir)
+    }
+
+    /// Whether sentence-transformers finds in a whole checkpoint how it embeds.
+    pub(super) fn is_described(&self) -> bool {
+        self.is_described
     }
 
     /// How it is used.

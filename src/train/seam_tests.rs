@@ -1,10 +1,14 @@
 //! A family that is in no list is trained like any other.
 
+use std::path::Path;
+
 use candle_core::{Device, Tensor};
 
 use super::{LoraConfig, Memory, Mode, Trainable, TrainableModel};
-use crate::embedder::{Embedder, Input, seam_tests};
+use crate::embedder::{Embedder, EmbedderBuilder, Input, seam_tests};
+use crate::model::AdapterLayout;
 use crate::model::skeleton::{DIM, Skeleton};
+use crate::recipe::{PromptRecipe, Recipe, Reranking};
 
 #[test]
 fn the_parts_that_a_family_names_are_trained_and_no_others() {
@@ -49,4 +53,21 @@ fn the_parts_that_a_family_names_are_trained_and_no_others() {
     let full = load(Trainable::Full { vision: false });
     let trained: Vec<&str> = full.parameters().keys().map(String::as_str).collect();
     assert_eq!(trained, ["text.bytes.weight", "text.q_proj.weight"]);
+}
+
+#[test]
+fn whether_others_are_told_how_it_embeds_goes_by_the_recipe_of_the_run() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-a/model");
+    let told = |recipe: Option<Recipe>| {
+        let settings = Embedder::builder(&directory).device(crate::Device::Cpu);
+        let settings = recipe.into_iter().fold(settings, EmbedderBuilder::recipe);
+        let lora = LoraConfig { layout: AdapterLayout::Nested, ..LoraConfig::default() };
+        let model = TrainableModel::load(settings, Trainable::Lora(lora)).unwrap();
+        (model.describes_adapter(), model.is_described())
+    };
+    assert_eq!(told(None), (true, true));
+    let prompt = PromptRecipe { close_instruction: true, ..PromptRecipe::default() };
+    assert_eq!(told(Some(Recipe { prompt, ..Recipe::default() })), (false, false));
+    let reranking = Some(Reranking::default());
+    assert_eq!(told(Some(Recipe { reranking, ..Recipe::default() })), (false, false));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use gve::model::{AdapterLayout, LoraAdapter, merge_adapter};
+use gve::recipe::{Recipe, Reranking};
 use gve::train::{LoraConfig, Memory, Mode, Prepared, TrainError, Trainable, TrainableModel};
 use gve::{Embedder, EmbedderBuilder, Input};
 use gve_test_support::golden::{cosine, golden_dir, max_difference, model};
@@ -105,6 +106,48 @@ fn all_kinds_are_folded_merged_and_written_anew() {
             assert_embeds(builder(&model()).adapter(&written), &expected, &format!("{kind} {layout:?}"));
         }
     }
+}
+
+/// What lies beside the merged weights is of them, and not of the base.
+#[test]
+fn a_merged_checkpoint_says_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    std::fs::create_dir(&base).unwrap();
+    for entry in std::fs::read_dir(model()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, base.join(path.file_name().unwrap())).unwrap();
+    }
+    for name in ["README.md", "README.gve.md", "best.json", "modules.json"] {
+        std::fs::write(base.join(name), "[\"of the base\"]").unwrap();
+    }
+    let (kind, _) = kinds().remove(0);
+    let adapter = LoraAdapter::read(adapters().join(kind)).unwrap();
+    let merged = |name: &str, change: &dyn Fn(&mut Recipe)| {
+        let mut recipe = Embedder::builder(&base).find_recipe().unwrap();
+        change(&mut recipe.recipe);
+        let out = folder.path().join(name);
+        merge_adapter(&base, &adapter, &recipe, &out, &gve::CancelToken::new()).unwrap();
+        assert!(!out.join("README.gve.md").exists() && !out.join("best.json").exists());
+        let card = std::fs::read_to_string(out.join("README.md")).unwrap();
+        assert!(!card.contains("of the base") && !card.contains("comes with gve"), "{card}");
+        let modules = std::fs::read_to_string(out.join("modules.json")).ok();
+        let is_described = modules.is_some_and(|modules| modules.contains("Pooling"));
+        assert_eq!(card.contains("SentenceTransformer"), is_described, "{card}");
+        assert_eq!(card.contains("library_name: sentence-transformers"), is_described, "{card}");
+        assert_eq!(out.join("modules.json").exists(), is_described);
+        (card, is_described)
+    };
+    let (card, is_described) = merged("embedder", &|_| ());
+    assert!(
+        is_described && card.contains("gve embed --text") && card.contains("multimodal-embedding"),
+        "{card}"
+    );
+    let (card, is_described) = merged("reranker", &|recipe| recipe.reranking = Some(Reranking::default()));
+    assert!(!is_described && card.contains("gve rerank --query") && card.contains("- reranker\n"), "{card}");
+    assert!(!card.contains("gve embed") && !card.contains("embedding"), "{card}");
+    let (card, is_described) = merged("another", &|recipe| recipe.prompt.close_instruction = true);
+    assert!(!is_described && card.contains("gve embed --text"), "{card}");
 }
 
 /// A model that goes on from an adapter is the adapted one, and its gradients are PyTorch's.

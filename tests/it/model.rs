@@ -197,6 +197,20 @@ fn a_converted_checkpoint_is_the_same_model_rounded() {
         let (half, back) = (folder.path().join("half"), folder.path().join("back"));
         let model = fixture.join("model");
         convert_checkpoint(&model, gve::DType::Bf16, &recipe(), &half, &CancelToken::new()).unwrap();
+        // What others wrote there may be anything.
+        let index = half.join("model.safetensors.index.json");
+        if index.is_file() {
+            let read = |path: &Path| -> serde_json::Value {
+                serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+            };
+            let mut other = read(&index);
+            assert!(other["metadata"]["total_size"].is_u64());
+            other["metadata"] = serde_json::json!(["no object"]);
+            std::fs::write(&index, other.to_string()).unwrap();
+            let twice = folder.path().join("twice");
+            convert_checkpoint(&half, gve::DType::F16, &recipe(), &twice, &CancelToken::new()).unwrap();
+            assert!(read(&twice.join("model.safetensors.index.json"))["metadata"]["total_size"].is_u64());
+        }
         convert_checkpoint(&half, gve::DType::F32, &recipe(), &back, &CancelToken::new()).unwrap();
         let original = Checkpoint::open(&model).unwrap();
         for (directory, dtype, named) in [(&half, "bf16", "bfloat16"), (&back, "f32", "float32")] {

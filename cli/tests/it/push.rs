@@ -228,7 +228,8 @@ fn what_is_not_sent_is_told_and_what_is_told_in_json_is_what_came_of_it() {
     let told = |more: &[&str], status: i32| -> Value {
         let output = push(&hub, folder.path(), &directory, &[&["--json"], more].concat());
         assert_status(&output, status);
-        let is_warned = stderr(&output).contains("ignored.txt was not sent: .gitignore of acme/pushed has it");
+        let is_warned =
+            stderr(&output).contains("ignored.txt was not sent: .gitignore of acme/pushed has it");
         assert_eq!(is_warned, status != 0, "{}", stderr(&output));
         serde_json::from_str(&stdout(&output)).unwrap()
     };
@@ -236,7 +237,10 @@ fn what_is_not_sent_is_told_and_what_is_told_in_json_is_what_came_of_it() {
     assert_eq!((&dry["new"], &dry["sent"], &dry["commit"]), (&true.into(), &false.into(), &Value::Null));
     let config = |told: &Value| {
         let files = told["files"].as_array().unwrap().iter();
-        files.filter(|file| file["name"] == "config.json").map(|file| file["there"].clone()).collect::<Vec<_>>()
+        files
+            .filter(|file| file["name"] == "config.json")
+            .map(|file| file["there"].clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(config(&dry), [false]);
     assert!(dry["left_out"].as_array().unwrap().iter().any(|file| file["name"] == ".env"), "{dry}");

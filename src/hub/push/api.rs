@@ -14,6 +14,7 @@ use super::super::client::{RETRY, retried};
 use super::super::names::percent_encoded;
 use super::super::transport::{Failure, Method, Outgoing, Reply, Transport};
 use super::{PushFile, PushOptions, token};
+use crate::cancel::CancelToken;
 use crate::http::RetrySettings;
 
 const JSON: &str = "application/json";
@@ -44,6 +45,7 @@ pub(super) struct Api {
     pub(super) transport: Transport,
     pub(super) id: String,
     pub(super) has_token: bool,
+    pub(super) cancel: CancelToken,
 }
 
 /// What a repository is at a branch.
@@ -133,10 +135,10 @@ pub(super) struct Named {
 }
 
 impl Api {
-    pub(super) fn open(id: &str, options: &PushOptions) -> Result<Self, HubError> {
+    pub(super) fn open(id: &str, options: &PushOptions, cancel: &CancelToken) -> Result<Self, HubError> {
         let token = token(&options.hub)?;
         let transport = Transport::new(&options.hub, token.as_deref(), id, false)?;
-        Ok(Self { transport, id: id.to_owned(), has_token: token.is_some() })
+        Ok(Self { transport, id: id.to_owned(), has_token: token.is_some(), cancel: cancel.clone() })
     }
 
     pub(super) fn require_token(&self) -> Result<(), HubError> {
@@ -183,7 +185,7 @@ impl Api {
     }
 
     fn info(&self, url: &str) -> Result<RepoInfo, Failure> {
-        retried(RETRY, || Ok(self.transport.json(url)?.0))
+        retried(RETRY, &self.cancel, || Ok(self.transport.json(url)?.0))
     }
 
     /// All files at a commit.
@@ -192,7 +194,8 @@ impl Api {
         let mut url = format!("{}?recursive=true", self.url("tree", commit));
         for _ in 0..MAX_PAGES {
             let page: (Vec<RemoteFile>, _) =
-                retried(RETRY, || Ok(self.transport.json(&url)?)).map_err(|failure| failure.error)?;
+                retried(RETRY, &self.cancel, || Ok(self.transport.json(&url)?))
+                    .map_err(|failure| failure.error)?;
             files.extend(page.0.into_iter().filter(|file| file.kind == "file"));
             match page.1.as_deref().and_then(next_page) {
                 Some(next) => url = next.to_owned(),
@@ -323,7 +326,7 @@ impl Api {
     ) -> Result<Reply, Failure> {
         let headers = [("content-type", kind), ("accept", accept)];
         let retry = RetrySettings { retries: patience.retries, ..RETRY };
-        retried(retry, || {
+        retried(retry, &self.cancel, || {
             let mut reader = body;
             let outgoing = Outgoing {
                 method: Method::Post,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use super::super::{HubError, layout};
 use super::content::Content;
 use super::{PushOptions, below};
-use crate::card::{CARD, CARD_BESIDE, front_values, is_hub_id, read, with_front_value};
+use crate::card::{CARD, CARD_BESIDE, front_values, is_hub_id, read, with_base};
 use crate::model::LoraSettings;
 use crate::store::{IoError, limited_file};
 
@@ -197,11 +198,20 @@ impl Chosen {
             }
             return Ok(());
         };
-        if let Some(card) = card {
-            let relation = if is_adapter { "adapter" } else { "finetune" };
-            let card = with_front_value(&card, "base_model", &Value::from(base.as_str()));
-            let card = with_front_value(&card, "base_model_relation", &Value::from(relation));
-            self.files.insert(CARD.to_owned(), Content::of_memory(card.into_bytes()));
+        if card.is_some() {
+            let path = directory.join(CARD);
+            let text = match limited_file::read_text(&path, MAX_SETTINGS) {
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    return Err(refused(format!(
+                        "{CARD} is no text in UTF-8, so that the base cannot be written there ({error}): save it as UTF-8"
+                    )));
+                }
+                text => text.map_err(IoError::of("read", &path))?,
+            };
+            let text = with_base(&text, base, if is_adapter { "adapter" } else { "finetune" });
+            self.files.insert(CARD.to_owned(), Content::of_memory(text.into_bytes()));
+        } else if !is_adapter {
+            self.warnings.push(format!("there is no {CARD} to name the base {base} in: nothing will say it"));
         }
         if is_adapter {
             let path = directory.join(ADAPTER_CONFIG);

@@ -109,13 +109,14 @@ struct Upload<'a> {
 impl Upload<'_> {
     fn run(&self, action: &Action, verify: Option<&Action>, watch: &mut Watch<'_>) -> Result<(), HubError> {
         let header = action.header.clone().unwrap_or_default();
+        let href = self.api.transport.on_mirror(&action.href);
         match header.get(PART_BYTES) {
-            Some(length) => self.in_parts(&action.href, length, &header, watch)?,
-            None => drop(self.put(&action.href, &texts(&header), 0, self.file.bytes, watch)?),
+            Some(length) => self.in_parts(&href, length, &header, watch)?,
+            None => drop(self.put(&href, &texts(&header), 0, self.file.bytes, watch)?),
         }
         let Some(verify) = verify else { return Ok(()) };
         let body = json!({"oid": self.oid, "size": self.file.bytes}).to_string();
-        self.tell(&verify.href, JSON, &body, USUAL)
+        self.tell(&self.api.transport.on_mirror(&verify.href), JSON, &body, USUAL)
     }
 
     fn in_parts(
@@ -159,7 +160,7 @@ impl Upload<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<Reply, HubError> {
         let (api, total) = (self.api, self.file.bytes);
-        let put = retried(RETRY, || {
+        let put = retried(RETRY, &api.cancel, || {
             let mut source = self.file.content.open(start, length)?;
             let mut body = Watched::new(&mut *source, start..start + length, total, &mut *watch);
             let sent = api.transport.send(Outgoing {

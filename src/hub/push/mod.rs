@@ -151,7 +151,7 @@ fn planned(
 ) -> Result<PushPlan, HubError> {
     let revision = checked(id, options)?;
     let Chosen { files, left_out, mut warnings } = files::choose(directory, id, options)?;
-    let api = Api::open(id, options)?;
+    let api = Api::open(id, options, cancel)?;
     let there = api.look(&revision)?;
     if there.is_hidden {
         warnings.push(format!("{id} cannot be seen without a token: it is not there yet, or private"));
@@ -208,7 +208,7 @@ fn pushed(
     progress: &mut dyn FnMut(PushProgress<'_>),
 ) -> Result<Pushed, HubError> {
     checked(&plan.id, options)?;
-    let api = Api::open(&plan.id, options)?;
+    let api = Api::open(&plan.id, options, cancel)?;
     api.require_token()?;
     let changed: Vec<&PushFile> = plan.changed().collect();
     if changed.is_empty() {

@@ -12,8 +12,10 @@ use super::config::{OptimizerKind, SamplerKind, TrainConfig, Trained};
 use super::page::Curves;
 use super::sources::ImportedPairs;
 use super::{PairsSource, TrainableModel};
-use crate::card::{BaseModel, Card, Terms, code, hub_snapshot, name_of, table};
-use crate::model::{AdapterLayout, LoraConfig, Trainable, architecture, sentence_transformers};
+use crate::card::{
+    BaseModel, Card, LOCAL_BASE, Terms, UNKNOWN_BASE, code, hub_snapshot, name_of, reads, table,
+};
+use crate::model::{AdapterLayout, LoraConfig, Trainable, architecture};
 use crate::pairs::PairIndex;
 
 /// Which weights of a run a card is of.
@@ -80,11 +82,9 @@ impl RunFacts<'_> {
 
     /// What loads the files.
     fn library(&self) -> &'static str {
-        // A whole checkpoint tells sentence-transformers how it embeds where its family can be told.
-        let has_modules = sentence_transformers::describes(self.model.directory());
         match () {
             () if self.is_adapter() => "peft",
-            () if has_modules && !self.is_reranker() => "sentence-transformers",
+            () if self.model.is_described() => "sentence-transformers",
             () => "transformers",
         }
     }
@@ -171,11 +171,7 @@ impl RunFacts<'_> {
     }
 
     fn usage(&self, base: &BaseModel) -> String {
-        let reads = if self.is_reranker() {
-            "gve rerank --query \"a dog runs\" --text \"a dog in a park\""
-        } else {
-            "gve embed --text \"a dog runs\""
-        };
+        let reads = reads(self.is_reranker());
         let model = if self.is_adapter() {
             format!("--model {} --adapter FOLDER", base.for_gve())
         } else {
@@ -184,15 +180,18 @@ impl RunFacts<'_> {
         let mut usage =
             format!("## Use\n\n`FOLDER` is where these files are.\n\n```sh\n{reads} {model}\n```\n");
         match base {
-            BaseModel::Directory(_) if self.is_adapter() => usage.push_str(
-                "\n`BASE` is the model that it was trained on. It is in no public place that is known here: `base_model_name_or_path` is its \
-                 folder on the machine of the run.\n",
-            ),
+            BaseModel::Directory(_) if self.is_adapter() => {
+                _ = writeln!(
+                    usage,
+                    "\n`{UNKNOWN_BASE}` is the model that it was trained on. It is in no public place that is known here: {LOCAL_BASE} its \
+                     folder on the machine of the run.",
+                );
+            }
             BaseModel::BuiltIn { name, .. } if self.is_adapter() => {
                 _ = writeln!(
                     usage,
-                    "\nFor other programs, `gve model convert --model {name} --dtype bf16 --out BASE` writes the model that it was \
-                     trained on to a folder `BASE`; `base_model_name_or_path` is where it lay on the machine of the run."
+                    "\nFor other programs, `gve model convert --model {name} --dtype bf16 --out {UNKNOWN_BASE}` writes the model that it was \
+                     trained on to a folder `{UNKNOWN_BASE}`; {LOCAL_BASE} where it lay on the machine of the run."
                 );
             }
             _ => {}
@@ -217,7 +216,7 @@ impl RunFacts<'_> {
             BaseModel::Hub { id, revision } => {
                 (id.as_str(), revision.as_ref().map(|revision| format!(", revision=\"{revision}\"")))
             }
-            _ => ("BASE", None),
+            _ => (UNKNOWN_BASE, None),
         };
         let since = match &self.config.lora {
             Some(LoraConfig { layout: AdapterLayout::Flat, .. }) => {

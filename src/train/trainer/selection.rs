@@ -16,14 +16,11 @@ use super::super::log::Entry;
 use super::super::page::{self, Curves};
 use super::step::Progress;
 use super::{TrainEvent, write_weights};
-use crate::card::Card;
+use crate::card::{BEST_FILE, Card};
 use crate::embedder::CancelToken;
 use crate::model::sentence_transformers;
 use crate::pairs::PairIndex;
 use crate::store::IoError;
-
-/// Says in the directory of the best weights which they are.
-const BEST_FILE: &str = "best.json";
 
 impl Progress<'_> {
     /// Scores the model at the steps and times that are set for it, before the first step and behind the last,

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use gve::CancelToken;
 use gve::hub::{HubError, HubOptions, PushOptions, PushPlan, PushProgress, Pushed, plan_push, push};
+use gve_test_support::golden::fixture_dirs;
 use gve_test_support::push_hub::{PushHub, TOKEN};
 
 const ID: &str = "acme/pushed";
@@ -173,9 +174,10 @@ fn an_object_is_sent_once_and_asked_for_just_before() {
     fs::write(folder.path().join("small.safetensors"), "small").unwrap();
     let done = pushed(&planned(folder.path(), &options), &options).unwrap();
     assert_eq!((done.files, done.stored_bytes), (6, 4 * PART as u64 + 5));
-    let mut asked = String::new();
-    let mut puts = 0;
-    for seen in hub.take_seen() {
+    let (mut asked, mut puts) = (String::new(), 0);
+    let seen = hub.take_seen();
+    assert_eq!(seen.iter().filter(|seen| seen.path.starts_with("/verify/")).count(), 2);
+    for seen in seen {
         if seen.path.ends_with("/batch") {
             let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
             assert_eq!(body["objects"].as_array().unwrap().len(), 1);
@@ -225,6 +227,55 @@ fn errors_of_a_push_speak_of_the_push() {
     // A hub that judges none is no worse.
     hub.faults.lock().unwrap().refusals = vec![("POST /api/validate-yaml", 404, "", 1)];
     pushed(&planned(folder.path(), &options), &options).unwrap();
+}
+
+#[test]
+fn adapters_and_cards_that_cannot_be_read_are_refused_with_a_base_too() {
+    let (hub, folder, options) = start();
+    let options = options.with_base(Some("acme/other".to_owned()));
+    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    let refused = || {
+        let plan = plan_push(folder.path(), ID, &options, &CancelToken::new(), &mut quiet);
+        let error = plan.unwrap_err();
+        assert!(matches!(error, HubError::NotPushable { .. }), "{error}");
+        error.to_string()
+    };
+    for (config, says) in [
+        ("[]", "expected an object"),
+        ("\"text\"", "expected an object"),
+        ("7", "expected an object"),
+        (r#"{"peft_type": "IA3"}"#, "expected \"LORA\""),
+        (r#"{"peft_type": "LORA", "lora_alpha": 4}"#, "r must be"),
+    ] {
+        put("adapter_config.json", config.as_bytes());
+        let said = refused();
+        assert!(said.contains("adapter_config.json") && said.contains(says), "{config}: {said}");
+    }
+    put("adapter_config.json", ADAPTER.as_bytes());
+    put("README.md", b"---\nlicense: mit\n---\n\xe9");
+    assert!(refused().contains("README.md is no text in UTF-8"), "{}", refused());
+    assert!(hub.take_seen().is_empty());
+    put("README.md", "\u{feff}---\nbase_model: /home/me/x\nbase_model_relation: quantized\n---\n".as_bytes());
+    pushed(&planned(folder.path(), &options), &options).unwrap();
+    let files = hub.files(ID, "main");
+    let card = String::from_utf8(files["README.md"].clone()).unwrap();
+    assert_eq!(card, "---\nbase_model: acme/other\nbase_model_relation: quantized\n---\n");
+    let config: serde_json::Value = serde_json::from_slice(&files["adapter_config.json"]).unwrap();
+    assert_eq!((&config["base_model_name_or_path"], &config["r"]), (&"acme/other".into(), &2.into()));
+
+    // A whole model says its base in the card alone.
+    fs::remove_file(folder.path().join("README.md")).unwrap();
+    fs::remove_file(folder.path().join("adapter_config.json")).unwrap();
+    let model = fixture_dirs()[0].join("model");
+    for entry in fs::read_dir(model).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let warnings = planned(folder.path(), &options).warnings;
+    assert!(
+        warnings.iter().any(|warning| warning.contains("to name the base acme/other in")),
+        "{warnings:?}"
+    );
 }
 
 #[test]

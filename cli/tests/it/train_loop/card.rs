@@ -5,10 +5,11 @@ use std::path::Path;
 
 use gve_test_support::files::text;
 use gve_test_support::golden::model;
+use gve_test_support::push_hub::{PushHub, TOKEN};
 use serde_json::Value;
 
 use super::{Bench, FULL, assert_status, run, stderr};
-use crate::program::gve;
+use crate::program::{command, gve};
 
 /// Four steps, of which each that is even is scored.
 const SHORT: [(&str, &str); 4] =
@@ -98,6 +99,18 @@ fn a_run_says_what_it_knows_of_its_weights() {
     let base = adapter_config(&last);
     assert_eq!(Path::new(base["base_model_name_or_path"].as_str().unwrap()), model().canonicalize().unwrap());
     assert_eq!(base["revision"], Value::Null);
+
+    // Sent with a base that others find, the card names that one throughout.
+    let hub = PushHub::start(1 << 20);
+    let mut push = command(&["model", "push", text(&last), "acme/run", "--base", "acme/base", "--yes"]);
+    push.env("HF_ENDPOINT", &hub.endpoint).env("HF_TOKEN", TOKEN).env("HF_HOME", bench.path("cache"));
+    assert_status(&push.output().unwrap(), 0);
+    let sent = String::from_utf8(hub.files("acme/run", "main")["README.md"].clone()).unwrap();
+    let head = "base_model: acme/base\nbase_model_relation: adapter\n---\n";
+    assert_says(&sent, &[head, "--model acme/base --adapter FOLDER", "from_pretrained(\"acme/base\")"]);
+    assert!(!sent.contains("BASE") && !sent.contains("on the machine of the run"), "{sent}");
+    let mark = |card: &str| card.lines().last().unwrap().to_owned();
+    assert!(mark(&sent).starts_with("<!-- gve ") && mark(&sent) != mark(&said), "{sent}");
 }
 
 #[test]
