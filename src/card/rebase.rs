@@ -38,12 +38,14 @@ mod tests {
             "# a\n\n## Use\n\n```sh\ngve embed --model BASE --adapter FOLDER\n```\n\n`BASE` is what it was trained on. {LOCAL_BASE} its \
              folder.\n\n```python\nm = M.from_pretrained(\"BASE\")\n```\n\n## Data\n\nd"
         );
-        let card = Card { body, ..Card::default() }.to_text();
+        let mut card = Card { body, ..Card::default() };
+        card.put("license", "mit");
+        let card = card.to_text();
         let changed = with_base(&card, "o/m", "adapter");
         assert!(is_own(&changed), "{changed}");
         assert_eq!(
             changed.rsplit_once(MARK).unwrap().0,
-            "---\nbase_model: o/m\nbase_model_relation: adapter\n---\n\n# a\n\n## Use\n\n```sh\ngve embed --model o/m --adapter FOLDER\n```\n\n\
+            "---\nlicense: mit\nbase_model: o/m\nbase_model_relation: adapter\n---\n\n# a\n\n## Use\n\n```sh\ngve embed --model o/m --adapter FOLDER\n```\n\n\
              ```python\nm = M.from_pretrained(\"o/m\")\n```\n\n## Data\n\nd\n"
         );
         // Of a person's card no more than the head is changed, and of that no more than has to be.

@@ -264,8 +264,9 @@ fn adapters_and_cards_that_cannot_be_read_are_refused_with_a_base_too() {
     assert_eq!((&config["base_model_name_or_path"], &config["r"]), (&"acme/other".into(), &2.into()));
 
     // A whole model says its base in the card alone.
-    fs::remove_file(folder.path().join("README.md")).unwrap();
-    fs::remove_file(folder.path().join("adapter_config.json")).unwrap();
+    for name in ["README.md", "adapter_config.json", WEIGHTS] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
     let model = fixture_dirs()[0].join("model");
     for entry in fs::read_dir(model).unwrap() {
         let path = entry.unwrap().path();

@@ -1,4 +1,5 @@
-use ring::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, digest};
+use ring::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use serde_json::{Value, json};
 
 /// Status, headers and body.
 pub(super) type Answer = (u16, String, Vec<u8>);
@@ -42,4 +43,16 @@ pub(super) fn decoded(text: &str) -> String {
         }
     }
     String::from_utf8(bytes).unwrap()
+}
+
+/// A file as a list of a repository has it.
+pub(super) fn listed((path, (bytes, is_large)): (&String, &(Vec<u8>, bool))) -> Value {
+    if !is_large {
+        return json!({"type": "file", "path": path, "size": bytes.len(), "oid": git_oid(bytes)});
+    }
+    let oid = hex(&SHA256, bytes);
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", bytes.len());
+    let lfs = json!({"oid": oid, "size": bytes.len(), "pointerSize": pointer.len()});
+    json!({"type": "file", "path": path, "size": bytes.len(), "oid": git_oid(pointer.as_bytes()), "lfs": lfs})
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::hub::respond;
 pub use faults::PushFaults;
 
-use bytes::{Answer, decoded, git_oid, hex, part_of};
+use bytes::{Answer, decoded, git_oid, hex, listed, part_of};
 
 /// The token that may write.
 pub const TOKEN: &str = "hf_good_token";
@@ -437,16 +437,4 @@ impl Repository {
         self.commits.insert(sha.clone(), files);
         sha
     }
-}
-
-/// A file as a list of a repository has it.
-fn listed((path, (bytes, is_large)): (&String, &(Vec<u8>, bool))) -> Value {
-    if !is_large {
-        return json!({"type": "file", "path": path, "size": bytes.len(), "oid": git_oid(bytes)});
-    }
-    let oid = hex(&SHA256, bytes);
-    let pointer =
-        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", bytes.len());
-    let lfs = json!({"oid": oid, "size": bytes.len(), "pointerSize": pointer.len()});
-    json!({"type": "file", "path": path, "size": bytes.len(), "oid": git_oid(pointer.as_bytes()), "lfs": lfs})
 }
