@@ -121,8 +121,8 @@ fn a_merged_checkpoint_says_what_it_is() {
     for name in ["README.md", "README.gve.md", "best.json", "modules.json"] {
         std::fs::write(base.join(name), "[\"of the base\"]").unwrap();
     }
-    let (kind, _) = kinds().remove(0);
-    let adapter = LoraAdapter::read(adapters().join(kind)).unwrap();
+    let kind = kinds().into_keys().next().unwrap();
+    let adapter = LoraAdapter::read(&adapters().join(kind)).unwrap();
     let merged = |name: &str, change: &dyn Fn(&mut Recipe)| {
         let mut recipe = Embedder::builder(&base).find_recipe().unwrap();
         change(&mut recipe.recipe);
