@@ -26,7 +26,12 @@ pub(super) fn each(path: &Path, vault: &Vault, done: &Cell<u64>, on: &mut OnRow<
 }
 
 fn broken(error: io::Error) -> Broken {
-    Broken::File(format!("no tar file, or damaged: {error}"))
+    Broken::File(format!("no tar file, or damaged: {}", in_one_line(&error.to_string())))
+}
+
+/// What quotes a damaged head, without what breaks lines.
+fn in_one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// The files that follow each other and are called alike up to the first dot are a sample.
@@ -94,7 +99,7 @@ impl Sample {
         if self.key.is_empty() {
             return Ok(());
         }
-        let place = format!("{}: {}", path.display(), self.key);
+        let place = format!("{}: {}", path.display(), in_one_line(&self.key));
         Ok(on(match self.fault {
             Some(reason) => Err(Refused { place, reason }),
             None => Ok(Row { place, fields: self.fields }),
