@@ -1,5 +1,6 @@
 //! Through whom requests go.
 
+use std::fmt::{self, Debug, Formatter};
 use std::net::IpAddr;
 
 use ::http::Uri;
@@ -15,7 +16,7 @@ const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "soc
 ///
 /// The address of a proxy is one such as `http://user:password@proxy.example:3128` or
 /// `socks5h://127.0.0.1:1080`; without a scheme it is `http`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Proxies {
     /// For https addresses.
@@ -26,6 +27,19 @@ pub struct Proxies {
     /// `*.example.org`; an IP address, or a range such as `10.0.0.0/8`; each with a port or without; `*` is all
     /// there are.
     pub except: Vec<String>,
+}
+
+impl Debug for Proxies {
+    /// Without passwords.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { https, http, except } = self;
+        let shown = |address: &Option<String>| address.as_deref().map(redacted_url);
+        f.debug_struct("Proxies")
+            .field("https", &shown(https))
+            .field("http", &shown(http))
+            .field("except", except)
+            .finish()
+    }
 }
 
 with_fields!(Proxies {
@@ -137,6 +151,12 @@ mod tests {
 
     fn through(address: &str) -> Proxies {
         Proxies::default().with_https(Some(address.to_owned())).with_http(Some(address.to_owned()))
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = format!("{:?}", through("http://me:hush@proxy.example:3128"));
+        assert!(shown.contains("proxy.example:3128") && !shown.contains("hush"), "{shown}");
     }
 
     #[test]

@@ -20,7 +20,8 @@ Examples:
 
 The hub is HF_ENDPOINT, else https://huggingface.co, and the token HF_TOKEN, else that of `hf auth login`. Not sent are states
 of training, hidden files, links, and what may hold a secret; each is named. Files that are there unchanged are not sent again,
-and those of the repository that DIR lacks stay. All else goes in one commit: a push that breaks off has changed nothing there.")]
+and those of the repository that DIR lacks stay. All else goes in one commit: a push that breaks off has changed nothing there. Files that
+the repository's .gitignore has are named and not sent, with status 2.")]
 pub(crate) struct Arguments {
     /// The model: final/ or best/ of a run, or any checkpoint or adapter.
     #[arg(value_name = "DIR")]
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
     /// Branch to push to, which is made if need be.
     #[arg(long, value_name = "BRANCH", default_value = "main")]
     revision: String,
-    /// Make a repository that is new a private one.
+    /// Make a repository that is new a private one; refuse one that is there and public.
     #[arg(long)]
     private: bool,
     /// Title of the commit.
