@@ -3,6 +3,7 @@
 //! A reader that is handed over may panic, give less than was asked for, claim more than it gave or not know
 //! its length: whatever it does is data or an error that names the byte.
 
+use crate::text::one_line;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,11 +76,6 @@ impl Seek for MediaReader {
 struct ReadError {
     offset: u64,
     source: io::Error,
-}
-
-/// What a reader says, which may have several lines.
-fn one_line(source: &io::Error) -> String {
-    source.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 trait ReadSeek: Read + Seek + Send {}

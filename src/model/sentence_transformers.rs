@@ -46,8 +46,9 @@ const SETTINGS_OF_PICTURES: [&str; 2] = ["preprocessor_config.json", "processor_
 /// The key by which they do.
 const PROCESSOR_CLASS: &str = "processor_class";
 
-/// Writes the files into the checkpoint in `directory`, if there is something to say; whether there is. Otherwise one that
-/// was copied along, without what it names and perhaps of an embedder that became a reranker, goes.
+/// Writes the files into the checkpoint in `directory`, if there is something to say; whether there is. Otherwise a
+/// [`MODULES`] that was copied along goes where it is wrong: it names folders that were not, or is of an embedder that
+/// became a reranker.
 ///
 /// Those that are there and say how to pool are replaced: gve knows one way. Prompts stay, as they are named
 /// and used by name; one that was the default is so no longer, as gve would not use it.
@@ -61,10 +62,21 @@ pub(crate) fn describe(directory: &Path) -> Result<bool, ModelError> {
     let is_described = !files.is_empty();
     write_all(directory, files)?;
     let path = directory.join(MODULES);
-    if !is_described && path.is_file() {
+    if !is_described && path.is_file() && (recipe.reranking.is_some() || !are_there(&path)?) {
         fs::remove_file(&path).map_err(IoError::of("delete", path))?;
     }
     Ok(is_described)
+}
+
+/// Whether the folders lie beside it that a [`MODULES`] names; `""` is the one it lies in.
+fn are_there(path: &Path) -> Result<bool, ModelError> {
+    let text = limited_file::read_text(path, MAX_SETTINGS_BYTES).map_err(IoError::of("read", path))?;
+    let modules: Vec<Map<String, Value>> = serde_json::from_str(&text).unwrap_or_default();
+    let is_there = |module: &Map<String, Value>| {
+        let folder = module.get("path").and_then(Value::as_str);
+        folder.is_some_and(|folder| path.with_file_name(folder).is_dir() || folder.is_empty())
+    };
+    Ok(!modules.is_empty() && modules.iter().all(is_there))
 }
 
 /// Writes the files into the folder `adapter` of an adapter of the checkpoint in `directory`, and what reads texts and pictures

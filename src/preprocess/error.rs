@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::image::PixelFormat;
 use super::size::PixelSize;
 use crate::store::IoError;
+use crate::text::one_line;
 
 /// An error of the preprocessing room. Every message is one line and names the file or the prompt part at
 /// fault.
@@ -340,11 +341,6 @@ pub enum PreprocessError {
         /// Largest id.
         limit: u32,
     },
-}
-
-/// What a decoder says, whose messages may have several lines.
-fn one_line(reason: &image::ImageError) -> String {
-    reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn bytes_of(expected: &RangeInclusive<usize>) -> String {

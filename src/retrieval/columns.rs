@@ -93,7 +93,4 @@ pub(super) fn writer_properties() -> WriterPropertiesBuilder {
     WriterProperties::builder().set_dictionary_enabled(false).set_statistics_enabled(EnabledStatistics::None)
 }
 
-/// Error texts of other crates may span lines; ours are one line.
-pub(super) fn one_line(error: impl std::fmt::Display) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
-}
+pub(super) use crate::text::one_line;

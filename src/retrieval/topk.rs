@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
@@ -36,16 +38,11 @@ const MAX_ROWS: usize = u32::MAX as usize;
 impl Key {
     /// `score` is finite, `row` below [`MAX_ROWS`].
     fn new(row: usize, score: f32) -> Self {
-        // The sum makes 0.0 of -0.0, which is the same score.
-        let bits = (score + 0.0).to_bits();
-        // Bits of positive floats grow with them, those of negative ones fall.
-        let descending = if bits >> 31 == 0 { bits ^ 0x7fff_ffff } else { bits };
-        Self((u64::from(descending) << 32) | row as u64)
+        Self((u64::from(descending(score)) << 32) | row as u64)
     }
 
     fn score(self) -> f32 {
-        let descending = (self.0 >> 32) as u32;
-        f32::from_bits(if descending >> 31 == 0 { descending ^ 0x7fff_ffff } else { descending })
+        score_of((self.0 >> 32) as u32)
     }
 
     fn row(self) -> u32 {
@@ -54,6 +51,31 @@ impl Key {
 
     fn into_match(self) -> Match {
         Match { row: self.row() as usize, score: self.score() }
+    }
+}
+
+/// A finite score as a number, the lower the better.
+fn descending(score: f32) -> u32 {
+    // The sum makes 0.0 of -0.0, which is the same score.
+    let bits = (score + 0.0).to_bits();
+    // Bits of positive floats grow with them, those of negative ones fall.
+    if bits >> 31 == 0 { bits ^ 0x7fff_ffff } else { bits }
+}
+
+fn score_of(descending: u32) -> f32 {
+    f32::from_bits(if descending >> 31 == 0 { descending ^ 0x7fff_ffff } else { descending })
+}
+
+/// What several [`TopK`] of equal `k`, each of other rows, know together: the k-th best of all is no lower.
+#[derive(Debug)]
+pub(super) struct KnownThreshold(AtomicU32);
+
+/// Of no score.
+const NOTHING_KNOWN: u32 = u32::MAX;
+
+impl KnownThreshold {
+    pub(super) fn new() -> Self {
+        Self(AtomicU32::new(NOTHING_KNOWN))
     }
 }
 
@@ -99,18 +121,16 @@ impl TopK {
         Ok(())
     }
 
-    /// The k-th best so far, once there are as many.
-    pub(super) fn threshold(&self) -> Option<f32> {
-        self.threshold
-    }
-
-    /// Leaves scores below `least` out from here on: the k-th best of all rows, of which others are seen
-    /// elsewhere, is known to be no lower.
-    pub(super) fn raise(&mut self, least: f32) {
+    /// Takes over what others know of all rows, of which they see some: the k-th best is no lower than theirs. Tells
+    /// them what is known here.
+    pub(super) fn share(&mut self, known: &KnownThreshold) {
+        let others = known.0.load(Relaxed);
         // Of several that are equal the lower row counts, which may be one to come.
-        let threshold = least.next_down();
-        if self.threshold.is_none_or(|known| known < threshold) {
+        let threshold = score_of(others).next_down();
+        if others != NOTHING_KNOWN && self.threshold.is_none_or(|own| own < threshold) {
             self.threshold = Some(threshold);
+        } else if let Some(own) = self.threshold {
+            known.0.fetch_min(descending(own), Relaxed);
         }
     }
 
@@ -358,6 +378,26 @@ mod tests {
                 assert_eq!(next, len);
             }
         }
+    }
+
+    #[test]
+    fn what_is_known_elsewhere_changes_nothing() {
+        let scores: Vec<f32> = (0..3000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 25) as f32).collect();
+        let mut alone = TopK::new(20);
+        alone.extend(0, &scores).unwrap();
+        let (known, mut parts) = (KnownThreshold::new(), [TopK::new(20), TopK::new(20)]);
+        for (number, some) in scores.chunks(50).enumerate() {
+            let part = &mut parts[number / 30];
+            part.share(&known);
+            part.extend(50 * number, some).unwrap();
+            part.share(&known);
+        }
+        let [left, right] = parts;
+        assert!(right.kept.len() < 40 && right.threshold > Some(100.0), "what the left one knows is known");
+        let together = right.merge(left);
+        assert_eq!(together.clone().into_sorted(), alone.into_sorted());
+        let by_row: Vec<usize> = together.into_rows().iter().map(|found| found.row).collect();
+        assert!(by_row.is_sorted() && by_row.len() == 20, "{by_row:?}");
     }
 
     #[test]

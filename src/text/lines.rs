@@ -1,5 +1,6 @@
 //! A file of text line by line.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -179,6 +180,11 @@ fn not_text(start: &[u8]) -> Option<&'static str> {
         return Some("compressed with zstd: unpack it first");
     }
     start.contains(&0).then_some("it holds NUL bytes, as UTF-16 text does: save it as UTF-8")
+}
+
+/// What others say, whose texts may span lines: ours are one line.
+pub(crate) fn one_line(said: impl fmt::Display) -> String {
+    said.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

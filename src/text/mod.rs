@@ -4,6 +4,7 @@
 //!   count and say nothing, and a line that is not UTF-8 is that line's fault alone. JSON lines, TREC runs,
 //!   relevance files and lists of ids are read through it.
 //! - [`decode`]: a whole file of text, likewise.
+//! - `one_line`: what others say, for a message of ours.
 //! - [`Id`]: what may stand for an id: text, or a number.
 //! - [`read_ids`]: the ids that lie beside an array.
 
@@ -13,4 +14,5 @@ mod lines;
 
 pub use id::Id;
 pub use id_list::{IdListError, find_ids, id_list_of, read_ids};
+pub(crate) use lines::one_line;
 pub use lines::{Line, LineError, Lines, decode};

@@ -148,6 +148,16 @@ fn a_merged_checkpoint_says_what_it_is() {
     assert!(!card.contains("gve embed") && !card.contains("embedding"), "{card}");
     let (card, is_described) = merged("another", &|recipe| recipe.prompt.close_instruction = true);
     assert!(!is_described && card.contains("gve embed --text"), "{card}");
+    // What others loaded it by, where that is whole.
+    let theirs = r#"[{"idx": 0, "name": "0", "path": "", "type": "theirs.Module"}]"#;
+    std::fs::write(base.join("modules.json"), theirs).unwrap();
+    for (name, reranking, stays) in [("theirs", None, true), ("no more", Some(Reranking::default()), false)] {
+        let mut recipe = Embedder::builder(&base).find_recipe().unwrap();
+        (recipe.recipe.prompt.close_instruction, recipe.recipe.reranking) = (true, reranking);
+        let out = folder.path().join(name);
+        merge_adapter(&base, &adapter, &recipe, &out, &gve::CancelToken::new()).unwrap();
+        assert_eq!(out.join("modules.json").exists(), stays, "{name}");
+    }
 }
 
 /// A model that goes on from an adapter is the adapted one, and its gradients are PyTorch's.

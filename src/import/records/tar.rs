@@ -9,6 +9,7 @@ use super::super::reading::Row;
 use super::super::vault::Vault;
 use super::{Broken, GZIP_MAGIC, NAME, OnRow, Refused, open};
 use crate::media::MediaKind;
+use crate::text::one_line;
 
 /// Largest member that is read; its bytes are in memory once.
 const MAX_MEMBER_BYTES: u64 = 4 << 30;
@@ -26,12 +27,7 @@ pub(super) fn each(path: &Path, vault: &Vault, done: &Cell<u64>, on: &mut OnRow<
 }
 
 fn broken(error: io::Error) -> Broken {
-    Broken::File(format!("no tar file, or damaged: {}", in_one_line(&error.to_string())))
-}
-
-/// What quotes a damaged head, without what breaks lines.
-fn in_one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
+    Broken::File(format!("no tar file, or damaged: {}", one_line(error)))
 }
 
 /// The files that follow each other and are called alike up to the first dot are a sample.
@@ -99,7 +95,7 @@ impl Sample {
         if self.key.is_empty() {
             return Ok(());
         }
-        let place = format!("{}: {}", path.display(), in_one_line(&self.key));
+        let place = format!("{}: {}", path.display(), one_line(&self.key));
         Ok(on(match self.fault {
             Some(reason) => Err(Refused { place, reason }),
             None => Ok(Row { place, fields: self.fields }),

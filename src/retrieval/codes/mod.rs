@@ -19,7 +19,7 @@ use std::ops::Range;
 
 pub(super) use encode::Encoder;
 pub(super) use file::{read, write};
-pub(super) use scan::{Estimate, SetQuery, TurnedQuery, whole};
+pub(super) use scan::{Estimate, SetQuery, TurnedQuery, estimates};
 
 /// Bits of the first pass.
 const STAGE_BITS: usize = 512;

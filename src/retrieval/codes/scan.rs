@@ -149,7 +149,7 @@ impl<'a> SetQuery<'a> {
 }
 
 /// The estimates by all of their bits of rows that lie anywhere: each the number of its set, and its row of that.
-pub(in super::super) fn whole(queries: &[SetQuery<'_>], rows: &[(u32, u32)]) -> Vec<Estimate> {
+pub(in super::super) fn estimates(queries: &[SetQuery<'_>], rows: &[(u32, u32)]) -> Vec<Estimate> {
     let of = |place: usize| rows.get(place).map(|(set, row)| (&queries[*set as usize], *row as usize));
     let estimate = |place: usize| {
         if let Some((query, row)) = of(place + AHEAD) {

@@ -149,8 +149,7 @@ pub(super) fn live_rows(
     let mut others: HashSet<(usize, Option<RangeBits>)> = HashSet::new();
     let mut live = vec![false; entries.len()];
     for (row, (entry, place)) in entries.iter().zip(places).enumerate().rev() {
-        if !forgotten.is_empty() && forgotten.get(entry.path.as_path()).is_some_and(|by| place.sequence < *by)
-        {
+        if forgotten.get(entry.path.as_path()).is_some_and(|by| place.sequence < *by) {
             continue;
         }
         let last = *files.entry(entry.path.as_os_str()).or_insert(row);

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::atomic::AtomicI32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::ArrayView1;
@@ -14,8 +12,8 @@ use super::entry::{LibraryEntry, Place, check_length};
 use super::index::Index;
 use super::segment::Segment;
 use super::vectors::SegmentVectors;
-use crate::retrieval::codes::{CodeSet, Estimate, SetQuery, TurnedQuery, whole};
-use crate::retrieval::topk::TopK;
+use crate::retrieval::codes::{CodeSet, Estimate, SetQuery, TurnedQuery, estimates};
+use crate::retrieval::topk::{KnownThreshold, TopK};
 use crate::retrieval::{Match, RetrievalError, dot};
 use crate::store::IoError;
 
@@ -167,7 +165,7 @@ impl OnDisk {
         let fresh = || (TopK::new(most), Vec::new());
         // Each part collects as many as are asked for in all: few parts, and what one knows all know.
         let least_part = ranges.len().div_ceil(PARTS * rayon::current_num_threads());
-        let threshold = AtomicI32::new(ordered(f32::MIN));
+        let known = KnownThreshold::new();
         let best = ranges
             .into_par_iter()
             .with_min_len(least_part)
@@ -183,12 +181,10 @@ impl OnDisk {
                         *bound = if is_candidate(*live) { finite(*bound) } else { f32::MIN };
                     }
                 }
-                best.raise(of_ordered(threshold.load(Relaxed)));
+                best.share(&known);
                 let extended = best.extend(first, &bounds);
                 debug_assert!(extended.is_ok(), "bounds are finite");
-                if let Some(known) = best.threshold() {
-                    threshold.fetch_max(ordered(known), Relaxed);
-                }
+                best.share(&known);
                 (best, bounds)
             })
             .map(|(best, _)| best)
@@ -225,8 +221,8 @@ impl OnDisk {
         let bounds = |places: &[(u32, u32)]| {
             let bound = |estimate: Estimate| estimate.value + DEVIATIONS * estimate.spread;
             let row = |&(number, place): &(u32, u32)| self.segments[number as usize].rows[place as usize];
-            let estimates = whole(&queries, places).into_iter().map(bound);
-            estimates.zip(places.iter().map(row)).collect::<Vec<(f32, u32)>>()
+            let bounds = estimates(&queries, places).into_iter().map(bound);
+            bounds.zip(places.iter().map(row)).collect::<Vec<(f32, u32)>>()
         };
         let mut survivors: Vec<(f32, u32)> = places.par_chunks(FETCHED).flat_map_iter(bounds).collect();
         survivors.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -256,16 +252,6 @@ impl OnDisk {
         let scores = rows.into_par_iter().map_init(Room::default, score);
         Ok(scores.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
-}
-
-/// The bits of a finite number as a whole number, in the same order.
-fn ordered(value: f32) -> i32 {
-    let bits = value.to_bits().cast_signed();
-    if bits < 0 { bits ^ i32::MAX } else { bits }
-}
-
-fn of_ordered(bits: i32) -> f32 {
-    f32::from_bits((if bits < 0 { bits ^ i32::MAX } else { bits }).cast_unsigned())
 }
 
 /// The score of a row that is cut to the width of the query and of length 1 again.

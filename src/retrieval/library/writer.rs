@@ -111,9 +111,9 @@ impl LibraryWriter {
         Segment::remove_temporary_files(&segments)?;
         // What the rows on disk are made with is what it says there, in its words.
         let mut manifest = LibraryManifest::read(directory)?;
-        let mut segments = Segments::open(directory, &manifest)?;
+        let segments = Segments::open(directory, &manifest)?;
         if segments.damage.is_empty() {
-            segments.replaced.drain(..).try_for_each(|segment| segment.remove())?;
+            segments.replaced.iter().try_for_each(Segment::remove)?;
         }
         let (next_sequence, unjoined) = (segments.next_sequence, segments.readers.len());
         let catalog = readable(segments.known()?)?;
