@@ -21,7 +21,7 @@ names = {("gve", "lib"): "unit", ("it", "test"): "it", ("forward_bench", "bin"):
 for line in sys.stdin:
     message = json.loads(line) if line.startswith("{") else {}
     package = message.get("manifest_path", "").rsplit("/", 2)[-2:-1]
-    if not message.get("executable") or package == ["cli"] or (package == ["benchmark"] and message["target"]["name"] == "it"):
+    if not message.get("executable") or package == ["cli"] or (package == ["benchmark"] and message["profile"]["test"]):
         continue
     for kind in message["target"]["kind"]:
         name = names.get((message["target"]["name"], kind))
@@ -49,7 +49,6 @@ case ${1:-} in
   --dry-run)
     programs=$target/gpu-acceptance-dry
     cargo test --locked --workspace --no-run --message-format=json-render-diagnostics | collect "$programs"
-    cargo build --locked --workspace --bin forward_bench --message-format=json-render-diagnostics | collect "$programs"
     python3 benchmark/peers/gpu_acceptance.py --dry-run --programs "$programs" --out "$target/gpu-acceptance-dry/report"
     ;;
   *) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 2 ;;

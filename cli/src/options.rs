@@ -39,7 +39,7 @@ pub struct ModelOptions {
     /// auto, cpu, cuda, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: Device,
-    /// auto, f32, bf16 or f16.
+    /// auto, f32, bf16, f16 or int8.
     #[arg(long, default_value = "auto")]
     pub dtype: DType,
     /// Tokens run through the model together [default: 2048 on the CPU, 16384 on a GPU].

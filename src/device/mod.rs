@@ -39,6 +39,9 @@ pub enum DType {
     Bf16,
     /// IEEE half precision.
     F16,
+    /// 8-bit integers in linear layers, for the CPU: a quarter of the memory of f32. What is not in a linear layer is held as the
+    /// checkpoint has it.
+    Int8,
 }
 
 /// A device that cannot be had, or a name that means none.
@@ -53,11 +56,19 @@ pub enum DeviceError {
         /// Why it cannot be used.
         reason: String,
     },
+    /// A precision that the CPU alone computes in.
+    #[error("dtype {dtype} is for the CPU, not for device {device}: use bf16 there, or device cpu")]
+    CpuOnly {
+        /// The device asked for.
+        device: Device,
+        /// The precision asked for.
+        dtype: DType,
+    },
     /// Not the name of a device.
     #[error("unknown device `{0}`: expected auto, cpu, cuda, cuda:N or metal")]
     UnknownDevice(String),
     /// Not the name of a precision.
-    #[error("unknown dtype `{0}`: expected auto, f32, bf16 or f16")]
+    #[error("unknown dtype `{0}`: expected auto, f32, bf16, f16 or int8")]
     UnknownDType(String),
 }
 
@@ -82,6 +93,18 @@ impl Device {
                 Err(self.unavailable("this build has no Metal support (build with `--features metal`)"))
             }
             Self::Metal => candle_core::Device::new_metal(0).map_err(|e| self.unavailable(e)),
+        }
+    }
+
+    /// Opens the device for weights in `dtype`. [`DType::Int8`] has [`Device::Auto`] mean the CPU.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and for a GPU that is to hold int8.
+    pub fn open_for(self, dtype: DType) -> Result<candle_core::Device, DeviceError> {
+        match (self, dtype) {
+            (Self::Auto, DType::Int8) => Ok(candle_core::Device::Cpu),
+            (Self::Cuda(_) | Self::Metal, DType::Int8) => Err(DeviceError::CpuOnly { device: self, dtype }),
+            _ => self.open(),
         }
     }
 
@@ -124,7 +147,7 @@ impl DType {
         match self {
             Self::Auto if device.is_cpu() => candle_core::DType::F32,
             Self::Auto | Self::Bf16 => candle_core::DType::BF16,
-            Self::F32 => candle_core::DType::F32,
+            Self::F32 | Self::Int8 => candle_core::DType::F32,
             Self::F16 => candle_core::DType::F16,
         }
     }
@@ -135,6 +158,7 @@ impl DType {
     pub fn weights_on(self, device: &candle_core::Device) -> WeightPrecision {
         match self {
             Self::Auto if device.is_cpu() => WeightPrecision::Stored,
+            Self::Int8 => WeightPrecision::Int8,
             _ => WeightPrecision::As(self.on(device)),
         }
     }
@@ -231,6 +255,7 @@ impl FromStr for DType {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
             "f16" => Ok(Self::F16),
+            "int8" => Ok(Self::Int8),
             _ => Err(DeviceError::UnknownDType(name.to_owned())),
         }
     }
@@ -243,6 +268,7 @@ impl fmt::Display for DType {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
+            Self::Int8 => "int8",
         })
     }
 }
@@ -257,12 +283,15 @@ mod tests {
             assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
         }
         assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
+        assert!(Device::Auto.open_for(DType::Int8).unwrap().is_cpu());
+        let refused = Device::Cuda(0).open_for(DType::Int8).unwrap_err();
+        assert!(refused.to_string().contains("int8 is for the CPU, not for device cuda:0"), "{refused}");
         for name in ["gpu", "cuda:", "cuda:x", ""] {
             assert!(name.parse::<Device>().unwrap_err().to_string().contains("expected"));
         }
-        for name in ["auto", "f32", "bf16", "f16"] {
+        for name in ["auto", "f32", "bf16", "f16", "int8"] {
             assert_eq!(name.parse::<DType>().unwrap().to_string(), name);
         }
-        assert!("int8".parse::<DType>().is_err());
+        assert!("int4".parse::<DType>().is_err());
     }
 }

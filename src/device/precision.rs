@@ -8,6 +8,9 @@ pub enum WeightPrecision {
     /// Each tensor as its file has it, and everything is computed in f32: the results are those of weights in
     /// f32, in the memory of the file. For the CPU only.
     Stored,
+    /// Linear layers in int8 with a scale per output, the rest as its file has it; activations that meet int8 are
+    /// rounded to int8, with a scale for every 256 values, and results are f32. For the CPU only.
+    Int8,
 }
 
 impl From<DType> for WeightPrecision {
@@ -28,7 +31,7 @@ impl WeightPrecision {
     pub(crate) fn arithmetic(self) -> DType {
         match self {
             Self::As(dtype) => dtype,
-            Self::Stored => DType::F32,
+            Self::Stored | Self::Int8 => DType::F32,
         }
     }
 }

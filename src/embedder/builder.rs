@@ -321,7 +321,7 @@ impl EmbedderBuilder {
 
     /// Opens the device, and says in which precision the weights are to be there.
     pub(crate) fn place(&self) -> Result<(candle_core::Device, WeightPrecision), EmbedError> {
-        let device = self.device.open()?;
+        let device = self.device.open_for(self.dtype)?;
         let dtype = self.dtype.weights_on(&device);
         Ok((device, dtype))
     }

@@ -3,6 +3,8 @@
 //! Tensors are copied out one at a time in the precision asked for, and the mapped pages are
 //! given back at once, so that loading never holds a checkpoint twice.
 
+mod int8;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,7 @@ use super::ModelError;
 use super::WeightPrecision;
 use super::memory::MemoryNeed;
 use crate::store::{IoError, is_file_name, limited_file, open_regular_file};
+pub(super) use int8::{is_linear, scale_name};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -89,12 +92,11 @@ impl Checkpoint {
         }
     }
 
-    /// Number of values in all tensors.
+    /// Number of values in all tensors. The scales of what is stored in int8 do not count.
     pub fn num_parameters(&self) -> usize {
-        let of = |shard: &Shard| -> usize {
-            shard.metadata.tensors().values().map(|t| t.shape.iter().product::<usize>()).sum()
-        };
-        self.shards.iter().map(of).sum()
+        let tensors = self.shards.iter().flat_map(|shard| shard.metadata.tensors());
+        let values = tensors.filter(|(name, _)| !self.is_scale(name));
+        values.map(|(_, tensor)| tensor.shape.iter().product::<usize>()).sum()
     }
 
     /// Types the tensors are stored as, each once, sorted.
@@ -115,18 +117,27 @@ impl Checkpoint {
     pub(super) fn memory(&self, precision: WeightPrecision, widened: &dyn Fn(&str) -> bool) -> MemoryNeed {
         let mut need = MemoryNeed::default();
         for (name, info) in self.shards.iter().flat_map(|shard| shard.metadata.tensors()) {
-            if name.starts_with("lm_head.") {
-                // Not loaded.
+            if name.starts_with("lm_head.") || self.is_scale(&name) {
+                // Not loaded, or counted with what it is of.
                 continue;
             }
             let values = info.shape.iter().product::<usize>() as u64;
+            let stored = float_type(info.dtype).unwrap_or(DType::F32);
             let held = match precision {
                 // What is added to activations or scales them.
                 _ if info.shape.len() < 2 || widened(&name) => DType::F32,
                 WeightPrecision::As(dtype) => dtype,
-                WeightPrecision::Stored => float_type(info.dtype).unwrap_or(DType::F32),
+                WeightPrecision::Stored | WeightPrecision::Int8 => stored,
             };
-            need.weights_bytes += values * held.size_in_bytes() as u64;
+            let is_int8 = match precision {
+                WeightPrecision::Stored | WeightPrecision::Int8 if self.is_int8(&name) => !widened(&name),
+                precision => precision == WeightPrecision::Int8 && is_linear(&name, &info.shape),
+            };
+            need.weights_bytes += if is_int8 {
+                values + 4 * info.shape[0] as u64
+            } else {
+                values * held.size_in_bytes() as u64
+            };
             let stored_bytes = (info.data_offsets.1 - info.data_offsets.0) as u64;
             // The copy of what is stored, and of what is laid out anew.
             let copies = if held == DType::F32 { stored_bytes + 4 * values } else { stored_bytes };
@@ -146,6 +157,12 @@ impl Checkpoint {
         let mut names: Vec<&str> = self.shard_of.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    /// The name of the file that holds each tensor.
+    pub(super) fn weight_map(&self) -> serde_json::Map<String, serde_json::Value> {
+        let file_of = |shard: &usize| self.shards[*shard].file_name().to_string_lossy().into_owned().into();
+        self.shard_of.iter().map(|(name, shard)| (name.clone(), file_of(shard))).collect()
     }
 
     /// Where the weights are.
@@ -175,6 +192,9 @@ impl Checkpoint {
         device: &Device,
     ) -> Result<Tensor, ModelError> {
         let (shard, info) = self.find(name, expected)?;
+        if self.is_int8(name) {
+            return Ok(self.widened(name, shard, info, device)?.to_dtype(dtype)?);
+        }
         let stored = shard.float_type(name, info.dtype)?;
         let (begin, end) = (shard.data_start + info.data_offsets.0, shard.data_start + info.data_offsets.1);
         let bytes = shard.bytes_of(name, info)?;
@@ -250,23 +270,13 @@ impl Shard {
         &self.bytes[self.data_start..]
     }
 
-    /// What would stand in the header if all values were stored as `dtype`.
-    pub(super) fn header_as(&self, dtype: DType) -> Result<Vec<u8>, ModelError> {
-        let stored = match dtype {
-            DType::BF16 => Dtype::BF16,
-            DType::F16 => Dtype::F16,
-            _ => Dtype::F32,
-        };
+    /// What would stand in the header if these tensors were stored in this order, by name, type and shape.
+    pub(super) fn header_of(&self, tensors: Vec<(String, Dtype, Vec<usize>)>) -> Result<Vec<u8>, ModelError> {
         let mut end = 0;
-        let tensors = self.tensors_in_order()?.into_iter().map(|tensor| {
+        let tensors = tensors.into_iter().map(|(name, dtype, shape)| {
             let begin = end;
-            let (stored, bytes) = if tensor.is_integer() {
-                (tensor.stored, tensor.bytes.len())
-            } else {
-                (stored, tensor.shape.iter().product::<usize>() * dtype.size_in_bytes())
-            };
-            end += bytes;
-            (tensor.name, TensorInfo { dtype: stored, shape: tensor.shape, data_offsets: (begin, end) })
+            end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+            (name, TensorInfo { dtype, shape, data_offsets: (begin, end) })
         });
         let tensors = tensors.collect();
         let metadata = Metadata::new(self.metadata.metadata().clone(), tensors)
@@ -337,21 +347,22 @@ fn float_type(stored: Dtype) -> Option<DType> {
 }
 
 /// A tensor as its file has it.
+#[derive(Clone)]
 pub(super) struct StoredTensor<'a> {
     shard: &'a Shard,
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
     pub(super) bytes: &'a [u8],
-    stored: Dtype,
+    pub(super) stored: Dtype,
 }
 
 impl StoredTensor<'_> {
-    /// Whether it holds integers, such as the numbers of positions: these are stored in one way only.
+    /// Whether it holds integers, such as the numbers of positions or weights in int8.
     pub(super) fn is_integer(&self) -> bool {
         is_integer(self.stored)
     }
 
-    /// The precision its values are stored in.
+    /// The precision in floating point that its values are stored in.
     pub(super) fn dtype(&self) -> Result<DType, ModelError> {
         self.shard.float_type(&self.name, self.stored)
     }

@@ -3,7 +3,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::adapter::{Folding, LoraAdapter, ModuleNames};
-use super::kernels::Products;
+use super::kernels::{Int8Matrix, Products};
 use super::ops::Lora;
 use super::trainable::{Parameters, Recorder, Trainable};
 use super::{Checkpoint, ModelError, WeightPrecision, memory};
@@ -21,7 +21,7 @@ impl Precision {
     /// How activations are multiplied with each other on the CPU.
     pub(super) fn between_activations(self) -> Products {
         match self.weights {
-            WeightPrecision::As(DType::BF16) => Products::Rounded,
+            WeightPrecision::As(DType::BF16) | WeightPrecision::Int8 => Products::Rounded,
             WeightPrecision::As(_) | WeightPrecision::Stored => Products::Exact,
         }
     }
@@ -138,7 +138,7 @@ impl<'a> Loader<'a> {
     pub(super) fn weight(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let dtype = match self.precision.weights {
             WeightPrecision::As(dtype) => Some(dtype),
-            WeightPrecision::Stored => None,
+            WeightPrecision::Stored | WeightPrecision::Int8 => None,
         };
         self.tensor(name, shape, dtype)
     }
@@ -151,9 +151,33 @@ impl<'a> Loader<'a> {
     /// What half-precision weights are multiplied with.
     pub(super) fn products(&self) -> Products {
         match self.precision.weights {
-            WeightPrecision::As(_) => Products::Rounded,
+            WeightPrecision::As(_) | WeightPrecision::Int8 => Products::Rounded,
             WeightPrecision::Stored => Products::Exact,
         }
+    }
+
+    /// Whether the linear layer whose weights are `name` holds them in int8 unless they are trained.
+    pub(super) fn rounds_to_int8(&self, name: &str) -> bool {
+        match self.precision.weights {
+            WeightPrecision::Int8 => true,
+            WeightPrecision::Stored => self.checkpoint.is_int8(&self.full(name)),
+            WeightPrecision::As(_) => false,
+        }
+    }
+
+    /// The weights of a linear layer, where they are stored in int8 and stay as they are.
+    pub(super) fn int8(&self, name: &str, shape: &[usize]) -> Result<Option<Int8Matrix>, ModelError> {
+        let full = self.full(name);
+        let is_changed = self.changes.recorder.is_some()
+            || self.changes.folding.is_some_and(|folding| folding.changes(&full));
+        if is_changed || !self.rounds_to_int8(name) || !self.checkpoint.is_int8(&full) {
+            return Ok(None);
+        }
+        self.checkpoint.int8(&full, shape).map(Some)
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
     }
 
     /// How activations are multiplied with each other on the CPU.
@@ -177,7 +201,7 @@ impl<'a> Loader<'a> {
 
     /// A tensor as `dtype`, or else as it is stored; what is changed is f32 then.
     fn tensor(&self, name: &str, shape: &[usize], dtype: Option<DType>) -> Result<Tensor, ModelError> {
-        let full = format!("{}.{name}", self.prefix);
+        let full = self.full(name);
         let load = |dtype| self.checkpoint.tensor(&full, shape, dtype, &self.device);
         if let Some(recorder) = self.changes.recorder
             && recorder.trains(&full)

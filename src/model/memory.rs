@@ -30,7 +30,7 @@ pub(super) fn require(
     let need = |precision| checkpoint.memory(precision, widened).total_bytes();
     let needed = need(precision);
     let Some(available) = available.filter(|available| *available < needed) else { return Ok(()) };
-    let others = [DType::Auto, DType::Bf16, DType::F16].map(|dtype| (dtype, need(dtype.into())));
+    let others = [DType::Auto, DType::Bf16, DType::F16, DType::Int8].map(|dtype| (dtype, need(dtype.into())));
     Err(ModelError::Memory {
         path: checkpoint.directory().to_owned(),
         reason: shortage(needed, available, &others),
@@ -88,7 +88,8 @@ mod tests {
         assert_eq!(require(Some(all(DType::F32))), Ok(()));
         let message = require(Some(all(DType::F32) - 1)).unwrap_err();
         assert!(message.contains("nano") && message.contains("with dtype auto they need"), "{message}");
-        assert!(require(Some(all(DType::Bf16) - 1)).unwrap_err().contains("no precision makes them fit"));
+        assert!(require(Some(all(DType::Bf16) - 1)).unwrap_err().contains("with dtype int8 they need"));
+        assert!(require(Some(all(DType::Int8) - 1)).unwrap_err().contains("no precision makes them fit"));
         let others = [(DType::Auto, 14_900_000_000), (DType::Bf16, 7_400_000_000)];
         assert_eq!(
             shortage(14_900_000_000, 8_000_000_000, &others),

@@ -8,6 +8,8 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value, json};
 
 use super::adapter::{Folding, LoraAdapter};
+use super::kernels::round_to_int8;
+use super::storage::{Form, Part, Storage};
 use super::{Checkpoint, ModelError, cards, family};
 use crate::cancel::CancelToken;
 use crate::card::{BEST_FILE, CARD, CARD_BESIDE};
@@ -42,7 +44,7 @@ pub fn merge_adapter(
     let folding = Folding::new(adapter);
     let mut changed = 0;
     write_folder(out, Existing::Refuse, |inside| {
-        let is_described = fill(model_dir, inside, recipe, None, cancel, |name, shape, load| {
+        let is_described = fill(model_dir, inside, recipe, Storage::Kept, cancel, |name, shape, load| {
             let folded = folding.fold(name, shape, &Device::Cpu, load)?;
             changed += usize::from(folded.is_some());
             Ok(folded)
@@ -68,11 +70,13 @@ pub fn write_checkpoint(
     mut replace: impl FnMut(&str) -> Option<Tensor>,
 ) -> Result<(), ModelError> {
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, recipe, None, &CancelToken::new(), |name, _, _| Ok(replace(name))).map(drop)
+        fill(model_dir, inside, recipe, Storage::Kept, &CancelToken::new(), |name, _, _| Ok(replace(name)))
+            .map(drop)
     })
 }
 
-/// Writes a copy of the checkpoint in `model_dir` to `out` that is stored as `dtype`; `Auto` is f32. Like
+/// Writes a copy of the checkpoint in `model_dir` to `out` that is stored as `dtype`; `Auto` is f32. `Int8` stores linear
+/// layers in 8-bit integers with a scale per output, as the library compressed-tensors reads them, and all else as it is. Like
 /// [`merge_adapter`] otherwise.
 ///
 /// # Errors
@@ -85,36 +89,28 @@ pub fn convert_checkpoint(
     out: &Path,
     cancel: &CancelToken,
 ) -> Result<(), ModelError> {
-    let dtype = dtype.on(&Device::Cpu);
+    let storage = match dtype {
+        crate::device::DType::Int8 => Storage::Int8,
+        dtype => Storage::Float(dtype.on(&Device::Cpu)),
+    };
     write_folder(out, Existing::Refuse, |inside| {
-        fill(model_dir, inside, recipe, Some(dtype), cancel, |_, _, load| Ok(Some(load(dtype)?)))?;
-        edit_json(&inside.join("config.json"), |config| {
-            // The key's name changed with transformers 4.56.
-            let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
-            config.insert(key.to_owned(), dtype_name(dtype).into());
-        })?;
-        let checkpoint = Checkpoint::open(inside)?;
+        fill(model_dir, inside, recipe, storage, cancel, |_, _, _| Ok(None))?;
+        edit_json(&inside.join("config.json"), |config| storage.tell(config))?;
         let index = inside.join("model.safetensors.index.json");
         if !index.is_file() {
             return Ok(());
         }
+        let checkpoint = Checkpoint::open(inside)?;
         edit_json(&index, |index| {
             let metadata = index.entry("metadata").or_insert_with(|| json!({}));
             if !metadata.is_object() {
                 *metadata = json!({});
             }
-            metadata["total_size"] = (checkpoint.num_parameters() * dtype.size_in_bytes()).into();
+            metadata["total_size"] =
+                checkpoint.shards().iter().map(|shard| shard.values().len()).sum::<usize>().into();
+            index.insert("weight_map".to_owned(), checkpoint.weight_map().into());
         })
     })
-}
-
-/// The name of a type in `config.json`.
-fn dtype_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::BF16 => "bfloat16",
-        DType::F16 => "float16",
-        _ => "float32",
-    }
 }
 
 fn edit_json(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(), ModelError> {
@@ -132,13 +128,13 @@ fn edit_json(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<
 /// Loads the tensor at hand in a given precision.
 type Load<'a> = dyn Fn(DType) -> Result<Tensor, ModelError> + 'a;
 
-/// Writes all files of a model to `out`, stored as `dtype` or else as they are. `change` is asked for new
-/// values by name and shape. Whether sentence-transformers is told how it embeds.
+/// Writes all files of a model to `out`. `change` is asked for new values by name and shape of what stays as it is. Whether
+/// sentence-transformers is told how it embeds.
 fn fill(
     model_dir: &Path,
     out: &Path,
     recipe: &NamedRecipe,
-    dtype: Option<DType>,
+    storage: Storage,
     cancel: &CancelToken,
     mut change: impl FnMut(&str, &[usize], &Load<'_>) -> Result<Option<Tensor>, ModelError>,
 ) -> Result<bool, ModelError> {
@@ -146,44 +142,70 @@ fn fill(
     family::open(model_dir)?;
     let checkpoint = Checkpoint::open(model_dir)?;
     // In another precision it is the same model.
-    copy_companions(model_dir, out, dtype.is_some())?;
+    copy_companions(model_dir, out, storage != Storage::Kept)?;
     recipe.write(out)?;
     let is_described = describe(out)?;
     for shard in checkpoint.shards() {
         let path = out.join(shard.file_name());
         let write = |reason| ModelError::from(IoError::of("write", &path)(reason));
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(write)?);
-        match dtype {
+        let parts = storage.parts(&checkpoint, shard.tensors_in_order()?);
+        match storage {
             // Names, shapes and types stay, so the header does as well.
-            None => file.write_all(shard.header()),
-            Some(dtype) => file.write_all(&shard.header_as(dtype)?),
+            Storage::Kept => file.write_all(shard.header()),
+            _ => file.write_all(&shard.header_of(parts.iter().map(Part::described).collect())?),
         }
         .map_err(write)?;
-        for stored in shard.tensors_in_order()? {
+        for part in parts {
             if cancel.is_cancelled() {
                 return Err(ModelError::Cancelled);
             }
+            let Part { stored, form } = &part;
             let load = |dtype| checkpoint.tensor(&stored.name, &stored.shape, dtype, &Device::Cpu);
-            let changed =
-                if stored.is_integer() { None } else { change(&stored.name, &stored.shape, &load)? };
-            let Some(tensor) = changed else {
+            let tensor = match form {
+                Form::Float(dtype) => Some(load(*dtype)?),
+                Form::Int8 | Form::Scales => {
+                    let (values, scales) = rounded(&load(DType::F32)?)?;
+                    let bytes = if *form == Form::Int8 { values } else { scales };
+                    file.write_all(&bytes).map_err(write)?;
+                    continue;
+                }
+                Form::Kept if stored.is_integer() && !checkpoint.is_int8(&stored.name) => None,
+                Form::Kept => change(&stored.name, &stored.shape, &load)?,
+            };
+            let Some(tensor) = tensor else {
                 file.write_all(stored.bytes).map_err(write)?;
                 continue;
             };
             if tensor.dims() != stored.shape {
                 return Err(ModelError::Shape {
                     path: path.clone(),
-                    tensor: stored.name,
-                    expected: stored.shape,
+                    tensor: stored.name.clone(),
+                    expected: stored.shape.clone(),
                     got: tensor.dims().to_vec(),
                 });
             }
-            let dtype = dtype.map_or_else(|| stored.dtype(), Ok)?;
+            let dtype = match form {
+                Form::Float(dtype) => *dtype,
+                _ => stored.dtype()?,
+            };
             write_tensor(&tensor.to_device(&Device::Cpu)?.to_dtype(dtype)?, &mut file)?.map_err(write)?;
         }
         file.flush().map_err(write)?;
     }
     Ok(is_described)
+}
+
+/// A matrix in int8, row after row, and the scales of its rows in little-endian f32.
+fn rounded(matrix: &Tensor) -> Result<(Vec<u8>, Vec<u8>), ModelError> {
+    let rows = matrix.to_vec2::<f32>()?;
+    let (mut values, mut scales) = (Vec::with_capacity(matrix.elem_count()), Vec::new());
+    for row in &rows {
+        let mut rounded = vec![0; row.len()];
+        scales.extend(round_to_int8(row, &mut rounded).to_le_bytes());
+        values.extend(rounded.into_iter().map(i8::cast_unsigned));
+    }
+    Ok((values, scales))
 }
 
 /// The values in little-endian order.

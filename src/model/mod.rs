@@ -45,6 +45,7 @@ mod shape;
 mod siglip;
 #[cfg(test)]
 pub(crate) mod skeleton;
+mod storage;
 mod trainable;
 mod two_towers;
 mod usage;

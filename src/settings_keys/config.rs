@@ -3,11 +3,28 @@
 use super::Rule::{Harmless, Only, Read};
 use super::{OFF, ONE, Table};
 
+/// How `quantization_config` tells of linear layers in int8, in the words of the library compressed-tensors: a scale per output,
+/// and activations that are rounded when they arrive.
+pub(crate) const INT8_STORAGE: &str = r#"{
+    "quant_method": "compressed-tensors",
+    "format": "int-quantized",
+    "quantization_status": "compressed",
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel", "dynamic": false},
+            "input_activations": {"num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true}
+        }
+    },
+    "ignore": ["lm_head"]
+}"#;
+
 /// `config.json`, and every part of it: what any model of transformers may have.
 pub(super) const COMMON: &Table = &[
     (Read, &["model_type"]),
     // Weights that are not floating point, or stand for others.
-    (OFF, &["quantization_config", "compression_config", "pruned_heads"]),
+    (Only(&["{}", INT8_STORAGE]), &["quantization_config"]),
+    (OFF, &["compression_config", "pruned_heads"]),
     (OFF, &["is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size"]),
     // What a program that runs the model does with it, or what its training did.
     (

@@ -12,6 +12,7 @@ mod processor;
 use serde_json::{Map, Value};
 
 use adapter::ADAPTER;
+pub(crate) use config::INT8_STORAGE;
 use config::{
     COMMON, QWEN2_ROPE, QWEN2_TEXT, QWEN2_VISION, QWEN3_ROPE, QWEN3_TEXT, QWEN3_VISION, QWEN25_VISION, ROOT,
     ROPE, TEXT, TEXT_TOWER, TWO_TOWERS, VISION, VISION_TOWER,

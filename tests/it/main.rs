@@ -20,6 +20,7 @@ mod identity;
 mod images;
 #[cfg(feature = "library")]
 mod indexer;
+mod int8;
 mod model;
 mod model_hostile;
 mod model_settings;

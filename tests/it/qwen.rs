@@ -16,7 +16,7 @@ use gve::{
 use gve_test_support::golden::{Case, cosine, fixtures, golden_dir, max_difference, media};
 use serde_json::Value;
 
-use crate::device::{device, on_device, opened_device};
+use crate::device::{device, on_device, opened_device, rounded_dtypes};
 use crate::model::tensors_of;
 
 /// How the cases of a set are prompted.
@@ -264,9 +264,9 @@ fn a_batch_equals_its_single_items() {
 
 /// Activations are in half precision too, but on the CPU.
 #[test]
-fn half_precision_stays_close() {
+fn rounded_weights_stay_close() {
     for set in sets() {
-        for dtype in [gve::DType::Bf16, gve::DType::F16] {
+        for dtype in rounded_dtypes() {
             for case in set.cases.iter().filter(|case| !has_video(case)) {
                 let embedding = set.embedder_in(case, dtype).embed_one(&set.input(case)).unwrap();
                 let cosine = cosine(embedding.as_slice(), &case.embedding());

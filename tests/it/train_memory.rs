@@ -181,7 +181,7 @@ fn precision_of_what_is_trained_is_f32() {
     let shape =
         Shape { hidden: 64, intermediate: 160, layers: 2, heads: 4, key_heads: 2, mrope_section: [2, 3, 3] };
     make_checkpoint(&shape, folder.path());
-    for dtype in [gve::DType::Bf16, gve::DType::F16, gve::DType::F32] {
+    for dtype in [gve::DType::Bf16, gve::DType::F16, gve::DType::Int8, gve::DType::F32] {
         let settings = Embedder::builder(folder.path()).device(gve::Device::Cpu).dtype(dtype);
         let model = TrainableModel::load(settings, Trainable::Lora(LoraConfig::default())).unwrap();
         assert!(model.parameters().values().all(|var| var.dtype() == DType::F32));

@@ -1,18 +1,20 @@
 //! Linear layers: `y = x * weight^T + bias`. Checkpoints store weights row-major `[out, in]`.
 //!
-//! Activations are f32 in memory whatever the weights are. Three ways lead there:
+//! Activations are f32 in memory whatever the weights are. Four ways lead there:
 //! - f32 weights go to the `gemm` crate, laid out `[in, out]`: it copies them into the order of its inner
 //!   loop at every call, which is a fifth of the time of a few hundred rows when they lie the other way.
 //! - bf16 weights are multiplied as bf16 where the processor can ([`gemm_bf16`](super::gemm_bf16)). With
 //!   [`Products::Rounded`] the activations are rounded to bf16, sums are f32, as PyTorch does. With
 //!   [`Products::Exact`] they are cut into three bf16 parts that add up to them, which pays where there is a
 //!   tile unit.
+//! - int8 weights are multiplied with activations rounded to int8 ([`int8`](super::int8)).
 //! - Otherwise half-precision weights are widened a panel at a time, never the whole matrix, and multiplied
 //!   in f32.
 
 use super::error::{KernelError, check_length};
 #[cfg(target_arch = "x86_64")]
 use super::gemm_bf16::{self, Bf16Layer};
+use super::int8::{self, Int8Matrix};
 use super::matmul::gemm_strided;
 use super::parallel::SharedMut;
 use half::slice::HalfFloatSliceExt;
@@ -43,6 +45,8 @@ pub enum WeightRef<'a> {
     Bf16(&'a [bf16]),
     /// IEEE half precision.
     F16(&'a [f16]),
+    /// Rounded to int8.
+    Int8(&'a Int8Matrix),
 }
 
 /// A layer, and how many rows go through it.
@@ -73,6 +77,7 @@ impl WeightRef<'_> {
             Self::F32(values) => values.len(),
             Self::Bf16(values) => values.len(),
             Self::F16(values) => values.len(),
+            Self::Int8(matrix) => matrix.len(),
         }
     }
 }
@@ -126,6 +131,7 @@ pub fn linear(
     match weight {
         WeightRef::F32(values) => linear_f32(x, values, shape, bias, y),
         WeightRef::F16(values) => linear_widened(x, values, shape, bias, y),
+        WeightRef::Int8(weight) => int8::linear(x, LinearRef { weight, bias, shape }, y),
         WeightRef::Bf16(values) => {
             #[cfg(target_arch = "x86_64")]
             if let Some(unit) = gemm_bf16::Bf16Unit::best()

@@ -17,7 +17,7 @@ const PANEL: usize = 256;
 
 /// Writes `grad * weight` to `grad_x`: `grad` is `[rows, out]`, `grad_x` `[rows, in]`.
 ///
-/// Half-precision weights are widened a panel at a time.
+/// Half-precision and int8 weights are widened a panel at a time.
 ///
 /// # Errors
 /// [`KernelError::Length`] when a slice does not have the length `shape` asks for.
@@ -37,8 +37,12 @@ pub fn linear_backward(
             let weight = MatrixRef::new(values, in_features, out_features)?;
             return matmul(grad, weight.t(), 1.0, false, grad_x);
         }
-        WeightRef::F16(values) => widened(grad, values, shape, grad_x),
-        WeightRef::Bf16(values) => widened(grad, values, shape, grad_x),
+        WeightRef::F16(values) => widened(grad, half_rows(values, in_features), shape, grad_x),
+        WeightRef::Bf16(values) => widened(grad, half_rows(values, in_features), shape, grad_x),
+        WeightRef::Int8(matrix) => {
+            let rows = |output, first, wide: &mut [f32]| matrix.widen(output, first, wide);
+            widened(grad, rows, shape, grad_x);
+        }
     }
     Ok(())
 }
@@ -63,10 +67,24 @@ pub fn column_sums(values: &[f32], sums: &mut [f32]) -> Result<(), KernelError> 
     Ok(())
 }
 
-fn widened<H: Sync>(grad: &[f32], weight: &[H], shape: LinearShape, grad_x: &mut [f32])
+/// Writes the values of an output's row from an input on.
+fn half_rows<H: Sync>(weight: &[H], in_features: usize) -> impl Fn(usize, usize, &mut [f32]) + Sync
 where
     [H]: HalfFloatSliceExt,
 {
+    move |output, first, wide| {
+        let start = output * in_features + first;
+        weight[start..start + wide.len()].convert_to_f32_slice(wide);
+    }
+}
+
+/// By weights of which `row` writes those of an output from an input on.
+fn widened(
+    grad: &[f32],
+    row: impl Fn(usize, usize, &mut [f32]) + Sync,
+    shape: LinearShape,
+    grad_x: &mut [f32],
+) {
     thread_local! {
         static WIDENED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
     }
@@ -82,9 +100,8 @@ where
         for output in (0..out_features).step_by(PANEL) {
             let outputs = PANEL.min(out_features - output);
             widened.resize(outputs * columns, 0.0);
-            for (row, wide) in widened.chunks_exact_mut(columns).enumerate() {
-                let start = (output + row) * in_features + first;
-                weight[start..start + columns].convert_to_f32_slice(wide);
+            for (output, wide) in (output..).zip(widened.chunks_exact_mut(columns)) {
+                row(output, first, wide);
             }
             // SAFETY: this task alone writes its columns of `grad_x`; lengths were checked.
             unsafe {
@@ -104,6 +121,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use super::super::int8::Int8Matrix;
     use super::super::linear::transpose;
     use super::super::test_data::{assert_close, values};
     use super::*;
@@ -141,10 +159,18 @@ mod tests {
             let f32 = transpose(&weight, out_features, in_features);
             let bf16: Vec<bf16> = weight.iter().map(|&v| bf16::from_f32(v)).collect();
             let f16: Vec<f16> = weight.iter().map(|&v| f16::from_f32(v)).collect();
-            for weight in [WeightRef::F32(&f32), WeightRef::Bf16(&bf16), WeightRef::F16(&f16)] {
+            let int8 = Int8Matrix::round(in_features, out_features, |output, row| {
+                row.copy_from_slice(&weight[output * in_features..(output + 1) * in_features]);
+            });
+            for (weight, tolerance) in [
+                (WeightRef::F32(&f32), 1e-5),
+                (WeightRef::Bf16(&bf16), 1e-5),
+                (WeightRef::F16(&f16), 1e-5),
+                (WeightRef::Int8(&int8), 1e-2),
+            ] {
                 let mut got = vec![f32::NAN; rows * in_features];
                 linear_backward(&grad, weight, shape, &mut got).unwrap();
-                assert_close(&got, &want, 1e-5);
+                assert_close(&got, &want, tolerance);
             }
             assert!(
                 linear_backward(&grad[1..], WeightRef::F32(&f32), shape, &mut vec![0.0; want.len()]).is_err()

@@ -16,6 +16,7 @@ mod error;
 mod feed_forward;
 #[cfg(target_arch = "x86_64")]
 mod gemm_bf16;
+mod int8;
 mod layer_norm;
 mod linear;
 mod linear_backward;
@@ -32,6 +33,7 @@ pub use attention::{AttentionGradients, AttentionSegment, Heads, attention, atte
 pub use dropout::{DropoutMask, dropout, mix64};
 pub use error::KernelError;
 pub use feed_forward::{FeedForward, feed_forward};
+pub use int8::{Int8Matrix, round_to_int8};
 pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use linear::{LinearRef, LinearShape, Products, WeightRef, linear, transpose};
 pub use linear_backward::{column_sums, linear_backward};

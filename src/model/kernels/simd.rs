@@ -72,17 +72,19 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
-/// Largest of `values`, at least `floor`. NaN is passed over.
+/// Largest `value` of `values`, at least `floor`. NaN is passed over.
 #[inline(always)]
-pub(super) fn max_of(values: &[f32], floor: f32) -> f32 {
+pub(super) fn max_of(values: &[f32], floor: f32, value: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [floor; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            let v = value(v);
             *lane = if v > *lane { v } else { *lane };
         }
     }
     for (lane, &v) in lanes.iter_mut().zip(rest) {
+        let v = value(v);
         *lane = if v > *lane { v } else { *lane };
     }
     // In halves, which vectors do in four steps.
@@ -121,9 +123,9 @@ mod tests {
         for len in [0, 1, 15, 16, 17, 40, 100] {
             let values: Vec<f32> = (0..len).map(|i| i as f32).collect();
             assert_eq!(sum_of(&values, |v| v), (0..len).sum::<usize>() as f32);
-            assert_eq!(max_of(&values, -1.0), len as f32 - 1.0);
+            assert_eq!(max_of(&values, -1.0, |v| v), len as f32 - 1.0);
             assert_eq!(dot(&values, &values), (0..len).map(|v| v * v).sum::<usize>() as f32);
         }
-        assert_eq!(max_of(&[-3.0, f32::NAN, -2.0], f32::NEG_INFINITY), -2.0);
+        assert_eq!(max_of(&[-3.0, f32::NAN, -2.0], f32::NEG_INFINITY, |v| v), -2.0);
     }
 }

@@ -4,13 +4,14 @@ use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, DType, Device, Layout, MetalStorage, Result, Shape, Storage, Tensor,
 };
+use half::slice::HalfFloatSliceExt;
 
 use super::cpu::{Held, View, hold, kernel};
 use super::recycling::buffer;
 use super::trained_linear::trained_linear;
 use super::{Dropout, Lora, cuda, parameter};
 use crate::model::ModelError;
-use crate::model::kernels::{self, LinearRef, LinearShape, Products};
+use crate::model::kernels::{self, Int8Matrix, LinearRef, LinearShape, Products, WeightRef};
 use crate::model::loader::Loader;
 
 /// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it, and a low-rank adapter on top where
@@ -37,16 +38,28 @@ impl Linear {
         Ok(Self { weight, lora: None })
     }
 
-    /// Loads `weight`, and `bias` where the layer has one.
+    /// Loads `weight`, and `bias` where the layer has one. Weights that are not trained are rounded to int8 where
+    /// that is asked for.
     pub(in crate::model) fn load(
         loader: &Loader<'_>,
         inputs: usize,
         outputs: usize,
         bias: bool,
     ) -> std::result::Result<Self, ModelError> {
-        let weight = loader.weight("weight", &[outputs, inputs])?;
         let bias = bias.then(|| loader.activation("bias", &[outputs])).transpose()?;
-        Ok(Self { lora: loader.lora(&weight)?, ..Self::new(weight, bias, loader.products())? })
+        let int8 = |matrix, bias| {
+            let weight = Values::Int8(Arc::new(matrix));
+            Weight::Frozen(Arc::new(Frozen { weight, bias, products: loader.products(), inputs, outputs }))
+        };
+        if let Some(matrix) = loader.int8("weight", &[outputs, inputs])? {
+            return Ok(Self { weight: int8(matrix, bias), lora: None });
+        }
+        let weight = loader.weight("weight", &[outputs, inputs])?;
+        let lora = loader.lora(&weight)?;
+        if loader.rounds_to_int8("weight") && !weight.track_op() {
+            return Ok(Self { weight: int8(rounded(&weight)?, bias), lora });
+        }
+        Ok(Self { lora, ..Self::new(weight, bias, loader.products())? })
     }
 
     /// (rows, in) to (rows, out).
@@ -78,8 +91,9 @@ impl Linear {
     /// it is more than a frozen one.
     pub(super) fn widened(self, outputs: usize, inputs: usize) -> Result<Self> {
         let Some(frozen) = self.frozen() else { return Ok(self) };
+        let Values::Tensor(weight) = &frozen.weight else { return Ok(self) };
         let (more_outputs, more_inputs) = (outputs - frozen.outputs, inputs - frozen.inputs);
-        let weight = frozen.weight.pad_with_zeros(0, 0, more_outputs)?.pad_with_zeros(1, 0, more_inputs)?;
+        let weight = weight.pad_with_zeros(0, 0, more_outputs)?.pad_with_zeros(1, 0, more_inputs)?;
         let bias = frozen.bias.as_ref().map(|bias| bias.pad_with_zeros(0, 0, more_outputs)).transpose()?;
         Self::new(weight, bias, frozen.products)
     }
@@ -96,12 +110,19 @@ impl Linear {
 /// The weights of a layer that does not learn. Its backward pass computes the gradient of the input alone;
 /// candle's own would compute one of the weights' size besides.
 pub(in crate::model) struct Frozen {
-    /// (out, in), but (in, out) in f32 on the CPU, as the kernel wants it.
-    weight: Tensor,
+    weight: Values,
     bias: Option<Tensor>,
     products: Products,
     inputs: usize,
     outputs: usize,
+}
+
+#[derive(Clone)]
+enum Values {
+    /// (out, in), but (in, out) in f32 on the CPU, as the kernel wants it.
+    Tensor(Tensor),
+    /// On the CPU alone.
+    Int8(Arc<Int8Matrix>),
 }
 
 impl Frozen {
@@ -113,7 +134,7 @@ impl Frozen {
         } else {
             weight
         };
-        Ok(Self { weight, bias, products, inputs, outputs })
+        Ok(Self { weight: Values::Tensor(weight), bias, products, inputs, outputs })
     }
 
     pub(super) fn outputs(&self) -> usize {
@@ -121,7 +142,7 @@ impl Frozen {
     }
 
     pub(super) fn is_on_cuda(&self) -> bool {
-        self.weight.device().is_cuda()
+        matches!(&self.weight, Values::Tensor(weight) if weight.device().is_cuda())
     }
 
     /// (rows, in) to (rows, out).
@@ -148,7 +169,11 @@ impl Frozen {
 
     /// Weights and bias, held for the kernels.
     pub(super) fn hold(&self) -> HeldLinear<'_> {
-        HeldLinear { weight: hold(&self.weight), bias: self.bias.as_ref().map(hold), layer: self }
+        let weight = match &self.weight {
+            Values::Tensor(weight) => HeldValues::Tensor(hold(weight)),
+            Values::Int8(matrix) => HeldValues::Int8(matrix),
+        };
+        HeldLinear { weight, bias: self.bias.as_ref().map(hold), layer: self }
     }
 
     pub(super) fn products(&self) -> Products {
@@ -167,14 +192,16 @@ impl Frozen {
     /// The input's gradient from that of the output, (rows, out) to (rows, in).
     pub(super) fn backward(&self, grad: &Tensor) -> Result<Tensor> {
         let grad = grad.contiguous()?;
-        if !grad.device().is_cpu() {
-            return grad.matmul(&self.weight);
+        if let Values::Tensor(weight) = &self.weight
+            && !grad.device().is_cpu()
+        {
+            return grad.matmul(weight);
         }
         let rows = grad.dim(0)?;
         let mut grad_x = vec![0.0; rows * self.inputs];
-        let weight = hold(&self.weight);
-        kernels::linear_backward(hold(&grad).f32()?, weight.weight()?, self.shape(rows), &mut grad_x)
-            .map_err(kernel)?;
+        let held = self.hold();
+        let LinearRef { weight, shape, .. } = held.layer(rows)?;
+        kernels::linear_backward(hold(&grad).f32()?, weight, shape, &mut grad_x).map_err(kernel)?;
         Tensor::from_vec(grad_x, (rows, self.inputs), &Device::Cpu)
     }
 
@@ -185,17 +212,42 @@ impl Frozen {
 
 /// A layer's tensors on the CPU, held for reading.
 pub(super) struct HeldLinear<'a> {
-    weight: Held<'a>,
+    weight: HeldValues<'a>,
     bias: Option<Held<'a>>,
     layer: &'a Frozen,
+}
+
+enum HeldValues<'a> {
+    Tensor(Held<'a>),
+    Int8(&'a Int8Matrix),
 }
 
 impl HeldLinear<'_> {
     /// The layer as the kernels take it, of `rows` rows.
     pub(super) fn layer(&self, rows: usize) -> Result<LinearRef<'_>> {
         let bias = self.bias.as_ref().map(|bias| bias.f32()).transpose()?;
-        Ok(LinearRef { weight: self.weight.weight()?, bias, shape: self.layer.shape(rows) })
+        let weight = match &self.weight {
+            HeldValues::Tensor(held) => held.weight()?,
+            HeldValues::Int8(matrix) => WeightRef::Int8(matrix),
+        };
+        Ok(LinearRef { weight, bias, shape: self.layer.shape(rows) })
     }
+}
+
+/// The values of (out, in) on the CPU as int8.
+fn rounded(weight: &Tensor) -> Result<Int8Matrix> {
+    let (outputs, inputs) = weight.dims2()?;
+    let held = hold(weight);
+    let stored = held.weight()?;
+    Ok(Int8Matrix::round(inputs, outputs, |output, row| {
+        let range = output * inputs..(output + 1) * inputs;
+        match stored {
+            WeightRef::F32(values) => row.copy_from_slice(&values[range]),
+            WeightRef::Bf16(values) => values[range].convert_to_f32_slice(row),
+            WeightRef::F16(values) => values[range].convert_to_f32_slice(row),
+            WeightRef::Int8(matrix) => matrix.widen(output, 0, row),
+        }
+    }))
 }
 
 struct FrozenLinear(Arc<Frozen>);
@@ -227,7 +279,8 @@ impl CustomOp1 for FrozenLinear {
 
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
         let (rows, shape) = self.rows(layout)?;
-        let (weight, weight_layout) = self.0.weight.storage_and_layout();
+        let Values::Tensor(weight) = &self.0.weight else { return Err(elsewhere()) };
+        let (weight, weight_layout) = weight.storage_and_layout();
         let Storage::Cuda(weight) = &*weight else { return Err(elsewhere()) };
         let (sizes, weight_layout) = self.product(rows, weight_layout)?;
         Ok((x.matmul(weight, sizes, layout, &weight_layout)?, shape))
@@ -235,7 +288,8 @@ impl CustomOp1 for FrozenLinear {
 
     fn metal_fwd(&self, x: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
         let (rows, shape) = self.rows(layout)?;
-        let (weight, weight_layout) = self.0.weight.storage_and_layout();
+        let Values::Tensor(weight) = &self.0.weight else { return Err(elsewhere()) };
+        let (weight, weight_layout) = weight.storage_and_layout();
         let Storage::Metal(weight) = &*weight else { return Err(elsewhere()) };
         let (sizes, weight_layout) = self.product(rows, weight_layout)?;
         Ok((x.matmul(weight, sizes, layout, &weight_layout)?, shape))

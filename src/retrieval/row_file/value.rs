@@ -30,8 +30,12 @@ pub(super) fn of(column: &dyn Array, row: usize, keep: &mut Keep<'_>) -> Result<
         }
         DataType::Dictionary(..) => match column.as_any_dictionary_opt() {
             Some(dictionary) => {
-                let key = dictionary.normalized_keys().get(row).copied().unwrap_or_default();
-                of(dictionary.values(), key, keep)
+                let values = dictionary.values();
+                let key = plain(dictionary.keys(), row)?.and_then(|key| usize::try_from(key.as_u64()?).ok());
+                match key.filter(|key| *key < values.len()) {
+                    Some(key) => of(values, key, keep),
+                    None => Err(format!("has a key beyond the {} values of its dictionary", values.len())),
+                }
             }
             None => Ok(Value::Null),
         },
@@ -65,4 +69,25 @@ fn object(fields: &StructArray, row: usize, keep: &mut Keep<'_>) -> Result<Value
         object.insert(field.name().clone(), of(column, row, keep)?);
     }
     Ok(Value::Object(object))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::DictionaryArray;
+    use arrow_array::types::{Int8Type, UInt32Type};
+
+    use super::*;
+
+    fn values(column: &dyn Array) -> Vec<Result<Value, String>> {
+        let mut keep = |_: &[u8], _: Option<&str>| Err("no bytes are meant".to_owned());
+        (0..column.len()).map(|row| of(column, row, &mut keep)).collect()
+    }
+
+    #[test]
+    fn categories_are_their_values() {
+        let of_categories = [Some("dog"), None, Some("cat"), Some("dog")];
+        let expected: Vec<_> = of_categories.map(|category| Ok(Value::from(category))).into();
+        assert_eq!(values(&DictionaryArray::<UInt32Type>::from_iter(of_categories)), expected);
+        assert_eq!(values(&DictionaryArray::<Int8Type>::from_iter(of_categories)), expected);
+    }
 }

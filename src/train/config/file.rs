@@ -102,7 +102,7 @@ impl TrainConfig {
             ("", "steps_per_epoch", self.steps_per_epoch.is_some_and(|steps| steps > MOST_STEPS), at_most(MOST_STEPS)),
             ("", "lora", self.train == Trained::Full && self.lora.is_some(), unread("with `train = \"full\"`")),
             ("", "full", self.train == Trained::Lora && self.full.is_some(), unread("without `train = \"full\"`")),
-            ("model", "dtype", self.model.dtype == DType::F16, "must be auto, f32 or bf16: f16 overflows in training".to_owned()),
+            ("model", "dtype", self.model.dtype == DType::F16, "must be auto, f32, bf16 or int8: f16 overflows in training".to_owned()),
             ("model", "frames", self.model.frames == Some(0), at_least_1()),
             ("model", "tokens_per_frame", self.model.tokens_per_frame == Some(0), at_least_1()),
             ("model", "tokens_per_frame", self.model.tokens_per_frame.is_some() && self.model.max_pixels.is_some(), unread("beside `max_pixels`")),

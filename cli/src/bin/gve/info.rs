@@ -171,7 +171,7 @@ fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
     }
     let dtype = model.dtype;
     if dtype == DType::Auto {
-        bail!("no precision given: use --dtype with f32, bf16 or f16");
+        bail!("no precision given: use --dtype with f32, bf16, f16 or int8");
     }
     let resolved = model.resolve()?;
     let recipe = model.find_recipe(&resolved)?;
@@ -321,6 +321,7 @@ fn computed_in(dtype: DType) -> &'static str {
         DType::Auto | DType::F32 => "f32",
         DType::Bf16 => "bf16 where the processor multiplies it, f32 elsewhere",
         DType::F16 => "f32",
+        DType::Int8 => "int8 in linear layers, f32 elsewhere",
     }
 }
 

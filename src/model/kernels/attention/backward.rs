@@ -194,7 +194,7 @@ fn softmax_rows(scores: &mut [f32], width: usize, visible: impl Fn(usize) -> usi
             for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
                 let (seen, hidden) = scores.split_at_mut(visible(row));
                 hidden.fill(0.0);
-                let maximum = max_of(seen, f32::NEG_INFINITY);
+                let maximum = max_of(seen, f32::NEG_INFINITY, |v| v);
                 for score in &mut *seen {
                     *score = exp(*score - maximum);
                 }

@@ -39,7 +39,7 @@ impl OnlineSoftmax {
                     }
                     seen[visible..].fill(f32::NEG_INFINITY);
                     let old_maximum = self.maxima[row];
-                    let maximum = max_of(seen, old_maximum);
+                    let maximum = max_of(seen, old_maximum, |v| v);
                     for score in &mut *seen {
                         *score = exp(*score - maximum);
                     }
