@@ -21,6 +21,19 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     (is_date && is_time).then(|| days(year, month, day) * DAY + hour * 3600 + minute * 60 + second)
 }
 
+/// As [`parse`], in UTC where the text ends with an offset from it: `2019-07-20T15:01:02+0200`, or `+02:00`.
+pub(crate) fn parse_with_offset(text: &str) -> Option<i64> {
+    let offset = || {
+        let (sign, digits) = text.get(19..)?.split_once(['+', '-']).map(|(before, digits)| (text.as_bytes()[19 + before.len()], digits))?;
+        let digits: String = digits.chars().filter(|character| *character != ':').collect();
+        let is_offset = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number: i64 = digits.parse().ok().filter(|_| is_offset)?;
+        let seconds = number / 100 * 3600 + number % 100 * 60;
+        Some(if sign == b'-' { -seconds } else { seconds })
+    };
+    Some(parse(text)? - offset().unwrap_or_default())
+}
+
 /// Such a text for a time in UTC: `2026-05-31 18:00:00 UTC`.
 pub(crate) fn utc(seconds: i64) -> String {
     let (days, time) = (seconds.div_euclid(DAY) + BEFORE_1970, seconds.rem_euclid(DAY));
@@ -62,6 +75,16 @@ mod tests {
             assert_eq!(utc(seconds), format!("{text} UTC"));
         }
         assert_eq!(parse("2026:05:31 18:00:01"), Some(1_780_250_401));
+        for text in [
+            "2026-05-31T20:00:01+0200",
+            "2026-05-31T20:00:01+02:00",
+            "2026-05-31T14:30:01.000-0330",
+            "2026-05-31T18:00:01.000000Z",
+            "2026-05-31T18:00:01+what",
+        ] {
+            assert_eq!(parse_with_offset(text), Some(1_780_250_401), "{text}");
+        }
+        assert_eq!(parse_with_offset("what+0200"), None);
         assert_eq!(parse("2026-05-31T18:00:01.000000Z"), Some(1_780_250_401));
         for text in [
             "",

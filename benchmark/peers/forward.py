@@ -3,6 +3,7 @@
 
     python forward.py --checkpoint target/peers/small            # both sides, f32 and bf16, on the CPU
     python forward.py --checkpoint target/peers/small --side theirs
+    python forward.py --checkpoint target/peers/3b --dtypes int8            # beside bf16 of transformers
     python forward.py --checkpoint target/peers/3b --device cuda --dtypes bf16 --ours ./forward_bench
 
 What is measured: pixel values and token ids in, the final hidden state of the last token out; of a
@@ -133,6 +134,8 @@ def command_of(side, dtype, options):
         return shlex.split(options.ours) + [
             "--model", str(options.checkpoint), "--inputs", str(options.inputs), "--dtype", dtype,
             "--copies", str(options.copies), "--runs", str(options.runs), "--device", options.device]
+    # transformers has no int8 of its own on a CPU.
+    dtype = "bf16" if dtype == "int8" else dtype
     return [sys.executable, __file__, "--worker", "--checkpoint", str(options.checkpoint), "--inputs", str(options.inputs),
             "--dtype", dtype, "--copies", str(options.copies), "--runs", str(options.runs), "--device", options.device,
             "--threads", str(options.threads)]
@@ -220,7 +223,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--checkpoint", type=Path, required=True, help="directory made by make_checkpoint.py")
     arguments.add_argument("--inputs", type=Path, help="input file (default: CHECKPOINT/inputs.safetensors)")
-    arguments.add_argument("--dtypes", default="f32,bf16", help="comma-separated, of f32 and bf16")
+    arguments.add_argument("--dtypes", default="f32,bf16", help="comma-separated, of f32, bf16 and int8; int8 of ours beside bf16 of transformers")
     arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments.add_argument("--copies", type=int, default=1, help="copies of the input that make one batch")
     arguments.add_argument("--threads", type=int, default=2)

@@ -24,14 +24,9 @@ pub fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Result<Resol
         show(&bar, progress.file);
     });
     bar.finish_and_clear();
-    let mut resolved = resolved?;
+    let resolved = resolved?;
     if let Some(warning) = &resolved.warning {
         warn(warning);
-    }
-    // A library outlives the folder it was made from: name a directory so that it is found again.
-    if resolved.revision.is_none() {
-        resolved.directory = Path::new(model).canonicalize()?;
-        resolved.id = resolved.directory.display().to_string();
     }
     Ok(resolved)
 }

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::DuplicatesError;
 use super::compare::Match;
 use super::fingerprint::Fingerprint;
+use super::pool;
 use super::search::Search;
 use crate::cancel::CancelToken;
 
@@ -71,6 +72,15 @@ impl Fingerprints {
         cancel: &CancelToken,
         on_compared: impl Fn(usize) + Sync,
     ) -> Result<Vec<Match>, DuplicatesError> {
+        let on_compared = &on_compared;
+        pool::install(|| self.all_matches(cancel, on_compared))
+    }
+
+    fn all_matches(
+        &self,
+        cancel: &CancelToken,
+        on_compared: impl Fn(usize) + Sync,
+    ) -> Result<Vec<Match>, DuplicatesError> {
         let search = Search::new(self.all.iter().collect(), cancel);
         let all = 0..self.all.len();
         let found = search.run(all.clone(), 0, |video| video + 1..all.end, |_, _| true, |_| ())?;
@@ -94,7 +104,7 @@ impl Fingerprints {
     pub fn locate(&self, clip: &[Fingerprint], cancel: &CancelToken) -> Result<Vec<Match>, DuplicatesError> {
         let mut all = Vec::new();
         for clip in clip {
-            let found = self.locate_phase(clip, cancel)?;
+            let found = pool::install(|| self.locate_phase(clip, cancel))?;
             let is_enough = has_source(&found);
             all.extend(found);
             if is_enough {

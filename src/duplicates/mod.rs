@@ -35,6 +35,7 @@ mod follow;
 mod groups;
 mod index;
 mod picture;
+mod pool;
 mod read;
 mod search;
 mod signature;

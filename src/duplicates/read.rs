@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::cache::FingerprintCache;
 use super::error::DuplicatesError;
+use super::pool;
 use super::fingerprint::{Fingerprint, fingerprint, fingerprint_clip, fingerprint_image};
 use crate::cancel::CancelToken;
 use crate::indexer::MediaFile;
@@ -34,11 +35,13 @@ pub fn read_fingerprints(
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         scope.spawn(move || {
-            files.par_iter().enumerate().for_each_with(sender, |sender, (place, file)| {
-                if !cancel.is_cancelled() {
-                    // The receiver lives as long as this thread.
-                    drop(sender.send((place, guarded(|| read(file, cache, options, cancel)))));
-                }
+            pool::install(|| {
+                files.par_iter().enumerate().for_each_with(sender, |sender, (place, file)| {
+                    if !cancel.is_cancelled() {
+                        // The receiver lives as long as this thread.
+                        drop(sender.send((place, guarded(|| read(file, cache, options, cancel)))));
+                    }
+                });
             });
         });
         for (place, read) in receiver {

@@ -162,7 +162,10 @@ pub fn resolve(
             if !missing.is_empty() {
                 return Err(HubError::IncompleteDirectory { directory, missing });
             }
-            Ok(ResolvedModel { id: reference.to_owned(), directory, revision: None, warning: None })
+            // Libraries name their model, and are opened from elsewhere.
+            let directory = directory.canonicalize().unwrap_or(directory);
+            let id = directory.display().to_string();
+            Ok(ResolvedModel { id, directory, revision: None, warning: None })
         }
         ModelReference::HubId(id) => resolve_id(&id, options, progress),
     }

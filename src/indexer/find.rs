@@ -18,7 +18,7 @@ use crate::store::{IoError, irregular};
 /// A video or image file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaFile {
-    /// Absolute path.
+    /// Absolute path without links, see [`absolute`].
     pub path: PathBuf,
     /// What its name, or its content, says it is.
     pub kind: MediaKind,
@@ -268,8 +268,9 @@ fn opens_as_video(_: &Path) -> bool {
     false
 }
 
-/// The absolute path without links, as far as there is something.
-pub(super) fn absolute(path: &Path) -> PathBuf {
+/// The absolute path without links, as far as there is something: what libraries know files by. A file that is gone keeps the rest
+/// of its path.
+pub fn absolute(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let existing = path.ancestors().find_map(|ancestor| {
         let rest = path.strip_prefix(ancestor).ok()?;

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use estimate::{Estimate, estimate};
 pub use event::{IndexEvent, IndexTotals};
-pub use find::{Found, MediaFile, PassedOver, Recognition, find, find_media};
+pub use find::{Found, MediaFile, PassedOver, Recognition, absolute, find, find_media};
 pub use mounts::remember_mounts;
 pub use prune::{Doubt, Extent, PrunePlan, plan_prune};
 pub use thumbnail::thumbnail;
@@ -162,6 +162,9 @@ pub fn index_with(
     };
     let mut pending = Vec::new();
     for file in files {
+        if options.cancel.is_cancelled() {
+            return Err(IndexError::Cancelled);
+        }
         let fingerprint = match file.path.to_str() {
             Some(_) => FileFingerprint::of_file(&file.path),
             None => Err(RetrievalError::PathNotUtf8 { path: file.path.clone() }),

@@ -147,7 +147,14 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
         let mut next = || embeddings.next().unwrap_or_else(|| Err(EmbedError::Job("no result".to_owned())));
         let whole = next();
         let known = ranges.as_deref().unwrap_or_default();
-        let mut parts: Vec<_> = known.iter().map(|&range| (range, next())).collect();
+        let mut parts = Vec::with_capacity(known.len());
+        for &range in known {
+            if self.options.cancel.is_cancelled() {
+                // Without all of its moments the file is not to be there.
+                return Ok(());
+            }
+            parts.push((range, next()));
+        }
         // As above: where the job is at fault and not a moment, the file is to be taken up again.
         let broken = parts.iter().position(|(_, part)| matches!(part, Err(EmbedError::Job(_))));
         let whole = match broken {

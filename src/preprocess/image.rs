@@ -258,12 +258,14 @@ impl Encoded<'_> {
         };
         self.check_memory(size, samples.saturating_add(grown.max(beside)))?;
         decoder.set_limits(memory(self.limits.max_memory_bytes)).map_err(|error| self.undecodable(error))?;
-        let orientation = match self.told.orientation {
+        // A TIFF file is what EXIF data are, and no more than a date is lost with data that cannot be read.
+        let exif = decoder.exif_metadata().ok().flatten();
+        // Some write it as it stands in a JPEG file, which the decoder does not expect.
+        let prefixed = exif.as_deref().and_then(|exif| Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0")?));
+        let orientation = match self.told.orientation.or(prefixed) {
             Some(orientation) => orientation,
             None => decoder.orientation().map_err(|error| self.undecodable(error))?,
         };
-        // A TIFF file is what EXIF data are, and no more than a date is lost with data that cannot be read.
-        let exif = decoder.exif_metadata().ok().flatten();
         let captured_seconds = exif::captured_seconds(exif.as_deref().unwrap_or(self.bytes));
         let captured_seconds = self.told.captured_seconds.or(captured_seconds);
         let mut buffer = vec![0; usize::try_from(samples).unwrap_or(usize::MAX)];

@@ -61,7 +61,7 @@ pub enum RetrievalError {
         reason: String,
     },
     /// Files of a library were to be said to lie where it has others.
-    #[error("{} is in the library already: say of fewer files that they lie elsewhere, or forget it first", path.display())]
+    #[error("{} is in the library already: choose another path, or remove it first", path.display())]
     Relocation {
         /// Where one of them would lie.
         path: PathBuf,
@@ -108,9 +108,19 @@ pub enum RetrievalError {
         /// Each setting that differs, with the library's value and the one at hand.
         differences: Differences,
     },
-    /// Another process holds the library's lock.
+    /// A tag is a number that no file of tags can hold.
+    #[error("tag {name:?} of {} is {value}: expected a finite number", path.display())]
+    InvalidTag {
+        /// The file that was to be tagged.
+        path: PathBuf,
+        /// The tag's name.
+        name: String,
+        /// Its value.
+        value: f64,
+    },
+    /// Somebody holds the library's lock: another process, or another writer of this one.
     #[error(
-        "another process is writing to the library {}{}: wait for it to end",
+        "{} is writing to the library {}{}: wait for it to end", writer(*holder),
         path.display(), holder.map(|holder| format!(" ({holder})")).unwrap_or_default()
     )]
     Locked {
@@ -177,4 +187,13 @@ pub enum RetrievalError {
         /// The path.
         path: PathBuf,
     },
+}
+
+/// Who holds a lock, in words.
+fn writer(holder: Option<LockHolder>) -> &'static str {
+    if holder.is_some_and(|holder| holder.process == std::process::id()) {
+        "another writer of this process"
+    } else {
+        "another process"
+    }
 }

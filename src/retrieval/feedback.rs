@@ -39,7 +39,8 @@ impl Feedback {
     }
 
     /// `query`, `[dim]`, moved towards the mean of the rows `best` of `corpus`, `[rows, dim]`, and of length
-    /// 1 again. It stays as it is where there are none, or where what comes out has no direction.
+    /// 1 again. It stays as it is where there are none, or where what comes out has no direction. A row that `corpus`
+    /// does not have is passed over.
     #[must_use]
     pub fn moved(
         &self,
@@ -47,7 +48,8 @@ impl Feedback {
         corpus: ArrayView2<'_, f32>,
         best: impl IntoIterator<Item = usize>,
     ) -> Vec<f32> {
-        self.moved_towards(query, best.into_iter().map(|row| corpus.row(row).to_vec()))
+        let rows = best.into_iter().filter(|row| *row < corpus.nrows());
+        self.moved_towards(query, rows.map(|row| corpus.row(row).to_vec()))
     }
 
     /// As [`moved`](Self::moved), by the embeddings of the best.
@@ -96,6 +98,8 @@ mod tests {
             (2, 0.0, &[0, 1], [1.0, 0.0, 0.0]),
             (0, 1.0, &[0, 1], [1.0, 0.0, 0.0]),
             (3, 1.0, &[], [1.0, 0.0, 0.0]),
+            // There is no such row.
+            (9, 1.0, &[0, 3], [diagonal, diagonal, 0.0]),
             // The two cancel each other.
             (1, 1.0, &[2], [1.0, 0.0, 0.0]),
         ] {

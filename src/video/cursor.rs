@@ -337,6 +337,7 @@ impl Cursor {
         if !self.thorough
             && self.plan.is_complete(target, self.next_packet)
             && !self.continues_to(target, next)
+            && !(next.is_none() && self.plan.is_far(target))
         {
             self.state = State::Drained;
             return self.drain(target);

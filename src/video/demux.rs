@@ -128,11 +128,12 @@ impl Demuxer {
             .map(f64::from)
     }
 
-    /// When the file was made, or else the stream, as the header has it: `2026-05-31T18:00:00.000000Z`.
+    /// When the file was made, or else the stream, as the header has it: `2026-05-31T18:00:00.000000Z`. Where a phone says when it
+    /// was recorded, that: `2019-07-20T15:01:02+0200`; the other is the time of an export by then.
     pub(super) fn creation_time(&self) -> Option<String> {
-        let file = self.input.metadata().get("creation_time").map(str::to_owned);
+        let of_file = |key| self.input.metadata().get(key).map(str::to_owned);
         let stream = || Some(self.input.stream(self.stream)?.metadata().get("creation_time")?.to_owned());
-        file.or_else(stream)
+        of_file("com.apple.quicktime.creationdate").or_else(|| of_file("creation_time")).or_else(stream)
     }
 
     /// The number of frames in the header, if it has one.

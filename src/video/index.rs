@@ -55,6 +55,24 @@ pub(super) struct FrameIndex {
     last_duration: i64,
     restarts: usize,
     times_are_unique: bool,
+    decoding: DecodeTimes,
+}
+
+/// Decode times of the frames, as far as they rise.
+#[derive(Debug, Default, Clone, Copy)]
+struct DecodeTimes {
+    first: Option<i64>,
+    last: Option<i64>,
+    /// Whether one is missing, or before that of the frame before it.
+    are_unsound: bool,
+}
+
+impl DecodeTimes {
+    fn push(&mut self, dts: Option<i64>) {
+        self.are_unsound |= dts.is_none() || self.last.is_some_and(|last| dts.is_some_and(|dts| dts < last));
+        self.first = self.first.or(dts);
+        self.last = dts;
+    }
 }
 
 /// Collects packets into a [`FrameIndex`].
@@ -75,6 +93,7 @@ pub(super) struct FrameIndexBuilder {
     /// Whether times come again in a part of the file that is not indexed.
     times_recur: bool,
     last: Option<(i64, i64)>,
+    decoding: DecodeTimes,
 }
 
 impl FrameIndexBuilder {
@@ -91,6 +110,7 @@ impl FrameIndexBuilder {
             group: Group::default(),
             times_recur: false,
             last: None,
+            decoding: DecodeTimes::default(),
         }
     }
 
@@ -106,6 +126,7 @@ impl FrameIndexBuilder {
         if !entry.displayed {
             return;
         }
+        self.decoding.push(entry.dts);
         let step = self.clock.step();
         let placed = self.clock.place(&entry, !self.reorders);
         self.missing_pts += usize::from(placed.pts.is_none());
@@ -172,6 +193,7 @@ impl FrameIndexBuilder {
             packets: self.packets as usize,
             last_duration: self.last.map_or(0, |(_, duration)| duration),
             restarts: self.clock.restarts(),
+            decoding: self.decoding,
             ..FrameIndex::default()
         };
         if self.has_no_clock() {
@@ -267,6 +289,13 @@ impl FrameIndex {
     /// Duration of the last frame in ticks, 0 where unknown.
     pub(super) fn last_duration(&self) -> i64 {
         self.last_duration
+    }
+
+    /// Ticks between frames by when they are decoded, where all of them have such a time.
+    pub(super) fn decode_ticks_per_frame(&self) -> Option<f64> {
+        let DecodeTimes { first, last, are_unsound } = self.decoding;
+        let span = last?.checked_sub(first?)?;
+        (!are_unsound && span > 0 && self.displayed > 1).then(|| span as f64 / (self.displayed - 1) as f64)
     }
 
     /// How often the clock of the file steps back.

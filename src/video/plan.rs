@@ -163,6 +163,16 @@ impl Plan {
         }
     }
 
+    /// Whether so much lies between the key frame before `target` and it that decoding the few packets by which the frame comes
+    /// out is cheaper than having to start there again, should something behind it be asked for.
+    pub(super) fn is_far(&self, target: usize) -> bool {
+        const FAR: usize = 64;
+        let Self::Indexed(index) = self else { return false };
+        let start = index.keyframe_before(target).and_then(|number| index.keyframe(number));
+        let start = start.map_or(0, |key| key.packet as usize);
+        index.packet_of(target).is_some_and(|packet| packet.saturating_sub(start) > FAR)
+    }
+
     /// Whether a time tells a key frame from all others.
     pub(super) fn times_are_unique(&self) -> bool {
         matches!(self, Self::Indexed(index) if index.times_are_unique())

@@ -342,10 +342,12 @@ fn exact_plan(
         Plan::Indexed(index)
     } else {
         let fps = metadata::average_fps(demuxer.header_fps(), 0, 0.0);
+        // In an AVI file the rate is that of its chunks, of which some may be empty.
+        let by_decoding = index.decode_ticks_per_frame();
         Plan::Counted {
             frames: index.frames(),
             packets: index.packets(),
-            ticks_per_frame: demuxer.ticks_per_frame(fps),
+            ticks_per_frame: by_decoding.unwrap_or_else(|| demuxer.ticks_per_frame(fps)),
         }
     };
     Ok(Opening { plan, carried, first, lookahead: None })
@@ -400,7 +402,7 @@ fn describe(demuxer: &Demuxer, plan: &Plan, (width, height): (u32, u32)) -> Vide
         // Writers that do not know it leave the beginning of time.
         created_seconds: demuxer
             .creation_time()
-            .and_then(|time| calendar::parse(&time))
+            .and_then(|time| calendar::parse_with_offset(&time))
             .filter(|time| *time != 0),
     }
 }

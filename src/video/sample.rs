@@ -56,7 +56,6 @@ impl StreamTiming {
         self.average_fps
     }
 
-    /// Seconds from the first frame to frame `index`, the last frame where `index` is beyond.
     /// What [`select`] has to be told for the frames that are on display in `range`, whose times are those of the
     /// container: it counts by the average rate, which is another thing where frames are not evenly spaced. The
     /// end is left out.

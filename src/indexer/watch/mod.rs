@@ -176,7 +176,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             self.take_up(path, seen);
         }
         let now = Instant::now();
-        let is_patient = self.noted.is_empty() || now >= self.deleted_since + self.options.settle * PATIENCE;
+        let is_patient = self.noted.is_empty() || now >= after(self.deleted_since, self.options.settle.saturating_mul(PATIENCE));
         let has_work = !self.files.is_empty() || !self.deleted.is_empty() && is_patient;
         if has_work && self.hindered_until.is_none_or(|time| now >= time) {
             self.bring_in_step(is_patient)
@@ -222,7 +222,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             self.tell(error);
         }
         self.found = searched;
-        self.next_search = Some(Instant::now() + self.options.rescan);
+        self.next_search = Some(after(Instant::now(), self.options.rescan));
     }
 
     /// Tells what cannot be looked at, once.
@@ -274,7 +274,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             }
             Err(IndexError::Cancelled) => Ok(()),
             Err(IndexError::Retrieval(error)) if may_pass(&error) => {
-                self.hindered_until = Some(Instant::now() + self.options.retry);
+                self.hindered_until = Some(after(Instant::now(), self.options.retry));
                 (self.on_event)(WatchEvent::Hindered(error));
                 Ok(())
             }
@@ -340,6 +340,12 @@ fn may_pass(error: &RetrievalError) -> bool {
 }
 
 /// Whether a file was not written for so long, as its date has it.
+/// The moment so long after `start`; what a clock does not reach is thirty years away.
+fn after(start: Instant, time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+    start.checked_add(time).unwrap_or_else(|| start + FAR)
+}
+
 fn is_at_rest(path: &Path, settle: Duration) -> bool {
     let Ok(FileFingerprint { modified_nanoseconds, .. }) = FileFingerprint::of_file(path) else {
         return false;

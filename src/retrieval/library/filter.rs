@@ -1,5 +1,6 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use glob::{MatchOptions, Pattern};
 use rayon::prelude::*;
@@ -23,6 +24,7 @@ use crate::retrieval::RetrievalError;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
+    among: Option<Arc<HashSet<PathBuf>>>,
     under: Vec<PathBuf>,
     named: Option<Pattern>,
     kind: Option<MediaKind>,
@@ -38,7 +40,14 @@ pub struct Filter {
 type Bounds = (Option<f64>, Option<f64>);
 
 impl Filter {
-    /// Files in this folder, or another one that was named; at any depth.
+    /// These files, as an album or the favourites of somebody. Paths are compared as a library has them, see [`under`](Self::under).
+    #[must_use]
+    pub fn among(self, files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        Self { among: Some(Arc::new(files.into_iter().map(Into::into).collect())), ..self }
+    }
+
+    /// Files in this folder, or another one that was named; at any depth. Paths are compared letter by letter with those of the
+    /// library, which are absolute and lead through no link: [`indexer::absolute`](crate::indexer::absolute) makes others so.
     #[must_use]
     pub fn under(mut self, folder: impl Into<PathBuf>) -> Self {
         self.under.push(folder.into());
@@ -120,7 +129,8 @@ impl Filter {
         let may_be = |entry: &LibraryEntry| {
             let seconds = lengths.get(entry.path.as_path()).copied();
             let modified = entry.fingerprint.modified_nanoseconds as f64 / 1e9;
-            self.kind.is_none_or(|kind| kind == entry.kind)
+            self.among.as_ref().is_none_or(|files| files.contains(&entry.path))
+                && self.kind.is_none_or(|kind| kind == entry.kind)
                 && (self.under.is_empty() || self.under.iter().any(|folder| entry.path.starts_with(folder)))
                 && self.named.as_ref().is_none_or(|pattern| is_like(pattern, &entry.path))
                 && is_known_to_lie_in(seconds, self.seconds)
@@ -182,6 +192,8 @@ mod tests {
         let all = Filter::default;
         let named = |pattern: &str| all().named(pattern).expect("a pattern");
         for (filter, expected) in [
+            (all().among(["/v/Lake.mp4", "/vv/none.mp4"]), [true, true, false, false]),
+            (all().among(Vec::<PathBuf>::new()), [false; 4]),
             (all().under("/v"), [true, true, true, false]),
             (all().under("/v/2025").under("/vv/"), [false, false, true, true]),
             (all().of_kind(Image), [false, false, true, false]),

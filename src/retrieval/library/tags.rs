@@ -33,6 +33,24 @@ pub enum TagValue {
     Texts(Vec<String>),
 }
 
+impl From<bool> for TagValue {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<f64> for TagValue {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for TagValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
 /// The tags of a file, by their names.
 pub type Tags = BTreeMap<String, TagValue>;
 
@@ -137,11 +155,22 @@ impl LibraryWriter {
     /// [renamed](Self::rename) or [relocated](Self::relocate), and go with it.
     ///
     /// # Errors
-    /// [`RetrievalError::DamagedTags`], [`RetrievalError::Io`]; nothing is changed then.
+    /// [`RetrievalError::InvalidTag`] for a number that is not finite, [`RetrievalError::DamagedTags`],
+    /// [`RetrievalError::Io`]; nothing is changed then.
     pub fn tag(
         &mut self,
         changes: &[(PathBuf, BTreeMap<String, Option<TagValue>>)],
     ) -> Result<Vec<PathBuf>, RetrievalError> {
+        for (path, changes) in changes {
+            for (name, value) in changes {
+                if let Some(TagValue::Number(value)) = value
+                    && !value.is_finite()
+                {
+                    let (path, name, value) = (path.clone(), name.clone(), *value);
+                    return Err(RetrievalError::InvalidTag { path, name, value });
+                }
+            }
+        }
         let mut unknown = Vec::new();
         self.change_tags(|table| {
             for (path, changes) in changes {

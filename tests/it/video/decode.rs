@@ -235,3 +235,45 @@ fn indices_beyond_the_end_are_errors() {
     assert!(error.ends_with("no frame 10: the video has 10 frames, numbered from 0"), "{error}");
     assert!(frames.next().is_none());
 }
+
+/// Each part ends without the frame that comes next being known, far behind the only key frame.
+#[test]
+fn parts_of_a_clip_with_one_key_frame_are_read_one_after_the_other() {
+    for extra in ["-bf 3", "-bf 0 -tune fastdecode"] {
+        let output = format!("-c:v libx264 -g 1000 -keyint_min 1000 -sc_threshold 0 {extra} -pix_fmt yuv420p");
+        let Some(clip) = make("clip.mp4", &source("128x96", "25", 12.0), &output) else { return };
+        let mut reader = VideoReader::open(&clip.path).unwrap();
+        let all = decode_all(&clip.path, (128, 96));
+        for part in (0..all.len()).collect::<Vec<_>>().chunks(40) {
+            let wanted: Vec<usize> = part.iter().copied().step_by(5).collect();
+            for (frame, &index) in frames(&mut reader, &wanted).iter().zip(&wanted) {
+                assert!(difference(frame, &all[index]) < SAME_PICTURE, "frame {index}, {extra}");
+            }
+        }
+    }
+}
+
+/// The container has a chunk for every field, of which every other is empty.
+#[test]
+fn h264_in_avi_lasts_as_long_as_it_plays() {
+    let Some(clip) = make("clip.avi", &source("128x96", "30", 3.0), "-c:v libx264 -pix_fmt yuv420p") else {
+        return;
+    };
+    let reader = VideoReader::open(&clip.path).unwrap();
+    let metadata = reader.metadata();
+    assert_eq!(metadata.frames, 90);
+    assert!((metadata.duration_seconds - 3.0).abs() < 0.05, "{metadata:?}");
+    assert!((metadata.average_fps - 30.0).abs() < 0.1, "{metadata:?}");
+}
+
+#[test]
+fn a_phone_tells_when_a_video_was_recorded() {
+    let output = "-c:v mpeg4 -movflags use_metadata_tags -metadata creation_time=2026-01-01T00:00:00Z";
+    let recorded = "-metadata com.apple.quicktime.creationdate=2019-07-20T15:01:02+0200";
+    for (output, expected) in
+        [(output.to_owned(), 1_767_225_600), (format!("{output} {recorded}"), 1_563_627_662)]
+    {
+        let Some(clip) = make("clip.mov", &source("128x96", "25", 0.4), &output) else { return };
+        assert_eq!(VideoReader::open(&clip.path).unwrap().metadata().created_seconds, Some(expected));
+    }
+}
