@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::cache::FingerprintCache;
 use super::error::DuplicatesError;
-use super::pool;
 use super::fingerprint::{Fingerprint, fingerprint, fingerprint_clip, fingerprint_image};
+use super::pool;
 use crate::cancel::CancelToken;
 use crate::indexer::MediaFile;
 use crate::media::MediaKind;

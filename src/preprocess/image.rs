@@ -261,7 +261,8 @@ impl Encoded<'_> {
         // A TIFF file is what EXIF data are, and no more than a date is lost with data that cannot be read.
         let exif = decoder.exif_metadata().ok().flatten();
         // Some write it as it stands in a JPEG file, which the decoder does not expect.
-        let prefixed = exif.as_deref().and_then(|exif| Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0")?));
+        let prefixed =
+            exif.as_deref().and_then(|exif| Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0")?));
         let orientation = match self.told.orientation.or(prefixed) {
             Some(orientation) => orientation,
             None => decoder.orientation().map_err(|error| self.undecodable(error))?,

@@ -176,7 +176,8 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             self.take_up(path, seen);
         }
         let now = Instant::now();
-        let is_patient = self.noted.is_empty() || now >= after(self.deleted_since, self.options.settle.saturating_mul(PATIENCE));
+        let is_patient = self.noted.is_empty()
+            || now >= after(self.deleted_since, self.options.settle.saturating_mul(PATIENCE));
         let has_work = !self.files.is_empty() || !self.deleted.is_empty() && is_patient;
         if has_work && self.hindered_until.is_none_or(|time| now >= time) {
             self.bring_in_step(is_patient)

@@ -68,7 +68,10 @@ fn a_tag_that_is_no_finite_number_is_refused_and_changes_nothing() {
     let (directory, mut writer) = library();
     let before = tagged(directory.path());
     for value in [f64::NAN, f64::INFINITY] {
-        let changes = [change("/v/00", &[("seen", Some(true.into()))]), change("/v/01", &[("stars", Some(value.into()))])];
+        let changes = [
+            change("/v/00", &[("seen", Some(true.into()))]),
+            change("/v/01", &[("stars", Some(value.into()))]),
+        ];
         let refused = writer.tag(&changes).unwrap_err().to_string();
         assert_eq!(refused, format!("tag \"stars\" of /v/01 is {value}: expected a finite number"));
         assert_eq!(tagged(directory.path()), before);
