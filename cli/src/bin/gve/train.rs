@@ -175,8 +175,8 @@ fn told(estimate: &TrainEstimate) -> Vec<String> {
 fn whole_tasks(batch_size: usize, largest_task: usize) -> Option<String> {
     (largest_task <= batch_size).then(|| {
         format!(
-            "a batch has all pairs of its task, {largest_task} at the most, as batch.size is {batch_size}: a smaller \
-             one, or more epochs, makes more steps"
+            "a batch has all pairs of its task, {largest_task} at the most, as batch.size is {batch_size}: where that \
+             makes too few steps, set a smaller one, or more epochs"
         )
     })
 }
