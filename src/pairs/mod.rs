@@ -87,10 +87,7 @@ impl Pair {
     /// A sentence that says what is wrong: no JSON, an unknown key, an unknown task, an input that is none or
     /// whose modalities are not the task's.
     pub fn from_json(line: &str, base: &Path) -> Result<Self, String> {
-        // The place inside of the line would read as a line of the file.
-        let json: PairJson = serde_json::from_str(line).map_err(|e| {
-            format!("not a training pair: {}", e.to_string().replace("line 1 column", "column"))
-        })?;
+        let json: PairJson = serde_json::from_str(line).map_err(|error| unreadable(line, &error))?;
         let read =
             |name: &str, side: Side| side.into_input(base).map_err(|reason| format!("`{name}`: {reason}"));
         let task = json.task.map(|task| task.parse().map_err(|e: UnknownTask| e.to_string())).transpose()?;
@@ -144,6 +141,19 @@ impl Pair {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.query, &self.positive].into_iter().chain(&self.negatives).flat_map(files)
     }
+}
+
+/// What is wrong with a line that is no pair, and what to do where it is a row of another trainer or data set.
+fn unreadable(line: &str, error: &serde_json::Error) -> String {
+    // The place inside of the line would read as a line of the file.
+    let reason = error.to_string().replace("line 1 column", "column");
+    let has_other_keys = ["unknown field", "missing field"].iter().any(|of| reason.starts_with(of));
+    let hint = if has_other_keys || !line.trim_start().starts_with('{') {
+        "; what others wrote is read by `gve pairs import`, and in settings as { path = \"...\" }"
+    } else {
+        ""
+    };
+    format!("not a training pair: {reason}{hint}")
 }
 
 /// What errors call a negative.
@@ -278,7 +288,9 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let cases = [
-            ("{".to_owned(), "not a training pair"),
+            ("{".to_owned(), "not a training pair: EOF while parsing an object at column 1"),
+            ("video,caption".to_owned(), "what others wrote is read by `gve pairs import`"),
+            (r#"{"anchor": "a"}"#.to_owned(), "what others wrote is read by `gve pairs import`"),
             (format!(r#"{{"task": "t2v", "query": {TEXT}}}"#), "`positive`"),
             (format!(r#"{{"task": "t2v", "query": {TEXT}, "positive": {VIDEO}, "extra": 1}}"#), "`extra`"),
             (format!(r#"{{"task": "t2x", "query": {TEXT}, "positive": {VIDEO}}}"#), "unknown task `t2x`"),

@@ -192,7 +192,8 @@ impl Look<'_> {
         sides.into_iter().find_map(|(name, input)| {
             let medium = super::content::files(input).find_map(|path| {
                 let other = self.leaking.get(&self.contents.id(path)?)?;
-                Some(format!("{name} holds {}, which is {}", path.display(), other.display()))
+                let is = if *other == path { "held out".into() } else { other.display().to_string() };
+                Some(format!("{name} holds {}, which is {is}", path.display()))
             });
             medium.or_else(|| {
                 let (text, other) =

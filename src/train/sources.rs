@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::TrainError;
 use super::config::{PairsImport, PairsSource, TrainConfig};
 use crate::embedder::CancelToken;
-use crate::import::{ImportEvent, Imported, Output, all_files, import, sources};
+use crate::import::{ImportError, ImportEvent, Imported, Output, all_files, import, sources};
 use crate::store::{IoError, create_folder_of, write_file};
 
 /// What a run made of pairs that others have.
@@ -37,11 +37,11 @@ pub(super) struct Files {
 
 impl Files {
     /// Those that `config` names; what others wrote is imported into `folder`, once, and anew where it has changed.
-    pub(super) fn of(config: &TrainConfig, folder: &Path) -> Result<Self, TrainError> {
+    pub(super) fn of(config: &TrainConfig, folder: &Path, cancel: &CancelToken) -> Result<Self, TrainError> {
         let mut files = Self::default();
-        files.pairs = files.all(&config.data.pairs, folder, "train")?;
+        files.pairs = files.all(&config.data.pairs, folder, "train", cancel)?;
         if let Some(evaluation) = &config.evaluation {
-            files.held_out = files.all(&evaluation.pairs, folder, "held-out")?;
+            files.held_out = files.all(&evaluation.pairs, folder, "held-out", cancel)?;
         }
         Ok(files)
     }
@@ -51,11 +51,12 @@ impl Files {
         sources: &[PairsSource],
         folder: &Path,
         role: &str,
+        cancel: &CancelToken,
     ) -> Result<Vec<PathBuf>, TrainError> {
         let one = |(number, source): (usize, &PairsSource)| match source {
             PairsSource::File(path) => Ok(path.clone()),
             PairsSource::Import(import) => {
-                let made = own(import, &folder.join(format!("{role}-{}.jsonl", number + 1)))?;
+                let made = own(import, &folder.join(format!("{role}-{}.jsonl", number + 1)), cancel)?;
                 let file = made.file.clone();
                 self.imported.push(made);
                 Ok(file)
@@ -66,7 +67,7 @@ impl Files {
 }
 
 /// The run's own file of what `from` names.
-fn own(from: &PairsImport, file: &Path) -> Result<ImportedPairs, TrainError> {
+fn own(from: &PairsImport, file: &Path, cancel: &CancelToken) -> Result<ImportedPairs, TrainError> {
     let named = sources(&from.path, &from.settings)?;
     let now = identity(from, &named)?;
     let note = file.with_extension("source.json");
@@ -82,10 +83,14 @@ fn own(from: &PairsImport, file: &Path) -> Result<ImportedPairs, TrainError> {
         fs::remove_file(&note).map_err(IoError::of("remove", &note))?;
     }
     let mut first_refused = None;
-    let imported = import(&named, &Output::at(file), &from.settings, &CancelToken::new(), &mut |event| {
+    let imported = import(&named, &Output::at(file), &from.settings, cancel, &mut |event| {
         if let ImportEvent::Refused { place, reason } = event {
             first_refused.get_or_insert_with(|| format!("{place}: {reason}"));
         }
+    });
+    let imported = imported.map_err(|error| match error {
+        ImportError::Cancelled => TrainError::Cancelled,
+        error => error.into(),
     })?;
     if imported.pairs() == 0 {
         let place = from.path.display().to_string();

@@ -1,10 +1,11 @@
 //! What other trainers call the settings: those of transformers, sentence-transformers and PEFT.
 
 /// What a key of another trainer is here, or how it is said.
-const OURS: [(&str, &str); 52] = [
+const OURS: [(&str, &str); 53] = [
     ("adam_beta1", "`optimizer.betas`, which holds both"),
     ("adam_beta2", "`optimizer.betas`, which holds both"),
     ("adam_epsilon", "`optimizer.eps`"),
+    ("batch_size", "`batch.size`"),
     ("bf16", "`model.dtype = \"bf16\"`"),
     ("dataset", "`data.pairs`"),
     ("dora", "`lora.use_dora`"),

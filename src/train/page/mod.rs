@@ -54,7 +54,7 @@ fn page(config: &TrainConfig, total_steps: usize, curves: &Curves) -> String {
     add("UVRB", "main scores by data set", group("uvrb/").with_points());
     add(
         "Cosine of positives, and what is left to the hardest negative",
-        "both should rise",
+        "the gap should grow; the cosine may stay",
         of(&["positive_score", "hardest_negative_gap"]).smoothed(),
     );
     add("Learning rate", "of a step", of(&["learning_rate"]));

@@ -8,10 +8,10 @@ use super::super::gather::SingleProcess;
 use super::super::planner::Planner;
 use super::super::{Prepared, TrainError, TrainableModel};
 use super::material::Material;
-use super::{Trainer, facts, with_batches};
+use super::{Trainer, facts, largest_task, with_batches};
 use crate::device::{PeakMemory, available_memory};
 use crate::embedder::CancelToken;
-use crate::pairs::{Cursor, PairIndex, Task, TaskPairs};
+use crate::pairs::{Cursor, PairIndex, Task};
 
 /// Of the memory there is, a batch may take so much.
 const MEMORY_SHARE: f64 = 0.9;
@@ -58,7 +58,7 @@ pub struct TrainMemory {
     pub batch_bytes: u64,
     /// Bytes that the process can still get beside the model.
     pub available_bytes: u64,
-    /// The largest power of two of pairs that would fit, by what a batch and half of one took; no more than the
+    /// The largest power of two of pairs that would fit, by what a batch and half of one took, or all that the
     /// largest task has. `None` where batches are too small to tell.
     pub largest_batch: Option<usize>,
 }
@@ -76,14 +76,14 @@ impl TrainMemory {
 ///
 /// # Errors
 /// As [`Trainer::new`], but for what is in the run's directory; [`TrainError::Cancelled`] where `cancel` is set,
-/// before the next batch.
+/// before the next batch, and of what is imported before the next rows.
 pub fn estimate(
     config: TrainConfig,
     model_dir: &Path,
     imports: &Path,
     cancel: &CancelToken,
 ) -> Result<TrainEstimate, TrainError> {
-    let mut material = Material::of(config, |_| imports.to_owned())?;
+    let mut material = Material::of(config, |_| imports.to_owned(), cancel)?;
     let (family, _) = material.settle(model_dir, None)?;
     let model = material.load(model_dir, family)?;
     let steps = material.config.epochs * material.steps_per_epoch;
@@ -130,12 +130,13 @@ fn measure(
         let optimizer_bytes = optimizer_values(config, trained) * size_of::<f32>() as u64;
         let batch_bytes = most.saturating_sub(start.resident_bytes());
         let room = (MEMORY_SHARE * available_bytes as f64) as u64;
-        let largest_task = index.tasks().iter().map(TaskPairs::len).max().unwrap_or(0);
+        let largest_task = largest_task(index);
         let largest_batch = of_pair.map(|(of_pair, all, size)| {
             let fixed = all.saturating_sub(start.resident_bytes() + of_pair * size as u64) + optimizer_bytes;
             let fits = |pairs: usize| fixed + of_pair.max(1) * pairs as u64 <= room;
-            let sizes = (1..usize::BITS).map(|power| 1_usize << power);
-            sizes.take_while(|pairs| *pairs <= largest_task && fits(*pairs)).last().unwrap_or(1)
+            let smaller =
+                (1..usize::BITS).map(|power| 1_usize << power).take_while(|pairs| *pairs < largest_task);
+            smaller.chain([largest_task]).take_while(|pairs| fits(*pairs)).last().unwrap_or(1)
         });
         let model_bytes = start.resident_bytes();
         TrainMemory { model_bytes, optimizer_bytes, batch_bytes, available_bytes, largest_batch }

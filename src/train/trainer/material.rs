@@ -8,6 +8,7 @@ use super::super::sources::{Files, ImportedPairs};
 use super::super::{TrainError, TrainableModel};
 use super::area::area;
 use super::selection::require_metric;
+use crate::embedder::CancelToken;
 use crate::model::family::{self, Family};
 use crate::pairs::{PairIndex, TaskPairs};
 use crate::recipe::NamedRecipe;
@@ -28,9 +29,10 @@ impl Material {
     pub(super) fn of(
         mut config: TrainConfig,
         imports: impl FnOnce(&TrainConfig) -> PathBuf,
+        cancel: &CancelToken,
     ) -> Result<Self, TrainError> {
         config.check()?;
-        let Files { pairs, held_out, imported } = Files::of(&config, &imports(&config))?;
+        let Files { pairs, held_out, imported } = Files::of(&config, &imports(&config), cancel)?;
         let mut index = PairIndex::open(&pairs, config.data.check_files)?;
         if !config.data.groups {
             index.ungroup();

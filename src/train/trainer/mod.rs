@@ -139,6 +139,11 @@ impl Trainer {
         self.index.tasks().len()
     }
 
+    /// Pairs of the largest task: a batch has no more.
+    pub fn largest_task(&self) -> usize {
+        largest_task(&self.index)
+    }
+
     /// What was imported for the run, of the pairs that others have.
     pub fn imported(&self) -> &[ImportedPairs] {
         &self.imported
@@ -359,6 +364,11 @@ fn write_weights(
         model.save(directory, Some(&model.base(config)))?;
         add(directory)
     })
+}
+
+/// Pairs of the largest task.
+fn largest_task(index: &PairIndex) -> usize {
+    index.tasks().iter().map(TaskPairs::len).max().unwrap_or(0)
 }
 
 /// What the sampler may look at.

@@ -11,7 +11,7 @@ use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
 use super::material::Material;
 use super::{Start, Trainer};
-use crate::embedder::PIXELS_PER_TOKEN;
+use crate::embedder::{CancelToken, PIXELS_PER_TOKEN};
 use crate::pairs::Cursor;
 use crate::store::{Differences, IoError, Lock, differences};
 
@@ -30,7 +30,20 @@ impl Trainer {
     /// A setting makes no sense; pairs, model, prober or checkpoint cannot be used; the checkpoint was made
     /// with other settings or pairs; the run's directory holds a run already, or another process works in it.
     pub fn new(config: TrainConfig, model_dir: &Path, start: &Start) -> Result<Self, TrainError> {
-        let mut material = Material::of(config, |config| config.output.join(PAIRS))?;
+        Self::new_unless(&CancelToken::new(), config, model_dir, start)
+    }
+
+    /// The same, unless `cancel` is set before the pairs are there: those of others may take a while to import.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`TrainError::Cancelled`].
+    pub fn new_unless(
+        cancel: &CancelToken,
+        config: TrainConfig,
+        model_dir: &Path,
+        start: &Start,
+    ) -> Result<Self, TrainError> {
+        let mut material = Material::of(config, |config| config.output.join(PAIRS), cancel)?;
         // What cannot be written down is no reason to make a directory.
         written(&material.config)?;
 

@@ -152,6 +152,7 @@ impl Progress<'_> {
         let saved =
             Checkpoint::write(&folder, self.state, &self.optimizer.state(), self.negatives, keep, weights)?;
         (self.watch)(TrainEvent::Saved(&saved.directory));
+        self.show()?;
         Ok(saved.directory)
     }
 

@@ -9,7 +9,7 @@ use gve::train::{
     Trainer, estimate,
 };
 use gve_cli::hub::{data_set, resolve};
-use gve_cli::interrupt::stop_on_ctrl_c;
+use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::warn_of_unknown_settings;
 use gve_cli::output::{self, Outcome, name, note, print, progress_bar, warn};
 use gve_cli::process::tune_for_training;
@@ -64,25 +64,48 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = resolve(&config.model.path, config.model.revision.as_deref(), arguments.quiet)?;
     warn_of_unknown_settings(&model.directory);
     let cancel = stop_on_ctrl_c()?;
+    let harness = Harness::new(&config, &model.directory, &cancel)?;
+    let batch_size = config.batch.size;
     if arguments.dry_run {
         let imports = std::env::temp_dir().join(format!("gve-dry-run-{}", std::process::id()));
         let estimate = estimate(config, &model.directory, &imports, &cancel);
         // It is there only where something was imported.
         drop(std::fs::remove_dir_all(&imports));
-        for line in told(&estimate?) {
+        let estimate = match estimate {
+            Err(TrainError::Cancelled) => return Ok(stopped("nothing is known of the run")),
+            estimate => estimate?,
+        };
+        let largest_task = estimate.tasks.iter().map(|task| task.pairs).max().unwrap_or(0);
+        for line in told(&estimate).into_iter().chain(whole_tasks(batch_size, largest_task)) {
             print(&line)?;
         }
         return Ok(Outcome::Complete);
     }
-    let harness = Harness::new(&config, &model.directory, &cancel)?;
-    let mut trainer = Trainer::new(config, &model.directory, &start)?;
-    trainer.imported().iter().for_each(|pairs| tell_imported(pairs, arguments.quiet));
     let bar = progress_bar(0, "steps", arguments.quiet);
+    output::show(&bar, "reading pairs and model");
+    let trainer = Trainer::new_unless(&cancel, config, &model.directory, &start);
+    bar.set_message("");
+    let mut trainer = match trainer {
+        Ok(trainer) => trainer,
+        Err(error) => {
+            bar.finish_and_clear();
+            return match error {
+                TrainError::Cancelled => Ok(stopped("the run has not begun")),
+                error => Err(error.into()),
+            };
+        }
+    };
+    bar.suspend(|| {
+        trainer.imported().iter().for_each(|pairs| tell_imported(pairs, arguments.quiet));
+        if let Some(line) = whole_tasks(batch_size, trainer.largest_task()).filter(|_| !arguments.quiet) {
+            note(&line);
+        }
+    });
     let reading = trainer.config().model.clone();
     if !arguments.quiet {
         let area = reading.max_pixels.unwrap_or_default();
         let frames = reading.frames.map_or("the recipe's".to_owned(), |frames| frames.to_string());
-        note(&format!("videos of {frames} frames, pictures of at most {area} pixels"));
+        bar.suspend(|| note(&format!("videos of {frames} frames, pictures of at most {area} pixels")));
     }
     // Where it costs little of the run.
     let batches = trainer.config().batch.accumulate * trainer.remaining_steps();
@@ -146,6 +169,16 @@ fn told(estimate: &TrainEstimate) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Where no task has more pairs than a batch takes, an epoch has but one step for each.
+fn whole_tasks(batch_size: usize, largest_task: usize) -> Option<String> {
+    (largest_task <= batch_size).then(|| {
+        format!(
+            "a batch has all pairs of its task, {largest_task} at the most, as batch.size is {batch_size}: where that \
+             makes too few steps, set a smaller one, or more epochs"
+        )
+    })
 }
 
 fn tell_imported(pairs: &ImportedPairs, quiet: bool) {

@@ -1,5 +1,7 @@
 //! Pairs of others in the settings of a run.
 
+use gve::CancelToken;
+use gve::train::{Start, TrainConfig, TrainError, Trainer, estimate};
 use gve_test_support::golden::model;
 
 use super::*;
@@ -57,7 +59,7 @@ fn a_run_imports_once_and_goes_on_with_it() {
     std::fs::remove_dir_all(&newest).unwrap();
     let output = train(&config, &["--resume", "auto"]);
     assert_status(&output, 0);
-    assert!(newest.exists() && !stderr(&output).contains("pairs of"), "{}", stderr(&output));
+    assert!(newest.exists() && !stderr(&output).contains("2 pairs of "), "{}", stderr(&output));
     assert_eq!(made.metadata().unwrap().modified().unwrap(), before);
 
     // What has changed is, and is another run's.
@@ -94,4 +96,20 @@ fn rows_that_are_no_pairs_are_told_and_a_run_needs_some() {
         assert!(stderr(&output).contains(says), "{says}: {}", stderr(&output));
         assert!(!desk.path("run/checkpoints").exists());
     }
+}
+
+/// Importing may take hours, and is begun anew.
+#[test]
+fn a_run_that_imports_stops_before_it_begins() {
+    let desk = desk();
+    let config = TrainConfig::load(&settings(&desk, MIXED, "")).unwrap();
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let imports = desk.path("imports");
+    let estimated = estimate(config.clone(), &model(), &imports, &cancel);
+    assert!(matches!(estimated, Err(TrainError::Cancelled)), "{estimated:?}");
+    assert!(!imports.join("train-2.jsonl").exists());
+    let begun = Trainer::new_unless(&cancel, config, &model(), &Start::Fresh);
+    assert!(matches!(begun.err(), Some(TrainError::Cancelled)));
+    assert!(!desk.path("run/pairs/train-2.jsonl").exists());
 }

@@ -62,6 +62,15 @@ fn what_is_wrong_is_counted_and_named() {
     ] {
         assert!(stderr(&output).contains(part), "{part} is not in {}", stderr(&output));
     }
+    std::fs::create_dir_all(desk.path("bare")).unwrap();
+    desk.write("bare/names.txt", "two words\n");
+    for (name, said) in [("benchmrk", "cannot find "), ("bare", "bare: nothing to compare with")] {
+        let held_out = desk.path(name);
+        let output =
+            gve(&["pairs", "check", file.to_str().unwrap(), "--held-out", held_out.to_str().unwrap()]);
+        assert_status(&output, 1);
+        assert!(stderr(&output).contains(said) && stdout(&output).is_empty(), "{}", stderr(&output));
+    }
     let output = gve(&["pairs", "check", file.to_str().unwrap()]);
     assert!(stdout(&output).contains("6 pairs, 3 different media") && !stdout(&output).contains("held out"));
 }
@@ -109,4 +118,27 @@ fn a_page_shows_examples_and_needs_nothing_else() {
     assert_eq!((one.matches("<article>").count(), &one), (3, &again));
     let shown = |seed: u64| page("3.html", &["--examples", "2", "--seed", &seed.to_string()]);
     assert!((4..12).any(|seed| shown(seed) != one), "the choice is of the seed");
+}
+
+/// Pairs to evaluate on name their media, which lie elsewhere.
+#[test]
+fn the_media_of_pairs_that_are_held_out_are_compared() {
+    let desk = Desk::new();
+    for name in ["train.mp4", "other.mp4", "held/out.mp4"] {
+        std::fs::create_dir_all(desk.path("held")).unwrap();
+        let from = if name == "other.mp4" { "blue.mp4" } else { "red.mp4" };
+        std::fs::copy(fixture("media").join(from), desk.path(name)).unwrap();
+    }
+    let line = |query: &str, positive: &str| format!("{}\n", json!({"query": query, "positive": positive}));
+    let train = line("a red ball", "train.mp4") + &line("a blue ball", "other.mp4");
+    let train = desk.write("train.jsonl", &train);
+    let held_out = line("something that rolls", "held/out.mp4") + &line("another", "other.mp4");
+    let held_out = desk.write("eval.jsonl", &held_out);
+    let output = gve(&["pairs", "check", train.to_str().unwrap(), "--held-out", held_out.to_str().unwrap()]);
+    assert_status(&output, 2);
+    assert!(stdout(&output).contains("compared with 2 media"), "{}", stdout(&output));
+    let said = stderr(&output);
+    for part in ["train.jsonl:1: its positive holds ", "out.mp4\n", "other.mp4, which is held out\n"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
 }

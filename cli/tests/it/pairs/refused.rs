@@ -237,6 +237,10 @@ fn what_is_missing_before_the_first_row_is_an_error() {
     let output = gve(&["pairs", "import", "auto", fixture("columns/triplets.csv").to_str().unwrap()]);
     assert_status(&output, 1);
     assert!(stderr(&output).contains("--out"), "{}", stderr(&output));
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    let output = desk.import("auto", &[&desk.path("empty")], &[]);
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("no rows of pairs were found"), "{}", stderr(&output));
 }
 
 /// A file of pairs that is there stays as it is until the new one is complete, and in a dry run.

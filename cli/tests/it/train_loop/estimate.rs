@@ -21,13 +21,18 @@ fn a_dry_run_says_what_a_run_takes_and_leaves_nothing() {
             "{lines:?}"
         );
     }
+    assert!(lines.iter().all(|line| !line.contains("a batch has all pairs")), "{lines:?}");
     // Batches of three pairs are too small to tell what fits; of nine, there are no more.
-    let larger = run(&bench.config("larger", &[("batch.size", "9")]), &["--dry-run"]);
+    let larger = run(&bench.config("larger", &[("batch.size", "12")]), &["--dry-run"]);
     let larger = String::from_utf8(larger.stdout).unwrap();
-    assert_eq!(cfg!(target_os = "linux"), larger.contains("batch.size = 8 would fit"), "{larger}");
+    assert_eq!(cfg!(target_os = "linux"), larger.contains("batch.size = 9 would fit"), "{larger}");
+    let whole = "a batch has all pairs of its task, 9 at the most, as batch.size is 12";
+    assert!(larger.contains(whole), "{larger}");
 
     let refused = run(&bench.config("none", &[("data.pairs", "[\"nowhere.jsonl\"]")]), &["--dry-run"]);
     assert_refused(&refused, &["cannot open", "nowhere.jsonl"]);
+    let unscored = run(&bench.config("unscored", &[("evaluation.uvrb", "\"nowhere\"")]), &["--dry-run"]);
+    assert_refused(&unscored, &["`evaluation.uvrb`: there is no directory", "nowhere"]);
 }
 
 /// A long run looks at batches before it begins, and ends with the same bits as one that does not.

@@ -62,6 +62,9 @@ fn ctrl_c_ends_at_a_checkpoint() {
     let saved = bench.checkpoints("stopped");
     assert_eq!(saved.len(), 1, "{}", stderr(&output));
     assert!(stderr(&output).contains(&saved[0]));
+    let step: usize = saved[0].trim_start_matches("step-").parse().unwrap();
+    let page = std::fs::read_to_string(bench.path("stopped").join("run.html")).unwrap();
+    assert!(page.contains(&format!("step {step} of 24")), "{step}");
     let directory = bench.path("stopped").join("checkpoints").join(&saved[0]);
     assert_status(&run(&config, &["--resume", directory.to_str().unwrap()]), 0);
     assert!(bench.final_weights("stopped") == bench.final_weights("straight"), "the weights differ");

@@ -109,7 +109,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         imported => imported?,
     };
     tell(&imported, &output)?;
-    Ok(Outcome::of(imported.pairs(), imported.refused))
+    Ok(match imported.pairs() {
+        0 => Outcome::Nothing,
+        pairs => Outcome::of(pairs, imported.refused),
+    })
 }
 
 fn tell(imported: &Imported, output: &Output) -> Result<()> {
@@ -132,7 +135,9 @@ fn tell(imported: &Imported, output: &Output) -> Result<()> {
         }
     }
     if pairs == 0 {
-        note("no pairs, so nothing was written");
+        let rows = imported.refused + imported.passed_over;
+        let what = if rows == 0 { "no rows of pairs were found" } else { "no pairs" };
+        note(&format!("{what}, so nothing was written"));
     }
     Ok(())
 }
