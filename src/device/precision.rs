@@ -27,6 +27,11 @@ impl From<super::DType> for WeightPrecision {
 }
 
 impl WeightPrecision {
+    /// The name of what is computed in: of the precision of results, or `int8`.
+    pub fn arithmetic_name(self) -> &'static str {
+        if self == Self::Int8 { "int8" } else { self.arithmetic().as_str() }
+    }
+
     /// The precision that results have.
     pub(crate) fn arithmetic(self) -> DType {
         match self {

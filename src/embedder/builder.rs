@@ -267,7 +267,7 @@ impl EmbedderBuilder {
             revision,
             recipe,
             dim,
-            dtype: precision.arithmetic(),
+            weights: precision,
             device,
             backbone,
             preparer,

@@ -39,6 +39,7 @@ pub(crate) use readers::Readers;
 
 use pipeline::{Job, Outcome, forward_each};
 
+use crate::model::WeightPrecision;
 use crate::model::family::{self, Backbone};
 use crate::model::qwen2_5_vl::PIXEL_BUDGET;
 use crate::preprocess::ProcessorKind;
@@ -94,7 +95,7 @@ struct Inner {
     dim: usize,
     device: candle_core::Device,
     /// Precision of results.
-    dtype: candle_core::DType,
+    weights: WeightPrecision,
     preparer: Preparer,
     adapter: Option<AdapterId>,
     fingerprint: String,
@@ -237,7 +238,12 @@ impl Embedder {
 
     /// Precision of the embeddings: that of the weights, or f32 where they are held as they are stored.
     pub fn dtype(&self) -> candle_core::DType {
-        self.inner.dtype
+        self.inner.weights.arithmetic()
+    }
+
+    /// How the weights are held.
+    pub fn weights(&self) -> WeightPrecision {
+        self.inner.weights
     }
 
     /// How video files are opened.

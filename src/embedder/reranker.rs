@@ -7,7 +7,7 @@ use super::input::Input;
 use super::pipeline::{self, Job, Outcome, forward_each};
 use super::prepare::{Notes, Prepared, Seen, guarded, take_pictures};
 use super::{CancelToken, Inner, Preparer, Progress};
-use crate::model::{Item, ModelError, Prefix};
+use crate::model::{Item, ModelError, Prefix, WeightPrecision};
 use crate::preprocess::{Encoding, VisualPatches};
 use crate::recipe::{AdapterId, NamedRecipe};
 
@@ -87,7 +87,12 @@ impl Reranker {
 
     /// Precision of the scores: that of the weights, or f32 where they are held as they are stored.
     pub fn dtype(&self) -> candle_core::DType {
-        self.shared.inner.dtype
+        self.shared.inner.weights.arithmetic()
+    }
+
+    /// How the weights are held.
+    pub fn weights(&self) -> WeightPrecision {
+        self.shared.inner.weights
     }
 
     /// How the model is used, and how that was found.

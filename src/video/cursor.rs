@@ -337,7 +337,6 @@ impl Cursor {
         if !self.thorough
             && self.plan.is_complete(target, self.next_packet)
             && !self.continues_to(target, next)
-            && !(next.is_none() && self.plan.is_far(target))
         {
             self.state = State::Drained;
             return self.drain(target);
@@ -374,12 +373,12 @@ impl Cursor {
         }
     }
 
-    /// Whether the frame asked for after `target` will be decoded from here on, without a new start.
+    /// Whether the frame asked for after `target` will be decoded from here on, without a new start, or may be where none is
+    /// known and a new start would cost much.
     fn continues_to(&mut self, target: usize, next: Option<usize>) -> bool {
-        next.is_some_and(|next| {
-            let start = self.plan.start_before(next);
-            next > target && self.plan.is_past(start, self.next_packet, None, &mut self.demuxer)
-        })
+        let Some(next) = next else { return self.plan.is_far(target) };
+        let start = self.plan.start_before(next);
+        next > target && self.plan.is_past(start, self.next_packet, None, &mut self.demuxer)
     }
 
     fn failure(&self, target: usize, error: FfmpegError) -> VideoError {

@@ -54,7 +54,7 @@ fn settings(embedder: &Embedder) -> BTreeMap<String, Value> {
     #[cfg_attr(not(feature = "video"), expect(unused_mut))]
     let mut settings = BTreeMap::from([
         ("device", json!(device)),
-        ("dtype", json!(embedder.dtype().as_str())),
+        ("dtype", json!(embedder.weights().arithmetic_name())),
         ("gve_version", json!(env!("CARGO_PKG_VERSION"))),
         ("instruction", json!(embedder.instruction())),
         ("max_length", json!(embedder.max_length())),

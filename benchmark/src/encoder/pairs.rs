@@ -114,7 +114,7 @@ impl PairScorer {
         for part in [name.as_str(), revision, &recipe.hash, env!("CARGO_PKG_VERSION")] {
             key.bytes(part.as_bytes());
         }
-        key.bytes(self.reranker.dtype().as_str().as_bytes()).bytes(&hasher.key(query).ok()?);
+        key.bytes(self.reranker.weights().arithmetic_name().as_bytes()).bytes(&hasher.key(query).ok()?);
         for candidate in candidates {
             key.bytes(&hasher.key(candidate).ok()?);
         }
