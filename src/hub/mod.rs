@@ -61,7 +61,7 @@ pub struct HubOptions {
     pub token: Option<String>,
     /// Use the cache alone and make no request.
     pub offline: bool,
-    /// Branch, tag or commit; `None` is `main`.
+    /// Branch, tag or commit; `None` is `main`. A folder and the built-in model have none.
     pub revision: Option<String>,
     /// Longest silence of the hub, before and within an answer; `None` is 30 seconds. A connection gets 10
     /// seconds at most; the answers to a commit, and to the last part of a large file, 120 at least.
@@ -106,7 +106,7 @@ with_fields!(HubOptions {
 pub struct ResolvedModel {
     /// Directory with `config.json`, the tokenizer and the weights.
     pub directory: PathBuf,
-    /// The id on the hub, or the directory as given.
+    /// The id on the hub, or the directory as an absolute path without links.
     pub id: String,
     /// Commit hash, or the built-in model's number; `None` for a directory.
     pub revision: Option<String>,

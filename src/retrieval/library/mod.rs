@@ -5,6 +5,7 @@
 //! library.lock               held by the one writer
 //! library.newest             the number of the newest segment
 //! library.tags               what users say of files
+//! library.tags.lock          held by who changes that
 //! segments/00000001.parquet  rows, written once and never changed
 //! segments/00000001.codes    what a library too large for memory is searched by; made again where it is missing
 //! ```

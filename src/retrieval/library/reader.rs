@@ -59,12 +59,12 @@ pub struct Library {
     segments: Vec<Segment>,
     manifest: LibraryManifest,
     entries: Arc<Vec<LibraryEntry>>,
-    shares: Vec<Share>,
+    shares: Arc<Vec<Share>>,
     /// Whether every file has one row.
     is_simple: bool,
     last_mask: LastMask,
-    last_null: LastNull,
-    index: Box<dyn Index>,
+    last_null: Arc<LastNull>,
+    index: Arc<dyn Index>,
     tags: TagTable,
     /// What the file of tags was when they were read.
     tags_file: Option<FileFingerprint>,
@@ -136,34 +136,30 @@ impl Library {
             keep(&mut places, &live);
         }
         let entries = Arc::new(entries);
-        let index: Box<dyn Index> = if in_memory {
+        let index: Arc<dyn Index> = if in_memory {
             let matrix = ndarray::Array2::from_shape_vec((entries.len(), dim), values).map_err(|e| {
                 // Cannot happen: every embedding was checked to be `dim` wide.
                 RetrievalError::InvalidFile { path: directory.to_owned(), reason: e.to_string() }
             })?;
-            Box::new(Matrix(matrix))
+            Arc::new(Matrix(matrix))
         } else {
-            Box::new(OnDisk::new(dim, on_disk, Arc::clone(&entries), &places))
+            Arc::new(OnDisk::new(dim, on_disk, Arc::clone(&entries), &places))
         };
         let (directory, manifest) = (directory.to_owned(), manifest.clone());
         let is_simple = entries.len() == files;
         let shares = if is_simple { vec![Share::Alone; files] } else { shares(&entries) };
         let last_mask = LastMask::default();
-        let tags_file = TagTable::file(&directory);
-        let tags = TagTable::read(&directory).unwrap_or_else(|error| {
-            damage.push(error);
-            TagTable::default()
-        });
+        let (tags, tags_file) = read_tags(&directory, &mut damage);
         Ok(Self {
             directory,
             options: options.clone(),
             segments: listed,
             manifest,
             entries,
-            shares,
+            shares: Arc::new(shares),
             is_simple,
             last_mask,
-            last_null: LastNull::default(),
+            last_null: Arc::default(),
             index,
             tags,
             tags_file,
@@ -190,13 +186,34 @@ impl Library {
     }
 
     /// What there is now, where that is something else; `None` where a writer has added, removed or tagged
-    /// nothing. This one stays what it is: searches that are under way, and hits of before, remain right.
+    /// nothing. This one stays what it is: searches that are under way, and hits of before, remain right. Where
+    /// files were tagged and nothing else, the two share their rows; otherwise the library is opened anew.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn reload(&self) -> Result<Option<Self>, RetrievalError> {
-        if self.is_current()? {
+        let has_same_rows = Segment::list(&segments_directory(&self.directory))? == self.segments;
+        if has_same_rows && TagTable::file(&self.directory) == self.tags_file {
             return Ok(None);
+        }
+        if has_same_rows && self.damage.is_empty() {
+            let mut damage = Vec::new();
+            let (tags, tags_file) = read_tags(&self.directory, &mut damage);
+            return Ok(Some(Self {
+                directory: self.directory.clone(),
+                options: self.options.clone(),
+                segments: self.segments.clone(),
+                manifest: self.manifest.clone(),
+                entries: Arc::clone(&self.entries),
+                shares: Arc::clone(&self.shares),
+                is_simple: self.is_simple,
+                last_mask: LastMask::default(),
+                last_null: Arc::clone(&self.last_null),
+                index: Arc::clone(&self.index),
+                tags,
+                tags_file,
+                damage,
+            }));
         }
         Self::open_with(&self.directory, &self.options, |_, _| {}).map(Some)
     }
@@ -231,6 +248,10 @@ impl Library {
     pub fn tagged(&self) -> impl Iterator<Item = (&Path, &Tags)> {
         let known: HashSet<&Path> = self.entries.iter().map(|entry| entry.path.as_path()).collect();
         self.tags.iter().filter(move |(path, _)| known.contains(path))
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(super) fn tag_table(&self) -> &TagTable {
@@ -279,6 +300,16 @@ impl Library {
     pub(super) fn shares(&self) -> &[Share] {
         &self.shares
     }
+}
+
+/// The tags of a library, and the state of their file before they were read.
+fn read_tags(directory: &Path, damage: &mut Vec<RetrievalError>) -> (TagTable, Option<FileFingerprint>) {
+    let file = TagTable::file(directory);
+    let tags = TagTable::read(directory).unwrap_or_else(|error| {
+        damage.push(error);
+        TagTable::default()
+    });
+    (tags, file)
 }
 
 /// Whether so many embeddings are read into memory.

@@ -3,19 +3,25 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
 use super::entry::FileFingerprint;
+use super::reader::Library;
 use super::segment_writer::path_text;
 use super::writer::LibraryWriter;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::one_line;
-use crate::store::{IoError, limited_file, write_file};
+use crate::store::{IoError, Lock, limited_file, write_file};
 
 /// In the library's directory: a checksum, and then a line of JSON for each file that has tags.
 const FILE_NAME: &str = "library.tags";
+/// Whoever changes that file holds this one, a writer as well.
+const LOCK_NAME: &str = "library.tags.lock";
+/// How long others who change it are waited for. It takes them milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest such file, in bytes.
 const MAX_BYTES: u64 = 1 << 31;
 
@@ -115,6 +121,51 @@ impl TagTable {
         Self::parse(&text).map_err(|reason| RetrievalError::DamagedTags { path, reason })
     }
 
+    /// Changes those of a library, one after the other.
+    fn change(library: &Path, change: impl FnOnce(&mut Self)) -> Result<(), RetrievalError> {
+        let _lock = lock(library)?;
+        let before = Self::read(library)?;
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before { Ok(()) } else { after.write(library) }
+    }
+
+    /// Tags files of a library, and gives back those that it does not have.
+    fn set(
+        library: &Path,
+        changes: &Changes,
+        has: impl Fn(&Path) -> bool,
+    ) -> Result<Vec<PathBuf>, RetrievalError> {
+        for (path, changes) in changes {
+            for (name, value) in changes {
+                if let Some(TagValue::Number(value)) = value
+                    && !value.is_finite()
+                {
+                    let (path, name, value) = (path.clone(), name.clone(), *value);
+                    return Err(RetrievalError::InvalidTag { path, name, value });
+                }
+            }
+        }
+        let mut unknown = Vec::new();
+        Self::change(library, |table| {
+            for (path, changes) in changes {
+                if !has(path) {
+                    unknown.push(path.clone());
+                    continue;
+                }
+                let tags = table.0.entry(path.clone()).or_default();
+                for (name, value) in changes {
+                    match value {
+                        Some(value) => drop(tags.insert(name.clone(), value.clone())),
+                        None => drop(tags.remove(name)),
+                    }
+                }
+            }
+            table.0.retain(|_, tags| !tags.is_empty());
+        })?;
+        Ok(unknown)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let (checksum, lines) = text.split_once('\n').ok_or("it is cut short")?;
         if checksum != format!("{:016x}", checksum::of_text(lines)) {
@@ -149,46 +200,50 @@ impl TagTable {
     }
 }
 
-impl LibraryWriter {
-    /// Tags files; what has no value is taken away, and other tags stay. Gives back the files that the
-    /// library does not have, of which nothing is written down. Tags follow their file when it is
-    /// [renamed](Self::rename) or [relocated](Self::relocate), and go with it.
+/// What is to be said of files: the tags that get a value, or lose theirs.
+type Changes = [(PathBuf, BTreeMap<String, Option<TagValue>>)];
+
+impl Library {
+    /// Tags files; what has no value is taken away, and other tags stay. Gives back the files that are not in this snapshot,
+    /// of which nothing is written down. Tags follow their file when it is [renamed](LibraryWriter::rename) or
+    /// [relocated](LibraryWriter::relocate), and go with it.
+    ///
+    /// A writer may be at work meanwhile. The snapshot stays what it is; [`reload`](Self::reload) shows the tags, and reads nothing
+    /// else where there is nothing else.
     ///
     /// # Errors
     /// [`RetrievalError::InvalidTag`] for a number that is not finite, [`RetrievalError::DamagedTags`],
-    /// [`RetrievalError::Io`]; nothing is changed then.
-    pub fn tag(
-        &mut self,
-        changes: &[(PathBuf, BTreeMap<String, Option<TagValue>>)],
-    ) -> Result<Vec<PathBuf>, RetrievalError> {
-        for (path, changes) in changes {
-            for (name, value) in changes {
-                if let Some(TagValue::Number(value)) = value
-                    && !value.is_finite()
-                {
-                    let (path, name, value) = (path.clone(), name.clone(), *value);
-                    return Err(RetrievalError::InvalidTag { path, name, value });
-                }
-            }
+    /// [`RetrievalError::Io`], and [`RetrievalError::Locked`] where others keep changing tags for ten seconds; nothing is changed
+    /// then.
+    pub fn tag(&self, changes: &Changes) -> Result<Vec<PathBuf>, RetrievalError> {
+        let wanted: HashSet<&Path> = changes.iter().map(|(path, _)| path.as_path()).collect();
+        let paths = self.entries().iter().map(|entry| entry.path.as_path());
+        let known: HashSet<&Path> = paths.filter(|path| wanted.contains(path)).collect();
+        TagTable::set(self.directory(), changes, |path| known.contains(path))
+    }
+}
+
+fn lock(library: &Path) -> Result<Lock, RetrievalError> {
+    let path = library.join(LOCK_NAME);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(lock) = Lock::take(&path)? {
+            return Ok(lock);
         }
-        let mut unknown = Vec::new();
-        self.change_tags(|table| {
-            for (path, changes) in changes {
-                if !self.has(path) {
-                    unknown.push(path.clone());
-                    continue;
-                }
-                let tags = table.0.entry(path.clone()).or_default();
-                for (name, value) in changes {
-                    match value {
-                        Some(value) => drop(tags.insert(name.clone(), value.clone())),
-                        None => drop(tags.remove(name)),
-                    }
-                }
-            }
-            table.0.retain(|_, tags| !tags.is_empty());
-        })?;
-        Ok(unknown)
+        if Instant::now() >= end {
+            return Err(RetrievalError::Locked { path: library.to_owned(), holder: Lock::holder(&path) });
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+impl LibraryWriter {
+    /// As [`Library::tag`].
+    ///
+    /// # Errors
+    /// As [`Library::tag`].
+    pub fn tag(&mut self, changes: &Changes) -> Result<Vec<PathBuf>, RetrievalError> {
+        TagTable::set(&self.directory, changes, |path| self.has(path))
     }
 
     /// To be done before rows become those of other files: whatever happens then, one of the two has the
@@ -197,7 +252,7 @@ impl LibraryWriter {
         &self,
         moves: impl Iterator<Item = (&'a Path, &'a Path)>,
     ) -> Result<(), RetrievalError> {
-        self.change_tags(|table| {
+        TagTable::change(&self.directory, |table| {
             let before = table.clone();
             for (from, to) in moves {
                 match before.of(from) {
@@ -210,14 +265,7 @@ impl LibraryWriter {
 
     /// To be done after files were forgotten.
     pub(super) fn forget_tags(&self, gone: &HashSet<&Path>) -> Result<(), RetrievalError> {
-        self.change_tags(|table| table.0.retain(|path, _| !gone.contains(path.as_path())))
-    }
-
-    fn change_tags(&self, change: impl FnOnce(&mut TagTable)) -> Result<(), RetrievalError> {
-        let before = TagTable::read(&self.directory)?;
-        let mut after = before.clone();
-        change(&mut after);
-        if after == before { Ok(()) } else { after.write(&self.directory) }
+        TagTable::change(&self.directory, |table| table.0.retain(|path, _| !gone.contains(path.as_path())))
     }
 }
 

@@ -79,6 +79,54 @@ fn a_tag_that_is_no_finite_number_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn files_are_tagged_beside_a_writer_and_reloading_reads_no_rows() {
+    let (directory, mut writer) = library();
+    let opened = Library::open(directory.path()).unwrap();
+    assert!(opened.reload().unwrap().is_none());
+    let unknown =
+        opened.tag(&[change("/v/03", &[("seen", Some(true.into()))]), change("/w", &[("seen", None)])]);
+    assert_eq!(unknown.unwrap(), [PathBuf::from("/w")]);
+    assert_eq!(opened.tags("/v/03".as_ref()), None, "a snapshot stays what it is");
+    let tagged = opened.reload().unwrap().unwrap();
+    assert_eq!(tagged.tags("/v/03".as_ref()).unwrap()["seen"], TagValue::Flag(true));
+    assert!(std::ptr::eq(tagged.entries(), opened.entries()), "rows were read again");
+    let query = ndarray::Array1::from_elem(DIM, (1.0 / DIM as f32).sqrt());
+    let seen = Filter::default().tagged("seen", TagTest::Is("true".into()));
+    for (library, expected) in [(&opened, 0), (&tagged, 1), (&opened, 0)] {
+        let options = SearchOptions::new(9).with_filter(seen.clone());
+        assert_eq!(library.search_for(query.view(), &options).unwrap().len(), expected);
+    }
+    writer.append(&[row("/v/new", 1, 1)]).unwrap();
+    writer.flush().unwrap();
+    let newest = tagged.reload().unwrap().unwrap();
+    assert_eq!((newest.entries().len(), newest.tagged().count()), (21, 4));
+}
+
+#[test]
+fn who_tags_at_the_same_time_takes_nothing_from_the_others() {
+    let (directory, mut writer) = library();
+    let opened = Library::open(directory.path()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let opened = &opened;
+            scope.spawn(move || {
+                for index in 3..20 {
+                    let name = format!("of{thread}");
+                    let one = change(&format!("/v/{index:02}"), &[(&name, Some(f64::from(index).into()))]);
+                    opened.tag(&[one]).unwrap();
+                }
+            });
+        }
+        for index in 3..20 {
+            writer.tag(&[change(&format!("/v/{index:02}"), &[("writer", Some(true.into()))])]).unwrap();
+        }
+    });
+    let library = opened.reload().unwrap().unwrap();
+    let count: usize = library.tagged().map(|(_, tags)| tags.len()).sum();
+    assert_eq!(count, 3 + 17 * 5);
+}
+
+#[test]
 fn tags_follow_their_files() {
     let (directory, mut writer) = library();
     writer.rename("/v/00".as_ref(), "/w/0".as_ref()).unwrap();

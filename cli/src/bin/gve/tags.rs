@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use gve::retrieval::{Library, LibraryWriter, TagValue};
+use gve::retrieval::{Library, TagValue};
 use gve_cli::output::{Outcome, name, print, report};
 use serde_json::{Map, Value};
 
-use crate::library::{report_damage, report_opened};
+use crate::library::report_damage;
 
 /// Files that the library does not have that are named.
 const MOST_NAMED: usize = 20;
@@ -60,12 +60,8 @@ pub(crate) fn tag(arguments: &Tag) -> Result<Outcome> {
         let gone = || arguments.remove.iter().map(|name| (name.clone(), None)).collect();
         changes.iter_mut().for_each(|(_, change)| *change = gone());
     }
-    let manifest = library.manifest().clone();
-    drop(library);
-    let mut writer = LibraryWriter::create_or_open(&arguments.library, manifest)?;
-    report_opened(&writer);
-    let unknown = writer.tag(&changes)?;
-    writer.finish()?;
+    report_damage(library.damage());
+    let unknown = library.tag(&changes)?;
     for path in unknown.iter().take(MOST_NAMED) {
         report(&anyhow!("the library does not have {}", name(path)));
     }
