@@ -314,6 +314,16 @@ impl EmbedderBuilder {
         self.adapter.as_deref()
     }
 
+    /// Whether it was told how the model is used.
+    pub(crate) fn has_recipe(&self) -> bool {
+        self.recipe.is_some()
+    }
+
+    /// The recipes that one is looked for in.
+    pub(crate) fn known_recipes(&self) -> &Recipes {
+        self.recipes.as_ref().unwrap_or_else(|| Recipes::builtin())
+    }
+
     /// The width that embeddings are cut to, if any.
     pub(crate) fn dim_set(&self) -> Option<usize> {
         self.dim
@@ -338,8 +348,7 @@ impl EmbedderBuilder {
             return Ok(given.clone());
         }
         let adapter = self.adapter.as_deref().map(AdapterClues::read).transpose()?.unwrap_or_default();
-        let recipes = self.recipes.as_ref().unwrap_or_else(|| Recipes::builtin());
-        Ok(find_recipe(recipes, &self.model_dir, family, &adapter)?)
+        Ok(find_recipe(self.known_recipes(), &self.model_dir, family, &adapter)?)
     }
 
     /// Values that an embedding keeps.

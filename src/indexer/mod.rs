@@ -14,6 +14,7 @@ mod moments;
 mod mounts;
 mod prune;
 mod run;
+mod settings;
 mod thumbnail;
 #[cfg(feature = "watch")]
 mod watch;
@@ -26,15 +27,14 @@ pub use event::{IndexEvent, IndexTotals};
 pub use find::{Found, MediaFile, PassedOver, Recognition, absolute, find, find_media};
 pub use mounts::remember_mounts;
 pub use prune::{Doubt, Extent, PrunePlan, plan_prune};
+pub use settings::{library_manifest, with_settings_of};
 pub use thumbnail::thumbnail;
 #[cfg(feature = "watch")]
 pub use watch::{WatchEvent, WatchOptions, watch};
 
 use crate::embedder::{CancelToken, EmbedError, Embedder};
 use crate::options::with_fields;
-use crate::retrieval::{
-    FileFingerprint, LibraryManifest, LibraryWriter, MANIFEST_FORMAT_VERSION, RetrievalError, StoreDType,
-};
+use crate::retrieval::{FileFingerprint, LibraryWriter, RetrievalError};
 use crate::store::IoError;
 
 use identity::Pending;
@@ -100,25 +100,6 @@ pub enum IndexError {
     /// A file cannot be embedded.
     #[error(transparent)]
     Embed(#[from] EmbedError),
-}
-
-/// The manifest of a library of `embedder`'s embeddings, whole files in f32.
-pub fn library_manifest(embedder: &Embedder) -> LibraryManifest {
-    let pixels = embedder.pixels();
-    LibraryManifest {
-        format_version: MANIFEST_FORMAT_VERSION,
-        model: embedder.model_id().to_owned(),
-        revision: Some(embedder.revision().to_owned()),
-        adapter: embedder.adapter().cloned(),
-        recipe: Some(embedder.recipe().id()),
-        dim: embedder.dim(),
-        instruction: embedder.instruction().map(str::to_owned),
-        sampling: embedder.sampling().clone(),
-        min_pixels: pixels.min_pixels,
-        max_pixels: pixels.max_pixels,
-        moments: None,
-        store_dtype: StoreDType::default(),
-    }
 }
 
 /// Embeds the `files` that `library` does not have in their present state, with default options: see

@@ -15,19 +15,21 @@ use serde::{Deserialize, Serialize};
 
 /// File name extensions taken for videos, in lower case.
 pub const VIDEO_EXTENSIONS: &[&str] = &[
-    "3g2", "3gp", "apng", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "h264", "hevc", "ivf", "m1v",
-    "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mk3d", "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mpv", "mts",
-    "mxf", "nut", "ogm", "ogv", "qt", "rm", "ts", "vob", "webm", "wmv", "wtv", "y4m",
+    "360", "3g2", "3gp", "apng", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "h264", "hevc", "insv",
+    "ivf", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mk3d", "mkv", "mod", "mov", "mp4", "mpe", "mpeg",
+    "mpg", "mpv", "mts", "mxf", "nut", "ogm", "ogv", "qt", "rm", "tod", "ts", "vob", "webm", "wmv", "wtv",
+    "y4m",
 ];
 /// File name extensions taken for images, in lower case.
 pub const IMAGE_EXTENSIONS: &[&str] = &[
-    "arw", "avif", "bmp", "cr2", "cr3", "dib", "dng", "heic", "heif", "hif", "jfif", "jpe", "jpeg", "jpg",
-    "jxl", "nef", "nrw", "orf", "pef", "png", "raf", "rw2", "rwl", "sr2", "srw", "tif", "tiff", "webp",
+    "3fr", "arw", "avif", "bmp", "cr2", "cr3", "dib", "dng", "heic", "heif", "hif", "insp", "jfif", "jpe",
+    "jpeg", "jpg", "jps", "jxl", "mpo", "nef", "nrw", "orf", "pef", "png", "raf", "rw2", "rwl", "sr2", "srw",
+    "tif", "tiff", "webp",
 ];
 
-/// Pixels of the largest picture that is read where nobody says: Pillow's own bound against decompression
-/// bombs.
-pub const MAX_PICTURE_PIXELS: u64 = 178_956_970;
+/// Pixels of the largest picture that is read where nobody says: more than the 200 megapixels of phones. Pillow's own bound against
+/// decompression bombs is two thirds of it.
+pub const MAX_PICTURE_PIXELS: u64 = 1 << 28;
 
 /// What kind of file an embedding is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

@@ -32,7 +32,9 @@ pub use view::{FrameView, PixelFormat};
 
 /// Whether this is the beginning of a picture that `image` does not know.
 pub(crate) fn is_picture(head: &[u8]) -> bool {
-    heif::is_heif(head) || jxl::is_jxl(head) || raw::has_own_head(head)
+    // Raw files of cameras begin as TIFF does, and may have no picture that can be read.
+    let is_tiff = head.starts_with(b"II\x2a\0") || head.starts_with(b"MM\0\x2a");
+    heif::is_heif(head) || jxl::is_jxl(head) || raw::has_own_head(head) || is_tiff
 }
 
 /// Whether pictures of this extension, in lower case, can be decoded, as far as that depends on FFmpeg.
@@ -64,10 +66,10 @@ with_fields!(ImageLimits {
 });
 
 impl Default for ImageLimits {
-    /// 256 MiB of file, 178,956,970 pixels (the size at which Pillow refuses an image as a decompression
-    /// bomb) and 800 MiB of memory, which is enough for as many pixels of 8 bits with transparency.
+    /// 256 MiB of file, 268,435,456 pixels (phones have 200 million) and 1200 MiB of memory, which is enough for
+    /// as many pixels of 8 bits with transparency.
     fn default() -> Self {
-        Self { max_bytes: 256 << 20, max_pixels: MAX_PICTURE_PIXELS, max_memory_bytes: 800 << 20 }
+        Self { max_bytes: 256 << 20, max_pixels: MAX_PICTURE_PIXELS, max_memory_bytes: 1200 << 20 }
     }
 }
 
@@ -202,9 +204,16 @@ impl Encoded<'_> {
         match format {
             ImageFormat::Jpeg => self.decode_jpeg(),
             ImageFormat::Tiff => {
-                match tiff::Tiff::open(self.bytes).map_err(|error| self.undecodable(error))? {
+                let opened = tiff::Tiff::open(self.bytes).map_err(|error| self.undecodable(error));
+                let decoded = opened.and_then(|tiff| match tiff {
                     Some(tiff) => self.decode_tiff(tiff),
                     None => self.decode_by(format, self.bytes, Beside::SecondPicture),
+                });
+                match decoded {
+                    Err(PreprocessError::DecodeImage { .. }) if raw.is_some() => {
+                        Err(self.undecodable_as("raw file of a camera", "there is no JPEG in it".into()))
+                    }
+                    decoded => decoded,
                 }
             }
             ImageFormat::WebP => self.decode_by(format, self.bytes, webp_beside(self.bytes)),

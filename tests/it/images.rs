@@ -195,22 +195,22 @@ fn crc(bytes: &[u8]) -> u32 {
 #[test]
 fn pictures_beyond_the_memory_are_refused_by_their_head() {
     let refused = |bytes: &[u8]| decode(bytes).expect_err("it is refused");
-    // 16 bits and transparency: 1.4 GB. Then lines of pixels, whose resizing would take as much.
+    // 16 bits and transparency: 2.1 GB. Then lines of pixels, whose resizing would take as much.
     for (width, height, bits, color) in
-        [(13_370, 13_370, 16, 6), (1, 100_000_000, 8, 2), (2, 50_000_000, 8, 0)]
+        [(16_380, 16_380, 16, 6), (1, 100_000_000, 8, 2), (2, 50_000_000, 8, 0)]
     {
         let error = refused(&png_head(width, height, bits, color));
         assert!(matches!(error, PreprocessError::ImageMemoryLimit { .. }), "{width}x{height}: {error}");
     }
     // A row that is too much already.
-    let error = refused(&png_head(90_000_000, 1, 8, 2));
+    let error = refused(&png_head(140_000_000, 1, 8, 2));
     assert!(error.to_string().contains("Memory limit exceeded"), "{error}");
     // As many pixels as are allowed, of 8 bits: only the data are missing.
     for color in [2, 6] {
-        let error = refused(&png_head(13_377, 13_377, 8, color));
+        let error = refused(&png_head(16_384, 16_384, 8, color));
         assert!(matches!(error, PreprocessError::DecodeImage { .. }), "{error}");
     }
-    let error = refused(&png_head(13_378, 13_378, 8, 2));
+    let error = refused(&png_head(16_385, 16_385, 8, 2));
     assert!(matches!(error, PreprocessError::ImagePixelLimit { .. }), "{error}");
     // A progressive JPEG keeps its coefficients.
     let photographs = photographs();

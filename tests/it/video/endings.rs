@@ -6,7 +6,8 @@ use gve::video::VideoReader;
 use super::clips::{make, source};
 
 /// Ending, format and encoder of files as their makers name them.
-const FORMATS: [(&str, &str, &str); 40] = [
+const FORMATS: [(&str, &str, &str); 44] = [
+    ("360", "mp4", "libx264"),
     ("3g2", "3g2", "mpeg4"),
     ("3gp", "3gp", "mpeg4"),
     ("apng", "apng", "apng"),
@@ -19,6 +20,7 @@ const FORMATS: [(&str, &str, &str); 40] = [
     ("gif", "gif", "gif"),
     ("h264", "h264", "libx264"),
     ("hevc", "hevc", "libx265 -x265-params log-level=none"),
+    ("insv", "mp4", "libx264"),
     ("ivf", "ivf", "libvpx"),
     ("m1v", "mpeg1video", "mpeg1video"),
     ("m2t", "mpegts", "mpeg2video"),
@@ -28,6 +30,7 @@ const FORMATS: [(&str, &str, &str); 40] = [
     ("mjpeg", "mjpeg", "mjpeg"),
     ("mk3d", "matroska", "libx264"),
     ("mkv", "matroska", "libx264"),
+    ("mod", "mpeg", "mpeg2video"),
     ("mov", "mov", "mpeg4"),
     ("mp4", "mp4", "libx264"),
     ("mpe", "mpeg", "mpeg1video"),
@@ -41,6 +44,7 @@ const FORMATS: [(&str, &str, &str); 40] = [
     ("ogv", "ogv", "libtheora"),
     ("qt", "mov", "mpeg4"),
     ("rm", "rm", "rv10 -s 352x288"),
+    ("tod", "mpegts", "mpeg2video"),
     ("ts", "mpegts", "libx264"),
     ("vob", "vob", "mpeg2video"),
     ("webm", "webm", "libvpx"),

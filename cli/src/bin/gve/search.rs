@@ -2,9 +2,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use gve::indexer::library_manifest;
+use gve::indexer::{library_manifest, with_settings_of};
 use gve::retrieval::{LibraryHit, SearchOptions, Unit};
-use gve::{Embedder, Embedding, Input, PixelLimits, Reranker, TimeRange};
+use gve::{Embedder, Embedding, Input, Reranker, TimeRange};
 use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions};
 use gve_cli::output::{Outcome, name, note, print, printable, report, warn};
 
@@ -101,21 +101,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         options.adapter = options.adapter.or_else(|| manifest.adapter.as_ref().map(|a| a.directory.clone()));
     }
     let model = options.resolve()?;
-    let pixels =
-        PixelLimits::default().with_min_pixels(manifest.min_pixels).with_max_pixels(manifest.max_pixels);
-    let builder = options.builder(&model)?;
-    let mut builder = builder.sampling(manifest.sampling.clone()).pixels(pixels);
-    if let Some(instruction) = &manifest.instruction {
-        builder = builder.instruction(instruction);
-    }
-    let recipe = manifest.recipe_id();
-    if options.recipe.is_none()
-        && builder.find_recipe()?.id().hash != recipe.hash
-        && let Some(named) = options.recipes()?.get(&recipe.name).ok().filter(|named| named.id() == recipe)
-    {
-        // The one that was named when the library was made.
-        builder = builder.recipe(named);
-    }
+    let builder = with_settings_of(manifest, options.builder(&model)?)?;
     let embedder = options.load(builder)?;
     let mut ours = library_manifest(&embedder);
     // It may have been made of embeddings that were cut.
