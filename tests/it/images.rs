@@ -223,6 +223,31 @@ fn pictures_beyond_the_memory_are_refused_by_their_head() {
     assert!(matches!(refused(&large), PreprocessError::IncompleteImage { .. }));
 }
 
+/// A TIFF file of 16 x 16 pixels with these tags of type SHORT beside the size.
+fn tiff(tags: &[(u16, u16)]) -> Vec<u8> {
+    let mut tags = [&[(256, 16), (257, 16)], tags].concat();
+    tags.sort_unstable();
+    let mut bytes = [&b"II\x2a\0\x08\0\0\0"[..], &(tags.len() as u16).to_le_bytes()].concat();
+    for (tag, value) in tags {
+        for half in [tag, 3, 1, 0, value, 0] {
+            bytes.extend(half.to_le_bytes());
+        }
+    }
+    bytes.extend([0; 4 + 1024]);
+    bytes
+}
+
+#[test]
+fn layouts_of_tiff_that_would_be_misread_are_named() {
+    let tiles = [(258, 8), (259, 1), (262, 2), (277, 3), (322, 16), (323, 16), (324, 200), (325, 256)];
+    let error = decode(&tiff(&[&tiles[..], &[(284, 2)]].concat())).expect_err("refused").to_string();
+    assert!(error.contains("tiles of one colour each are not supported"), "{error}");
+    let gray = [(258, 4), (259, 1), (262, 1), (273, 200), (277, 1), (278, 16), (279, 128)];
+    decode(&tiff(&gray)).expect("is read");
+    let error = decode(&tiff(&[&gray[..], &[(266, 2)]].concat())).expect_err("refused").to_string();
+    assert!(error.contains("lowest bit of a byte are not supported"), "{error}");
+}
+
 /// Sizes of newer formats are bounded before, and by, the decoding.
 #[test]
 fn sizes_that_newer_formats_claim_are_not_believed() {

@@ -36,6 +36,9 @@ struct Tags {
     samples: u16,
     planar: u16,
     compression: u16,
+    /// 2 where the first pixel of a byte has its lowest bits.
+    fill_order: u16,
+    is_tiled: bool,
     little_endian: bool,
 }
 
@@ -56,6 +59,13 @@ impl<'a> Tiff<'a> {
     /// Looks at a file. `None` where it is not of the kinds read here.
     pub(super) fn open(bytes: &'a [u8]) -> Result<Option<Self>, ImageError> {
         let Some(tags) = Tags::read(bytes) else { return Ok(None) };
+        // The decoder stops with a panic at the one, and takes the other for the usual order.
+        if tags.is_tiled && tags.planar == 2 && tags.samples > 1 {
+            return Err(unsupported("tiles of one colour each"));
+        }
+        if tags.fill_order == 2 && tags.bits < 8 && tags.compression == 1 {
+            return Err(unsupported("pixels that begin with the lowest bit of a byte"));
+        }
         if tags.compression == JPEG {
             check_chunks(bytes, if tags.planar == 1 { tags.samples } else { 1 })?;
         }
@@ -153,7 +163,9 @@ impl Tags {
                 259 => tags.compression = first(count)?,
                 262 => (tags.photometric, tags.photometric_at) = (first(count)?, value_at),
                 277 => tags.samples = first(count)?,
+                266 => tags.fill_order = first(count)?,
                 284 => tags.planar = first(count)?,
+                322 => tags.is_tiled = true,
                 _ => {}
             }
         }
@@ -250,6 +262,11 @@ fn from_ycbcr([luma, blue, red]: [u8; 3]) -> [u8; 3] {
     // Casts saturate.
     [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue]
         .map(|level| level.round() as u8)
+}
+
+fn unsupported(what: &str) -> ImageError {
+    let reason = format!("{what} are not supported: store it in another way");
+    ImageError::Decoding(DecodingError::new(ImageFormatHint::Exact(ImageFormat::Tiff), reason))
 }
 
 fn failed(error: TiffError) -> ImageError {
