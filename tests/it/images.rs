@@ -248,6 +248,39 @@ fn layouts_of_tiff_that_would_be_misread_are_named() {
     assert!(error.contains("lowest bit of a byte are not supported"), "{error}");
 }
 
+/// A raw file whose larger preview lay behind its thumbnail, and has gone with the end of the file.
+#[test]
+fn a_raw_file_that_was_cut_before_its_preview_is_not_its_thumbnail() {
+    let (_, thumbnail) = photographs().into_iter().next().expect("there is one");
+    let raw = |preview_at: u32, preview_len: u32| {
+        let mut bytes = [&b"II\x2a\0\x08\0\0\0"[..], &7_u16.to_le_bytes()].concat();
+        let start = 8 + 2 + 7 * 12 + 4;
+        let (strip, strip_len) = (start as u32, thumbnail.len() as u32);
+        for (tag, kind, count, value) in [
+            (0x0103_u16, 3_u16, 1_u32, 6_u32),
+            (0x0106, 3, 1, 6),
+            (0x0111, 4, 1, strip),
+            (0x0117, 4, 1, strip_len),
+            (0x0201, 4, 1, preview_at),
+            (0x0202, 4, 1, preview_len),
+            (0xc612, 1, 4, 1),
+        ] {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend(count.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes.extend([0; 4]);
+        bytes.extend(&thumbnail);
+        bytes
+    };
+    let beyond = raw(0, 0).len() as u32 + 100;
+    let error = decode(&raw(beyond, 9_000_000)).expect_err("refused");
+    assert!(matches!(error, PreprocessError::IncompleteImage { .. }), "{error}");
+    // A smaller one is no loss.
+    decode(&raw(beyond, 10)).expect("is read");
+}
+
 /// Sizes of newer formats are bounded before, and by, the decoding.
 #[test]
 fn sizes_that_newer_formats_claim_are_not_believed() {

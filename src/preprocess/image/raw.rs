@@ -12,6 +12,7 @@ use super::jpeg;
 
 const ORIENTATION: u16 = 0x0112;
 const PHOTOMETRIC: u16 = 0x0106;
+const COMPRESSION: u16 = 0x0103;
 const STRIP_OFFSETS: u16 = 0x0111;
 const STRIP_LENGTHS: u16 = 0x0117;
 const JPEG_OFFSET: u16 = 0x0201;
@@ -72,9 +73,14 @@ impl<'a> Raw<'a> {
         let previews: Vec<_> =
             directories.iter().flat_map(|directory| previews(numbers, *directory)).collect();
         let orientation = directories.first().and_then(|first| orientation(numbers, *first));
+        let preview = largest(bytes, &previews);
+        // What is left may be a thumbnail of what has gone.
+        let known = preview.map_or(0, <[u8]>::len);
+        let mut named = directories.iter().filter_map(|directory| named_jpeg(numbers, *directory));
+        let is_gone = named.any(|(begin, length)| begin >= bytes.len() && length > known);
         Some(Self {
-            preview: largest(bytes, &previews),
-            is_cut,
+            preview,
+            is_cut: is_cut || is_gone,
             orientation,
             captured_seconds: captured_seconds(bytes),
         })
@@ -150,13 +156,28 @@ fn directories(numbers: Numbers<'_>) -> Directories {
     directories
 }
 
+/// Where the one value of `begin` says that something lies, which is as long as that of `length` says.
+fn place(numbers: Numbers<'_>, directory: usize, begin: u16, length: u16) -> Option<Place> {
+    // Of several strips each is a part.
+    let only = |tag| numbers.find(directory, tag).filter(|entry| entry.count == 1);
+    Some((numbers.value(only(begin)?)?, numbers.value(only(length)?)?))
+}
+
+/// Where a directory says that there is a JPEG, and no raw data in the form of one.
+fn named_jpeg(numbers: Numbers<'_>, directory: usize) -> Option<Place> {
+    let has = |tag, values: &[usize]| {
+        numbers.find_value(directory, tag).is_some_and(|value| values.contains(&value))
+    };
+    let strip = || {
+        let is_picture = has(COMPRESSION, &[6, 7]) && !has(PHOTOMETRIC, &RAW_PHOTOMETRIC);
+        is_picture.then(|| place(numbers, directory, STRIP_OFFSETS, STRIP_LENGTHS))?
+    };
+    place(numbers, directory, JPEG_OFFSET, JPEG_LENGTH).or_else(strip)
+}
+
 /// Where a directory, or the maker's note in it, says that there are JPEGs.
 fn previews(numbers: Numbers<'_>, directory: usize) -> Vec<Place> {
-    let place = |begin, length| {
-        // Of several strips each is a part.
-        let only = |tag| numbers.find(directory, tag).filter(|entry| entry.count == 1);
-        Some((numbers.value(only(begin)?)?, numbers.value(only(length)?)?))
-    };
+    let place = |begin, length| place(numbers, directory, begin, length);
     let panasonic = || {
         let entry = numbers.find(directory, PANASONIC_JPEG)?;
         Some((numbers.long(entry.value_at)?, entry.count))
