@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gve::CancelToken;
@@ -10,7 +12,12 @@ use signal_hook::flag;
 
 use crate::output::{Outcome, note};
 
-/// A token that the first Ctrl-C or termination request sets; the second ends the program.
+/// How often is looked whether there was a signal, and how long a command may take to stop until it is said that it will.
+const TICK: Duration = Duration::from_millis(100);
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// A token that the first Ctrl-C or termination request sets; the second ends the program. A command that has not ended a second
+/// after the first says that it is about to.
 ///
 /// # Errors
 /// The system does not let signals be caught.
@@ -21,7 +28,17 @@ pub fn stop_on_ctrl_c() -> Result<CancelToken> {
         flag::register_conditional_shutdown(signal, 1, stop.clone()).context("cannot catch Ctrl-C")?;
         flag::register(signal, stop.clone()).context("cannot catch Ctrl-C")?;
     }
-    Ok(CancelToken::from_flag(stop))
+    let token = CancelToken::from_flag(stop);
+    let seen = token.clone();
+    // It goes with the program.
+    thread::spawn(move || {
+        while !seen.is_cancelled() {
+            thread::sleep(TICK);
+        }
+        thread::sleep(SILENCE);
+        note("stopping once what is under way is safe; Ctrl-C again ends at once");
+    });
+    Ok(token)
 }
 
 /// The end of a command that was asked to stop and did so in order; `kept` says what there is of it.
