@@ -1,7 +1,8 @@
 //! Universal video embeddings: text, images, videos and any composition of them in one space.
 //!
 //! `gve` decodes and samples video with FFmpeg, runs an embedder such as
-//! [GVE](https://arxiv.org/abs/2510.27571), Qwen3-VL-Embedding or SigLIP 2 in candle, and searches what comes out.
+//! [GVE](https://arxiv.org/abs/2510.27571), Qwen3-VL-Embedding or SigLIP 2 in candle, and searches what comes
+//! out.
 //!
 //! ```
 //! use gve::{Embedder, Input};

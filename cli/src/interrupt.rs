@@ -12,12 +12,13 @@ use signal_hook::flag;
 
 use crate::output::{Outcome, note};
 
-/// How often is looked whether there was a signal, and how long a command may take to stop until it is said that it will.
+/// How often is looked whether there was a signal, and how long a command may take to stop until it is said
+/// that it will.
 const TICK: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// A token that the first Ctrl-C or termination request sets; the second ends the program. A command that has not ended a second
-/// after the first says that it is about to.
+/// A token that the first Ctrl-C or termination request sets; the second ends the program. A command that has
+/// not ended a second after the first says that it is about to.
 ///
 /// # Errors
 /// The system does not let signals be caught.

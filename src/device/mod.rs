@@ -39,8 +39,8 @@ pub enum DType {
     Bf16,
     /// IEEE half precision.
     F16,
-    /// 8-bit integers in linear layers, for the CPU: a quarter of the memory of f32. What is not in a linear layer is held as the
-    /// checkpoint has it.
+    /// 8-bit integers in linear layers, for the CPU: a quarter of the memory of f32. What is not in a linear
+    /// layer is held as the checkpoint has it.
     Int8,
 }
 

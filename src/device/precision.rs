@@ -8,8 +8,8 @@ pub enum WeightPrecision {
     /// Each tensor as its file has it, and everything is computed in f32: the results are those of weights in
     /// f32, in the memory of the file. For the CPU only.
     Stored,
-    /// Linear layers in int8 with a scale per output, the rest as its file has it; activations that meet int8 are
-    /// rounded to int8, with a scale for every 256 values, and results are f32. For the CPU only.
+    /// Linear layers in int8 with a scale per output, the rest as its file has it; activations that meet int8
+    /// are rounded to int8, with a scale for every 256 values, and results are f32. For the CPU only.
     Int8,
 }
 

@@ -1,11 +1,12 @@
-//! Threads of their own for work on whole files. On those that searches and models share, these would wait until a film has been
-//! looked at.
+//! Threads of their own for work on whole files. On those that searches and models share, these would wait
+//! until a film has been looked at.
 
 use std::sync::OnceLock;
 
 use rayon::ThreadPool;
 
-/// Runs `work` on these threads, as many as the shared ones. Where the system gives no more threads, it runs on the shared ones.
+/// Runs `work` on these threads, as many as the shared ones. Where the system gives no more threads, it runs
+/// on the shared ones.
 pub(super) fn install<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| {

@@ -268,8 +268,8 @@ fn opens_as_video(_: &Path) -> bool {
     false
 }
 
-/// The absolute path without links, as far as there is something: what libraries know files by. A file that is gone keeps the rest
-/// of its path.
+/// The absolute path without links, as far as there is something: what libraries know files by. A file that
+/// is gone keeps the rest of its path.
 pub fn absolute(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let existing = path.ancestors().find_map(|ancestor| {

@@ -22,8 +22,8 @@ pub fn library_manifest(embedder: &Embedder) -> LibraryManifest {
     }
 }
 
-/// `builder`, which is of a library's model, with the settings that the library was made with: it embeds queries for it, and further
-/// files. An adapter or a recipe that the builder has already stays.
+/// `builder`, which is of a library's model, with the settings that the library was made with: it embeds
+/// queries for it, and further files. An adapter or a recipe that the builder has already stays.
 ///
 /// ```
 /// use gve::Embedder;

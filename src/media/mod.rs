@@ -27,8 +27,8 @@ pub const IMAGE_EXTENSIONS: &[&str] = &[
     "tif", "tiff", "webp",
 ];
 
-/// Pixels of the largest picture that is read where nobody says: more than the 200 megapixels of phones. Pillow's own bound against
-/// decompression bombs is two thirds of it.
+/// Pixels of the largest picture that is read where nobody says: more than the 200 megapixels of phones.
+/// Pillow's own bound against decompression bombs is two thirds of it.
 pub const MAX_PICTURE_PIXELS: u64 = 1 << 28;
 
 /// What kind of file an embedding is made from.

@@ -75,9 +75,9 @@ pub fn write_checkpoint(
     })
 }
 
-/// Writes a copy of the checkpoint in `model_dir` to `out` that is stored as `dtype`; `Auto` is f32. `Int8` stores linear
-/// layers in 8-bit integers with a scale per output, as the library compressed-tensors reads them, and all else as it is. Like
-/// [`merge_adapter`] otherwise.
+/// Writes a copy of the checkpoint in `model_dir` to `out` that is stored as `dtype`; `Auto` is f32. `Int8`
+/// stores linear layers in 8-bit integers with a scale per output, as the library compressed-tensors reads
+/// them, and all else as it is. Like [`merge_adapter`] otherwise.
 ///
 /// # Errors
 /// [`ModelError::Io`] when `out` is not empty or cannot be written, [`ModelError::Cancelled`], and the errors
@@ -128,8 +128,8 @@ fn edit_json(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<
 /// Loads the tensor at hand in a given precision.
 type Load<'a> = dyn Fn(DType) -> Result<Tensor, ModelError> + 'a;
 
-/// Writes all files of a model to `out`. `change` is asked for new values by name and shape of what stays as it is. Whether
-/// sentence-transformers is told how it embeds.
+/// Writes all files of a model to `out`. `change` is asked for new values by name and shape of what stays as
+/// it is. Whether sentence-transformers is told how it embeds.
 fn fill(
     model_dir: &Path,
     out: &Path,

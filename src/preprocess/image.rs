@@ -66,8 +66,8 @@ with_fields!(ImageLimits {
 });
 
 impl Default for ImageLimits {
-    /// 256 MiB of file, 268,435,456 pixels (phones have 200 million) and 1200 MiB of memory, which is enough for
-    /// as many pixels of 8 bits with transparency.
+    /// 256 MiB of file, 268,435,456 pixels (phones have 200 million) and 1200 MiB of memory, which is enough
+    /// for as many pixels of 8 bits with transparency.
     fn default() -> Self {
         Self { max_bytes: 256 << 20, max_pixels: MAX_PICTURE_PIXELS, max_memory_bytes: 1200 << 20 }
     }

@@ -39,8 +39,8 @@ impl Feedback {
     }
 
     /// `query`, `[dim]`, moved towards the mean of the rows `best` of `corpus`, `[rows, dim]`, and of length
-    /// 1 again. It stays as it is where there are none, or where what comes out has no direction. A row that `corpus`
-    /// does not have is passed over.
+    /// 1 again. It stays as it is where there are none, or where what comes out has no direction. A row that
+    /// `corpus` does not have is passed over.
     #[must_use]
     pub fn moved(
         &self,

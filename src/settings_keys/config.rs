@@ -3,8 +3,8 @@
 use super::Rule::{Harmless, Only, Read};
 use super::{OFF, ONE, Table};
 
-/// How `quantization_config` tells of linear layers in int8, in the words of the library compressed-tensors: a scale per output,
-/// and activations that are rounded when they arrive.
+/// How `quantization_config` tells of linear layers in int8, in the words of the library compressed-tensors:
+/// a scale per output, and activations that are rounded when they arrive.
 pub(crate) const INT8_STORAGE: &str = r#"{
     "quant_method": "compressed-tensors",
     "format": "int-quantized",

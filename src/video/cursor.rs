@@ -373,8 +373,8 @@ impl Cursor {
         }
     }
 
-    /// Whether the frame asked for after `target` will be decoded from here on, without a new start, or may be where none is
-    /// known and a new start would cost much.
+    /// Whether the frame asked for after `target` will be decoded from here on, without a new start, or may
+    /// be where none is known and a new start would cost much.
     fn continues_to(&mut self, target: usize, next: Option<usize>) -> bool {
         let Some(next) = next else { return self.plan.is_far(target) };
         let start = self.plan.start_before(next);

@@ -128,8 +128,9 @@ impl Demuxer {
             .map(f64::from)
     }
 
-    /// When the file was made, or else the stream, as the header has it: `2026-05-31T18:00:00.000000Z`. Where a phone says when it
-    /// was recorded, that: `2019-07-20T15:01:02+0200`; the other is the time of an export by then.
+    /// When the file was made, or else the stream, as the header has it: `2026-05-31T18:00:00.000000Z`. Where
+    /// a phone says when it was recorded, that: `2019-07-20T15:01:02+0200`; the other is the time of an
+    /// export by then.
     pub(super) fn creation_time(&self) -> Option<String> {
         let of_file = |key| self.input.metadata().get(key).map(str::to_owned);
         let stream = || Some(self.input.stream(self.stream)?.metadata().get("creation_time")?.to_owned());

@@ -163,8 +163,9 @@ impl Plan {
         }
     }
 
-    /// Whether so much lies between the key frame before `target` and it that decoding the few packets by which the frame comes
-    /// out is cheaper than having to start there again, should something behind it be asked for.
+    /// Whether so much lies between the key frame before `target` and it that decoding the few packets by
+    /// which the frame comes out is cheaper than having to start there again, should something behind it be
+    /// asked for.
     pub(super) fn is_far(&self, target: usize) -> bool {
         const FAR: usize = 64;
         let Self::Indexed(index) = self else { return false };

@@ -99,8 +99,8 @@ pub enum WatchEvent {
 /// Keeps the library in `directory`, which is made if need be, in step with what lies in `folders`, until
 /// [`WatchOptions::cancel`] is set: files that come or change are embedded once they rest, those that move
 /// keep their rows, and those that are deleted are forgotten. Nothing is forgotten with a folder that goes
-/// away, or is empty all at once. The library is open for writing while there is something to embed or to forget; files are
-/// tagged meanwhile by [`Library::tag`](crate::retrieval::Library::tag).
+/// away, or is empty all at once. The library is open for writing while there is something to embed or to
+/// forget; files are tagged meanwhile by [`Library::tag`](crate::retrieval::Library::tag).
 ///
 /// # Errors
 /// Folders cannot be watched at all, or the library cannot be continued with this manifest or read. A full

@@ -1,5 +1,5 @@
-//! Linear layers stored in int8 as the library compressed-tensors does (`int-quantized`): `NAME` of (out, in) and
-//! `NAME_scale` of (out, 1), by which a row is multiplied.
+//! Linear layers stored in int8 as the library compressed-tensors does (`int-quantized`): `NAME` of (out, in)
+//! and `NAME_scale` of (out, 1), by which a row is multiplied.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, TensorInfo};
@@ -15,8 +15,8 @@ pub(in crate::model) fn scale_name(name: &str) -> String {
     format!("{name}{SCALE}")
 }
 
-/// Whether the tensor of this name and shape is the matrix of a linear layer, and no table that rows are looked up in. The head
-/// makes no embedding.
+/// Whether the tensor of this name and shape is the matrix of a linear layer, and no table that rows are
+/// looked up in. The head makes no embedding.
 pub(in crate::model) fn is_linear(name: &str, shape: &[usize]) -> bool {
     shape.len() == 2 && name.ends_with(".weight") && !name.contains("embed") && !name.starts_with("lm_head.")
 }

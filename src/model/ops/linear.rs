@@ -38,8 +38,8 @@ impl Linear {
         Ok(Self { weight, lora: None })
     }
 
-    /// Loads `weight`, and `bias` where the layer has one. Weights that are not trained are rounded to int8 where
-    /// that is asked for.
+    /// Loads `weight`, and `bias` where the layer has one. Weights that are not trained are rounded to int8
+    /// where that is asked for.
     pub(in crate::model) fn load(
         loader: &Loader<'_>,
         inputs: usize,

@@ -40,14 +40,16 @@ pub struct Filter {
 type Bounds = (Option<f64>, Option<f64>);
 
 impl Filter {
-    /// These files, as an album or the favourites of somebody. Paths are compared as a library has them, see [`under`](Self::under).
+    /// These files, as an album or the favourites of somebody. Paths are compared as a library has them, see
+    /// [`under`](Self::under).
     #[must_use]
     pub fn among(self, files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         Self { among: Some(Arc::new(files.into_iter().map(Into::into).collect())), ..self }
     }
 
-    /// Files in this folder, or another one that was named; at any depth. Paths are compared letter by letter with those of the
-    /// library, which are absolute and lead through no link: [`indexer::absolute`](crate::indexer::absolute) makes others so.
+    /// Files in this folder, or another one that was named; at any depth. Paths are compared letter by letter
+    /// with those of the library, which are absolute and lead through no link:
+    /// [`indexer::absolute`](crate::indexer::absolute) makes others so.
     #[must_use]
     pub fn under(mut self, folder: impl Into<PathBuf>) -> Self {
         self.under.push(folder.into());

@@ -186,8 +186,9 @@ impl Library {
     }
 
     /// What there is now, where that is something else; `None` where a writer has added, removed or tagged
-    /// nothing. This one stays what it is: searches that are under way, and hits of before, remain right. Where
-    /// files were tagged and nothing else, the two share their rows; otherwise the library is opened anew.
+    /// nothing. This one stays what it is: searches that are under way, and hits of before, remain right.
+    /// Where files were tagged and nothing else, the two share their rows; otherwise the library is opened
+    /// anew.
     ///
     /// # Errors
     /// As [`open`](Self::open).

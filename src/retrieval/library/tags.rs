@@ -204,17 +204,17 @@ impl TagTable {
 type Changes = [(PathBuf, BTreeMap<String, Option<TagValue>>)];
 
 impl Library {
-    /// Tags files; what has no value is taken away, and other tags stay. Gives back the files that are not in this snapshot,
-    /// of which nothing is written down. Tags follow their file when it is [renamed](LibraryWriter::rename) or
-    /// [relocated](LibraryWriter::relocate), and go with it.
+    /// Tags files; what has no value is taken away, and other tags stay. Gives back the files that are not in
+    /// this snapshot, of which nothing is written down. Tags follow their file when it is
+    /// [renamed](LibraryWriter::rename) or [relocated](LibraryWriter::relocate), and go with it.
     ///
-    /// A writer may be at work meanwhile. The snapshot stays what it is; [`reload`](Self::reload) shows the tags, and reads nothing
-    /// else where there is nothing else.
+    /// A writer may be at work meanwhile. The snapshot stays what it is; [`reload`](Self::reload) shows the
+    /// tags, and reads nothing else where there is nothing else.
     ///
     /// # Errors
     /// [`RetrievalError::InvalidTag`] for a number that is not finite, [`RetrievalError::DamagedTags`],
-    /// [`RetrievalError::Io`], and [`RetrievalError::Locked`] where others keep changing tags for ten seconds; nothing is changed
-    /// then.
+    /// [`RetrievalError::Io`], and [`RetrievalError::Locked`] where others keep changing tags for ten
+    /// seconds; nothing is changed then.
     pub fn tag(&self, changes: &Changes) -> Result<Vec<PathBuf>, RetrievalError> {
         let wanted: HashSet<&Path> = changes.iter().map(|(path, _)| path.as_path()).collect();
         let paths = self.entries().iter().map(|entry| entry.path.as_path());

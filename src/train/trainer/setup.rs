@@ -33,7 +33,8 @@ impl Trainer {
         Self::new_unless(&CancelToken::new(), config, model_dir, start)
     }
 
-    /// The same, unless `cancel` is set before the pairs are there: those of others may take a while to import.
+    /// The same, unless `cancel` is set before the pairs are there: those of others may take a while to
+    /// import.
     ///
     /// # Errors
     /// As [`new`](Self::new); [`TrainError::Cancelled`].

@@ -21,8 +21,8 @@ pub(super) trait Unit {
     /// Memory for activations that the thread is done with.
     fn spare() -> &'static LocalKey<Cell<Rows<Self::Value>>>;
 
-    /// Writes the products of the rows from `first` on and a panel, without the scales of the panel. `sums` has at
-    /// most as many rows as the unit takes.
+    /// Writes the products of the rows from `first` on and a panel, without the scales of the panel. `sums`
+    /// has at most as many rows as the unit takes.
     ///
     /// # Safety
     /// The processor has the unit, and `rows` as many rows of the panel's inputs.

@@ -1,8 +1,9 @@
 //! Linear layers whose weights are int8.
 //!
-//! Each row of weights has one scale, its largest value over 127. Activations are rounded to int8 when they arrive,
-//! with a scale for every [`GROUP`] inputs of a row, so that a value far beyond the others blurs those of its group
-//! alone. Products of integers are summed in i32 over a group, which is exact, and groups in f32.
+//! Each row of weights has one scale, its largest value over 127. Activations are rounded to int8 when they
+//! arrive, with a scale for every [`GROUP`] inputs of a row, so that a value far beyond the others blurs
+//! those of its group alone. Products of integers are summed in i32 over a group, which is exact, and groups
+//! in f32.
 //!
 //! Weights are laid out once, as every unit reads them:
 //!
