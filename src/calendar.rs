@@ -24,15 +24,13 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
 /// As [`parse`], in UTC where the text ends with an offset from it: `2019-07-20T15:01:02+0200`, or `+02:00`.
 pub(crate) fn parse_with_offset(text: &str) -> Option<i64> {
     let offset = || {
-        let (sign, digits) = text
-            .get(19..)?
-            .split_once(['+', '-'])
-            .map(|(before, digits)| (text.as_bytes()[19 + before.len()], digits))?;
-        let digits: String = digits.chars().filter(|character| *character != ':').collect();
+        let behind = text.get(19..)?;
+        let (sign, digits) = behind[behind.find(['+', '-'])?..].split_at(1);
+        let digits = digits.replace(':', "");
         let is_offset = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
         let number: i64 = digits.parse().ok().filter(|_| is_offset)?;
         let seconds = number / 100 * 3600 + number % 100 * 60;
-        Some(if sign == b'-' { -seconds } else { seconds })
+        Some(if sign == "-" { -seconds } else { seconds })
     };
     Some(parse(text)? - offset().unwrap_or_default())
 }

@@ -94,7 +94,6 @@ struct Inner {
     /// Values in an embedding.
     dim: usize,
     device: candle_core::Device,
-    /// Precision of results.
     weights: WeightPrecision,
     preparer: Preparer,
     adapter: Option<AdapterId>,

@@ -61,7 +61,7 @@ pub struct HubOptions {
     pub token: Option<String>,
     /// Use the cache alone and make no request.
     pub offline: bool,
-    /// Branch, tag or commit; `None` is `main`. A folder and the built-in model have none.
+    /// Branch, tag or commit; `None` is `main`. A folder has none, the built-in model one of its own.
     pub revision: Option<String>,
     /// Longest silence of the hub, before and within an answer; `None` is 30 seconds. A connection gets 10
     /// seconds at most; the answers to a commit, and to the last part of a large file, 120 at least.

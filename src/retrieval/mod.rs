@@ -46,8 +46,8 @@ pub(crate) use library::Carried;
 #[cfg(feature = "library")]
 pub use library::{
     ContentHash, FileFingerprint, Filter, Library, LibraryEntry, LibraryHit, LibraryManifest, LibraryOptions,
-    LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION, SearchOptions, StoreDType, TagTest, TagValue, Tags,
-    Unit,
+    LibraryRow, LibraryWriter, MANIFEST_FORMAT_VERSION, SearchOptions, StoreDType, TagChanges, TagTest,
+    TagValue, Tags, Unit,
 };
 #[cfg(feature = "library")]
 pub use parquet_file::ParquetTable;

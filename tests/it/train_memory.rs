@@ -181,9 +181,11 @@ fn precision_of_what_is_trained_is_f32() {
     let shape =
         Shape { hidden: 64, intermediate: 160, layers: 2, heads: 4, key_heads: 2, mrope_section: [2, 3, 3] };
     make_checkpoint(&shape, folder.path());
-    for dtype in [gve::DType::Bf16, gve::DType::F16, gve::DType::Int8, gve::DType::F32] {
+    use gve::DType::{Bf16, F16, F32, Int8};
+    for (dtype, dora) in [(Bf16, false), (F16, false), (Int8, false), (Int8, true), (F32, false)] {
         let settings = Embedder::builder(folder.path()).device(gve::Device::Cpu).dtype(dtype);
-        let model = TrainableModel::load(settings, Trainable::Lora(LoraConfig::default())).unwrap();
+        let lora = LoraConfig::default().with_use_dora(dora);
+        let model = TrainableModel::load(settings, Trainable::Lora(lora)).unwrap();
         assert!(model.parameters().values().all(|var| var.dtype() == DType::F32));
         let items = ["a rabbit", "two dog"].map(|text| model.prepare(&Input::text(text)).unwrap());
         let loss = |e: &Tensor| Ok((e.get(0)? * e.get(1)?)?.sum_all()?);

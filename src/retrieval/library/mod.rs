@@ -54,7 +54,7 @@ pub use manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
 pub use reader::{Library, LibraryOptions};
 pub use search::{LibraryHit, SearchOptions, Unit};
 pub use store_dtype::StoreDType;
-pub use tags::{TagTest, TagValue, Tags};
+pub use tags::{TagChanges, TagTest, TagValue, Tags};
 pub use writer::LibraryWriter;
 
 pub(crate) use rewriting::Carried;

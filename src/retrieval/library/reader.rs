@@ -181,8 +181,15 @@ impl Library {
     /// # Errors
     /// [`RetrievalError::Io`].
     pub fn is_current(&self) -> Result<bool, RetrievalError> {
-        let is_tagged_alike = TagTable::file(&self.directory) == self.tags_file;
-        Ok(is_tagged_alike && Segment::list(&segments_directory(&self.directory))? == self.segments)
+        Ok(self.has_same_tags() && self.has_same_rows()?)
+    }
+
+    fn has_same_tags(&self) -> bool {
+        TagTable::file(&self.directory) == self.tags_file
+    }
+
+    fn has_same_rows(&self) -> Result<bool, RetrievalError> {
+        Ok(Segment::list(&segments_directory(&self.directory))? == self.segments)
     }
 
     /// What there is now, where that is something else; `None` where a writer has added, removed or tagged
@@ -193,8 +200,8 @@ impl Library {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn reload(&self) -> Result<Option<Self>, RetrievalError> {
-        let has_same_rows = Segment::list(&segments_directory(&self.directory))? == self.segments;
-        if has_same_rows && TagTable::file(&self.directory) == self.tags_file {
+        let has_same_rows = self.has_same_rows()?;
+        if has_same_rows && self.has_same_tags() {
             return Ok(None);
         }
         if has_same_rows && self.damage.is_empty() {

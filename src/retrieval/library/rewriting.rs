@@ -41,7 +41,8 @@ impl LibraryWriter {
     /// Forgets files; gives back how many of them the library had.
     ///
     /// # Errors
-    /// Those of [`LibraryWriter::flush`] and [`LibraryWriter::compact`].
+    /// Those of [`LibraryWriter::flush`] and [`LibraryWriter::compact`]. [`RetrievalError::DamagedTags`], after
+    /// which the files are gone and their tags may be left.
     pub fn remove<P: AsRef<Path>>(&mut self, paths: &[P]) -> Result<usize, RetrievalError> {
         self.flush()?;
         let known = paths.iter().map(AsRef::as_ref).filter(|path| self.has(path));

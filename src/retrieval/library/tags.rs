@@ -60,6 +60,9 @@ impl From<&str> for TagValue {
 /// The tags of a file, by their names.
 pub type Tags = BTreeMap<String, TagValue>;
 
+/// What is to be changed about the tags of a file, by their names: the value, or that there is to be none.
+pub type TagChanges = BTreeMap<String, Option<TagValue>>;
+
 /// What a tag has to be.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -133,7 +136,7 @@ impl TagTable {
     /// Tags files of a library, and gives back those that it does not have.
     fn set(
         library: &Path,
-        changes: &Changes,
+        changes: &[(PathBuf, TagChanges)],
         has: impl Fn(&Path) -> bool,
     ) -> Result<Vec<PathBuf>, RetrievalError> {
         for (path, changes) in changes {
@@ -200,9 +203,6 @@ impl TagTable {
     }
 }
 
-/// What is to be said of files: the tags that get a value, or lose theirs.
-type Changes = [(PathBuf, BTreeMap<String, Option<TagValue>>)];
-
 impl Library {
     /// Tags files; what has no value is taken away, and other tags stay. Gives back the files that are not in
     /// this snapshot, of which nothing is written down. Tags follow their file when it is
@@ -215,7 +215,7 @@ impl Library {
     /// [`RetrievalError::InvalidTag`] for a number that is not finite, [`RetrievalError::DamagedTags`],
     /// [`RetrievalError::Io`], and [`RetrievalError::Locked`] where others keep changing tags for ten
     /// seconds; nothing is changed then.
-    pub fn tag(&self, changes: &Changes) -> Result<Vec<PathBuf>, RetrievalError> {
+    pub fn tag(&self, changes: &[(PathBuf, TagChanges)]) -> Result<Vec<PathBuf>, RetrievalError> {
         let wanted: HashSet<&Path> = changes.iter().map(|(path, _)| path.as_path()).collect();
         let paths = self.entries().iter().map(|entry| entry.path.as_path());
         let known: HashSet<&Path> = paths.filter(|path| wanted.contains(path)).collect();
@@ -242,7 +242,7 @@ impl LibraryWriter {
     ///
     /// # Errors
     /// As [`Library::tag`].
-    pub fn tag(&mut self, changes: &Changes) -> Result<Vec<PathBuf>, RetrievalError> {
+    pub fn tag(&mut self, changes: &[(PathBuf, TagChanges)]) -> Result<Vec<PathBuf>, RetrievalError> {
         TagTable::set(&self.directory, changes, |path| self.has(path))
     }
 

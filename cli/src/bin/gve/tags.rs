@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use gve::retrieval::{Library, TagValue};
+use gve::retrieval::{Library, TagChanges, TagValue};
 use gve_cli::output::{Outcome, name, print, report};
 use serde_json::{Map, Value};
 
@@ -45,7 +45,7 @@ pub(crate) struct Tag {
 }
 
 /// Files, and what is to be changed about their tags.
-type Changes = Vec<(PathBuf, BTreeMap<String, Option<TagValue>>)>;
+type Changes = Vec<(PathBuf, TagChanges)>;
 
 pub(crate) fn tag(arguments: &Tag) -> Result<Outcome> {
     let library = Library::open(&arguments.library)?;
