@@ -84,8 +84,8 @@ impl Pair {
     /// Reads one JSON line, whose relative paths are relative to `base`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong: no JSON, an unknown key, an unknown task, an input that is none or
-    /// whose modalities are not the task's.
+    /// A sentence that says what is wrong: no JSON, an unknown key, an unknown task, an input that is none, an
+    /// empty text, or one whose modalities are not the task's.
     pub fn from_json(line: &str, base: &Path) -> Result<Self, String> {
         let json: PairJson = serde_json::from_str(line).map_err(|error| unreadable(line, &error))?;
         let read =
@@ -128,13 +128,19 @@ impl Pair {
         serde_json::to_string(&json).map_err(|error| format!("not to be written as JSON: {error}"))
     }
 
-    /// Whether all inputs are of the task's modalities.
+    /// Whether all inputs are of the task's modalities and say something.
     fn check(&self) -> Result<(), String> {
         let names: Vec<String> = (0..self.negatives.len()).map(negative).collect();
         let targets: Vec<(&str, &Input)> = std::iter::once(("positive", &self.positive))
             .chain(names.iter().map(String::as_str).zip(&self.negatives))
             .collect();
-        self.task.check(&self.query, &targets)
+        self.task.check(&self.query, &targets)?;
+        let is_blank = |part: &Part| matches!(part, Part::Text(text) if text.trim().is_empty());
+        let mut inputs = std::iter::once(("query", &self.query)).chain(targets);
+        match inputs.find(|(_, input)| input.parts.iter().all(is_blank)) {
+            Some((name, _)) => Err(format!("`{name}` is an empty text")),
+            None => Ok(()),
+        }
     }
 
     /// All files the pair names.
@@ -304,6 +310,11 @@ mod tests {
                 "`negatives[0]` to hold video, it holds text",
             ),
             (format!(r#"{{"task": "t2t", "query": {TEXT}, "positive": {{"contents": []}}}}"#), "`contents`"),
+            (format!(r#"{{"query": " ", "positive": {TEXT}}}"#), "`query` is an empty text"),
+            (
+                format!(r#"{{"query": {TEXT}, "positive": "a", "negatives": ["b", "\n"]}}"#),
+                "`negatives[1]` is an empty text",
+            ),
         ];
         for (line, named) in cases {
             let message = Pair::from_json(&line, Path::new("")).unwrap_err();

@@ -34,8 +34,26 @@ impl TurnedQuery {
     }
 }
 
-/// The bits of [`STAGE_BITS`] values of a query.
-type Planes = [[u64; WORDS]; PLANES];
+/// The bits of [`STAGE_BITS`] values of a query, those of the smallest weight first; the last have that of the sign.
+#[derive(Debug, Clone)]
+struct Planes {
+    words: [[u64; WORDS]; PLANES],
+    /// Of each byte of the words the lower half, and the upper one.
+    halves: [[[u8; STAGE_BYTES]; 2]; PLANES],
+}
+
+impl Planes {
+    fn new(words: [[u64; WORDS]; PLANES]) -> Self {
+        let halves = words.each_ref().map(|words| {
+            let mut bytes = [0; STAGE_BYTES];
+            for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+                *bytes = word.to_le_bytes();
+            }
+            [bytes.map(|byte| byte & 0x0f), bytes.map(|byte| byte >> 4)]
+        });
+        Self { words, halves }
+    }
+}
 
 /// A query, made ready for one set of codes.
 #[derive(Debug)]
@@ -72,7 +90,7 @@ impl<'a> SetQuery<'a> {
         let mut planes = Vec::new();
         let mut sums = Vec::new();
         for stretch in without_mean.chunks_exact(STAGE_BITS) {
-            let mut bits: Planes = Default::default();
+            let mut bits = [[0; WORDS]; PLANES];
             let mut sum = 0;
             for (place, value) in stretch.iter().enumerate() {
                 let rounded = (value / step).round().clamp(-8.0, 7.0) as i32;
@@ -81,7 +99,7 @@ impl<'a> SetQuery<'a> {
                     bits[place / 64] |= (u64::from(rounded.cast_unsigned()) >> plane & 1) << (place % 64);
                 }
             }
-            planes.push(bits);
+            planes.push(Planes::new(bits));
             sums.push(sum);
         }
         // <x, q> = <x - m, q - m> + <x - m, m> + <m, q>; the second is a row's own number.
@@ -102,17 +120,26 @@ impl<'a> SetQuery<'a> {
         let bits = &body[layout.first()][rows.start * STAGE_BYTES..rows.end * STAGE_BYTES];
         let mut counts = vec![0; rows.len()];
         weighted_counts(bits, &self.planes[0], &mut counts);
-        let share = self.planes.len() as f32;
-        let factor = share * self.step;
-        // The rest of the dimensions is as these are, but for chance.
-        let spread = (share * SPREAD.powi(2) + (share - 1.0) * COSINE.powi(2)).sqrt();
-        let (sum, spread) = (self.sums[0], deviations * self.length * spread);
+        let factor = self.planes.len() as f32 * self.step;
+        let (sum, spread) = (self.sums[0], deviations * self.first_spread_of_scale());
         let bound = |(count, numbers): (&i32, &[u8; NUMBERS])| {
             let (scale, offset) = unpack(numbers);
             (factor * (2 * count - sum) as f32 + spread) * scale + offset + self.constant
         };
         bounds.clear();
         bounds.extend(counts.iter().zip(numbers.as_chunks().0).map(bound));
+    }
+
+    /// The standard deviation of [`first_spread`](Self::first_spread), as a share of a row's scale.
+    fn first_spread_of_scale(&self) -> f32 {
+        let share = self.planes.len() as f32;
+        // The rest of the dimensions is as these are, but for chance.
+        self.length * (share * SPREAD.powi(2) + (share - 1.0) * COSINE.powi(2)).sqrt()
+    }
+
+    /// Standard deviation of the error of the estimate of a row by what a first pass reads of it.
+    pub(in super::super) fn first_spread(&self, row: usize) -> f32 {
+        self.first_spread_of_scale() * unpack(self.parts(row).0).0
     }
 
     /// Where what lies of a row: its numbers, what the first pass reads, and the rest of its bits.
@@ -209,7 +236,7 @@ fn weighted_counts_avx512(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
     // SAFETY: both are 64 bytes, as a vector is.
     let load_plane = |plane: &[u64; WORDS]| unsafe { _mm512_loadu_si512(plane.as_ptr().cast::<__m512i>()) };
     let load_bits = |bits: &[u8; STAGE_BYTES]| unsafe { _mm512_loadu_si512(bits.as_ptr().cast::<__m512i>()) };
-    let [one, two, four, eight] = planes.each_ref().map(load_plane);
+    let [one, two, four, eight] = planes.words.each_ref().map(load_plane);
     for (bits, count) in bits.as_chunks::<STAGE_BYTES>().0.iter().zip(counts) {
         let bits = load_bits(bits);
         let ones = |plane| _mm512_popcnt_epi64(_mm512_and_si512(bits, plane));
@@ -246,22 +273,21 @@ fn weighted_counts_avx2(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
     // The last plane is that of the sign.
     let minus_eight = _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(four, four));
     let tables = [one, two, four, minus_eight];
-    // Of each plane and 32 bytes of it the low half bytes, and the high ones.
-    let planes = planes.each_ref().map(|plane| {
-        let mut bytes = [0; STAGE_BYTES];
-        for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(plane) {
-            *bytes = word.to_le_bytes();
+    // Of each plane and 32 bytes of it the lower halves of the bytes, and the upper ones.
+    let mut loaded = [[[_mm256_setzero_si256(); 2]; 2]; PLANES];
+    for (loaded, halves) in loaded.iter_mut().zip(&planes.halves) {
+        for (part, loaded) in loaded.iter_mut().enumerate() {
+            let [low, high] = halves;
+            *loaded = [load(&low.as_chunks().0[part]), load(&high.as_chunks().0[part])];
         }
-        let parts = bytes.as_chunks::<32>().0;
-        [halves(load(&parts[0])), halves(load(&parts[1]))]
-    });
+    }
     let middle = _mm256_set1_epi8(i8::MIN);
     for (bits, count) in bits.as_chunks::<32>().0.as_chunks::<2>().0.iter().zip(counts) {
         // Of a byte -128 to 112, in both parts together.
         let mut sums = _mm256_setzero_si256();
         for (part, bits) in bits.iter().enumerate() {
             let [low, high] = halves(load(bits));
-            for (plane, table) in planes.iter().zip(tables) {
+            for (plane, table) in loaded.iter().zip(tables) {
                 let [plane_low, plane_high] = plane[part];
                 let low = _mm256_shuffle_epi8(table, _mm256_and_si256(low, plane_low));
                 let high = _mm256_shuffle_epi8(table, _mm256_and_si256(high, plane_high));
@@ -281,7 +307,7 @@ fn weighted_counts_of(bits: &[u8], planes: &Planes, counts: &mut [i32]) {
         let mut sums = [0_u64; WORDS];
         for (word, (bytes, sum)) in bits.as_chunks::<8>().0.iter().zip(&mut sums).enumerate() {
             let bits = u64::from_le_bytes(*bytes);
-            let ones = |plane: usize| u64::from((bits & planes[plane][word]).count_ones());
+            let ones = |plane: usize| u64::from((bits & planes.words[plane][word]).count_ones());
             // The last plane is that of the sign.
             *sum = (ones(0) + (ones(1) << 1) + (ones(2) << 2)).wrapping_sub(ones(3) << 3);
         }
@@ -346,12 +372,13 @@ mod tests {
         let values: Vec<i64> = (0..STAGE_BITS)
             .map(|place| extreme(place % 256).unwrap_or(random.below(16) as i64 - 8))
             .collect();
-        let mut planes = Planes::default();
+        let mut planes = [[0; WORDS]; PLANES];
         for (place, value) in values.iter().enumerate() {
             for (plane, words) in planes.iter_mut().enumerate() {
                 words[place / 64] |= (*value as u64 >> plane & 1) << (place % 64);
             }
         }
+        let planes = Planes::new(planes);
         let is_set = |row: usize, place: usize| bits[row * STAGE_BYTES + place / 8] >> (place % 8) & 1 == 1;
         let expected: Vec<i64> = (0..5)
             .map(|row| (0..STAGE_BITS).filter(|&place| is_set(row, place)).map(|place| values[place]).sum())

@@ -1,6 +1,7 @@
 //! Rows whose embeddings stay on disk: found by codes in memory, and scored by what is read of the best.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,12 +26,17 @@ const SURVIVORS_PER_ROW: usize = 64;
 const BLOCK: usize = 1 << 13;
 /// Parts of the first pass for each thread.
 const PARTS: usize = 2;
+/// Rows that the second pass begins with, at least: what is read of the best of them tells which of the others
+/// need no look.
+const FIRST_PART: usize = 1 << 9;
 /// Rows of one unit of work of the second pass.
-const FETCHED: usize = 1 << 9;
+const ESTIMATED: usize = 1 << 8;
 /// Rows that are read and scored together.
-const CHUNK: usize = 64;
+const CHUNK: usize = 1 << 6;
 /// How far above its estimate a row may be and be found all the same, in standard deviations.
 const DEVIATIONS: f32 = 2.5;
+/// The same by what the first pass reads, once the best of the library are known about.
+const LAST_DEVIATIONS: f32 = 3.0;
 /// The same in the first pass, where what is left over is many times what is asked for.
 const FIRST_DEVIATIONS: f32 = 1.0;
 /// No row of the library.
@@ -68,6 +74,30 @@ pub(super) struct OnDisk {
 struct Decayed {
     rows: std::collections::HashSet<u32>,
     untold: Vec<RetrievalError>,
+}
+
+/// The best rows so far, in order.
+struct Best {
+    k: usize,
+    matches: Vec<Match>,
+}
+
+impl Best {
+    /// Whether a row with a score of up to this would be among them.
+    fn may_hold(&self, bound: f32) -> bool {
+        self.matches.len() < self.k || self.matches.last().is_some_and(|worst| worst.score < bound)
+    }
+
+    fn extend(&mut self, matches: Vec<Match>) {
+        self.matches.extend(matches);
+        self.matches.sort_unstable_by(Match::order);
+        self.matches.truncate(self.k);
+    }
+}
+
+/// Rows with upper bounds, the highest first.
+fn by_bound(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
 /// Room for reading an embedding.
@@ -150,16 +180,22 @@ impl OnDisk {
         ranges
     }
 
-    /// Where the rows lie among which the best surely are, as far as codes tell: in order, each its segment and
-    /// the row of that.
-    fn survivors(&self, queries: &[SetQuery<'_>], may_be: Option<&[bool]>, k: usize) -> Vec<(u32, u32)> {
+    /// Where the rows lie among which the best surely are, as far as the first bits of codes tell: each its segment
+    /// and the row of that, and an upper bound; the highest first.
+    fn survivors(
+        &self,
+        queries: &[SetQuery<'_>],
+        may_be: Option<&[bool]>,
+        k: usize,
+    ) -> Box<dyn Iterator<Item = (f32, (u32, u32))> + '_> {
         let is_candidate = |live: u32| live != NOT_LIVE && may_be.is_none_or(|may_be| may_be[live as usize]);
         let count =
             may_be.map_or(self.entries.len(), |may_be| may_be.iter().filter(|may_be| **may_be).count());
         let most = SURVIVORS.max(k.saturating_mul(SURVIVORS_PER_ROW));
         if count <= most {
-            let places = self.places.iter().zip(0..).filter(|(_, row)| is_candidate(*row));
-            return places.map(|(place, _)| *place).collect();
+            let rows = self.places.iter().zip(0..).filter(|(_, row)| is_candidate(*row));
+            let rows: Vec<_> = rows.map(|(place, _)| (f32::INFINITY, *place)).collect();
+            return Box::new(rows.into_iter());
         }
         let ranges = self.ranges(BLOCK);
         let fresh = || (TopK::new(most), Vec::new());
@@ -196,12 +232,26 @@ impl OnDisk {
             Some(start)
         });
         let starts: Vec<usize> = starts.collect();
-        let rows = best.into_rows().into_iter().filter(|found| found.score > f32::MIN);
-        rows.map(|found| {
+        let rows = best.into_best_first().take_while(|found| found.score > f32::MIN);
+        Box::new(rows.map(move |found| {
             let number = starts.partition_point(|start| *start <= found.row) - 1;
-            (number as u32, (found.row - starts[number]) as u32)
-        })
-        .collect()
+            (found.score, (number as u32, (found.row - starts[number]) as u32))
+        }))
+    }
+
+    /// Upper bounds of rows by all bits of their codes, and the rows.
+    fn bounds(&self, queries: &[SetQuery<'_>], places: &[(u32, u32)]) -> Vec<(f32, u32)> {
+        let bound = |estimate: Estimate| {
+            let bound = estimate.value + DEVIATIONS * estimate.spread;
+            // Codes have decayed that give none: what is on disk tells.
+            if bound.is_finite() { bound } else { f32::INFINITY }
+        };
+        let row = |&(number, place): &(u32, u32)| self.segments[number as usize].rows[place as usize];
+        let of_some = |places: &[(u32, u32)]| {
+            let bounds = estimates(queries, places).into_iter().map(bound);
+            bounds.zip(places.iter().map(row)).collect::<Vec<_>>()
+        };
+        places.par_chunks(ESTIMATED).flat_map_iter(of_some).collect()
     }
 
     /// The best rows, of those that codes give.
@@ -217,25 +267,36 @@ impl OnDisk {
         let turned = TurnedQuery::new(query);
         let queries: Vec<SetQuery<'_>> =
             self.segments.iter().map(|segment| SetQuery::new(&turned, &segment.codes)).collect();
-        let places = self.survivors(&queries, may_be, k);
-        let bounds = |places: &[(u32, u32)]| {
-            let bound = |estimate: Estimate| estimate.value + DEVIATIONS * estimate.spread;
-            let row = |&(number, place): &(u32, u32)| self.segments[number as usize].rows[place as usize];
-            let bounds = estimates(&queries, places).into_iter().map(bound);
-            bounds.zip(places.iter().map(row)).collect::<Vec<(f32, u32)>>()
+        let mut survivors = self.survivors(&queries, may_be, k);
+        let mut best = Best { k, matches: Vec::new() };
+        let first: Vec<(u32, u32)> =
+            survivors.by_ref().take(FIRST_PART.max(k)).map(|(_, place)| place).collect();
+        let mut bounds = self.bounds(&queries, &first);
+        bounds.sort_unstable_by(by_bound);
+        let scored = bounds.drain(..CHUNK.max(k).min(bounds.len()));
+        best.extend(self.scored(query, scored.map(|(_, row)| row).collect())?);
+        let may_be_best = |&(bound, (number, place)): &(f32, (u32, u32))| {
+            let spread = queries[number as usize].first_spread(place as usize);
+            best.may_hold(bound + (LAST_DEVIATIONS - FIRST_DEVIATIONS) * spread)
         };
-        let mut survivors: Vec<(f32, u32)> = places.par_chunks(FETCHED).flat_map_iter(bounds).collect();
-        survivors.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let mut best: Vec<Match> = Vec::new();
-        for chunk in survivors.chunks(CHUNK.max(k)) {
-            if best.len() == k && best.last().is_some_and(|worst| worst.score >= chunk[0].0) {
+        let mut rest = Vec::new();
+        loop {
+            let before = rest.len();
+            rest.extend(survivors.by_ref().take(FIRST_PART).filter(may_be_best).map(|(_, place)| place));
+            // They come nearly in order: where none of so many may be, none behind them may.
+            if rest.len() == before {
+                break;
+            }
+        }
+        bounds.extend(self.bounds(&queries, &rest));
+        bounds.sort_unstable_by(by_bound);
+        for chunk in bounds.chunks(CHUNK.max(k)) {
+            if !best.may_hold(chunk[0].0) {
                 break;
             }
             best.extend(self.scored(query, chunk.iter().map(|(_, row)| *row).collect())?);
-            best.sort_unstable_by(Match::order);
-            best.truncate(k);
         }
-        Ok(best)
+        Ok(best.matches)
     }
 
     /// The scores of rows, by what is read of them.
@@ -273,16 +334,14 @@ impl Index for OnDisk {
         if query.len() == self.dim && !exact {
             return self.best_by_codes(&query, may_be, k);
         }
-        let mut best: Vec<Match> = Vec::new();
+        let mut best = Best { k, matches: Vec::new() };
         for (number, rows, _) in self.ranges(BLOCK) {
             let rows = self.segments[number].rows[rows].iter().copied();
             let is_candidate =
                 |live: &u32| *live != NOT_LIVE && may_be.is_none_or(|may_be| may_be[*live as usize]);
             best.extend(self.scored(&query, rows.filter(is_candidate).collect())?);
-            best.sort_unstable_by(Match::order);
-            best.truncate(k);
         }
-        Ok(best)
+        Ok(best.matches)
     }
 
     fn embedding(&self, row: usize) -> Result<Option<Cow<'_, [f32]>>, RetrievalError> {
