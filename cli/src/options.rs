@@ -154,6 +154,9 @@ impl ModelOptions {
                  Alibaba-NLP/GVE-3B",
             );
         }
+        if self.model.as_deref() == Some(NANO) && Path::new(NANO).join("config.json").is_file() {
+            warn(&"there is a model in the folder nano as well, which is --model ./nano");
+        }
         resolve(model, self.revision.as_deref(), self.quiet)
     }
 

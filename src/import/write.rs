@@ -125,6 +125,12 @@ pub fn import(
     let root =
         settings.media.as_deref().map(|root| std::path::absolute(root).map_err(IoError::of("find", root)));
     let settings = ImportSettings { media: root.transpose()?, ..settings.clone() };
+    if let Some(root) = settings.media.as_deref().filter(|root| !root.is_dir()) {
+        return Err(ImportError::Setting {
+            place: root.display().to_string(),
+            reason: "is no folder, and `media` (--media) has relative paths begin there".to_owned(),
+        });
+    }
     let mut files = Vec::new();
     for source in sources {
         files.extend(self::sources(source, &settings)?);

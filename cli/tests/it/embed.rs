@@ -309,6 +309,15 @@ fn without_a_model_nano_is_used_and_says_so() {
     assert!(message.contains("nano") && message.contains("Alibaba-NLP/GVE-3B"), "{message}");
     assert!(cache.path().join("gve").is_dir());
 
+    std::fs::write(cache.path().join("nano/config.json"), "{}").unwrap();
+    let output = command(&["embed", "--model", "nano", "--text", "a red star"])
+        .env("XDG_CACHE_HOME", cache.path())
+        .current_dir(cache.path())
+        .output()
+        .unwrap();
+    assert_status(&output, 0);
+    assert!(stderr(&output).contains("--model ./nano"), "{}", stderr(&output));
+
     let library = cache.path().join("library");
     assert_status(&run(&["index", text(&media("rabbit.png")), "--library", text(&library)]), 0);
     let output = run(&["search", "--library", text(&library), "a red star", "--json"]);

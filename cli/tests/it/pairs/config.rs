@@ -85,7 +85,7 @@ fn rows_that_are_no_pairs_are_told_and_a_run_needs_some() {
     }
     let desk = self::desk();
     for (pairs, says) in [
-        ("pairs = [{ path = \"web.csv\", media = \"nowhere\" }]", "web.csv: no pairs to train on: "),
+        ("pairs = [{ path = \"web.csv\", media = \"nowhere\" }]", "nowhere: is no folder"),
         ("pairs = [{ path = \"web.csv\", format = \"webvids\" }]", "no format is called `webvids`"),
         ("pairs = [{ path = \"web.csv\", medium = \"a\" }]", "unknown field `medium`"),
         ("pairs = [{ format = \"webvid\" }]", "missing field `path`"),

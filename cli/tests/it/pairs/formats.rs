@@ -303,7 +303,10 @@ fn paths_beneath_the_pairs_are_relative() {
     let table = desk.write("web.csv", "videoid,page_dir,name\nred,7,a red ball\n");
     let videos = desk.path("videos");
     // Where nothing lies, so that the shard's are left.
-    let shards = desk.import("auto", &[&table, &fixture("shards/videos-000000.tar")], &["--media", "videos"]);
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    let empty = desk.path("empty");
+    let sources: [&Path; 2] = [&table, &fixture("shards/videos-000000.tar")];
+    let shards = desk.import("auto", &sources, &["--media", empty.to_str().unwrap()]);
     assert_status(&shards, 2);
     let text = std::fs::read_to_string(desk.path("pairs.jsonl")).unwrap();
     assert_eq!(text.matches(r#""video":"pairs.media/"#).count(), 2, "{text}");
