@@ -1,11 +1,17 @@
 //! How the rows of a library are searched.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView1, Axis};
 
+use crate::retrieval::codes::CodeSet;
 use crate::retrieval::{Match, RetrievalError, cut_rows, rank, rank_candidates};
+
+/// Codes of segments, by the segments' numbers.
+pub(super) type KnownCodes = HashMap<u64, Arc<CodeSet>>;
 
 /// What finds the best rows for a query.
 pub(super) trait Index: Debug + Send + Sync {
@@ -26,6 +32,11 @@ pub(super) trait Index: Debug + Send + Sync {
     /// All embeddings, where they are in memory.
     fn matrix(&self) -> Option<&Array2<f32>> {
         None
+    }
+
+    /// The codes in memory that another may share.
+    fn codes(&self) -> KnownCodes {
+        KnownCodes::new()
     }
 
     /// What has been found damaged since this was last asked.

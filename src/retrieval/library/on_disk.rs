@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::checksum;
 use super::entry::{LibraryEntry, Place, check_length};
-use super::index::Index;
+use super::index::{Index, KnownCodes};
 use super::segment::Segment;
 use super::vectors::SegmentVectors;
 use crate::retrieval::codes::{CodeSet, Estimate, SetQuery, TurnedQuery, estimates};
@@ -47,7 +47,7 @@ pub(super) const NOT_LIVE: u32 = u32::MAX;
 pub(super) struct OnDiskSegment {
     pub(super) segment: Segment,
     pub(super) vectors: SegmentVectors,
-    pub(super) codes: CodeSet,
+    pub(super) codes: Arc<CodeSet>,
     /// Of each row of the segment that of the library, or [`NOT_LIVE`].
     pub(super) rows: Vec<u32>,
     /// Whether all of them are live.
@@ -350,6 +350,15 @@ impl Index for OnDisk {
         let number = number.ok_or(RetrievalError::CandidateOutOfRange { row, rows })?;
         let mut room = Room::default();
         Ok(self.read(number, &mut room)?.map(<[f32]>::to_vec).map(Cow::Owned))
+    }
+
+    fn codes(&self) -> KnownCodes {
+        // Where something has decayed, all is to be read again.
+        if !self.decayed.lock().unwrap_or_else(PoisonError::into_inner).rows.is_empty() {
+            return KnownCodes::new();
+        }
+        let of = |segment: &OnDiskSegment| (segment.segment.sequence, Arc::clone(&segment.codes));
+        self.segments.iter().map(of).collect()
     }
 
     fn take_damage(&self) -> Vec<RetrievalError> {

@@ -10,7 +10,7 @@ use ndarray::ArrayView2;
 use super::catalog::{Catalog, Segments, segments_directory};
 use super::confidence::LastNull;
 use super::entry::{FileFingerprint, LibraryEntry};
-use super::index::{Index, Matrix};
+use super::index::{Index, KnownCodes, Matrix};
 use super::manifest::LibraryManifest;
 use super::on_disk::OnDisk;
 use super::search::{LastMask, Share, shares};
@@ -95,11 +95,19 @@ impl Library {
         options: &LibraryOptions,
         mut on_codes: impl FnMut(usize, usize),
     ) -> Result<Self, RetrievalError> {
-        let directory = directory.as_ref();
+        Self::open_knowing(directory.as_ref(), options, &KnownCodes::new(), &mut on_codes)
+    }
+
+    fn open_knowing(
+        directory: &Path,
+        options: &LibraryOptions,
+        known: &KnownCodes,
+        on_codes: OnCodes<'_>,
+    ) -> Result<Self, RetrievalError> {
         let manifest = LibraryManifest::read(directory)?;
         let mut attempt = 1;
         loop {
-            match Self::read(directory, &manifest, options, &mut on_codes) {
+            match Self::read(directory, &manifest, options, known, on_codes) {
                 // A compaction has replaced a segment between listing and reading it.
                 Err(RetrievalError::Io(error))
                     if error.kind() == std::io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS =>
@@ -115,6 +123,7 @@ impl Library {
         directory: &Path,
         manifest: &LibraryManifest,
         options: &LibraryOptions,
+        known: &KnownCodes,
         on_codes: OnCodes<'_>,
     ) -> Result<Self, RetrievalError> {
         let listed = Segment::list(&segments_directory(directory))?;
@@ -125,7 +134,7 @@ impl Library {
         let (catalog, on_disk) = if in_memory {
             (segments.catalog(&mut |embedding| values.extend_from_slice(embedding))?, Vec::new())
         } else {
-            segments.survey(on_codes)?
+            segments.survey(known, on_codes)?
         };
         let Catalog { mut entries, mut places, live, files, mut damage } = catalog;
         if live.contains(&false) {
@@ -195,7 +204,7 @@ impl Library {
     /// What there is now, where that is something else; `None` where a writer has added, removed or tagged
     /// nothing. This one stays what it is: searches that are under way, and hits of before, remain right.
     /// Where files were tagged and nothing else, the two share their rows; otherwise the library is opened
-    /// anew.
+    /// anew, with codes in memory shared of segments that both have.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -223,7 +232,7 @@ impl Library {
                 damage,
             }));
         }
-        Self::open_with(&self.directory, &self.options, |_, _| {}).map(Some)
+        Self::open_knowing(&self.directory, &self.options, &self.index.codes(), &mut |_, _| {}).map(Some)
     }
 
     /// Fails unless the library was made the way `ours` says: embed queries with the settings of the library.

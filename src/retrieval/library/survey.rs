@@ -1,11 +1,13 @@
 //! A library's rows without their embeddings, which stay on disk.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use twox_hash::XxHash64;
 
 use super::catalog::{Catalog, Segments, unless_gone};
 use super::entry::Place;
+use super::index::KnownCodes;
 use super::on_disk::{NOT_LIVE, OnDiskSegment};
 use super::segment_columns::Head;
 use super::segment_reader::SegmentReader;
@@ -24,17 +26,21 @@ pub(super) type OnCodes<'a> = &'a mut dyn FnMut(usize, usize);
 struct Surveyed {
     heads: Vec<Option<Head>>,
     /// `None` where they are missing, or were made of something else.
-    codes: Option<CodeSet>,
+    codes: Option<Arc<CodeSet>>,
 }
 
 impl Surveyed {
     fn of(
         reader: &SegmentReader,
         dim: usize,
+        known: &KnownCodes,
         damage: &mut Vec<RetrievalError>,
     ) -> Result<Self, RetrievalError> {
-        // Codes that cannot be read can be made.
-        let codes = || codes::read(&reader.segment.codes(), dim, reader.rows()).unwrap_or(None);
+        let codes = || match known.get(&reader.segment.sequence) {
+            Some(codes) => Some(Arc::clone(codes)),
+            // Codes that cannot be read can be made.
+            None => codes::read(&reader.segment.codes(), dim, reader.rows()).unwrap_or(None).map(Arc::new),
+        };
         let (heads, codes) = rayon::join(|| reader.read_heads(damage), codes);
         let mut one = Self { heads: heads?, codes: None };
         if let Some(key) = one.key() {
@@ -70,7 +76,9 @@ impl Segments {
             };
             let mut unread = Vec::new();
             let surveyed = match reader.segment.codes().exists() {
-                true => Surveyed::of(reader, self.dim, &mut unread).ok().filter(|one| one.codes.is_some()),
+                true => Surveyed::of(reader, self.dim, &KnownCodes::new(), &mut unread)
+                    .ok()
+                    .filter(|one| one.codes.is_some()),
                 false => None,
             };
             if let Some(one) = surveyed {
@@ -88,19 +96,20 @@ impl Segments {
     }
 
     /// All rows, as [`known`](Self::known) has them, and the segments they are in. Codes that are missing are
-    /// made, for which all of their segment is read, and kept beside it.
+    /// made, for which all of their segment is read, and kept beside it. Those that are `known` are shared.
     ///
     /// # Errors
     /// As [`Segments::open`].
     pub(super) fn survey(
         mut self,
+        known: &KnownCodes,
         on_codes: OnCodes<'_>,
     ) -> Result<(Catalog, Vec<OnDiskSegment>), RetrievalError> {
         let mut damage = std::mem::take(&mut self.damage);
         let mut surveyed = Vec::with_capacity(self.readers.len());
         for reader in &self.readers {
             // Where something is wrong there are no codes, and it is told when all of it is read.
-            let one = Surveyed::of(reader, self.dim, &mut Vec::new())
+            let one = Surveyed::of(reader, self.dim, known, &mut Vec::new())
                 .and_then(|one| Ok((reader, one, reader.vectors(self.dim)?)));
             match one {
                 Ok(one) => surveyed.push(one),
@@ -117,7 +126,7 @@ impl Segments {
                     on_codes(done, missing);
                 };
                 match make_codes(reader, self.dim, one, vectors, &mut damage, &mut tell) {
-                    Ok(codes) => one.codes = Some(codes),
+                    Ok(codes) => one.codes = Some(Arc::new(codes)),
                     Err(error) => damage.push(unless_gone(error)?),
                 }
             }

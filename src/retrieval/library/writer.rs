@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, Segments, segments_directory};
 use super::content::ContentHash;
 use super::entry::{FileFingerprint, LibraryEntry, LibraryRow, Place, check_length, check_range};
+use super::index::KnownCodes;
 use super::manifest::{LibraryManifest, MANIFEST_FORMAT_VERSION};
 use super::reader::{MEMORY_BYTES, fits_in_memory};
 use super::segment::{Replaced, Segment, set_newest};
@@ -288,7 +289,7 @@ impl LibraryWriter {
             self.join_newest()?;
         }
         if !fits_in_memory(self.rows, self.manifest.dim, MEMORY_BYTES) {
-            Segments::open(&self.directory, &self.manifest)?.survey(&mut |_, _| {})?;
+            Segments::open(&self.directory, &self.manifest)?.survey(&KnownCodes::new(), &mut |_, _| {})?;
         }
         Ok(())
     }

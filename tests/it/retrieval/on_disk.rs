@@ -357,3 +357,35 @@ fn a_segment_without_rows_is_none() {
     }
     assert_ne!(names(&found(&library, &vectors[17], &SearchOptions::new(1))), [name(17)]);
 }
+
+/// Codes in memory are shared with what comes after, but where something has decayed.
+#[test]
+fn what_is_opened_again_shares_its_codes() {
+    let vectors = clustered(400, 13);
+    let directory = library_of(&vectors[..300], StoreDType::F32);
+    let path = directory.path();
+    let (first, _) = on_disk(path);
+    let known = codes(path);
+    let mut writer = LibraryWriter::create_or_open(path, of_dim(StoreDType::F32)).unwrap();
+    writer.append(&rows(&vectors[300..], 300)).unwrap();
+    writer.flush().unwrap();
+    known.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let second = first.reload().unwrap().unwrap();
+    assert!(known.iter().all(|file| !file.exists()), "codes are made that are known");
+    for number in [3, 299, 300, 399] {
+        assert_eq!(names(&found(&second, &vectors[number], &SearchOptions::new(1))), [name(number)]);
+    }
+
+    let file =
+        segments(path).into_iter().find(|file| file.extension().is_some_and(|e| e == "parquet")).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let value = vectors[3][5].to_le_bytes();
+    let at = bytes.windows(4).position(|window| window == value).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    assert_ne!(names(&found(&second, &vectors[3], &SearchOptions::new(1))), [name(3)]);
+    writer.remove(&[name(7)]).unwrap();
+    writer.flush().unwrap();
+    let third = second.reload().unwrap().unwrap();
+    assert!(third.damage().iter().any(|damage| matches!(damage, RetrievalError::DamagedRows { .. })));
+}
