@@ -146,7 +146,8 @@ fn looked_at(
     let phase = |phase| (f64::from(phase) / fps, -1, Look::new(empty.clone()));
     let mut phases: Vec<(f64, i64, Look)> = (0..phases).map(phase).collect();
     let side = GREY_SIDE as u32;
-    small_pictures(&mut reader, fps, (side, side), cancel, |picture| {
+    let frames = 0..reader.metadata().frames;
+    small_pictures(&mut reader, fps, (side, side), frames, cancel, |picture| {
         let grey = Grey::of(&picture.image);
         for (start, last, look) in &mut phases {
             let quarter = ((picture.seconds - *start) * FPS + 1e-6).floor() as i64;

@@ -1,20 +1,19 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::moments::Cut;
+use super::probe::{Cost, Probe};
 use super::{IndexError, MediaFile};
-use crate::embedder::{CancelToken, EmbedError, Embedder};
+use crate::embedder::{CancelToken, Embedder};
 use crate::media::{MediaKind, Moments};
 use crate::retrieval::{ContentHash, FileFingerprint, Library, LibraryEntry};
 use crate::store::open_regular_file;
 
 /// Files whose length is looked up, at most; of the others the mean is taken.
 const LENGTHS: usize = 200;
-/// Files that are embedded to see how long that takes, at most.
+/// Files of either kind that are embedded to see how long that takes, at most.
 const PROBED: usize = 4;
-/// Moments of each of them that are, at most.
-const MOMENTS_PROBED: usize = 3;
 /// Files that are read to see whether the library has them, at most, and bytes of them together.
 const HASHED_FILES: usize = 1000;
 const HASHED_BYTES: u64 = 8 << 30;
@@ -45,7 +44,8 @@ pub struct Estimate {
 
 /// What it would cost to [`index`](super::index) `files`, with videos cut by `moments`: those that `library`,
 /// if there is one yet, does not have are counted, the lengths of some of them are looked up, and a few,
-/// evenly spread, are embedded. Nothing is written.
+/// evenly spread, are embedded; of videos some moments are, out of a stretch that is cut as all of the video
+/// would be. Nothing is written.
 ///
 /// Files that are as long as one of the library are read, to see whether they only moved; where that is much,
 /// only some are, and if they are all known, so are the others.
@@ -73,31 +73,33 @@ pub fn estimate(
         pending.iter().partition(|file| file.kind == MediaKind::Video);
     let cut = Cut { moments, embedder: embedder.clone(), cancel: cancel.clone() };
     let lengths: Vec<f64> = spread(&videos, LENGTHS).filter_map(|file| cut.header_seconds(file)).collect();
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-    let moments: Vec<f64> = lengths.iter().map(|&seconds| cut.count(seconds) as f64).collect();
-    let rows = (pending.len() as f64 + mean(&moments) * videos.len() as f64).round() as usize;
-
-    let probes: Vec<&MediaFile> = spread(&pending, PROBED).collect();
-    let inputs: Vec<_> = probes.iter().flat_map(|file| cut.probe(file, MOMENTS_PROBED)).collect();
-    let start = Instant::now();
-    let embedded = embedder.embed_with(&inputs, cancel, |_| {});
-    let seconds = start.elapsed().as_secs_f64();
-    if cancel.is_cancelled() || embedded.iter().any(|one| matches!(one, Err(EmbedError::Cancelled))) {
-        return Err(IndexError::Cancelled);
-    }
-    let tokens: Vec<f64> = embedded.iter().flatten().map(|one| one.num_tokens() as f64).collect();
-    let share = rows as f64 / tokens.len().max(1) as f64;
-    let is_known = !tokens.is_empty();
+    let probed = [&videos, &images].map(|files| spread(files, PROBED).count()).iter().sum();
+    let image = Probe::of(&cut, spread(&images, PROBED))?;
+    let video = Probe::of(&cut, spread(&videos, PROBED))?;
+    let per_file = videos.len() as f64 / lengths.len().max(1) as f64;
+    let video_seconds = lengths.iter().sum::<f64>() * per_file;
+    let count = |&seconds: &f64| cut.count(seconds, video.moment_seconds) as f64;
+    let moments = (lengths.iter().map(count).sum::<f64>() * per_file).round() as usize;
+    let rows = pending.len() + moments;
+    let costs = [
+        image.whole.times(images.len()),
+        video.whole.times(videos.len()),
+        video.opening.times(videos.len()),
+        video.moment.times(moments),
+        Cost { seconds: video.cutting * video_seconds, ..Cost::default() },
+    ];
+    let is_known = image.whole.count + video.whole.count > 0.0;
+    let time = costs.iter().map(|cost| cost.seconds).sum();
     Ok(Estimate {
         videos: videos.len(),
         images: images.len(),
         known: moved,
-        video_seconds: mean(&lengths) * videos.len() as f64,
+        video_seconds,
         rows,
-        tokens: (mean(&tokens) * rows as f64).round() as u64,
-        time: if is_known { Duration::from_secs_f64(seconds * share) } else { Duration::ZERO },
+        tokens: costs.iter().map(|cost| cost.tokens).sum::<f64>().round() as u64,
+        time: if is_known { Duration::from_secs_f64(time) } else { Duration::ZERO },
         bytes: (rows * embedder.dim() * size_of::<f32>()) as u64,
-        probed: if is_known { probes.len() } else { 0 },
+        probed: if is_known { probed } else { 0 },
     })
 }
 

@@ -12,6 +12,7 @@ mod find;
 mod identity;
 mod moments;
 mod mounts;
+mod probe;
 mod prune;
 mod run;
 mod settings;

@@ -1,5 +1,7 @@
 //! What is embedded of a file: the whole of it, and its moments.
 
+#[cfg(feature = "video")]
+use std::ops::Range;
 use std::sync::mpsc::Sender;
 
 use super::MediaFile;
@@ -8,6 +10,8 @@ use crate::embedder::{CancelToken, Embedder, Input, Part, Readers, VideoPart};
 use crate::media::{MediaKind, Moments, TimeRange};
 use crate::retrieval::{Carried, ContentHash};
 use crate::video::VideoError;
+#[cfg(feature = "video")]
+use crate::video::{MomentLengths, Seeking, ShotOptions, VideoReader, shots_among, windows};
 
 /// What is to become of a file.
 pub(super) struct Plan {
@@ -77,33 +81,22 @@ impl Cut {
         })
     }
 
-    /// The whole of a file, and as many stretches of it as moments would be, `most` at most.
-    pub(super) fn probe(&self, file: &MediaFile, most: usize) -> Vec<Input> {
-        let seconds = if file.kind == MediaKind::Video { self.header_seconds(file) } else { None };
-        let count = seconds.map_or(0, |seconds| self.count(seconds).min(most));
-        let length = seconds.unwrap_or(0.0) / count.max(1) as f64;
-        let longest = self.usual_seconds().unwrap_or(length);
-        let range = |i| TimeRange::between(length * i as f64, length * i as f64 + length.min(longest));
-        inputs_of(file, (0..count).map(range).collect(), Readers::shared()).collect()
-    }
-
-    /// How many moments a video of this length has, about.
-    pub(super) fn count(&self, seconds: f64) -> usize {
-        let count = self.usual_seconds().map_or(0.0, |usual| (seconds / usual).ceil());
+    /// How many moments a video of this length has, about, where others have one in so many seconds.
+    pub(super) fn count(&self, seconds: f64, seen: Option<f64>) -> usize {
+        let usual = match self.moments {
+            None => return 0,
+            Some(Moments::Windows { length_seconds, overlap_seconds }) => length_seconds - overlap_seconds,
+            Some(Moments::Shots { min_seconds, max_seconds }) => {
+                seen.unwrap_or(f64::midpoint(min_seconds, max_seconds))
+            }
+        };
+        let count = (seconds / usual).ceil();
         if count > 1.0 { count as usize } else { 0 }
-    }
-
-    /// What a moment is long, about.
-    fn usual_seconds(&self) -> Option<f64> {
-        Some(match self.moments? {
-            Moments::Windows { length_seconds, overlap_seconds } => length_seconds - overlap_seconds,
-            Moments::Shots { min_seconds, max_seconds } => f64::midpoint(min_seconds, max_seconds),
-        })
     }
 }
 
 /// The whole of a file, and stretches of it, read by `readers`.
-fn inputs_of(
+pub(super) fn inputs_of(
     file: &MediaFile,
     ranges: Vec<TimeRange>,
     readers: Readers,
@@ -125,22 +118,10 @@ impl Cut {
     /// The moments of a file; none where the whole of it is one.
     /// What was opened for it is given to `readers`.
     fn moments_of(&self, file: &MediaFile, readers: &Readers) -> Result<Vec<Moment>, VideoError> {
-        use crate::video::{MomentLengths, ShotOptions, VideoReader, shots, windows};
-
         let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else { return Ok(Vec::new()) };
-        let mut reader = VideoReader::open_with(&file.path, self.embedder.video_options())?;
-        let duration = reader.metadata().duration_seconds;
-        let ranges = match moments {
-            Moments::Windows { length_seconds, overlap_seconds } => {
-                windows(duration, length_seconds, overlap_seconds)?
-            }
-            Moments::Shots { min_seconds, max_seconds } => {
-                let lengths = MomentLengths::default()
-                    .with_shortest_seconds(min_seconds)
-                    .with_longest_seconds(max_seconds);
-                shots(&mut reader, &ShotOptions::default(), &self.cancel)?.moments(lengths)?
-            }
-        };
+        let mut reader = self.open(file)?;
+        let all = 0..reader.metadata().frames;
+        let ranges = cut(&mut reader, moments, all, &self.cancel)?;
         let timing = reader.timing();
         readers.give_back(reader);
         if ranges.len() < 2 {
@@ -149,13 +130,38 @@ impl Cut {
         Ok(ranges.into_iter().map(|range| (range, timing.by_average_rate(range))).collect())
     }
 
+    /// An open file.
+    pub(super) fn open(&self, file: &MediaFile) -> Result<VideoReader, VideoError> {
+        VideoReader::open_with(&file.path, self.embedder.video_options())
+    }
+
     /// How long a video is by its header.
     pub(super) fn header_seconds(&self, file: &MediaFile) -> Option<f64> {
-        use crate::video::{Seeking, VideoReader};
-
         let options = self.embedder.video_options().with_seeking(Seeking::Approximate);
         let reader = VideoReader::open_with(&file.path, options).ok()?;
         Some(reader.metadata().duration_seconds)
+    }
+}
+
+/// The moments of a part of a video, all times from its beginning.
+#[cfg(feature = "video")]
+pub(super) fn cut(
+    reader: &mut VideoReader,
+    moments: Moments,
+    frames: Range<usize>,
+    cancel: &CancelToken,
+) -> Result<Vec<TimeRange>, VideoError> {
+    match moments {
+        Moments::Windows { length_seconds, overlap_seconds } => {
+            let duration = reader.seconds_from_first(frames.end) - reader.seconds_from_first(frames.start);
+            windows(duration, length_seconds, overlap_seconds)
+        }
+        Moments::Shots { min_seconds, max_seconds } => {
+            let lengths = MomentLengths::default()
+                .with_shortest_seconds(min_seconds)
+                .with_longest_seconds(max_seconds);
+            shots_among(reader, &ShotOptions::default(), frames, cancel)?.moments(lengths)
+        }
     }
 }
 

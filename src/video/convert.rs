@@ -1,5 +1,6 @@
-//! Decoded pictures to RGB with the matrix and range they were coded with.
+//! Decoded pictures to RGB with the matrix and range they were coded with, and those of high dynamic range to SDR.
 
+use super::{Hdr, hdr::ToneMap};
 use ffmpeg_next::{ffi, format::Pixel, frame, software::scaling};
 use image::RgbImage;
 use std::{ffi::c_int, ptr};
@@ -8,6 +9,8 @@ use std::{ffi::c_int, ptr};
 /// padded buffer.
 const ROW_ALIGNMENT_PIXELS: usize = 32;
 const CHANNELS: usize = 3;
+/// Of a pixel that is to be tone mapped, which takes more than 8 bits.
+const DEEP_BYTES: usize = 6;
 
 /// Everything a scaling context is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,8 @@ struct Source {
     height: u32,
     colorspace: c_int,
     range: c_int,
+    transfer: c_int,
+    primaries: c_int,
 }
 
 /// Converts frames, keeping the scaling context from one to the next.
@@ -26,8 +31,16 @@ pub(super) struct Converter {
     size: (u32, u32),
     /// How pictures are scaled to it.
     scaling: scaling::Flags,
-    context: Option<(Source, scaling::Context)>,
+    hdr: Hdr,
+    context: Option<(Source, Conversion)>,
     padded_rows: Vec<u8>,
+}
+
+/// How pictures of one kind are converted.
+struct Conversion {
+    context: scaling::Context,
+    /// What makes SDR of what the context gives.
+    tone_map: Option<ToneMap>,
 }
 
 // SAFETY: a scaling context is plain memory without ties to the thread that made it, and `Converter` owns it
@@ -44,14 +57,14 @@ pub(super) struct UnsupportedPixels {
 
 impl Converter {
     /// A converter to pictures of this size in pixels; a size of zero takes that of each picture.
-    pub(super) fn new(size: (u32, u32)) -> Self {
+    pub(super) fn new(size: (u32, u32), hdr: Hdr) -> Self {
         // What the `ffmpeg` command uses.
-        Self { size, scaling: scaling::Flags::BICUBIC, context: None, padded_rows: Vec::new() }
+        Self { size, scaling: scaling::Flags::BICUBIC, hdr, context: None, padded_rows: Vec::new() }
     }
 
     /// A converter to pictures of a size that is small beside theirs: a pixel is the average of its area.
-    pub(super) fn averaging(size: (u32, u32)) -> Self {
-        Self { scaling: scaling::Flags::AREA, ..Self::new(size) }
+    pub(super) fn averaging(size: (u32, u32), hdr: Hdr) -> Self {
+        Self { scaling: scaling::Flags::AREA, ..Self::new(size, hdr) }
     }
 
     /// A copy of `picture` as 8-bit RGB.
@@ -65,23 +78,32 @@ impl Converter {
         let size =
             if self.size.0 == 0 || self.size.1 == 0 { (source.width, source.height) } else { self.size };
         if self.context.as_ref().is_none_or(|(made_for, _)| *made_for != source) {
-            self.context =
-                Some((source, source.scaling_context(size, self.scaling).ok_or_else(unsupported)?));
+            let tone_map = match self.hdr {
+                Hdr::ToSdr => ToneMap::of(source.transfer, source.primaries),
+                Hdr::AsCoded => None,
+            };
+            let to = if tone_map.is_some() { Pixel::RGB48LE } else { Pixel::RGB24 };
+            let context = source.scaling_context(size, to, self.scaling).ok_or_else(unsupported)?;
+            self.context = Some((source, Conversion { context, tone_map }));
         }
-        let Some((_, context)) = &mut self.context else {
+        let Some((_, Conversion { context, tone_map })) = &mut self.context else {
             return Err(unsupported());
         };
         let (width, height) = (size.0 as usize, size.1 as usize);
         let mut pixels = vec![0; width * height * CHANNELS];
-        if width.is_multiple_of(ROW_ALIGNMENT_PIXELS) {
+        if width.is_multiple_of(ROW_ALIGNMENT_PIXELS) && tone_map.is_none() {
             scale(context, picture, &mut pixels, width * CHANNELS);
         } else {
-            let stride = (width.next_multiple_of(ROW_ALIGNMENT_PIXELS) + ROW_ALIGNMENT_PIXELS) * CHANNELS;
+            let pixel_bytes = if tone_map.is_some() { DEEP_BYTES } else { CHANNELS };
+            let stride = (width.next_multiple_of(ROW_ALIGNMENT_PIXELS) + ROW_ALIGNMENT_PIXELS) * pixel_bytes;
             self.padded_rows.resize(stride * height, 0);
             scale(context, picture, &mut self.padded_rows, stride);
             let rows = self.padded_rows.chunks_exact(stride);
             for (row, padded) in pixels.chunks_exact_mut(width * CHANNELS).zip(rows) {
-                row.copy_from_slice(&padded[..width * CHANNELS]);
+                match tone_map {
+                    Some(tone_map) => tone_map.map(&padded[..width * DEEP_BYTES], row),
+                    None => row.copy_from_slice(&padded[..width * CHANNELS]),
+                }
             }
         }
         RgbImage::from_raw(size.0, size.1, pixels).ok_or_else(unsupported)
@@ -92,23 +114,30 @@ impl Source {
     fn of(picture: &frame::Video) -> Self {
         // SAFETY: the pointer is that of a live frame. The fields are read as integers because files may
         // carry values that the bindings' enums do not name.
-        let (colorspace, range) = unsafe {
+        let (colorspace, range, transfer, primaries) = unsafe {
             let frame = picture.as_ptr();
             (
                 ptr::addr_of!((*frame).colorspace).cast::<c_int>().read(),
                 ptr::addr_of!((*frame).color_range).cast::<c_int>().read(),
+                ptr::addr_of!((*frame).color_trc).cast::<c_int>().read(),
+                ptr::addr_of!((*frame).color_primaries).cast::<c_int>().read(),
             )
         };
-        Self { format: picture.format(), width: picture.width(), height: picture.height(), colorspace, range }
+        let (format, width, height) = (picture.format(), picture.width(), picture.height());
+        Self { format, width, height, colorspace, range, transfer, primaries }
     }
 
-    fn scaling_context(self, (width, height): (u32, u32), flags: scaling::Flags) -> Option<scaling::Context> {
+    fn scaling_context(
+        self,
+        (width, height): (u32, u32),
+        to: Pixel,
+        flags: scaling::Flags,
+    ) -> Option<scaling::Context> {
         if self.width == 0 || self.height == 0 {
             return None;
         }
         let mut context =
-            scaling::Context::get(self.format, self.width, self.height, Pixel::RGB24, width, height, flags)
-                .ok()?;
+            scaling::Context::get(self.format, self.width, self.height, to, width, height, flags).ok()?;
         let (mut inverse, mut table) = (ptr::null_mut(), ptr::null_mut());
         let [mut in_full, mut out_full, mut brightness, mut contrast, mut saturation] = [0 as c_int; 5];
         // SAFETY: the context is live, the out pointers are valid, and the tables they receive belong to the

@@ -43,8 +43,10 @@ pub use orientation::Orientation;
 pub use sample::{FrameCount, Selection, StreamTiming, select};
 #[cfg(feature = "video")]
 pub use shots::shots;
+#[cfg(all(feature = "video", feature = "library"))]
+pub(crate) use shots::shots_among;
 pub use shots::{MomentLengths, ShotBoundary, ShotDetector, ShotOptions, Shots, Transition, windows};
-pub(crate) use still::{CodedPicture, StillCodec, StillError, can_decode_still, decode_still};
+pub(crate) use still::{CodedColor, CodedPicture, StillCodec, StillError, can_decode_still, decode_still};
 
 #[cfg(feature = "video")]
 mod carried;
@@ -64,6 +66,8 @@ mod demux;
 mod disposable;
 #[cfg(feature = "video")]
 mod doubtful;
+#[cfg(feature = "video")]
+mod hdr;
 #[cfg(feature = "video")]
 mod index;
 #[cfg(feature = "video")]
@@ -98,7 +102,7 @@ mod writer;
 #[cfg(feature = "video")]
 pub use metadata::VideoMetadata;
 #[cfg(feature = "video")]
-pub use reader::{Frames, Seeking, VideoOptions, VideoReader};
+pub use reader::{Frames, Hdr, Seeking, VideoOptions, VideoReader};
 #[cfg(feature = "video")]
 pub(crate) use small::small_pictures;
 #[cfg(feature = "video")]

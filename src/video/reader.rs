@@ -30,6 +30,17 @@ pub enum Seeking {
     Approximate,
 }
 
+/// What becomes of pictures of high dynamic range, those whose transfer is PQ or HLG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hdr {
+    /// They look as on an SDR display, which is what models have seen: by BT.2390 from 1000 cd/m² to the white of
+    /// BT.2408, with the primaries of BT.709.
+    #[default]
+    ToSdr,
+    /// Their coded values are taken for those of SDR, which looks grey: what torchcodec, decord and PyAV give.
+    AsCoded,
+}
+
 /// How to open a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -40,12 +51,15 @@ pub struct VideoOptions {
     pub limits: Limits,
     /// Threads of the decoder; as many as the machine has (at most 16) where `None`.
     pub threads: Option<NonZeroUsize>,
+    /// What becomes of pictures of high dynamic range.
+    pub hdr: Hdr,
 }
 
 with_fields!(VideoOptions {
     with_seeking(seeking: Seeking),
     with_limits(limits: Limits),
     with_threads(threads: Option<NonZeroUsize>),
+    with_hdr(hdr: Hdr),
 });
 
 /// An open video.
@@ -82,6 +96,7 @@ pub struct VideoReader {
     converter: Converter,
     metadata: VideoMetadata,
     limits: Limits,
+    hdr: Hdr,
     warnings: Vec<Warning>,
     /// Those of them that were there when it was opened.
     first_warnings: usize,
@@ -136,9 +151,10 @@ impl VideoReader {
         let metadata = describe(&demuxer, &plan, size);
         Ok(Self {
             cursor: Cursor::new(demuxer, decoder, plan, carried, lookahead),
-            converter: Converter::new(size),
+            converter: Converter::new(size, options.hdr),
             metadata,
             limits,
+            hdr: options.hdr,
             first_warnings: warnings.len(),
             warnings,
         })
@@ -192,6 +208,11 @@ impl VideoReader {
         Ok(Frame { image: self.metadata.orientation.apply(image), index, pts_seconds })
     }
 
+    /// A converter to small pictures, for [`Self::small`].
+    pub(super) fn small_converter(&self, size: (u32, u32)) -> Converter {
+        Converter::averaging(size, self.hdr)
+    }
+
     /// A frame as another converter makes it, not turned. `next` is the frame that will be asked for after
     /// it.
     pub(super) fn small(
@@ -203,8 +224,11 @@ impl VideoReader {
         self.picture(index, next, Some(converter))
     }
 
-    /// When a frame comes up, in seconds after the first.
-    pub(super) fn seconds_from_first(&self, index: usize) -> f64 {
+    /// When a frame comes up, in seconds after the first; when the video ends, of the one behind the last.
+    pub(crate) fn seconds_from_first(&self, index: usize) -> f64 {
+        if index >= self.metadata.frames {
+            return self.metadata.duration_seconds;
+        }
         let plan = self.cursor.plan();
         self.cursor.demuxer().seconds(plan.ticks(index) - plan.ticks(0))
     }

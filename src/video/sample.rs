@@ -88,7 +88,7 @@ impl StreamTiming {
     }
 
     /// Index of the frame on display `seconds` after the first.
-    fn displayed_at(&self, seconds: f64) -> usize {
+    pub(crate) fn displayed_at(&self, seconds: f64) -> usize {
         // A time stamp that was itself computed from an index must find that index again.
         let seconds = seconds + 1e-6;
         let after = match self.pts_seconds.first() {

@@ -27,9 +27,20 @@ pub(crate) struct CodedPicture<'a> {
     /// What the decoder is told first: `av1C` or `hvcC`.
     pub(crate) header: &'a [u8],
     pub(crate) data: Cow<'a, [u8]>,
-    /// The number of its colour matrix (ITU-T H.273) and whether it is of full range, where the container
-    /// knows better than the data.
-    pub(crate) color: Option<(u16, bool)>,
+    /// What its values stand for, where the container knows better than the data.
+    pub(crate) color: Option<CodedColor>,
+    /// Whether they are no light but shares, as of transparency.
+    pub(crate) is_mask: bool,
+}
+
+/// What the values of a picture stand for, by their numbers in ITU-T H.273.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "video"), allow(dead_code, reason = "only FFmpeg reads it"))]
+pub(crate) struct CodedColor {
+    pub(crate) primaries: u16,
+    pub(crate) transfer: u16,
+    pub(crate) matrix: u16,
+    pub(crate) is_full: bool,
 }
 
 /// Why there is no picture.
@@ -61,7 +72,7 @@ mod decoding {
 
 #[cfg(feature = "video")]
 mod decoding {
-    use super::super::{convert::Converter, decode::is_damaged, demux};
+    use super::super::{Hdr, convert::Converter, decode::is_damaged, demux};
     use super::{CodedPicture, StillCodec, StillError};
     use ffmpeg_next::{Error as FfmpegError, Packet, codec, decoder, ffi, frame};
     use image::RgbImage;
@@ -112,19 +123,22 @@ mod decoding {
         if is_damaged(&picture) {
             return Err(StillError::Undecodable("its data are damaged".to_owned()));
         }
-        if let Some((matrix, is_full)) = coded.color {
-            let range = match is_full {
+        if let Some(color) = coded.color {
+            let range = match color.is_full {
                 true => ffi::AVColorRange::AVCOL_RANGE_JPEG,
                 false => ffi::AVColorRange::AVCOL_RANGE_MPEG,
             };
-            // SAFETY: the frame is live. The matrix is written, as it is read, as a number.
+            // SAFETY: the frame is live. What files name is written, as it is read, as numbers.
             unsafe {
                 let frame = picture.as_mut_ptr();
-                ptr::addr_of_mut!((*frame).colorspace).cast::<c_int>().write(c_int::from(matrix));
+                ptr::addr_of_mut!((*frame).colorspace).cast::<c_int>().write(c_int::from(color.matrix));
+                ptr::addr_of_mut!((*frame).color_trc).cast::<c_int>().write(c_int::from(color.transfer));
+                ptr::addr_of_mut!((*frame).color_primaries).cast::<c_int>().write(c_int::from(color.primaries));
                 (*frame).color_range = range;
             }
         }
-        Converter::new((0, 0)).convert(&picture).map_err(|pixels| {
+        let hdr = if coded.is_mask { Hdr::AsCoded } else { Hdr::ToSdr };
+        Converter::new((0, 0), hdr).convert(&picture).map_err(|pixels| {
             StillError::Undecodable(format!("its pixels of format {} are not known", pixels.format))
         })
     }

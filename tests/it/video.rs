@@ -5,6 +5,7 @@ mod clips;
 mod damage;
 mod decode;
 mod endings;
+mod hdr;
 mod in_memory;
 mod matrix;
 mod memory;

@@ -11,7 +11,7 @@ use ::image::metadata::Orientation;
 
 use super::boxes::{Fields, boxes, find, has_brand};
 use crate::preprocess::size::PixelSize;
-use crate::video::{CodedPicture, StillCodec};
+use crate::video::{CodedColor, CodedPicture, StillCodec};
 
 /// Brands of files whose pictures are still.
 const BRANDS: [&[u8; 4]; 9] =
@@ -198,7 +198,10 @@ impl<'a> Heif<'a> {
             kind.is_some_and(|kind| TRANSPARENCY.contains(&kind))
         };
         let id = self.referring(b"auxl").find(is_transparency)?;
-        Some(self.picture_of(id))
+        Some(self.picture_of(id).map(|mut picture| {
+            picture.parts.iter_mut().for_each(|part| part.is_mask = true);
+            picture
+        }))
     }
 
     /// Its EXIF data.
@@ -293,6 +296,11 @@ impl<'a> Heif<'a> {
             b"hvc1" => (StillCodec::Hevc, b"hvcC"),
             b"av01" => (StillCodec::Av1, b"av1C"),
             _ => {
+                if &kind == b"iovl" {
+                    return refused(
+                        "its picture is laid over others (an overlay, \"iovl\"); HEVC, AV1 and grids of these are read"
+                    );
+                }
                 let kind = kind.escape_ascii();
                 return refused(format!(
                     "its picture is of kind \"{kind}\"; HEVC, AV1 and grids of these are read"
@@ -303,7 +311,8 @@ impl<'a> Heif<'a> {
             return refused("it has no header for its decoder");
         };
         let color = |id| self.items.get(&id)?.properties.iter().find_map(coded_color);
-        Ok(CodedPicture { codec, header, data: self.data(id)?, color: color(id).or(color(self.primary)) })
+        let color = color(id).or(color(self.primary));
+        Ok(CodedPicture { codec, header, data: self.data(id)?, color, is_mask: false })
     }
 
     /// The data of an item.
@@ -346,12 +355,12 @@ fn grid_of(bytes: &[u8]) -> Option<(u32, u32, PixelSize)> {
     ))
 }
 
-/// Matrix and range of coded colours, as of video.
-fn coded_color((kind, content): &([u8; 4], &[u8])) -> Option<(u16, bool)> {
+/// What coded values stand for, as of video.
+fn coded_color((kind, content): &([u8; 4], &[u8])) -> Option<CodedColor> {
     let mut fields = Fields(content);
     (kind == b"colr" && fields.take(4)? == b"nclx").then_some(())?;
-    fields.number(4)?;
-    Some((fields.number(2)? as u16, fields.number(1)? & 0x80 != 0))
+    let [primaries, transfer, matrix] = [fields.number(2)?, fields.number(2)?, fields.number(2)?].map(|of| of as u16);
+    Some(CodedColor { primaries, transfer, matrix, is_full: fields.number(1)? & 0x80 != 0 })
 }
 
 /// The left upper corner and the size of a clean aperture, which is told by fractions: width and height, and

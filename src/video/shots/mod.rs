@@ -17,6 +17,8 @@ pub use detector::ShotDetector;
 pub use moments::{MomentLengths, windows};
 #[cfg(feature = "video")]
 pub use read::shots;
+#[cfg(all(feature = "video", feature = "library"))]
+pub(crate) use read::shots_among;
 
 use crate::media::TimeRange;
 use crate::options::with_fields;

@@ -6,6 +6,7 @@ use crate::cancel::CancelToken;
 use crate::video::sample::{invalid, positive};
 use crate::video::small::small_pictures;
 use crate::video::{VideoError, VideoReader};
+use std::ops::Range;
 
 /// Finds the shots of an open video by looking at [`ShotOptions::fps`] of its frames a second, in order and
 /// each once. Times are those of the container, from the first frame on, whatever the frame rate does. Memory
@@ -38,14 +39,26 @@ pub fn shots(
     options: &ShotOptions,
     cancel: &CancelToken,
 ) -> Result<Shots, VideoError> {
+    let all = 0..reader.metadata().frames;
+    shots_among(reader, options, all, cancel)
+}
+
+/// Those of a part of the video, all times from its beginning.
+pub(crate) fn shots_among(
+    reader: &mut VideoReader,
+    options: &ShotOptions,
+    frames: Range<usize>,
+    cancel: &CancelToken,
+) -> Result<Shots, VideoError> {
     let fps = positive("the frames to look at in a second", options.fps)?;
     if !(0.0..=1.0).contains(&options.threshold) {
         return Err(invalid("the least strength of a boundary", "0 to 1", options.threshold));
     }
-    let duration_seconds = reader.metadata().duration_seconds;
+    let start = reader.seconds_from_first(frames.start);
+    let duration_seconds = reader.seconds_from_first(frames.end) - start;
     let mut detector = ShotDetector::new(options);
-    small_pictures(reader, fps, (COLUMNS as u32, ROWS as u32), cancel, |picture| {
-        detector.push(&picture.image, f64::midpoint(picture.since_seconds, picture.seconds));
+    small_pictures(reader, fps, (COLUMNS as u32, ROWS as u32), frames, cancel, |picture| {
+        detector.push(&picture.image, f64::midpoint(picture.since_seconds, picture.seconds) - start);
     })?;
     Ok(detector.finish(duration_seconds))
 }

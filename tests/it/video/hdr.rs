@@ -1,0 +1,29 @@
+//! High dynamic range: PQ and HLG look as the SDR picture that they were made of.
+
+use super::clips::{difference, frames, make, source};
+use gve::video::{Hdr, VideoOptions, VideoReader};
+
+/// The test picture, whose white is that of SDR, in both ranges.
+#[test]
+fn pictures_of_high_dynamic_range_look_like_those_of_sdr() {
+    let plain = "-vf format=gbrp -c:v ffv1";
+    let Some(plain) = make("sdr.mkv", &source("320x180", "5", 0.4), plain) else { return };
+    let expected = &frames(&mut VideoReader::open(&plain.path).expect("opens"), &[0])[0].image;
+    for (transfer, most) in [("smpte2084", 14.0), ("arib-std-b67", 20.0)] {
+        let output = format!(
+            "-vf format=gbrp,zscale=tin=iec61966-2-1:pin=709:min=gbr:rin=pc:t=linear:npl=203,format=gbrpf32le,\
+             zscale=t={transfer}:p=2020:m=2020_ncl:r=tv:npl=203,format=yuv444p10le \
+             -c:v ffv1 -color_trc {transfer} -color_primaries bt2020 -colorspace bt2020nc -color_range tv"
+        );
+        let Some(clip) = make("hdr.mkv", &source("320x180", "5", 0.4), &output) else { return };
+        let picture = |hdr| {
+            let options = VideoOptions::default().with_hdr(hdr);
+            let mut reader = VideoReader::open_with(&clip.path, options).expect("opens");
+            frames(&mut reader, &[0]).remove(0).image
+        };
+        let off = |hdr| difference(picture(hdr).as_raw(), expected.as_raw());
+        let (mapped, coded) = (off(Hdr::ToSdr), off(Hdr::AsCoded));
+        println!("{transfer}: {mapped:.1} of 255 from SDR, {coded:.1} as coded");
+        assert!(mapped < most && coded > 2.0 * mapped, "{transfer}: {mapped:.1} and {coded:.1}");
+    }
+}
