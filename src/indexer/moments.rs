@@ -157,9 +157,8 @@ pub(super) fn cut(
             windows(duration, length_seconds, overlap_seconds)
         }
         Moments::Shots { min_seconds, max_seconds } => {
-            let lengths = MomentLengths::default()
-                .with_shortest_seconds(min_seconds)
-                .with_longest_seconds(max_seconds);
+            let lengths =
+                MomentLengths::default().with_shortest_seconds(min_seconds).with_longest_seconds(max_seconds);
             shots_among(reader, &ShotOptions::default(), frames, cancel)?.moments(lengths)
         }
     }

@@ -8,8 +8,8 @@ use crate::embedder::{EmbedError, Input, Readers};
 use crate::media::TimeRange;
 use crate::video::VideoError;
 
-/// Moments of a file that are embedded, at most.
-const MOMENTS: usize = 3;
+/// Moments that are embedded, of all files together: enough for decoding to run ahead of the model.
+const MOMENTS: usize = 8;
 /// How much of a video is cut into moments, in seconds.
 #[cfg(feature = "video")]
 const STRETCH_SECONDS: f64 = 40.0;
@@ -63,23 +63,21 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn of<'a>(
-        cut: &Cut,
-        files: impl Iterator<Item = &'a MediaFile>,
-    ) -> Result<Self, IndexError> {
+    pub(super) fn of<'a>(cut: &Cut, files: impl Iterator<Item = &'a MediaFile>) -> Result<Self, IndexError> {
         let files: Vec<_> = files.map(|file| (file, Readers::shared())).collect();
         let wholes = files.iter().flat_map(|(file, readers)| inputs_of(file, Vec::new(), readers.clone()));
         let mut probe = Self { whole: Cost::of(cut, &wholes.collect::<Vec<_>>())?, ..Self::default() };
         let (mut moments, mut looked) = (Vec::new(), Looked::default());
         for (file, readers) in &files {
-            match cut.look(file, readers) {
+            let most = MOMENTS.div_ceil(files.len());
+            match cut.look(file, most, readers) {
                 Ok(found) => {
                     probe.opening.seconds += found.opening;
                     probe.opening.count += 1.0;
                     looked.stretch += found.stretch;
                     looked.cutting += found.cutting;
                     looked.ranges.extend_from_slice(&found.ranges);
-                    let first = found.ranges.into_iter().take(MOMENTS).collect();
+                    let first = found.ranges.into_iter().take(most).collect();
                     moments.extend(inputs_of(file, first, readers.clone()).skip(1));
                 }
                 Err(VideoError::Cancelled) => return Err(IndexError::Cancelled),
@@ -110,12 +108,14 @@ struct Looked {
 
 #[cfg(feature = "video")]
 impl Cut {
-    /// Cuts a stretch of a file, and has `readers` open, so that none of its moments opens one.
-    fn look(&self, file: &MediaFile, readers: &Readers) -> Result<Looked, VideoError> {
+    /// Cuts a stretch of a file, and has `readers` open, so that none of `most` of its moments opens one.
+    fn look(&self, file: &MediaFile, most: usize, readers: &Readers) -> Result<Looked, VideoError> {
         use super::moments::cut;
         use crate::media::MediaKind;
 
-        let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else { return Ok(Looked::default()) };
+        let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else {
+            return Ok(Looked::default());
+        };
         let start = Instant::now();
         let mut reader = self.open(file)?;
         let opening = start.elapsed().as_secs_f64();
@@ -123,7 +123,8 @@ impl Cut {
         let from = BEGINNING_SECONDS.min((duration - STRETCH_SECONDS).max(0.0) / 2.0);
         let to = from + STRETCH_SECONDS;
         let first = timing.displayed_at(from);
-        let end = if to < duration { timing.displayed_at(to).max(first + 1) } else { reader.metadata().frames };
+        let end =
+            if to < duration { timing.displayed_at(to).max(first + 1) } else { reader.metadata().frames };
         let frames = first..end;
         let [from, to] = [frames.start, frames.end].map(|frame| reader.seconds_from_first(frame));
         // Getting there is no part of it.
@@ -132,19 +133,21 @@ impl Cut {
         let ranges = cut(&mut reader, moments, frames, &self.cancel)?;
         let cutting = start.elapsed().as_secs_f64();
         readers.give_back(reader);
-        for _ in 2..MOMENTS.min(ranges.len()) {
+        // This one is open, and that of the whole.
+        for _ in 2..most.min(ranges.len()).min(rayon::current_num_threads()) {
             readers.give_back(self.open(file)?);
         }
-        let shifted = ranges.iter().filter_map(|range| range.bounds()).map(|(start, end)| {
-            timing.by_average_rate(TimeRange::between(from + start, from + end))
-        });
+        let shifted = ranges
+            .iter()
+            .filter_map(|range| range.bounds())
+            .map(|(start, end)| timing.by_average_rate(TimeRange::between(from + start, from + end)));
         Ok(Looked { opening, cutting, stretch: to - from, ranges: shifted.collect() })
     }
 }
 
 #[cfg(not(feature = "video"))]
 impl Cut {
-    fn look(&self, _: &MediaFile, _: &Readers) -> Result<Looked, VideoError> {
+    fn look(&self, _: &MediaFile, _: usize, _: &Readers) -> Result<Looked, VideoError> {
         Ok(Looked::default())
     }
 }

@@ -220,6 +220,7 @@ fn is_of_content(error: &EmbedError) -> bool {
         EmbedError::Preprocess(error) => matches!(
             error,
             PreprocessError::DecodeImage { .. }
+                | PreprocessError::EmptyImage { .. }
                 | PreprocessError::ImageByteLimit { .. }
                 | PreprocessError::ImagePixelLimit { .. }
                 | PreprocessError::EmptyPicture { .. }

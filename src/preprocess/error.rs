@@ -115,6 +115,12 @@ pub enum PreprocessError {
         /// The decoder's reason.
         reason: image::ImageError,
     },
+    /// A file without a byte in it.
+    #[error("cannot decode image {place}: it is empty (0 bytes)")]
+    EmptyImage {
+        /// Path or caller's name of the image.
+        place: String,
+    },
     /// An image that this program cannot decode, and others may.
     #[error("cannot decode image {place}: it holds {format}, and {reason}")]
     NoImageDecoder {

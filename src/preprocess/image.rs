@@ -15,6 +15,7 @@ use crate::store::IoError;
 use crate::video::{StillCodec, can_decode_still};
 
 use samples::to_rgb;
+use told::Told;
 
 mod bits;
 mod boxes;
@@ -26,6 +27,7 @@ mod newer;
 mod raw;
 mod samples;
 mod tiff;
+mod told;
 mod view;
 
 pub use view::{FrameView, PixelFormat};
@@ -33,7 +35,7 @@ pub use view::{FrameView, PixelFormat};
 /// Whether this is the beginning of a picture that `image` does not know.
 pub(crate) fn is_picture(head: &[u8]) -> bool {
     // Raw files of cameras begin as TIFF does, and may have no picture that can be read.
-    let is_tiff = head.starts_with(b"II\x2a\0") || head.starts_with(b"MM\0\x2a");
+    let is_tiff = head.starts_with(b"II\x2a\0") || head.starts_with(b"MM\0\x2a") || tiff::is_big(head);
     heif::is_heif(head) || jxl::is_jxl(head) || raw::has_own_head(head) || is_tiff
 }
 
@@ -142,6 +144,9 @@ fn decode(
     limits: &ImageLimits,
     transparency: Transparency,
 ) -> Result<LoadedPicture> {
+    if bytes.is_empty() {
+        return Err(PreprocessError::EmptyImage { place: place.to_owned() });
+    }
     if bytes.len() as u64 > limits.max_bytes {
         return Err(PreprocessError::ImageByteLimit {
             place: place.to_owned(),
@@ -162,14 +167,8 @@ struct Encoded<'a> {
     transparency: Transparency,
     /// Length of the file that it is or is part of.
     file_bytes: u64,
+    /// What the file says of an image that is only a part of it.
     told: Told,
-}
-
-/// What the file says of an image that is only a part of it.
-#[derive(Clone, Copy, Default)]
-struct Told {
-    orientation: Option<Orientation>,
-    captured_seconds: Option<i64>,
 }
 
 /// Bytes that resampling takes for a row and for a column: kernel weights, and a row of one visual token's
@@ -196,6 +195,9 @@ impl Encoded<'_> {
                 return Self { bytes, told: Told { orientation, captured_seconds }, ..*self }.decode_jpeg();
             }
             _ => {}
+        }
+        if tiff::is_big(self.bytes) {
+            return Err(self.undecodable_as("BigTIFF", "only the plain kind of TIFF is read".into()));
         }
         let format = ::image::guess_format(self.bytes).map_err(|error| match raw {
             Some(_) => self.undecodable_as("raw file of a camera", "there is no JPEG in it".into()),
@@ -267,17 +269,9 @@ impl Encoded<'_> {
         };
         self.check_memory(size, samples.saturating_add(grown.max(beside)))?;
         decoder.set_limits(memory(self.limits.max_memory_bytes)).map_err(|error| self.undecodable(error))?;
-        // A TIFF file is what EXIF data are, and no more than a date is lost with data that cannot be read.
-        let exif = decoder.exif_metadata().ok().flatten();
-        // Some write it as it stands in a JPEG file, which the decoder does not expect.
-        let prefixed =
-            exif.as_deref().and_then(|exif| Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0")?));
-        let orientation = match self.told.orientation.or(prefixed) {
-            Some(orientation) => orientation,
-            None => decoder.orientation().map_err(|error| self.undecodable(error))?,
-        };
-        let captured_seconds = exif::captured_seconds(exif.as_deref().unwrap_or(self.bytes));
-        let captured_seconds = self.told.captured_seconds.or(captured_seconds);
+        let own = Told::of(&mut decoder, format, self.bytes).map_err(|error| self.undecodable(error))?;
+        let orientation = self.told.orientation.or(own.orientation).unwrap_or(Orientation::NoTransforms);
+        let captured_seconds = self.told.captured_seconds.or(own.captured_seconds);
         let mut buffer = vec![0; usize::try_from(samples).unwrap_or(usize::MAX)];
         decoder.read_image(&mut buffer).map_err(|error| self.undecodable(error))?;
         let pixels = self.turned(to_rgb(buffer, color, self.transparency), size, orientation)?;

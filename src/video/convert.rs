@@ -1,6 +1,6 @@
 //! Decoded pictures to RGB with the matrix and range they were coded with, and those of high dynamic range to SDR.
 
-use super::{Hdr, hdr::ToneMap};
+use super::hdr::ToneMap;
 use ffmpeg_next::{ffi, format::Pixel, frame, software::scaling};
 use image::RgbImage;
 use std::{ffi::c_int, ptr};
@@ -11,6 +11,22 @@ const ROW_ALIGNMENT_PIXELS: usize = 32;
 const CHANNELS: usize = 3;
 /// Of a pixel that is to be tone mapped, which takes more than 8 bits.
 const DEEP_BYTES: usize = 6;
+
+/// How pictures come out that a display shows otherwise than they are coded. Others are the same either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Appearance {
+    /// As on a display with square pixels and the range of SDR, which is what models have seen most of.
+    ///
+    /// - High dynamic range (a transfer of PQ or HLG) becomes that of SDR by the curve of ITU-R BT.2390, from
+    ///   1000 cd/m² to the 203 of BT.2408's white, with the primaries of BT.709 and sRGB's transfer.
+    /// - Where the pixels of a video are not square (anamorphic HDV, DV, DVD), its pictures are as wide as they are
+    ///   shown.
+    #[default]
+    AsShown,
+    /// As torchcodec, decord and PyAV give them, and with them the reference of most models: coded values of high
+    /// dynamic range are taken for those of SDR, which looks grey, and pixels for square.
+    AsCoded,
+}
 
 /// Everything a scaling context is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +47,7 @@ pub(super) struct Converter {
     size: (u32, u32),
     /// How pictures are scaled to it.
     scaling: scaling::Flags,
-    hdr: Hdr,
+    appearance: Appearance,
     context: Option<(Source, Conversion)>,
     padded_rows: Vec<u8>,
 }
@@ -57,14 +73,14 @@ pub(super) struct UnsupportedPixels {
 
 impl Converter {
     /// A converter to pictures of this size in pixels; a size of zero takes that of each picture.
-    pub(super) fn new(size: (u32, u32), hdr: Hdr) -> Self {
+    pub(super) fn new(size: (u32, u32), appearance: Appearance) -> Self {
         // What the `ffmpeg` command uses.
-        Self { size, scaling: scaling::Flags::BICUBIC, hdr, context: None, padded_rows: Vec::new() }
+        Self { size, scaling: scaling::Flags::BICUBIC, appearance, context: None, padded_rows: Vec::new() }
     }
 
     /// A converter to pictures of a size that is small beside theirs: a pixel is the average of its area.
-    pub(super) fn averaging(size: (u32, u32), hdr: Hdr) -> Self {
-        Self { scaling: scaling::Flags::AREA, ..Self::new(size, hdr) }
+    pub(super) fn averaging(size: (u32, u32), appearance: Appearance) -> Self {
+        Self { scaling: scaling::Flags::AREA, ..Self::new(size, appearance) }
     }
 
     /// A copy of `picture` as 8-bit RGB.
@@ -78,9 +94,9 @@ impl Converter {
         let size =
             if self.size.0 == 0 || self.size.1 == 0 { (source.width, source.height) } else { self.size };
         if self.context.as_ref().is_none_or(|(made_for, _)| *made_for != source) {
-            let tone_map = match self.hdr {
-                Hdr::ToSdr => ToneMap::of(source.transfer, source.primaries),
-                Hdr::AsCoded => None,
+            let tone_map = match self.appearance {
+                Appearance::AsShown => ToneMap::of(source.transfer, source.primaries),
+                Appearance::AsCoded => None,
             };
             let to = if tone_map.is_some() { Pixel::RGB48LE } else { Pixel::RGB24 };
             let context = source.scaling_context(size, to, self.scaling).ok_or_else(unsupported)?;

@@ -30,6 +30,9 @@ pub(super) struct Demuxer {
 /// Reads in a row that may fail on bad data before the rest of the file is given up.
 const MAX_BAD_READS_IN_A_ROW: usize = 1024;
 
+/// The width of a pixel beside its height, at least, that is believed, and the other way round.
+const LEAST_ASPECT: f64 = 0.25;
+
 /// One read of the file.
 pub(super) enum Read {
     Packet(Packet),
@@ -102,6 +105,23 @@ impl Demuxer {
 
     pub(super) fn parameters(&self) -> Option<codec::Parameters> {
         self.input.stream(self.stream).map(|stream| stream.parameters())
+    }
+
+    /// The size at which pictures of this size are shown, where pixels are square. What no camera has is taken for a
+    /// mistake.
+    pub(super) fn shown_size(&self, (width, height): (u32, u32)) -> (u32, u32) {
+        let Some(stream) = self.input.stream(self.stream) else { return (width, height) };
+        // SAFETY: the context and the stream are live, and only read; the picture is optional.
+        let aspect = unsafe {
+            let (context, stream) = (self.input.as_ptr().cast_mut(), stream.as_ptr().cast_mut());
+            ffi::av_guess_sample_aspect_ratio(context, stream, ptr::null_mut())
+        };
+        let aspect = f64::from(aspect.num) / f64::from(aspect.den.max(1));
+        let is_likely = (LEAST_ASPECT..=1.0 / LEAST_ASPECT).contains(&aspect);
+        let shown = (f64::from(width) * aspect).round() as u32;
+        // Some encoders are off square by rounding.
+        let is_other = shown.abs_diff(width) > width / 100;
+        (if is_likely && is_other { shown } else { width }, height)
     }
 
     /// Seconds of a time in stream ticks.

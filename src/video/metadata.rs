@@ -5,7 +5,8 @@ use super::Orientation;
 /// Facts about the video stream of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoMetadata {
-    /// Width in pixels after rotation: that of the first picture, to which all others are scaled.
+    /// Width in pixels after rotation: that of the first picture, to which all others are scaled. Where pixels are
+    /// not square it is that at which it is shown, unless [`Appearance::AsCoded`](super::Appearance) is asked for.
     pub width: u32,
     /// Height in pixels after rotation.
     pub height: u32,

@@ -100,9 +100,11 @@ mod source;
 mod writer;
 
 #[cfg(feature = "video")]
+pub use convert::Appearance;
+#[cfg(feature = "video")]
 pub use metadata::VideoMetadata;
 #[cfg(feature = "video")]
-pub use reader::{Frames, Hdr, Seeking, VideoOptions, VideoReader};
+pub use reader::{Frames, Seeking, VideoOptions, VideoReader};
 #[cfg(feature = "video")]
 pub(crate) use small::small_pictures;
 #[cfg(feature = "video")]

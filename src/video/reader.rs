@@ -3,7 +3,7 @@
 use super::{
     Frame, Limits, StreamTiming, VideoError, VideoMetadata, Warning,
     carried::CarriedData,
-    convert::Converter,
+    convert::{Appearance, Converter},
     cursor::Cursor,
     decode::Decoder,
     demux::{self, Demuxer, Read},
@@ -30,17 +30,6 @@ pub enum Seeking {
     Approximate,
 }
 
-/// What becomes of pictures of high dynamic range, those whose transfer is PQ or HLG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Hdr {
-    /// They look as on an SDR display, which is what models have seen: by BT.2390 from 1000 cd/m² to the white of
-    /// BT.2408, with the primaries of BT.709.
-    #[default]
-    ToSdr,
-    /// Their coded values are taken for those of SDR, which looks grey: what torchcodec, decord and PyAV give.
-    AsCoded,
-}
-
 /// How to open a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -51,15 +40,15 @@ pub struct VideoOptions {
     pub limits: Limits,
     /// Threads of the decoder; as many as the machine has (at most 16) where `None`.
     pub threads: Option<NonZeroUsize>,
-    /// What becomes of pictures of high dynamic range.
-    pub hdr: Hdr,
+    /// Whether pictures look as on a display, or are taken as they are coded.
+    pub appearance: Appearance,
 }
 
 with_fields!(VideoOptions {
     with_seeking(seeking: Seeking),
     with_limits(limits: Limits),
     with_threads(threads: Option<NonZeroUsize>),
-    with_hdr(hdr: Hdr),
+    with_appearance(appearance: Appearance),
 });
 
 /// An open video.
@@ -96,7 +85,7 @@ pub struct VideoReader {
     converter: Converter,
     metadata: VideoMetadata,
     limits: Limits,
-    hdr: Hdr,
+    appearance: Appearance,
     warnings: Vec<Warning>,
     /// Those of them that were there when it was opened.
     first_warnings: usize,
@@ -147,14 +136,18 @@ impl VideoReader {
         }
         // Headers may be wrong; the stream is not.
         let size = first.and_then(|packet| picture_size(&demuxer, &packet, &limits)).unwrap_or(header_size);
+        let size = match options.appearance {
+            Appearance::AsShown => demuxer.shown_size(size),
+            Appearance::AsCoded => size,
+        };
         check_pixels(origin.path(), size, &limits)?;
         let metadata = describe(&demuxer, &plan, size);
         Ok(Self {
             cursor: Cursor::new(demuxer, decoder, plan, carried, lookahead),
-            converter: Converter::new(size, options.hdr),
+            converter: Converter::new(size, options.appearance),
             metadata,
             limits,
-            hdr: options.hdr,
+            appearance: options.appearance,
             first_warnings: warnings.len(),
             warnings,
         })
@@ -210,7 +203,7 @@ impl VideoReader {
 
     /// A converter to small pictures, for [`Self::small`].
     pub(super) fn small_converter(&self, size: (u32, u32)) -> Converter {
-        Converter::averaging(size, self.hdr)
+        Converter::averaging(size, self.appearance)
     }
 
     /// A frame as another converter makes it, not turned. `next` is the frame that will be asked for after

@@ -72,7 +72,11 @@ mod decoding {
 
 #[cfg(feature = "video")]
 mod decoding {
-    use super::super::{Hdr, convert::Converter, decode::is_damaged, demux};
+    use super::super::{
+        convert::{Appearance, Converter},
+        decode::is_damaged,
+        demux,
+    };
     use super::{CodedPicture, StillCodec, StillError};
     use ffmpeg_next::{Error as FfmpegError, Packet, codec, decoder, ffi, frame};
     use image::RgbImage;
@@ -133,12 +137,14 @@ mod decoding {
                 let frame = picture.as_mut_ptr();
                 ptr::addr_of_mut!((*frame).colorspace).cast::<c_int>().write(c_int::from(color.matrix));
                 ptr::addr_of_mut!((*frame).color_trc).cast::<c_int>().write(c_int::from(color.transfer));
-                ptr::addr_of_mut!((*frame).color_primaries).cast::<c_int>().write(c_int::from(color.primaries));
+                ptr::addr_of_mut!((*frame).color_primaries)
+                    .cast::<c_int>()
+                    .write(c_int::from(color.primaries));
                 (*frame).color_range = range;
             }
         }
-        let hdr = if coded.is_mask { Hdr::AsCoded } else { Hdr::ToSdr };
-        Converter::new((0, 0), hdr).convert(&picture).map_err(|pixels| {
+        let appearance = if coded.is_mask { Appearance::AsCoded } else { Appearance::AsShown };
+        Converter::new((0, 0), appearance).convert(&picture).map_err(|pixels| {
             StillError::Undecodable(format!("its pixels of format {} are not known", pixels.format))
         })
     }

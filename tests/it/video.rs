@@ -1,5 +1,6 @@
 //! The video room against the `ffmpeg` command.
 
+mod aspect;
 mod bad_input;
 mod clips;
 mod damage;

@@ -13,7 +13,10 @@ const TIME_LENGTH: usize = 19;
 /// directories without pictures.
 pub(super) fn captured_seconds(exif: &[u8]) -> Option<i64> {
     let numbers = Numbers::of(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))?;
-    captured_in(numbers, numbers.find_value(numbers.long(4)?, DETAILS)?)
+    let main = numbers.long(4)?;
+    let by_details = numbers.find_value(main, DETAILS).and_then(|details| captured_in(numbers, details));
+    // Where TIFF/EP has it (ISO 12234-2).
+    by_details.or_else(|| captured_in(numbers, main))
 }
 
 /// The same by the directory of details.
@@ -120,6 +123,10 @@ mod tests {
                 }
             }
         }
+        // TIFF/EP has it in the main directory.
+        let mut whole = exif(true, ORIGINAL, "2026:05:31 18:00:01");
+        whole[4] = 26;
+        assert_eq!(captured_seconds(&whole), Some(1_780_250_401));
         assert_eq!(captured_seconds(&exif(true, 0x0132, "2026:05:31 18:00:01")), None);
         assert_eq!(captured_seconds(&exif(true, ORIGINAL, "    :  :     :  :  ")), None);
     }

@@ -298,7 +298,7 @@ impl<'a> Heif<'a> {
             _ => {
                 if &kind == b"iovl" {
                     return refused(
-                        "its picture is laid over others (an overlay, \"iovl\"); HEVC, AV1 and grids of these are read"
+                        "its picture is laid over others (an overlay, \"iovl\"); HEVC, AV1 and grids of these are read",
                     );
                 }
                 let kind = kind.escape_ascii();
@@ -359,7 +359,8 @@ fn grid_of(bytes: &[u8]) -> Option<(u32, u32, PixelSize)> {
 fn coded_color((kind, content): &([u8; 4], &[u8])) -> Option<CodedColor> {
     let mut fields = Fields(content);
     (kind == b"colr" && fields.take(4)? == b"nclx").then_some(())?;
-    let [primaries, transfer, matrix] = [fields.number(2)?, fields.number(2)?, fields.number(2)?].map(|of| of as u16);
+    let [primaries, transfer, matrix] =
+        [fields.number(2)?, fields.number(2)?, fields.number(2)?].map(|of| of as u16);
     Some(CodedColor { primaries, transfer, matrix, is_full: fields.number(1)? & 0x80 != 0 })
 }
 

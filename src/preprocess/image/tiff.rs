@@ -42,6 +42,11 @@ struct Tags {
     little_endian: bool,
 }
 
+/// Whether this is the beginning of a BigTIFF file, whose places take 64 bits.
+pub(super) fn is_big(head: &[u8]) -> bool {
+    head.starts_with(b"II\x2b\0") || head.starts_with(b"MM\0\x2b")
+}
+
 const GRAY: u16 = 1;
 const JPEG: u16 = 7;
 

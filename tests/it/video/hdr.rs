@@ -1,7 +1,7 @@
 //! High dynamic range: PQ and HLG look as the SDR picture that they were made of.
 
 use super::clips::{difference, frames, make, source};
-use gve::video::{Hdr, VideoOptions, VideoReader};
+use gve::video::{Appearance, VideoOptions, VideoReader};
 
 /// The test picture, whose white is that of SDR, in both ranges.
 #[test]
@@ -16,13 +16,13 @@ fn pictures_of_high_dynamic_range_look_like_those_of_sdr() {
              -c:v ffv1 -color_trc {transfer} -color_primaries bt2020 -colorspace bt2020nc -color_range tv"
         );
         let Some(clip) = make("hdr.mkv", &source("320x180", "5", 0.4), &output) else { return };
-        let picture = |hdr| {
-            let options = VideoOptions::default().with_hdr(hdr);
+        let picture = |appearance| {
+            let options = VideoOptions::default().with_appearance(appearance);
             let mut reader = VideoReader::open_with(&clip.path, options).expect("opens");
             frames(&mut reader, &[0]).remove(0).image
         };
-        let off = |hdr| difference(picture(hdr).as_raw(), expected.as_raw());
-        let (mapped, coded) = (off(Hdr::ToSdr), off(Hdr::AsCoded));
+        let off = |appearance| difference(picture(appearance).as_raw(), expected.as_raw());
+        let (mapped, coded) = (off(Appearance::AsShown), off(Appearance::AsCoded));
         println!("{transfer}: {mapped:.1} of 255 from SDR, {coded:.1} as coded");
         assert!(mapped < most && coded > 2.0 * mapped, "{transfer}: {mapped:.1} and {coded:.1}");
     }
