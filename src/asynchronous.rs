@@ -30,7 +30,9 @@ use crate::cancel::CancelToken;
 use crate::embedder::{EmbedError, Embedder, Embedding, Input};
 
 #[cfg(feature = "library")]
-pub use of_libraries::{Indexing, index, open, search};
+pub use of_libraries::{Indexing, find, index, open, reload, search};
+#[cfg(feature = "watch")]
+pub use of_libraries::{Watching, watch};
 
 /// Cancels what is under way when it is dropped.
 #[derive(Debug)]
@@ -68,7 +70,14 @@ mod of_libraries {
 
     use super::CancelOnDrop;
     use crate::embedder::{Embedder, Embedding};
-    use crate::indexer::{IndexError, IndexEvent, IndexOptions, IndexTotals, MediaFile, index_with};
+    use crate::indexer::{
+        FindOptions, Found, IndexError, IndexEvent, IndexOptions, IndexTotals, MediaFile, find_with,
+        index_with,
+    };
+    #[cfg(feature = "watch")]
+    use crate::indexer::{WatchEvent, WatchOptions};
+    #[cfg(feature = "watch")]
+    use crate::retrieval::LibraryManifest;
     use crate::retrieval::{Library, LibraryHit, LibraryWriter, RetrievalError, SearchOptions};
 
     /// Events that wait to be asked for; more have indexing wait.
@@ -81,6 +90,21 @@ mod of_libraries {
     pub async fn open(directory: impl Into<PathBuf>) -> Result<Library, RetrievalError> {
         let directory = directory.into();
         unblock(move || Library::open(directory)).await
+    }
+
+    /// As [`Library::reload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn reload(library: &Arc<Library>) -> Result<Option<Library>, RetrievalError> {
+        let library = Arc::clone(library);
+        unblock(move || library.reload()).await
+    }
+
+    /// As [`find_with`].
+    pub async fn find(root: impl Into<PathBuf>, options: FindOptions) -> Found {
+        let root = root.into();
+        unblock(move || find_with(&root, &options)).await
     }
 
     /// As [`Library::search_for`].
@@ -143,6 +167,56 @@ mod of_libraries {
             let ended = task.await;
             drop(guard);
             ended
+        }
+    }
+
+    /// As [`watch`](fn@crate::indexer::watch). The work begins at once.
+    #[cfg(feature = "watch")]
+    #[must_use]
+    pub fn watch(
+        embedder: &Embedder,
+        directory: impl Into<PathBuf>,
+        manifest: LibraryManifest,
+        folders: Vec<PathBuf>,
+        options: WatchOptions,
+    ) -> Watching {
+        let (send, events) = async_channel::bounded(EVENTS);
+        let guard = CancelOnDrop(options.cancel.clone());
+        let (embedder, directory) = (embedder.clone(), directory.into());
+        let task = unblock(move || {
+            crate::indexer::watch(&embedder, directory, &manifest, &folders, &options, |event| {
+                // Nobody may be listening any more.
+                let _listening = send.send_blocking(event);
+            })
+        });
+        Watching { events, task, guard }
+    }
+
+    /// Folders that are watched. Dropped, that ends after what is under way; so it does when
+    /// [`WatchOptions::cancel`] is set.
+    #[cfg(feature = "watch")]
+    #[derive(Debug)]
+    pub struct Watching {
+        events: Receiver<WatchEvent>,
+        task: Task<Result<(), IndexError>>,
+        guard: CancelOnDrop,
+    }
+
+    #[cfg(feature = "watch")]
+    impl Watching {
+        /// What happens next; `None` once it has ended. Whoever does not ask for long has the watching wait.
+        pub async fn next(&mut self) -> Option<WatchEvent> {
+            self.events.recv().await.ok()
+        }
+
+        /// Ends it after what is under way, and tells how it ended; events that were not asked for are lost.
+        ///
+        /// # Errors
+        /// As [`watch`](fn@crate::indexer::watch).
+        pub async fn finish(self) -> Result<(), IndexError> {
+            let Self { events, task, guard } = self;
+            drop((events, guard));
+            task.await
         }
     }
 }

@@ -13,7 +13,7 @@ impl CancelToken {
         Self::default()
     }
 
-    /// Asks to stop. The job ends before its next input, batch or tensor.
+    /// Asks to stop. The job ends before its next input, batch, tensor, file or piece of one.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

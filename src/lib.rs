@@ -69,6 +69,7 @@
 //! what comes out.
 
 #![deny(unsafe_code)]
+#![warn(missing_debug_implementations)]
 // Some of what the rooms share is for those alone that are left out; the build with all of them knows what
 // nobody uses.
 #![cfg_attr(

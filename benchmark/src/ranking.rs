@@ -238,7 +238,7 @@ pub fn move_queries<'c>(
     let mut moved = queries.clone();
     rank(queries.view(), corpus, candidates, feedback.documents, &mut |row, ranking| {
         let best = ranking.iter().filter_map(|ranked| corpus.row_of[ranked.document]);
-        let query = feedback.moved(queries.row(row), corpus.embeddings.view(), best);
+        let query = feedback.moved(queries.row(row), corpus.embeddings.view(), best)?;
         moved.row_mut(row).assign(&ArrayView1::from(&query));
         Ok(())
     })?;

@@ -8,6 +8,7 @@ use anyhow::Result;
 use gve::hub::{HubOptions, ResolvedModel, is_hub_id};
 use gve::import::{HUB_DATA_SETS, is_data};
 
+use crate::interrupt::token;
 use crate::output::{byte_bar, show, warn};
 use crate::proxies;
 
@@ -16,7 +17,7 @@ use crate::proxies;
 /// # Errors
 /// As [`gve::hub::resolve`].
 pub fn resolve(model: &str, revision: Option<&str>, quiet: bool) -> Result<ResolvedModel> {
-    let options = from_environment().with_revision(revision.map(str::to_owned));
+    let options = from_environment().with_revision(revision.map(str::to_owned)).with_cancel(token());
     let bar = byte_bar(0, quiet);
     let resolved = gve::hub::resolve(model, &options, &mut |progress| {
         bar.set_length(progress.total_bytes);
@@ -42,7 +43,7 @@ pub fn data_set(path: &Path, revision: Option<&str>, split: Option<&str>, quiet:
     let id = named.or_else(|| Some(text).filter(|id| is_hub_id(id) && !is_data(id, None) && !path.exists()));
     let Some(id) = id else { return Ok(path.to_owned()) };
     let (id, revision) = id.split_once('@').map_or((id, revision), |(id, revision)| (id, Some(revision)));
-    let options = from_environment().with_revision(revision.map(str::to_owned));
+    let options = from_environment().with_revision(revision.map(str::to_owned)).with_cancel(token());
     let bar = byte_bar(0, quiet);
     let resolved = gve::hub::resolve_data_set(id, &options, &|name| is_data(name, split), &mut |progress| {
         bar.set_length(progress.total_bytes);

@@ -1,7 +1,7 @@
 //! What Ctrl-C does.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -17,19 +17,25 @@ use crate::output::{Outcome, note};
 const TICK: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// What the first Ctrl-C sets, once a command has asked for it.
+static TOKEN: OnceLock<CancelToken> = OnceLock::new();
+
 /// A token that the first Ctrl-C or termination request sets; the second ends the program. A command that has
 /// not ended a second after the first says that it is about to.
 ///
 /// # Errors
 /// The system does not let signals be caught.
 pub fn stop_on_ctrl_c() -> Result<CancelToken> {
+    if let Some(token) = TOKEN.get() {
+        return Ok(token.clone());
+    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the second signal finds it set.
         flag::register_conditional_shutdown(signal, 1, stop.clone()).context("cannot catch Ctrl-C")?;
         flag::register(signal, stop.clone()).context("cannot catch Ctrl-C")?;
     }
-    let token = CancelToken::from_flag(stop);
+    let token = TOKEN.get_or_init(|| CancelToken::from_flag(stop)).clone();
     let seen = token.clone();
     // It goes with the program.
     thread::spawn(move || {
@@ -40,6 +46,12 @@ pub fn stop_on_ctrl_c() -> Result<CancelToken> {
         note("stopping once what is under way is safe; Ctrl-C again ends at once");
     });
     Ok(token)
+}
+
+/// The token of [`stop_on_ctrl_c`], if that was called; otherwise Ctrl-C ends the program, and there is nothing to
+/// set.
+pub(crate) fn token() -> CancelToken {
+    TOKEN.get().cloned().unwrap_or_default()
 }
 
 /// The end of a command that was asked to stop and did so in order; `kept` says what there is of it.

@@ -9,7 +9,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
+use gve::hub::HubError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::interrupt::stopped;
 
 /// What every message begins with.
 static PROGRAM: OnceLock<&str> = OnceLock::new();
@@ -80,6 +83,9 @@ pub fn exit(outcome: Result<anyhow::Result<Outcome>, clap::Error>) -> ExitCode {
         Ok(Outcome::Nothing) => ExitCode::from(1),
         // The reader of our output went away, as `head` does: no fault of anybody.
         Err(error) if is_reader_gone(&error) => ExitCode::SUCCESS,
+        Err(error) if matches!(error.downcast_ref(), Some(HubError::Cancelled)) => {
+            exit(Ok(Ok(stopped("what was downloaded is kept, and the same command goes on from there"))))
+        }
         Err(error) => {
             report(&error);
             ExitCode::from(1)

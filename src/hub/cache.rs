@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::HubError;
 use super::digest::sha256_hex;
+use crate::cancel::CancelToken;
 use crate::store::{IoError, Lock, create_folder_of, is_file_name, open_own, write_file, write_link};
 
 /// How long the holder of a lock may show no progress.
@@ -97,9 +98,9 @@ pub(super) fn open_partial(partial: &Path) -> Result<File, IoError> {
     open_own(partial).map_err(IoError::of("open", partial))
 }
 
-/// Waits for the lock on `blob`, which is that of `hf-hub`, as long as whoever has it gets on with `partial`;
-/// `None` if it does not.
-pub(super) fn lock(blob: &Path, partial: &Path) -> Result<Option<Lock>, IoError> {
+/// Waits for the lock on `blob`, which is that of `hf-hub`, as long as whoever has it gets on with `partial`
+/// and nobody cancels; `None` then.
+pub(super) fn lock(blob: &Path, partial: &Path, cancel: &CancelToken) -> Result<Option<Lock>, IoError> {
     create_folder_of(blob)?;
     let path = blob.with_extension("lock");
     let size = || fs::metadata(partial).map_or(0, |found| found.len());
@@ -110,7 +111,7 @@ pub(super) fn lock(blob: &Path, partial: &Path) -> Result<Option<Lock>, IoError>
         }
         if size() != seen {
             (seen, since) = (size(), Instant::now());
-        } else if since.elapsed() > LOCK_PATIENCE {
+        } else if since.elapsed() > LOCK_PATIENCE || cancel.is_cancelled() {
             return Ok(None);
         }
         std::thread::sleep(LOCK_POLL);

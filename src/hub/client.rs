@@ -33,6 +33,7 @@ pub(super) struct Client<'a> {
     id: &'a str,
     revision: &'a str,
     has_copy: bool,
+    cancel: CancelToken,
 }
 
 /// What a repository holds.
@@ -107,14 +108,15 @@ impl<'a> Client<'a> {
         has_copy: bool,
     ) -> Result<Self, HubError> {
         let transport = Transport::new(options, token, id, has_copy)?;
-        Ok(Self { transport, folder, kind, id, revision, has_copy })
+        let cancel = options.cancel.clone();
+        Ok(Self { transport, folder, kind, id, revision, has_copy, cancel })
     }
 
     /// Asks what the revision is. Once only if there is a copy to fall back on.
     pub(super) fn look_up(&self) -> Result<Snapshot, HubError> {
         let url = self.info_url(self.revision);
         let retry = RetrySettings { retries: if self.has_copy { 0 } else { RETRY.retries }, ..RETRY };
-        let info = match retried(retry, &CancelToken::new(), || Ok(self.info(&url)?)) {
+        let info = match retried(retry, &self.cancel, || Ok(self.info(&url)?)) {
             Err(Failure { status: Some(404), .. }) => return Err(self.not_found(&url)),
             info => info.map_err(|failure| failure.error)?,
         };
@@ -204,11 +206,11 @@ impl<'a> Client<'a> {
         let (prefix, commit_name) = (self.kind.prefix(), percent_encoded(commit));
         let path = format!("{prefix}{}/resolve/{commit_name}/{}", self.id, name.join("/"));
         let url = self.transport.url(&path);
-        let download =
-            Download { transport: &self.transport, folder: self.folder, id: self.id, commit, file, url };
+        let (transport, cancel) = (&self.transport, &self.cancel);
+        let download = Download { transport, folder: self.folder, id: self.id, commit, file, url, cancel };
         // The furthest that any attempt came. Beginning again is not getting on.
         let mut furthest = 0;
-        retried(RETRY, &CancelToken::new(), || {
+        retried(RETRY, cancel, || {
             download.attempt(progress).map_err(|interrupted| {
                 let progressed = interrupted.partial_bytes >= furthest + MIN_PROGRESS;
                 furthest = furthest.max(interrupted.partial_bytes);
@@ -242,7 +244,7 @@ impl<'a> Client<'a> {
 }
 
 /// Tries until there is an answer, an error that stays, or `retry.retries` attempts in a row after one that
-/// got on; or until it is cancelled between two.
+/// got on; or until it is cancelled, before one or between two.
 pub(super) fn retried<T>(
     retry: RetrySettings,
     cancel: &CancelToken,
@@ -250,6 +252,9 @@ pub(super) fn retried<T>(
 ) -> Result<T, Failure> {
     let mut idle = 0;
     loop {
+        if cancel.is_cancelled() {
+            return Err(HubError::Cancelled.into());
+        }
         let Setback { failure, progressed } = match attempt() {
             Ok(done) => return Ok(done),
             Err(setback) => setback,

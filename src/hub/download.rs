@@ -11,6 +11,7 @@ use super::digest::Digest;
 use super::names::blob_name;
 use super::transport::{Answer, Failure, Transport};
 use super::{DownloadProgress, HubError};
+use crate::cancel::CancelToken;
 use crate::store::{IoError, rename};
 
 const COMMIT: &str = "x-repo-commit";
@@ -26,6 +27,7 @@ pub(super) struct Download<'a> {
     pub(super) commit: &'a str,
     pub(super) file: &'a str,
     pub(super) url: String,
+    pub(super) cancel: &'a CancelToken,
 }
 
 /// What the hub says about a file before it sends it.
@@ -58,8 +60,9 @@ impl Download<'_> {
         let path = blob.with_extension("part");
         let fail =
             |failure| Interrupted { failure, partial_bytes: fs::metadata(&path).map_or(0, |m| m.len()) };
-        let Some(lock) = cache::lock(&blob, &path).map_err(|error| fail(HubError::from(error).into()))?
-        else {
+        let lock = cache::lock(&blob, &path, self.cancel);
+        let Some(lock) = lock.map_err(|error| fail(HubError::from(error).into()))? else {
+            self.go_on().map_err(|error| fail(error.into()))?;
             let (id, file) = (self.id.to_owned(), self.file.to_owned());
             return Err(fail(HubError::Locked { id, file }.into()));
         };
@@ -71,6 +74,11 @@ impl Download<'_> {
         let linked = self.folder.link(&blob, self.commit, self.file);
         drop(lock);
         linked.map_err(|error| fail(error.into()))
+    }
+
+    /// Ends what was cancelled. What has arrived stays.
+    fn go_on(&self) -> Result<(), HubError> {
+        if self.cancel.is_cancelled() { Err(HubError::Cancelled) } else { Ok(()) }
     }
 
     /// Asks for the first byte, which brings the headers.
@@ -135,7 +143,10 @@ impl Download<'_> {
             return partial.file.sync_all().map_err(|e| io(e).into());
         };
         partial.file.seek(SeekFrom::Start(0)).map_err(io)?;
-        let Some(found) = digest.mismatch(&partial.file, announced.size).map_err(io)? else {
+        let content = Heard { inner: &partial.file, cancel: self.cancel };
+        let mismatch = digest.mismatch(content, announced.size);
+        self.go_on()?;
+        let Some(found) = mismatch.map_err(io)? else {
             return partial.file.sync_all().map_err(|e| io(e).into());
         };
         partial.clear().map_err(io)?;
@@ -196,6 +207,7 @@ impl Download<'_> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             progress(DownloadProgress { file: self.file, done_bytes: partial.length, total_bytes: size });
+            self.go_on()?;
             let read = match body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => read,
@@ -217,6 +229,21 @@ impl Download<'_> {
         }
         let reason = format!("{} bytes arrived, expected {size}", partial.length);
         Err(self.transport.unreachable(&uri, reason).into())
+    }
+}
+
+/// What is read until somebody cancels that.
+struct Heard<'a, R> {
+    inner: R,
+    cancel: &'a CancelToken,
+}
+
+impl<R: Read> Read for Heard<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
+        self.inner.read(buffer)
     }
 }
 

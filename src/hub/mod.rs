@@ -35,6 +35,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use cache::ModelFolder;
 use client::{Client, Kind};
 
+use crate::cancel::CancelToken;
 use crate::embedder::{Embedder, EmbedderBuilder};
 use crate::http::{Proxies, redacted_url};
 use crate::options::with_fields;
@@ -49,7 +50,7 @@ pub use reference::ModelReference;
 pub use crate::card::is_hub_id;
 
 /// Where and how to look for models on the hub.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct HubOptions {
     /// Address of the hub; `None` is `https://huggingface.co`.
@@ -70,12 +71,16 @@ pub struct HubOptions {
     pub proxies: Proxies,
     /// Where the built-in model is unpacked; `None` is `~/.cache/gve`.
     pub nano_dir: Option<PathBuf>,
+    /// Ends a download in order: [`HubError::Cancelled`]. What has arrived stays, and the next one goes on from
+    /// there. It is heard between files and as often as bytes arrive; while none do, after
+    /// [`timeout`](Self::timeout) at the latest.
+    pub cancel: CancelToken,
 }
 
 impl Debug for HubOptions {
     /// Without the token.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { endpoint, cache_dir, token, offline, revision, timeout, proxies, nano_dir } = self;
+        let Self { endpoint, cache_dir, token, offline, revision, timeout, proxies, nano_dir, cancel } = self;
         f.debug_struct("HubOptions")
             .field("endpoint", &endpoint.as_deref().map(redacted_url))
             .field("cache_dir", cache_dir)
@@ -85,6 +90,7 @@ impl Debug for HubOptions {
             .field("timeout", timeout)
             .field("proxies", proxies)
             .field("nano_dir", nano_dir)
+            .field("cancel", cancel)
             .finish()
     }
 }
@@ -98,6 +104,7 @@ with_fields!(HubOptions {
     with_timeout(timeout: Option<Duration>),
     with_proxies(proxies: Proxies),
     with_nano_dir(nano_dir: Option<PathBuf>),
+    with_cancel(cancel: CancelToken),
 });
 
 /// A model that is complete on this machine.
@@ -147,8 +154,11 @@ pub struct DownloadProgress<'a> {
 /// `ETag`) has the form of a SHA-256 or of the id of a git blob must have that digest. Other ETags, which
 /// some mirrors have, announce nothing that could be checked but the length.
 ///
+/// [`HubOptions::cancel`] ends it from another thread, or from `progress`.
+///
 /// # Errors
-/// [`HubError`], each variant naming the model and, where a request failed, the address.
+/// [`HubError`], each variant naming the model and, where a request failed, the address;
+/// [`HubError::Cancelled`].
 pub fn resolve(
     reference: &str,
     options: &HubOptions,

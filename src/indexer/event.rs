@@ -1,11 +1,14 @@
 //! What indexing tells.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
 
 use super::IndexError;
 
 /// Something that happened to one file during [`index`](super::index).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum IndexEvent {
     /// The library has it already, unchanged, or with nothing changed but its date.
@@ -27,14 +30,20 @@ pub enum IndexEvent {
     /// It is embedded and safe on disk; the strings are warnings about it.
     Done(PathBuf, Vec<String>),
     /// It could not be embedded or kept; everything else goes on.
-    Failed(PathBuf, IndexError),
+    Failed(PathBuf, Arc<IndexError>),
     /// The library has it no more: it failed, and is no longer what it was when the library got it, or it is
     /// gone.
     Forgotten(PathBuf),
 }
 
+impl IndexEvent {
+    pub(super) fn failed(path: PathBuf, error: impl Into<IndexError>) -> Self {
+        Self::Failed(path, Arc::new(error.into()))
+    }
+}
+
 /// How many files met which fate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct IndexTotals {
     /// Files that were embedded.

@@ -11,8 +11,11 @@ use image::{ImageFormat, ImageReader};
 use walkdir::{DirEntry, WalkDir};
 
 use super::IndexError;
+use super::exclude::is_excluded;
 use crate::media::{MediaKind, MediaSource};
+use crate::options::with_fields;
 use crate::preprocess::{has_decoder, is_picture};
+use crate::retrieval::PathPattern;
 use crate::store::{IoError, irregular};
 
 /// A video or image file.
@@ -34,8 +37,26 @@ pub enum Recognition {
     ByContent,
 }
 
+/// How [`find_with`] goes about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FindOptions {
+    /// What makes a file a video or an image.
+    pub recognition: Recognition,
+    /// What is left out: files that look like one of these, and folders with all that lies in them. A folder
+    /// that is searched is not left out itself, whatever it and those above it are called; a file that is
+    /// named by itself is.
+    pub exclude: Vec<PathPattern>,
+}
+
+with_fields!(FindOptions {
+    with_recognition(recognition: Recognition),
+    with_exclude(exclude: Vec<PathPattern>),
+});
+
 /// What lies at a path that was searched.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Found {
     /// Where it was searched: the absolute path, without links as far as there is something.
     pub root: PathBuf,
@@ -45,6 +66,8 @@ pub struct Found {
     pub failures: Vec<IndexError>,
     /// What was not taken.
     pub passed_over: PassedOver,
+    /// What was to be left out.
+    pub exclude: Vec<PathPattern>,
 }
 
 /// How many files a search did not take, and why. Displays as `3 without an ending, 2 .dat, 1 hidden`.
@@ -56,6 +79,8 @@ pub struct PassedOver {
     pub unknown: BTreeMap<String, usize>,
     /// Hidden files and folders.
     pub hidden: usize,
+    /// Files and folders that were to be [left out](FindOptions::exclude).
+    pub excluded: usize,
     /// Links to folders.
     pub folder_links: usize,
     /// Pipes, sockets and devices.
@@ -63,7 +88,7 @@ pub struct PassedOver {
     /// Pictures of kinds that this program has no decoder for, by their extension in lower case: HEIC and
     /// AVIF, where there is no FFmpeg or one without the decoder.
     pub undecodable: BTreeMap<String, usize>,
-    /// Where all of these lie, in the order of their names. What is in hidden folders, and behind
+    /// Where all of these lie, in the order of their names. What is in hidden and excluded folders, and behind
     /// links to folders, is not searched.
     pub paths: Vec<PathBuf>,
 }
@@ -77,7 +102,7 @@ impl PassedOver {
 
     /// Adds the counts of another search.
     pub fn add(&mut self, other: &Self) {
-        let Self { unknown, hidden, folder_links, special, undecodable, paths } = other;
+        let Self { unknown, hidden, excluded, folder_links, special, undecodable, paths } = other;
         for (extension, count) in unknown {
             *self.unknown.entry(extension.clone()).or_default() += count;
         }
@@ -86,6 +111,7 @@ impl PassedOver {
         }
         self.paths.extend_from_slice(paths);
         self.hidden += hidden;
+        self.excluded += excluded;
         self.folder_links += folder_links;
         self.special += special;
     }
@@ -108,6 +134,7 @@ impl fmt::Display for PassedOver {
         }));
         for (count, what) in [
             (self.hidden, "hidden"),
+            (self.excluded, "excluded"),
             (self.folder_links, "links to folders"),
             (self.special, "pipes, sockets or devices"),
         ] {
@@ -125,11 +152,19 @@ impl fmt::Display for PassedOver {
 /// Passed over, and counted, are hidden files and folders, links to folders, what is not recognised, and what
 /// is no regular file. Only a pipe, socket or device with the name of a video or image is among the failures.
 pub fn find(root: &Path, recognition: Recognition) -> Found {
+    find_with(root, &FindOptions::default().with_recognition(recognition))
+}
+
+/// As [`find`], but for what `options` say. What is excluded is passed over and counted as well.
+pub fn find_with(root: &Path, options: &FindOptions) -> Found {
+    let FindOptions { recognition, exclude } = options;
+    let recognition = *recognition;
     let mut found = Found {
         root: absolute(root),
         files: Vec::new(),
         failures: Vec::new(),
         passed_over: PassedOver::default(),
+        exclude: exclude.clone(),
     };
     let path = match fs::canonicalize(root) {
         Ok(path) => path,
@@ -139,6 +174,11 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
         }
     };
     if !path.is_dir() {
+        if is_excluded(&path, &path, exclude) {
+            found.passed_over.excluded = 1;
+            found.passed_over.paths.push(path);
+            return found;
+        }
         match look(&path, Recognition::ByContent) {
             Ok(Look::Media(kind)) => found.files.push(MediaFile { path, kind }),
             Ok(Look::Unknown) => found.failures.push(IndexError::UnknownExtension { path }),
@@ -149,11 +189,17 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
         }
         return found;
     }
-    let mut hidden = Vec::new();
+    let (mut hidden, mut excluded) = (Vec::new(), Vec::new());
     let entries = WalkDir::new(&path).sort_by_file_name().into_iter().filter_entry(|entry| {
-        let is_hidden = entry.depth() > 0 && is_hidden(entry.file_name());
-        hidden.extend(is_hidden.then(|| entry.path().to_owned()));
-        !is_hidden
+        let left_out = if entry.depth() == 0 {
+            None
+        } else if is_hidden(entry.file_name()) {
+            Some(&mut hidden)
+        } else {
+            // What lies above it is not, or it would not be come to.
+            exclude.iter().any(|pattern| pattern.matches(entry.path())).then_some(&mut excluded)
+        };
+        left_out.map(|left_out| left_out.push(entry.path().to_owned())).is_none()
     });
     for entry in entries {
         match entry {
@@ -164,8 +210,8 @@ pub fn find(root: &Path, recognition: Recognition) -> Found {
             }
         }
     }
-    found.passed_over.hidden = hidden.len();
-    found.passed_over.paths.append(&mut hidden);
+    (found.passed_over.hidden, found.passed_over.excluded) = (hidden.len(), excluded.len());
+    found.passed_over.paths.extend(hidden.into_iter().chain(excluded));
     found.passed_over.paths.sort();
     found
 }
@@ -335,6 +381,26 @@ mod tests {
             find_media(folder.path()).into_iter().filter_map(Result::ok).collect::<Vec<_>>(),
             found.files
         );
+    }
+
+    #[test]
+    fn what_is_excluded_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.png", "a-draft.png", "notes-draft.txt", "cache/b.png", "c/Cache/d.png", "c/e.png"] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let exclude: Vec<PathPattern> = ["*-draft.*", "cache"].map(|text| text.parse().unwrap()).into();
+        let options = FindOptions::default().with_exclude(exclude);
+        let found = find_with(folder.path(), &options);
+        assert_eq!(names(&found), ["a.png", "c/e.png"]);
+        assert_eq!(found.passed_over.to_string(), "4 excluded");
+        assert_eq!(found.passed_over.paths.len(), 4);
+        // A folder that is named is searched, a file that is named is not taken.
+        assert_eq!(names(&find_with(&folder.path().join("cache"), &options)), ["b.png"]);
+        let draft = find_with(&folder.path().join("a-draft.png"), &options);
+        assert!(draft.files.is_empty() && draft.passed_over.excluded == 1, "{draft:?}");
     }
 
     #[test]

@@ -8,7 +8,9 @@
 
 mod estimate;
 mod event;
+mod exclude;
 mod find;
+mod form;
 mod identity;
 mod moments;
 mod mounts;
@@ -25,7 +27,9 @@ use std::time::Duration;
 
 pub use estimate::{Estimate, estimate};
 pub use event::{IndexEvent, IndexTotals};
-pub use find::{Found, MediaFile, PassedOver, Recognition, absolute, find, find_media};
+pub use find::{
+    FindOptions, Found, MediaFile, PassedOver, Recognition, absolute, find, find_media, find_with,
+};
 pub use mounts::remember_mounts;
 pub use prune::{Doubt, Extent, PrunePlan, plan_prune};
 pub use settings::{library_manifest, with_settings_of};
@@ -156,7 +160,7 @@ pub fn index_with(
                 on_event(IndexEvent::Unchanged(file.path.clone()));
             }
             Ok(fingerprint) => pending.push(Pending { file: file.clone(), fingerprint, content: None }),
-            Err(error) => on_event(IndexEvent::Failed(file.path.clone(), error.into())),
+            Err(error) => on_event(IndexEvent::failed(file.path.clone(), error)),
         }
     }
     Run::new(embedder, library, options, &mut on_event).index(pending)?;

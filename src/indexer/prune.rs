@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::exclude::is_excluded;
 use super::find::{Found, is_hidden};
 use super::mounts::Mounts;
 use crate::retrieval::{LibraryWriter, RetrievalError};
@@ -60,7 +61,7 @@ impl fmt::Display for Doubt {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PrunePlan {
-    /// Files that are gone, in order.
+    /// Files that are gone or [excluded](super::FindOptions::exclude), in order.
     pub gone: Vec<PathBuf>,
     /// Files that are not there and are kept: how many, by the folder in doubt.
     pub kept: BTreeMap<(PathBuf, Doubt), usize>,
@@ -91,7 +92,8 @@ impl PrunePlan {
     }
 }
 
-/// Which files of `library` are no longer there, after `searched` was searched for files. To be asked once
+/// Which files of `library` are no longer there, after `searched` was searched for files, and which are left out
+/// there now: they count as gone, for the user has said so. To be asked once
 /// they are [indexed](super::index), so that files that only moved are not among them. Nothing is done yet.
 ///
 /// # Errors
@@ -219,6 +221,12 @@ fn deletion<'a>(path: &'a Path, roots: &[&'a Path], mounts: &'a Mounts, files: &
 fn fate<'a>(path: &'a Path, searched: &[Found], mounts: &'a Mounts, files: &impl FileSystem) -> Fate<'a> {
     let unreadable = |folder, error: io::Error| Fate::Unknown(folder, Doubt::Unreadable(error.to_string()));
     let folder = path.parent().unwrap_or(path);
+    let mut above = searched.iter().filter(|found| path.starts_with(&found.root));
+    // What one folder leaves out another may have, which lies in it and was named as well.
+    let is_left_out = |found: &Found| is_excluded(path, &found.root, &found.exclude);
+    if above.next().is_some_and(|first| is_left_out(first) && above.all(is_left_out)) {
+        return Fate::Gone;
+    }
     match files.lies_at(path) {
         Ok(()) => return Fate::There,
         Err(error) if !says_gone(&error) => return unreadable(folder, error),
@@ -290,6 +298,7 @@ mod tests {
             files: if holds_media { vec![file] } else { Vec::new() },
             failures: Vec::new(),
             passed_over: PassedOver::default(),
+            exclude: Vec::new(),
         }
     }
 

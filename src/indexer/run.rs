@@ -93,7 +93,7 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
             // It is there before the first of the file's embeddings. Without one the iterator has ended.
             let Ok(Plan { learnt, content, step }) = planned.recv() else {
                 let error = EmbedError::Job("no result".to_owned());
-                (self.on_event)(IndexEvent::Failed(next.file.path, error.into()));
+                (self.on_event)(IndexEvent::failed(next.file.path, error));
                 continue;
             };
             // Written with what comes next, at the latest when it is asked for.
@@ -164,7 +164,7 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
         // What was embedded, or could not be, may be another state than that whose hash is known.
         if FileFingerprint::of_file(path).is_ok_and(|now| now != pending.fingerprint) {
             let error = IndexError::Changed { path: path.clone() };
-            (self.on_event)(IndexEvent::Failed(path.clone(), error));
+            (self.on_event)(IndexEvent::failed(path.clone(), error));
             return Ok(());
         }
         match whole {
@@ -192,7 +192,7 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
                 if self.library.has(path) && is_of_content(&error) && can_be_read(path) {
                     self.turned_bad.insert(path.clone());
                 }
-                (self.on_event)(IndexEvent::Failed(path.clone(), error.into()));
+                (self.on_event)(IndexEvent::failed(path.clone(), error));
             }
         }
         Ok(())

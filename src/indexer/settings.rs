@@ -23,7 +23,8 @@ pub fn library_manifest(embedder: &Embedder) -> LibraryManifest {
 }
 
 /// `builder`, which is of a library's model, with the settings that the library was made with: it embeds
-/// queries for it, and further files. An adapter or a recipe that the builder has already stays.
+/// queries for it, and further files, in as many values as it has. An adapter, a recipe or a width that the
+/// builder has already stays.
 ///
 /// ```
 /// use gve::Embedder;
@@ -33,7 +34,7 @@ pub fn library_manifest(embedder: &Embedder) -> LibraryManifest {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny-a/model");
 /// # let folder = tempfile::tempdir()?;
-/// # let made = Embedder::builder(model).instruction("Look closely.").build()?;
+/// # let made = Embedder::builder(model).instruction("Look closely.").dim(16).force_dim(true).build()?;
 /// # LibraryWriter::create_or_open(folder.path(), library_manifest(&made))?.finish()?;
 /// let library = Library::open(folder.path())?;
 /// let manifest = library.manifest();
@@ -41,6 +42,7 @@ pub fn library_manifest(embedder: &Embedder) -> LibraryManifest {
 /// let builder = Embedder::builder(&manifest.model);
 /// let embedder = with_settings_of(manifest, builder)?.build()?;
 /// assert_eq!(embedder.instruction(), Some("Look closely."));
+/// assert_eq!(embedder.dim(), manifest.dim);
 /// # Ok(()) }
 /// ```
 ///
@@ -53,6 +55,10 @@ pub fn with_settings_of(
     let pixels =
         PixelLimits::default().with_min_pixels(manifest.min_pixels).with_max_pixels(manifest.max_pixels);
     builder = builder.sampling(manifest.sampling.clone()).pixels(pixels);
+    // It was cut to that when it was made, whatever the model was trained for.
+    if builder.dim_set().is_none() {
+        builder = builder.dim(manifest.dim).force_dim(true);
+    }
     if let Some(instruction) = &manifest.instruction {
         builder = builder.instruction(instruction);
     }

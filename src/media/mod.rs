@@ -32,7 +32,7 @@ pub const IMAGE_EXTENSIONS: &[&str] = &[
 pub const MAX_PICTURE_PIXELS: u64 = 1 << 28;
 
 /// What kind of file an embedding is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaKind {
     /// A still image.
@@ -97,7 +97,8 @@ pub enum Sampling {
 }
 
 /// A stretch of video in seconds from its first frame. The default is the whole of it.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TimeRange {
     /// Start; `None` is the first frame.
     pub start_seconds: Option<f64>,

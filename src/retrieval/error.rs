@@ -18,6 +18,16 @@ pub enum RetrievalError {
         /// The dimension it has.
         got: usize,
     },
+    /// A search was to compare more values than a library has, or none.
+    #[error(
+        "{got} values were to be compared, and the library's embeddings have {width}: expected 1 to {width}"
+    )]
+    InvalidWidth {
+        /// Values of the library's embeddings.
+        width: usize,
+        /// Values asked for.
+        got: usize,
+    },
     /// A score came out as NaN or infinite, so one of the two vectors holds such a value.
     #[error("the score of query {query} and corpus row {row} is {score}: one of them holds NaN or infinity")]
     NonFiniteScore {

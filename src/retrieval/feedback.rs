@@ -1,6 +1,8 @@
 use ndarray::{ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use super::RetrievalError;
+
 /// Weight of what was found beside the query's own, unless told otherwise.
 const WEIGHT: f32 = 0.5;
 
@@ -11,9 +13,11 @@ const WEIGHT: f32 = 0.5;
 /// use gve::retrieval::Feedback;
 /// use ndarray::{arr1, arr2};
 ///
+/// # fn main() -> Result<(), gve::retrieval::RetrievalError> {
 /// let corpus = arr2(&[[0.6, 0.8], [0.0, 1.0]]);
-/// let moved = Feedback::of(1).moved(arr1(&[1.0, 0.0]).view(), corpus.view(), [0]);
+/// let moved = Feedback::of(1).moved(arr1(&[1.0, 0.0]).view(), corpus.view(), [0])?;
 /// assert!((moved[1] / moved[0] - 0.4 / 1.3).abs() < 1e-6);
+/// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,15 +45,21 @@ impl Feedback {
     /// `query`, `[dim]`, moved towards the mean of the rows `best` of `corpus`, `[rows, dim]`, and of length
     /// 1 again. It stays as it is where there are none, or where what comes out has no direction. A row that
     /// `corpus` does not have is passed over.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`RetrievalError::DimensionMismatch`] for a query that is not as wide as the corpus.
     pub fn moved(
         &self,
         query: ArrayView1<'_, f32>,
         corpus: ArrayView2<'_, f32>,
         best: impl IntoIterator<Item = usize>,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>, RetrievalError> {
+        let (expected, got) = (corpus.ncols(), query.len());
+        if got != expected {
+            return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
+        }
         let rows = best.into_iter().filter(|row| *row < corpus.nrows());
-        self.moved_towards(query, rows.map(|row| corpus.row(row).to_vec()))
+        Ok(self.moved_towards(query, rows.map(|row| corpus.row(row).to_vec())))
     }
 
     /// As [`moved`](Self::moved), by the embeddings of the best.
@@ -87,7 +97,7 @@ mod tests {
         let query = arr1(&[1.0, 0.0, 0.0]);
         let moved = |documents, weight, best: &[usize]| {
             let feedback = Feedback::of(documents).with_weight(weight);
-            feedback.moved(query.view(), corpus.view(), best.iter().copied())
+            feedback.moved(query.view(), corpus.view(), best.iter().copied()).unwrap()
         };
         // (1, 0.5, 0.5) and (1, 1, 0), of length 1.
         let (side, diagonal) = (1.0 / 1.5_f32.sqrt(), 0.5_f32.sqrt());
@@ -107,5 +117,7 @@ mod tests {
             let gap = moved.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(gap < 1e-6, "{documents} {weight} {best:?}: {moved:?}, expected {expected:?}");
         }
+        let narrow = Feedback::of(1).moved(arr1(&[1.0, 0.0]).view(), corpus.view(), [0]).unwrap_err();
+        assert_eq!(narrow.to_string(), "the query has dimension 2, expected 3");
     }
 }

@@ -28,6 +28,8 @@ mod library;
 #[cfg(feature = "library")]
 mod parquet_file;
 #[cfg(feature = "library")]
+mod path_pattern;
+#[cfg(feature = "library")]
 mod row_file;
 // Calls the `gemm` crate.
 #[allow(unsafe_code)]
@@ -51,6 +53,8 @@ pub use library::{
 };
 #[cfg(feature = "library")]
 pub use parquet_file::ParquetTable;
+#[cfg(feature = "library")]
+pub use path_pattern::PathPattern;
 #[cfg(feature = "library")]
 pub(crate) use row_file::RowFile;
 pub use similarity::{dot, normalize};

@@ -27,7 +27,7 @@ use crate::options::with_fields;
 const LARGE: u64 = 10 << 20;
 
 /// How a directory is pushed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PushOptions {
     /// Where the hub is, and the token; its revision is the branch that is pushed to, which is made if need

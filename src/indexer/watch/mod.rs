@@ -12,15 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::exclude::is_excluded;
 use super::find::look_at;
 use super::prune::plan_deleted;
 use super::{
-    Doubt, Found, IndexError, IndexEvent, IndexOptions, IndexTotals, MediaFile, Recognition, find,
-    index_with, remember_mounts,
+    Doubt, FindOptions, Found, IndexError, IndexEvent, IndexOptions, IndexTotals, MediaFile, Recognition,
+    find_with, index_with, remember_mounts,
 };
 use crate::embedder::{CancelToken, Embedder};
 use crate::options::with_fields;
-use crate::retrieval::{FileFingerprint, LibraryManifest, LibraryWriter, RetrievalError};
+use crate::retrieval::{FileFingerprint, LibraryManifest, LibraryWriter, PathPattern, RetrievalError};
 
 use noted::{Noted, Seen};
 use roots::{Change, Roots};
@@ -42,6 +43,9 @@ pub struct WatchOptions {
     pub retry: Duration,
     /// What makes a file a video or an image.
     pub recognition: Recognition,
+    /// What is [left out](FindOptions::exclude). Files of the library that are stay there until they are deleted,
+    /// or [pruned](super::plan_prune).
+    pub exclude: Vec<PathPattern>,
     /// Whether [much](super::PrunePlan::is_much) of the library may be forgotten in one step. Not, by
     /// default: it is kept, and told.
     pub forget_much: bool,
@@ -54,6 +58,7 @@ with_fields!(WatchOptions {
     with_rescan(rescan: Duration),
     with_retry(retry: Duration),
     with_recognition(recognition: Recognition),
+    with_exclude(exclude: Vec<PathPattern>),
     with_forget_much(forget_much: bool),
     with_cancel(cancel: CancelToken),
 });
@@ -65,6 +70,7 @@ impl Default for WatchOptions {
             rescan: Duration::from_secs(15 * 60),
             retry: Duration::from_secs(30),
             recognition: Recognition::default(),
+            exclude: Vec::new(),
             forget_much: false,
             cancel: CancelToken::new(),
         }
@@ -72,13 +78,13 @@ impl Default for WatchOptions {
 }
 
 /// Something that happened while folders were watched.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum WatchEvent {
     /// What became of a file.
     File(IndexEvent),
     /// Something cannot be looked at. It is told once.
-    Failed(IndexError),
+    Failed(Arc<IndexError>),
     /// The library is in step with the folders, after these files.
     UpToDate(IndexTotals),
     /// A folder is not there. Its files stay in the library.
@@ -93,7 +99,7 @@ pub enum WatchEvent {
     /// [`plan_prune`](super::plan_prune) plans what forgets them.
     TooMany(usize, usize),
     /// The library cannot be written at present. It is tried again, and nothing is lost.
-    Hindered(RetrievalError),
+    Hindered(Arc<RetrievalError>),
 }
 
 /// Keeps the library in `directory`, which is made if need be, in step with what lies in `folders`, until
@@ -215,7 +221,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         let here: Vec<PathBuf> = self.roots.here().map(Path::to_owned).collect();
         let mut searched: Vec<Found> = Vec::with_capacity(here.len());
         for root in here {
-            let found = find(&root, self.options.recognition);
+            let found = self.find(&root);
             found.files.iter().for_each(|file| self.take(file.clone()));
             searched.push(found);
         }
@@ -230,7 +236,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
     /// Tells what cannot be looked at, once.
     fn tell(&mut self, error: IndexError) {
         if self.told.insert(error.to_string()) {
-            (self.on_event)(WatchEvent::Failed(error));
+            (self.on_event)(WatchEvent::Failed(error.into()));
         }
     }
 
@@ -242,8 +248,9 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
                 self.deleted.insert(path);
                 self.deleted_since = Instant::now();
             }
+            Seen::Folder | Seen::File(_) if self.is_left_out(&path) => {}
             Seen::Folder if !self.roots.contains(&path) => {
-                let found = find(&path, self.options.recognition);
+                let found = self.find(&path);
                 found.files.into_iter().for_each(|file| self.take(file));
                 found.failures.into_iter().for_each(|error| self.tell(error));
             }
@@ -254,6 +261,18 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             },
             _ => {}
         }
+    }
+
+    fn find(&self, path: &Path) -> Found {
+        let WatchOptions { recognition, exclude, .. } = self.options;
+        find_with(path, &FindOptions { recognition: *recognition, exclude: exclude.clone() })
+    }
+
+    fn is_left_out(&self, path: &Path) -> bool {
+        let mut roots = self.roots.here().filter(|root| path.starts_with(root));
+        // What one folder leaves out another may have, which lies in it and was named as well.
+        let is_left_out = |root: &Path| is_excluded(path, root, &self.options.exclude);
+        roots.next().is_some_and(|first| is_left_out(first) && roots.all(is_left_out))
     }
 
     /// A file that was found is to be indexed: at once if it has not changed for long, else once it rests.
@@ -277,7 +296,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             Err(IndexError::Cancelled) => Ok(()),
             Err(IndexError::Retrieval(error)) if may_pass(&error) => {
                 self.hindered_until = Some(after(Instant::now(), self.options.retry));
-                (self.on_event)(WatchEvent::Hindered(error));
+                (self.on_event)(WatchEvent::Hindered(error.into()));
                 Ok(())
             }
             Err(error) => Err(error),

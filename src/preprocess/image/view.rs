@@ -13,6 +13,9 @@ pub enum PixelFormat {
     Rgb8,
     /// Red, green, blue and opacity, of 8 bits each, the colours not multiplied by it.
     Rgba8,
+    /// Blue, green, red and opacity, as toolkits on Windows and Apple's have them; otherwise as
+    /// [`Rgba8`](Self::Rgba8).
+    Bgra8,
 }
 
 impl PixelFormat {
@@ -20,7 +23,7 @@ impl PixelFormat {
     pub fn bytes(self) -> usize {
         match self {
             Self::Rgb8 => 3,
-            Self::Rgba8 => 4,
+            Self::Rgba8 | Self::Bgra8 => 4,
         }
     }
 }
@@ -87,6 +90,9 @@ impl FrameView<'_> {
                 PixelFormat::Rgba8 => row.as_chunks().0.iter().for_each(|&[red, green, blue, alpha]| {
                     rgb.extend([red, green, blue].map(|level| over_white(level, alpha)));
                 }),
+                PixelFormat::Bgra8 => row.as_chunks().0.iter().for_each(|&[blue, green, red, alpha]| {
+                    rgb.extend([red, green, blue].map(|level| over_white(level, alpha)));
+                }),
             }
         }
         RgbImage::from_raw(width, height, rgb).ok_or_else(empty)
@@ -109,6 +115,8 @@ mod tests {
         let rgba = [1, 2, 3, 255, 4, 5, 6, 255, 0, 0, 7, 8, 9, 255, 10, 11, 12, 0];
         let blended = view(PixelFormat::Rgba8, 10, &rgba).to_rgb().unwrap().into_raw();
         assert_eq!(blended, [1, 2, 3, 4, 5, 6, 7, 8, 9, 255, 255, 255]);
+        let bgra = [3, 2, 1, 255, 6, 5, 4, 255, 0, 0, 9, 8, 7, 255, 12, 11, 10, 0];
+        assert_eq!(view(PixelFormat::Bgra8, 10, &bgra).to_rgb().unwrap().into_raw(), blended);
     }
 
     #[test]

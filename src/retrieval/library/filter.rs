@@ -2,13 +2,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use glob::{MatchOptions, Pattern};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::entry::LibraryEntry;
 use super::tags::{TagTable, TagTest};
 use crate::media::{MediaKind, TimeRange};
-use crate::retrieval::RetrievalError;
+use crate::retrieval::{PathPattern, RetrievalError};
 
 /// Which files of a library a search looks at: those of which all holds that is said here. It leaves files
 /// out before anything is ranked, so that as many are found as without it.
@@ -22,22 +22,59 @@ use crate::retrieval::RetrievalError;
 /// # assert_ne!(holidays, Filter::default());
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
+///
+/// Serde has it as an object of what was said, by the names of the methods: bounds as `[1.5, null]`, the test of
+/// a tag as `["stars", {"at_least": 4.0}]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Filter {
+    #[serde(skip_serializing_if = "Option::is_none", with = "among")]
     among: Option<Arc<HashSet<PathBuf>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     under: Vec<PathBuf>,
-    named: Option<Pattern>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    named: Option<PathPattern>,
+    #[serde(rename = "of_kind", skip_serializing_if = "Option::is_none")]
     kind: Option<MediaKind>,
+    #[serde(rename = "lasting", skip_serializing_if = "is_unbounded")]
     seconds: Bounds,
+    #[serde(skip_serializing_if = "is_unbounded")]
     modified: Bounds,
+    #[serde(skip_serializing_if = "is_unbounded")]
     captured: Bounds,
+    #[serde(skip_serializing_if = "is_unbounded")]
     width: Bounds,
+    #[serde(skip_serializing_if = "is_unbounded")]
     height: Bounds,
+    #[serde(rename = "tagged", skip_serializing_if = "Vec::is_empty")]
     tags: Vec<(String, TagTest)>,
 }
 
 /// What lies from the one to the other, both included.
 type Bounds = (Option<f64>, Option<f64>);
+
+fn is_unbounded(bounds: &Bounds) -> bool {
+    *bounds == (None, None)
+}
+
+/// Files in an order that does not depend on the run.
+mod among {
+    use std::collections::{BTreeSet, HashSet};
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    type Files = Option<Arc<HashSet<PathBuf>>>;
+
+    pub(super) fn serialize<S: Serializer>(files: &Files, serializer: S) -> Result<S::Ok, S::Error> {
+        files.as_deref().map(|files| files.iter().collect::<BTreeSet<_>>()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Files, D::Error> {
+        Ok(Option::<HashSet<PathBuf>>::deserialize(deserializer)?.map(Arc::new))
+    }
+}
 
 impl Filter {
     /// These files, as an album or the favourites of somebody. Paths are compared as a library has them, see
@@ -56,18 +93,12 @@ impl Filter {
         self
     }
 
-    /// Files whose path is like this: `*` is anything but `/`, `**` any folders, `?` a character, `[ab]` one
-    /// of some. A pattern without `/` is of the name alone. Upper and lower case are the same.
+    /// Files whose path looks like this: see [`PathPattern`].
     ///
     /// # Errors
     /// [`RetrievalError::InvalidPattern`].
-    pub fn named(mut self, pattern: &str) -> Result<Self, RetrievalError> {
-        let fault = |error: glob::PatternError| RetrievalError::InvalidPattern {
-            pattern: pattern.to_owned(),
-            reason: error.msg.to_owned(),
-        };
-        self.named = Some(Pattern::new(pattern).map_err(fault)?);
-        Ok(self)
+    pub fn named(self, pattern: &str) -> Result<Self, RetrievalError> {
+        Ok(Self { named: Some(pattern.parse()?), ..self })
     }
 
     /// Videos alone, or images.
@@ -134,7 +165,7 @@ impl Filter {
             self.among.as_ref().is_none_or(|files| files.contains(&entry.path))
                 && self.kind.is_none_or(|kind| kind == entry.kind)
                 && (self.under.is_empty() || self.under.iter().any(|folder| entry.path.starts_with(folder)))
-                && self.named.as_ref().is_none_or(|pattern| is_like(pattern, &entry.path))
+                && self.named.as_ref().is_none_or(|pattern| pattern.matches(&entry.path))
                 && is_known_to_lie_in(seconds, self.seconds)
                 && lies_in(modified, self.modified)
                 && is_known_to_lie_in(entry.captured_seconds.map(|seconds| seconds as f64), self.captured)
@@ -154,16 +185,7 @@ fn lies_in(value: f64, (least, most): Bounds) -> bool {
 }
 
 fn is_known_to_lie_in(value: Option<f64>, bounds: Bounds) -> bool {
-    bounds == (None, None) || value.is_some_and(|value| lies_in(value, bounds))
-}
-
-fn is_like(pattern: &Pattern, path: &Path) -> bool {
-    let options =
-        MatchOptions { case_sensitive: false, require_literal_separator: true, ..MatchOptions::new() };
-    if pattern.as_str().contains('/') {
-        return pattern.matches_path_with(path, options);
-    }
-    path.file_name().is_some_and(|name| pattern.matches_path_with(Path::new(name), options))
+    is_unbounded(&bounds) || value.is_some_and(|value| lies_in(value, bounds))
 }
 
 #[cfg(test)]
@@ -220,6 +242,16 @@ mod tests {
             assert_eq!(filter.rows(&entries, &tags).as_deref(), Some(&expected[..]), "{filter:?}");
         }
         assert_eq!(all().rows(&entries, &TagTable::default()), None);
+        let much = named("lake*").among(["/b", "/a"]).of_kind(Video).lasting(Some(1.5), None);
+        let much = much.tagged("stars", TagTest::AtLeast(4.0)).under("/v");
+        let text = serde_json::to_string(&much).unwrap();
+        let expected = r#"{"among":["/a","/b"],"under":["/v"],"named":"lake*","of_kind":"video","lasting":[1.5,null],"tagged":[["stars",{"at_least":4.0}]]}"#;
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<Filter>(&text).unwrap(), much);
+        assert_eq!(serde_json::to_string(&all()).unwrap(), "{}");
+        assert_eq!(serde_json::from_str::<Filter>("{}").unwrap(), all());
+        assert!(serde_json::from_str::<Filter>(r#"{"colour":1}"#).is_err());
+        assert!(serde_json::from_str::<Filter>(r#"{"named":"[a"}"#).is_err());
         let fault = all().named("[a").expect_err("no pattern").to_string();
         assert!(fault.contains("\"[a\" is no pattern"), "{fault}");
     }

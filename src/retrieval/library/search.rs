@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::ArrayView1;
+use serde::{Deserialize, Serialize};
 
 use super::entry::LibraryEntry;
 use super::filter::Filter;
@@ -21,7 +22,8 @@ const NEIGHBOURS: f64 = 0.25;
 const ROWS_PER_HIT: usize = 4;
 
 /// What a hit is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unit {
     /// The best moment of each video, and images.
@@ -39,6 +41,11 @@ pub enum Unit {
 pub struct SearchOptions {
     /// Hits, at most.
     pub k: usize,
+    /// Values that are compared, which a query has to have: the first ones of each row, normalised again.
+    /// Embeddings are cut like that where their model was trained for it
+    /// ([`Embedder::check_dim`](crate::Embedder::check_dim), [`Embedding::cut`](crate::Embedding::cut)), and
+    /// are nonsense otherwise. `None` compares all that the library has.
+    pub dim: Option<usize>,
     /// What a hit is. It makes no difference in a library without moments.
     pub unit: Unit,
     /// Whether a first search moves the query.
@@ -59,6 +66,7 @@ impl SearchOptions {
     pub fn new(k: usize) -> Self {
         Self {
             k,
+            dim: None,
             unit: Unit::default(),
             feedback: None,
             filter: Filter::default(),
@@ -69,6 +77,7 @@ impl SearchOptions {
 }
 
 with_fields!(SearchOptions {
+    with_dim(dim: Option<usize>),
     with_unit(unit: Unit),
     with_feedback(feedback: Option<Feedback>),
     with_filter(filter: Filter),
@@ -82,7 +91,10 @@ with_fields!(SearchOptions {
 pub struct LibraryHit {
     /// Cosine similarity with the query.
     pub score: f32,
-    /// The row with that score.
+    /// The number of the row with that score, among the [`entries`](Library::entries) of the library that was
+    /// searched: of its [embedding](Library::embedding), say, to look for more that is like it.
+    pub row: usize,
+    /// That row.
     pub entry: LibraryEntry,
     /// The part of the video: the row's own, or with neighbours that were found as well.
     pub time_range: Option<TimeRange>,
@@ -153,8 +165,9 @@ fn holds(whole: Option<TimeRange>, part: Option<TimeRange>) -> bool {
 
 impl Library {
     /// The `k` files most similar to `query`, an L2-normalised vector of the library's dimension, best first;
-    /// videos by their best moments. A query of fewer values is compared with as many of the rows', cut and
-    /// normalised again: for models that were trained for that width.
+    /// videos by their best moments. A query of another width is an error, for nothing tells whether it is of
+    /// the same model: one that is wider is to be cut first ([`Embedding::cut`](crate::Embedding::cut)), and
+    /// for one that was cut further there is [`SearchOptions::dim`].
     ///
     /// # Errors
     /// [`RetrievalError::DimensionMismatch`], [`RetrievalError::NonFiniteScore`]; [`RetrievalError::Io`] where embeddings are
@@ -172,8 +185,12 @@ impl Library {
         query: ArrayView1<'_, f32>,
         options: &SearchOptions,
     ) -> Result<Vec<LibraryHit>, RetrievalError> {
-        let (expected, got) = (self.manifest().dim, query.len());
-        if !(1..=expected).contains(&got) {
+        let (width, got) = (self.manifest().dim, query.len());
+        let expected = options.dim.unwrap_or(width);
+        if !(1..=width).contains(&expected) {
+            return Err(RetrievalError::InvalidWidth { width, got: expected });
+        }
+        if got != expected {
             return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
         }
         let may_be = self.may_be(&options.filter, options.unit);
@@ -203,7 +220,7 @@ impl Library {
                 _ => Some(score),
             };
             let confidence = asked.as_ref().zip(score_as_asked).map(|(asked, score)| asked.confidence(score));
-            Ok(LibraryHit { score, entry: self.entries()[row].clone(), time_range, confidence })
+            Ok(LibraryHit { score, row, entry: self.entries()[row].clone(), time_range, confidence })
         };
         let mut hits = hits.into_iter().map(hit).collect::<Result<Vec<_>, RetrievalError>>()?;
         let least = options.min_confidence.unwrap_or(0.0);

@@ -64,7 +64,8 @@ pub type Tags = BTreeMap<String, TagValue>;
 pub type TagChanges = BTreeMap<String, Option<TagValue>>;
 
 /// What a tag has to be.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TagTest {
     /// What reads like this: a text, `true` or `false`, a number however it is written; or a list with such a

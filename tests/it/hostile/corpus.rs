@@ -11,7 +11,7 @@ use gve::pairs::PairIndex;
 use gve::preprocess::{ImageLimits, load_image};
 use gve::retrieval::{
     EmbeddingFormat, EmbeddingWriter, FileFingerprint, Library, LibraryEntry, LibraryManifest, LibraryRow,
-    LibraryWriter, MANIFEST_FORMAT_VERSION, StoreDType, read_embeddings,
+    LibraryWriter, MANIFEST_FORMAT_VERSION, SearchOptions, StoreDType, read_embeddings,
 };
 use gve::train::TrainConfig;
 use gve_test_support::golden::golden_dir;
@@ -159,8 +159,10 @@ fn library(folder: &Path) {
 
 fn read_library(folder: &Path, _: &Path) -> Result<(), String> {
     let library = Library::open(folder).map_err(text)?;
-    let query = ndarray::Array1::from_elem(library.manifest().dim.min(DIM), 0.3);
-    library.search(query.view(), 5).map(drop).map_err(text)?;
+    let dim = library.manifest().dim.min(DIM);
+    let query = ndarray::Array1::from_elem(dim, 0.3);
+    let options = SearchOptions::new(5).with_dim(Some(dim));
+    library.search_for(query.view(), &options).map(drop).map_err(text)?;
     LibraryWriter::create_or_open(folder, library.manifest().clone()).map(drop).map_err(text)
 }
 

@@ -184,7 +184,7 @@ fn confidence_falls_with_the_score_and_is_of_the_whole_library_and_the_query_as_
     let cut = |query: &Vec<f32>| unit(query[..32].to_vec());
     let [strangers, planted] =
         [&strangers, &planted].map(|queries| queries.iter().map(cut).collect::<Vec<_>>());
-    let share = |queries| share_from(&library, queries, 0.9, &asked(1));
+    let share = |queries| share_from(&library, queries, 0.9, &asked(1).with_dim(Some(32)));
     assert!(share(&strangers) <= 0.1 && share(&planted) >= 0.9, "{} {}", share(&strangers), share(&planted));
 }
 

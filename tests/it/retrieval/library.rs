@@ -49,7 +49,10 @@ fn a_library_is_searched_at_a_smaller_width_and_with_feedback() {
     let library = Library::open(directory.path()).unwrap();
     let found = |query: &[f32], feedback: Option<Feedback>| -> Vec<(String, f32)> {
         let hits = library
-            .search_for(ndarray::ArrayView1::from(query), &SearchOptions::new(3).with_feedback(feedback))
+            .search_for(
+                ndarray::ArrayView1::from(query),
+                &SearchOptions::new(3).with_feedback(feedback).with_dim(Some(query.len())),
+            )
             .unwrap();
         hits.iter().map(|hit| (hit.entry.path.display().to_string(), hit.score)).collect()
     };
@@ -58,6 +61,20 @@ fn a_library_is_searched_at_a_smaller_width_and_with_feedback() {
     assert_eq!(names(found(&whole, None)), ["near", "far", "side"]);
     let cut = found(&[1.0, 0.0], None);
     assert_eq!(cut, [("far".into(), 1.0), ("near".into(), 0.6), ("side".into(), 0.0)]);
+    // That is asked for, and never assumed of a query that may be of another model.
+    let refused = |dim: Option<usize>| {
+        let options = SearchOptions::new(3).with_dim(dim).with_feedback(Some(Feedback::of(1)));
+        let narrow = library.search_for(ndarray::aview1(&[1.0, 0.0]), &options);
+        narrow.unwrap_err().to_string()
+    };
+    assert_eq!(refused(None), format!("the query has dimension 2, expected {DIM}"));
+    assert_eq!(refused(Some(3)), "the query has dimension 2, expected 3");
+    let (most, more) = (DIM, DIM + 1);
+    let width = format!(
+        "{more} values were to be compared, and the library's embeddings have {most}: expected 1 to {most}"
+    );
+    assert_eq!(refused(Some(more)), width);
+    assert!(refused(Some(0)).starts_with("0 values"));
     // Moved towards `far`, a query is found beside `side`, which it had nothing of.
     let query = [&[1.0][..], &[0.0; DIM - 1]].concat();
     assert_eq!(found(&query, None)[2].1, 0.0);

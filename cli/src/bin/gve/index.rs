@@ -9,10 +9,10 @@ use anyhow::{Result, bail};
 use clap::Args;
 use gve::Moments;
 use gve::indexer::{
-    Doubt, Estimate, Extent, Found, IndexError, IndexOptions, MediaFile, PassedOver, PrunePlan, Recognition,
-    estimate, find, index_with, library_manifest, plan_prune, remember_mounts,
+    Doubt, Estimate, Extent, FindOptions, Found, IndexError, IndexOptions, MediaFile, PassedOver, PrunePlan,
+    Recognition, estimate, find_with, index_with, library_manifest, plan_prune, remember_mounts,
 };
-use gve::retrieval::{LibraryWriter, RetrievalError, StoreDType};
+use gve::retrieval::{LibraryWriter, PathPattern, RetrievalError, StoreDType};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions, store_dtype};
 use gve_cli::output::{Outcome, name, note, print, progress_bar, report};
@@ -34,6 +34,7 @@ Examples:
   gve index ~/Videos --library moments --model Alibaba-NLP/GVE-3B --moments shots
   gve index ~/Videos --library lib --model Alibaba-NLP/GVE-3B --dry-run
   gve index ~/Videos --library lib --model Alibaba-NLP/GVE-3B --watch
+  gve index ~/Videos --library lib --model Alibaba-NLP/GVE-3B --exclude cache --exclude \"*-draft.mp4\"
   gve index holiday.mp4 more/ --library lib --model ./GVE-3B --fps 1 --max-frames 64
 
 A second run adds only what is new or changed; a run that was stopped goes on where it was. Files are known by what they
@@ -49,6 +50,10 @@ pub(crate) struct Arguments {
     /// Take a file for what its content is, whatever its name ends in.
     #[arg(long)]
     any_name: bool,
+    /// Leave out files and folders of such a name (cache, *-draft.mp4), or such a path (**/raw/*.mov); may be
+    /// given more than once. What the library has of them stays; with --prune it is forgotten.
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<PathPattern>,
     /// Cut videos into moments, each to be found by itself: shots, or stretches of so many seconds, which may
     /// overlap by others (10, 10:2). A library is of one kind.
     #[arg(long, value_name = "shots|S[:OVERLAP]", value_parser = moments)]
@@ -57,7 +62,7 @@ pub(crate) struct Arguments {
     /// a library was made with stays.
     #[arg(long, value_name = "f32|f16|int8", value_parser = store_dtype)]
     store_dtype: Option<StoreDType>,
-    /// Forget files under PATH that are gone. Those of a folder that is not there, cannot be read, has become
+    /// Forget files under PATH that are gone or left out by --exclude. Those of a folder that is not there, cannot be read, has become
     /// empty or is on another mount than before are kept: a drive may be away. Asks before much of the
     /// library is forgotten.
     #[arg(long)]
@@ -93,6 +98,12 @@ pub(crate) struct Arguments {
     sampling: SamplingOptions,
     #[command(flatten)]
     pixels: PixelOptions,
+}
+
+impl Arguments {
+    fn recognition(&self) -> Recognition {
+        if self.any_name { Recognition::ByContent } else { Recognition::ByName }
+    }
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
@@ -230,8 +241,10 @@ struct Searched {
 impl Searched {
     /// Searches all paths, and says what cannot be looked at and what is passed over.
     fn new(arguments: &Arguments) -> Self {
-        let recognition = if arguments.any_name { Recognition::ByContent } else { Recognition::ByName };
-        let mut found: Vec<Found> = arguments.paths.iter().map(|path| find(path, recognition)).collect();
+        let options = FindOptions::default()
+            .with_recognition(arguments.recognition())
+            .with_exclude(arguments.exclude.clone());
+        let mut found: Vec<Found> = arguments.paths.iter().map(|path| find_with(path, &options)).collect();
         let mut files: Vec<MediaFile> = found.iter().flat_map(|found| found.files.iter().cloned()).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files.dedup();

@@ -13,6 +13,9 @@ use crate::library::{open_library, report_damage};
 use crate::rerank::{input, score};
 use crate::thumbnails::thumbnails;
 
+/// What a line of `--json` has of a hit.
+const FIELDS: [&str; 6] = ["confidence", "end", "kind", "path", "score", "start"];
+
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -141,6 +144,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let most = if reranker.is_some() { arguments.k.max(arguments.rerank.rerank_top) } else { arguments.k };
     if let Some(recipe) = asks_again {
         let wanted = SearchOptions::new(recipe.most_candidates).with_unit(unit).with_filter(filter.clone());
+        let wanted = wanted.with_dim(Some(dim));
         let found = library.search_for(embedding.as_slice().into(), &wanted)?;
         let (asked, unreadable) = asked_again(&embedder, &query, &found)?;
         failed += unreadable;
@@ -149,7 +153,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let wanted = SearchOptions::new(most).with_unit(unit).with_feedback(feedback).with_filter(filter);
     // All of them, for the best tells how little fits.
     let asks = arguments.min_confidence.map(|_| 0.0);
-    let wanted = wanted.with_exact(arguments.exact).with_min_confidence(asks);
+    let wanted = wanted.with_dim(Some(dim)).with_exact(arguments.exact).with_min_confidence(asks);
     let mut hits = library.search_for(embedding.as_slice().into(), &wanted)?;
     if let Some(least) = arguments.min_confidence {
         leave_fitting(&mut hits, least, library.entries().len());
@@ -165,7 +169,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         failed += thumbnails(directory, hits.iter().take(arguments.k).map(|hit| &hit.hit))?;
     }
     for (rank, hit) in hits.iter().take(arguments.k).enumerate() {
-        print(&if arguments.json { hit.json(rank + 1) } else { hit.row(rank + 1) })?;
+        print(&if arguments.json { hit.json(rank + 1)? } else { hit.row(rank + 1) })?;
     }
     let decayed = library.take_damage();
     report_damage(&decayed);
@@ -273,19 +277,14 @@ impl Hit {
         format!("{rank:>3}{reranked}  {:.4}{confidence}  {}{range}", self.hit.score, name(&entry.path))
     }
 
-    fn json(&self, rank: usize) -> String {
-        let entry = &self.hit.entry;
-        let mut line = serde_json::json!({
-            "rank": rank, "score": self.hit.score, "path": entry.path, "kind": entry.kind,
-            "start": self.hit.time_range.and_then(|range| range.start_seconds),
-            "end": self.hit.time_range.and_then(|range| range.end_seconds),
-        });
-        if let Some(confidence) = self.hit.confidence {
-            line["confidence"] = serde_json::json!(confidence);
+    /// Those of the hit's own fields that are promised, and what is known here.
+    fn json(&self, rank: usize) -> Result<String> {
+        let mut line = serde_json::to_value(&self.hit)?;
+        if let Some(line) = line.as_object_mut() {
+            line.retain(|name, _| FIELDS.contains(&name.as_str()));
+            line.insert("rank".to_owned(), rank.into());
+            line.extend(self.reranked.map(|score| ("rerank_score".to_owned(), score.into())));
         }
-        if let Some(score) = self.reranked {
-            line["rerank_score"] = serde_json::json!(score);
-        }
-        line.to_string()
+        Ok(line.to_string())
     }
 }

@@ -62,12 +62,13 @@ impl Counts {
         let IndexTotals { added, unchanged, moved, copied, failed, forgotten, .. } = self.totals;
         let kept = self.kept;
         if json {
-            let PassedOver { unknown, hidden, folder_links, special, undecodable, .. } = passed_over;
+            let PassedOver { unknown, hidden, excluded, folder_links, special, undecodable, .. } =
+                passed_over;
             let summary = serde_json::json!({
                 "added": added, "unchanged": unchanged, "moved": moved, "copied": copied, "failed": failed,
                 "pruned": forgotten, "kept": kept,
                 "passed_over": {
-                    "unknown": unknown, "hidden": hidden, "folder_links": folder_links, "special": special,
+                    "unknown": unknown, "hidden": hidden, "excluded": excluded, "folder_links": folder_links, "special": special,
                     "undecodable": undecodable,
                 },
             });

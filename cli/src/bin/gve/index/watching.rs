@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use gve::indexer::{IndexEvent, Recognition, WatchEvent, WatchOptions, watch as follow};
+use gve::indexer::{IndexEvent, WatchEvent, WatchOptions, watch as follow};
 use gve::retrieval::LibraryManifest;
 use gve::{CancelToken, Embedder};
 use gve_cli::output::{Outcome, name, note, print, report, warn};
@@ -23,7 +23,8 @@ pub(super) fn watch(
     let options = WatchOptions::default()
         .with_settle(arguments.settle)
         .with_rescan(arguments.rescan)
-        .with_recognition(if arguments.any_name { Recognition::ByContent } else { Recognition::ByName })
+        .with_recognition(arguments.recognition())
+        .with_exclude(arguments.exclude.clone())
         .with_forget_much(arguments.yes)
         .with_cancel(cancel.clone());
     if !arguments.model.quiet {
