@@ -1,4 +1,5 @@
-//! How others fill in settings: fields may come, so that they cannot write all of them down.
+//! How others fill in settings, of which fields may come, so that they cannot write all of them down; and how things
+//! with much in them are shown.
 
 /// For each field a method `with_field` that sets it.
 macro_rules! with_fields {
@@ -17,3 +18,17 @@ macro_rules! with_fields {
 }
 
 pub(crate) use with_fields;
+
+/// `Debug` of something that holds more than anybody wants to see: by what tells it from others.
+macro_rules! shown_by {
+    ($shown:ident |$this:ident| { $($name:ident: $value:expr),* $(,)? }) => {
+        impl std::fmt::Debug for $shown {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let $this = self;
+                f.debug_struct(stringify!($shown))$(.field(stringify!($name), &$value))*.finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+pub(crate) use shown_by;

@@ -7,6 +7,7 @@ use super::embedding::Embedding;
 use super::error::EmbedError;
 use super::input::Input;
 use super::{Inner, pipeline};
+use crate::options::shown_by;
 
 /// Finished embeddings that may wait to be taken.
 const WAITING: usize = 64;
@@ -19,6 +20,8 @@ pub struct EmbedIter {
     /// `None` once its end has been looked at.
     worker: Option<JoinHandle<()>>,
 }
+
+shown_by!(EmbedIter |it| { is_running: it.worker.is_some() });
 
 impl EmbedIter {
     pub(super) fn start(inner: Arc<Inner>, inputs: impl Iterator<Item = Input> + Send + 'static) -> Self {

@@ -42,6 +42,7 @@ use pipeline::{Job, Outcome, forward_each};
 use crate::model::WeightPrecision;
 use crate::model::family::{self, Backbone};
 use crate::model::qwen2_5_vl::PIXEL_BUDGET;
+use crate::options::shown_by;
 use crate::preprocess::ProcessorKind;
 use crate::recipe::{AdapterId, NamedRecipe, RecipeError};
 pub use crate::recipe::{FRAMES_PER_VIDEO, TOKENS_PER_FRAME};
@@ -85,6 +86,8 @@ pub fn unknown_settings(model_dir: &Path) -> Vec<String> {
 pub struct Embedder {
     inner: Arc<Inner>,
 }
+
+shown_by!(Embedder |it| { model_id: it.model_id(), revision: it.revision(), dim: it.dim(), device: it.device(), dtype: it.dtype() });
 
 struct Inner {
     id: String,

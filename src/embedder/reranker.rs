@@ -8,6 +8,7 @@ use super::pipeline::{self, Job, Outcome, forward_each};
 use super::prepare::{Notes, Prepared, Seen, guarded, take_pictures};
 use super::{CancelToken, Inner, Preparer, Progress};
 use crate::model::{Item, ModelError, Prefix, WeightPrecision};
+use crate::options::shown_by;
 use crate::preprocess::{Encoding, VisualPatches};
 use crate::recipe::{AdapterId, NamedRecipe};
 
@@ -32,6 +33,8 @@ use crate::recipe::{AdapterId, NamedRecipe};
 pub struct Reranker {
     shared: Arc<Shared>,
 }
+
+shown_by!(Reranker |it| { model_id: it.shared.inner.id, revision: it.shared.inner.revision, device: it.shared.inner.device });
 
 struct Shared {
     inner: Inner,

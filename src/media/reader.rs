@@ -4,6 +4,7 @@
 //! its length: whatever it does is data or an error that names the byte.
 
 use crate::text::one_line;
+use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,16 @@ pub struct MediaReader {
     guarded: Arc<Mutex<Guarded>>,
     position: u64,
     length: Option<u64>,
+}
+
+impl fmt::Debug for MediaReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, length, .. } = self;
+        f.debug_struct("MediaReader")
+            .field("position", position)
+            .field("length", length)
+            .finish_non_exhaustive()
+    }
 }
 
 impl MediaReader {

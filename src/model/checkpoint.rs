@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::ModelError;
 use super::WeightPrecision;
 use super::memory::MemoryNeed;
+use crate::options::shown_by;
 use crate::store::{IoError, is_file_name, limited_file, open_regular_file};
 pub(super) use int8::{is_linear, scale_name};
 
@@ -33,6 +34,8 @@ pub struct Checkpoint {
     shard_of: HashMap<String, usize>,
     layout: Layout,
 }
+
+shown_by!(Checkpoint |it| { directory: it.directory, tensors: it.shard_of.len() });
 
 /// One memory-mapped safetensors file.
 pub(super) struct Shard {

@@ -14,6 +14,7 @@ use crate::model::{
     AdapterLayout, BaseModel, Dropout, GradientSink, Item, LoraAdapter, LoraConfig, ModelError, Trainable,
     Training, sentence_transformers, write_checkpoint,
 };
+use crate::options::shown_by;
 use crate::random::Random;
 use crate::recipe::{NamedRecipe, PartOrder, Recipe};
 
@@ -57,6 +58,8 @@ pub struct TrainableModel {
     /// Tokens that go through the model together where there is no graph.
     batch_tokens: usize,
 }
+
+shown_by!(TrainableModel |it| { model_dir: it.model_dir, dim: it.dim });
 
 /// The rows of the language head that say yes and no.
 enum Head {

@@ -13,7 +13,11 @@ use super::{
     probe::picture_size,
     scan::{Scan, scan},
 };
-use crate::{calendar, media::MediaSource, options::with_fields};
+use crate::{
+    calendar,
+    media::MediaSource,
+    options::{shown_by, with_fields},
+};
 use ffmpeg_next::Packet;
 use image::RgbImage;
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
@@ -90,6 +94,8 @@ pub struct VideoReader {
     /// Those of them that were there when it was opened.
     first_warnings: usize,
 }
+
+shown_by!(VideoReader |it| { metadata: it.metadata, warnings: it.warnings.len() });
 
 impl VideoReader {
     /// Opens a video with [`Seeking::Exact`] and default limits.
@@ -273,6 +279,7 @@ impl VideoReader {
 }
 
 /// Iterator over decoded frames, made by [`VideoReader::frames`].
+#[derive(Debug)]
 pub struct Frames<'a> {
     reader: &'a mut VideoReader,
     indices: &'a [usize],

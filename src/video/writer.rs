@@ -1,6 +1,7 @@
 //! Frames to a file: the way back from pictures to a video.
 
 use super::{Limits, VideoError, demux::initialise};
+use crate::options::shown_by;
 use crate::store::AtomicFile;
 use ffmpeg_next::{
     Codec, Dictionary, Error as FfmpegError, Packet, Rational, codec, color, encoder,
@@ -109,6 +110,8 @@ pub struct VideoWriter {
     output: Output,
     file: AtomicFile,
 }
+
+shown_by!(VideoWriter |it| { frames: it.frames });
 
 impl VideoWriter {
     /// Starts a file for pictures of `width x height` pixels, `fps` of them a second. A file of that name is

@@ -12,6 +12,7 @@ use crate::model::ops::Recycling;
 use crate::model::packed::{Item, part_of_graph, pixel_rows};
 use crate::model::segments::Segments;
 use crate::model::{GridThw, ModelError, PackedBatch, Visual, WeightPrecision};
+use crate::options::shown_by;
 
 /// A model of the Qwen-VL line without its language head: token ids and patches to hidden states.
 pub struct QwenVl {
@@ -23,6 +24,8 @@ pub struct QwenVl {
     device: Device,
     precision: Precision,
 }
+
+shown_by!(QwenVl |it| { config: it.config, device: it.device });
 
 impl QwenVl {
     /// Loads `config.json` and the weights in `model_dir`, the weights as `dtype`.

@@ -21,6 +21,7 @@ use ndarray::Array2;
 
 use super::RetrievalError;
 use super::columns::one_line;
+use crate::options::shown_by;
 pub use jsonl::write_json_line;
 
 /// The kinds of embedding file.
@@ -64,6 +65,8 @@ pub struct EmbeddingWriter {
     dim: usize,
     sink: Sink,
 }
+
+shown_by!(EmbeddingWriter |it| { dim: it.dim });
 
 enum Sink {
     JsonLines(jsonl::JsonLinesSink),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::{ParquetFile, values};
+use crate::options::shown_by;
 use crate::retrieval::RetrievalError;
 use crate::retrieval::columns::ReadFailure;
 
@@ -13,6 +14,8 @@ pub struct ParquetTable {
     path: PathBuf,
     file: ParquetFile,
 }
+
+shown_by!(ParquetTable |it| { path: it.path });
 
 impl ParquetTable {
     /// Opens a file; nothing but its description is read.

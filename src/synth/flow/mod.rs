@@ -52,6 +52,7 @@ pub use settings::FlowSettings;
 pub use source_captions::SourceCaptions;
 
 use crate::embedder::{CancelToken, Embedder, Progress};
+use crate::options::shown_by;
 use crate::retrieval::{FileFingerprint, LibraryManifest};
 use crate::synth::SynthError;
 use folder::{RunFolder, RunManifest};
@@ -77,6 +78,8 @@ pub struct FlowPlan {
     pub library_manifest: LibraryManifest,
 }
 
+shown_by!(FlowPlan |it| { videos: it.videos.len(), settings: it.settings, captioner: it.captioner, embedder: it.embedder });
+
 /// A run of V-SynFlow in an output folder.
 pub struct Flow {
     plan: FlowPlan,
@@ -85,6 +88,8 @@ pub struct Flow {
     taken_out: RefCell<Journal<usize>>,
     outdated: Cell<usize>,
 }
+
+shown_by!(Flow |it| { plan: it.plan });
 
 /// Something that happened in a run.
 #[derive(Debug)]

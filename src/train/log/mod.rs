@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::TrainError;
 use super::evaluation::Recall;
+use crate::options::shown_by;
 use crate::store::IoError;
 use tensorboard::EventFile;
 
@@ -155,6 +156,8 @@ pub struct RunLog {
     bytes: u64,
     events: Option<(PathBuf, EventFile)>,
 }
+
+shown_by!(RunLog |it| { path: it.path, bytes: it.bytes });
 
 impl RunLog {
     /// The log in the directory of a run. One that goes on from a checkpoint cuts off what was logged after

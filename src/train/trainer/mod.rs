@@ -29,6 +29,7 @@ use super::schedule::Schedule;
 use super::sources::ImportedPairs;
 use super::{Prepared, TrainError, TrainableModel};
 use crate::embedder::{CancelToken, Embedder, Input};
+use crate::options::shown_by;
 use crate::pairs::{PairIndex, TaskPairs};
 use crate::random::Random;
 use crate::store::{Existing, IoError, Lock, write_folder};
@@ -121,6 +122,8 @@ pub struct Trainer {
     /// Keeps other processes out of the run's directory.
     _lock: Lock,
 }
+
+shown_by!(Trainer |it| { model: it.model, steps_per_epoch: it.steps_per_epoch });
 
 impl Trainer {
     /// The settings of the run, with what was left to the model or to a checkpoint filled in: they are what a

@@ -4,6 +4,7 @@ use super::{
     ShotBoundary, ShotOptions, Shots, Transition,
     picture::{Blank, Picture, SHIFT},
 };
+use crate::options::shown_by;
 use image::RgbImage;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -74,6 +75,8 @@ pub struct ShotDetector {
     run: Option<Run>,
     found: Vec<Found>,
 }
+
+shown_by!(ShotDetector |it| { threshold: it.threshold, found: it.found.len() });
 
 struct Sample {
     seconds: f64,

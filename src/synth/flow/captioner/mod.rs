@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::{EXPECTED_PROXY, Proxies, RetrySettings, Secrets, error_message, redacted_url};
+use crate::options::shown_by;
 use crate::synth::SynthError;
 
 use failure::{Failure, checked, one_line};
@@ -47,6 +48,8 @@ pub struct CaptionerSettings {
     pub send_schema: bool,
 }
 
+shown_by!(CaptionerSettings |it| { base_url: redacted_url(&it.base_url), model: it.model, api_key: it.api_key.as_ref().map(|_| "***"), concurrency: it.concurrency, timeout: it.timeout, proxies: it.proxies, retry: it.retry, send_schema: it.send_schema });
+
 impl CaptionerSettings {
     /// The settings for `model` at `base_url`: 4 requests at a time, 5 minutes each, no key, no
     /// proxy.
@@ -76,6 +79,8 @@ pub struct Captioner {
     /// The key, and what opens the address: servers repeat them.
     secrets: Secrets,
 }
+
+shown_by!(Captioner |it| { settings: it.settings });
 
 /// Why a request has no answer.
 pub(super) enum NoAnswer {
@@ -337,6 +342,17 @@ fn check(settings: &CaptionerSettings) -> Result<Url, SynthError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_secret_is_not_shown() {
+        let mut settings = CaptionerSettings::new("http://me:hidden@localhost:8000/v1", "m");
+        settings.api_key = Some("hidden".into());
+        let shown = format!("{settings:?}");
+        assert!(
+            !shown.contains("hidden") && shown.contains("localhost:8000") && shown.contains("***"),
+            "{shown}"
+        );
+    }
 
     #[test]
     fn senseless_settings_are_refused_before_anything_is_sent() {
