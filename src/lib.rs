@@ -139,6 +139,18 @@ mod options;
 mod random;
 mod settings_keys;
 
+/// Compiles the examples of the page for applications.
+#[cfg(all(
+    doctest,
+    feature = "async",
+    feature = "hub",
+    feature = "library",
+    feature = "video",
+    feature = "watch"
+))]
+#[doc = include_str!("../docs/applications.md")]
+struct Applications;
+
 /// Compiles the examples in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -14,6 +14,7 @@ mod form;
 mod identity;
 mod moments;
 mod mounts;
+mod passed_over;
 mod probe;
 mod prune;
 mod run;
@@ -27,10 +28,9 @@ use std::time::Duration;
 
 pub use estimate::{Estimate, estimate};
 pub use event::{IndexEvent, IndexTotals};
-pub use find::{
-    FindOptions, Found, MediaFile, PassedOver, Recognition, absolute, find, find_media, find_with,
-};
+pub use find::{FindOptions, Found, MediaFile, Recognition, absolute, find, find_media, find_with};
 pub use mounts::remember_mounts;
+pub use passed_over::PassedOver;
 pub use prune::{Doubt, Extent, PrunePlan, plan_prune};
 pub use settings::{library_manifest, with_settings_of};
 pub use thumbnail::thumbnail;

@@ -302,6 +302,10 @@ mod tests {
         }
     }
 
+    fn leaving_out(root: &str, pattern: &str) -> Found {
+        Found { exclude: vec![pattern.parse().unwrap()], ..searched(root, true) }
+    }
+
     #[test]
     fn only_what_is_surely_gone_is_gone() {
         let path = Path::new("/v/sub/a.mp4");
@@ -330,6 +334,15 @@ mod tests {
                 vec![("/v", Ok(true))],
                 unknown("/v/sub", Doubt::Missing),
             ),
+            // What is left out counts as gone, be it there or not; not where its folder was named as well.
+            (vec![leaving_out("/v", "sub")], with(&[("/v/sub/a.mp4", Ok(true))]), Fate::Gone),
+            (vec![leaving_out("/v", "sub")], vec![], Fate::Gone),
+            (
+                vec![leaving_out("/v", "sub"), leaving_out("/v/sub", "sub")],
+                with(&[("/v/sub/a.mp4", Ok(true))]),
+                Fate::There,
+            ),
+            (vec![leaving_out("/w", "*")], with(&[]), unknown("/v/sub", Doubt::NotSearched)),
             (vec![], with(&[]), unknown("/v/sub", Doubt::NotSearched)),
             (vec![searched("/v/su", true)], with(&[]), unknown("/v/sub", Doubt::NotSearched)),
         ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use gve::indexer::{IndexError, IndexEvent, IndexOptions, find_media, library_manifest};
+use gve::indexer::{FindOptions, IndexError, IndexEvent, IndexOptions, find_media, library_manifest};
 use gve::retrieval::{LibraryWriter, SearchOptions};
 use gve::{Embedder, Input, asynchronous};
 use gve_test_support::golden::{golden_dir, marked};
@@ -65,6 +65,9 @@ fn what_is_embedded_indexed_and_found_is_the_same() {
         assert_eq!(again.finish().await.unwrap().unchanged, 4);
 
         let opened = Arc::new(asynchronous::open(&library).await.unwrap());
+        assert!(asynchronous::reload(&opened).await.unwrap().is_none());
+        let found = asynchronous::find(folder.path(), FindOptions::default()).await;
+        assert_eq!(found.files, files);
         let expected = opened.search(query.as_slice().into(), 2).unwrap();
         assert_eq!(asynchronous::search(&opened, query, SearchOptions::new(2)).await.unwrap(), expected);
     }));
@@ -85,4 +88,35 @@ fn indexing_that_nobody_wants_any_more_ends() {
     }
     let indexing = asynchronous::index(&embedder, writer().unwrap(), Vec::new(), options);
     assert!(matches!(block_on(indexing.finish()), Err(IndexError::Cancelled)));
+}
+
+#[cfg(feature = "watch")]
+#[test]
+fn a_folder_is_followed_until_nobody_wants_that_any_more() {
+    use gve::indexer::{WatchEvent, WatchOptions};
+
+    let folder = tempfile::tempdir().unwrap();
+    let (library, videos) = (folder.path().join("library"), folder.path().join("v"));
+    std::fs::create_dir(&videos).unwrap();
+    std::fs::write(videos.join("a.png"), marked("tiny.png", 1)).unwrap();
+    let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
+    let options = WatchOptions::default().with_settle(std::time::Duration::from_millis(50));
+    let manifest = library_manifest(&embedder);
+    block_on(is_send(async {
+        let begin = || {
+            asynchronous::watch(&embedder, &library, manifest.clone(), vec![videos.clone()], options.clone())
+        };
+        let mut watching = begin();
+        let event = watching.next().await;
+        assert!(matches!(event, Some(WatchEvent::File(IndexEvent::Done(..)))), "{event:?}");
+        let before = Arc::new(asynchronous::open(&library).await.unwrap());
+        std::fs::write(videos.join("b.png"), marked("tiny.png", 2)).unwrap();
+        while !matches!(watching.next().await, Some(WatchEvent::File(IndexEvent::Done(..)))) {}
+        let after = asynchronous::reload(&before).await.unwrap().unwrap();
+        assert_eq!((before.entries().len(), after.entries().len()), (1, 2));
+        watching.finish().await.unwrap();
+        assert!(options.cancel.is_cancelled());
+        // One that was cancelled before ends by itself.
+        assert!(begin().next().await.is_none());
+    }));
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 mod hostile;
 mod proxy;
 mod push;
 
+use gve::CancelToken;
 use gve::hub::{DownloadProgress, HubError, HubOptions, ResolvedModel, resolve};
 use gve_test_support::hub::{CLOSED, COMMIT, FakeHub, Faults, ID, SHARD};
 
@@ -289,4 +291,63 @@ fn a_revision_in_the_cache_that_is_no_commit_is_named() {
         assert_eq!(resolve(ID, &options, &mut quiet).unwrap(), model);
         assert_eq!(resolve(ID, &options.with_offline(true), &mut quiet).unwrap(), model);
     }
+}
+
+#[test]
+fn a_download_that_is_cancelled_goes_on_from_there() {
+    let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    let with = |cancel: &CancelToken| options(&hub, cache.path()).with_cancel(cancel.clone());
+    // Before anything is asked.
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let error = resolve(ID, &with(&cancel), &mut quiet).unwrap_err();
+    assert!(matches!(error, HubError::Cancelled) && hub.take_requests().is_empty(), "{error}");
+
+    // Within a file, from whoever is told of it.
+    let cancel = CancelToken::new();
+    let mut seen = Vec::new();
+    let error = resolve(ID, &with(&cancel), &mut |progress| {
+        seen.push((progress.file.to_owned(), progress.done_bytes));
+        if progress.file == SHARD && progress.done_bytes > 0 {
+            cancel.cancel();
+        }
+    });
+    assert!(matches!(error, Err(HubError::Cancelled)), "{error:?}");
+    let (last, arrived) = seen.pop().unwrap();
+    assert!(last == SHARD && (1..300_000).contains(&arrived), "{last} {arrived}");
+    hub.take_requests();
+    let model = resolve(ID, &with(&CancelToken::new()), &mut quiet).unwrap();
+    assert_served(&hub, &model);
+    let requests = hub.take_requests();
+    assert!(requests.contains(&format!("/cdn/{SHARD} {arrived}-")), "{requests:?}");
+    let bodies = requests.iter().filter(|request| request.starts_with("/cdn/") && !request.ends_with(" 0-0"));
+    assert_eq!(bodies.count(), 1, "what was whole is not asked for again: {requests:?}");
+}
+
+/// Between two files, while bytes flow slowly, and from another thread.
+#[test]
+fn a_slow_download_hears_at_once() {
+    let (hub, cache) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    hub.faults.lock().unwrap().slow = true;
+    let cancel = CancelToken::new();
+    let options = options(&hub, cache.path()).with_cancel(cancel.clone());
+    let mut asked = None;
+    let error = std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        scope.spawn(move || {
+            let begun: () = told.recv().unwrap();
+            cancel.cancel();
+            begun
+        });
+        resolve(ID, &options, &mut |progress| {
+            if progress.file == SHARD && progress.done_bytes > 0 && asked.is_none() {
+                asked = Some(Instant::now());
+                tell.send(()).unwrap();
+            }
+        })
+    });
+    assert!(matches!(error, Err(HubError::Cancelled)), "{error:?}");
+    // The rest of the file takes seconds.
+    let waited = asked.unwrap().elapsed();
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
 }

@@ -121,6 +121,28 @@ fn told(event: &WatchEvent, root: &Path) -> Option<String> {
 }
 
 #[test]
+fn what_is_excluded_is_left_alone() {
+    let exclude = ["cache", "*-draft.png"].map(|pattern| pattern.parse().unwrap()).into();
+    let rescan = Duration::from_millis(300);
+    let bench = Bench::new(WatchOptions::default().with_exclude(exclude).with_rescan(rescan));
+    // Heard of, come as a folder, and found by a search of all.
+    bench.write("v/a-draft.png", 1);
+    bench.write("v/new/cache/b.png", 2);
+    bench.write("v/cache/c.png", 3);
+    thread::sleep(2 * rescan);
+    bench.write("v/new/d.png", 4);
+    assert_eq!(bench.next(), "done v/new/d.png");
+    bench.holds(&["v/first.png", "v/new/d.png"]);
+    // What is moved there is gone, and what comes out of it is there.
+    bench.rename("v/new/d.png", "v/cache/d.png");
+    assert_eq!(bench.next(), "forgotten v/new/d.png");
+    bench.rename("v/a-draft.png", "v/a.png");
+    assert_eq!(bench.next(), "done v/a.png");
+    bench.holds(&["v/a.png", "v/first.png"]);
+    bench.end();
+}
+
+#[test]
 fn what_comes_moves_and_goes_is_followed() {
     let bench = Bench::new(WatchOptions::default());
     bench.write("v/new/a.png", 1);

@@ -177,3 +177,34 @@ fn kill_at_first_segment(mut child: Child, segments: &Path) {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn what_is_excluded_is_neither_counted_nor_kept_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    std::fs::create_dir_all(photos.join("cache")).unwrap();
+    for (i, name) in ["a.png", "a-draft.png", "cache/b.png"].into_iter().enumerate() {
+        std::fs::write(photos.join(name), marked("tiny.png", i)).unwrap();
+    }
+    let (library, model) = (folder.path().join("library"), model());
+    let index = |more: &[&str]| {
+        let base = ["index", text(&photos), "--library", text(&library), "--model", text(&model), "--json"];
+        let output = gve(&[&base[..], more].concat());
+        assert_status(&output, 0);
+        json_lines(&output).remove(0)
+    };
+    let exclude = ["--exclude", "cache", "--exclude", "*-DRAFT.*"];
+    let with = |more: &[&str]| index(&[&exclude[..], more].concat());
+    assert_eq!(with(&["--dry-run"])["images"], 1);
+    let first = with(&[]);
+    assert_eq!((first["added"].as_u64(), first["passed_over"]["excluded"].as_u64()), (Some(1), Some(2)));
+    assert_eq!(index(&[])["added"], 2);
+    // They stay until somebody says that they are to go, and do not come back.
+    assert_eq!(with(&[])["pruned"], 0);
+    assert_eq!(with(&["--prune"])["pruned"], 2);
+    let last = with(&[]);
+    assert_eq!((last["added"].as_u64(), last["unchanged"].as_u64()), (Some(0), Some(1)));
+    let fault = gve(&["index", text(&photos), "--library", text(&library), "--exclude", "[a"]);
+    assert_status(&fault, 1);
+    assert!(stderr(&fault).contains("\"[a\" is no pattern"), "{}", stderr(&fault));
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use gve_test_support::files::text;
 use gve_test_support::golden::{marked, media, model};
+use gve_test_support::hub::{FakeHub, ID};
 use gve_test_support::program::{assert_status, end_of, json_lines, stderr};
 use serde_json::{Value, json};
 
@@ -203,4 +204,42 @@ fn results_that_cannot_be_written_are_an_error() {
         let said = stderr(&output);
         assert!(said.lines().count() == 1 && said.contains("standard output"), "{arguments:?}: {said}");
     }
+}
+
+#[test]
+fn a_download_stops_in_order_and_goes_on() {
+    let rows: String =
+        (0..20_000).map(|i| format!("{{\"anchor\": \"a{i}\", \"positive\": \"b{i}\"}}\n")).collect();
+    let hub = FakeHub::serve([("train.jsonl".to_owned(), rows.into_bytes())].into());
+    hub.faults.lock().unwrap().slow = true;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("pairs.jsonl");
+    let source = format!("hf://datasets/{ID}");
+    let begin = || {
+        let mut import = command(&["pairs", "import", "auto", &source, "--out", text(&out)]);
+        import.env("HF_ENDPOINT", &hub.endpoint).env("HF_HOME", folder.path());
+        import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let blobs = folder.path().join(format!("hub/datasets--{}/blobs", ID.replace('/', "--")));
+    let arrived = || {
+        let files = fs::read_dir(&blobs).into_iter().flatten().flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).max().unwrap_or(0)
+    };
+    let child = begin();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while arrived() == 0 {
+        assert!(Instant::now() < deadline, "nothing arrived");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    ask_to_stop(&child, libc::SIGINT);
+    let stopped = end_of(child);
+    assert_status(&stopped, 2);
+    assert_said(&stderr(&stopped), "stopped: what was downloaded is kept");
+    let kept = arrived();
+    assert!(kept > 0 && !out.exists());
+    hub.faults.lock().unwrap().slow = false;
+    hub.take_requests();
+    assert_status(&end_of(begin()), 0);
+    let resumed = hub.take_requests().iter().any(|request| request.ends_with(&format!(" {kept}-")));
+    assert!(resumed && out.exists());
 }

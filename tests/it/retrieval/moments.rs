@@ -60,6 +60,19 @@ fn a_video_is_found_by_its_best_moment_by_every_one_or_as_a_whole() {
     let by = |unit, k| found(&library, &SearchOptions::new(k).with_unit(unit));
     assert_eq!(by(Unit::BestMoment, 9), [best.clone(), hit("b", 0.5, Some((0.0, 10.0))), rest.clone()]);
     assert_eq!(by(Unit::BestMoment, 1), [best]);
+    // From a hit to its row, and from a file to its rows.
+    let query = [&[1.0][..], &[0.0; DIM - 1]].concat();
+    let hit_of_a = &library.search(ndarray::aview1(&query), 1).unwrap()[0];
+    assert_eq!(library.entries()[hit_of_a.row], hit_of_a.entry);
+    let again = library.embedding(hit_of_a.row).unwrap().unwrap();
+    assert!((library.search((&again[..]).into(), 1).unwrap()[0].score - 1.0).abs() < 1e-6);
+    let of = |path: &str| library.rows_of(path.as_ref()).collect::<Vec<_>>();
+    assert!(of("a").len() == 5 && of("a").contains(&hit_of_a.row) && of("none").is_empty());
+    let seconds = |path: &str| library.duration_seconds(path.as_ref());
+    assert_eq!(
+        (seconds("a"), seconds("b"), seconds("c.png"), seconds("none")),
+        (Some(40.0), Some(20.0), None, None)
+    );
     assert_eq!(
         by(Unit::File, 9),
         [hit("b", 0.6, Some((0.0, 20.0))), rest.clone(), hit("a", 0.3, Some((0.0, 40.0)))]

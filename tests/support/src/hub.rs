@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// An address where nobody listens. A port that was free a moment ago may be the next test's.
 pub const CLOSED: &str = "127.0.0.1:1";
@@ -24,6 +25,8 @@ pub struct Faults {
     pub statuses: Vec<u16>,
     /// Answer every request for a list of files with this status.
     pub listing: Option<&'static str>,
+    /// Send files so slowly that the larger ones take seconds.
+    pub slow: bool,
     /// Send whole files whatever range was asked for.
     pub ignores_ranges: bool,
 }
@@ -181,8 +184,21 @@ impl FakeHub {
             )?;
             return stream.write_all(&body[..bytes]);
         }
+        let is_slow = faults.slow && !is_probe;
         drop(faults);
-        respond(stream, status, &headers, body)
+        if !is_slow {
+            return respond(stream, status, &headers, body);
+        }
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        )?;
+        for piece in body.chunks(4096) {
+            std::thread::sleep(Duration::from_millis(40));
+            stream.write_all(piece)?;
+        }
+        Ok(())
     }
 
     /// The paths that were asked for since the last call, with ranges.
