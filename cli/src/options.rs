@@ -258,11 +258,16 @@ pub struct RerankOptions {
 }
 
 impl RerankOptions {
-    /// Loads the reranker, if one is asked for, to run where `model` does; gives its id and revision, too.
+    /// Loads the reranker, if one is asked for, to run where `model` does and as `set` has it; gives its id and
+    /// revision, too.
     ///
     /// # Errors
     /// A model that cannot be found, and those of [`EmbedderBuilder::build_reranker`].
-    pub fn load(&self, model: &ModelOptions) -> Result<Option<(Reranker, ResolvedModel)>> {
+    pub fn load(
+        &self,
+        model: &ModelOptions,
+        set: impl FnOnce(EmbedderBuilder) -> EmbedderBuilder,
+    ) -> Result<Option<(Reranker, ResolvedModel)>> {
         let Some(id) = &self.reranker else { return Ok(None) };
         let found = resolve(id, None, model.quiet)?;
         let recipes = model.recipes()?;
@@ -278,7 +283,7 @@ impl RerankOptions {
         if let Some(tokens) = model.batch_tokens {
             builder = builder.batch_tokens(tokens);
         }
-        let reranker = builder.build_reranker()?;
+        let reranker = set(builder).build_reranker()?;
         model.tell(reranker.recipe());
         Ok(Some((reranker, found)))
     }

@@ -27,6 +27,8 @@ pub use cache::{CacheStatistics, CachedEncoder, OnDamage};
 pub use checkpoint::checkpoint_revision;
 pub use content::{ContentError, ContentHasher, ContentKey};
 pub use cut::CutEncoder;
+#[cfg(feature = "video")]
+pub use model::video_options;
 pub use model::{ModelEncoder, OnWarning};
 pub use pairs::{PairScorer, RerankerReference};
 pub use precomputed::PrecomputedEncoder;

@@ -73,6 +73,14 @@ fn settings(embedder: &Embedder) -> BTreeMap<String, Value> {
     settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
+/// How videos of data sets are opened: as the decoders of published scores did, which know neither high dynamic
+/// range nor pixels that are not square.
+#[cfg(feature = "video")]
+#[must_use]
+pub fn video_options() -> gve::video::VideoOptions {
+    gve::video::VideoOptions::default().with_appearance(gve::video::Appearance::AsCoded)
+}
+
 impl Encoder for ModelEncoder {
     fn info(&self) -> &EncoderInfo {
         &self.info

@@ -38,8 +38,11 @@ fn visit_video(
     use gve::embedder::FRAME_FACTOR;
     use gve::video::{FrameCount, VideoReader, select};
 
+    use super::video_options;
+
     let named = |error| EncodeError(format!("{}: {error}", part.source));
-    let mut reader = VideoReader::open(part.source.clone()).map_err(EncodeError::new)?;
+    let mut reader =
+        VideoReader::open_with(part.source.clone(), video_options()).map_err(EncodeError::new)?;
     let sampling = part.sampling.as_ref().unwrap_or(sampling);
     // The sampler sees numbers only, so its errors do not name the file.
     let selection = select(&reader.timing(), sampling, part.range, FrameCount::MultipleOf(FRAME_FACTOR))

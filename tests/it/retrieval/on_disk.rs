@@ -369,7 +369,7 @@ fn what_is_opened_again_shares_its_codes() {
     let mut writer = LibraryWriter::create_or_open(path, of_dim(StoreDType::F32)).unwrap();
     writer.append(&rows(&vectors[300..], 300)).unwrap();
     writer.flush().unwrap();
-    known.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    known.iter().for_each(|file| fs::remove_file(file).unwrap());
     let second = first.reload().unwrap().unwrap();
     assert!(known.iter().all(|file| !file.exists()), "codes are made that are known");
     for number in [3, 299, 300, 399] {
@@ -378,11 +378,11 @@ fn what_is_opened_again_shares_its_codes() {
 
     let file =
         segments(path).into_iter().find(|file| file.extension().is_some_and(|e| e == "parquet")).unwrap();
-    let mut bytes = std::fs::read(&file).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
     let value = vectors[3][5].to_le_bytes();
     let at = bytes.windows(4).position(|window| window == value).unwrap();
     bytes[at] ^= 1;
-    std::fs::write(&file, bytes).unwrap();
+    fs::write(&file, bytes).unwrap();
     assert_ne!(names(&found(&second, &vectors[3], &SearchOptions::new(1))), [name(3)]);
     writer.remove(&[name(7)]).unwrap();
     writer.flush().unwrap();

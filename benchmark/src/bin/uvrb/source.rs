@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use gve::embedder::EmbedderBuilder;
 use gve::hub::ResolvedModel;
 use gve::recipe::Widths;
 use gve::{Embedder, Sampling};
@@ -135,7 +136,7 @@ impl SourceOptions {
 
     /// What has a second look at rankings, if anything; what it says is kept where embeddings are.
     pub(crate) fn second(&self, options: &RerankOptions, out: &Path) -> Result<Option<PairScorer>> {
-        let Some((reranker, found)) = options.load(&self.model)? else { return Ok(None) };
+        let Some((reranker, found)) = options.load(&self.model, as_coded)? else { return Ok(None) };
         let (name, revision) = named(&found)?;
         let cache = self.cache.clone().unwrap_or_else(|| out.join(".cache"));
         let cache = (!self.no_cache).then_some(cache);
@@ -168,7 +169,7 @@ impl SourceOptions {
         let resolved = self.model.resolve()?;
         let (name, revision) = named(&resolved)?;
         let name = self.name.clone().unwrap_or(name);
-        let builder = self.model.builder(&resolved)?.sampling(sampling);
+        let builder = as_coded(self.model.builder(&resolved)?.sampling(sampling));
         let mut builder = self.pixels.apply_to(builder);
         if let Some(tokens) = self.max_length {
             builder = builder.max_length(tokens);
@@ -222,4 +223,11 @@ fn named(model: &ResolvedModel) -> Result<(String, String)> {
 fn name_of(path: &Path) -> String {
     let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     resolved.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Pictures of videos are taken as the decoders of published scores gave them.
+fn as_coded(builder: EmbedderBuilder) -> EmbedderBuilder {
+    #[cfg(feature = "video")]
+    let builder = builder.video(uvrb::encoder::video_options());
+    builder
 }

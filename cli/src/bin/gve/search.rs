@@ -140,7 +140,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut embedding = embed(&query)?;
 
     // Before what it would be in vain for.
-    let reranker = arguments.rerank.load(&options)?;
+    let reranker = arguments.rerank.load(&options, |builder| builder)?;
     let most = if reranker.is_some() { arguments.k.max(arguments.rerank.rerank_top) } else { arguments.k };
     if let Some(recipe) = asks_again {
         let wanted = SearchOptions::new(recipe.most_candidates).with_unit(unit).with_filter(filter.clone());
