@@ -13,7 +13,7 @@ use crate::model_settings::changed_model;
 
 /// The error of everything that reads `folder`, each one line.
 fn refusal(folder: &Path) -> String {
-    let message = QwenVl::load(folder, DType::F32, &Device::Cpu).err().expect("it loads").to_string();
+    let message = QwenVl::load(folder, DType::F32, &Device::Cpu).expect_err("it loads").to_string();
     // Reads more, or the same: it may not panic.
     drop((checkpoint_fingerprint(folder), Embedder::load(folder)));
     assert!(!message.contains('\n') && message.len() < 1000, "{message}");

@@ -133,7 +133,7 @@ fn limits_are_errors_of_their_own() {
     ];
     for (limits, expected) in table {
         let options = VideoOptions::default().with_limits(limits);
-        let error = VideoReader::open_with(&clip.path, options).err().expect("a limit is broken");
+        let error = VideoReader::open_with(&clip.path, options).expect_err("a limit is broken");
         assert!(matches!(error, VideoError::Limit { .. }));
         assert!(error.to_string().contains(expected), "{error}");
     }

@@ -178,7 +178,7 @@ fn limits_hold_for_readers_that_do_not_tell_their_length() {
         let source = MediaSource::reader(Reader { length, ..plain(&bytes) });
         let limits =
             |max_bytes| VideoOptions::default().with_limits(Limits::default().with_max_bytes(max_bytes));
-        let short = VideoReader::open_with(source.clone(), limits(1000)).err().expect("a limit is broken");
+        let short = VideoReader::open_with(source.clone(), limits(1000)).expect_err("a limit is broken");
         assert!(matches!(short, VideoError::Limit { what: "bytes:", limit: 1000, .. }), "{short}");
         assert!(VideoReader::open_with(source, limits(bytes.len() as u64)).is_ok());
     }
