@@ -83,14 +83,15 @@ impl Cut {
 
     /// How many moments a video of this length has, about, where others have one in so many seconds.
     pub(super) fn count(&self, seconds: f64, seen: Option<f64>) -> usize {
-        let usual = match self.moments {
+        let count = match self.moments {
             None => return 0,
-            Some(Moments::Windows { length_seconds, overlap_seconds }) => length_seconds - overlap_seconds,
+            Some(Moments::Windows { length_seconds, overlap_seconds }) => {
+                (seconds / (length_seconds - overlap_seconds)).ceil()
+            }
             Some(Moments::Shots { min_seconds, max_seconds }) => {
-                seen.unwrap_or(f64::midpoint(min_seconds, max_seconds))
+                (seconds / seen.unwrap_or(f64::midpoint(min_seconds, max_seconds))).round()
             }
         };
-        let count = (seconds / usual).ceil();
         if count > 1.0 { count as usize } else { 0 }
     }
 }

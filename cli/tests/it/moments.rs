@@ -113,6 +113,8 @@ fn shots_are_moments() {
     let (clips, library) = (folder.path().join("clips"), folder.path().join("library"));
     fs::create_dir(&clips).unwrap();
     film(&clips.join("film.mkv"));
+    let said = index(&clips, &library, &["--moments", "shots", "--dry-run"]);
+    assert_eq!(json_lines(&said)[0]["rows"], 4, "by the shots that a stretch of it has");
     assert_status(&index(&clips, &library, &["--moments", "shots"]), 0);
     let entries = Library::open(&library).unwrap().entries().to_vec();
     let ranges: Vec<(f64, f64)> =
