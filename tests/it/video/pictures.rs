@@ -31,7 +31,7 @@ fn pixels_of_every_depth_are_those_of_ffmpeg() {
             "-c:v rawvideo",
             "gbrp16be rgb48be bgr48le rgba64be x2rgb10le gray14le grayf32le rgb565le bgr8 p010le nv24",
         ),
-        ("mkv", "-c:v dnxhd -profile:v dnxhr_444 -s 256x120", "gbrp10le"),
+        ("mkv", "-c:v dnxhd -profile:v dnxhr_444 -s 256x120 -aspect 256:120", "gbrp10le"),
         ("mkv", "-c:v utvideo", "gbrp gbrap"),
         ("mkv", "-c:v ffvhuff", "gbrp10le gbrp14le gbrap16le gray16le"),
     ];
