@@ -8,7 +8,7 @@ use crate::media::TimeRange;
 impl Library {
     /// The rows of a file, which [`entries`](Self::entries) and [`embedding`](Self::embedding) know by their
     /// numbers; none of a file that the library does not have. Paths are compared as in
-    /// [`Filter::under`](super::Filter::under). Every row is looked at: 10 ms for a million.
+    /// [`Filter::under`](super::Filter::under). Every row is looked at.
     ///
     /// What is like a file is found by its embedding, without reading the file:
     ///
