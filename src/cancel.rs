@@ -1,5 +1,7 @@
 //! Asking a job to stop, from another thread or a signal handler.
 
+#[cfg(any(feature = "hub", feature = "library"))]
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,5 +28,22 @@ impl CancelToken {
     /// Whether somebody asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads until somebody asks to stop, which is an error then.
+#[cfg(any(feature = "hub", feature = "library"))]
+pub(crate) struct Cancellable<'a, R> {
+    pub(crate) reader: R,
+    pub(crate) cancel: &'a CancelToken,
+}
+
+#[cfg(any(feature = "hub", feature = "library"))]
+impl<R: Read> Read for Cancellable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
+        self.reader.read(buffer)
     }
 }

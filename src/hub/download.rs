@@ -11,7 +11,7 @@ use super::digest::Digest;
 use super::names::blob_name;
 use super::transport::{Answer, Failure, Transport};
 use super::{DownloadProgress, HubError};
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, Cancellable};
 use crate::store::{IoError, rename};
 
 const COMMIT: &str = "x-repo-commit";
@@ -143,7 +143,7 @@ impl Download<'_> {
             return partial.file.sync_all().map_err(|e| io(e).into());
         };
         partial.file.seek(SeekFrom::Start(0)).map_err(io)?;
-        let content = Heard { inner: &partial.file, cancel: self.cancel };
+        let content = Cancellable { reader: &partial.file, cancel: self.cancel };
         let mismatch = digest.mismatch(content, announced.size);
         self.go_on()?;
         let Some(found) = mismatch.map_err(io)? else {
@@ -229,21 +229,6 @@ impl Download<'_> {
         }
         let reason = format!("{} bytes arrived, expected {size}", partial.length);
         Err(self.transport.unreachable(&uri, reason).into())
-    }
-}
-
-/// What is read until somebody cancels that.
-struct Heard<'a, R> {
-    inner: R,
-    cancel: &'a CancelToken,
-}
-
-impl<R: Read> Read for Heard<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
-            return Err(io::Error::other("cancelled"));
-        }
-        self.inner.read(buffer)
     }
 }
 

@@ -1,13 +1,13 @@
 //! What a file is by its contents, whatever its name: one that moved, a copy, or something new.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::MediaFile;
 use super::mounts::Mounts;
 use super::prune::has_left;
-use crate::embedder::CancelToken;
+use crate::cancel::{CancelToken, Cancellable};
 use crate::media::MediaKind;
 use crate::retrieval::{Carried, ContentHash, FileFingerprint, LibraryWriter};
 use crate::store::open_regular_file;
@@ -116,20 +116,5 @@ impl Identity {
 
     fn hash(&self, path: &Path) -> io::Result<ContentHash> {
         ContentHash::of(Cancellable { reader: open_regular_file(path)?, cancel: &self.cancel })
-    }
-}
-
-/// Reads until somebody asks to stop.
-struct Cancellable<'a, R> {
-    reader: R,
-    cancel: &'a CancelToken,
-}
-
-impl<R: Read> Read for Cancellable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
-            return Err(io::Error::other("cancelled"));
-        }
-        self.reader.read(buffer)
     }
 }
