@@ -55,7 +55,8 @@ impl Feedback {
         best: impl IntoIterator<Item = usize>,
     ) -> Result<Vec<f32>, RetrievalError> {
         let (expected, got) = (corpus.ncols(), query.len());
-        if got != expected {
+        // A corpus without rows may have no width either.
+        if got != expected && corpus.nrows() > 0 {
             return Err(RetrievalError::DimensionMismatch { what: "the query".into(), expected, got });
         }
         let rows = best.into_iter().filter(|row| *row < corpus.nrows());
@@ -117,6 +118,8 @@ mod tests {
             let gap = moved.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(gap < 1e-6, "{documents} {weight} {best:?}: {moved:?}, expected {expected:?}");
         }
+        let none = arr2(&[[0.0; 0]; 0]);
+        assert_eq!(Feedback::of(1).moved(query.view(), none.view(), []).unwrap(), query.to_vec());
         let narrow = Feedback::of(1).moved(arr1(&[1.0, 0.0]).view(), corpus.view(), [0]).unwrap_err();
         assert_eq!(narrow.to_string(), "the query has dimension 2, expected 3");
     }
