@@ -1,7 +1,8 @@
 //! Embedding, indexing and searching for programs that must not wait: user interfaces, servers.
 //!
 //! Each call works on a thread of its own, of a pool that grows as needed, and gives a future that any runtime can
-//! poll. A future that is dropped ends the work in order, after what is under way.
+//! poll. A future that is dropped ends the work in order, after what is under way; that of what takes one step is a
+//! step: [`embed_one`], `find`, `open`, `reload` and `search` go on to their end, and nobody gets it.
 //!
 //! ```
 //! use gve::{Embedder, Input, asynchronous};
@@ -64,11 +65,13 @@ pub async fn embed_one(embedder: &Embedder, input: Input) -> Result<Embedding, E
 mod of_libraries {
     use std::path::PathBuf;
     use std::sync::Arc;
+    use std::time::Duration;
 
-    use async_channel::Receiver;
+    use async_channel::{Receiver, Sender, TrySendError};
     use blocking::{Task, unblock};
 
     use super::CancelOnDrop;
+    use crate::cancel::CancelToken;
     use crate::embedder::{Embedder, Embedding};
     use crate::indexer::{
         FindOptions, Found, IndexError, IndexEvent, IndexOptions, IndexTotals, MediaFile, find_with,
@@ -82,6 +85,20 @@ mod of_libraries {
 
     /// Events that wait to be asked for; more have indexing wait.
     const EVENTS: usize = 1024;
+
+    /// How often it is looked whether there is room for an event again.
+    const POLL: Duration = Duration::from_millis(20);
+
+    /// Waits until there is room for an event, and no longer than somebody listens and nobody has asked to stop.
+    fn tell<T>(events: &Sender<T>, mut event: T, cancel: &CancelToken) {
+        while let Err(TrySendError::Full(unsent)) = events.try_send(event) {
+            if cancel.is_cancelled() {
+                return;
+            }
+            event = unsent;
+            std::thread::sleep(POLL);
+        }
+    }
 
     /// As [`Library::open`].
     ///
@@ -133,8 +150,7 @@ mod of_libraries {
         let embedder = embedder.clone();
         let task = unblock(move || {
             let totals = index_with(&embedder, &mut library, &files, &options, |event| {
-                // Nobody may be listening any more.
-                let _listening = send.send_blocking(event);
+                tell(&send, event, &options.cancel);
             })?;
             library.finish()?;
             Ok(totals)
@@ -185,8 +201,7 @@ mod of_libraries {
         let (embedder, directory) = (embedder.clone(), directory.into());
         let task = unblock(move || {
             crate::indexer::watch(&embedder, directory, &manifest, &folders, &options, |event| {
-                // Nobody may be listening any more.
-                let _listening = send.send_blocking(event);
+                tell(&send, event, &options.cancel);
             })
         });
         Watching { events, task, guard }

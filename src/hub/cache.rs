@@ -109,9 +109,12 @@ pub(super) fn lock(blob: &Path, partial: &Path, cancel: &CancelToken) -> Result<
         if let Some(lock) = Lock::take(&path)? {
             return Ok(Some(lock));
         }
+        if cancel.is_cancelled() {
+            return Ok(None);
+        }
         if size() != seen {
             (seen, since) = (size(), Instant::now());
-        } else if since.elapsed() > LOCK_PATIENCE || cancel.is_cancelled() {
+        } else if since.elapsed() > LOCK_PATIENCE {
             return Ok(None);
         }
         std::thread::sleep(LOCK_POLL);

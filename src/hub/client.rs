@@ -244,7 +244,7 @@ impl<'a> Client<'a> {
 }
 
 /// Tries until there is an answer, an error that stays, or `retry.retries` attempts in a row after one that
-/// got on; or until it is cancelled, before one or between two.
+/// got on; or until it is cancelled, which is heard behind each.
 pub(super) fn retried<T>(
     retry: RetrySettings,
     cancel: &CancelToken,
@@ -259,6 +259,10 @@ pub(super) fn retried<T>(
             Ok(done) => return Ok(done),
             Err(setback) => setback,
         };
+        // Whatever else there was: nobody wants to know, or the copy of before.
+        if cancel.is_cancelled() {
+            return Err(HubError::Cancelled.into());
+        }
         if progressed {
             idle = 0;
         }

@@ -72,8 +72,8 @@ pub struct HubOptions {
     /// Where the built-in model is unpacked; `None` is `~/.cache/gve`.
     pub nano_dir: Option<PathBuf>,
     /// Ends a download in order: [`HubError::Cancelled`]. What has arrived stays, and the next one goes on from
-    /// there. It is heard between files and as often as bytes arrive; while none do, after
-    /// [`timeout`](Self::timeout) at the latest.
+    /// there. It is heard between files and requests and as often as bytes arrive; while none do, once the request
+    /// under way has been given up.
     pub cancel: CancelToken,
 }
 

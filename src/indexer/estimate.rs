@@ -73,7 +73,6 @@ pub fn estimate(
         pending.iter().partition(|file| file.kind == MediaKind::Video);
     let cut = Cut { moments, embedder: embedder.clone(), cancel: cancel.clone() };
     let lengths: Vec<f64> = spread(&videos, LENGTHS).filter_map(|file| cut.header_seconds(file)).collect();
-    let probed = [&videos, &images].map(|files| spread(files, PROBED).count()).iter().sum();
     let image = Probe::of(&cut, spread(&images, PROBED))?;
     let video = Probe::of(&cut, spread(&videos, PROBED))?;
     let per_file = videos.len() as f64 / lengths.len().max(1) as f64;
@@ -88,7 +87,9 @@ pub fn estimate(
         video.moment.times(moments),
         Cost { seconds: video.cutting * video_seconds, ..Cost::default() },
     ];
-    let is_known = image.whole.count + video.whole.count > 0.0;
+    let probed = image.whole.count + video.whole.count;
+    let is_told = |of: &Probe, files: &[&MediaFile]| files.is_empty() || of.whole.count > 0.0;
+    let is_known = probed > 0.0 && is_told(&image, &images) && is_told(&video, &videos);
     let time = costs.iter().map(|cost| cost.seconds).sum();
     Ok(Estimate {
         videos: videos.len(),
@@ -99,7 +100,7 @@ pub fn estimate(
         tokens: costs.iter().map(|cost| cost.tokens).sum::<f64>().round() as u64,
         time: if is_known { Duration::from_secs_f64(time) } else { Duration::ZERO },
         bytes: (rows * embedder.dim() * size_of::<f32>()) as u64,
-        probed: if is_known { probed } else { 0 },
+        probed: if is_known { probed as usize } else { 0 },
     })
 }
 

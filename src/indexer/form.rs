@@ -53,17 +53,18 @@ impl Serialize for super::WatchEvent {
             Self::Hindered(_) => "hindered",
         };
         form.serialize_entry("event", event)?;
+        // Folders may be no text, either.
         match self {
             Self::File(_) => {}
             Self::Failed(error) => form.serialize_entry("error", &error.to_string())?,
             Self::UpToDate(totals) => form.serialize_entry("totals", totals)?,
-            Self::Away(path) | Self::Back(path) => form.serialize_entry("path", path)?,
+            Self::Away(path) | Self::Back(path) => form.serialize_entry("path", &path.to_string_lossy())?,
             Self::Unwatched(path, reason) => {
-                form.serialize_entry("path", path)?;
+                form.serialize_entry("path", &path.to_string_lossy())?;
                 form.serialize_entry("reason", reason)?;
             }
             Self::Kept(path, doubt, files) => {
-                form.serialize_entry("path", path)?;
+                form.serialize_entry("path", &path.to_string_lossy())?;
                 form.serialize_entry("reason", &doubt.to_string())?;
                 form.serialize_entry("files", files)?;
             }

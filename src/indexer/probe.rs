@@ -10,9 +10,9 @@ use crate::video::VideoError;
 
 /// Moments that are embedded, of all files together: enough for decoding to run ahead of the model.
 const MOMENTS: usize = 8;
-/// How much of a video is cut into moments, in seconds.
+/// How much of a video is cut into moments, at least: in seconds, and in moments of the greatest length.
 #[cfg(feature = "video")]
-const STRETCH_SECONDS: f64 = 40.0;
+const STRETCH: (f64, f64) = (40.0, 3.0);
 /// Where that begins: behind the opening titles, but not far, for some files can only be decoded from the
 /// start.
 #[cfg(feature = "video")]
@@ -88,7 +88,9 @@ impl Probe {
         probe.moment = Cost::of(cut, &moments)?;
         if !looked.ranges.is_empty() {
             probe.cutting = looked.cutting / looked.stretch;
-            probe.moment_seconds = Some(looked.stretch / looked.ranges.len() as f64);
+            let length = |range: &TimeRange| range.bounds().map_or(0.0, |(start, end)| end - start);
+            let seconds: f64 = looked.ranges.iter().map(length).sum();
+            probe.moment_seconds = Some(seconds / looked.ranges.len() as f64);
         }
         Ok(probe)
     }
@@ -103,6 +105,7 @@ struct Looked {
     cutting: f64,
     /// How long the stretch is, in seconds.
     stretch: f64,
+    /// Moments that lie in it as a whole, if there are any.
     ranges: Vec<TimeRange>,
 }
 
@@ -111,7 +114,7 @@ impl Cut {
     /// Cuts a stretch of a file, and has `readers` open, so that none of `most` of its moments opens one.
     fn look(&self, file: &MediaFile, most: usize, readers: &Readers) -> Result<Looked, VideoError> {
         use super::moments::cut;
-        use crate::media::MediaKind;
+        use crate::media::{MediaKind, Moments};
 
         let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else {
             return Ok(Looked::default());
@@ -120,8 +123,13 @@ impl Cut {
         let mut reader = self.open(file)?;
         let opening = start.elapsed().as_secs_f64();
         let (timing, duration) = (reader.timing(), reader.metadata().duration_seconds);
-        let from = BEGINNING_SECONDS.min((duration - STRETCH_SECONDS).max(0.0) / 2.0);
-        let to = from + STRETCH_SECONDS;
+        let longest = match moments {
+            Moments::Shots { max_seconds, .. } => max_seconds,
+            Moments::Windows { length_seconds, .. } => length_seconds,
+        };
+        let stretch = STRETCH.0.max(STRETCH.1 * longest);
+        let from = BEGINNING_SECONDS.min((duration - stretch).max(0.0) / 2.0);
+        let to = from + stretch;
         let first = timing.displayed_at(from);
         let end =
             if to < duration { timing.displayed_at(to).max(first + 1) } else { reader.metadata().frames };
@@ -132,12 +140,14 @@ impl Cut {
         let start = Instant::now();
         let ranges = cut(&mut reader, moments, frames, &self.cancel)?;
         let cutting = start.elapsed().as_secs_f64();
+        // The ends of the stretch cut moments.
+        let whole = if ranges.len() > 2 { &ranges[1..ranges.len() - 1] } else { &ranges };
         readers.give_back(reader);
         // This one is open, and that of the whole.
-        for _ in 2..most.min(ranges.len()).min(rayon::current_num_threads()) {
+        for _ in 2..most.min(whole.len()).min(rayon::current_num_threads()) {
             readers.give_back(self.open(file)?);
         }
-        let shifted = ranges
+        let shifted = whole
             .iter()
             .filter_map(|range| range.bounds())
             .map(|(start, end)| timing.by_average_rate(TimeRange::between(from + start, from + end)));

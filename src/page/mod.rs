@@ -1,7 +1,9 @@
 //! What pages that work offline are made of: text as HTML, and small pictures of inputs as `data:` URIs.
 
+mod pictures;
 mod thumbnail;
 
+pub(crate) use pictures::{Look, pictures};
 pub use thumbnail::thumbnail;
 
 /// The style that all pages of this program share: light or dark as the reader has it.

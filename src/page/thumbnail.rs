@@ -3,8 +3,8 @@ use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, RgbImage};
 
-use crate::embedder::{ImageSource, Input, Part};
-use crate::preprocess::ImageLimits;
+use super::pictures::{Look, pictures};
+use crate::embedder::{Input, Part};
 
 /// Longest side in pixels; a page shows them at half of that or more.
 const SIDE: u32 = 192;
@@ -18,21 +18,7 @@ const QUALITY: u8 = 70;
 /// Why it cannot be decoded, in one line.
 pub fn thumbnail(input: &Input) -> Result<Option<String>, String> {
     let Some(part) = input.parts.iter().find(|part| !matches!(part, Part::Text(_))) else { return Ok(None) };
-    let picture = match part {
-        Part::Image(part) => still(&part.source)?,
-        Part::Frames(part) => match part.frames.get(part.frames.len() / 2) {
-            Some(frame) => still(frame)?,
-            None => return Ok(None),
-        },
-        Part::Video(part) => video::frame(part)?,
-        Part::Text(_) => return Ok(None),
-    };
-    encode(picture).map(Some)
-}
-
-fn still(source: &ImageSource) -> Result<RgbImage, String> {
-    let picture = source.pixels(&ImageLimits::default()).map_err(|error| error.to_string())?;
-    Ok(picture.into_owned())
+    pictures(part, Look::Middle)?.pop().map(encode).transpose()
 }
 
 fn encode(picture: RgbImage) -> Result<String, String> {
@@ -42,44 +28,6 @@ fn encode(picture: RgbImage) -> Result<String, String> {
         .encode_image(&small)
         .map_err(|error| error.to_string())?;
     Ok(format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)))
-}
-
-#[cfg(feature = "video")]
-mod video {
-    use image::RgbImage;
-
-    use crate::embedder::VideoPart;
-    use crate::video::{FrameCount, Sampling, Seeking, VideoError, VideoOptions, VideoReader, select};
-
-    /// The middle frame of the part's range.
-    pub(super) fn frame(part: &VideoPart) -> Result<RgbImage, String> {
-        decode(part)
-            .map_err(|error| error.to_string())?
-            .ok_or_else(|| format!("{}: no frame could be decoded", part.source))
-    }
-
-    fn decode(part: &VideoPart) -> Result<Option<RgbImage>, VideoError> {
-        // Any frame near the middle will do, so a long file is not read through.
-        let options = VideoOptions::default().with_seeking(Seeking::Approximate);
-        let mut reader = VideoReader::open_with(part.source.clone(), options)?;
-        let three = Sampling::Uniform { frames: 3 };
-        let selection = select(&reader.timing(), &three, part.range, FrameCount::Exact)?;
-        let middle: Vec<usize> =
-            selection.indices.get(selection.indices.len() / 2).copied().into_iter().collect();
-        let frame = reader.frames(&middle).next().transpose()?;
-        Ok(frame.map(|frame| frame.image))
-    }
-}
-
-#[cfg(not(feature = "video"))]
-mod video {
-    use image::RgbImage;
-
-    use crate::embedder::VideoPart;
-
-    pub(super) fn frame(part: &VideoPart) -> Result<RgbImage, String> {
-        Err(format!("{}: built without the feature `video`", part.source))
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The best `k` of a corpus for each query.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -151,11 +150,16 @@ impl TopK {
         self
     }
 
-    /// The best first, each put in order when it is asked for: cheap where few are.
-    pub(super) fn into_best_first(mut self) -> impl Iterator<Item = Match> {
+    /// The best so many in order, and the others in any.
+    pub(super) fn into_best_and_rest(mut self, best: usize) -> (Vec<Match>, Vec<Match>) {
         self.cut();
-        let mut heap: BinaryHeap<Reverse<Key>> = self.kept.into_iter().map(Reverse).collect();
-        std::iter::from_fn(move || heap.pop().map(|Reverse(key)| key.into_match()))
+        if best < self.kept.len() {
+            self.kept.select_nth_unstable(best);
+        }
+        let rest = self.kept.split_off(best.min(self.kept.len()));
+        self.kept.sort_unstable();
+        let matches = |keys: Vec<Key>| keys.into_iter().map(Key::into_match).collect();
+        (matches(self.kept), matches(rest))
     }
 
     pub(super) fn into_sorted(mut self) -> Vec<Match> {
@@ -397,7 +401,12 @@ mod tests {
         assert!(right.kept.len() < 40 && right.threshold > Some(100.0), "what the left one knows is known");
         let together = right.merge(left);
         assert_eq!(together.clone().into_sorted(), alone.into_sorted());
-        assert!(together.clone().into_best_first().eq(together.into_sorted()));
+        let sorted = together.clone().into_sorted();
+        for best in [0, 1, 7, sorted.len(), sorted.len() + 1] {
+            let (first, mut rest) = together.clone().into_best_and_rest(best);
+            rest.sort_unstable_by(Match::order);
+            assert_eq!((first.len(), [first, rest].concat()), (best.min(sorted.len()), sorted.clone()));
+        }
     }
 
     #[test]

@@ -48,10 +48,19 @@ impl Contents {
 
     /// A number that inputs share which hold the same, whatever their instruction.
     pub(super) fn key(&self, input: &Input) -> u64 {
+        input.parts.iter().fold(FNV_OFFSET, |key, part| self.joined(key, part))
+    }
+
+    /// The same of parts.
+    pub(super) fn part_key(&self, part: &Part) -> u64 {
+        self.joined(FNV_OFFSET, part)
+    }
+
+    fn joined(&self, key: u64, part: &Part) -> u64 {
         let medium = |path: &Path| {
             self.id(path).unwrap_or_else(|| fnv(FNV_OFFSET, path.as_os_str().as_encoded_bytes()))
         };
-        input.parts.iter().fold(FNV_OFFSET, |key, part| match part {
+        match part {
             Part::Text(text) => combined(key, words(text)),
             Part::Video(video) => {
                 let range = [video.range.start_seconds, video.range.end_seconds];
@@ -59,7 +68,7 @@ impl Contents {
                 range.into_iter().fold(key, |key, time| combined(key, time.map_or(1, f64::to_bits)))
             }
             _ => part_files(part).fold(key, |key, path| combined(key, medium(path))),
-        })
+        }
     }
 }
 
@@ -100,7 +109,8 @@ pub(super) fn texts(input: &Input) -> impl Iterator<Item = &str> {
     input.parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None })
 }
 
-fn part_files(part: &Part) -> impl Iterator<Item = &Path> {
+/// The files of a part.
+pub(super) fn part_files(part: &Part) -> impl Iterator<Item = &Path> {
     let (images, video): (&[ImageSource], _) = match part {
         Part::Image(image) => (std::slice::from_ref(&image.source), None),
         Part::Frames(frames) => (&frames.frames, None),

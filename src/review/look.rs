@@ -1,18 +1,19 @@
-//! The two looks at each pair.
+//! The looks at each pair.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::content::{Contents, combined};
+use super::content::{Contents, combined, part_files};
+use super::decoded::{Media, parts};
 use super::held_out::HeldOut;
-use super::{Count, Example, Finding, Kind, Review, ReviewError, ReviewSettings};
+use super::{Count, Example, Finding, Kind, Review, ReviewError, ReviewEvent, ReviewSettings};
 use crate::embedder::CancelToken;
 use crate::pairs::{Pair, Task};
 use crate::random::Random;
 use crate::store::{IoError, open_regular_file};
 use crate::text::{LineError, Lines};
 
-/// Looks through `files` of pairs and tells `on` what is wrong, in their order.
+/// Looks through `files` of pairs and tells `on` what is wrong, in their order; of decoding before that.
 ///
 /// # Errors
 /// [`ReviewError`]: a file cannot be read at all, or `cancel` was asked for.
@@ -20,7 +21,7 @@ pub fn review(
     files: &[PathBuf],
     settings: &ReviewSettings,
     cancel: &CancelToken,
-    on: &mut dyn FnMut(&Finding),
+    on: &mut dyn FnMut(ReviewEvent<'_>),
 ) -> Result<Review, ReviewError> {
     let mut media = BTreeSet::new();
     let mut rows: BTreeMap<Task, usize> = BTreeMap::new();
@@ -32,6 +33,15 @@ pub fn review(
     })?;
     let held_out = HeldOut::read(&settings.held_out, cancel)?;
     let contents = Contents::of(&media, held_out.media(), cancel)?;
+    let mut decoded = Media::default();
+    if settings.decode {
+        each_pair(files, cancel, &mut |_, read| {
+            if let Ok(pair) = read {
+                decoded.add(&pair, &contents);
+            }
+        })?;
+    }
+    let damaged = decoded.damaged(cancel, on)?;
     let chosen = (0..).zip(&rows).map(|(number, (task, count))| {
         let chosen = Random::derived(settings.seed, &[number]).sample(*count, settings.examples);
         (*task, chosen.into_iter().collect())
@@ -42,6 +52,7 @@ pub fn review(
         leaking: held_out.media().filter_map(|path| Some((contents.id(path)?, path))).collect(),
         contents: &contents,
         held_out: &held_out,
+        damaged,
         positives: HashMap::new(),
         negatives: HashMap::new(),
         review: Review {
@@ -94,6 +105,8 @@ struct Look<'a> {
     chosen: BTreeMap<Task, HashSet<usize>>,
     contents: &'a Contents,
     held_out: &'a HeldOut,
+    /// Why media cannot be decoded, by what they hold.
+    damaged: BTreeMap<u64, String>,
     /// Held-out media by what they hold.
     leaking: HashMap<u64, &'a Path>,
     /// Where a query was first seen with a positive, by a number that both make.
@@ -101,7 +114,7 @@ struct Look<'a> {
     /// The same of a query and a negative.
     negatives: HashMap<u64, Place>,
     review: Review,
-    on: &'a mut dyn FnMut(&Finding),
+    on: &'a mut dyn FnMut(ReviewEvent<'_>),
 }
 
 impl Look<'_> {
@@ -123,7 +136,7 @@ impl Look<'_> {
             self.count(&pair, &name, &found);
         }
         for (kind, reason) in found {
-            (self.on)(&Finding { kind, place: name.clone(), reason });
+            (self.on)(ReviewEvent::Finding(&Finding { kind, place: name.clone(), reason }));
         }
     }
 
@@ -147,6 +160,14 @@ impl Look<'_> {
         for path in pair.files().filter(|path| self.contents.id(path).is_none()) {
             found.push((Kind::Missing, format!("{} is not there", path.display())));
         }
+        let damaged = parts(pair).filter_map(|part| {
+            let reason = self.damaged.get(&self.contents.part_key(part))?;
+            let name = part_files(part).next()?.display().to_string();
+            // The reason is of the first file that holds this.
+            Some(if reason.contains(&name) { reason.clone() } else { format!("{name}: {reason}") })
+        });
+        let damaged: BTreeSet<String> = damaged.collect();
+        found.extend(damaged.into_iter().map(|reason| (Kind::Damaged, reason)));
         found.extend(self.leaks(pair).map(|reason| (Kind::Leak, reason)));
 
         let [query, positive] = [&pair.query, &pair.positive].map(|input| self.contents.key(input));

@@ -3,9 +3,10 @@
 //!
 //! Two files are the same by what they hold, whatever they are called; two texts by their words, without case,
 //! punctuation and spaces. [`review`] goes through the files twice, first for the media they name, and remembers
-//! numbers alone of each pair.
+//! numbers alone of each pair; once more where media are decoded.
 
 mod content;
+mod decoded;
 mod held_out;
 mod look;
 mod page;
@@ -30,11 +31,14 @@ pub struct ReviewSettings {
     pub examples: usize,
     /// Of their choice.
     pub seed: u64,
+    /// Whether every image is decoded, and of every video the first picture of its stretch, the middle one and
+    /// the last. Videos take the feature `video`; without it they are passed over.
+    pub decode: bool,
 }
 
 impl Default for ReviewSettings {
     fn default() -> Self {
-        Self { held_out: Vec::new(), examples: 12, seed: 1 }
+        Self { held_out: Vec::new(), examples: 12, seed: 1, decode: false }
     }
 }
 
@@ -42,6 +46,7 @@ with_fields!(ReviewSettings {
     with_held_out(held_out: Vec<PathBuf>),
     with_examples(examples: usize),
     with_seed(seed: u64),
+    with_decode(decode: bool),
 });
 
 /// Why nothing could be looked at. Each displays as one line.
@@ -72,6 +77,8 @@ pub enum Kind {
     Unreadable,
     /// A file it names is not there.
     Missing,
+    /// A medium it names is there and cannot be decoded.
+    Damaged,
     /// Another line has the same query and positive.
     Duplicate,
     /// Its positive is a negative of the same query, in its own line or in another.
@@ -82,14 +89,15 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, the gravest first.
-    pub const ALL: [Self; 5] =
-        [Self::Unreadable, Self::Missing, Self::Contradiction, Self::Leak, Self::Duplicate];
+    pub const ALL: [Self; 6] =
+        [Self::Unreadable, Self::Missing, Self::Damaged, Self::Contradiction, Self::Leak, Self::Duplicate];
 
     /// In a word or two, of several.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreadable => "not readable",
             Self::Missing => "missing media",
+            Self::Damaged => "damaged media",
             Self::Duplicate => "duplicates",
             Self::Contradiction => "contradictions",
             Self::Leak => "held out",
@@ -107,6 +115,21 @@ pub struct Finding {
     pub place: String,
     /// What is wrong, as a sentence.
     pub reason: String,
+}
+
+/// What is told while pairs are looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum ReviewEvent<'a> {
+    /// Something is wrong.
+    Finding(&'a Finding),
+    /// Media were decoded.
+    Decoded {
+        /// So many so far.
+        done: usize,
+        /// Of so many.
+        total: usize,
+    },
 }
 
 /// Pairs of a task or a source.

@@ -1,6 +1,6 @@
 //! Decoded pictures to RGB with the matrix and range they were coded with, and those of high dynamic range to SDR.
 
-use super::hdr::ToneMap;
+use super::hdr::{self, ToneMap};
 use ffmpeg_next::{ffi, format::Pixel, frame, software::scaling};
 use image::RgbImage;
 use std::{ffi::c_int, ptr};
@@ -20,12 +20,20 @@ pub enum Appearance {
     /// - High dynamic range (a transfer of PQ or HLG) becomes that of SDR by the curve of ITU-R BT.2390, from
     ///   1000 cd/m² to the 203 of BT.2408's white, with the primaries of BT.709 and sRGB's transfer.
     /// - Where the pixels of a video are not square (anamorphic HDV, DV, DVD), its pictures are as wide as they are
-    ///   shown.
+    ///   shown. MP4 and MOV are taken at their header's word.
     #[default]
     AsShown,
     /// As torchcodec, decord and PyAV give them, and with them the reference of most models: coded values of high
     /// dynamic range are taken for those of SDR, which looks grey, and pixels for square.
     AsCoded,
+}
+
+/// How colours are coded, by the numbers of ITU-T H.273.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Colours {
+    pub(super) matrix: c_int,
+    pub(super) transfer: c_int,
+    pub(super) primaries: c_int,
 }
 
 /// Everything a scaling context is made for.
@@ -34,10 +42,8 @@ struct Source {
     format: Pixel,
     width: u32,
     height: u32,
-    colorspace: c_int,
+    colours: Colours,
     range: c_int,
-    transfer: c_int,
-    primaries: c_int,
 }
 
 /// Converts frames, keeping the scaling context from one to the next.
@@ -48,6 +54,8 @@ pub(super) struct Converter {
     /// How pictures are scaled to it.
     scaling: scaling::Flags,
     appearance: Appearance,
+    /// What the container says of the colours.
+    declared: Option<Colours>,
     context: Option<(Source, Conversion)>,
     padded_rows: Vec<u8>,
 }
@@ -75,17 +83,27 @@ impl Converter {
     /// A converter to pictures of this size in pixels; a size of zero takes that of each picture.
     pub(super) fn new(size: (u32, u32), appearance: Appearance) -> Self {
         // What the `ffmpeg` command uses.
-        Self { size, scaling: scaling::Flags::BICUBIC, appearance, context: None, padded_rows: Vec::new() }
+        let scaling = scaling::Flags::BICUBIC;
+        Self { size, scaling, appearance, declared: None, context: None, padded_rows: Vec::new() }
     }
 
-    /// A converter to pictures of a size that is small beside theirs: a pixel is the average of its area.
-    pub(super) fn averaging(size: (u32, u32), appearance: Appearance) -> Self {
-        Self { scaling: scaling::Flags::AREA, ..Self::new(size, appearance) }
+    /// The same for pictures of a container that says this of their colours.
+    pub(super) fn declared_as(self, declared: Option<Colours>) -> Self {
+        Self { declared, ..self }
+    }
+
+    /// The same to pictures of a size that is small beside theirs: a pixel is the average of its area, as it is
+    /// coded.
+    pub(super) fn averaging(&self, size: (u32, u32)) -> Self {
+        Self { scaling: scaling::Flags::AREA, ..Self::new(size, self.appearance).declared_as(self.declared) }
     }
 
     /// A copy of `picture` as 8-bit RGB.
     pub(super) fn convert(&mut self, picture: &frame::Video) -> Result<RgbImage, UnsupportedPixels> {
-        let source = Source::of(picture);
+        let mut source = Source::of(picture);
+        if self.appearance == Appearance::AsShown {
+            source.colours = source.colours.completed_by(self.declared);
+        }
         let unsupported = || UnsupportedPixels {
             format: source.format.descriptor().map_or("unknown", |d| d.name()).to_owned(),
             width: source.width,
@@ -95,7 +113,7 @@ impl Converter {
             if self.size.0 == 0 || self.size.1 == 0 { (source.width, source.height) } else { self.size };
         if self.context.as_ref().is_none_or(|(made_for, _)| *made_for != source) {
             let tone_map = match self.appearance {
-                Appearance::AsShown => ToneMap::of(source.transfer, source.primaries),
+                Appearance::AsShown => source.colours.tone_map(),
                 Appearance::AsCoded => None,
             };
             let to = if tone_map.is_some() { Pixel::RGB48LE } else { Pixel::RGB24 };
@@ -126,21 +144,42 @@ impl Converter {
     }
 }
 
+impl Colours {
+    /// Where a picture does not say that its range is high and its container does, what that says.
+    fn completed_by(self, declared: Option<Self>) -> Self {
+        let or = |own, declared| if own == hdr::UNSPECIFIED { declared } else { own };
+        let completed = declared.filter(|declared| hdr::is_hdr(declared.transfer)).map(|declared| Self {
+            matrix: or(self.matrix, declared.matrix),
+            transfer: or(self.transfer, declared.transfer),
+            primaries: or(self.primaries, declared.primaries),
+        });
+        let completed = completed.unwrap_or(self);
+        // What is of high range and says no more is of BT.2020.
+        let is_vague = hdr::is_hdr(completed.transfer) && completed.matrix == hdr::UNSPECIFIED;
+        Self { matrix: if is_vague { hdr::BT2020 } else { completed.matrix }, ..completed }
+    }
+
+    /// What brings these to SDR; `None` where they are that, or of a kind that swscale cannot read (ICtCp).
+    fn tone_map(self) -> Option<ToneMap> {
+        (self.matrix != hdr::ICTCP).then(|| ToneMap::of(self.transfer, self.primaries))?
+    }
+}
+
 impl Source {
     fn of(picture: &frame::Video) -> Self {
         // SAFETY: the pointer is that of a live frame. The fields are read as integers because files may
         // carry values that the bindings' enums do not name.
-        let (colorspace, range, transfer, primaries) = unsafe {
+        let (colours, range) = unsafe {
             let frame = picture.as_ptr();
-            (
-                ptr::addr_of!((*frame).colorspace).cast::<c_int>().read(),
-                ptr::addr_of!((*frame).color_range).cast::<c_int>().read(),
-                ptr::addr_of!((*frame).color_trc).cast::<c_int>().read(),
-                ptr::addr_of!((*frame).color_primaries).cast::<c_int>().read(),
-            )
+            let colours = Colours {
+                matrix: ptr::addr_of!((*frame).colorspace).cast::<c_int>().read(),
+                transfer: ptr::addr_of!((*frame).color_trc).cast::<c_int>().read(),
+                primaries: ptr::addr_of!((*frame).color_primaries).cast::<c_int>().read(),
+            };
+            (colours, ptr::addr_of!((*frame).color_range).cast::<c_int>().read())
         };
         let (format, width, height) = (picture.format(), picture.width(), picture.height());
-        Self { format, width, height, colorspace, range, transfer, primaries }
+        Self { format, width, height, colours, range }
     }
 
     fn scaling_context(
@@ -171,8 +210,8 @@ impl Source {
             );
             if known >= 0 {
                 // Unspecified stays with the default of swscale, BT.601, and the range of the pixel format.
-                if self.colorspace != ffi::AVColorSpace::AVCOL_SPC_UNSPECIFIED as c_int {
-                    inverse = ffi::sws_getCoefficients(self.colorspace).cast_mut();
+                if self.colours.matrix != hdr::UNSPECIFIED {
+                    inverse = ffi::sws_getCoefficients(self.colours.matrix).cast_mut();
                     // RGB of more than 8 bits goes through YUV inside swscale: there and back by the same
                     // matrix.
                     table = inverse;

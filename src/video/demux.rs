@@ -1,6 +1,6 @@
 //! Files to packets: opening, choosing the video stream, reading and seeking.
 
-use super::{Orientation, VideoError, origin::Origin, source, source::ByteSource};
+use super::{Orientation, VideoError, convert::Colours, origin::Origin, source, source::ByteSource};
 use ffmpeg_next::{
     Discard, Error as FfmpegError, Packet, Rational, codec, ffi,
     format::{context::Input, stream::Disposition},
@@ -18,6 +18,8 @@ pub(super) struct Demuxer {
     input: Input,
     origin: Arc<Origin>,
     stream: usize,
+    /// What the container says of its colours.
+    colours: Option<Colours>,
     time_base: Rational,
     generate_pts: bool,
     packets_in_index: usize,
@@ -55,7 +57,10 @@ impl Demuxer {
     }
 
     fn open_as(origin: Arc<Origin>, generate_pts: bool) -> Result<Self, VideoError> {
-        let (source, mut input) = open_input(&origin)?;
+        let (source, mut input) = source::open(&origin)?;
+        // What is found out of the coded pictures takes its place, be it nothing.
+        let colours: Vec<Colours> = input.streams().map(|stream| colours(&stream.parameters())).collect();
+        find_out(&mut input, &origin)?;
         let stream = best_video_stream(&input).ok_or_else(|| VideoError::NoVideoStream {
             path: origin.path().into(),
             found: describe_streams(&input),
@@ -75,6 +80,7 @@ impl Demuxer {
             input,
             origin,
             stream,
+            colours: colours.get(stream).copied(),
             time_base,
             generate_pts,
             packets_in_index,
@@ -121,7 +127,12 @@ impl Demuxer {
         let shown = (f64::from(width) * aspect).round() as u32;
         // Some encoders are off square by rounding.
         let is_other = shown.abs_diff(width) > width / 100;
-        (if is_likely && is_other { shown } else { width }, height)
+        (if is_likely && is_other { shown.max(1) } else { width }, height)
+    }
+
+    /// What the container says of the colours of the stream.
+    pub(super) fn colours(&self) -> Option<Colours> {
+        self.colours
     }
 
     /// Seconds of a time in stream ticks.
@@ -280,18 +291,27 @@ pub(super) fn initialise() {
     });
 }
 
-/// Opens a container, and finds out about its streams what the header does not tell.
-fn open_input(origin: &Arc<Origin>) -> Result<(ByteSource, Input), VideoError> {
-    let (source, mut input) = source::open(origin)?;
-    if is_described(&input) {
-        return Ok((source, input));
+/// Finds out about the streams what the header does not tell.
+fn find_out(input: &mut Input, origin: &Origin) -> Result<(), VideoError> {
+    if is_described(input) {
+        return Ok(());
     }
     // SAFETY: the context is live.
     let status = unsafe { ffi::avformat_find_stream_info(input.as_mut_ptr(), ptr::null_mut()) };
-    if status < 0 {
-        return Err(source::refused(origin, status));
+    if status < 0 { Err(source::refused(origin, status)) } else { Ok(()) }
+}
+
+fn colours(parameters: &codec::Parameters) -> Colours {
+    // SAFETY: the parameters are live. The fields are read as integers because files may carry values that the
+    // bindings' enums do not name.
+    unsafe {
+        let parameters = parameters.as_ptr();
+        Colours {
+            matrix: ptr::addr_of!((*parameters).color_space).cast::<c_int>().read(),
+            transfer: ptr::addr_of!((*parameters).color_trc).cast::<c_int>().read(),
+            primaries: ptr::addr_of!((*parameters).color_primaries).cast::<c_int>().read(),
+        }
     }
-    Ok((source, input))
 }
 
 /// Whether the header tells all that we ask of it. `avformat_find_stream_info` would decode several frames to

@@ -11,8 +11,9 @@ use std::sync::OnceLock;
 /// Numbers of ITU-T H.273.
 const PQ: i32 = 16;
 const HLG: i32 = 18;
-const UNSPECIFIED: i32 = 2;
-const BT2020: i32 = 9;
+pub(super) const UNSPECIFIED: i32 = 2;
+pub(super) const BT2020: i32 = 9;
+pub(super) const ICTCP: i32 = 14;
 const DCI_P3: i32 = 11;
 const DISPLAY_P3: i32 = 12;
 
@@ -43,6 +44,11 @@ const FROM_BT2020: Matrix =
 /// ... and of P3.
 const FROM_P3: Matrix = [[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]];
 const FROM_BT709: Matrix = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+
+/// Whether a transfer is one of high dynamic range.
+pub(super) fn is_hdr(transfer: i32) -> bool {
+    matches!(transfer, PQ | HLG)
+}
 
 /// How pictures of high dynamic range become SDR.
 pub(super) struct ToneMap {

@@ -89,7 +89,6 @@ pub struct VideoReader {
     converter: Converter,
     metadata: VideoMetadata,
     limits: Limits,
-    appearance: Appearance,
     warnings: Vec<Warning>,
     /// Those of them that were there when it was opened.
     first_warnings: usize,
@@ -147,13 +146,12 @@ impl VideoReader {
             Appearance::AsCoded => size,
         };
         check_pixels(origin.path(), size, &limits)?;
-        let metadata = describe(&demuxer, &plan, size);
+        let (metadata, colours) = (describe(&demuxer, &plan, size), demuxer.colours());
         Ok(Self {
             cursor: Cursor::new(demuxer, decoder, plan, carried, lookahead),
-            converter: Converter::new(size, options.appearance),
+            converter: Converter::new(size, options.appearance).declared_as(colours),
             metadata,
             limits,
-            appearance: options.appearance,
             first_warnings: warnings.len(),
             warnings,
         })
@@ -209,7 +207,7 @@ impl VideoReader {
 
     /// A converter to small pictures, for [`Self::small`].
     pub(super) fn small_converter(&self, size: (u32, u32)) -> Converter {
-        Converter::averaging(size, self.appearance)
+        self.converter.averaging(size)
     }
 
     /// A frame as another converter makes it, not turned. `next` is the frame that will be asked for after

@@ -75,7 +75,7 @@ mod decoding {
     use super::super::{
         convert::{Appearance, Converter},
         decode::is_damaged,
-        demux,
+        demux, hdr,
     };
     use super::{CodedPicture, StillCodec, StillError};
     use ffmpeg_next::{Error as FfmpegError, Packet, codec, decoder, ffi, frame};
@@ -132,14 +132,19 @@ mod decoding {
                 true => ffi::AVColorRange::AVCOL_RANGE_JPEG,
                 false => ffi::AVColorRange::AVCOL_RANGE_MPEG,
             };
-            // SAFETY: the frame is live. What files name is written, as it is read, as numbers.
+            // SAFETY: the frame is live. What files name is written, as it is read, as numbers; where they name
+            // nothing, what the coded picture says stays.
             unsafe {
                 let frame = picture.as_mut_ptr();
-                ptr::addr_of_mut!((*frame).colorspace).cast::<c_int>().write(c_int::from(color.matrix));
-                ptr::addr_of_mut!((*frame).color_trc).cast::<c_int>().write(c_int::from(color.transfer));
-                ptr::addr_of_mut!((*frame).color_primaries)
-                    .cast::<c_int>()
-                    .write(c_int::from(color.primaries));
+                for (field, value) in [
+                    (ptr::addr_of_mut!((*frame).colorspace).cast::<c_int>(), color.matrix),
+                    (ptr::addr_of_mut!((*frame).color_trc).cast(), color.transfer),
+                    (ptr::addr_of_mut!((*frame).color_primaries).cast(), color.primaries),
+                ] {
+                    if c_int::from(value) != hdr::UNSPECIFIED {
+                        field.write(c_int::from(value));
+                    }
+                }
                 (*frame).color_range = range;
             }
         }

@@ -329,11 +329,11 @@ fn sampled_frames(path: &Path) -> Result<Vec<String>, gve::video::VideoError> {
     use std::num::NonZeroUsize;
 
     use gve::embedder::{FRAME_FACTOR, FRAMES_PER_VIDEO};
-    use gve::video::{FrameCount, VideoOptions, VideoReader, select};
+    use gve::video::{FrameCount, VideoReader, select};
     use gve::{Sampling, TimeRange};
 
     // The videos are decoded side by side already.
-    let options = VideoOptions::default().with_threads(NonZeroUsize::new(1));
+    let options = crate::encoder::video_options().with_threads(NonZeroUsize::new(1));
     let mut reader = VideoReader::open_with(path, options)?;
     let sampling = Sampling::Uniform { frames: FRAMES_PER_VIDEO };
     let selection =

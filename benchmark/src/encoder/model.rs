@@ -70,6 +70,11 @@ fn settings(embedder: &Embedder) -> BTreeMap<String, Value> {
             gve::video::Seeking::Approximate => json!("approximate"),
         },
     );
+    // Said where it is not what evaluations have.
+    #[cfg(feature = "video")]
+    if embedder.video_options().appearance != video_options().appearance {
+        settings.insert("appearance", json!("as shown"));
+    }
     settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What a file says of its picture beside the pixels: which way is up, and when it was taken.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use ::image::metadata::Orientation;
@@ -10,6 +11,9 @@ use crate::calendar;
 
 /// Bytes of a text in a PNG file that are unpacked, at most.
 const TEXT_BYTES: usize = 1 << 20;
+
+const EXIF_PROFILES: [&str; 2] = ["Raw profile type exif", "Raw profile type APP1"];
+const IPTC_PROFILES: [&str; 2] = ["Raw profile type iptc", "Raw profile type 8bim"];
 
 /// What a file says.
 #[derive(Clone, Copy, Default)]
@@ -28,10 +32,11 @@ impl Told {
         bytes: &[u8],
     ) -> ImageResult<Self> {
         let exif = decoder.exif_metadata().ok().flatten();
-        let exif = exif.or_else(|| (format == ImageFormat::Png).then(|| raw_profile(bytes))?);
+        let is_png = format == ImageFormat::Png;
+        let exif = exif.or_else(|| is_png.then(|| raw_profile(bytes, &EXIF_PROFILES))?);
         // Some write it as it stands in a JPEG file, which the decoder does not expect.
         let exif = exif.as_deref().map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
-        let xmp = decoder.xmp_metadata().ok().flatten();
+        let xmp = decoder.xmp_metadata().ok().flatten().filter(|xmp| xmp.len() <= TEXT_BYTES);
         let xmp = xmp.as_deref().map(String::from_utf8_lossy);
         let orientation = match format {
             // Its own tag.
@@ -44,20 +49,27 @@ impl Told {
         // A TIFF file is what EXIF data are.
         let captured_seconds = exif::captured_seconds(exif.unwrap_or(bytes))
             .or_else(|| captured_by_xmp(xmp.as_deref()?))
-            .or_else(|| captured_by_iptc(&decoder.iptc_metadata().ok()??));
+            .or_else(|| {
+                let iptc = match format {
+                    // The decoder gives it as it is written there, in digits.
+                    ImageFormat::Png => raw_profile(bytes, &IPTC_PROFILES),
+                    _ => decoder.iptc_metadata().ok().flatten(),
+                };
+                captured_by_iptc(&iptc?)
+            });
         Ok(Self { orientation: Some(orientation), captured_seconds })
     }
 }
 
-/// EXIF data as ImageMagick and exiftool put them into PNG files of before there was a chunk for them: a text of a line
-/// with the kind, one with the length, and hexadecimal digits.
-fn raw_profile(png: &[u8]) -> Option<Vec<u8>> {
+/// Data as ImageMagick and exiftool put them into PNG files that have no chunk for them: a text of a line with the kind,
+/// one with the length, and hexadecimal digits.
+fn raw_profile(png: &[u8], keywords: &[&str]) -> Option<Vec<u8>> {
     let reader = png::Decoder::new(Cursor::new(png)).read_info().ok()?;
-    let is_exif = |keyword: &str| matches!(keyword, "Raw profile type exif" | "Raw profile type APP1");
+    let is_asked = |keyword: &str| keywords.contains(&keyword);
     let info = reader.info();
-    let plain = info.uncompressed_latin1_text.iter().find(|text| is_exif(&text.keyword));
+    let plain = info.uncompressed_latin1_text.iter().find(|text| is_asked(&text.keyword));
     let text = plain.map(|text| text.text.clone()).or_else(|| {
-        let mut packed = info.compressed_latin1_text.iter().find(|text| is_exif(&text.keyword))?.clone();
+        let mut packed = info.compressed_latin1_text.iter().find(|text| is_asked(&text.keyword))?.clone();
         packed.decompress_text_with_limit(TEXT_BYTES).ok()?;
         packed.get_text().ok()
     })?;
@@ -82,7 +94,16 @@ fn value<'a>(xmp: &'a str, name: &str) -> Option<&'a str> {
 fn captured_by_xmp(xmp: &str) -> Option<i64> {
     ["exif:DateTimeOriginal", "photoshop:DateCreated", "xmp:CreateDate", "exif:DateTimeDigitized"]
         .iter()
-        .find_map(|name| calendar::parse(value(xmp, name)?))
+        .find_map(|name| calendar::parse(&whole_time(value(xmp, name)?)))
+}
+
+/// A date with all of its time, where XMP leaves that or the seconds out.
+fn whole_time(date: &str) -> Cow<'_, str> {
+    match (date.len(), date.get(..16), date.as_bytes().get(16)) {
+        (10, ..) => Cow::Owned(format!("{date}T00:00:00")),
+        (_, Some(minutes), None | Some(b'+' | b'-' | b'Z')) => Cow::Owned(format!("{minutes}:00")),
+        _ => Cow::Borrowed(date),
+    }
 }
 
 /// Date and time of creation (IIM 2:55 and 2:60): `20260531` and `180000+0200`. Without a time it is midnight.
@@ -92,7 +113,8 @@ fn captured_by_iptc(iptc: &[u8]) -> Option<i64> {
         let (length, text) = iptc.get(at..)?.split_first()?;
         std::str::from_utf8(text.get(..usize::from(*length.min(&most)))?).ok()
     };
-    let (date, time) = (digits(55, 8)?, digits(60, 6).unwrap_or("000000"));
+    let time = digits(60, 6).filter(|time| time.len() == 6);
+    let (date, time) = (digits(55, 8)?, time.unwrap_or("000000"));
     let [year, month, day] = [date.get(..4)?, date.get(4..6)?, date.get(6..)?];
     let [hour, minute, second] = [time.get(..2)?, time.get(2..4)?, time.get(4..)?];
     calendar::parse(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}"))
@@ -101,6 +123,8 @@ fn captured_by_iptc(iptc: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::MediaSource;
+    use crate::recipe::Transparency;
 
     #[test]
     fn values_of_xmp_are_attributes_or_elements() {
@@ -110,6 +134,17 @@ mod tests {
         for xmp in [attribute, element] {
             assert_eq!(value(xmp, "tiff:Orientation"), Some("6"));
             assert_eq!(captured_by_xmp(xmp), Some(1_780_250_401));
+        }
+        for (date, expected) in [
+            ("2026-05-31", Some(1_780_250_401 - 18 * 3600 - 1)),
+            ("2026-05-31T18:00", Some(1_780_250_400)),
+            ("2026-05-31T18:00Z", Some(1_780_250_400)),
+            ("2026-05-31T18:00+02:00", Some(1_780_250_400)),
+            ("2026-05-31T18:00:01.5Z", Some(1_780_250_401)),
+            ("2026-05", None),
+            ("2026-05-31T18:0é", None),
+        ] {
+            assert_eq!(captured_by_xmp(&format!("xmp:CreateDate=\"{date}\"")), expected, "{date}");
         }
         for broken in ["", "tiff:Orientation", "tiff:Orientation=", "tiff:Orientation=é"] {
             assert_eq!(value(broken, "tiff:Orientation"), None);
@@ -167,7 +202,16 @@ mod tests {
         let both = [&date[..], &[0x1c, 2, 60, 0, 11], b"180001+0200"].concat();
         assert_eq!(captured_by_iptc(&both), Some(1_780_250_401));
         assert_eq!(captured_by_iptc(&date), Some(1_780_250_401 - 18 * 3600 - 1));
+        let short = [&date[..], &[0x1c, 2, 60, 0, 4], b"1800"].concat();
+        assert_eq!(captured_by_iptc(&short), captured_by_iptc(&date));
         assert_eq!(captured_by_iptc(&both[..9]), None);
+        let digits: String = both.iter().map(|byte| format!("{byte:02x}")).collect();
+        let png =
+            png_with("Raw profile type iptc", &format!("\niptc\n      {}\n{digits}\n", both.len()), "zTXt");
+        let limits = crate::preprocess::ImageLimits::default();
+        let picture =
+            crate::preprocess::load_picture(&MediaSource::bytes(png), &limits, Transparency::default());
+        assert_eq!(picture.unwrap().captured_seconds, Some(1_780_250_401));
         assert_eq!(captured_by_iptc(b""), None);
     }
 }

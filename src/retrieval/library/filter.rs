@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::entry::LibraryEntry;
 use super::tags::{TagTable, TagTest};
@@ -24,7 +25,7 @@ use crate::retrieval::{PathPattern, RetrievalError};
 /// ```
 ///
 /// Serde has it as an object of what was said, by the names of the methods: bounds as `[1.5, null]`, the test of
-/// a tag as `["stars", {"at_least": 4.0}]`.
+/// a tag as `["stars", {"at_least": 4.0}]`. Bounds that are not finite have no form there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
@@ -36,11 +37,11 @@ pub struct Filter {
     named: Option<PathPattern>,
     #[serde(rename = "of_kind", skip_serializing_if = "Option::is_none")]
     kind: Option<MediaKind>,
-    #[serde(rename = "lasting", skip_serializing_if = "is_unbounded")]
+    #[serde(rename = "lasting", skip_serializing_if = "is_unbounded", serialize_with = "finite")]
     seconds: Bounds,
-    #[serde(skip_serializing_if = "is_unbounded")]
+    #[serde(skip_serializing_if = "is_unbounded", serialize_with = "finite")]
     modified: Bounds,
-    #[serde(skip_serializing_if = "is_unbounded")]
+    #[serde(skip_serializing_if = "is_unbounded", serialize_with = "finite")]
     captured: Bounds,
     #[serde(skip_serializing_if = "is_unbounded")]
     width: Bounds,
@@ -55,6 +56,14 @@ type Bounds = (Option<f64>, Option<f64>);
 
 fn is_unbounded(bounds: &Bounds) -> bool {
     *bounds == (None, None)
+}
+
+/// JSON has no other numbers, and would have none in their place, which leaves nothing out.
+fn finite<S: Serializer>(bounds: &Bounds, serializer: S) -> Result<S::Ok, S::Error> {
+    match [bounds.0, bounds.1].into_iter().flatten().find(|bound| !bound.is_finite()) {
+        Some(bound) => Err(S::Error::custom(format!("a filter's bound of {bound} cannot be written"))),
+        None => bounds.serialize(serializer),
+    }
 }
 
 /// Files in an order that does not depend on the run.
@@ -154,7 +163,7 @@ impl Filter {
         let mut lengths: HashMap<&Path, f64> = HashMap::new();
         if self.seconds != (None, None) {
             for entry in entries.iter().filter(|entry| entry.kind == MediaKind::Video) {
-                let end = entry.time_range.and_then(TimeRange::bounds).map_or(0.0, |(_, end)| end);
+                let Some((_, end)) = entry.time_range.and_then(TimeRange::bounds) else { continue };
                 let longest = lengths.entry(&entry.path).or_default();
                 *longest = longest.max(end);
             }
@@ -213,6 +222,9 @@ mod tests {
             entry("/v/2025/lake.png", Image, None, 200),
             entry("/vv/hill.mp4", Video, Some(30.0), 300),
         ];
+        let untimed = [entry("/v/a.mp4", Video, None, 100)];
+        let short = Filter::default().lasting(None, Some(60.0));
+        assert_eq!(short.rows(&untimed, &TagTable::default()), Some(vec![false]), "nobody knows");
         let all = Filter::default;
         let named = |pattern: &str| all().named(pattern).expect("a pattern");
         for (filter, expected) in [
@@ -248,6 +260,8 @@ mod tests {
         let expected = r#"{"among":["/a","/b"],"under":["/v"],"named":"lake*","of_kind":"video","lasting":[1.5,null],"tagged":[["stars",{"at_least":4.0}]]}"#;
         assert_eq!(text, expected);
         assert_eq!(serde_json::from_str::<Filter>(&text).unwrap(), much);
+        let ever = all().captured(Some(f64::NEG_INFINITY), None);
+        assert!(serde_json::to_string(&ever).is_err());
         assert_eq!(serde_json::to_string(&all()).unwrap(), "{}");
         assert_eq!(serde_json::from_str::<Filter>("{}").unwrap(), all());
         assert!(serde_json::from_str::<Filter>(r#"{"colour":1}"#).is_err());

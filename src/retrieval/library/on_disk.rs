@@ -85,7 +85,8 @@ struct Best {
 impl Best {
     /// Whether a row with a score of up to this would be among them.
     fn may_hold(&self, bound: f32) -> bool {
-        self.matches.len() < self.k || self.matches.last().is_some_and(|worst| worst.score < bound)
+        // Of codes that have decayed, a bound may be no number.
+        !(self.matches.len() >= self.k && self.matches.last().is_some_and(|worst| worst.score >= bound))
     }
 
     fn extend(&mut self, matches: Vec<Match>) {
@@ -94,6 +95,9 @@ impl Best {
         self.matches.truncate(self.k);
     }
 }
+
+/// An upper bound of a row, and where that lies: its segment and the row of that.
+type Bounded = (f32, (u32, u32));
 
 /// Rows with upper bounds, the highest first.
 fn by_bound(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
@@ -181,21 +185,23 @@ impl OnDisk {
     }
 
     /// Where the rows lie among which the best surely are, as far as the first bits of codes tell: each its segment
-    /// and the row of that, and an upper bound; the highest first.
+    /// and the row of that, and an upper bound. First some with the highest, then the others in any order.
     fn survivors(
         &self,
         queries: &[SetQuery<'_>],
         may_be: Option<&[bool]>,
         k: usize,
-    ) -> Box<dyn Iterator<Item = (f32, (u32, u32))> + '_> {
+    ) -> (Vec<Bounded>, Vec<Bounded>) {
+        let first = FIRST_PART.max(k);
         let is_candidate = |live: u32| live != NOT_LIVE && may_be.is_none_or(|may_be| may_be[live as usize]);
         let count =
             may_be.map_or(self.entries.len(), |may_be| may_be.iter().filter(|may_be| **may_be).count());
         let most = SURVIVORS.max(k.saturating_mul(SURVIVORS_PER_ROW));
         if count <= most {
             let rows = self.places.iter().zip(0..).filter(|(_, row)| is_candidate(*row));
-            let rows: Vec<_> = rows.map(|(place, _)| (f32::INFINITY, *place)).collect();
-            return Box::new(rows.into_iter());
+            let mut rows: Vec<_> = rows.map(|(place, _)| (f32::INFINITY, *place)).collect();
+            let rest = rows.split_off(first.min(rows.len()));
+            return (rows, rest);
         }
         let ranges = self.ranges(BLOCK);
         let fresh = || (TopK::new(most), Vec::new());
@@ -232,11 +238,14 @@ impl OnDisk {
             Some(start)
         });
         let starts: Vec<usize> = starts.collect();
-        let rows = best.into_best_first().take_while(|found| found.score > f32::MIN);
-        Box::new(rows.map(move |found| {
+        let bounded = |found: Match| {
             let number = starts.partition_point(|start| *start <= found.row) - 1;
-            (found.score, (number as u32, (found.row - starts[number]) as u32))
-        }))
+            let place = (number as u32, (found.row - starts[number]) as u32);
+            (found.score > f32::MIN).then_some((found.score, place))
+        };
+        let (best, rest) = best.into_best_and_rest(first);
+        let places = |matches: Vec<Match>| matches.into_iter().filter_map(bounded).collect();
+        (places(best), places(rest))
     }
 
     /// Upper bounds of rows by all bits of their codes, and the rows.
@@ -264,30 +273,26 @@ impl OnDisk {
         if k == 0 {
             return Ok(Vec::new());
         }
+        if let Some(&value) = query.iter().find(|value| !value.is_finite()) {
+            return Err(RetrievalError::NonFiniteScore { query: 0, row: 0, score: value });
+        }
         let turned = TurnedQuery::new(query);
         let queries: Vec<SetQuery<'_>> =
             self.segments.iter().map(|segment| SetQuery::new(&turned, &segment.codes)).collect();
-        let mut survivors = self.survivors(&queries, may_be, k);
+        let (first, others) = self.survivors(&queries, may_be, k);
         let mut best = Best { k, matches: Vec::new() };
-        let first: Vec<(u32, u32)> =
-            survivors.by_ref().take(FIRST_PART.max(k)).map(|(_, place)| place).collect();
+        let first: Vec<(u32, u32)> = first.into_iter().map(|(_, place)| place).collect();
         let mut bounds = self.bounds(&queries, &first);
         bounds.sort_unstable_by(by_bound);
         let scored = bounds.drain(..CHUNK.max(k).min(bounds.len()));
         best.extend(self.scored(query, scored.map(|(_, row)| row).collect())?);
-        let may_be_best = |&(bound, (number, place)): &(f32, (u32, u32))| {
+        let may_be_best = |&(bound, (number, place)): &Bounded| {
             let spread = queries[number as usize].first_spread(place as usize);
             best.may_hold(bound + (LAST_DEVIATIONS - FIRST_DEVIATIONS) * spread)
         };
-        let mut rest = Vec::new();
-        loop {
-            let before = rest.len();
-            rest.extend(survivors.by_ref().take(FIRST_PART).filter(may_be_best).map(|(_, place)| place));
-            // They come nearly in order: where none of so many may be, none behind them may.
-            if rest.len() == before {
-                break;
-            }
-        }
+        // All of them: bounds of rows that lie wide apart are less sure than others.
+        let rest: Vec<(u32, u32)> =
+            others.into_par_iter().filter(may_be_best).map(|(_, place)| place).collect();
         bounds.extend(self.bounds(&queries, &rest));
         bounds.sort_unstable_by(by_bound);
         for chunk in bounds.chunks(CHUNK.max(k)) {

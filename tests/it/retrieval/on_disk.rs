@@ -126,6 +126,50 @@ fn what_is_found_on_disk_is_what_is_found_in_memory() {
     }
 }
 
+/// More dimensions than the first bits are of, and more rows than they leave over: half of them close together about one
+/// direction, the others anywhere.
+#[test]
+fn the_best_of_rows_that_lie_tight_and_wide_are_found() {
+    const WIDE: usize = 600;
+    const ROWS: usize = 18_000;
+    let mut random = Random::new(5);
+    let noise = |random: &mut Random| -> Vec<f32> { (0..WIDE).map(|_| random.unit() as f32 - 0.5).collect() };
+    let mixed = |one: &[f32], other: &[f32], share: f32| {
+        let mut mixed: Vec<f32> = one.iter().zip(other).map(|(one, other)| one * share + other).collect();
+        normalize(&mut mixed, "test").unwrap();
+        mixed
+    };
+    let centre = noise(&mut random);
+    let row = |number: usize, random: &mut Random| {
+        let share = if number < ROWS / 2 { 5.0 } else { 2.0 * random.unit() as f32 };
+        let other = noise(random);
+        mixed(&centre, &other, share)
+    };
+    let vectors: Vec<Vec<f32>> = (0..ROWS).map(|number| row(number, &mut random)).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let of = LibraryManifest { dim: WIDE, store_dtype: StoreDType::F16, ..manifest() };
+    let mut writer = LibraryWriter::create_or_open(directory.path(), of).unwrap();
+    for (number, half) in vectors.chunks(ROWS / 2).enumerate() {
+        writer.append(&rows(half, number * ROWS / 2)).unwrap();
+        writer.flush().unwrap();
+    }
+    writer.finish().unwrap();
+    let (library, _) = on_disk(directory.path());
+    let usual = SearchOptions::new(10);
+    let (mut same, mut all) = (0, 0);
+    for number in 0..8 {
+        let other = noise(&mut random);
+        let query = mixed(&vectors[number * ROWS / 8], &other, [0.5, 20.0][number % 2]);
+        let expected = names(&found(&library, &query, &usual.clone().with_exact(true)));
+        all += expected.len();
+        same += names(&found(&library, &query, &usual)).iter().filter(|name| expected.contains(name)).count();
+    }
+    assert!(all == 80 && same >= 79, "{same} of {all}");
+    let no_number = vec![f32::NAN; WIDE];
+    let refused = library.search_for(ArrayView1::from(&no_number), &usual);
+    assert!(matches!(refused, Err(RetrievalError::NonFiniteScore { .. })), "{refused:?}");
+}
+
 #[test]
 fn moments_are_found_on_disk_as_well() {
     let directory = tempfile::tempdir().unwrap();

@@ -29,3 +29,25 @@ fn pictures_of_high_dynamic_range_look_like_those_of_sdr() {
         assert!(mapped < 14.0 && coded > 2.0 * mapped, "{transfer}: {mapped:.1} and {coded:.1}");
     }
 }
+
+/// Matrix and primaries of BT.2020 may be left out, and all of it may be said by the container alone.
+#[test]
+fn high_dynamic_range_is_known_however_little_is_said() {
+    let filter = "-vf scale=out_color_matrix=bt2020:out_range=tv,format=yuv444p10le";
+    let tags = "-color_trc smpte2084 -color_primaries bt2020 -colorspace bt2020nc -color_range tv";
+    let first = |name: &str, output: &str| {
+        let clip = make(name, &source("320x180", "5", 0.4), output)?;
+        let mut reader = VideoReader::open(&clip.path).expect("opens");
+        Some(frames(&mut reader, &[0]).remove(0).image)
+    };
+    let Some(told) = first("told.mkv", &format!("{filter} -c:v ffv1 {tags}")) else { return };
+    let vague = format!("{filter} -c:v ffv1 -color_trc smpte2084 -color_range tv");
+    assert!(first("vague.mkv", &vague).is_some_and(|vague| vague == told));
+
+    let hevc = format!("{filter} -c:v libx265 -x265-params log-level=none:lossless=1 {tags}");
+    let Some(told) = first("told.mp4", &hevc) else { return };
+    let silent = "-bsf:v hevc_metadata=colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2";
+    for name in ["silent.mp4", "silent.mkv"] {
+        assert!(first(name, &format!("{hevc} {silent}")).is_some_and(|silent| silent == told), "{name}");
+    }
+}

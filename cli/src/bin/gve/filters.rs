@@ -14,7 +14,7 @@ pub(crate) struct FilterOptions {
     /// Only files in this folder; may be given more than once.
     #[arg(long, value_name = "DIR")]
     under: Vec<PathBuf>,
-    /// Only files of such a name (*lake*), or such a path (**/2025/*.mp4).
+    /// Only files of such a name (*lake*), or such a path (2025/*.mp4).
     #[arg(long, value_name = "PATTERN")]
     named: Option<String>,
     /// Only videos, or only images.

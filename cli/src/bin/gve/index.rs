@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     /// Take a file for what its content is, whatever its name ends in.
     #[arg(long)]
     any_name: bool,
-    /// Leave out files and folders of such a name (cache, *-draft.mp4), or such a path (**/raw/*.mov); may be
+    /// Leave out files and folders of such a name (cache, *-draft.mp4), or such a path (raw/*.mov); may be
     /// given more than once. What the library has of them stays; with --prune it is forgotten.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<PathPattern>,

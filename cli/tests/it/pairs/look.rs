@@ -89,6 +89,47 @@ fn pairs_without_a_fault_end_well() {
 }
 
 #[test]
+fn what_cannot_be_decoded_is_named_when_that_is_asked_for() {
+    let desk = Desk::new();
+    let cut = |name: &str, from: &str| {
+        let whole = std::fs::read(fixture("media").join(from)).unwrap();
+        std::fs::write(desk.path(name), &whole[..whole.len() / 2]).unwrap();
+    };
+    cut("half.mp4", "red.mp4");
+    cut("half.png", "green.png");
+    std::fs::copy(fixture("media").join("red.mp4"), desk.path("red.mp4")).unwrap();
+    std::fs::copy(desk.path("half.mp4"), desk.path("copy.mp4")).unwrap();
+    let video = |start: f64| json!({"content": [{"type": "video", "video": "red.mp4", "start": start}]});
+    let lines = [
+        json!({"query": "a red ball", "positive": "red.mp4", "negatives": ["half.mp4"]}),
+        json!({"query": "half a red ball", "positive": "half.mp4"}),
+        json!({"query": "half a green ball", "positive": "half.png"}),
+        json!({"query": "much later", "positive": video(3600.0)}),
+        json!({"task": "t2v", "query": "not there", "positive": {"content": [{"type": "video", "video": "gone.mp4"}]}}),
+        json!({"query": "half a ball again", "positive": "copy.mp4"}),
+    ];
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let file = desk.write("pairs.jsonl", &text);
+    let check = |more: &[&str]| gve(&[&["pairs", "check", file.to_str().unwrap(), "--json"], more].concat());
+    let findings = |output: &Output| json_lines(output)[0]["findings"].clone();
+
+    let compared = check(&[]);
+    assert!(!stderr(&compared).contains("half"), "{}", stderr(&compared));
+    assert_eq!(findings(&compared)["damaged media"], Value::Null);
+
+    let decoded = check(&["--decode"]);
+    assert_status(&decoded, 2);
+    assert_eq!(findings(&decoded)["damaged media"], 5, "{}", stderr(&decoded));
+    assert_eq!(findings(&decoded)["missing media"], 1);
+    let said = stderr(&decoded);
+    for (line, file) in [(1, "half.mp4"), (2, "half.mp4"), (3, "half.png"), (4, "red.mp4"), (6, "copy.mp4")] {
+        let place = format!("pairs.jsonl:{line}: ");
+        let is = |said: &&str| said.contains(&place) && said.contains(file);
+        assert_eq!(said.lines().filter(is).count(), 1, "{place}{file} in {said}");
+    }
+}
+
+#[test]
 fn a_page_shows_examples_and_needs_nothing_else() {
     let (desk, file) = desk();
     let page = |name: &str, more: &[&str]| {

@@ -3,10 +3,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use gve::review::{Count, Kind, Review, ReviewError, ReviewSettings, page, review};
+use gve::review::{Count, Kind, Review, ReviewError, ReviewEvent, ReviewSettings, page, review};
 use gve::store::write_file;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::output::{Outcome, name, note, print};
+use gve_cli::output::{Outcome, name, note, print, progress_bar};
 
 /// Look through pairs before they are trained on.
 #[derive(Args)]
@@ -14,7 +14,7 @@ use gve_cli::output::{Outcome, name, note, print};
 Examples:
   gve pairs check pairs.jsonl
   gve pairs check train.jsonl --held-out ~/UVRB --held-out eval.jsonl
-  gve pairs check train.jsonl --page look.html --examples 24 --seed 7
+  gve pairs check train.jsonl --decode --page look.html --examples 24 --seed 7
 
 Two files are the same by what they hold, whatever they are called; two texts by their words, without case and
 punctuation. Below what is held out, every image and video counts, and every text of three words or more in JSON lines, JSON,
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// pairs to evaluate on; may be given again.
     #[arg(long, value_name = "PATH")]
     held_out: Vec<PathBuf>,
+    /// Decode each image, and of each video the first picture, the middle one and the last.
+    #[arg(long)]
+    decode: bool,
     /// Write a page of examples, with pictures, to look at in a browser.
     #[arg(long, value_name = "FILE.html")]
     page: Option<PathBuf>,
@@ -45,11 +48,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let settings = ReviewSettings::default()
         .with_held_out(arguments.held_out.clone())
         .with_examples(if arguments.page.is_some() { arguments.examples } else { 0 })
-        .with_seed(arguments.seed);
+        .with_seed(arguments.seed)
+        .with_decode(arguments.decode);
     let cancel = stop_on_ctrl_c()?;
-    let looked = review(&arguments.files, &settings, &cancel, &mut |finding| {
-        note(&format!("{}: {}", finding.place, finding.reason));
+    let bar = progress_bar(0, "media", !arguments.decode);
+    let looked = review(&arguments.files, &settings, &cancel, &mut |event| match event {
+        ReviewEvent::Finding(finding) => {
+            bar.suspend(|| note(&format!("{}: {}", finding.place, finding.reason)))
+        }
+        ReviewEvent::Decoded { done, total } => {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        }
+        _ => {}
     });
+    bar.finish_and_clear();
     let looked = match looked {
         Err(ReviewError::Cancelled) => return Ok(stopped("no counts")),
         looked => looked?,
@@ -60,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         write_file(path, |file| file.write_all(page.as_bytes()))?;
     }
     if arguments.json {
-        print(&as_json(&looked))?
+        print(&as_json(&looked, arguments.decode))?
     } else {
         tell(&looked)?
     }
@@ -99,12 +112,13 @@ fn tell(looked: &Review) -> Result<()> {
     Ok(())
 }
 
-fn as_json(looked: &Review) -> String {
+fn as_json(looked: &Review, decoded: bool) -> String {
     let counts = |counts: Vec<(String, &Count)>| {
         let count = |count: &Count| serde_json::json!({"pairs": count.pairs, "negatives": count.negatives});
         counts.into_iter().map(|(name, of)| (name, count(of))).collect::<serde_json::Map<_, _>>()
     };
-    let findings = Kind::ALL
+    let looked_for = Kind::ALL.into_iter().filter(|kind| decoded || *kind != Kind::Damaged);
+    let findings = looked_for
         .map(|kind| (kind.name().to_owned(), looked.findings.get(&kind).copied().unwrap_or(0).into()));
     serde_json::json!({
         "pairs": looked.pairs(), "media": looked.media,
