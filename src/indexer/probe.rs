@@ -133,6 +133,7 @@ impl Cut {
         let first = timing.displayed_at(from);
         let end =
             if to < duration { timing.displayed_at(to).max(first + 1) } else { reader.metadata().frames };
+        let [cuts_first, cuts_last] = [first > 0, end < reader.metadata().frames].map(usize::from);
         let frames = first..end;
         let [from, to] = [frames.start, frames.end].map(|frame| reader.seconds_from_first(frame));
         // Getting there is no part of it.
@@ -140,8 +141,8 @@ impl Cut {
         let start = Instant::now();
         let ranges = cut(&mut reader, moments, frames, &self.cancel)?;
         let cutting = start.elapsed().as_secs_f64();
-        // The ends of the stretch cut moments.
-        let whole = if ranges.len() > 2 { &ranges[1..ranges.len() - 1] } else { &ranges };
+        // An end of the stretch that is none of the video cuts a moment.
+        let whole = if ranges.len() > 2 { &ranges[cuts_first..ranges.len() - cuts_last] } else { &ranges };
         readers.give_back(reader);
         // This one is open, and that of the whole.
         for _ in 2..most.min(whole.len()).min(rayon::current_num_threads()) {

@@ -165,16 +165,14 @@ fn a_dry_run_says_what_it_would_cost_and_leaves_nothing() {
     let rows = Library::open(&library).unwrap().entries().len();
     assert_eq!(cut["rows"], rows, "what was said came true");
     let model = model();
-    let words = gve(&[
-        "index",
-        text(&clips),
-        "--library",
-        text(&folder.path().join("other")),
-        "--model",
-        text(&model),
-        "--dry-run",
-    ]);
-    let words = String::from_utf8(words.stdout).unwrap();
+    let words = |library: &Path, more: &[&str]| {
+        let (library, model) = (text(library), text(&model));
+        let plain = ["index", text(&clips), "--library", library, "--model", model, "--dry-run"];
+        let said = gve(&[&plain, more].concat());
+        String::from_utf8(said.stdout).unwrap()
+    };
+    assert_eq!(words(&library, &["--moments", "1"]), "nothing new to embed\n");
+    let words = words(&folder.path().join("other"), &[]);
     assert!(words.starts_with("1 videos (") && words.contains("by a probe of 2 files"), "{words}");
 }
 

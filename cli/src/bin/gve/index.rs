@@ -191,6 +191,9 @@ fn in_words(cost: &Estimate) -> String {
         0 => String::new(),
         _ => format!("; {known} files are in the library by another name or date"),
     };
+    if videos + images == 0 {
+        return format!("nothing new to embed{others}");
+    }
     let length = HumanDuration(Duration::from_secs_f64(*video_seconds));
     let size = HumanBytes(*bytes);
     let time = match probed {

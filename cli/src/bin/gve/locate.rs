@@ -5,7 +5,7 @@ use clap::Args;
 use gve::duplicates::{DuplicatesError, read_clip};
 use gve::indexer::{Recognition, find};
 use gve_cli::interrupt::stop_on_ctrl_c;
-use gve_cli::output::{Outcome, failure, name, print};
+use gve_cli::output::{Outcome, failure, name, note, print};
 
 use crate::fingerprints::{FileOptions, as_json, difference, stopped_early};
 
@@ -72,7 +72,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         }
     }
     Ok(match matches.len() {
-        0 => Outcome::Nothing,
+        0 => {
+            note(&format!("{} is in none of {} other files", name(&clip.path), looked.files.len()));
+            Outcome::Nothing
+        }
         found => Outcome::of(found, looked.failed),
     })
 }
