@@ -209,7 +209,6 @@ impl SegmentReader {
     }
 
     fn fill_heads(&self, mut heads: &mut [Option<Head>]) -> Result<(), Failure> {
-        let file = open_regular_file(&self.segment.path).map_err(Failure::Io)?;
         let mut parts = Vec::new();
         for (part, groups) in self.groups.chunks(HEAD_ROWS / ROW_GROUP_ROWS).enumerate() {
             let rows = groups.iter().map(Range::len).sum();
@@ -220,6 +219,8 @@ impl SegmentReader {
         }
         parts.into_par_iter().try_for_each(|(groups, heads)| {
             guarded(|| {
+                // Each its own: handles that are cloned share the place they read at.
+                let file = open_regular_file(&self.segment.path).map_err(Failure::Io)?;
                 let mut heads = heads.iter_mut();
                 self.read_batches(&file, groups.collect(), 0, &mut |columns, row| {
                     *heads.next().ok_or("it has more rows than it says")? = Some(columns.head(row)?);
@@ -300,6 +301,8 @@ impl SegmentReader {
         Ok(())
     }
 
+    /// Hands all rows of these groups to `each`. Nobody else may read from `file` meanwhile: it is read by
+    /// clones, which share its place.
     fn read_batches(
         &self,
         file: &File,
@@ -370,5 +373,39 @@ fn failure_of(path: &Path, failure: Failure) -> RetrievalError {
     match failure {
         Failure::Io(reason) => IoError::of("read", path)(reason).into(),
         Failure::Damage(reason) => RetrievalError::DamagedSegment { path: path.to_owned(), reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{FileFingerprint, LibraryRow};
+    use super::super::segment_writer::SegmentWriter;
+    use super::*;
+    use crate::media::MediaKind;
+
+    /// Parts that shared a handle would read where another is.
+    #[test]
+    fn heads_that_are_read_at_once_are_each_their_own() {
+        const ROWS: usize = 6 * HEAD_ROWS;
+        let folder = tempfile::tempdir().unwrap();
+        let segment = Segment::new(folder.path(), 1);
+        let mut writer = SegmentWriter::create(&segment, (StoreDType::F32, 1), 0, None).unwrap();
+        let fingerprint = FileFingerprint { size_bytes: 1, modified_nanoseconds: 1 };
+        let path = |number| format!("/v/{number:06}.mp4");
+        for number in 0..ROWS {
+            let entry = LibraryEntry::new(path(number), MediaKind::Video, fingerprint);
+            writer.push(LibraryRow { entry, embedding: vec![1.0] }).unwrap();
+        }
+        writer.finish().unwrap();
+        let reader = SegmentReader::open(&segment, 1, 0).unwrap();
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(6).build().unwrap();
+        for time in 0..5 {
+            let mut heads: Vec<Option<Head>> = (0..ROWS).map(|_| None).collect();
+            let read = threads.install(|| reader.fill_heads(&mut heads));
+            assert!(read.is_ok(), "time {time}");
+            for (number, head) in heads.into_iter().enumerate() {
+                assert_eq!(head.unwrap().entry.path, Path::new(&path(number)), "time {time}");
+            }
+        }
     }
 }
