@@ -168,7 +168,8 @@ mod of_libraries {
     }
 
     impl Indexing {
-        /// What happens next; `None` once all has happened. Whoever does not ask for long has indexing wait.
+        /// What happens next; `None` once all has happened. Whoever does not ask for long has indexing wait; what
+        /// there is no room for once it is cancelled is not told.
         pub async fn next(&mut self) -> Option<IndexEvent> {
             self.events.recv().await.ok()
         }
@@ -219,7 +220,8 @@ mod of_libraries {
 
     #[cfg(feature = "watch")]
     impl Watching {
-        /// What happens next; `None` once it has ended. Whoever does not ask for long has the watching wait.
+        /// What happens next; `None` once it has ended. Whoever does not ask for long has the watching wait; what
+        /// there is no room for once it is cancelled is not told.
         pub async fn next(&mut self) -> Option<WatchEvent> {
             self.events.recv().await.ok()
         }

@@ -6,7 +6,7 @@ pub enum WeightPrecision {
     /// This one. On processors that multiply bf16, activations that meet bf16 weights are rounded to bf16.
     As(DType),
     /// Each tensor as its file has it, and everything is computed in f32: the results are those of weights in
-    /// f32, in the memory of the file. For the CPU only.
+    /// f32, in the memory of the file. What a file has in int8 is used as by `Int8`. For the CPU only.
     Stored,
     /// Linear layers in int8 with a scale per output, the rest as its file has it; activations that meet int8
     /// are rounded to int8, with a scale for every 256 values, and results are f32. For the CPU only.

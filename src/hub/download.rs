@@ -177,6 +177,7 @@ impl Download<'_> {
     ) -> Result<Uri, Failure> {
         let path = partial.path.clone();
         let io = |reason: io::Error| HubError::from(IoError::of("write", &path)(reason));
+        self.go_on()?;
         let range = (partial.length > 0).then(|| format!("bytes={}-", partial.length));
         let answer = match self.transport.get(&self.url, range.as_deref()) {
             // Past the end of what is there now.

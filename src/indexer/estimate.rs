@@ -38,7 +38,8 @@ pub struct Estimate {
     pub time: Duration,
     /// What the embeddings would take on disk.
     pub bytes: u64,
-    /// Files that were embedded to learn tokens and time; where there are none, these are 0.
+    /// Files that were embedded to learn tokens and time. Where there are none, or none of the videos or of the
+    /// images that were tried could be embedded while there are more, this is 0, and so are these.
     pub probed: usize,
 }
 
@@ -88,17 +89,18 @@ pub fn estimate(
         Cost { seconds: video.cutting * video_seconds, ..Cost::default() },
     ];
     let probed = image.whole.count + video.whole.count;
-    let is_told = |of: &Probe, files: &[&MediaFile]| files.is_empty() || of.whole.count > 0.0;
+    // Files that were all tried in vain will cost nothing.
+    let is_told = |of: &Probe, files: &[&MediaFile]| files.len() <= PROBED || of.whole.count > 0.0;
     let is_known = probed > 0.0 && is_told(&image, &images) && is_told(&video, &videos);
-    let time = costs.iter().map(|cost| cost.seconds).sum();
+    let total = |of: fn(&Cost) -> f64| if is_known { costs.iter().map(of).sum() } else { 0.0 };
     Ok(Estimate {
         videos: videos.len(),
         images: images.len(),
         known: moved,
         video_seconds,
         rows,
-        tokens: costs.iter().map(|cost| cost.tokens).sum::<f64>().round() as u64,
-        time: if is_known { Duration::from_secs_f64(time) } else { Duration::ZERO },
+        tokens: total(|cost| cost.tokens).round() as u64,
+        time: Duration::from_secs_f64(total(|cost| cost.seconds)),
         bytes: (rows * embedder.dim() * size_of::<f32>()) as u64,
         probed: if is_known { probed as usize } else { 0 },
     })

@@ -82,8 +82,11 @@ impl Identity {
         let content = content.map_or_else(|| self.hash(&file.path), Ok)?;
         let key = (content, file.kind);
         for (path, state) in self.unread.remove(&(fingerprint.size_bytes, file.kind)).unwrap_or_default() {
-            if FileFingerprint::of_file(&path).is_ok_and(|now| now == state)
+            let is_same = || FileFingerprint::of_file(&path).is_ok_and(|now| now == state);
+            // It may be written to while it is read.
+            if is_same()
                 && let Ok(content) = self.hash(&path)
+                && is_same()
             {
                 self.files.entry((content, file.kind)).or_default().push(path.clone());
                 let (from, to) = (path.clone(), path);

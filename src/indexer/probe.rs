@@ -76,6 +76,7 @@ impl Probe {
                     probe.opening.count += 1.0;
                     looked.stretch += found.stretch;
                     looked.cutting += found.cutting;
+                    looked.length += found.length;
                     looked.ranges.extend_from_slice(&found.ranges);
                     let first = found.ranges.into_iter().take(most).collect();
                     moments.extend(inputs_of(file, first, readers.clone()).skip(1));
@@ -88,9 +89,7 @@ impl Probe {
         probe.moment = Cost::of(cut, &moments)?;
         if !looked.ranges.is_empty() {
             probe.cutting = looked.cutting / looked.stretch;
-            let length = |range: &TimeRange| range.bounds().map_or(0.0, |(start, end)| end - start);
-            let seconds: f64 = looked.ranges.iter().map(length).sum();
-            probe.moment_seconds = Some(seconds / looked.ranges.len() as f64);
+            probe.moment_seconds = Some(looked.length / looked.ranges.len() as f64);
         }
         Ok(probe)
     }
@@ -105,8 +104,10 @@ struct Looked {
     cutting: f64,
     /// How long the stretch is, in seconds.
     stretch: f64,
-    /// Moments that lie in it as a whole, if there are any.
+    /// Moments that lie in it as a whole, if there are any, by the average rate.
     ranges: Vec<TimeRange>,
+    /// How long these are together, in seconds shown.
+    length: f64,
 }
 
 #[cfg(feature = "video")]
@@ -148,11 +149,12 @@ impl Cut {
         for _ in 2..most.min(whole.len()).min(rayon::current_num_threads()) {
             readers.give_back(self.open(file)?);
         }
-        let shifted = whole
-            .iter()
-            .filter_map(|range| range.bounds())
-            .map(|(start, end)| timing.by_average_rate(TimeRange::between(from + start, from + end)));
-        Ok(Looked { opening, cutting, stretch: to - from, ranges: shifted.collect() })
+        let bounds = || whole.iter().filter_map(|range| range.bounds());
+        let shifted = bounds()
+            .map(|(start, end)| timing.by_average_rate(TimeRange::between(from + start, from + end)))
+            .collect();
+        let length = bounds().map(|(start, end)| end - start).sum();
+        Ok(Looked { opening, cutting, stretch: to - from, ranges: shifted, length })
     }
 }
 

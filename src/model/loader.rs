@@ -15,14 +15,25 @@ use crate::device::available_memory;
 pub(super) struct Precision {
     pub(super) weights: WeightPrecision,
     pub(super) activations: DType,
+    /// Whether linear layers are in int8, rounded when they are loaded or stored so.
+    is_int8: bool,
 }
 
 impl Precision {
     /// How activations are multiplied with each other on the CPU.
     pub(super) fn between_activations(self) -> Products {
         match self.weights {
-            WeightPrecision::As(DType::BF16) | WeightPrecision::Int8 => Products::Rounded,
-            WeightPrecision::As(_) | WeightPrecision::Stored => Products::Exact,
+            WeightPrecision::As(dtype) if dtype != DType::BF16 => Products::Exact,
+            _ => self.products(),
+        }
+    }
+
+    /// What half-precision weights are multiplied with.
+    fn products(self) -> Products {
+        match self.weights {
+            WeightPrecision::As(_) => Products::Rounded,
+            WeightPrecision::Stored | WeightPrecision::Int8 if self.is_int8 => Products::Rounded,
+            WeightPrecision::Stored | WeightPrecision::Int8 => Products::Exact,
         }
     }
 }
@@ -80,7 +91,8 @@ fn load_changed<T>(
         let widened = |name: &str| changes.widens(name);
         memory::require(&checkpoint, weights, &widened, available_memory())?;
     }
-    let precision = Precision { weights, activations };
+    let is_int8 = weights == WeightPrecision::Int8 || checkpoint.has_int8();
+    let precision = Precision { weights, activations, is_int8 };
     load(&Weights { checkpoint: &checkpoint, precision, device, changes })
 }
 
@@ -150,10 +162,7 @@ impl<'a> Loader<'a> {
 
     /// What half-precision weights are multiplied with.
     pub(super) fn products(&self) -> Products {
-        match self.precision.weights {
-            WeightPrecision::As(_) | WeightPrecision::Int8 => Products::Rounded,
-            WeightPrecision::Stored => Products::Exact,
-        }
+        self.precision.products()
     }
 
     /// Whether the linear layer whose weights are `name` holds them in int8 unless they are trained.

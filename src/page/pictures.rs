@@ -1,8 +1,10 @@
 //! What is to be seen of an input.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use image::RgbImage;
 
-use crate::embedder::{ImageSource, Part};
+use crate::embedder::{EmbedError, ImageSource, Part};
 use crate::preprocess::ImageLimits;
 
 /// How much of what moves is looked at.
@@ -31,13 +33,20 @@ pub(crate) fn pictures(part: &Part, look: Look) -> Result<Vec<RgbImage>, String>
             });
             looked_at.map(|(_, frame)| still(frame)).collect()
         }
-        Part::Video(part) => video::frames(part, look),
+        Part::Video(part) => guarded(|| video::frames(part, look)),
     }
 }
 
 fn still(source: &ImageSource) -> Result<RgbImage, String> {
-    let picture = source.pixels(&ImageLimits::default()).map_err(|error| error.to_string())?;
-    Ok(picture.into_owned())
+    guarded(|| {
+        let picture = source.pixels(&ImageLimits::default()).map_err(|error| error.to_string())?;
+        Ok(picture.into_owned())
+    })
+}
+
+/// What `work` gives. A panic, which can only come out of a library for files, is an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(EmbedError::Panicked.to_string()))
 }
 
 #[cfg(feature = "video")]
@@ -98,5 +107,16 @@ mod video {
 
     pub(super) fn frames(part: &VideoPart, _: Look) -> Result<Vec<RgbImage>, String> {
         Err(format!("{}: built without the feature `video`", part.source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_of_one_medium() {
+        let panicked = guarded(|| if 1 + 1 == 2 { panic!("of a decoder") } else { Ok(()) });
+        assert_eq!(panicked, Err(EmbedError::Panicked.to_string()));
     }
 }

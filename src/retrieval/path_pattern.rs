@@ -68,7 +68,7 @@ impl PathPattern {
             Kind::Like { pattern, .. } => (pattern, path.to_string_lossy()),
         };
         // The pattern folds the letters of ASCII alone.
-        let text = if text.is_ascii() { text } else { text.to_lowercase().into() };
+        let text = if text.is_ascii() { text } else { folded(&text).into() };
         pattern.matches_with(&text, options)
     }
 }
@@ -85,13 +85,19 @@ impl FromStr for PathPattern {
         let is_whole =
             text.starts_with("**") || text.starts_with(is_separator) || Path::new(text).is_absolute();
         let whole =
-            if is_name || is_whole { text.to_lowercase() } else { format!("**/{}", text.to_lowercase()) };
+            if is_name || is_whole { folded(text) } else { format!("**/{}", folded(text)) };
         let pattern = Pattern::new(&whole).map_err(|error| RetrievalError::InvalidPattern {
             pattern: said.to_owned(),
             reason: error.msg.to_owned(),
         })?;
         Ok(Self(Kind::Like { said: said.to_owned(), pattern, is_name }))
     }
+}
+
+/// Without case, letter by letter: in a word a capital sigma becomes one or the other small one by what stands
+/// beside it, which in a pattern is not what stands in a path.
+fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect()
 }
 
 impl fmt::Display for PathPattern {
@@ -147,6 +153,8 @@ mod tests {
             ("/v/**", "/v/raw/a.mov", true),
             ("Ökonomie*", "/v/ökonomie.mp4", true),
             ("*été*", "/v/L'ÉTÉ.mp4", true),
+            ("ΟΔΟΣ*", "/v/ΟΔΟΣ.mp4", true),
+            ("ΟΔΟΣ.mp4", "/v/οδος.mp4", true),
             ("[a-c].mp4", "/v/B.mp4", true),
             ("/", "/", true),
             ("*", "/", false),

@@ -1,6 +1,7 @@
 //! Which media can be decoded.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 
@@ -33,12 +34,12 @@ impl Media {
         }
     }
 
-    /// Why those that cannot be decoded cannot.
+    /// Which cannot be decoded.
     pub(super) fn damaged(
         self,
         cancel: &CancelToken,
         on: &mut dyn FnMut(ReviewEvent<'_>),
-    ) -> Result<BTreeMap<u64, String>, ReviewError> {
+    ) -> Result<BTreeMap<u64, Damage>, ReviewError> {
         let media: Vec<(u64, Part)> = self.0.into_iter().collect();
         let mut damaged = BTreeMap::new();
         let mut done = 0;
@@ -47,13 +48,32 @@ impl Media {
                 if cancel.is_cancelled() {
                     return Err(ReviewError::Cancelled);
                 }
-                Ok(pictures(part, Look::Throughout).err().map(|reason| (*key, reason)))
+                let damage = |reason| Damage { files: part_files(part).map(PathBuf::from).collect(), reason };
+                Ok(pictures(part, Look::Throughout).err().map(|reason| (*key, damage(reason))))
             });
             damaged.extend(looked.collect::<Result<Vec<_>, _>>()?.into_iter().flatten());
             done += some.len();
             on(ReviewEvent::Decoded { done, total: media.len() });
         }
         Ok(damaged)
+    }
+}
+
+/// What cannot be decoded, and why.
+pub(super) struct Damage {
+    /// Where it was seen first.
+    files: Vec<PathBuf>,
+    reason: String,
+}
+
+impl Damage {
+    /// Why a part that holds the same cannot be decoded; its file is named.
+    pub(super) fn of(&self, part: &Part) -> Option<String> {
+        let is_named = |file: &PathBuf| self.reason.contains(&file.display().to_string());
+        if part_files(part).eq(&self.files) && self.files.iter().any(is_named) {
+            return Some(self.reason.clone());
+        }
+        Some(format!("{}: {}", part_files(part).next()?.display(), self.reason))
     }
 }
 

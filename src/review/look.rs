@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::content::{Contents, combined, part_files};
-use super::decoded::{Media, parts};
+use super::content::{Contents, combined};
+use super::decoded::{Damage, Media, parts};
 use super::held_out::HeldOut;
 use super::{Count, Example, Finding, Kind, Review, ReviewError, ReviewEvent, ReviewSettings};
 use crate::embedder::CancelToken;
@@ -105,8 +105,8 @@ struct Look<'a> {
     chosen: BTreeMap<Task, HashSet<usize>>,
     contents: &'a Contents,
     held_out: &'a HeldOut,
-    /// Why media cannot be decoded, by what they hold.
-    damaged: BTreeMap<u64, String>,
+    /// Media that cannot be decoded, by what they hold.
+    damaged: BTreeMap<u64, Damage>,
     /// Held-out media by what they hold.
     leaking: HashMap<u64, &'a Path>,
     /// Where a query was first seen with a positive, by a number that both make.
@@ -161,10 +161,7 @@ impl Look<'_> {
             found.push((Kind::Missing, format!("{} is not there", path.display())));
         }
         let damaged = parts(pair).filter_map(|part| {
-            let reason = self.damaged.get(&self.contents.part_key(part))?;
-            let name = part_files(part).next()?.display().to_string();
-            // The reason is of the first file that holds this.
-            Some(if reason.contains(&name) { reason.clone() } else { format!("{name}: {reason}") })
+            self.damaged.get(&self.contents.part_key(part))?.of(part)
         });
         let damaged: BTreeSet<String> = damaged.collect();
         found.extend(damaged.into_iter().map(|reason| (Kind::Damaged, reason)));

@@ -77,7 +77,8 @@ pub enum Kind {
     Unreadable,
     /// A file it names is not there.
     Missing,
-    /// A medium it names is there and cannot be decoded.
+    /// A medium it names is there and cannot be decoded, or only in part: cut short, or with damaged pictures
+    /// where it was looked at.
     Damaged,
     /// Another line has the same query and positive.
     Duplicate,

@@ -28,6 +28,8 @@ pub fn write_folder<T, E: From<IoError>>(
     fill: impl FnOnce(&Path) -> Result<T, E>,
 ) -> Result<T, E> {
     let replaced = replaced(path);
+    let temporary = temporary(path, 0);
+    let _lock = begin(&temporary).map_err(IoError::of("write", path))?;
     if existing == Existing::Refuse {
         expect_empty(path).map_err(IoError::of("write", path))?;
     } else if path.exists() {
@@ -35,8 +37,6 @@ pub fn write_folder<T, E: From<IoError>>(
     } else if replaced.exists() {
         rename(&replaced, path)?;
     }
-    let temporary = temporary(path, 0);
-    let _lock = begin(&temporary).map_err(IoError::of("write", path))?;
     let made = fill(&temporary).and_then(|made| {
         sync_below(&temporary)?;
         put_in_place(&temporary, path, &replaced)?;

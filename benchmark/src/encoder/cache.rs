@@ -149,7 +149,7 @@ impl<E: Encoder> CachedEncoder<E> {
         }
         let items: Vec<Item<'_>> = misses.iter().map(|miss| miss.item).collect();
         self.inner.encode(Request { items: &items, ..request }, &mut |miss, result| {
-            let Some(Miss { key, indices, .. }) = misses.get(miss) else {
+            let Some(Miss { key, item, indices }) = misses.get(miss) else {
                 return Err(Error::Encoder {
                     encoder: self.inner.info().name.clone(),
                     reason: format!("it told of item {miss} of {}", misses.len()),
@@ -159,8 +159,9 @@ impl<E: Encoder> CachedEncoder<E> {
             self.counts.misses.fetch_add(1, Ordering::Relaxed);
             self.counts.shared.fetch_add(indices.len() - 1, Ordering::Relaxed);
             match (&result, key) {
-                (Ok(values), Some(key)) => self.write(key, values)?,
-                (Ok(_), None) => {}
+                // A file that was changed meanwhile may be what was encoded.
+                (Ok(values), Some(key)) if self.key(item) == Some(*key) => self.write(key, values)?,
+                (Ok(_), _) => {}
                 (Err(_), _) => {
                     self.counts.failed.fetch_add(1, Ordering::Relaxed);
                 }

@@ -172,8 +172,13 @@ fn a_dry_run_says_what_it_would_cost_and_leaves_nothing() {
         String::from_utf8(said.stdout).unwrap()
     };
     assert_eq!(words(&library, &["--moments", "1"]), "nothing new to embed\n");
-    let words = words(&folder.path().join("other"), &[]);
-    assert!(words.starts_with("1 videos (") && words.contains("by a probe of 2 files"), "{words}");
+    let other = folder.path().join("other");
+    let said = words(&other, &[]);
+    assert!(said.starts_with("1 videos (") && said.contains("by a probe of 2 files"), "{said}");
+    // What will not be embedded costs nothing, and the rest is known all the same.
+    fs::write(clips.join("picture.png"), "no picture").unwrap();
+    let said = words(&other, &[]);
+    assert!(said.contains("1 images") && said.contains("by a probe of 1 files"), "{said}");
 }
 
 #[test]

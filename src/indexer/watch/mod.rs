@@ -8,6 +8,7 @@ mod noted;
 mod roots;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -316,13 +317,18 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         let states: HashMap<PathBuf, FileFingerprint> =
             files.iter().filter_map(|file| Some((file.path.clone(), state(&file.path)?))).collect();
         let options = IndexOptions::default().with_cancel(self.options.cancel.clone());
-        let (on_event, mut refused) = (&mut self.on_event, Vec::new());
+        let (on_event, mut refused, mut gone) = (&mut self.on_event, Vec::new(), 0);
         let mut totals = index_with(self.embedder, &mut library, &files, &options, |event| {
             if let IndexEvent::Failed(path, _) = &event {
+                if is_gone(path) {
+                    gone += 1;
+                    return;
+                }
                 refused.extend(states.get_key_value(path).map(|(path, state)| (path.clone(), *state)));
             }
             on_event(WatchEvent::File(event));
         })?;
+        totals.failed -= gone;
         self.refused.extend(refused);
         if forget {
             totals.forgotten += self.forget(&mut library)?;
@@ -360,13 +366,18 @@ fn may_pass(error: &RetrievalError) -> bool {
     )
 }
 
-/// Whether a file was not written for so long, as its date has it.
+/// Whether a file is not there any more, which is no failure: it is forgotten, or found where it went.
+fn is_gone(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
 /// The moment so long after `start`; what a clock does not reach is thirty years away.
 fn after(start: Instant, time: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
     start.checked_add(time).unwrap_or_else(|| start + FAR)
 }
 
+/// Whether a file was not written for so long, as its date has it.
 fn is_at_rest(path: &Path, settle: Duration) -> bool {
     let Ok(FileFingerprint { modified_nanoseconds, .. }) = FileFingerprint::of_file(path) else {
         return false;

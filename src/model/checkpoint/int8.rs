@@ -27,6 +27,11 @@ impl Checkpoint {
         self.stored_type(name) == Some(Dtype::I8) && self.has(&scale_name(name))
     }
 
+    /// Whether any matrix is.
+    pub(in crate::model) fn has_int8(&self) -> bool {
+        self.shard_of.keys().any(|name| self.is_int8(name))
+    }
+
     /// Whether tensor `name` holds the scales of a matrix in int8.
     pub(in crate::model) fn is_scale(&self, name: &str) -> bool {
         name.strip_suffix(SCALE).is_some_and(|matrix| self.is_int8(matrix))

@@ -61,7 +61,7 @@ impl Bf16Unit {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512bf16");
         let mut units = Vec::new();
-        if vectors && amx::available() {
+        if vectors && amx::has_bf16() {
             units.push(Self::Tiles);
         }
         if vectors {

@@ -56,7 +56,7 @@ pub struct Library {
     directory: PathBuf,
     options: LibraryOptions,
     /// What there was when it was opened.
-    segments: Vec<Segment>,
+    segments: Vec<SegmentState>,
     manifest: LibraryManifest,
     entries: Arc<Vec<LibraryEntry>>,
     shares: Arc<Vec<Share>>,
@@ -69,6 +69,19 @@ pub struct Library {
     /// What the file of tags was when they were read.
     tags_file: Option<FileFingerprint>,
     damage: Vec<RetrievalError>,
+}
+
+/// A segment, and the state of its file: another library may have come to lie in the same place.
+type SegmentState = (Segment, Option<FileFingerprint>);
+
+/// The segments there are.
+fn listed(library: &Path) -> Result<Vec<SegmentState>, RetrievalError> {
+    let segments = Segment::list(&segments_directory(library))?.into_iter();
+    let with_state = segments.map(|segment| {
+        let state = FileFingerprint::of_file(&segment.path).ok();
+        (segment, state)
+    });
+    Ok(with_state.collect())
 }
 
 /// How often opening starts over when a writer deletes the segments being read.
@@ -126,7 +139,7 @@ impl Library {
         known: &KnownCodes,
         on_codes: OnCodes<'_>,
     ) -> Result<Self, RetrievalError> {
-        let listed = Segment::list(&segments_directory(directory))?;
+        let listed = listed(directory)?;
         let segments = Segments::open(directory, manifest)?;
         let dim = manifest.dim;
         let in_memory = fits_in_memory(segments.rows(), dim, options.memory_bytes);
@@ -198,7 +211,7 @@ impl Library {
     }
 
     fn has_same_rows(&self) -> Result<bool, RetrievalError> {
-        Ok(Segment::list(&segments_directory(&self.directory))? == self.segments)
+        Ok(listed(&self.directory)? == self.segments)
     }
 
     /// What there is now, where that is something else; `None` where a writer has added, removed or tagged

@@ -11,6 +11,7 @@ use super::entry::{FileFingerprint, LibraryRow, Place};
 use super::segment::{Replaced, Segment};
 use super::segment_reader::SegmentReader;
 use super::segment_writer::path_text;
+use super::tags::CopiedTags;
 use super::writer::{KnownFile, LibraryWriter, MAX_SEGMENTS, damaged_file, readable};
 use crate::retrieval::RetrievalError;
 use crate::store::IoError;
@@ -55,7 +56,7 @@ impl LibraryWriter {
         } else {
             self.mark(&gone)?;
         }
-        self.forget_tags(&gone.iter().map(PathBuf::as_path).collect())?;
+        self.forget_tags(&gone.iter().map(PathBuf::as_path).collect(), &CopiedTags::new())?;
         Ok(gone.len())
     }
 
@@ -121,9 +122,10 @@ impl LibraryWriter {
             return Ok(());
         }
         let moves = || carried.iter().filter(|one| one.is_move && one.from != one.to);
-        if moves().next().is_some() {
-            self.copy_tags(moves().map(|one| (one.from.as_path(), one.to.as_path())))?;
-        }
+        let copied = match moves().next() {
+            Some(_) => self.copy_tags(moves().map(|one| (one.from.as_path(), one.to.as_path())))?,
+            None => CopiedTags::new(),
+        };
         let mut writer = self.start_segment(None)?;
         let (sequence, mut rows) = (self.next_sequence, 0);
         for segment in Segment::list(&segments_directory(&self.directory))? {
@@ -169,7 +171,7 @@ impl LibraryWriter {
         self.rows += rows;
         self.count_segment()?;
         forgotten.retain(|path| !self.has(path));
-        if forgotten.is_empty() { Ok(()) } else { self.forget_tags(&forgotten) }
+        if forgotten.is_empty() { Ok(()) } else { self.forget_tags(&forgotten, &copied) }
     }
 
     /// Has the files beneath the folder `from` lie beneath `to` instead, as after their drive was mounted
@@ -188,9 +190,10 @@ impl LibraryWriter {
             return Err(RetrievalError::Relocation { path: taken.clone() });
         }
         if !moves.is_empty() {
-            self.copy_tags(moves.iter().map(|(from, to)| (from.as_path(), to.as_path())))?;
+            let copied = self.copy_tags(moves.iter().map(|(from, to)| (from.as_path(), to.as_path())))?;
             self.compact_as(&|path| Some(moves.get(path).map_or(path, PathBuf::as_path).to_owned()))?;
-            self.forget_tags(&moves.keys().map(PathBuf::as_path).filter(|path| !self.has(path)).collect())?;
+            let gone = moves.keys().map(PathBuf::as_path).filter(|path| !self.has(path)).collect();
+            self.forget_tags(&gone, &copied)?;
         }
         Ok(moves.len())
     }

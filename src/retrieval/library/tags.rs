@@ -1,6 +1,6 @@
 //! What users say of files, beside their rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -90,6 +90,9 @@ impl TagTest {
         }
     }
 }
+
+/// Where the tags of files were copied to, and what they were.
+pub(super) type CopiedTags = HashMap<PathBuf, Vec<(PathBuf, Tags)>>;
 
 /// The tags of all files. Of one that the library does not have any more there may be some left.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -248,25 +251,47 @@ impl LibraryWriter {
     }
 
     /// To be done before rows become those of other files: whatever happens then, one of the two has the
-    /// tags.
+    /// tags. Gives back what was copied, for [`forget_tags`](Self::forget_tags).
     pub(super) fn copy_tags<'a>(
         &self,
         moves: impl Iterator<Item = (&'a Path, &'a Path)>,
-    ) -> Result<(), RetrievalError> {
+    ) -> Result<CopiedTags, RetrievalError> {
+        let mut copied = CopiedTags::new();
         TagTable::change(&self.directory, |table| {
             let before = table.clone();
             for (from, to) in moves {
+                let tags = before.of(from).cloned().unwrap_or_default();
                 match before.of(from) {
                     Some(tags) => drop(table.0.insert(to.to_owned(), tags.clone())),
                     None => drop(table.0.remove(to)),
                 }
+                copied.entry(from.to_owned()).or_default().push((to.to_owned(), tags));
             }
-        })
+        })?;
+        Ok(copied)
     }
 
-    /// To be done after files were forgotten.
-    pub(super) fn forget_tags(&self, gone: &HashSet<&Path>) -> Result<(), RetrievalError> {
-        TagTable::change(&self.directory, |table| table.0.retain(|path, _| !gone.contains(path.as_path())))
+    /// To be done after files were forgotten. What was said of them after their tags were `copied` is said of
+    /// what they became.
+    pub(super) fn forget_tags(
+        &self,
+        gone: &HashSet<&Path>,
+        copied: &CopiedTags,
+    ) -> Result<(), RetrievalError> {
+        TagTable::change(&self.directory, |table| {
+            for path in gone {
+                let now = table.0.remove(*path).unwrap_or_default();
+                for (to, before) in copied.get(*path).into_iter().flatten() {
+                    let tags = table.0.entry(to.clone()).or_default();
+                    for (name, _) in before.iter().filter(|(name, _)| !now.contains_key(*name)) {
+                        tags.remove(name);
+                    }
+                    let said = now.iter().filter(|(name, value)| before.get(*name) != Some(value));
+                    tags.extend(said.map(|(name, value)| (name.clone(), value.clone())));
+                }
+            }
+            table.0.retain(|_, tags| !tags.is_empty());
+        })
     }
 }
 

@@ -40,6 +40,11 @@ impl PairsSource {
         }
     }
 
+    /// Whether a run makes a file of its own of it.
+    pub(in crate::train) fn is_imported(&self) -> bool {
+        matches!(self, Self::Import(_))
+    }
+
     /// Visits all paths it has.
     pub(super) fn each_path(&mut self, visit: &mut dyn FnMut(&mut PathBuf)) {
         match self {

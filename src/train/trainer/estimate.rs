@@ -83,7 +83,7 @@ pub fn estimate(
     imports: &Path,
     cancel: &CancelToken,
 ) -> Result<TrainEstimate, TrainError> {
-    let mut material = Material::of(config, |_| imports.to_owned(), cancel)?;
+    let mut material = Material::of(config, |_| Ok(imports.to_owned()), cancel)?;
     let (family, _) = material.settle(model_dir, None)?;
     let model = material.load(model_dir, family)?;
     let steps = material.config.epochs * material.steps_per_epoch;

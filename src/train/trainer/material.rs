@@ -28,11 +28,11 @@ impl Material {
     /// What others wrote becomes files in the folder that `imports` names.
     pub(super) fn of(
         mut config: TrainConfig,
-        imports: impl FnOnce(&TrainConfig) -> PathBuf,
+        imports: impl FnOnce(&TrainConfig) -> Result<PathBuf, TrainError>,
         cancel: &CancelToken,
     ) -> Result<Self, TrainError> {
         config.check()?;
-        let Files { pairs, held_out, imported } = Files::of(&config, &imports(&config), cancel)?;
+        let Files { pairs, held_out, imported } = Files::of(&config, &imports(&config)?, cancel)?;
         let mut index = PairIndex::open(&pairs, config.data.check_files)?;
         if !config.data.groups {
             index.ungroup();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::TrainError;
 use super::super::checkpoint::{Checkpoint, RunState};
-use super::super::config::{BatchSection, TrainConfig, Trained};
+use super::super::config::{BatchSection, PairsSource, TrainConfig, Trained};
 use super::super::learner::reading;
 use super::super::log::RunLog;
 use super::super::optimizer::Optimizer;
@@ -44,13 +44,23 @@ impl Trainer {
         model_dir: &Path,
         start: &Start,
     ) -> Result<Self, TrainError> {
-        let mut material = Material::of(config, |config| config.output.join(PAIRS), cancel)?;
+        // Before anything is imported: a run that is under way reads what is in its directory.
+        let mut locked = None;
+        let imports = |config: &TrainConfig| {
+            let held_out = config.evaluation.iter().flat_map(|evaluation| &evaluation.pairs);
+            if config.data.pairs.iter().chain(held_out).any(PairsSource::is_imported) {
+                fs::create_dir_all(&config.output).map_err(IoError::of("create", &config.output))?;
+                locked = Some(lock(&config.output)?);
+            }
+            Ok(config.output.join(PAIRS))
+        };
+        let mut material = Material::of(config, imports, cancel)?;
         // What cannot be written down is no reason to make a directory.
         written(&material.config)?;
 
         let folder = material.config.checkpoints();
         fs::create_dir_all(&folder).map_err(IoError::of("create", &folder))?;
-        let lock = lock(&material.config.output)?;
+        let lock = locked.map_or_else(|| lock(&material.config.output), Ok)?;
         let checkpoint = find(&folder, start)?;
         let extent = material.index.extent()?;
         let saved = checkpoint.as_deref().map(Checkpoint::state).transpose()?;

@@ -95,18 +95,19 @@ fn what_cannot_be_decoded_is_named_when_that_is_asked_for() {
         let whole = std::fs::read(fixture("media").join(from)).unwrap();
         std::fs::write(desk.path(name), &whole[..whole.len() / 2]).unwrap();
     };
-    cut("half.mp4", "red.mp4");
+    cut("half.mp4.mp4", "red.mp4");
     cut("half.png", "green.png");
     std::fs::copy(fixture("media").join("red.mp4"), desk.path("red.mp4")).unwrap();
-    std::fs::copy(desk.path("half.mp4"), desk.path("copy.mp4")).unwrap();
+    // A copy whose path is the beginning of the other.
+    std::fs::copy(desk.path("half.mp4.mp4"), desk.path("half.mp4")).unwrap();
     let video = |start: f64| json!({"content": [{"type": "video", "video": "red.mp4", "start": start}]});
     let lines = [
-        json!({"query": "a red ball", "positive": "red.mp4", "negatives": ["half.mp4"]}),
-        json!({"query": "half a red ball", "positive": "half.mp4"}),
+        json!({"query": "a red ball", "positive": "red.mp4", "negatives": ["half.mp4.mp4"]}),
+        json!({"query": "half a red ball", "positive": "half.mp4.mp4"}),
         json!({"query": "half a green ball", "positive": "half.png"}),
         json!({"query": "much later", "positive": video(3600.0)}),
         json!({"task": "t2v", "query": "not there", "positive": {"content": [{"type": "video", "video": "gone.mp4"}]}}),
-        json!({"query": "half a ball again", "positive": "copy.mp4"}),
+        json!({"query": "half a ball again", "positive": "half.mp4"}),
     ];
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let file = desk.write("pairs.jsonl", &text);
@@ -122,7 +123,9 @@ fn what_cannot_be_decoded_is_named_when_that_is_asked_for() {
     assert_eq!(findings(&decoded)["damaged media"], 5, "{}", stderr(&decoded));
     assert_eq!(findings(&decoded)["missing media"], 1);
     let said = stderr(&decoded);
-    for (line, file) in [(1, "half.mp4"), (2, "half.mp4"), (3, "half.png"), (4, "red.mp4"), (6, "copy.mp4")] {
+    for (line, file) in
+        [(1, "half.mp4.mp4: "), (2, "half.mp4.mp4: "), (3, "half.png"), (4, "red.mp4"), (6, "half.mp4: ")]
+    {
         let place = format!("pairs.jsonl:{line}: ");
         let is = |said: &&str| said.contains(&place) && said.contains(file);
         assert_eq!(said.lines().filter(is).count(), 1, "{place}{file} in {said}");

@@ -3,12 +3,15 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 use std::cell::Cell;
+use std::ops::Range;
 use std::thread::LocalKey;
 
 use super::{GROUP, GROUP_LINES, Line, OUTPUTS, QUAD, Rows};
 
-/// Rows that any unit takes at once.
-pub(super) const MAX_ROWS: usize = 12;
+/// Rows times panels that any unit takes at once.
+pub(super) const MAX_SUMS: usize = 256;
+/// Rows whose sums fit into the registers of AVX512, beside what they are made of.
+const VNNI_ROWS: usize = 12;
 
 /// How a processor multiplies int8.
 pub(super) trait Unit {
@@ -17,22 +20,31 @@ pub(super) trait Unit {
 
     /// Rows that it takes at once.
     const ROWS: usize;
+    /// Panels that it takes at once.
+    const PANELS: usize = 1;
+    /// Values of activations that a task keeps at hand, in half of the second-level cache.
+    const VALUES_PER_BLOCK: usize = 1 << 17;
 
     /// Memory for activations that the thread is done with.
     fn spare() -> &'static LocalKey<Cell<Rows<Self::Value>>>;
 
-    /// Writes the products of the rows from `first` on and a panel, without the scales of the panel. `sums`
-    /// has at most as many rows as the unit takes.
+    /// Writes the products of `some` of the `rows` and each panel, one panel behind the other, without the
+    /// scales of the panels. There are at most as many of both as the unit takes.
     ///
     /// # Safety
-    /// The processor has the unit, and `rows` as many rows of the panel's inputs.
-    unsafe fn multiply(rows: &Rows<Self::Value>, first: usize, panel: &[Line], sums: &mut [[f32; OUTPUTS]]);
+    /// The processor has the unit, `rows` has `some` of the panels' inputs, and `sums` is as long.
+    unsafe fn multiply(
+        rows: &Rows<Self::Value>,
+        some: Range<usize>,
+        panels: &[Line],
+        sums: &mut [[f32; OUTPUTS]],
+    );
 }
 
 thread_local! {
     static SPARE_I16: Cell<Rows<i16>> = Cell::default();
     #[cfg(target_arch = "x86_64")]
-    static SPARE_I8: Cell<Rows<i8>> = Cell::default();
+    pub(super) static SPARE_I8: Cell<Rows<i8>> = Cell::default();
 }
 
 /// Any processor: what the compiler makes of it.
@@ -46,8 +58,8 @@ impl Unit for Portable {
         &SPARE_I16
     }
 
-    unsafe fn multiply(rows: &Rows<i16>, first: usize, panel: &[Line], sums: &mut [[f32; OUTPUTS]]) {
-        for (row, totals) in (first..).zip(sums) {
+    unsafe fn multiply(rows: &Rows<i16>, some: Range<usize>, panel: &[Line], sums: &mut [[f32; OUTPUTS]]) {
+        for (row, totals) in some.zip(sums) {
             *totals = [0.0; OUTPUTS];
             let groups = panel.chunks(GROUP_LINES).zip(rows.row(row).chunks(GROUP)).zip(rows.groups(row));
             for ((lines, x), (scale, _)) in groups {
@@ -85,7 +97,8 @@ impl Unit for Avx2 {
         &SPARE_I16
     }
 
-    unsafe fn multiply(rows: &Rows<i16>, first: usize, panel: &[Line], sums: &mut [[f32; OUTPUTS]]) {
+    unsafe fn multiply(rows: &Rows<i16>, some: Range<usize>, panel: &[Line], sums: &mut [[f32; OUTPUTS]]) {
+        let first = some.start;
         // SAFETY: as the caller says.
         unsafe {
             match sums.len() {
@@ -161,13 +174,14 @@ impl Vnni {
 #[cfg(target_arch = "x86_64")]
 impl Unit for Vnni {
     type Value = i8;
-    const ROWS: usize = MAX_ROWS;
+    const ROWS: usize = VNNI_ROWS;
 
     fn spare() -> &'static LocalKey<Cell<Rows<i8>>> {
         &SPARE_I8
     }
 
-    unsafe fn multiply(rows: &Rows<i8>, first: usize, panel: &[Line], sums: &mut [[f32; OUTPUTS]]) {
+    unsafe fn multiply(rows: &Rows<i8>, some: Range<usize>, panel: &[Line], sums: &mut [[f32; OUTPUTS]]) {
+        let first = some.start;
         // SAFETY: as the caller says.
         unsafe {
             match sums.len() {
@@ -182,7 +196,7 @@ impl Unit for Vnni {
                 9 => vnni::<9>(rows, first, panel, sums),
                 10 => vnni::<10>(rows, first, panel, sums),
                 11 => vnni::<11>(rows, first, panel, sums),
-                _ => vnni::<MAX_ROWS>(rows, first, panel, sums),
+                _ => vnni::<VNNI_ROWS>(rows, first, panel, sums),
             }
         }
     }

@@ -15,6 +15,10 @@
 //! are, and whatever unit multiplies, but for the order in which the last additions are rounded.
 
 mod block;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -23,7 +27,9 @@ use super::parallel::SharedMut;
 use super::simd::{max_of, sum_of, vectorised};
 #[cfg(target_arch = "x86_64")]
 use block::{Avx2, Vnni};
-use block::{MAX_ROWS, Portable, Unit};
+use block::{MAX_SUMS, Portable, Unit};
+#[cfg(target_arch = "x86_64")]
+use tiles::Tiled;
 
 /// Inputs of a line.
 const QUAD: usize = 4;
@@ -37,8 +43,8 @@ const GROUP_LINES: usize = GROUP / QUAD;
 const STEP: usize = 64;
 /// Largest magnitude of a weight or an activation.
 const LARGEST: f32 = 127.0;
-/// Values of activations that a task keeps at hand: 256 KiB as i16, half of the second-level cache.
-const VALUES_PER_BLOCK: usize = 1 << 17;
+/// Rows that there is room for are a multiple of this, which the widest unit reads at once.
+const ROOM: usize = 16;
 
 /// The weights of four inputs for sixteen outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,16 +104,16 @@ impl Int8Matrix {
 
     /// Writes the values of an output from the input `first` on.
     pub fn widen(&self, output: usize, first: usize, values: &mut [f32]) {
-        let lines = self.panel(output / OUTPUTS);
+        let lines = self.panels(output / OUTPUTS..output / OUTPUTS + 1);
         let (lane, scale) = (output % OUTPUTS * QUAD, self.scales[output]);
         for (input, value) in (first..).zip(values) {
             *value = f32::from(lines[input / QUAD].0[lane + input % QUAD]) * scale;
         }
     }
 
-    fn panel(&self, index: usize) -> &[Line] {
+    fn panels(&self, panels: Range<usize>) -> &[Line] {
         let lines = self.in_features.next_multiple_of(STEP) / QUAD;
-        &self.lines[index * lines..(index + 1) * lines]
+        &self.lines[panels.start * lines..panels.end * lines]
     }
 }
 
@@ -135,7 +141,7 @@ pub fn round_to_int8(values: &[f32], rounded: &mut [i8]) -> f32 {
 /// Activations, rounded.
 #[derive(Default)]
 struct Rows<T> {
-    /// (rows, [`width`](Self::width)).
+    /// (rows, [`width`](Self::width)), and room behind them.
     values: Vec<T>,
     /// The group's scale and the sum of its values, (rows, groups).
     groups: Vec<(f32, i32)>,
@@ -147,7 +153,7 @@ impl<T: Copy + Default + From<i8> + Send> Rows<T> {
     fn round(&mut self, x: &[f32], in_features: usize) {
         self.width = in_features.next_multiple_of(STEP);
         let (rows, groups) = (x.len() / in_features, in_features.div_ceil(GROUP));
-        self.values.resize(rows * self.width, T::default());
+        self.values.resize(rows.next_multiple_of(ROOM) * self.width, T::default());
         self.groups.resize(rows * groups, (0.0, 0));
         let rows = self.values.par_chunks_mut(self.width).zip(self.groups.par_chunks_mut(groups));
         rows.zip(x.par_chunks(in_features)).for_each(|((values, groups), x)| {
@@ -177,6 +183,9 @@ impl<T: Copy + Default + From<i8> + Send> Rows<T> {
 pub(super) fn linear(x: &[f32], layer: LinearRef<'_, &Int8Matrix>, y: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     {
+        if Tiled::is_available() {
+            return linear_by::<Tiled>(x, layer, y);
+        }
         if Vnni::is_available() {
             return linear_by::<Vnni>(x, layer, y);
         }
@@ -195,33 +204,37 @@ fn linear_by<U: Unit>(x: &[f32], layer: LinearRef<'_, &Int8Matrix>, y: &mut [f32
     let panels = shape.out_features.div_ceil(OUTPUTS);
     // More than threads, for these are not equally fast.
     let tasks = panels.min(4 * rayon::current_num_threads());
-    let rows_per_block = (VALUES_PER_BLOCK / rows.width).max(MAX_ROWS);
+    let rows_per_block = (U::VALUES_PER_BLOCK / rows.width / U::ROWS).max(1) * U::ROWS;
     let out = SharedMut::new(y);
     (0..tasks).into_par_iter().for_each(|task| {
         let panels = panels * task / tasks..panels * (task + 1) / tasks;
+        let mut sums = [[0f32; OUTPUTS]; MAX_SUMS];
         for first in (0..shape.rows).step_by(rows_per_block) {
             let block = first..shape.rows.min(first + rows_per_block);
-            for panel in panels.clone() {
-                let lines = weight.panel(panel);
+            for panel in panels.clone().step_by(U::PANELS) {
+                let some = panel..panels.end.min(panel + U::PANELS);
+                let lines = weight.panels(some.clone());
                 for row in block.clone().step_by(U::ROWS) {
-                    let count = U::ROWS.min(block.end - row);
-                    let mut sums = [[0f32; OUTPUTS]; MAX_ROWS];
+                    let rows_here = row..block.end.min(row + U::ROWS);
+                    let sums = &mut sums[..rows_here.len() * some.len()];
                     // SAFETY: the processor has the unit (caller), and as many rows are there.
-                    unsafe { U::multiply(&rows, row, lines, &mut sums[..count]) };
-                    let output = panel * OUTPUTS;
-                    let outputs = OUTPUTS.min(shape.out_features - output);
-                    let scales = &weight.scales[output..];
-                    for (row, sums) in (row..).zip(&sums[..count]) {
-                        // SAFETY: these outputs of this row lie within `y`, and are this task's own.
-                        let y = unsafe {
-                            let first = out.as_ptr().add(row * shape.out_features + output);
-                            std::slice::from_raw_parts_mut(first, outputs)
-                        };
-                        for ((y, sum), scale) in y.iter_mut().zip(sums).zip(scales) {
-                            *y = sum * scale;
-                        }
-                        if let Some(bias) = bias {
-                            y.iter_mut().zip(&bias[output..]).for_each(|(y, bias)| *y += bias);
+                    unsafe { U::multiply(&rows, rows_here.clone(), lines, sums) };
+                    for (panel, sums) in some.clone().zip(sums.chunks(rows_here.len())) {
+                        let output = panel * OUTPUTS;
+                        let outputs = OUTPUTS.min(shape.out_features - output);
+                        let scales = &weight.scales[output..];
+                        for (row, sums) in rows_here.clone().zip(sums) {
+                            // SAFETY: these outputs of this row lie within `y`, and are this task's own.
+                            let y = unsafe {
+                                let first = out.as_ptr().add(row * shape.out_features + output);
+                                std::slice::from_raw_parts_mut(first, outputs)
+                            };
+                            for ((y, sum), scale) in y.iter_mut().zip(sums).zip(scales) {
+                                *y = sum * scale;
+                            }
+                            if let Some(bias) = bias {
+                                y.iter_mut().zip(&bias[output..]).for_each(|(y, bias)| *y += bias);
+                            }
                         }
                     }
                 }
@@ -238,7 +251,7 @@ mod tests {
     use super::*;
 
     /// Rows, inputs and outputs around every block.
-    const SHAPES: [[usize; 3]; 9] = [
+    const SHAPES: [[usize; 3]; 11] = [
         [1, 1, 1],
         [3, 5, 7],
         [6, 64, 16],
@@ -248,6 +261,8 @@ mod tests {
         [25, 1100, 50],
         [150, 1030, 20],
         [300, 600, 5],
+        [150, 8200, 3],
+        [145, 320, 81],
     ];
 
     fn matrix(weight: &[f32], inputs: usize, outputs: usize) -> Int8Matrix {
@@ -319,6 +334,11 @@ mod tests {
                 check::<Vnni>();
             } else {
                 eprintln!("skipped: this processor has no AVX512-VNNI");
+            }
+            if Tiled::is_available() {
+                check::<Tiled>();
+            } else {
+                eprintln!("skipped: this processor has no AMX-INT8");
             }
         }
     }
