@@ -126,4 +126,18 @@ mod tests {
         assert!(matches!(panicked, Err(DuplicatesError::Panicked)), "{panicked:?}");
         assert!(guarded(|| Ok(7)).is_ok_and(|read| read == 7));
     }
+
+    #[test]
+    fn what_is_kept_is_not_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture.png");
+        image::RgbImage::new(40, 40).save(&path).unwrap();
+        let file = MediaFile { path, kind: MediaKind::Image };
+        let cache = FingerprintCache::new(folder.path().join("cache"));
+        let read = || read(&file, Some(&cache), VideoOptions::default(), &CancelToken::new()).unwrap();
+        let mut made = read();
+        made.picture_share = 0.25;
+        cache.put(&file.path, state_of(&file.path).unwrap(), &made).unwrap();
+        assert_eq!(read().picture_share, 0.25);
+    }
 }

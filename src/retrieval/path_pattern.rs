@@ -84,8 +84,7 @@ impl FromStr for PathPattern {
         let is_name = !text.contains(is_separator);
         let is_whole =
             text.starts_with("**") || text.starts_with(is_separator) || Path::new(text).is_absolute();
-        let whole =
-            if is_name || is_whole { folded(text) } else { format!("**/{}", folded(text)) };
+        let whole = if is_name || is_whole { folded(text) } else { format!("**/{}", folded(text)) };
         let pattern = Pattern::new(&whole).map_err(|error| RetrievalError::InvalidPattern {
             pattern: said.to_owned(),
             reason: error.msg.to_owned(),

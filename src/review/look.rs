@@ -160,9 +160,8 @@ impl Look<'_> {
         for path in pair.files().filter(|path| self.contents.id(path).is_none()) {
             found.push((Kind::Missing, format!("{} is not there", path.display())));
         }
-        let damaged = parts(pair).filter_map(|part| {
-            self.damaged.get(&self.contents.part_key(part))?.of(part)
-        });
+        let damaged =
+            parts(pair).filter_map(|part| self.damaged.get(&self.contents.part_key(part))?.of(part));
         let damaged: BTreeSet<String> = damaged.collect();
         found.extend(damaged.into_iter().map(|reason| (Kind::Damaged, reason)));
         found.extend(self.leaks(pair).map(|reason| (Kind::Leak, reason)));

@@ -173,6 +173,33 @@ impl TagTable {
         Ok(unknown)
     }
 
+    /// Gives files the tags of others, all at once.
+    fn copy<'a>(&mut self, moves: impl Iterator<Item = (&'a Path, &'a Path)>) -> CopiedTags {
+        let before = self.clone();
+        let mut copied = CopiedTags::new();
+        for (from, to) in moves {
+            let tags = before.of(from).cloned().unwrap_or_default();
+            self.0.insert(to.to_owned(), tags.clone());
+            copied.entry(from.to_owned()).or_default().push((to.to_owned(), tags));
+        }
+        self.0.retain(|_, tags| !tags.is_empty());
+        copied
+    }
+
+    /// Takes files out; what they were tagged with after they were `copied` goes where they were copied to.
+    fn forget(&mut self, gone: &HashSet<&Path>, copied: &CopiedTags) {
+        for path in gone {
+            let now = self.0.remove(*path).unwrap_or_default();
+            for (to, before) in copied.get(*path).into_iter().flatten() {
+                let tags = self.0.entry(to.clone()).or_default();
+                tags.retain(|name, _| now.contains_key(name) || !before.contains_key(name));
+                let said = now.iter().filter(|(name, value)| before.get(*name) != Some(value));
+                tags.extend(said.map(|(name, value)| (name.clone(), value.clone())));
+            }
+        }
+        self.0.retain(|_, tags| !tags.is_empty());
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let (checksum, lines) = text.split_once('\n').ok_or("it is cut short")?;
         if checksum != format!("{:016x}", checksum::of_text(lines)) {
@@ -257,17 +284,7 @@ impl LibraryWriter {
         moves: impl Iterator<Item = (&'a Path, &'a Path)>,
     ) -> Result<CopiedTags, RetrievalError> {
         let mut copied = CopiedTags::new();
-        TagTable::change(&self.directory, |table| {
-            let before = table.clone();
-            for (from, to) in moves {
-                let tags = before.of(from).cloned().unwrap_or_default();
-                match before.of(from) {
-                    Some(tags) => drop(table.0.insert(to.to_owned(), tags.clone())),
-                    None => drop(table.0.remove(to)),
-                }
-                copied.entry(from.to_owned()).or_default().push((to.to_owned(), tags));
-            }
-        })?;
+        TagTable::change(&self.directory, |table| copied = table.copy(moves))?;
         Ok(copied)
     }
 
@@ -278,20 +295,7 @@ impl LibraryWriter {
         gone: &HashSet<&Path>,
         copied: &CopiedTags,
     ) -> Result<(), RetrievalError> {
-        TagTable::change(&self.directory, |table| {
-            for path in gone {
-                let now = table.0.remove(*path).unwrap_or_default();
-                for (to, before) in copied.get(*path).into_iter().flatten() {
-                    let tags = table.0.entry(to.clone()).or_default();
-                    for (name, _) in before.iter().filter(|(name, _)| !now.contains_key(*name)) {
-                        tags.remove(name);
-                    }
-                    let said = now.iter().filter(|(name, value)| before.get(*name) != Some(value));
-                    tags.extend(said.map(|(name, value)| (name.clone(), value.clone())));
-                }
-            }
-            table.0.retain(|_, tags| !tags.is_empty());
-        })
+        TagTable::change(&self.directory, |table| table.forget(gone, copied))
     }
 }
 
@@ -323,6 +327,26 @@ mod tests {
         ] {
             assert_eq!(test.holds(&value), expected, "{test:?} {value:?}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_file_while_it_moves_goes_with_it() {
+        let tags = |stars: f64, rest: &[&str]| -> Tags {
+            let rest = rest.iter().map(|name| ((*name).to_owned(), TagValue::Flag(true)));
+            rest.chain([("stars".to_owned(), TagValue::Number(stars))]).collect()
+        };
+        let [a, b, c] = ["/a", "/b", "/c"].map(Path::new);
+        let mut table =
+            TagTable([(a, tags(4.0, &["old"])), (c, tags(1.0, &[]))].map(|(p, t)| (p.into(), t)).into());
+        let copied = table.copy([(a, b)].into_iter());
+        assert_eq!((table.of(a), table.of(b)), (Some(&tags(4.0, &["old"])), Some(&tags(4.0, &["old"]))));
+        // Of the one by those who do not know yet, of the other by those who do.
+        table.0.insert(a.into(), tags(5.0, &["new"]));
+        table.0.insert(b.into(), tags(4.0, &["old", "known"]));
+        table.forget(&HashSet::from([a]), &copied);
+        let both = (table.of(b), table.of(c));
+        assert_eq!(both, (Some(&tags(5.0, &["known", "new"])), Some(&tags(1.0, &[]))));
+        assert_eq!(table.of(a), None);
     }
 
     #[test]

@@ -299,6 +299,9 @@ fn a_row_that_decays_is_named_and_not_found() {
     file.write_all_at(&[bytes[place] ^ 1], place as u64).unwrap();
     let (library, coded) = on_disk(directory.path());
     assert_eq!((coded, library.damage().len()), (0, 0), "nobody has read it yet");
+    let writer = LibraryWriter::create_or_open(directory.path(), of_dim(StoreDType::F32)).unwrap();
+    assert!(writer.damage().is_empty() && writer.has(&name(200)), "nor does a writer, where there are codes");
+    drop(writer);
     let hits = found(&library, &vectors[200], &SearchOptions::new(300));
     assert!(hits.len() == 299 && !names(&hits).contains(&name(200)));
     assert_eq!(library.embedding(200).unwrap(), None);

@@ -99,6 +99,27 @@ fn rows_that_are_no_pairs_are_told_and_a_run_needs_some() {
 }
 
 /// Importing may take hours, and is begun anew.
+/// A run that is under way reads them where they lie.
+#[test]
+fn the_pairs_of_a_run_are_its_own() {
+    let desk = desk();
+    let trainer = |config: &Path| {
+        let start = Start::Newest;
+        Trainer::new(TrainConfig::load(config).unwrap(), &model(), &start)
+    };
+    let config = settings(&desk, MIXED, "");
+    let under_way = trainer(&config).unwrap();
+    let made = desk.path("run/pairs/train-2.jsonl");
+    let before = std::fs::read(&made).unwrap();
+    desk.write("web.csv", "videoid,page_dir,name\nred,7,a ball\nblue,7,another ball\n");
+    let refused = trainer(&config).err().unwrap().to_string();
+    assert!(refused.contains("another process trains in this directory"), "{refused}");
+    assert!(std::fs::read(&made).unwrap() == before);
+    drop(under_way);
+    drop(trainer(&config).unwrap());
+    assert!(std::fs::read(&made).unwrap() != before);
+}
+
 #[test]
 fn a_run_that_imports_stops_before_it_begins() {
     let desk = desk();
