@@ -28,16 +28,17 @@ pub fn write_folder<T, E: From<IoError>>(
     fill: impl FnOnce(&Path) -> Result<T, E>,
 ) -> Result<T, E> {
     let replaced = replaced(path);
-    let temporary = temporary(path, 0);
-    let _lock = begin(&temporary).map_err(IoError::of("write", path))?;
     if existing == Existing::Refuse {
         expect_empty(path).map_err(IoError::of("write", path))?;
-    } else if path.exists() {
-        remove(&replaced)?;
-    } else if replaced.exists() {
-        rename(&replaced, path)?;
     }
-    let made = fill(&temporary).and_then(|made| {
+    let temporary = temporary(path, 0);
+    let _lock = begin(&temporary).map_err(IoError::of("write", path))?;
+    let ready = match existing {
+        Existing::Replace if path.exists() => remove(&replaced),
+        Existing::Replace if replaced.exists() => rename(&replaced, path),
+        _ => Ok(()),
+    };
+    let made = ready.map_err(E::from).and_then(|()| fill(&temporary)).and_then(|made| {
         sync_below(&temporary)?;
         put_in_place(&temporary, path, &replaced)?;
         Ok(made)

@@ -5,6 +5,8 @@ use gve::MediaSource;
 use gve::video::{Limits, VideoError, VideoOptions, VideoReader};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, path::PathBuf};
 
 /// A reader of `bytes` that gives at most 1000 at a time, and at `from` does as `then` says.
@@ -47,6 +49,26 @@ fn plain(bytes: &[u8]) -> Reader {
     }
 }
 
+/// A reader that counts what it gives.
+struct Counted {
+    bytes: Cursor<Vec<u8>>,
+    given: Arc<AtomicUsize>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let given = self.bytes.read(buffer)?;
+        self.given.fetch_add(given, Ordering::Relaxed);
+        Ok(given)
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.bytes.seek(to)
+    }
+}
+
 fn media() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/media");
     ["bunny.mp4", "ntsc.mp4", "testsrc.mp4"].map(|name| [folder, name].iter().collect()).to_vec()
@@ -64,6 +86,30 @@ fn whole(source: impl Into<MediaSource>) -> Result<String, VideoError> {
     }
     let pixels = pixels.finish();
     Ok(format!("{:?} {:?} {pixels} {:?}", reader.metadata(), reader.timing(), reader.warnings()))
+}
+
+/// Pictures would be the same if all that lies before were read.
+#[test]
+fn a_frame_far_in_is_gone_to() {
+    for name in ["a.mp4", "a.mkv", "a.ts", "a.avi"] {
+        let how = "-c:v libx264 -preset ultrafast -qp 4 -g 25 -bf 0 -pix_fmt yuv420p";
+        let Some(clip) = make(name, &source("320x180", "25", 24.0), how) else { continue };
+        let bytes = fs::read(&clip.path).expect("reads");
+        let (length, given) = (bytes.len(), Arc::new(AtomicUsize::new(0)));
+        let counted = Counted { bytes: Cursor::new(bytes), given: Arc::clone(&given) };
+        let mut reader = VideoReader::open(MediaSource::reader(counted).named(name)).expect("opens");
+        let opened = given.load(Ordering::Relaxed);
+        for index in [505, 210, 410] {
+            let before = given.load(Ordering::Relaxed);
+            let frame = reader.frames(&[index]).next().expect("one").expect("decodes");
+            assert_eq!(frame.index, index);
+            let read = given.load(Ordering::Relaxed) - before;
+            assert!(
+                read * 5 < length,
+                "{name}, frame {index}: {read} bytes of {length}, {opened} when it was opened"
+            );
+        }
+    }
 }
 
 #[test]

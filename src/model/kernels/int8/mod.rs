@@ -283,11 +283,10 @@ mod tests {
         let mut rounded = vec![0.0; x.len()];
         for (x, rounded) in x.chunks(inputs).zip(rounded.chunks_mut(inputs)) {
             for (x, rounded) in x.chunks(GROUP).zip(rounded.chunks_mut(GROUP)) {
-                let largest = x.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-                let scale = f64::from(largest / LARGEST);
-                for (x, rounded) in x.iter().zip(rounded) {
-                    *rounded = (f64::from(*x) / scale).round_ties_even() * scale;
-                }
+                let mut integers = [0; GROUP];
+                let scale = f64::from(round_to_int8(x, &mut integers[..x.len()]));
+                let values = integers.map(|integer| f64::from(integer) * scale);
+                rounded.copy_from_slice(&values[..x.len()]);
             }
         }
         let outputs = (0..rows * outputs).map(|index| {
