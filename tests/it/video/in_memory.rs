@@ -91,7 +91,7 @@ fn whole(source: impl Into<MediaSource>) -> Result<String, VideoError> {
 /// Pictures would be the same if all that lies before were read.
 #[test]
 fn a_frame_far_in_is_gone_to() {
-    for name in ["a.mp4", "a.mkv", "a.ts", "a.avi"] {
+    for name in ["a.mp4", "a.mkv", "a.ts"] {
         let how = "-c:v libx264 -preset ultrafast -qp 4 -g 25 -bf 0 -pix_fmt yuv420p";
         let Some(clip) = make(name, &source("320x180", "25", 24.0), how) else { continue };
         let bytes = fs::read(&clip.path).expect("reads");
