@@ -34,7 +34,7 @@ pub use json::InputJsonError;
 pub use prepare::Prepared;
 pub use reranker::{Relevance, Reranker};
 
-pub(crate) use prepare::Preparer;
+pub(crate) use prepare::{Preparer, guarded};
 pub(crate) use readers::Readers;
 
 use pipeline::{Job, Outcome, forward_each};

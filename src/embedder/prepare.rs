@@ -276,7 +276,7 @@ impl Preparer {
 }
 
 /// What `work` gives. A panic, which can only come out of a library for files, is an error.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, EmbedError>) -> Result<T, EmbedError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(EmbedError::Panicked))
 }
 

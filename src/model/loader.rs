@@ -15,8 +15,8 @@ use crate::device::available_memory;
 pub(super) struct Precision {
     pub(super) weights: WeightPrecision,
     pub(super) activations: DType,
-    /// Whether linear layers are in int8, rounded when they are loaded or stored so.
-    is_int8: bool,
+    /// Whether the checkpoint has linear layers in int8.
+    has_int8: bool,
 }
 
 impl Precision {
@@ -31,9 +31,9 @@ impl Precision {
     /// What half-precision weights are multiplied with.
     fn products(self) -> Products {
         match self.weights {
-            WeightPrecision::As(_) => Products::Rounded,
-            WeightPrecision::Stored | WeightPrecision::Int8 if self.is_int8 => Products::Rounded,
-            WeightPrecision::Stored | WeightPrecision::Int8 => Products::Exact,
+            // What is stored in int8 is used as what is rounded to it.
+            WeightPrecision::Stored if !self.has_int8 => Products::Exact,
+            _ => Products::Rounded,
         }
     }
 }
@@ -91,8 +91,7 @@ fn load_changed<T>(
         let widened = |name: &str| changes.widens(name);
         memory::require(&checkpoint, weights, &widened, available_memory())?;
     }
-    let is_int8 = weights == WeightPrecision::Int8 || checkpoint.has_int8();
-    let precision = Precision { weights, activations, is_int8 };
+    let precision = Precision { weights, activations, has_int8: checkpoint.has_int8() };
     load(&Weights { checkpoint: &checkpoint, precision, device, changes })
 }
 

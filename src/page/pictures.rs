@@ -1,10 +1,8 @@
 //! What is to be seen of an input.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use image::RgbImage;
 
-use crate::embedder::{EmbedError, ImageSource, Part};
+use crate::embedder::{self, ImageSource, Part};
 use crate::preprocess::ImageLimits;
 
 /// How much of what moves is looked at.
@@ -46,7 +44,7 @@ fn still(source: &ImageSource) -> Result<RgbImage, String> {
 
 /// What `work` gives. A panic, which can only come out of a library for files, is an error.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(EmbedError::Panicked.to_string()))
+    embedder::guarded(|| Ok(work())).map_err(|error| error.to_string())?
 }
 
 #[cfg(feature = "video")]
@@ -117,6 +115,6 @@ mod tests {
     #[test]
     fn a_panic_is_an_error_of_one_medium() {
         let panicked = guarded(|| if 1 + 1 == 2 { panic!("of a decoder") } else { Ok(()) });
-        assert_eq!(panicked, Err(EmbedError::Panicked.to_string()));
+        assert_eq!(panicked, Err(embedder::EmbedError::Panicked.to_string()));
     }
 }

@@ -197,7 +197,7 @@ fn in_words(cost: &Estimate) -> String {
     let length = HumanDuration(Duration::from_secs_f64(*video_seconds));
     let size = HumanBytes(*bytes);
     let time = match probed {
-        0 => "how long it takes is not known, for of one kind none of the files that were tried could be embedded".to_owned(),
+        0 => "how long it takes is not known: none of the videos, or none of the images, that were tried could be embedded".to_owned(),
         _ => format!("about {} here, by a probe of {probed} files", HumanDuration(*time)),
     };
     format!(
