@@ -124,7 +124,8 @@ impl Server {
 
     fn answer(&self, port: u16, mut stream: TcpStream) -> std::io::Result<()> {
         let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let request = lines.next().unwrap_or(Ok(String::new()))?;
+        // A client may open a connection that it has no use for in the end.
+        let Some(request) = lines.next().transpose()? else { return Ok(()) };
         let path = request.split(' ').nth(1).unwrap_or("").to_owned();
         let mut range = None;
         for line in lines {

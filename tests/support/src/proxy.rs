@@ -53,6 +53,10 @@ fn lead(mut client: TcpStream, server: Option<&str>, log: &Mutex<Vec<String>>) -
         head.push(String::new());
         reader.read_line(head.last_mut().unwrap())?;
     }
+    // A client may open a connection that it has no use for in the end.
+    if head[0].is_empty() {
+        return Ok(());
+    }
     let with = head.iter().find(|line| line.to_lowercase().starts_with("proxy-authorization")).cloned();
     log.lock().unwrap().push(format!("{} {}", head[0].trim(), with.unwrap_or_default().trim()));
     let Some(server) = server else {

@@ -121,7 +121,10 @@ impl PushHub {
     fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut line = String::new();
-        reader.read_line(&mut line)?;
+        // A client may open a connection that it has no use for in the end.
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
         let mut words = line.split(' ').map(str::to_owned);
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (mut length, mut authorization, mut range) = (None, None, None);
