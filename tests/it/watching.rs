@@ -173,12 +173,12 @@ fn what_comes_moves_and_goes_is_followed() {
 
 #[test]
 fn a_file_that_is_still_being_written_waits() {
-    let bench = Bench::with_settle(Duration::from_secs(1), WatchOptions::default());
+    let bench = Bench::with_settle(Duration::from_secs(3), WatchOptions::default());
     let picture = marked("tiny.png", 1);
     let mut file = fs::File::create(bench.path("v/slow.png")).unwrap();
     for part in picture.chunks(picture.len().div_ceil(40)) {
         file.write_all(part).unwrap();
-        thread::sleep(Duration::from_millis(60));
+        thread::sleep(Duration::from_millis(150));
     }
     assert_eq!(bench.next(), "done v/slow.png", "and did not fail before");
     bench.end();

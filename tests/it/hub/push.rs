@@ -102,12 +102,12 @@ fn what_the_repository_ignores_is_named_and_makes_no_commit() {
 #[test]
 fn a_commit_may_take_its_time_and_its_answer_may_be_lost() {
     let (hub, folder, options) = start();
-    let hub_options = options.hub.clone().with_timeout(Some(Duration::from_millis(400)));
+    let hub_options = options.hub.clone().with_timeout(Some(Duration::from_millis(1500)));
     let options = options.with_hub(hub_options);
     hub.faults.lock().unwrap().slow =
-        Some(("POST /api/models/acme/pushed/commit/", Duration::from_millis(900)));
+        Some(("POST /api/models/acme/pushed/commit/", Duration::from_millis(3500)));
     pushed(&planned(folder.path(), &options), &options).unwrap();
-    hub.faults.lock().unwrap().slow = Some(("POST /complete/", Duration::from_millis(900)));
+    hub.faults.lock().unwrap().slow = Some(("POST /complete/", Duration::from_millis(3500)));
     fs::write(folder.path().join(WEIGHTS), vec![1; 2 * PART]).unwrap();
     pushed(&planned(folder.path(), &options), &options).unwrap();
     hub.faults.lock().unwrap().slow = None;

@@ -122,7 +122,9 @@ fn finished(lines: impl Iterator<Item = std::io::Result<String>>, so_far: usize)
 /// Has a child begin with its work and kills it a little later; gives back what it had finished.
 fn killed(directory: &Path, work: &str, instant: u64) -> usize {
     let (mut child, mut lines) = start(directory, work);
-    let begun = finished(lines.by_ref().take(1), 0);
+    // The last one gets something done, however slow the machine is.
+    let least = if instant + 1 == INSTANTS && ["index", "join"].contains(&work) { 2 } else { 1 };
+    let begun = finished(lines.by_ref().take(least), 0);
     // Spread over the work, and never the same.
     std::thread::sleep(Duration::from_micros(150 * instant * instant + 700 * instant));
     child.kill().unwrap();
@@ -261,7 +263,7 @@ fn a_second_writer_is_told_who_writes_and_others_search() {
     let (mut child, mut lines) = start(directory.path(), "index");
     finished(lines.by_ref().take(5), 0);
     let error = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap_err();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     let mut rows = 0;
     while rows < 50 && Instant::now() < deadline {
         let library = Library::open(directory.path()).unwrap();

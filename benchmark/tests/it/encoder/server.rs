@@ -19,11 +19,11 @@ use crate::mini::{self, MINI};
 
 const RETRIES: usize = 3;
 
-/// Impatient, so that tests are quick.
+/// Tries again soon, so that tests are quick.
 fn options(base_url: &str) -> ServerOptions {
     ServerOptions {
         concurrency: 1,
-        timeout: Duration::from_millis(700),
+        timeout: Duration::from_secs(30),
         retry: RetrySettings::default()
             .with_retries(RETRIES as u32)
             .with_first_delay(Duration::from_millis(1))
@@ -40,7 +40,14 @@ fn text(text: &'static str) -> (&'static str, Input) {
     (text, Input::text(text))
 }
 
-const QUIET: Duration = Duration::from_millis(900);
+/// Longer than anybody waits for an answer.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// As [`options`]; silence is not waited for as long.
+fn options_for(fault: &str, base_url: &str) -> ServerOptions {
+    let timeout = Duration::from_millis(if fault == "silence" { 1500 } else { 30_000 });
+    ServerOptions { timeout, ..options(base_url) }
+}
 
 type Misbehaviour = fn(&Received) -> Answer;
 
@@ -58,7 +65,7 @@ fn what_passes_is_tried_again() {
     for (name, fault) in faults {
         let stub =
             Stub::start(move |n, request| if n < 2 { fault(request) } else { Answer::embedding(request) });
-        let results = encode(&client(options(&stub.base_url)), &[text("a")]);
+        let results = encode(&client(options_for(name, &stub.base_url)), &[text("a")]);
         assert_eq!(results[0].as_ref().map(Vec::len), Ok(DIM), "{name}");
         assert_eq!(stub.requests().len(), 3, "{name}");
     }
@@ -82,7 +89,8 @@ fn what_never_passes_is_the_error_of_its_item() {
         let stub = Stub::start(move |_, request| {
             if request.body.to_string().contains("bad") { fault(request) } else { Answer::embedding(request) }
         });
-        let results = encode(&client(options(&stub.base_url)), &[text("a"), text("bad"), text("b")]);
+        let results =
+            encode(&client(options_for(name, &stub.base_url)), &[text("a"), text("bad"), text("b")]);
         assert!(results[0].is_ok() && results[2].is_ok(), "{name}");
         let error = results[1].as_ref().unwrap_err().to_string();
         assert!(error.contains(named) && !error.contains('\n'), "{name}: {error}");
@@ -115,9 +123,7 @@ fn what_no_input_would_change_ends_the_job() {
 
 #[test]
 fn nobody_at_the_address_ends_the_job() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let base_url = format!("http://{}/v1", free.local_addr().unwrap());
-    drop(free);
+    let base_url = format!("http://{CLOSED}/v1");
     let error = try_encode(&client(options(&base_url)), &[text("a"), text("b")]).unwrap_err();
     assert!(matches!(error, uvrb::Error::Encoder { .. }));
     assert!(error.to_string().contains(&base_url) && error.to_string().contains("4 tries"), "{error}");
@@ -217,12 +223,11 @@ fn requests_are_under_way_together_but_not_more_than_allowed() {
     static MOST: AtomicUsize = AtomicUsize::new(0);
     let stub = Stub::start(|_, request| {
         MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(300));
         NOW.fetch_sub(1, Ordering::SeqCst);
         Answer::embedding(request)
     });
-    let options =
-        ServerOptions { concurrency: 3, timeout: Duration::from_secs(30), ..options(&stub.base_url) };
+    let options = ServerOptions { concurrency: 3, ..options(&stub.base_url) };
     let results = encode(&client(options), &["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(text));
     assert!(results.iter().all(Result::is_ok));
     assert_eq!(MOST.load(Ordering::SeqCst), 3);

@@ -98,7 +98,6 @@ fn rows_that_are_no_pairs_are_told_and_a_run_needs_some() {
     }
 }
 
-/// Importing may take hours, and is begun anew.
 /// A run that is under way reads them where they lie.
 #[test]
 fn the_pairs_of_a_run_are_its_own() {
@@ -120,6 +119,7 @@ fn the_pairs_of_a_run_are_its_own() {
     assert!(std::fs::read(&made).unwrap() != before);
 }
 
+/// Importing may take hours, and is begun anew.
 #[test]
 fn a_run_that_imports_stops_before_it_begins() {
     let desk = desk();

@@ -81,7 +81,7 @@ fn a_run_that_is_killed_goes_on_and_asks_nothing_twice() {
         let stub = Stub::start(move |number, request| {
             if number == fatal {
                 sender.send(()).unwrap();
-                return Answer::Silence(Duration::from_secs(1));
+                return Answer::Silence(Duration::from_secs(60));
             }
             says(&reply(request))
         });
@@ -127,9 +127,13 @@ fn a_run_that_is_killed_before_the_first_question_goes_on() {
 fn ctrl_c_ends_the_run_with_the_answers_under_way() {
     let site = Site::new();
     let (sender, asked) = mpsc::channel();
+    let (told, stopped) = mpsc::channel::<()>();
+    let stopped = Mutex::new(stopped);
     let stub = Stub::start(move |number, request| {
         if number == 2 {
             sender.send(()).unwrap();
+            stopped.lock().unwrap().recv().unwrap();
+            // It has been told; hearing takes a moment.
             std::thread::sleep(Duration::from_millis(500));
         }
         says(&reply(request))
@@ -138,6 +142,7 @@ fn ctrl_c_ends_the_run_with_the_answers_under_way() {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     asked.recv_timeout(Duration::from_secs(120)).unwrap();
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    told.send(()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_status(&output, 2);
     assert!(stderr(&output).contains("stopped before the end; 3 answers are kept"), "{}", stderr(&output));
