@@ -28,9 +28,9 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// What `count` others like these take.
+    /// What `count` others like these take; where none came to anything, no more than these took.
     pub(super) fn times(self, count: usize) -> Self {
-        let factor = count as f64 / self.count.max(1.0);
+        let factor = if self.count > 0.0 { count as f64 / self.count } else { 1.0 };
         Self { seconds: self.seconds * factor, tokens: self.tokens * factor, count: self.count * factor }
     }
 

@@ -40,11 +40,20 @@ pub fn write_folder<T, E: From<IoError>>(
     };
     let made = ready.map_err(E::from).and_then(|()| fill(&temporary)).and_then(|made| {
         sync_below(&temporary)?;
-        put_in_place(&temporary, path, &replaced)?;
+        match existing {
+            // What somebody has filled meanwhile is not removed, and in the way.
+            Existing::Refuse => {
+                drop(fs::remove_dir(path));
+                rename(&temporary, path)?;
+            }
+            Existing::Replace => put_in_place(&temporary, path, &replaced)?,
+        }
         Ok(made)
     });
-    // The error that matters is the one at hand, and the next that writes removes what is left.
-    drop(remove(&temporary));
+    if made.is_err() {
+        // The error that matters is the one at hand, and the next that writes removes what is left.
+        drop(remove(&temporary));
+    }
     if path.exists() {
         drop(remove(&replaced));
     }

@@ -8,7 +8,6 @@ mod noted;
 mod roots;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -258,6 +257,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             Seen::File(_) => match look_at(&path, self.options.recognition) {
                 Ok(Some(file)) => drop(self.files.insert(path, file)),
                 Ok(None) => {}
+                Err(_) if is_gone(&path) => {}
                 Err(error) => self.tell(error),
             },
             _ => {}
@@ -368,7 +368,7 @@ fn may_pass(error: &RetrievalError) -> bool {
 
 /// Whether a file is not there any more, which is no failure: it is forgotten, or found where it went.
 fn is_gone(path: &Path) -> bool {
-    path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    matches!(Seen::at(path), Seen::Nothing)
 }
 
 /// The moment so long after `start`; what a clock does not reach is thirty years away.
