@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::LoraAdapter;
-use crate::card::{BaseModel, Card, Terms, front_values, name_of, own_sections, read, reads, table};
+use super::{AdapterLayout, LoraAdapter};
+use crate::card::{
+    BaseModel, Card, LOCAL_BASE, Terms, UNKNOWN_BASE, front_values, name_of, own_sections, read, reads, table,
+};
 use crate::recipe::Recipe;
 
 /// That of the checkpoint `out` into which `adapter` was folded, of the model in `model_dir`, and which is used by `recipe`;
@@ -46,6 +48,58 @@ pub(super) fn of_merged(
         base.in_words(),
         table(&["", ""], rows),
         usage(library, is_reranker),
+    );
+    card
+}
+
+/// That of the adapter `out`, which is `adapter` under the names of `layout`: what the card beside `adapter` says
+/// of its training holds.
+pub(super) fn of_renamed(out: &Path, adapter: &LoraAdapter, layout: AdapterLayout) -> Card {
+    let settings = adapter.settings();
+    let reference = settings.base_model.as_deref().unwrap_or_default();
+    let base = BaseModel::find(reference, settings.revision.as_deref(), Path::new(reference));
+    let before = adapter.directory().unwrap_or(Path::new(""));
+    let said = read(before).ok().flatten().unwrap_or_default();
+    let is_reranker = adapter.recipe().is_some_and(|named| named.recipe.reranking.is_some());
+    let mut card = Card::default();
+    if let Some(id) = base.hub_id() {
+        card.put("base_model", id);
+        card.put("base_model_relation", "adapter");
+    }
+    card.put("library_name", "peft");
+    card.put("pipeline_tag", front_values(&said, "pipeline_tag").into_iter().next().unwrap_or_default());
+    let tags = front_values(&said, "tags").into_iter().filter(|tag| tag != "sentence-transformers");
+    card.put("tags", tags.collect::<Vec<_>>());
+    let licence = card.put_terms(Terms::of(before, &base));
+    card.put("datasets", front_values(&said, "datasets"));
+    let names = match layout {
+        AdapterLayout::Nested => "as in transformers since 4.52",
+        AdapterLayout::Flat => "as in transformers up to 4.51",
+    };
+    let made_from =
+        if reference.is_empty() { "a model that it does not name".to_owned() } else { base.in_words() };
+    let rows = [
+        vec!["made from".to_owned(), made_from.clone()],
+        vec!["LoRA rank, alpha".to_owned(), format!("{}, {}", settings.r, settings.alpha)],
+        vec!["names of its tensors".to_owned(), names.to_owned()],
+        vec!["made with".to_owned(), format!("gve {}", env!("CARGO_PKG_VERSION"))],
+        vec!["licence".to_owned(), licence],
+    ];
+    let unknown = match base {
+        BaseModel::Directory(_) => format!(
+            "\n`{UNKNOWN_BASE}` is the model that it was trained on. It is in no public place that is known here: \
+             {LOCAL_BASE} its folder on the machine of the run.\n",
+        ),
+        _ => String::new(),
+    };
+    card.body = format!(
+        "# {}\n\nA LoRA adapter of {made_from}, written anew with its tensors named {names}: the names by which PEFT binds them.\n\n{}\n\
+         ## Use\n\n`FOLDER` is where these files are.\n\n```sh\n{} --model {} --adapter FOLDER\n```\n{unknown}\n{}",
+        name_of(out),
+        table(&["", ""], rows),
+        reads(is_reranker),
+        base.for_gve(),
+        own_sections(&said, &["Data", "Training", "Scores"]),
     );
     card
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value, json};
 
-use super::adapter::{Folding, LoraAdapter};
+use super::adapter::{AdapterLayout, Folding, LoraAdapter};
 use super::kernels::round_to_int8;
 use super::storage::{Form, Part, Storage};
 use super::{Checkpoint, ModelError, cards, family};
@@ -54,6 +54,22 @@ pub fn merge_adapter(
         Ok::<_, ModelError>(())
     })?;
     Ok(changed)
+}
+
+/// Writes `adapter` anew to `out`, under the names of `layout`, with its recipe and a model card, which has what
+/// the one beside `adapter` says of its training. Gives whether the card beside it is a person's: that one stays
+/// the card, and the other lies beside as `README.gve.md`.
+///
+/// `out` may not exist yet, or be empty; it appears when it is complete.
+///
+/// # Errors
+/// [`ModelError::Io`] when `out` is not empty or cannot be written.
+pub fn rename_adapter(adapter: &LoraAdapter, layout: AdapterLayout, out: &Path) -> Result<bool, ModelError> {
+    write_folder(out, Existing::Refuse, |inside| {
+        adapter.write(inside, layout)?;
+        let before = adapter.directory().unwrap_or(inside);
+        Ok(cards::of_renamed(out, adapter, layout).write(inside, before)?)
+    })
 }
 
 /// Writes a copy of the checkpoint in `model_dir` to `out` in which the tensors that `replace` knows have new

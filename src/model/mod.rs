@@ -63,7 +63,7 @@ pub use init::init_weights;
 pub use kernels::Activation;
 pub(crate) use layers::{Prefix, Training};
 pub use memory::MemoryNeed;
-pub use merge::{convert_checkpoint, merge_adapter, write_checkpoint};
+pub use merge::{convert_checkpoint, merge_adapter, rename_adapter, write_checkpoint};
 pub(crate) use ops::{Dropout, GradientSink};
 pub(crate) use packed::Item;
 pub use packed::{GridThw, PackedBatch, Visual};

@@ -7,13 +7,13 @@ use gve::device::available_memory;
 use gve::embedder::unknown_settings;
 use gve::model::{
     AdapterLayout, Checkpoint, LoraAdapter, ModelError, ModelShape, ModelType, convert_checkpoint,
-    merge_adapter,
+    merge_adapter, rename_adapter,
 };
 use gve::new_model::{NewModel, create};
 use gve::preprocess::PixelBounds;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::ModelOptions;
-use gve_cli::output::{Outcome, name, print};
+use gve_cli::output::{Outcome, name, print, warn};
 
 use crate::{models, push};
 
@@ -191,14 +191,15 @@ fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
 
 fn rename(adapter: &Path, layout: Layout, out: &Path, json: bool) -> Result<Outcome> {
     let adapter = LoraAdapter::read(adapter)?;
-    if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!("cannot write {}: the directory is not empty", out.display());
-    }
     let layout = match layout {
         Layout::Nested => AdapterLayout::Nested,
         Layout::Flat => AdapterLayout::Flat,
     };
-    adapter.write(out, layout)?;
+    if rename_adapter(&adapter, layout, out)? {
+        warn(
+            &"its README.md was written or changed by a person: it is the card here, too, and ours is README.gve.md",
+        );
+    }
     let (modules, replaced) = (adapter.module_names().count(), adapter.saved_names().count());
     if json {
         let renamed = serde_json::json!({ "out": out, "modules": modules, "replaced_tensors": replaced });

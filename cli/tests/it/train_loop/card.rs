@@ -111,6 +111,32 @@ fn a_run_says_what_it_knows_of_its_weights() {
     assert!(!sent.contains("BASE") && !sent.contains("on the machine of the run"), "{sent}");
     let mark = |card: &str| card.lines().last().unwrap().to_owned();
     assert!(mark(&sent).starts_with("<!-- gve ") && mark(&sent) != mark(&said), "{sent}");
+
+    // Under other names, it says so, what it was trained on, and nothing of what does not hold any more.
+    let flat = bench.path("flat");
+    let rename = ["model", "adapter", "--adapter", text(&last), "--layout", "flat", "--out", text(&flat)];
+    assert_status(&gve(&rename), 0);
+    let renamed = card(&flat);
+    let says = [
+        "---\nlibrary_name: peft\npipeline_tag: feature-extraction\ntags:\n- gve\n",
+        "# flat\n",
+        "| names of its tensors | as in transformers up to 4.51 |",
+        "--model BASE --adapter FOLDER",
+        "| `pairs.jsonl` | pairs | 13 | - |",
+        "| kind | rsLoRA |",
+    ];
+    assert_says(&renamed, &says);
+    assert!(
+        !renamed.contains("sentence-transformers") && !renamed.contains("SentenceTransformer"),
+        "{renamed}"
+    );
+    fs::write(last.join("README.md"), "# Mine\n").unwrap();
+    let theirs = bench.path("theirs");
+    let output = gve(&["model", "adapter", "--adapter", text(&last), "--out", text(&theirs)]);
+    assert_status(&output, 0);
+    assert!(stderr(&output).contains("README.gve.md"), "{}", stderr(&output));
+    assert_eq!(card(&theirs), "# Mine\n");
+    assert_says(&fs::read_to_string(theirs.join("README.gve.md")).unwrap(), &["since 4.52"]);
 }
 
 #[test]
