@@ -83,6 +83,15 @@ pub enum EmbedError {
 }
 
 impl EmbedError {
+    /// Whether it is the fault of one input, as of a file that is damaged: others may do well.
+    pub(crate) fn is_of_input(&self) -> bool {
+        match self {
+            Self::Preprocess(_) | Self::Video(_) | Self::EmptyInput | Self::Panicked => true,
+            Self::File { reason, .. } => reason.is_of_input(),
+            _ => false,
+        }
+    }
+
     /// The same, naming the file at `path` if it did not.
     pub(super) fn at(self, path: &Path) -> Self {
         match self {

@@ -1,6 +1,6 @@
 //! Batches made ready ahead of the model: while it computes, the next one is read and decoded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
@@ -32,8 +32,29 @@ pub(super) struct LoadedBatch<P> {
     /// Numbers of items: for each query with negatives what asks, and its documents, the best first. Empty where
     /// nothing is ranked.
     pub(super) lists: Vec<(usize, Vec<usize>)>,
+    /// Pairs that are not in it because a file of theirs cannot be read: numbers within the task, and why.
+    pub(super) left_out: Vec<(usize, String)>,
     /// What a checkpoint behind this batch has to remember.
     pub(super) after: (Curriculum, Vec<Cursor>),
+}
+
+/// Numbers of the items of a pair.
+struct Numbered {
+    /// Number of the pair within its task.
+    row: usize,
+    /// None where an item is a query with a candidate.
+    query: Option<usize>,
+    positive: usize,
+    negatives: Vec<usize>,
+    /// Its query together with its documents, where that is what asks.
+    asked: Option<usize>,
+}
+
+impl Numbered {
+    fn items(&self) -> impl Iterator<Item = usize> {
+        let single = [self.query, Some(self.positive), self.asked].into_iter().flatten();
+        single.chain(self.negatives.iter().copied())
+    }
 }
 
 /// Where batches come from.
@@ -46,6 +67,8 @@ pub(super) struct Source<'a, P> {
     pub(super) of_pairs: bool,
     /// Whether the documents of a query are ranked.
     pub(super) ranks: Option<Ranks<'a>>,
+    /// Whether pairs of which a file cannot be read are left out, as long as others are left.
+    pub(super) leaves_out: bool,
     /// Makes an item of one input, or of a query and a candidate.
     pub(super) prepare: &'a (dyn Fn(&[&Input]) -> Result<P, TrainError> + Sync),
 }
@@ -102,56 +125,87 @@ impl<'a, P: Send + 'a> Source<'a, P> {
             return Err(TrainError::Config { place, reason: reason.to_owned() });
         }
         let asked = self.asked(planned, &pairs, &after.1)?;
-        let mut distinct: Vec<(usize, Vec<&Input>)> = Vec::new();
-        let mut known = HashMap::new();
-        let mut number = |row, inputs: Vec<_>| -> usize {
-            let key: Vec<_> = inputs.iter().map(|input: &&Input| content_key(input)).collect();
+        let (distinct, pairs) = self.number(&planned.rows, &pairs, &asked);
+        // All of them first: which error is told must not depend on the threads.
+        let each: Vec<_> = distinct.into_par_iter().map(|inputs| (self.prepare)(&inputs)).collect();
+        let failure = |pair: &Numbered| pair.items().find_map(|number| each[number].as_ref().err());
+        let (whole, damaged): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|pair| failure(pair).is_none());
+        let reasons = damaged.iter().filter_map(|pair| Some((pair.row, failure(pair)?.to_string())));
+        let left_out = reasons.collect();
+        let has_negatives = whole.iter().any(|pair| !pair.negatives.is_empty());
+        let is_enough = !whole.is_empty() && (has_negatives || !needs_negatives);
+        let is_of_input = each.iter().all(|made| made.as_ref().err().is_none_or(TrainError::is_of_input));
+        let may_go = self.leaves_out && is_enough && is_of_input;
+        let used: HashSet<usize> = whole.iter().flat_map(Numbered::items).collect();
+        let (mut items, mut numbers) = (Vec::new(), Vec::new());
+        for (number, prepared) in each.into_iter().enumerate() {
+            numbers.push(items.len());
+            match prepared {
+                Ok(item) => items.extend(used.contains(&number).then_some(item)),
+                Err(_) if may_go => {}
+                Err(error) => {
+                    let of = damaged.iter().find(|pair| pair.items().any(|item| item == number));
+                    let row = of.map_or_else(usize::default, |pair| pair.row);
+                    return Err(TrainError::input(self.index.place(task, row))(error));
+                }
+            }
+        }
+        let number = |of: usize| numbers[of];
+        let list = |pair: &Numbered| {
+            let documents = std::iter::once(pair.positive).chain(pair.negatives.iter().copied());
+            let asking = pair.asked.or(pair.query).filter(|_| !pair.negatives.is_empty())?;
+            Some((number(asking), documents.map(number).collect()))
+        };
+        Ok(LoadedBatch {
+            task,
+            place: whole.first().map(|pair| self.index.place(task, pair.row)).unwrap_or_default(),
+            items,
+            queries: whole.iter().filter_map(|pair| pair.query).map(number).collect(),
+            positives: whole.iter().map(|pair| number(pair.positive)).collect(),
+            negatives: whole.iter().flat_map(|pair| pair.negatives.iter().copied()).map(number).collect(),
+            lists: if self.ranks.is_some() { whole.iter().filter_map(list).collect() } else { Vec::new() },
+            left_out,
+            after,
+        })
+    }
+
+    /// What is to be made ready, each but once, and the pairs by the numbers of it.
+    fn number<'b>(
+        &self,
+        rows: &[usize],
+        pairs: &'b [Pair],
+        asked: &'b [Option<Input>],
+    ) -> (Vec<Vec<&'b Input>>, Vec<Numbered>) {
+        let (mut distinct, mut known) = (Vec::new(), HashMap::new());
+        let mut number = |inputs: Vec<&'b Input>| -> usize {
+            let key: Vec<_> = inputs.iter().map(|input| content_key(input)).collect();
             *known.entry(key).or_insert_with(|| {
-                distinct.push((row, inputs));
+                distinct.push(inputs);
                 distinct.len() - 1
             })
         };
-        let mut numbers = |of: fn(&Pair) -> &[Input], behind_query: bool| -> Vec<usize> {
-            let mut numbers = Vec::new();
-            for (&row, pair) in planned.rows.iter().zip(&pairs) {
-                for input in of(pair) {
-                    let query = behind_query.then_some(&pair.query);
-                    numbers.push(number(row, query.into_iter().chain([input]).collect()));
-                }
-            }
-            numbers
+        let behind_query = |pair: &'b Pair, input| match self.of_pairs {
+            true => vec![&pair.query, input],
+            false => vec![input],
         };
-        let queries =
-            if self.of_pairs { Vec::new() } else { numbers(|pair| std::slice::from_ref(&pair.query), false) };
-        let positives = numbers(|pair| std::slice::from_ref(&pair.positive), self.of_pairs);
-        let negatives = numbers(|pair| &pair.negatives, self.of_pairs);
-        let mut lists = Vec::new();
-        if self.ranks.is_some() {
-            let mut others = negatives.iter().copied();
-            for (i, pair) in pairs.iter().enumerate().filter(|(_, pair)| !pair.negatives.is_empty()) {
-                let asking = match &asked[i] {
-                    Some(asked) => number(planned.rows[i], vec![asked]),
-                    None => queries[i],
-                };
-                let own = others.by_ref().take(pair.negatives.len());
-                lists.push((asking, std::iter::once(positives[i]).chain(own).collect()));
-            }
-        }
-        let each = distinct.into_par_iter().map(|(row, inputs)| {
-            (self.prepare)(&inputs).map_err(TrainError::input(self.index.place(task, row)))
-        });
-        // All of them first: which error is told must not depend on the threads.
-        let items = each.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;
-        Ok(LoadedBatch {
-            task,
-            place: planned.rows.first().map(|&row| self.index.place(task, row)).unwrap_or_default(),
-            items,
-            queries,
-            positives,
+        let queries: Vec<_> =
+            pairs.iter().map(|pair| (!self.of_pairs).then(|| number(vec![&pair.query]))).collect();
+        let positives: Vec<_> = pairs.iter().map(|pair| number(behind_query(pair, &pair.positive))).collect();
+        let negatives: Vec<Vec<_>> = pairs
+            .iter()
+            .map(|pair| pair.negatives.iter().map(|input| number(behind_query(pair, input))).collect())
+            .collect();
+        let asked = asked.iter().map(|asked| asked.as_ref().map(|asked| number(vec![asked])));
+        let each = rows.iter().zip(queries).zip(positives).zip(negatives).zip(asked);
+        let numbered = each.map(|((((&row, query), positive), negatives), asked)| Numbered {
+            row,
+            query,
+            positive,
             negatives,
-            lists,
-            after,
-        })
+            asked,
+        });
+        let numbered = numbered.collect();
+        (distinct, numbered)
     }
 
     /// Of each pair with negatives its query, asked together with its documents; none where it is asked alone.
@@ -187,7 +241,8 @@ impl<'a, P: Send + 'a> Source<'a, P> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prober::tests::{Table, text_pairs};
+    use super::super::negatives::mine;
+    use super::super::prober::tests::{Table, strictly, text_pairs};
     use super::*;
     use crate::embedder::{EmbedError, Part};
 
@@ -208,13 +263,25 @@ mod tests {
         ranks: Option<Ranks<'_>>,
         count: usize,
     ) -> Vec<Result<LoadedBatch<String>, TrainError>> {
+        batches_of(2, false, pairs, negatives, ranks, count)
+    }
+
+    fn batches_of(
+        size: usize,
+        leaves_out: bool,
+        pairs: &[(&str, &str)],
+        negatives: &[HardNegatives],
+        ranks: Option<Ranks<'_>>,
+        count: usize,
+    ) -> Vec<Result<LoadedBatch<String>, TrainError>> {
         let folder = tempfile::tempdir().unwrap();
         let index = text_pairs(folder.path(), pairs);
         let prepare =
             |inputs: &[&Input]| inputs.iter().map(|input| text(input)).collect::<Result<String, _>>();
-        let source = Source { index: &index, negatives, of_pairs: false, ranks, prepare: &prepare };
+        let (of_pairs, prepare) = (false, &prepare);
+        let source = Source { index: &index, negatives, of_pairs, ranks, leaves_out, prepare };
         let curriculum = Curriculum::new(vec![1.0], 1, 0);
-        let planner = Planner::new(&index, 1, 2, curriculum, &[Cursor::default()]);
+        let planner = Planner::new(&index, 1, size, curriculum, &[Cursor::default()]);
         std::thread::scope(|scope| source.run_ahead(scope, planner, count).into_iter().collect())
     }
 
@@ -240,8 +307,7 @@ mod tests {
         let index = text_pairs(folder.path(), &pairs);
         let prober = Table::new(&[("q0", 0.0), ("q1", 90.0), ("p0", 1.0), ("p1", 80.0)]);
         let mined =
-            super::super::negatives::mine(&prober, &index, 0, vec![0, 1], 1, &crate::CancelToken::new())
-                .unwrap();
+            mine(&prober, &index, 0, vec![0, 1], 1, &mut strictly, &crate::CancelToken::new()).unwrap();
         let batch = batches(&pairs, &[mined], None, 1).remove(0).unwrap();
         let others: Vec<String> = texts(&batch, &batch.queries)
             .iter()
@@ -259,7 +325,7 @@ mod tests {
         let index = text_pairs(folder.path(), &pairs);
         let prober = Table::new(&[("q0", 0.0), ("q1", 90.0), ("p0", 1.0), ("p1", 80.0)]);
         let cancel = crate::CancelToken::new();
-        let mined = super::super::negatives::mine(&prober, &index, 0, vec![0, 1], 1, &cancel).unwrap();
+        let mined = mine(&prober, &index, 0, vec![0, 1], 1, &mut strictly, &cancel).unwrap();
         let ask = |query: &Input, documents: &[&Input], random: &mut Random| {
             let all: Vec<String> =
                 documents.iter().copied().chain([query]).map(text).collect::<Result<_, _>>()?;
@@ -303,5 +369,27 @@ mod tests {
         assert_eq!(loaded.len(), 1);
         let message = loaded[0].as_ref().unwrap_err().to_string();
         assert!(message.contains("pairs.jsonl:2: "), "{message}");
+    }
+
+    #[test]
+    fn pairs_that_fail_may_be_left_out() {
+        let pairs = [("q0", "p0"), ("q1", "bad"), ("q2", "p2"), ("bad", "p0"), ("q4", "p4")];
+        let batch = batches_of(5, true, &pairs, &[], None, 1).remove(0).unwrap();
+        let mut left = texts(&batch, &batch.queries);
+        assert_eq!(
+            texts(&batch, &batch.positives),
+            left.iter().map(|q| q.replace('q', "p")).collect::<Vec<_>>()
+        );
+        left.sort();
+        assert_eq!((left, batch.items.len()), (["q0", "q2", "q4"].map(str::to_owned).to_vec(), 6));
+        let mut left_out = batch.left_out;
+        left_out.sort();
+        assert_eq!(left_out.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [1, 3]);
+        assert!(left_out.iter().all(|(_, reason)| reason.contains("without content")), "{left_out:?}");
+        assert_eq!(batch.after.1, [Cursor { pass: 0, taken: 5 }]);
+
+        let none = batches_of(2, true, &[("q1", "bad"), ("bad", "p2")], &[], None, 1).remove(0);
+        let message = none.unwrap_err().to_string();
+        assert!(message.contains("pairs.jsonl:"), "{message}");
     }
 }

@@ -1,6 +1,6 @@
 //! The state of a run on disk: written as a whole or not at all, the last few kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +51,9 @@ pub struct RunState {
     /// The best weights that an evaluation has seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
+    /// Pairs that the run has left out at some time because they could not be read, as numbers of task and pair.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<(usize, usize)>,
 }
 
 /// Which weights were the best.
@@ -86,6 +89,7 @@ impl RunState {
             log_bytes: 0,
             evaluated: None,
             best: None,
+            left_out: BTreeSet::new(),
         }
     }
 

@@ -63,6 +63,21 @@ pub enum TrainError {
         /// Why.
         reason: Box<TrainError>,
     },
+    /// More pairs cannot be read than may be left out.
+    #[error(
+        "{place}: {reason}; `data.max_damaged` lets {most} of {pairs} pairs go, and this is one more: mend the files, \
+         or raise it"
+    )]
+    TooManyDamaged {
+        /// The pair, as file and line.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+        /// Pairs that may be left out.
+        most: usize,
+        /// Pairs of the run.
+        pairs: usize,
+    },
     /// An input cannot be prepared, or the device cannot be used.
     #[error(transparent)]
     Embed(#[from] EmbedError),
@@ -97,6 +112,15 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Whether it is the fault of one input, as of a file that is damaged.
+    pub(super) fn is_of_input(&self) -> bool {
+        match self {
+            Self::Input { reason, .. } => reason.is_of_input(),
+            Self::Embed(error) => error.is_of_input(),
+            _ => false,
+        }
+    }
+
     /// Wraps what is wrong with an input with the place of its pair.
     pub(super) fn input(place: String) -> impl FnOnce(Self) -> Self {
         move |error| Self::Input { place, reason: Box::new(error) }

@@ -4,13 +4,12 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use ndarray::Array2;
 
 use super::batches::LoadedBatch;
 use super::config::{LossKind, LossSection, TrainConfig};
 use super::gather::GatherNegatives;
 use super::loss::{Contrast, yes_no};
-use super::prober::{Prober, matrix};
+use super::prober::{Failed, Prober};
 use super::{Gradients, Memory, Mode, Prepared, TrainError, TrainableModel};
 use crate::embedder::{CancelToken, EmbedError, Embedder, EmbedderBuilder, Input, PixelLimits};
 use crate::model::BaseModel;
@@ -161,23 +160,34 @@ impl Prober for TrainableModel {
     fn embed(
         &self,
         inputs: &[Input],
-        place: &dyn Fn(usize) -> String,
+        failed: &mut Failed<'_>,
         cancel: &CancelToken,
-    ) -> Result<Array2<f32>, TrainError> {
-        let mut values = Vec::with_capacity(inputs.len() * self.dim());
+    ) -> Result<Vec<Option<Vec<f32>>>, TrainError> {
+        let mut embeddings = vec![None; inputs.len()];
         for (number, chunk) in inputs.chunks(EMBEDDED_TOGETHER).enumerate() {
             if cancel.is_cancelled() {
                 return Err(TrainError::Cancelled);
             }
-            let prepare = |(i, input)| {
-                self.prepare(input).map_err(|e| TrainError::input(place(number * EMBEDDED_TOGETHER + i))(e))
-            };
-            let items = chunk.iter().enumerate().map(prepare).collect::<Result<Vec<_>, _>>()?;
+            let (mut numbers, mut items) = (Vec::new(), Vec::new());
+            for (i, input) in (number * EMBEDDED_TOGETHER..).zip(chunk) {
+                match self.prepare(input) {
+                    Ok(item) => {
+                        numbers.push(i);
+                        items.push(item);
+                    }
+                    Err(error) => failed(i, error)?,
+                }
+            }
+            if items.is_empty() {
+                continue;
+            }
             let items: Vec<&Prepared> = items.iter().collect();
-            let embeddings: Tensor = Self::embed(self, &items, Mode::Evaluate)?;
-            values.extend(embeddings.flatten_all()?.to_vec1::<f32>()?);
+            let rows: Tensor = Self::embed(self, &items, Mode::Evaluate)?;
+            for (i, row) in numbers.into_iter().zip(rows.to_vec2::<f32>()?) {
+                embeddings[i] = Some(row);
+            }
         }
-        matrix(inputs.len(), self.dim(), values)
+        Ok(embeddings)
     }
 }
 
@@ -207,6 +217,7 @@ mod tests {
             positives: vec![1, 2],
             negatives: Vec::new(),
             lists: Vec::new(),
+            left_out: Vec::new(),
             after: (Curriculum::new(vec![1.0], 1, 0), Vec::new()),
         };
         for chunk_tokens in [1, 8192] {

@@ -58,7 +58,7 @@ pub use loss::{BatchLoss, Contrast, InfoNce, yes_no};
 pub use model::TrainableModel;
 pub use negatives::{HardNegatives, mine};
 pub use optimizer::{AdamW, AdamWConfig, Muon, MuonConfig, Optimizer, clip};
-pub use prober::{Probe, Prober, probe};
+pub use prober::{Failed, Probe, Prober, probe};
 pub use rank_net::RankNet;
 pub use schedule::{Decay, Schedule};
 pub use settings::Mode;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use super::prober::{EmbeddedPairs, Prober};
+use super::prober::{EmbeddedPairs, Failed, Prober};
 use crate::embedder::CancelToken;
 use crate::pairs::{PairIndex, content_key};
 use crate::retrieval::{dot, rank};
@@ -34,7 +34,7 @@ impl HardNegatives {
 /// Mines the `count` hardest negatives of each pair in `rows` among the positives of those pairs, by exact
 /// search. What the same query has as positive in any of them is left out, and so are duplicates of such a
 /// positive: the same content, or a cosine with it within 1e-5 of 1. Other pairs of the task are not read, so
-/// what they hold is not known.
+/// what they hold is not known. Pairs that `failed` lets go are as if they were not among `rows`.
 ///
 /// # Errors
 /// A pair that cannot be read or embedded; [`TrainError::Cancelled`].
@@ -44,9 +44,10 @@ pub fn mine(
     task: usize,
     rows: Vec<usize>,
     count: usize,
+    failed: &mut Failed<'_>,
     cancel: &CancelToken,
 ) -> Result<HardNegatives, TrainError> {
-    let pairs = EmbeddedPairs::new(prober, index, task, rows, cancel)?;
+    let pairs = EmbeddedPairs::new(prober, index, task, rows, failed, cancel)?;
     let positives = Positives::new(&pairs);
     let mut mined = HashMap::new();
     // A ranking holds the positives too, and nobody knows how many. Those who found too few ask again for
@@ -128,15 +129,15 @@ impl Positives {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prober::tests::{Table, text_pairs};
+    use super::super::prober::tests::{Table, strictly, text_pairs};
     use super::*;
 
     fn mined(pairs: &[(&str, &str)], angles: &[(&str, f32)], count: usize) -> Vec<Vec<usize>> {
         let folder = tempfile::tempdir().unwrap();
         let index = text_pairs(folder.path(), pairs);
         let rows: Vec<usize> = (0..pairs.len()).collect();
-        let negatives =
-            mine(&Table::new(angles), &index, 0, rows.clone(), count, &CancelToken::new()).unwrap();
+        let (table, cancel) = (Table::new(angles), CancelToken::new());
+        let negatives = mine(&table, &index, 0, rows.clone(), count, &mut strictly, &cancel).unwrap();
         rows.into_iter().map(|row| negatives.of(row).to_vec()).collect()
     }
 

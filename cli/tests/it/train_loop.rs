@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::interop::{assert_binds, assert_described};
 
 mod card;
+mod damaged;
 mod estimate;
 mod resume;
 mod selection;

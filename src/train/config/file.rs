@@ -110,6 +110,7 @@ impl TrainConfig {
             ("model", "max_length", self.model.max_length.is_some_and(|tokens| tokens < 2), "must be at least 2".to_owned()),
             ("lora", lora.as_ref().map_or("", |(key, _)| key), lora.is_some(), lora.as_ref().map_or_else(String::new, |(_, reason)| reason.clone())),
             ("data", "pairs", self.data.pairs.is_empty(), "names no file".to_owned()),
+            ("data", "max_damaged", !share(self.data.max_damaged), "must be at least 0 and below 1".to_owned()),
             ("batch", "size", b.size < 2, "must be at least 2: a pair alone has nothing to be told from".to_owned()),
             ("batch", "size", b.size > MOST, at_most(MOST)),
             ("batch", "accumulate", b.accumulate == 0, at_least_1()),

@@ -190,6 +190,10 @@ pub struct DataSection {
     /// pairs that are less alike.
     #[serde(default = "default_true")]
     pub groups: bool,
+    /// Share of all pairs that may be left out because a file of theirs cannot be read. With 0 the first ends
+    /// the run, and so does a batch of which none is left.
+    #[serde(default)]
+    pub max_damaged: f64,
 }
 
 section!(

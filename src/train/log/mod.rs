@@ -75,6 +75,16 @@ pub enum Entry {
         /// Their score.
         value: f64,
     },
+    /// A pair is left out of what it was drawn for, for the first time.
+    #[serde(rename = "left_out")]
+    LeftOut {
+        /// Steps done.
+        step: usize,
+        /// File and line.
+        pair: String,
+        /// Which of its files cannot be read, and why.
+        reason: String,
+    },
     /// The run ended before its last step.
     Stopped {
         /// Steps done.
@@ -141,7 +151,9 @@ impl Entry {
                 ];
                 (*step, curves.chain(means).collect())
             }
-            Self::Best { step, .. } | Self::Stopped { step, .. } => (*step, Vec::new()),
+            Self::Best { step, .. } | Self::LeftOut { step, .. } | Self::Stopped { step, .. } => {
+                (*step, Vec::new())
+            }
             Self::Scores { step, scores } => {
                 (*step, scores.iter().map(|(name, score)| (name.clone(), *score)).collect())
             }

@@ -222,13 +222,16 @@ impl Trainer {
         };
         let mut sampler = self.config.sampler();
         let tasks = self.index.tasks();
+        let leaves_out = leaves_out(&self.config);
+        let mut left_out = vec![Vec::new(); tasks.len()];
         let mut probes: Vec<Probe> = Vec::new();
         if sampler.needs_alignment() {
             watch(TrainEvent::Preparing("probing the tasks"));
             let mut random = random(PROBE_STREAM);
             for task in 0..tasks.len() {
                 let count = self.config.probe_pairs();
-                probes.push(probe(prober, &self.index, task, count, &mut random, cancel)?);
+                let failed = &mut noting(leaves_out, &mut left_out[task]);
+                probes.push(probe(prober, &self.index, task, count, &mut random, failed, cancel)?);
             }
             let is_known = probes.iter().all(|probe| probe.separation >= KNOWN);
             if self.config.curriculum.sigma_start.is_none() && !is_known {
@@ -242,7 +245,8 @@ impl Trainer {
             for (task, pairs) in tasks.iter().enumerate() {
                 let pool = random.sample(pairs.len(), self.config.negatives.pool.unwrap_or(usize::MAX));
                 let count = self.config.negatives.mined;
-                negatives.push(mine(prober, &self.index, task, pool, count, cancel)?);
+                let failed = &mut noting(leaves_out, &mut left_out[task]);
+                negatives.push(mine(prober, &self.index, task, pool, count, failed, cancel)?);
             }
         }
         let facts = facts(&self.config, tasks, |task| probes.get(task).map_or(0.0, |probe| probe.alignment));
@@ -261,7 +265,12 @@ impl Trainer {
         self.negatives = negatives;
         self.first_prober = None;
         self.state.curriculum = Some(Curriculum::new(probabilities, seed, epoch));
-        self.progress(&mut Instant::now(), watch).record(&entry)
+        let mut evaluated_at = Instant::now();
+        let mut progress = self.progress(&mut evaluated_at, watch);
+        for (task, pairs) in left_out.into_iter().enumerate() {
+            progress.leave_out(task, pairs)?;
+        }
+        progress.record(&entry)
     }
 
     /// The rest of the present epoch; gives the checkpoint it stopped at when asked to stop.
@@ -280,7 +289,7 @@ impl Trainer {
         let run = (progress.config, progress.model, progress.index);
         with_batches(run, progress.negatives, planner, batches, |batches| {
             while progress.state.step < end {
-                progress.step(batches)?;
+                progress.step(batches).map_err(|error| progress.end_by(error))?;
                 if progress.state.step == end {
                     progress.state.epoch += 1;
                     progress.state.curriculum = None;
@@ -329,6 +338,25 @@ impl Trainer {
     }
 }
 
+/// Whether the run goes on without pairs that cannot be read.
+fn leaves_out(config: &TrainConfig) -> bool {
+    config.data.max_damaged > 0.0
+}
+
+/// Notes pairs that cannot be read in `left_out`, if they may be.
+fn noting(
+    leaves_out: bool,
+    left_out: &mut Vec<(usize, String)>,
+) -> impl FnMut(usize, TrainError) -> Result<(), TrainError> {
+    move |row, error| match error {
+        TrainError::Input { reason, .. } if leaves_out && reason.is_of_input() => {
+            left_out.push((row, reason.to_string()));
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
 /// Hands `train` the next `count` batches of `planner`, which are made ready while it works.
 fn with_batches<R>(
     (config, model, index): (&TrainConfig, &TrainableModel, &PairIndex),
@@ -350,7 +378,8 @@ fn with_batches<R>(
         seed: Random::derived(config.seed, &[ORDER_STREAM]).next_u64(),
     });
     let of_pairs = config.loss.is_of_pairs();
-    let source = Source { index, negatives, of_pairs, ranks, prepare: &prepare };
+    let leaves_out = leaves_out(config);
+    let source = Source { index, negatives, of_pairs, ranks, leaves_out, prepare: &prepare };
     std::thread::scope(|scope| train(&source.run_ahead(scope, planner, count)))
 }
 

@@ -17,8 +17,15 @@ use crate::store::{Differences, IoError, Lock, differences};
 
 /// Settings that may change between the two halves of a run: they do not touch the weights, or, as the number of
 /// epochs, those of the steps to come alone.
-const FREE_SETTINGS: [(&str, &str); 6] =
-    [("", "output"), ("", "epochs"), ("", "checkpoint"), ("", "evaluation"), ("", "log"), ("lora", "layout")];
+const FREE_SETTINGS: [(&str, &str); 7] = [
+    ("", "output"),
+    ("", "epochs"),
+    ("", "checkpoint"),
+    ("", "evaluation"),
+    ("", "log"),
+    ("lora", "layout"),
+    ("data", "max_damaged"),
+];
 
 /// The folder of a run for pairs that others wrote.
 const PAIRS: &str = "pairs";

@@ -61,9 +61,12 @@ impl Progress<'_> {
         let loss = self.config.loss.clone();
         let mut gradients = Gradients::default();
         let mut sums = Sums::default();
+        // A step that fails on the way has moved nothing.
+        let mut after = None;
         for number in 0..count {
             // The loading thread only ends early with an error.
-            let batch = batches.recv().map_err(|e| TrainError::Shape(format!("no batch: {e}")))??;
+            let mut batch = batches.recv().map_err(|e| TrainError::Shape(format!("no batch: {e}")))??;
+            self.leave_out(batch.task, batch.left_out.drain(..))?;
             let task = self.index.tasks()[batch.task].task().to_string();
             let seed =
                 Random::derived(self.config.seed, &[DROPOUT_STREAM, step as u64, number as u64]).next_u64();
@@ -78,9 +81,7 @@ impl Progress<'_> {
             sums.tasks.push(task);
             // The first item is the first query, or has it.
             self.sample = batch.items.into_iter().next().map(|query| (query, name));
-            let (curriculum, cursors) = batch.after;
-            self.state.curriculum = Some(curriculum);
-            self.state.cursors = cursors;
+            after = Some(batch.after);
         }
         if count > 1 {
             gradients.scale(1.0 / count as f64)?;
@@ -94,6 +95,10 @@ impl Progress<'_> {
         self.optimizer.step(&gradients, learning_rate)?;
         self.state.optimizer_steps = self.optimizer.steps();
         self.state.step += 1;
+        if let Some((curriculum, cursors)) = after {
+            self.state.curriculum = Some(curriculum);
+            self.state.cursors = cursors;
+        }
         let shares = self.state.curriculum.as_ref().map(|c| c.shares()).unwrap_or_default();
         self.record(&Entry::Step {
             step: self.state.step,
@@ -108,6 +113,43 @@ impl Progress<'_> {
             task_shares: by_task(self.index.tasks(), &shares),
             pairs_per_second: sums.pairs as f64 / start.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Goes on without pairs of a task, given by their numbers, as far as it may.
+    pub(super) fn leave_out(
+        &mut self,
+        task: usize,
+        pairs: impl IntoIterator<Item = (usize, String)>,
+    ) -> Result<(), TrainError> {
+        let all = self.index.num_pairs();
+        // Rounded up, but not by what a product of floats is off by.
+        let most = (self.config.data.max_damaged * all as f64 - 1e-6).ceil() as usize;
+        for (row, reason) in pairs {
+            let pair = self.index.place(task, row);
+            if self.state.left_out.contains(&(task, row)) {
+                continue;
+            }
+            if self.state.left_out.len() >= most {
+                return Err(TrainError::TooManyDamaged { place: pair, reason, most, pairs: all });
+            }
+            self.state.left_out.insert((task, row));
+            self.record(&Entry::LeftOut { step: self.state.step, pair, reason })?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint where a file that cannot be read is what ends the run: nothing of it is lost then.
+    pub(super) fn end_by(&mut self, error: TrainError) -> TrainError {
+        match error {
+            TrainError::Input { .. } | TrainError::TooManyDamaged { .. } => match self.save() {
+                Ok(_) => error,
+                Err(unsaved) => {
+                    let reason = format!("{unsaved}; what ended the run: {error}");
+                    TrainError::Checkpoint { path: self.config.checkpoints(), reason }
+                }
+            },
+            error => error,
+        }
     }
 
     fn require_finite(

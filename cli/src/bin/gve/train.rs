@@ -115,6 +115,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             Ok(estimate) => told(&estimate).iter().for_each(|line| bar.suspend(|| note(line))),
             // The run says so, and leaves a checkpoint.
             Err(TrainError::Cancelled) => {}
+            // Of the few that were looked at none could be read: the run draws others as well.
+            Err(error @ TrainError::Input { .. }) if trainer.config().data.max_damaged > 0.0 => {
+                bar.suspend(|| warn(&format!("no estimate: {error}")));
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -122,8 +126,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         let bar = bar.clone();
         trainer = trainer.scored_by(Box::new(move |directory| score(&harness, directory, &bar)));
     }
-    let finish = trainer.run(&cancel, &mut |event| show(&event, &bar, arguments.quiet));
+    let mut left_out = 0;
+    let finish = trainer.run(&cancel, &mut |event| {
+        left_out += usize::from(matches!(event, TrainEvent::Logged(Entry::LeftOut { .. })));
+        show(&event, &bar, arguments.quiet);
+    });
     bar.finish_and_clear();
+    if left_out > 0 {
+        let pairs = if left_out == 1 { "1 pair was".to_owned() } else { format!("{left_out} pairs were") };
+        warn(&format!("{pairs} left out: log.jsonl has the reason, as `left_out`"));
+    }
     match finish? {
         Finish::Complete(directory) => {
             print(&name(&directory))?;
@@ -254,6 +266,9 @@ fn show(event: &TrainEvent<'_>, bar: &ProgressBar, quiet: bool) {
         }
         TrainEvent::Logged(Entry::Best { step, metric, value }) => {
             tell(&format!("step {step}: the best so far, {metric} {value:.3}"));
+        }
+        TrainEvent::Logged(Entry::LeftOut { pair, reason, .. }) => {
+            bar.suspend(|| warn(&format!("left out: {pair}: {reason}")));
         }
         TrainEvent::Logged(Entry::Stopped { step, reason }) => {
             tell(&format!("ended at step {step}: {reason}"))
