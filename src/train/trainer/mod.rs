@@ -228,9 +228,9 @@ impl Trainer {
         if sampler.needs_alignment() {
             watch(TrainEvent::Preparing("probing the tasks"));
             let mut random = random(PROBE_STREAM);
-            for task in 0..tasks.len() {
+            for (task, left_out) in left_out.iter_mut().enumerate() {
                 let count = self.config.probe_pairs();
-                let failed = &mut noting(leaves_out, &mut left_out[task]);
+                let failed = &mut noting(leaves_out, left_out);
                 probes.push(probe(prober, &self.index, task, count, &mut random, failed, cancel)?);
             }
             let is_known = probes.iter().all(|probe| probe.separation >= KNOWN);
