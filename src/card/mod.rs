@@ -18,7 +18,7 @@ pub(crate) use base::unpacked_name;
 pub(crate) use base::{BUILT_IN, hub_snapshot};
 pub use base::{BaseModel, is_hub_id};
 pub(crate) use front_matter::front_values;
-pub(crate) use rebase::{LOCAL_BASE, UNKNOWN_BASE, with_base};
+pub(crate) use rebase::{LOCAL_BASE, UNKNOWN_BASE, about_unknown_base, with_base};
 
 use crate::hash::{FNV_OFFSET, fnv};
 use crate::store::{IoError, limited_file, write_file};

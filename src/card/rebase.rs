@@ -8,6 +8,14 @@ pub(crate) const LOCAL_BASE: &str = "`base_model_name_or_path` is";
 /// What a card calls a base that is in no public place.
 pub(crate) const UNKNOWN_BASE: &str = "BASE";
 
+/// What [`UNKNOWN_BASE`] is, of an adapter whose model is in no public place.
+pub(crate) fn about_unknown_base() -> String {
+    format!(
+        "`{UNKNOWN_BASE}` is the model that it was trained on. It is in no public place that is known here: {LOCAL_BASE} its \
+         folder on the machine of the run."
+    )
+}
+
 /// The card `text`, made of the model `base` on the hub. A relation that is there stays. A card that was written here
 /// names the base where it said how the model is loaded, and is still told from a person's.
 pub(crate) fn with_base(text: &str, base: &str, relation: &str) -> String {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{AdapterLayout, LoraAdapter};
 use crate::card::{
-    BaseModel, Card, LOCAL_BASE, Terms, UNKNOWN_BASE, front_values, name_of, own_sections, read, reads, table,
+    BaseModel, Card, Terms, about_unknown_base, front_values, name_of, own_sections, read, reads, table,
 };
 use crate::recipe::Recipe;
 
@@ -86,10 +86,7 @@ pub(super) fn of_renamed(out: &Path, adapter: &LoraAdapter, layout: AdapterLayou
         vec!["licence".to_owned(), licence],
     ];
     let unknown = match base {
-        BaseModel::Directory(_) => format!(
-            "\n`{UNKNOWN_BASE}` is the model that it was trained on. It is in no public place that is known here: \
-             {LOCAL_BASE} its folder on the machine of the run.\n",
-        ),
+        BaseModel::Directory(_) => format!("\n{}\n", about_unknown_base()),
         _ => String::new(),
     };
     card.body = format!(

@@ -13,7 +13,8 @@ use super::page::Curves;
 use super::sources::ImportedPairs;
 use super::{PairsSource, TrainableModel};
 use crate::card::{
-    BaseModel, Card, LOCAL_BASE, Terms, UNKNOWN_BASE, code, hub_snapshot, name_of, reads, table,
+    BaseModel, Card, LOCAL_BASE, Terms, UNKNOWN_BASE, about_unknown_base, code, hub_snapshot, name_of, reads,
+    table,
 };
 use crate::model::{AdapterLayout, LoraConfig, Trainable, architecture};
 use crate::pairs::PairIndex;
@@ -181,11 +182,7 @@ impl RunFacts<'_> {
             format!("## Use\n\n`FOLDER` is where these files are.\n\n```sh\n{reads} {model}\n```\n");
         match base {
             BaseModel::Directory(_) if self.is_adapter() => {
-                _ = writeln!(
-                    usage,
-                    "\n`{UNKNOWN_BASE}` is the model that it was trained on. It is in no public place that is known here: {LOCAL_BASE} its \
-                     folder on the machine of the run.",
-                );
+                _ = writeln!(usage, "\n{}", about_unknown_base());
             }
             BaseModel::BuiltIn { name, .. } if self.is_adapter() => {
                 _ = writeln!(
