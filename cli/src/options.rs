@@ -42,7 +42,7 @@ pub struct ModelOptions {
     /// auto, f32, bf16, f16 or int8.
     #[arg(long, default_value = "auto")]
     pub dtype: DType,
-    /// Tokens run through the model together [default: 2048 on the CPU, 16384 on a GPU].
+    /// Most tokens run through the model together [default: 512 on the CPU, 16384 on a GPU].
     #[arg(long, value_name = "N")]
     batch_tokens: Option<usize>,
     /// No progress bars.

@@ -16,7 +16,7 @@ use crate::video::Sampling;
 use crate::video::VideoOptions;
 
 /// Tokens of a batch: a processor is busy with few, a GPU wants many.
-const CPU_BATCH_TOKENS: usize = 2048;
+const CPU_BATCH_TOKENS: usize = 512;
 const GPU_BATCH_TOKENS: usize = 16_384;
 /// Threads that decode ahead of the model, at the most.
 const MAX_DECODE_THREADS: usize = 8;
@@ -172,8 +172,8 @@ impl EmbedderBuilder {
         self
     }
 
-    /// Tokens that are run through the model together. More is faster on a GPU and takes more
-    /// memory. Default: 2048 on the CPU, 16384 elsewhere.
+    /// Most tokens that are run through the model together; an input of more goes by itself. More is faster
+    /// on a GPU and takes more memory. Default: 512 on the CPU, 16384 elsewhere.
     pub fn batch_tokens(mut self, tokens: usize) -> Self {
         self.batch_tokens = Some(tokens);
         self

@@ -88,27 +88,40 @@ fn prepare_all<B: Borrow<Input> + Send>(
 /// Inputs that are being prepared, in their order.
 struct Queue {
     promises: Receiver<Promise>,
-    /// The next one, where it has been looked at but was not ready.
-    next: Option<Promise>,
+    /// The next one, where it has been looked at but was not taken.
+    next: Option<Next>,
+}
+
+/// An input that did not go into a batch.
+enum Next {
+    /// It was not ready.
+    Awaited(Promise),
+    /// It was too long.
+    Ready(Box<Outcome<Prepared>>),
 }
 
 impl Queue {
     /// Waits for one input and takes what else is ready, up to `max_tokens`. `None` at the end.
     fn next_batch(&mut self, max_tokens: usize) -> Option<Vec<Outcome<Prepared>>> {
         let tokens = |outcome: &Outcome<Prepared>| outcome.as_ref().map_or(0, Prepared::num_tokens);
+        let wait = |promise: Promise| promise.recv().unwrap_or(Err(EmbedError::Cancelled));
         let first = match self.next.take() {
-            Some(promise) => promise,
-            None => self.promises.recv().ok()?,
+            Some(Next::Ready(outcome)) => *outcome,
+            Some(Next::Awaited(promise)) => wait(promise),
+            None => wait(self.promises.recv().ok()?),
         };
-        let mut batch = vec![first.recv().unwrap_or(Err(EmbedError::Cancelled))];
-        let mut total: usize = batch.iter().map(tokens).sum();
-        while total < max_tokens {
-            let Ok(promise) = self.promises.try_recv() else { break };
+        let mut total = tokens(&first);
+        let mut batch = vec![first];
+        while let Ok(promise) = self.promises.try_recv() {
             let Ok(outcome) = promise.try_recv() else {
-                self.next = Some(promise);
+                self.next = Some(Next::Awaited(promise));
                 break;
             };
             total += tokens(&outcome);
+            if total > max_tokens {
+                self.next = Some(Next::Ready(Box::new(outcome)));
+                break;
+            }
             batch.push(outcome);
         }
         Some(batch)
@@ -152,5 +165,56 @@ pub(super) fn forward_each<J: Job>(job: &J, batch: Vec<Prepared>) -> Vec<Outcome
             });
             alone.collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Item;
+    use crate::preprocess::Encoding;
+
+    fn of_tokens(tokens: usize) -> Outcome<Prepared> {
+        let position_ids = [0; 3].map(|axis| vec![axis; tokens]);
+        let encoding = Encoding {
+            input_ids: vec![0; tokens],
+            position_ids,
+            visual_spans: Vec::new(),
+            truncated_tokens: 0,
+        };
+        let item = Item { encoding, visuals: Vec::new(), behind: 0 };
+        Ok(Prepared { item, time_range: None, source: None, warnings: Vec::new() })
+    }
+
+    #[test]
+    fn a_batch_has_no_more_tokens_than_it_may_unless_an_input_has_more_by_itself() {
+        let (sender, promises) = sync_channel(9);
+        let waiting: Vec<_> = (0..9)
+            .map(|_| {
+                let (done, promise) = sync_channel(1);
+                sender.send(promise).unwrap();
+                done
+            })
+            .collect();
+        let inputs = [Some(300), Some(212), Some(1), Some(512), Some(513), None, Some(500), Some(13)];
+        for (done, tokens) in waiting.iter().zip(inputs) {
+            done.send(tokens.map_or(Err(EmbedError::Cancelled), of_tokens)).unwrap();
+        }
+        let mut queue = Queue { promises, next: None };
+        let mut batch = || -> Vec<usize> {
+            let batch = queue.next_batch(512).unwrap();
+            batch.iter().map(|outcome| outcome.as_ref().map_or(0, Prepared::num_tokens)).collect()
+        };
+        assert_eq!(batch(), [300, 212]);
+        assert_eq!(batch(), [1]);
+        assert_eq!(batch(), [512]);
+        assert_eq!(batch(), [513]);
+        assert_eq!(batch(), [0, 500]);
+        // The next is not ready, and nothing waits for it.
+        assert_eq!(batch(), [13]);
+        waiting[8].send(of_tokens(2)).unwrap();
+        drop((sender, waiting));
+        assert_eq!(batch(), [2]);
+        assert!(queue.next_batch(512).is_none());
     }
 }

@@ -22,6 +22,7 @@ use super::amx::{self, Tiles};
 use super::feed_forward::FeedForward;
 use super::linear::{LinearRef, LinearShape, Products};
 use super::parallel::SharedMut;
+use super::scratch::resize_exact;
 use half::bf16;
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -162,7 +163,7 @@ fn share(total: usize, parts: usize, index: usize) -> Range<usize> {
 }
 
 fn resize(buffer: &mut Vec<Line>, lines: usize) {
-    buffer.resize(lines, Line::ZERO);
+    resize_exact(buffer, lines, Line::ZERO);
 }
 
 /// A block of products, which are written before they are read.

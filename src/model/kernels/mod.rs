@@ -24,6 +24,7 @@ mod matmul;
 mod norm;
 mod parallel;
 mod rope;
+mod scratch;
 mod simd;
 #[cfg(test)]
 mod test_data;

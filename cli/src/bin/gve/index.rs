@@ -16,6 +16,7 @@ use gve::retrieval::{LibraryWriter, PathPattern, RetrievalError, StoreDType};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions, store_dtype};
 use gve_cli::output::{Outcome, name, note, print, progress_bar, report};
+use gve_cli::process::tune_for_indexing;
 use indicatif::{HumanBytes, HumanDuration};
 
 use told::{Counts, tell_kept};
@@ -107,6 +108,7 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
+    tune_for_indexing();
     let sampling = arguments.sampling.sampling()?;
     let searched = Searched::new(&arguments);
     let mut counts = Counts::default();

@@ -24,6 +24,7 @@ use rayon::prelude::*;
 
 use super::linear::LinearRef;
 use super::parallel::SharedMut;
+use super::scratch::resize_exact;
 use super::simd::{max_of, sum_of, vectorised};
 #[cfg(target_arch = "x86_64")]
 use block::{Avx2, Vnni};
@@ -153,7 +154,7 @@ impl<T: Copy + Default + From<i8> + Send> Rows<T> {
     fn round(&mut self, x: &[f32], in_features: usize) {
         self.width = in_features.next_multiple_of(STEP);
         let (rows, groups) = (x.len() / in_features, in_features.div_ceil(GROUP));
-        self.values.resize(rows.next_multiple_of(ROOM) * self.width, T::default());
+        resize_exact(&mut self.values, rows.next_multiple_of(ROOM) * self.width, T::default());
         self.groups.resize(rows * groups, (0.0, 0));
         let rows = self.values.par_chunks_mut(self.width).zip(self.groups.par_chunks_mut(groups));
         rows.zip(x.par_chunks(in_features)).for_each(|((values, groups), x)| {
