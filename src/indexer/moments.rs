@@ -8,7 +8,7 @@ use super::MediaFile;
 use super::identity::{Identity, Known, Pending};
 use crate::embedder::{CancelToken, Embedder, Input, Part, Readers, VideoPart};
 use crate::media::{MediaKind, Moments, TimeRange};
-use crate::retrieval::{Carried, ContentHash};
+use crate::retrieval::{Carried, ContentHash, FileFingerprint};
 use crate::video::VideoError;
 #[cfg(feature = "video")]
 use crate::video::{MomentLengths, Seeking, ShotOptions, VideoReader, shots_among, windows};
@@ -17,6 +17,8 @@ use crate::video::{MomentLengths, Seeking, ShotOptions, VideoReader, shots_among
 pub(super) struct Plan {
     /// Files of the library of which it is known now what they hold.
     pub(super) learnt: Vec<Carried>,
+    /// Its state when its turn came.
+    pub(super) fingerprint: FileFingerprint,
     /// What it holds, where it can be read.
     pub(super) content: Option<ContentHash>,
     pub(super) step: Step,
@@ -54,7 +56,13 @@ impl Cut {
         may_wait: bool,
         plans: Sender<Plan>,
     ) -> impl Iterator<Item = Input> + Send + 'static {
-        files.into_iter().flat_map(move |pending| {
+        files.into_iter().flat_map(move |mut pending| {
+            // It may have waited for long.
+            if let Ok(now) = FileFingerprint::of_file(&pending.file.path)
+                && now != pending.fingerprint
+            {
+                (pending.fingerprint, pending.content) = (now, None);
+            }
             let mut learnt = Vec::new();
             // What cannot be read fails where it is embedded, and says why.
             let looked = identity.look(&pending, may_wait, &mut learnt).ok();
@@ -76,7 +84,8 @@ impl Cut {
                 }
             };
             // Whoever does not listen any more takes no embeddings either.
-            drop(plans.send(Plan { learnt, content, step }));
+            let fingerprint = pending.fingerprint;
+            drop(plans.send(Plan { learnt, fingerprint, content, step }));
             inputs.into_iter().flatten()
         })
     }

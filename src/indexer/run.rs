@@ -91,24 +91,25 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
                 break;
             }
             // It is there before the first of the file's embeddings. Without one the iterator has ended.
-            let Ok(Plan { learnt, content, step }) = planned.recv() else {
+            let Ok(Plan { learnt, fingerprint, content, step }) = planned.recv() else {
                 let error = EmbedError::Job("no result".to_owned());
                 (self.on_event)(IndexEvent::failed(next.file.path, error));
                 continue;
             };
+            let next = Pending { fingerprint, content, ..next };
             // Written with what comes next, at the latest when it is asked for.
             self.carried.extend(learnt);
             match step {
                 // Without its moments the file would be there, and nobody would ask for them again.
                 Step::Stop | Step::Embed(Err(VideoError::Cancelled)) => break,
-                Step::Wait => again.push(Pending { content, ..next }),
+                Step::Wait => again.push(next),
                 Step::Carry(carried) => {
                     if self.take(carried)? {
                         continue;
                     }
-                    again.push(Pending { content, ..next });
+                    again.push(next);
                 }
-                Step::Embed(ranges) => self.embed(&Pending { content, ..next }, ranges, &mut embeddings)?,
+                Step::Embed(ranges) => self.embed(&next, ranges, &mut embeddings)?,
             }
             if self.last_flush.elapsed() >= self.options.flush_interval {
                 self.flush()?;
@@ -155,15 +156,23 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
             }
             parts.push((range, next()));
         }
-        // As above: where the job is at fault and not a moment, the file is to be taken up again.
-        let broken = parts.iter().position(|(_, part)| matches!(part, Err(EmbedError::Job(_))));
-        let whole = match broken {
+        // As above: where a moment is not at fault itself, the file is to be taken up again.
+        let is_passing = |part: &Result<_, _>| part.as_ref().is_err_and(is_of_machine);
+        let whole = match parts.iter().position(|(_, part)| is_passing(part)) {
             Some(place) => whole.and(parts.swap_remove(place).1),
             None => whole,
         };
+        let (whole, ranges) = match ranges.map_err(EmbedError::Video) {
+            Err(error) if is_of_machine(&error) => (whole.and(Err(error)), Ok(Vec::new())),
+            ranges => (whole, ranges),
+        };
         // What was embedded, or could not be, may be another state than that whose hash is known.
-        if FileFingerprint::of_file(path).is_ok_and(|now| now != pending.fingerprint) {
-            let error = IndexError::Changed { path: path.clone() };
+        let fault = match FileFingerprint::of_file(path) {
+            Ok(now) if now == pending.fingerprint => None,
+            Ok(_) => Some(IndexError::Changed { path: path.clone() }),
+            Err(error) => whole.is_ok().then(|| error.into()),
+        };
+        if let Some(error) = fault {
             (self.on_event)(IndexEvent::failed(path.clone(), error));
             return Ok(());
         }
@@ -215,7 +224,7 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
 }
 
 /// Whether what a file holds is at fault, and not the way to it, the settings or the machine.
-fn is_of_content(error: &EmbedError) -> bool {
+pub(super) fn is_of_content(error: &EmbedError) -> bool {
     match error {
         EmbedError::Preprocess(error) => matches!(
             error,
@@ -232,12 +241,21 @@ fn is_of_content(error: &EmbedError) -> bool {
                 | VideoError::Container { .. }
                 | VideoError::NoVideoStream { .. }
                 | VideoError::NothingDecodable { .. }
-                | VideoError::Decode { .. }
                 | VideoError::PixelFormat { .. }
                 | VideoError::Limit { .. }
         ),
         EmbedError::File { reason, .. } => is_of_content(reason),
         EmbedError::Panicked => true,
+        _ => false,
+    }
+}
+
+/// Whether the machine is at fault, and the same may go well another time.
+fn is_of_machine(error: &EmbedError) -> bool {
+    match error {
+        EmbedError::Job(_) => true,
+        EmbedError::Video(error) => matches!(error, VideoError::Io { .. } | VideoError::Decode { .. }),
+        EmbedError::File { reason, .. } => is_of_machine(reason),
         _ => false,
     }
 }

@@ -1,7 +1,9 @@
 //! Filling a library as a library call.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use gve::indexer::{IndexError, IndexEvent, IndexOptions, Recognition, find, index_with, library_manifest};
 use gve::retrieval::{Library, LibraryWriter};
@@ -78,6 +80,25 @@ fn cancelling_keeps_what_is_done() {
     assert_eq!(Library::open(bench.library()).unwrap().entries().len(), 2);
 }
 
+/// Runs `work` while a file is given new dates, one after the other.
+fn while_it_changes<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+    let (is_done, file) = (AtomicBool::new(false), File::options().write(true).open(path).unwrap());
+    std::thread::scope(|scope| {
+        let touching = scope.spawn(|| {
+            for seconds in 1.. {
+                file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+                if is_done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let outcome = work();
+        is_done.store(true, Ordering::Relaxed);
+        touching.join().unwrap();
+        outcome
+    })
+}
+
 /// What is embedded is what the file was when it was looked at, or the file waits for the next run.
 #[test]
 fn a_file_that_changes_while_it_is_read_is_taken_up_by_the_next_run() {
@@ -100,18 +121,44 @@ fn a_file_that_changes_while_it_is_read_is_taken_up_by_the_next_run() {
         (events, library.paths().map(Path::to_owned).collect::<Vec<_>>())
     };
     index(&[&stays], &|| {});
-    // The one that is there already is told of once the other has been looked at.
-    let (events, paths) =
-        index(&[&changes, &stays], &|| std::fs::write(&changes, marked("rabbit.png", 7)).unwrap());
+    let (events, paths) = while_it_changes(&changes, || index(&[&changes, &stays], &|| {}));
     assert!(matches!(&events[..], [only] if only.contains("0.png: it changed while")), "{events:?}");
     assert!(paths.len() == 1 && paths[0].ends_with("1.png"), "{paths:?}");
     let (events, paths) = index(&[&changes, &stays], &|| {});
     assert!(events.len() == 1 && events[0].starts_with("done") && paths.len() == 2, "{events:?} {paths:?}");
     // One that was good, and is half of another file as it is read, is not forgotten.
     std::fs::write(&changes, &marked("tall.png", 3)[..90]).unwrap();
-    let rests = || std::fs::write(&changes, marked("tall.png", 3)).unwrap();
-    let (events, paths) = index(&[&changes, &stays], &rests);
+    let (events, paths) = while_it_changes(&changes, || index(&[&changes, &stays], &|| {}));
     assert!(events[0].contains("it changed while") && paths.len() == 2, "{events:?} {paths:?}");
+    // One that changes before its turn comes is embedded as it is then. The other is told of before.
+    let rests = || std::fs::write(&changes, marked("tall.png", 3)).unwrap();
+    let (events, _) = index(&[&changes, &stays], &rests);
+    assert!(matches!(&events[..], [only] if only.starts_with("done")), "{events:?}");
+    let (events, _) = index(&[&changes, &stays], &|| {});
+    assert_eq!(events, Vec::<String>::new());
+}
+
+#[test]
+fn a_file_that_is_gone_when_it_is_embedded_is_not_there() {
+    let bench = Bench::new();
+    let manifest = library_manifest(&bench.embedder);
+    let mut library = LibraryWriter::create_or_open(bench.library(), manifest).unwrap();
+    let files = find(bench.folder.path(), Recognition::ByName).files;
+    let options = IndexOptions::default().with_flush_interval(Duration::ZERO);
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    index_with(&bench.embedder, &mut library, &files, &options, |event| match event {
+        // Some of the others have been embedded by now, together with this one.
+        IndexEvent::Done(path, _) => {
+            let others = files.iter().filter(|file| file.path != path);
+            others.for_each(|file| std::fs::remove_file(&file.path).unwrap());
+            done.push(path);
+        }
+        IndexEvent::Failed(path, _) => failed.push(path),
+        other => panic!("{other:?}"),
+    })
+    .unwrap();
+    assert_eq!((done.len(), failed.len()), (1, FILES - 1));
+    assert_eq!(library.paths().collect::<Vec<_>>(), [&done[0]]);
 }
 
 /// Whenever a run is stopped, a video has all of its moments or is not there, to be taken up by the next run.

@@ -15,9 +15,10 @@ use gve_test_support::golden::{golden_dir, marked};
 /// Far more than any of this takes.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// A folder `v` that is watched, and a library beside it.
+/// A folder `v` that is watched, perhaps with files that are named besides, and a library beside it.
 struct Bench {
     folder: tempfile::TempDir,
+    roots: usize,
     embedder: Embedder,
     cancel: CancelToken,
     watching: Option<JoinHandle<Result<(), IndexError>>>,
@@ -30,9 +31,19 @@ impl Bench {
     }
 
     fn with_settle(settle: Duration, options: WatchOptions) -> Self {
+        Self::of(&["v"], settle, options)
+    }
+
+    fn of(roots: &[&str], settle: Duration, options: WatchOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("v")).unwrap();
         let root = folder.path().canonicalize().unwrap();
+        let count = roots.len();
+        let roots: Vec<PathBuf> = roots.iter().map(|name| root.join(name)).collect();
+        roots[1..].iter().for_each(|path| {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, marked("tiny.png", 99)).unwrap();
+        });
         let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
         let cancel = CancelToken::new();
         let options = options.with_settle(settle).with_cancel(cancel.clone());
@@ -41,15 +52,16 @@ impl Bench {
             let embedder = embedder.clone();
             move || {
                 let manifest = library_manifest(&embedder);
-                watch(&embedder, root.join("library"), &manifest, &[root.join("v")], &options, |event| {
+                watch(&embedder, root.join("library"), &manifest, &roots, &options, |event| {
                     let told = told(&event, &root);
                     told.map(|told| send.send(told).unwrap()).unwrap_or_default();
                 })
             }
         });
-        let bench = Self { folder, embedder, cancel, watching: Some(watching), events };
+        let bench = Self { folder, roots: count, embedder, cancel, watching: Some(watching), events };
         bench.write("v/first.png", 0);
-        assert_eq!(bench.next(), "done v/first.png");
+        let first = bench.all(bench.roots);
+        assert!(first.contains(&"done v/first.png".to_owned()), "{first:?}");
         bench
     }
 
@@ -168,6 +180,36 @@ fn what_comes_moves_and_goes_is_followed() {
     assert_eq!(bench.next(), "failed v/broken.png");
     bench.write("v/broken.png", 4);
     assert_eq!(bench.next(), "done v/broken.png");
+    bench.end();
+}
+
+/// A file that is named beside the folder above it takes nothing from the folder.
+#[test]
+fn a_file_and_the_folder_around_it_are_both_followed() {
+    let roots = ["v", "v/deep/camera"];
+    let settle = Duration::from_millis(200);
+    let bench = Bench::of(&roots, settle, WatchOptions::default());
+    bench.write("v/deep/er/a.png", 1);
+    assert_eq!(bench.next(), "done v/deep/er/a.png");
+    // It is known for a picture by its content, and replaced by another file.
+    bench.write("new", 2);
+    bench.rename("new", "v/deep/camera");
+    assert_eq!(bench.next(), "done v/deep/camera");
+    bench.write("v/deep/er/b.png", 3);
+    assert_eq!(bench.next(), "done v/deep/er/b.png");
+    bench.end();
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_folders_are_passed_over() {
+    let bench = Bench::new(WatchOptions::default());
+    bench.write("elsewhere/a.png", 1);
+    std::os::unix::fs::symlink(bench.path("elsewhere"), bench.path("v/link")).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    bench.write("v/b.png", 2);
+    assert_eq!(bench.next(), "done v/b.png");
+    bench.holds(&["v/b.png", "v/first.png"]);
     bench.end();
 }
 

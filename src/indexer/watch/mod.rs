@@ -4,6 +4,7 @@
 //! are found to be, once they rest. All folders are searched at first, when one comes back, when the system
 //! could not keep up, and from time to time, for there are drives of which it tells nothing.
 
+mod known;
 mod noted;
 mod roots;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::exclude::is_excluded;
 use super::find::look_at;
 use super::prune::plan_deleted;
+use super::run::is_of_content;
 use super::{
     Doubt, FindOptions, Found, IndexError, IndexEvent, IndexOptions, IndexTotals, MediaFile, Recognition,
     find_with, index_with, remember_mounts,
@@ -23,6 +25,7 @@ use crate::embedder::{CancelToken, Embedder};
 use crate::options::with_fields;
 use crate::retrieval::{FileFingerprint, LibraryManifest, LibraryWriter, PathPattern, RetrievalError};
 
+use known::take_gone;
 use noted::{Noted, Seen};
 use roots::{Change, Roots};
 
@@ -133,6 +136,7 @@ pub fn watch(
         roots,
         found: Vec::new(),
         files: BTreeMap::new(),
+        known: BTreeSet::new(),
         deleted: BTreeSet::new(),
         deleted_since: Instant::now(),
         refused: HashMap::new(),
@@ -158,10 +162,12 @@ struct Watch<'a, F> {
     found: Vec<Found>,
     /// What is to be indexed.
     files: BTreeMap<PathBuf, MediaFile>,
+    /// Files that were there once, as far as they have not been found to be gone.
+    known: BTreeSet<PathBuf>,
     /// Where something was and is no more.
     deleted: BTreeSet<PathBuf>,
     deleted_since: Instant,
-    /// Files that failed, in the state in which they did.
+    /// Files that hold nothing that can be embedded, in the state in which they do.
     refused: HashMap<PathBuf, FileFingerprint>,
     /// Failures that were told.
     told: HashSet<String>,
@@ -220,10 +226,16 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
     fn search(&mut self) {
         let here: Vec<PathBuf> = self.roots.here().map(Path::to_owned).collect();
         let mut searched: Vec<Found> = Vec::with_capacity(here.len());
-        for root in here {
-            let found = self.find(&root);
+        for root in &here {
+            let found = self.find(root);
             found.files.iter().for_each(|file| self.take(file.clone()));
             searched.push(found);
+        }
+        // What is deleted was perhaps not heard of.
+        let gone = take_gone(&mut self.known, &here, &searched);
+        if !gone.is_empty() {
+            self.deleted.extend(gone);
+            self.deleted_since = Instant::now();
         }
         let failures = searched.iter_mut().flat_map(|found| std::mem::take(&mut found.failures));
         for error in failures.collect::<Vec<_>>() {
@@ -245,23 +257,30 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         match seen {
             // Of a folder that is watched this says nothing of its files.
             Seen::Nothing if !self.roots.contains(&path) => {
+                self.known.remove(&path);
                 self.deleted.insert(path);
                 self.deleted_since = Instant::now();
             }
             Seen::Folder | Seen::File(_) if self.is_left_out(&path) => {}
-            Seen::Folder if !self.roots.contains(&path) => {
+            // A link to a folder is passed over, as searches pass it over.
+            Seen::Folder if !self.roots.contains(&path) && !path.is_symlink() => {
                 let found = self.find(&path);
                 found.files.into_iter().for_each(|file| self.take(file));
                 found.failures.into_iter().for_each(|error| self.tell(error));
             }
-            Seen::File(_) => match look_at(&path, self.options.recognition) {
-                Ok(Some(file)) => drop(self.files.insert(path, file)),
+            Seen::File(_) => match look_at(&path, self.recognition_of(&path)) {
+                Ok(Some(file)) => self.keep(file),
                 Ok(None) => {}
                 Err(_) if is_gone(&path) => {}
                 Err(error) => self.tell(error),
             },
             _ => {}
         }
+    }
+
+    /// What is named by itself is recognised by its content in any case, as searches do it.
+    fn recognition_of(&self, path: &Path) -> Recognition {
+        if self.roots.contains(path) { Recognition::ByContent } else { self.options.recognition }
     }
 
     fn find(&self, path: &Path) -> Found {
@@ -279,10 +298,16 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
     /// A file that was found is to be indexed: at once if it has not changed for long, else once it rests.
     fn take(&mut self, file: MediaFile) {
         if is_at_rest(&file.path, self.options.settle) {
-            self.files.insert(file.path.clone(), file);
+            self.keep(file);
         } else {
             self.noted.note(file.path);
         }
+    }
+
+    /// A file that rests is to be indexed.
+    fn keep(&mut self, file: MediaFile) {
+        self.known.insert(file.path.clone());
+        self.files.insert(file.path.clone(), file);
     }
 
     /// Indexes what is to be, and then forgets what was deleted, if `forget`.
@@ -317,14 +342,19 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         let states: HashMap<PathBuf, FileFingerprint> =
             files.iter().filter_map(|file| Some((file.path.clone(), state(&file.path)?))).collect();
         let options = IndexOptions::default().with_cancel(self.options.cancel.clone());
-        let (on_event, mut refused, mut gone) = (&mut self.on_event, Vec::new(), 0);
+        let (on_event, told, mut refused, mut gone) = (&mut self.on_event, &mut self.told, Vec::new(), 0);
         let mut totals = index_with(self.embedder, &mut library, &files, &options, |event| {
-            if let IndexEvent::Failed(path, _) = &event {
+            if let IndexEvent::Failed(path, error) = &event {
                 if is_gone(path) {
                     gone += 1;
                     return;
                 }
-                refused.extend(states.get_key_value(path).map(|(path, state)| (path.clone(), *state)));
+                if matches!(&**error, IndexError::Embed(error) if is_of_content(error)) {
+                    refused.extend(states.get_key_value(path).map(|(path, state)| (path.clone(), *state)));
+                } else if !told.insert(error.to_string()) {
+                    // It is tried again when something is heard of it, and at every search.
+                    return;
+                }
             }
             on_event(WatchEvent::File(event));
         })?;

@@ -83,6 +83,7 @@ impl Roots {
     /// Looks which of them are there, and has those watched that have come.
     pub(super) fn look(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
+        let all: Vec<PathBuf> = self.roots.iter().map(|root| root.path.clone()).collect();
         for root in &mut self.roots {
             let metadata = fs::metadata(&root.path).ok();
             let now = metadata.as_ref().map(identity);
@@ -92,8 +93,14 @@ impl Roots {
             root.was_looked_at = true;
             root.here = now;
             let path = &root.path;
-            // A file may be replaced by another: that is seen in its folder.
+            // A file may be replaced by another: that is seen in its folder, which may be watched with all beneath it,
+            // and would not be any more.
             let is_file = metadata.is_some_and(|metadata| !metadata.is_dir());
+            if is_file && all.iter().any(|other| other != path && path.starts_with(other)) {
+                root.is_watched = true;
+                changes.push(Change::Here(path.clone()));
+                continue;
+            }
             let (watched, mode) = match path.parent().filter(|_| is_file) {
                 Some(folder) => (folder, RecursiveMode::NonRecursive),
                 None => (path.as_path(), RecursiveMode::Recursive),

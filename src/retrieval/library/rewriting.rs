@@ -175,14 +175,18 @@ impl LibraryWriter {
     }
 
     /// Has the files beneath the folder `from` lie beneath `to` instead, as after their drive was mounted
-    /// elsewhere: their rows stay as they are. Gives back how many files these are.
+    /// elsewhere, or the file `from` at `to`: their rows stay as they are. Gives back how many files these are.
     ///
     /// # Errors
     /// [`RetrievalError::PathNotUtf8`]; [`RetrievalError::Relocation`] where the library has a file of that path
     /// already, with nothing done; those of [`LibraryWriter::compact`].
     pub fn relocate(&mut self, from: &Path, to: &Path) -> Result<usize, RetrievalError> {
         path_text(to)?;
-        let moved = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
+        let moved = |path: &Path| {
+            let rest = path.strip_prefix(from).ok()?;
+            // Joined with nothing it would end in a separator.
+            Some(if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) })
+        };
         let moves: HashMap<PathBuf, PathBuf> =
             self.paths().filter_map(|path| Some((path.to_owned(), moved(path)?))).collect();
         let taken = |target: &&PathBuf| self.has(target) && !moves.contains_key(*target);

@@ -387,9 +387,11 @@ fn files_that_lie_elsewhere_keep_their_rows() {
     assert!(writer.is_current("/a/b/x".as_ref(), fingerprint) && !writer.has("/a/x".as_ref()));
     // What comes later is of the new place.
     writer.append(&[row("/a/b/x", 5, 2)]).unwrap();
+    // A single file.
+    assert_eq!(writer.relocate("/c/x".as_ref(), "/d/z".as_ref()).unwrap(), 1);
     writer.finish().unwrap();
     let library = Library::open(directory.path()).unwrap();
-    assert_eq!(paths(&library), ["/a/b/deep/y", "/a/b/x", "/ab/x", "/c/x"]);
+    assert_eq!(paths(&library), ["/a/b/deep/y", "/a/b/x", "/ab/x", "/d/z"]);
     let found = &library.search(ndarray::aview1(&row("", 5, 0).embedding), 1).unwrap()[0];
     assert_eq!((found.score, found.entry.path.as_path()), (1.0, Path::new("/a/b/x")));
 }
