@@ -20,7 +20,7 @@ use crate::output::{note, warn};
 #[command(next_help_heading = "Model")]
 pub struct ModelOptions {
     /// A directory in Hugging Face layout, or a hub id such as Alibaba-NLP/GVE-3B [default: nano, the small
-    /// built-in one].
+    /// built-in one; where a library is searched, the model it was made with].
     #[arg(long, value_name = "PATH_OR_HUB_ID")]
     pub model: Option<String>,
     /// Branch, tag or commit of a hub model [default: main].
@@ -45,7 +45,7 @@ pub struct ModelOptions {
     /// Most tokens run through the model together [default: 512 on the CPU, 16384 on a GPU].
     #[arg(long, value_name = "N")]
     batch_tokens: Option<usize>,
-    /// No progress bars.
+    /// No progress bars, and no remarks besides warnings and errors.
     #[arg(long)]
     pub quiet: bool,
     /// Say how the model is used.

@@ -1,5 +1,6 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ const PICTURE_BYTES: usize = 4 + CELLS;
 #[derive(Debug, Clone)]
 pub struct FingerprintCache {
     folder: PathBuf,
+    failure: Arc<OnceLock<IoError>>,
 }
 
 /// What stands before the pictures, as JSON.
@@ -48,7 +50,21 @@ struct Header {
 impl FingerprintCache {
     /// One in a folder, which is made when something is kept.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), failure: Arc::default() }
+    }
+
+    /// Why [`read_fingerprints`](super::read_fingerprints) could not keep something, where that was so: what is not
+    /// kept is made anew the next time.
+    pub fn failure(&self) -> Option<&IoError> {
+        self.failure.get()
+    }
+
+    /// As [`put`](Self::put), where it goes on without.
+    pub(super) fn try_put(&self, path: &Path, state: FileFingerprint, fingerprint: &Fingerprint) {
+        if let Err(error) = self.put(path, state, fingerprint) {
+            // The first is told.
+            drop(self.failure.set(error));
+        }
     }
 
     fn file_of(&self, path: &Path) -> PathBuf {

@@ -18,8 +18,8 @@ use crate::store::IoError;
 use crate::video::{VideoError, VideoOptions};
 
 /// The fingerprints of files, several at a time, each handed to `take` as it is ready, with the place of its
-/// file. What `cache` has is not looked at again, and what it has not is kept there. A file that cannot be
-/// read is an error of its own.
+/// file. What `cache` has is not looked at again, and what it has not is kept there, where that is possible:
+/// [`FingerprintCache::failure`] tells. A file that cannot be read is an error of its own.
 ///
 /// # Errors
 /// [`DuplicatesError::Cancelled`]; what is done was handed over and kept.
@@ -76,7 +76,7 @@ fn read(
     made.size_bytes = state.size_bytes;
     // A name that is no text is kept nowhere.
     if let Some(cache) = cache.filter(|_| file.path.to_str().is_some()) {
-        cache.put(&file.path, state, &made)?;
+        cache.try_put(&file.path, state, &made);
     }
     Ok(made)
 }

@@ -6,8 +6,8 @@ use super::moments::Cut;
 use super::probe::{Cost, Probe};
 use super::{IndexError, MediaFile};
 use crate::embedder::{CancelToken, Embedder};
-use crate::media::{MediaKind, Moments};
-use crate::retrieval::{ContentHash, FileFingerprint, Library, LibraryEntry};
+use crate::media::MediaKind;
+use crate::retrieval::{ContentHash, FileFingerprint, Library, LibraryEntry, LibraryManifest};
 use crate::store::open_regular_file;
 
 /// Files whose length is looked up, at most; of the others the mean is taken.
@@ -43,8 +43,8 @@ pub struct Estimate {
     pub probed: usize,
 }
 
-/// What it would cost to [`index`](super::index) `files`, with videos cut by `moments`: those that `library`,
-/// if there is one yet, does not have are counted, the lengths of some of them are looked up, and a few,
+/// What it would cost to [`index`](super::index) `files`, with videos cut as the `manifest` has it: those that
+/// `library`, if there is one yet, does not have are counted, the lengths of some of them are looked up, and a few,
 /// evenly spread, are embedded; of videos some moments are, out of a stretch that is cut as all of the video
 /// would be. Nothing is written.
 ///
@@ -52,14 +52,18 @@ pub struct Estimate {
 /// only some are, and if they are all known, so are the others.
 ///
 /// # Errors
-/// [`IndexError::Cancelled`]. A file that cannot be read counts as one of mean length.
+/// [`IndexError::Cancelled`]; [`IndexError::Moments`]. A file that cannot be read counts as one of mean length.
 pub fn estimate(
     embedder: &Embedder,
     library: Option<&Library>,
-    moments: Option<Moments>,
+    manifest: &LibraryManifest,
     files: &[MediaFile],
     cancel: &CancelToken,
 ) -> Result<Estimate, IndexError> {
+    let moments = manifest.moments;
+    if let Some(reason) = moments.and_then(|moments| moments.fault()) {
+        return Err(IndexError::Moments { reason });
+    }
     let entries = library.map(Library::entries).unwrap_or_default();
     let known: HashMap<&Path, FileFingerprint> =
         entries.iter().map(|entry| (entry.path.as_path(), entry.fingerprint)).collect();
@@ -88,6 +92,8 @@ pub fn estimate(
         video.moment.times(moments),
         Cost { seconds: video.cutting * video_seconds, ..Cost::default() },
     ];
+    // One that a library was made with stays.
+    let store_dtype = library.map_or(manifest.store_dtype, |library| library.manifest().store_dtype);
     let probed = image.whole.count + video.whole.count;
     // Files that were all tried in vain will cost nothing.
     let is_told = |of: &Probe, files: &[&MediaFile]| files.len() <= PROBED || of.whole.count > 0.0;
@@ -101,7 +107,7 @@ pub fn estimate(
         rows,
         tokens: total(|cost| cost.tokens).round() as u64,
         time: Duration::from_secs_f64(total(|cost| cost.seconds)),
-        bytes: (rows * embedder.dim() * size_of::<f32>()) as u64,
+        bytes: (rows * manifest.dim * store_dtype.value_bytes()) as u64,
         probed: if is_known { probed as usize } else { 0 },
     })
 }

@@ -90,6 +90,12 @@ pub enum IndexError {
         /// What it is, with its article.
         found: &'static str,
     },
+    /// Moments that no video can be cut into.
+    #[error("moments: {reason}")]
+    Moments {
+        /// [Why](crate::Moments::fault).
+        reason: String,
+    },
     /// [`IndexOptions::cancel`] was set. What is done is on disk.
     #[error("cancelled")]
     Cancelled,

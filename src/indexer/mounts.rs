@@ -95,7 +95,10 @@ pub fn remember_mounts(library: &LibraryWriter, searched: &[Found]) -> Result<()
         let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.path.parent()).collect();
         for mount in folders.into_iter().filter_map(|folder| table.mount_of(folder)) {
             let folder = if mount.point.starts_with(root) { &mount.point } else { root };
-            now.insert(folder.clone(), mount);
+            // A library has no files in folders whose names are no text.
+            if folder.to_str().is_some() && mount.point.to_str().is_some() {
+                now.insert(folder.clone(), mount);
+            }
         }
     }
     for (folder, mount) in now {
@@ -124,7 +127,11 @@ fn read(library: &LibraryWriter) -> Result<BTreeMap<PathBuf, Mount>, RetrievalEr
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(IoError::of("read", path)(error).into()),
     };
-    let known = serde_json::from_str(&text).map_err(|error| io::Error::new(ErrorKind::InvalidData, error));
+    let known = serde_json::from_str(&text).map_err(|error| {
+        let reason =
+            format!("{error}: delete the file, and what folders are mounted from is written down anew");
+        io::Error::new(ErrorKind::InvalidData, reason)
+    });
     Ok(known.map_err(IoError::of("read", path))?)
 }
 

@@ -27,8 +27,10 @@ impl Moments {
         Self::Shots { min_seconds: 2.0, max_seconds: 20.0 }
     }
 
-    /// What no video can be cut by, in words.
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// Why no video can be cut so, in words; nothing where videos can. The length of a window has to be a positive
+    /// number of seconds, and what two have in common at most half of that; likewise the longest shot and the
+    /// shortest.
+    pub fn fault(&self) -> Option<String> {
         let is_length = |seconds: f64| seconds.is_finite() && seconds > 0.0;
         let at_most_half = |part: f64, whole: f64| (0.0..=whole / 2.0).contains(&part);
         match *self {

@@ -114,6 +114,14 @@ fn versions_are_grouped_and_a_cut_is_located() {
     assert_eq!(kept, 12);
     assert_eq!(stdout(&find()), stdout(&found), "what was kept says the same");
 
+    // Where nothing can be kept, it is looked at all the same.
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let unkept = gve(&["duplicates", text(&clips), "--cache", text(&file), "--json"]);
+    assert_status(&unkept, 2);
+    assert_eq!(stdout(&unkept), stdout(&found));
+    assert!(stderr(&unkept).contains("what files look like is not kept"), "{}", stderr(&unkept));
+
     let shown = gve(&["duplicates", text(&clips)]);
     for expected in ["11 versions", "mirrored", "x as fast", "cropped", "of the first"] {
         assert!(stdout(&shown).contains(expected), "{expected}: {}", stdout(&shown));

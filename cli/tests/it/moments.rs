@@ -134,11 +134,17 @@ fn what_no_video_can_be_cut_by_is_refused() {
         ("10:6", 1, "half of 10 s"),
         ("0", 1, "must be a positive number"),
         ("inf", 1, "must be a positive number"),
+        ("10:NaN", 1, "half of 10 s"),
     ] {
-        let refused = index(&clips, &library, &["--moments", moments]);
-        assert_status(&refused, status);
-        assert!(stderr(&refused).contains(expected), "{moments}: {}", stderr(&refused));
+        for more in [&[][..], &["--dry-run"]] {
+            let refused = index(&clips, &library, &[&["--moments", moments], more].concat());
+            assert_status(&refused, status);
+            assert!(stderr(&refused).contains(expected), "{moments}: {}", stderr(&refused));
+        }
     }
+    let refused = index(&clips, &library, &["--dry-run", "--prune"]);
+    assert!(stderr(&refused).contains("cannot be used with"), "{}", stderr(&refused));
+    assert!(!library.exists());
 }
 
 #[test]
@@ -158,10 +164,15 @@ fn a_dry_run_says_what_it_would_cost_and_leaves_nothing() {
         cut["rows"].as_u64() > plain["rows"].as_u64() && cut["tokens"].as_u64() > plain["tokens"].as_u64()
     );
     assert_eq!(cut["bytes"].as_u64().unwrap(), cut["rows"].as_u64().unwrap() * 64 * 4);
+    let int8 = cost(&["--moments", "1", "--store-dtype", "int8"]);
+    assert_eq!(int8["bytes"].as_u64().unwrap() * 4, cut["bytes"].as_u64().unwrap());
     assert_eq!((cut["probed"].as_u64(), cut["seconds"].as_f64() > Some(0.0)), (Some(2), true));
 
     assert_status(&index(&clips, &library, &["--moments", "1"]), 0);
     assert_eq!(cost(&["--moments", "1"])["rows"], 0, "all of it is there");
+    let refused = index(&clips, &library, &["--moments", "1", "--store-dtype", "int8", "--dry-run"]);
+    assert_status(&refused, 1);
+    assert!(stderr(&refused).contains("keeps embeddings in f32"), "{}", stderr(&refused));
     let rows = Library::open(&library).unwrap().entries().len();
     assert_eq!(cut["rows"], rows, "what was said came true");
     let model = model();
@@ -210,6 +221,8 @@ fn filters_say_which_files_are_looked_at() {
         (&["--modified-before", "2020-01-01"], &Vec::new()),
     ] {
         assert_eq!(&names(filters), expected, "{filters:?}");
+        let said = stderr(&search(filters)).contains("no file of the library is what the filters ask for");
+        assert_eq!(said, expected.is_empty(), "{filters:?}");
     }
     for (filter, expected) in
         [(["--modified-after", "yesterday"], "expected 2026-05-31"), (["--named", "[a"], "is no pattern")]

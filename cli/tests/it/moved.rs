@@ -26,7 +26,7 @@ fn files_that_move_are_not_embedded_again_and_much_is_not_forgotten_unasked() {
         fs::remove_file(bench.clip(name)).unwrap();
     }
     let refused = bench.index(&["--prune"]);
-    assert_status(&refused, 1);
+    assert_status(&refused, 2);
     let said = stderr(&refused);
     assert!(said.contains("11 of the 25 files of the library are gone") && said.contains("--yes"), "{said}");
     assert!(said.contains("gone: ") && said.contains("11.png"), "{said}");

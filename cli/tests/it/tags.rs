@@ -69,7 +69,11 @@ fn files_are_tagged_by_a_table_and_found_by_their_tags() {
         serde_json::json!({"place": 2, "seen": 1, "stars": 2, "who": 1})
     );
     let shown = stdout(&tag(&["--show"]));
-    assert_status(&tag(&["--remove", "stars", "--remove", "place"]), 0);
+    let removed = tag(&["--remove", "nobody"]);
+    assert_eq!(stdout(&removed), "0 files have the tag no more, 0 not in the library\n");
+    let removed = tag(&["--remove", "stars", "--remove", "place"]);
+    assert_status(&removed, 0);
+    assert_eq!(stdout(&removed), "3 files have the tag no more, 0 not in the library\n");
     assert_eq!(stdout(&tag(&["--show"])).lines().count(), 1);
     fs::write(&table, &shown).unwrap();
     assert_status(&tag(&[text(&table)]), 0);
@@ -81,6 +85,16 @@ fn files_are_tagged_by_a_table_and_found_by_their_tags() {
     ] {
         fs::write(&table, line).unwrap();
         let refused = tag(&[text(&table)]);
+        assert_status(&refused, 1);
+        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
+    }
+    for (header, expected) in [
+        ("path;stars", "`path` among them, got [\"path;stars\"]"),
+        ("path,stars,stars", "column 3 is called \"stars\""),
+        ("path,", "column 2 is called \"\""),
+    ] {
+        fs::write(&csv, format!("{header}\nb.png,1,2\n")).unwrap();
+        let refused = tag(&[text(&csv)]);
         assert_status(&refused, 1);
         assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
     }

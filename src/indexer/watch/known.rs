@@ -42,6 +42,6 @@ mod tests {
         let found = searched.each_ref().map(|root| find_with(root, &FindOptions::default()));
         assert_eq!(take_gone(&mut known, &searched, &found), [path("a/gone.png")]);
         assert_eq!(known, ["a/found.png", "a/.there.png", "away/gone.png"].map(path).into());
-        assert_eq!(take_gone(&mut known, &searched, &found), [PathBuf::new(); 0]);
+        assert!(take_gone(&mut known, &searched, &found).is_empty());
     }
 }

@@ -93,8 +93,8 @@ impl Roots {
             root.was_looked_at = true;
             root.here = now;
             let path = &root.path;
-            // A file may be replaced by another: that is seen in its folder, which may be watched with all beneath it,
-            // and would not be any more.
+            // A file may be replaced by another: that is seen in its folder, which may be watched with all
+            // beneath it, and would not be any more.
             let is_file = metadata.is_some_and(|metadata| !metadata.is_dir());
             if is_file && all.iter().any(|other| other != path && path.starts_with(other)) {
                 root.is_watched = true;

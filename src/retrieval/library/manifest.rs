@@ -167,9 +167,14 @@ impl LibraryManifest {
         checksum::of_text(&settings.to_string())
     }
 
+    /// Refuses what no library can be made with, before anything is made in `directory`.
+    pub(super) fn require_sound(&self, directory: &Path) -> Result<(), RetrievalError> {
+        let path = || directory.join(FILE_NAME);
+        self.check().map_err(|reason| RetrievalError::InvalidManifest { path: path(), reason })
+    }
+
     pub(super) fn write(&self, directory: &Path) -> Result<(), RetrievalError> {
         let path = directory.join(FILE_NAME);
-        self.check().map_err(|reason| RetrievalError::InvalidManifest { path: path.clone(), reason })?;
         let text = serde_json::to_string_pretty(self)
             .map_err(|e| RetrievalError::InvalidManifest { path: path.clone(), reason: one_line(e) })?;
         Ok(write_file(path, |file| writeln!(file, "{text}"))?)

@@ -94,6 +94,7 @@ impl LibraryWriter {
     }
 
     fn open_any(directory: &Path, manifest: LibraryManifest) -> Result<Self, RetrievalError> {
+        manifest.require_sound(directory)?;
         let segments = segments_directory(directory);
         fs::create_dir_all(&segments).map_err(IoError::of("create the directory", &segments))?;
         let lock_file = directory.join("library.lock");

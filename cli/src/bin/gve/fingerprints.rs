@@ -11,7 +11,7 @@ use gve::CancelToken;
 use gve::duplicates::{DuplicatesError, FingerprintCache, Fingerprints, Match, read_fingerprints};
 use gve::indexer::{MediaFile, PassedOver, Recognition, find};
 use gve_cli::interrupt::stopped;
-use gve_cli::output::{Outcome, failure, progress_bar, report, show};
+use gve_cli::output::{Outcome, failure, progress_bar, report, show, warn};
 
 use crate::library::tell_passed_over;
 
@@ -84,6 +84,9 @@ impl FileOptions {
             }
         });
         bar.finish_and_clear();
+        if let Some(error) = cache.as_ref().and_then(FingerprintCache::failure) {
+            warn(&format!("what files look like is not kept: {error}"));
+        }
         read?;
         looked.sort_by_key(|(place, _)| *place);
         let (mut kept, mut fingerprints) = (Vec::new(), Fingerprints::default());

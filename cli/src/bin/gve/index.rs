@@ -3,6 +3,8 @@ mod watching;
 
 use std::io::{IsTerminal, stderr, stdin};
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -12,7 +14,7 @@ use gve::indexer::{
     Doubt, Estimate, Extent, FindOptions, Found, IndexError, IndexOptions, MediaFile, PassedOver, PrunePlan,
     Recognition, estimate, find_with, index_with, library_manifest, plan_prune, remember_mounts,
 };
-use gve::retrieval::{LibraryWriter, PathPattern, RetrievalError, StoreDType};
+use gve::retrieval::{LibraryManifest, LibraryWriter, PathPattern, RetrievalError, StoreDType};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions, store_dtype};
 use gve_cli::output::{Outcome, name, note, print, progress_bar, report};
@@ -56,7 +58,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<PathPattern>,
     /// Cut videos into moments, each to be found by itself: shots, or stretches of so many seconds, which may
-    /// overlap by others (10, 10:2). A library is of one kind.
+    /// overlap by at most half of that (10, 10:2). A library is of one kind.
     #[arg(long, value_name = "shots|S[:OVERLAP]", value_parser = moments)]
     moments: Option<Moments>,
     /// In which precision embeddings are kept on disk: f32, f16 (half as large) or int8 (a quarter). One that
@@ -86,7 +88,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", requires = "watch", default_value = "900", value_parser = seconds)]
     rescan: Duration,
     /// Say what it would cost (files, hours of video, tokens, time, size), and stop there.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["prune", "prune_all"])]
     dry_run: bool,
     /// Print the summary as JSON.
     #[arg(long)]
@@ -104,6 +106,20 @@ pub(crate) struct Arguments {
 impl Arguments {
     fn recognition(&self) -> Recognition {
         if self.any_name { Recognition::ByContent } else { Recognition::ByName }
+    }
+
+    /// Refuses a precision that the library was not made with.
+    fn require_dtype(&self, manifest: &LibraryManifest) -> Result<()> {
+        let kept = manifest.store_dtype;
+        match self.store_dtype {
+            Some(wanted) if wanted != kept => bail!(
+                "the library {} keeps embeddings in {}, not in {}: leave --store-dtype out, or use another library directory",
+                name(&self.library),
+                kept.name(),
+                wanted.name()
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -129,8 +145,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         };
         if let Some(library) = &library {
             library.require_manifest(&manifest)?;
+            arguments.require_dtype(library.manifest())?;
         }
-        match estimate(&embedder, library.as_ref(), manifest.moments, &searched.files, &cancel) {
+        match estimate(&embedder, library.as_ref(), &manifest, &searched.files, &cancel) {
             Ok(cost) if arguments.dry_run => {
                 print(&if arguments.json { as_json(&cost) } else { in_words(&cost) })?;
                 return Ok(Outcome::of(1, counts.totals.failed));
@@ -142,15 +159,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest.clone())?;
     report_opened(&library);
-    let kept = library.manifest().store_dtype;
-    if let Some(wanted) = arguments.store_dtype.filter(|wanted| *wanted != kept) {
-        bail!(
-            "the library {} keeps embeddings in {}, not in {}: leave --store-dtype out, or use another library directory",
-            name(&arguments.library),
-            kept.name(),
-            wanted.name()
-        );
-    }
+    arguments.require_dtype(library.manifest())?;
     counts.totals.failed += library.damage().len();
     remember_mounts(&library, &searched.found)?;
 
@@ -173,17 +182,21 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     };
     bar.finish_and_clear();
     counts.print(&searched.passed_over, arguments.json)?;
-    pruned?;
-    if is_stopped {
+    if let Err(error) = pruned {
+        report(&error);
+        return Ok(counts.outcome_with(1));
+    }
+    if is_stopped || cancel.is_cancelled() {
         return Ok(stopped("what was added is in the library, and the same command goes on from there"));
     }
     if arguments.watch {
         return watching::watch(&embedder, &manifest, &arguments, cancel, counts);
     }
-    if searched.files.is_empty() && !searched.passed_over.is_empty() {
+    let has_forgotten = counts.totals.forgotten > 0;
+    if searched.files.is_empty() && !searched.passed_over.is_empty() && !has_forgotten {
         return Ok(Outcome::Nothing);
     }
-    Ok(counts.outcome())
+    Ok(counts.outcome_with(0))
 }
 
 /// What a run would cost, as a line.
@@ -231,7 +244,8 @@ fn moments(text: &str) -> Result<Moments, String> {
         text.parse().map_err(|_| format!("{text:?} is no number of seconds; expected shots, 10 or 10:2"))
     };
     let (length, overlap) = text.split_once(':').unwrap_or((text, "0"));
-    Ok(Moments::Windows { length_seconds: seconds(length)?, overlap_seconds: seconds(overlap)? })
+    let moments = Moments::Windows { length_seconds: seconds(length)?, overlap_seconds: seconds(overlap)? };
+    moments.fault().map_or(Ok(moments), Err)
 }
 
 /// What lies at the paths.
@@ -270,13 +284,16 @@ impl Searched {
 
 /// Names what is to be forgotten, and not all of it where that is much.
 fn tell_gone(plan: &PrunePlan) {
-    plan.gone.iter().take(MOST_NAMED).for_each(|path| note(&format!("gone: {}", name(path))));
+    for path in plan.gone.iter().take(MOST_NAMED) {
+        let what = if path.exists() { "left out" } else { "gone" };
+        note(&format!("{what}: {}", name(path)));
+    }
     if plan.gone.len() > MOST_NAMED {
         note(&format!("gone: {} more", plan.gone.len() - MOST_NAMED));
     }
 }
 
-/// Asks before much is forgotten.
+/// Asks before much is forgotten. Who asks to stop meanwhile says no.
 fn may_forget(plan: &PrunePlan, yes: bool) -> Result<bool> {
     let gone = plan.gone.len();
     if yes || !plan.is_much() {
@@ -287,9 +304,31 @@ fn may_forget(plan: &PrunePlan, yes: bool) -> Result<bool> {
         bail!("{much}, which is much: none is forgotten; --yes forgets them");
     }
     note(&format!("{much}: forget them? [y/N]"));
-    let mut answer = String::new();
-    stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let is_yes =
+        answer()?.is_some_and(|answer| ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()));
+    if !is_yes {
+        note("none is forgotten");
+    }
+    Ok(is_yes)
+}
+
+/// A line of the user, unless somebody asks to stop first.
+fn answer() -> Result<Option<String>> {
+    let (sender, lines) = mpsc::channel();
+    // It waits for the line as long as there is the program.
+    thread::spawn(move || {
+        let mut line = String::new();
+        // Nobody may wait any more.
+        drop(sender.send(stdin().read_line(&mut line).map(|_| line)));
+    });
+    let cancel = stop_on_ctrl_c()?;
+    loop {
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            Ok(line) => return Ok(Some(line?)),
+            Err(RecvTimeoutError::Timeout) if !cancel.is_cancelled() => {}
+            Err(_) => return Ok(None),
+        }
+    }
 }
 
 /// Forgets what is gone, as far as that is asked for.

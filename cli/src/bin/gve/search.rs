@@ -50,8 +50,8 @@ pub(crate) struct Arguments {
     /// Number of results.
     #[arg(short, value_name = "N", default_value_t = 10)]
     k: usize,
-    /// Find every moment that fits, instead of the best one of each video; neighbours of one video are one
-    /// result.
+    /// Find every moment that fits, instead of the best one of each video; neighbours of one video that fit
+    /// nearly as well are one result.
     #[arg(long)]
     moments: bool,
     /// Find videos by what they are as a whole, instead of by their best moments.
@@ -155,6 +155,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let asks = arguments.min_confidence.map(|_| 0.0);
     let wanted = wanted.with_dim(Some(dim)).with_exact(arguments.exact).with_min_confidence(asks);
     let mut hits = library.search_for(embedding.as_slice().into(), &wanted)?;
+    if hits.is_empty() && most > 0 {
+        note(match library.entries() {
+            [] => "nothing was found: the library is empty",
+            _ => "nothing was found: no file of the library is what the filters ask for",
+        });
+    }
     if let Some(least) = arguments.min_confidence {
         leave_fitting(&mut hits, least, library.entries().len());
     }

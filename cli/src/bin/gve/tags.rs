@@ -54,7 +54,11 @@ pub(crate) fn tag(arguments: &Tag) -> Result<Outcome> {
     }
     let mut changes = match &arguments.file {
         Some(file) => read(file, arguments.root.as_deref())?,
-        None => library.tagged().map(|(path, _)| (path.to_owned(), BTreeMap::new())).collect(),
+        None => {
+            let has = |tags: &BTreeMap<_, _>| arguments.remove.iter().any(|name| tags.contains_key(name));
+            let tagged = library.tagged().filter(|(_, tags)| has(tags));
+            tagged.map(|(path, _)| (path.to_owned(), BTreeMap::new())).collect()
+        }
     };
     if !arguments.remove.is_empty() {
         let gone = || arguments.remove.iter().map(|name| (name.clone(), None)).collect();
@@ -69,7 +73,8 @@ pub(crate) fn tag(arguments: &Tag) -> Result<Outcome> {
         report(&anyhow!("nor {} others", unknown.len() - MOST_NAMED));
     }
     let tagged = changes.len() - unknown.len();
-    print(&format!("{tagged} files tagged, {} not in the library", unknown.len()))?;
+    let done = if arguments.remove.is_empty() { "tagged" } else { "have the tag no more" };
+    print(&format!("{tagged} files {done}, {} not in the library", unknown.len()))?;
     Ok(Outcome::of(tagged, unknown.len()))
 }
 
@@ -118,6 +123,16 @@ fn json_lines(file: &Path) -> Result<Vec<(usize, Map<String, Value>)>> {
 fn csv_lines(file: &Path) -> Result<Vec<(usize, Map<String, Value>)>> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file)?;
     let header = reader.headers()?.clone();
+    let names: Vec<&str> = header.iter().collect();
+    if !names.contains(&"path") {
+        bail!(
+            "line 1: expected the names of columns, separated by commas, and `path` among them, got {names:?}"
+        );
+    }
+    let is_twice = |place: usize| names[..place].contains(&names[place]);
+    if let Some(place) = (0..names.len()).find(|&place| names[place].is_empty() || is_twice(place)) {
+        bail!("line 1: column {} is called {:?}: expected a name of its own", place + 1, names[place]);
+    }
     let mut lines = Vec::new();
     for record in reader.records() {
         let record = record?;

@@ -19,17 +19,21 @@ pub(crate) fn thumbnails<'a>(directory: &Path, hits: impl Iterator<Item = &'a Li
     std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", name(directory)))?;
     let mut failed = 0;
     for (place, hit) in hits.enumerate() {
+        let path = directory.join(format!("{:03}.jpg", place + 1));
         let image = match thumbnail(hit, SIDE) {
             Ok(image) => image,
             Err(error) => {
                 report(&anyhow::Error::from(error).context("there is no picture of it"));
                 failed += 1;
+                // That of another search would be taken for it.
+                if path.exists() {
+                    std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", name(&path)))?;
+                }
                 continue;
             }
         };
         let mut jpeg = Cursor::new(Vec::new());
         image.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY))?;
-        let path = directory.join(format!("{:03}.jpg", place + 1));
         write_file(path, |file| file.write_all(jpeg.get_ref()))?;
     }
     Ok(failed)

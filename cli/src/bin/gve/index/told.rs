@@ -53,9 +53,10 @@ impl Counts {
         }
     }
 
-    pub(super) fn outcome(&self) -> Outcome {
-        let IndexTotals { added, unchanged, moved, copied, failed, .. } = self.totals;
-        Outcome::of(added + unchanged + moved + copied, failed + self.in_doubt)
+    /// How the run ended, with so many failures besides.
+    pub(super) fn outcome_with(&self, failures: usize) -> Outcome {
+        let IndexTotals { added, unchanged, moved, copied, failed, forgotten, .. } = self.totals;
+        Outcome::of(added + unchanged + moved + copied + forgotten, failed + self.in_doubt + failures)
     }
 
     pub(super) fn print(&self, passed_over: &PassedOver, json: bool) -> Result<()> {
@@ -93,5 +94,9 @@ impl Counts {
 /// Says that files which are not there stay in the library.
 pub(super) fn tell_kept(folder: &Path, doubt: &Doubt, count: usize) {
     let folder = name(folder);
-    warn(&format!("{folder}: {doubt}; {count} of its files are not forgotten: --prune-all forgets them"));
+    let remedy = match doubt {
+        Doubt::NotSearched => "give it as well, and what is gone there is",
+        _ => "--prune-all forgets them",
+    };
+    warn(&format!("{folder}: {doubt}; {count} of its files are not forgotten: {remedy}"));
 }

@@ -48,7 +48,12 @@ pub(super) fn watch(
     if !arguments.model.quiet {
         note("stopped watching; the library has what was told");
     }
-    Ok(Outcome::Complete)
+    // What failed may have been mended since, but it was told and not said again.
+    Ok(if counts.failures.is_empty() && counts.totals.failed == 0 {
+        Outcome::Complete
+    } else {
+        Outcome::Partial
+    })
 }
 
 /// What has changed in the library, and which files are concerned.
