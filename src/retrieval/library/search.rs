@@ -18,8 +18,6 @@ use crate::retrieval::{Feedback, Match, RetrievalError};
 
 /// Moments that are no further apart than this, in seconds, are neighbours.
 const NEIGHBOURS: f64 = 0.25;
-/// How much of what a moment is above the mean its neighbour has to be, to be one with it.
-const NEARLY_AS_GOOD: f32 = 1.0 / 3.0;
 /// Rows looked at for each hit that is asked for, at first.
 const ROWS_PER_HIT: usize = 4;
 
@@ -31,8 +29,7 @@ pub enum Unit {
     /// The best moment of each video, and images.
     #[default]
     BestMoment,
-    /// Every moment, and images. Neighbours of one video that are nearly as good are one hit, that of the best of
-    /// them: above the mean score of what is looked at by at least a third of what the best is.
+    /// Every moment, and images. Neighbours of one video are one hit, that of the best of them.
     Moment,
     /// Each file once, by what it is as a whole.
     File,
@@ -289,9 +286,6 @@ impl Library {
 
     fn gather(&self, ranking: Vec<Match>, k: usize, unit: Unit) -> Vec<Hit> {
         let path = |row: usize| self.entries()[row].path.as_path();
-        let mean = ranking.iter().map(|found| found.score).sum::<f32>() / ranking.len().max(1) as f32;
-        let is_nearly_as_good =
-            |hit: &Hit, other: &Hit| other.score - mean >= NEARLY_AS_GOOD * (hit.score - mean);
         let mut hits: Vec<Hit> = Vec::new();
         let mut seen = HashSet::new();
         for Match { row, score } in ranking {
@@ -301,8 +295,7 @@ impl Library {
             let new = Hit { row, score, time_range: self.entries()[row].time_range };
             if unit == Unit::Moment {
                 let touches = |hit: &Hit, other: &Hit| path(hit.row) == path(other.row) && hit.touches(other);
-                let joins = |hit: &Hit| touches(hit, &new) && is_nearly_as_good(hit, &new);
-                if let Some(first) = hits.iter().position(joins) {
+                if let Some(first) = hits.iter().position(|hit| touches(hit, &new)) {
                     hits[first].extend(&new);
                     // It may have closed a gap.
                     while let Some(next) =

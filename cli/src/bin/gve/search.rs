@@ -50,8 +50,8 @@ pub(crate) struct Arguments {
     /// Number of results.
     #[arg(short, value_name = "N", default_value_t = 10)]
     k: usize,
-    /// Find every moment that fits, instead of the best one of each video; neighbours of one video that fit
-    /// nearly as well are one result.
+    /// Find every moment that fits, instead of the best one of each video; neighbours of one video are one
+    /// result.
     #[arg(long)]
     moments: bool,
     /// Find videos by what they are as a whole, instead of by their best moments.
