@@ -121,7 +121,8 @@ pub mod video;
 pub use device::{DType, Device, DeviceError};
 pub use embedder::{
     CancelToken, EmbedError, EmbedIter, Embedder, EmbedderBuilder, Embedding, FramesPart, ImagePart,
-    ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, Relevance, Reranker, VideoPart,
+    ImageSource, Input, InputJsonError, Part, PixelLimits, Progress, RangeClock, Relevance, Reranker,
+    VideoPart,
 };
 pub use error::Error;
 #[cfg(feature = "hub")]

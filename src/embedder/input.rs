@@ -2,13 +2,14 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use super::readers::Readers;
 use crate::media::{MediaSource, TimeRange};
 use crate::options::with_fields;
 use crate::preprocess::{ImageLimits, PreprocessError, load_image};
 use crate::recipe::QueryKind;
-use crate::video::Sampling;
+use crate::video::{FrameCount, Sampling, Selection, StreamTiming, VideoError, select};
 
 /// What becomes one embedding: texts, images and videos in the order given, under an optional
 /// instruction.
@@ -123,6 +124,20 @@ impl From<RgbImage> for ImageSource {
     }
 }
 
+/// What the times of a range of video are. It makes a difference where frames are not evenly spaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RangeClock {
+    /// Numbers of frames over the average rate of the video, as qwen-vl-utils counts, and both ends belong to
+    /// the range.
+    #[default]
+    AverageRate,
+    /// When frames are on display, as players count, and shots and hits in a library are told: a frame that
+    /// comes up at the end is none of the range.
+    Display,
+}
+
 /// A video, or a range of it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -133,6 +148,8 @@ pub struct VideoPart {
     pub sampling: Option<Sampling>,
     /// The part of the file to look at; all of it by default.
     pub range: TimeRange,
+    /// What the times of `range` are.
+    pub clock: RangeClock,
     /// The size of its frames when embedded.
     pub pixels: PixelLimits,
     /// Readers of the file that it shares with other parts.
@@ -143,17 +160,36 @@ impl VideoPart {
     /// A whole video, sampled as the embedder is set to.
     pub fn new(source: impl Into<MediaSource>) -> Self {
         let (range, pixels) = (TimeRange::default(), PixelLimits::default());
-        Self { source: source.into(), sampling: None, range, pixels, readers: Readers::default() }
+        let (clock, readers) = (RangeClock::default(), Readers::default());
+        Self { source: source.into(), sampling: None, range, clock, pixels, readers }
     }
 }
 
 with_fields!(VideoPart {
     with_sampling(sampling: Option<Sampling>),
     with_range(range: TimeRange),
+    with_clock(clock: RangeClock),
     with_pixels(pixels: PixelLimits),
 });
 
 impl VideoPart {
+    /// The frames of its range that `sampling` takes, of a video with this timing.
+    ///
+    /// # Errors
+    /// Those of [`select`].
+    pub fn select(
+        &self,
+        timing: &StreamTiming,
+        sampling: &Sampling,
+        count: FrameCount,
+    ) -> Result<Selection, VideoError> {
+        let range = match self.clock {
+            RangeClock::AverageRate => self.range,
+            RangeClock::Display => timing.by_average_rate(self.range),
+        };
+        select(timing, sampling, range, count)
+    }
+
     /// Has the file read by what other parts of it are read by.
     pub(crate) fn sharing(self, readers: &Readers) -> Self {
         Self { readers: readers.clone(), ..self }
@@ -275,5 +311,23 @@ impl Input {
     pub fn with_instruction(mut self, instruction: impl Into<String>) -> Self {
         self.instruction = Some(instruction.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten frames in a second, then one a second.
+    #[test]
+    fn a_range_is_of_frame_numbers_or_of_times_of_display() {
+        let pts = (0..10).map(|i| f64::from(i) / 10.0).chain((0..10).map(|i| f64::from(i) + 1.0)).collect();
+        let timing = StreamTiming::from_pts(pts, 20.0 / 11.0);
+        let part = VideoPart::new("a.mp4").with_range(TimeRange::between(0.0, 1.0));
+        let frames = |part: &VideoPart| {
+            part.select(&timing, &Sampling::Uniform { frames: 20 }, FrameCount::Exact).unwrap().indices
+        };
+        assert_eq!(frames(&part), [0, 1]);
+        assert_eq!(frames(&part.with_clock(RangeClock::Display)), (0..10).collect::<Vec<_>>());
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+use super::input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, RangeClock, VideoPart};
 use crate::media::TimeRange;
 use crate::text::Id;
 use crate::video::Sampling;
@@ -83,6 +83,8 @@ struct Video {
     start: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<RangeClock>,
     #[serde(skip_serializing_if = "Option::is_none")]
     min_pixels: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,7 +194,9 @@ impl Video {
         let PixelLimits { min_pixels, max_pixels, total_pixels } = part.pixels;
         let path = part.source.path().ok_or("a video in memory has no form in JSON: write it to a file")?;
         let video = Some(relative(path, base)?);
-        let plain = Self { video, start, end, min_pixels, max_pixels, total_pixels, ..Self::default() };
+        let clock = (part.clock != RangeClock::default()).then_some(part.clock);
+        let plain =
+            Self { video, start, end, clock, min_pixels, max_pixels, total_pixels, ..Self::default() };
         match part.sampling {
             None => Ok(plain),
             Some(Sampling::Uniform { frames }) => Ok(Self { nframes: Some(frames), ..plain }),
@@ -212,6 +216,7 @@ impl Video {
             (Some(video), None) => Ok(Part::Video(VideoPart {
                 sampling: self.sampling()?,
                 range: self.range()?,
+                clock: self.clock.unwrap_or_default(),
                 pixels,
                 ..VideoPart::new(base.join(video))
             })),
@@ -254,7 +259,8 @@ impl Video {
     fn fps_of_frames(&self, frames: &[PathBuf]) -> Result<f64, &'static str> {
         let only_for_files = [self.nframes, self.min_frames, self.max_frames].iter().any(Option::is_some)
             || self.start.is_some()
-            || self.end.is_some();
+            || self.end.is_some()
+            || self.clock.is_some();
         if only_for_files {
             return Err("`frames` are taken as they are: only `fps` and pixel bounds go with them");
         }
@@ -349,6 +355,7 @@ mod tests {
             .and_part(image("/elsewhere/a.png", PixelLimits::default()))
             .and_part(video(None, None, Some(2.5)))
             .and_part(video(Some(Sampling::Uniform { frames: 8 }), Some(0.1), None))
+            .and_part(Part::Video(VideoPart::new("/data/b.mp4").with_clock(RangeClock::Display)))
             .and_part(video(
                 Some(Sampling::Fps { fps: 0.5, min_frames: Some(4), max_frames: None }),
                 None,

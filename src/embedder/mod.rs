@@ -26,7 +26,7 @@ pub use crate::cancel::CancelToken;
 pub use builder::EmbedderBuilder;
 pub use embedding::{Embedding, SourceInfo};
 pub use error::EmbedError;
-pub use input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, VideoPart};
+pub use input::{FramesPart, ImagePart, ImageSource, Input, Part, PixelLimits, RangeClock, VideoPart};
 pub use iter::EmbedIter;
 pub(crate) use json::InputJson;
 pub use json::InputJsonError;

@@ -197,14 +197,14 @@ impl Preparer {
 
     #[cfg(feature = "video")]
     fn video_patches(&self, part: &VideoPart, notes: &mut Notes) -> Result<Picture, EmbedError> {
-        use crate::video::{VideoReader, select};
+        use crate::video::VideoReader;
 
         let open = || VideoReader::open_with(part.source.clone(), self.video);
         let mut reader = part.readers.take().map_or_else(open, Ok)?;
         let sampling = part.sampling.as_ref().unwrap_or(&self.sampling);
         let pictures = self.processor.pictures();
         let timing = reader.timing();
-        let selection = select(&timing, sampling, part.range, self.frame_count())?;
+        let selection = part.select(&timing, sampling, self.frame_count())?;
         let mut patchifier = self.patchifier(part.pixels, selection.indices.len())?;
         for frame in reader.frames(&selection.indices) {
             patchifier.push_image(&frame?.image)?;

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 
 use super::MediaFile;
 use super::identity::{Identity, Known, Pending};
-use crate::embedder::{CancelToken, Embedder, Input, Part, Readers, VideoPart};
+use crate::embedder::{CancelToken, Embedder, Input, Part, RangeClock, Readers, VideoPart};
 use crate::media::{MediaKind, Moments, TimeRange};
 use crate::retrieval::{Carried, ContentHash, FileFingerprint};
 use crate::video::VideoError;
@@ -34,9 +34,6 @@ pub(super) enum Step {
     /// Somebody asked to stop.
     Stop,
 }
-
-/// A moment: when it is shown, and the range that an input has to name for its frames.
-type Moment = (TimeRange, TimeRange);
 
 /// How files become inputs.
 #[derive(Clone)]
@@ -73,14 +70,9 @@ impl Cut {
                 Some((_, Known::UnderWay)) => (Step::Wait, None),
                 Some((_, Known::New)) | None => {
                     let readers = Readers::shared();
-                    let (shown, named) = match self.moments_of(&pending.file, &readers) {
-                        Ok(moments) => {
-                            let (shown, named) = moments.into_iter().unzip();
-                            (Ok(shown), named)
-                        }
-                        Err(error) => (Err(error), Vec::new()),
-                    };
-                    (Step::Embed(shown), Some(inputs_of(&pending.file, named, readers)))
+                    let moments = self.moments_of(&pending.file, &readers);
+                    let ranges = moments.as_ref().map(Vec::clone).unwrap_or_default();
+                    (Step::Embed(moments), Some(inputs_of(&pending.file, ranges, readers)))
                 }
             };
             // Whoever does not listen any more takes no embeddings either.
@@ -105,7 +97,7 @@ impl Cut {
     }
 }
 
-/// The whole of a file, and stretches of it, read by `readers`.
+/// The whole of a file, and what of it is on display in `ranges`, read by `readers`.
 pub(super) fn inputs_of(
     file: &MediaFile,
     ranges: Vec<TimeRange>,
@@ -113,7 +105,7 @@ pub(super) fn inputs_of(
 ) -> impl Iterator<Item = Input> + Send + use<> {
     let path = file.path.clone();
     let part = move |range| {
-        let part = VideoPart::new(&path).with_range(range).sharing(&readers);
+        let part = VideoPart::new(&path).with_range(range).with_clock(RangeClock::Display).sharing(&readers);
         Input::default().and_part(Part::Video(part))
     };
     let whole = match file.kind {
@@ -127,17 +119,13 @@ pub(super) fn inputs_of(
 impl Cut {
     /// The moments of a file; none where the whole of it is one.
     /// What was opened for it is given to `readers`.
-    fn moments_of(&self, file: &MediaFile, readers: &Readers) -> Result<Vec<Moment>, VideoError> {
+    fn moments_of(&self, file: &MediaFile, readers: &Readers) -> Result<Vec<TimeRange>, VideoError> {
         let (Some(moments), MediaKind::Video) = (self.moments, file.kind) else { return Ok(Vec::new()) };
         let mut reader = self.open(file)?;
         let all = 0..reader.metadata().frames;
         let ranges = cut(&mut reader, moments, all, &self.cancel)?;
-        let timing = reader.timing();
         readers.give_back(reader);
-        if ranges.len() < 2 {
-            return Ok(Vec::new());
-        }
-        Ok(ranges.into_iter().map(|range| (range, timing.by_average_rate(range))).collect())
+        Ok(if ranges.len() < 2 { Vec::new() } else { ranges })
     }
 
     /// An open file.
@@ -176,7 +164,7 @@ pub(super) fn cut(
 
 #[cfg(not(feature = "video"))]
 impl Cut {
-    fn moments_of(&self, _: &MediaFile, _: &Readers) -> Result<Vec<Moment>, VideoError> {
+    fn moments_of(&self, _: &MediaFile, _: &Readers) -> Result<Vec<TimeRange>, VideoError> {
         Ok(Vec::new())
     }
 

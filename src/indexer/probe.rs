@@ -104,9 +104,9 @@ struct Looked {
     cutting: f64,
     /// How long the stretch is, in seconds.
     stretch: f64,
-    /// Moments that lie in it as a whole, if there are any, by the average rate.
+    /// Moments that lie in it as a whole, if there are any.
     ranges: Vec<TimeRange>,
-    /// How long these are together, in seconds shown.
+    /// How long these are together, in seconds.
     length: f64,
 }
 
@@ -150,11 +150,9 @@ impl Cut {
             readers.give_back(self.open(file)?);
         }
         let bounds = || whole.iter().filter_map(|range| range.bounds());
-        let shifted = bounds()
-            .map(|(start, end)| timing.by_average_rate(TimeRange::between(from + start, from + end)))
-            .collect();
+        let shifted = bounds().map(|(start, end)| TimeRange::between(from + start, from + end));
         let length = bounds().map(|(start, end)| end - start).sum();
-        Ok(Looked { opening, cutting, stretch: to - from, ranges: shifted, length })
+        Ok(Looked { opening, cutting, stretch: to - from, ranges: shifted.collect(), length })
     }
 }
 

@@ -55,9 +55,7 @@ mod video {
 
     use super::Look;
     use crate::embedder::VideoPart;
-    use crate::video::{
-        FrameCount, Sampling, Seeking, VideoError, VideoOptions, VideoReader, Warning, select,
-    };
+    use crate::video::{FrameCount, Sampling, Seeking, VideoError, VideoOptions, VideoReader, Warning};
 
     pub(super) fn frames(part: &VideoPart, look: Look) -> Result<Vec<RgbImage>, String> {
         let mut reader = open(part, look).map_err(|error| error.to_string())?;
@@ -88,7 +86,7 @@ mod video {
 
     fn decode(reader: &mut VideoReader, part: &VideoPart, look: Look) -> Result<Vec<RgbImage>, VideoError> {
         let three = Sampling::Uniform { frames: 3 };
-        let mut indices = select(&reader.timing(), &three, part.range, FrameCount::Exact)?.indices;
+        let mut indices = part.select(&reader.timing(), &three, FrameCount::Exact)?.indices;
         if look == Look::Middle {
             indices = indices.get(indices.len() / 2).copied().into_iter().collect();
         }

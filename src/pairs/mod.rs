@@ -192,8 +192,8 @@ pub fn content_key(input: &Input) -> u64 {
                 hash_source(&image.source, &mut hasher);
                 image.pixels.hash(&mut hasher);
             }
-            Part::Video(VideoPart { source, sampling, range, pixels, .. }) => {
-                (source, pixels).hash(&mut hasher);
+            Part::Video(VideoPart { source, sampling, range, clock, pixels, .. }) => {
+                (source, clock, pixels).hash(&mut hasher);
                 [range.start_seconds, range.end_seconds].map(|time| time.map(f64::to_bits)).hash(&mut hasher);
                 json!(sampling).to_string().hash(&mut hasher);
             }
@@ -258,6 +258,7 @@ mod tests {
             video(r#", "fps": 4.0"#),
             video(r#", "start": 1.0"#),
             video(r#", "end": 1.0"#),
+            video(r#", "end": 1.0, "clock": "display""#),
             video(r#", "max_pixels": 3136"#),
             Input::frames(vec![grey.clone()], 1.0),
             Input::frames(vec![grey.clone()], 2.0),

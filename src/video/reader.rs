@@ -171,13 +171,12 @@ impl VideoReader {
     pub fn timing(&self) -> StreamTiming {
         let fps = self.metadata.average_fps;
         match self.cursor.plan() {
-            Plan::Indexed(index) => {
-                let seconds = index.pts().iter().map(|pts| self.cursor.demuxer().seconds(*pts));
+            plan @ (Plan::Indexed(_) | Plan::Counted { .. }) => {
+                let seconds =
+                    (0..plan.frames()).map(|frame| self.cursor.demuxer().seconds(plan.ticks(frame)));
                 StreamTiming::from_pts(seconds.collect(), fps)
             }
-            Plan::Counted { .. } | Plan::Approximate { .. } => {
-                StreamTiming::regular(self.metadata.frames, fps)
-            }
+            Plan::Approximate { .. } => StreamTiming::regular(self.metadata.frames, fps),
         }
     }
 

@@ -56,11 +56,19 @@ impl StreamTiming {
         self.average_fps
     }
 
-    /// What [`select`] has to be told for the frames that are on display in `range`, whose times are those of the
-    /// container: it counts by the average rate, which is another thing where frames are not evenly spaced. The
-    /// end is left out.
+    /// What [`select`] has to be told for the frames that are on display in `range`, in seconds from the first
+    /// frame: it counts by the average rate, which is another thing where frames are not evenly spaced, and takes
+    /// both ends. A frame that comes up at the end of `range` is none of it here. A range that no video has, or
+    /// that lies outside of this one, is as it was.
     pub fn by_average_rate(&self, range: TimeRange) -> TimeRange {
-        let Some((start, end)) = range.bounds().filter(|_| !self.is_even()) else { return range };
+        let start = range.start_seconds.unwrap_or(0.0);
+        let end = range.end_seconds.unwrap_or(f64::INFINITY);
+        let last = self.total_frames.saturating_sub(1);
+        let ends = self.seconds_from_first(last) + 1.0 / self.average_fps;
+        let is_inside = start.is_finite() && start <= end && start < ends && end >= 0.0;
+        if self.total_frames == 0 || !is_inside {
+            return range;
+        }
         let first = self.displayed_at(start);
         let last = match self.displayed_at(end) {
             last if last > first && self.seconds_from_first(last) >= end - 1e-6 => last - 1,
@@ -68,16 +76,10 @@ impl StreamTiming {
         };
         // Between frames, where rounding finds no neighbour.
         let time = |index: usize, beside: f64| (index as f64 + beside) / self.average_fps;
-        TimeRange::between(time(first, -0.25).max(0.0), time(last, 0.25))
-    }
-
-    /// Whether every frame is where the average rate has it, to within half of its time.
-    fn is_even(&self) -> bool {
-        let near = |index: usize| {
-            let off = self.seconds_from_first(index) * self.average_fps - index as f64;
-            off.abs() < 0.5
-        };
-        (0..self.pts_seconds.len()).all(near)
+        TimeRange {
+            start_seconds: range.start_seconds.map(|_| time(first, -0.25).max(0.0)),
+            end_seconds: range.end_seconds.map(|_| time(last, 0.25)),
+        }
     }
 
     fn seconds_from_first(&self, index: usize) -> f64 {
@@ -93,7 +95,7 @@ impl StreamTiming {
         let seconds = seconds + 1e-6;
         let after = match self.pts_seconds.first() {
             Some(first) => self.pts_seconds.partition_point(|pts| pts - first <= seconds),
-            None => (seconds * self.average_fps).floor().max(0.0) as usize + 1,
+            None => ((seconds * self.average_fps).floor().max(0.0) as usize).saturating_add(1),
         };
         after.clamp(1, self.total_frames) - 1
     }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gve::store::IoError;
-use gve::{ImageSource, Input, MediaSource, Part, PixelLimits, Sampling, TimeRange};
+use gve::{ImageSource, Input, MediaSource, Part, PixelLimits, RangeClock, Sampling, TimeRange};
 use sha2::{Digest, Sha256};
 
 use super::record::{self, Sha256Digest};
@@ -80,7 +80,12 @@ impl ContentHasher {
                 Part::Video(video) => {
                     hash.tag("video").bytes(&self.media(&video.source)?);
                     hash.option(video.sampling.as_ref(), Fields::sampling);
-                    hash.range(video.range).pixels(video.pixels)
+                    hash.range(video.range);
+                    // Caches have keys from when there was no other clock.
+                    if video.clock != RangeClock::default() {
+                        hash.tag("clock").tag(&serde_json::json!(video.clock).to_string());
+                    }
+                    hash.pixels(video.pixels)
                 }
                 Part::Frames(frames) => {
                     hash.tag("frames").number(frames.frames.len() as u64);
@@ -308,6 +313,7 @@ mod tests {
             sampled(Sampling::Timestamps(vec![1.0])),
             ranged(Some(1.0), None),
             ranged(None, Some(1.0)),
+            of(Part::Video(VideoPart::new(&a).with_clock(RangeClock::Display))),
             frames(vec![file(&a), file(&b)], 1.0),
             frames(vec![file(&b), file(&a)], 1.0),
             frames(vec![file(&a), file(&b)], 2.0),

@@ -36,7 +36,7 @@ fn visit_video(
     visit: &mut dyn FnMut(&RgbImage) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     use gve::embedder::FRAME_FACTOR;
-    use gve::video::{FrameCount, VideoReader, select};
+    use gve::video::{FrameCount, VideoReader};
 
     use super::video_options;
 
@@ -45,8 +45,8 @@ fn visit_video(
         VideoReader::open_with(part.source.clone(), video_options()).map_err(EncodeError::new)?;
     let sampling = part.sampling.as_ref().unwrap_or(sampling);
     // The sampler sees numbers only, so its errors do not name the file.
-    let selection = select(&reader.timing(), sampling, part.range, FrameCount::MultipleOf(FRAME_FACTOR))
-        .map_err(named)?;
+    let selection =
+        part.select(&reader.timing(), sampling, FrameCount::MultipleOf(FRAME_FACTOR)).map_err(named)?;
     for frame in reader.frames(&selection.indices) {
         visit(&frame.map_err(EncodeError::new)?.image)?;
     }

@@ -116,3 +116,32 @@ fn the_best_hits_of_a_search_are_ranked_again() {
     assert!(hits[2]["path"].as_str().unwrap().ends_with("tall.png") && score(&hits[2]).is_none(), "{hits:?}");
     assert!(stderr(&output).contains("tall.png is not scored again"), "{}", stderr(&output));
 }
+
+/// The frame that comes up at the end of a moment is none of it, for a reranker either.
+#[test]
+fn a_moment_is_ranked_by_what_is_on_display_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clip, library, model) = (folder.path().join("clip.mp4"), folder.path().join("library"), model());
+    fs::copy(media("testsrc.mp4"), &clip).unwrap();
+    let index = ["index", text(&clip), "--library", text(&library), "--model", text(&model)];
+    assert_status(&gve(&[&index[..], &["--moments", "1:0"]].concat()), 0);
+    let with = ["--rerank", text(&model), "--rerank-recipe", RECIPE];
+    let output = gve(&[&["search", "--library", text(&library), "--json", "a tree"], &with[..]].concat());
+    assert_status(&output, 0);
+    let hit = &json_lines(&output)[0];
+    let candidate = |clock: &str| {
+        let part =
+            json!({"type": "video", "video": clip, "start": hit["start"], "end": hit["end"], "clock": clock});
+        json!({"content": [part]})
+    };
+    let query = json!({"content": [{"type": "text", "text": "a tree"}]});
+    let candidates = ["display", "average_rate"].map(candidate);
+    let line = rerank(&[json!({"query": query, "candidates": candidates}).to_string()]);
+    let results = json_lines(&line)[0]["results"].clone();
+    let score = |place: u64| {
+        let of = results.as_array().unwrap().iter().find(|result| result["candidate"] == place);
+        of.unwrap()["score"].as_f64().unwrap()
+    };
+    let again = hit["rerank_score"].as_f64().unwrap();
+    assert!((score(0) - again).abs() < 1e-5 && (score(1) - again).abs() > 1e-5, "{results} {hit}");
+}

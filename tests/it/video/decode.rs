@@ -1,7 +1,8 @@
 //! Sampled frames are the frames of a full decode, whatever the container and codec.
 
 use super::clips::{Clip, SAME_PICTURE, decode_all, difference, frames, make, source};
-use gve::video::{Seeking, VideoOptions, VideoReader};
+use gve::TimeRange;
+use gve::video::{FrameCount, Sampling, Seeking, VideoOptions, VideoReader, select};
 
 /// Compares every frame, in order and out of order, to the full decode.
 fn check(clip: &Clip, expected_frames: Option<usize>) {
@@ -263,11 +264,17 @@ fn h264_in_avi_lasts_as_long_as_it_plays() {
     let Some(clip) = make("clip.avi", &source("128x96", "30", 3.0), "-c:v libx264 -pix_fmt yuv420p") else {
         return;
     };
-    let reader = VideoReader::open(&clip.path).unwrap();
+    let mut reader = VideoReader::open(&clip.path).unwrap();
     let metadata = reader.metadata();
     assert_eq!(metadata.frames, 90);
     assert!((metadata.duration_seconds - 3.0).abs() < 0.05, "{metadata:?}");
     assert!((metadata.average_fps - 30.0).abs() < 0.1, "{metadata:?}");
+    // A frame is on display at the time that it says.
+    let all: Vec<usize> = (0..90).collect();
+    let times: Vec<f64> = reader.frames(&all).map(|frame| frame.unwrap().pts_seconds).collect();
+    let times = Sampling::Timestamps(times.iter().map(|time| time - times[0]).collect());
+    let found = select(&reader.timing(), &times, TimeRange::default(), FrameCount::Exact).unwrap();
+    assert_eq!(found.indices, all);
 }
 
 #[test]

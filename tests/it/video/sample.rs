@@ -218,9 +218,20 @@ fn times_of_the_container_are_counted_where_frames_are_uneven() {
         assert_eq!(frames(timing.by_average_rate(range)), expected, "{start} to {end}");
     }
     assert_ne!(frames(between(Some(0.0), Some(1.0))).len(), 10);
-    // Where they are even, it is as it was said.
+    // Where they are even, the frame that comes up at the end is left out.
     let even = StreamTiming::from_pts((0..50).map(|i| 5.0 + f64::from(i) / 25.0).collect(), 25.0);
-    let range = between(Some(0.3), Some(1.2));
-    assert_eq!(even.by_average_rate(range), range);
-    assert_eq!(StreamTiming::regular(50, 25.0).by_average_rate(range), range);
+    for timing in [even, StreamTiming::regular(50, 25.0)] {
+        let frames = |start, end| {
+            let range = timing.by_average_rate(between(start, end));
+            select(&timing, &uniform(50), range, FrameCount::Exact).map(|selection| selection.indices)
+        };
+        assert_eq!(frames(Some(0.4), Some(1.2)).unwrap(), (10..30).collect::<Vec<_>>());
+        assert_eq!(frames(Some(0.41), Some(1.21)).unwrap(), (10..31).collect::<Vec<_>>());
+        assert_eq!(frames(Some(1.2), None).unwrap(), (30..50).collect::<Vec<_>>());
+        assert_eq!(frames(None, Some(0.2)).unwrap(), (0..5).collect::<Vec<_>>());
+        assert_eq!(frames(Some(1.9), Some(1e300)).unwrap(), [47, 48, 49]);
+        for (start, end) in [(2.0, 3.0), (1.0, 0.5), (-2.0, -1.0), (f64::NAN, 1.0), (0.0, f64::NAN)] {
+            assert!(frames(Some(start), Some(end)).is_err(), "{start} to {end}");
+        }
+    }
 }

@@ -9,10 +9,10 @@ use clap::Args;
 use gve::media::MediaKind;
 use gve::retrieval::LibraryHit;
 use gve::text::{LineError, Lines};
-use gve::{CancelToken, Input, Part, Relevance, Reranker, VideoPart};
+use gve::{CancelToken, Input, Part, RangeClock, Relevance, Reranker, VideoPart};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::ModelOptions;
-use gve_cli::output::{Outcome, name, print, progress_bar, report, warn};
+use gve_cli::output::{Outcome, counted, name, print, progress_bar, report, warn};
 use serde_json::{Value, json};
 
 #[derive(Args)]
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         }
     }
     if cancel.is_cancelled() {
-        return Ok(stopped(&format!("the candidates of {done} queries are ranked")));
+        return Ok(stopped(&format!("the candidates of {} are ranked", counted(done, "query", "queries"))));
     }
     if done + failed == 0 {
         bail!("nothing to rank: {} has no line", name(&arguments.input));
@@ -188,7 +188,7 @@ pub(crate) fn input(hit: &LibraryHit) -> Input {
         MediaKind::Video => {
             let video = VideoPart::new(&hit.entry.path);
             Input::default().and_part(Part::Video(match hit.time_range {
-                Some(range) => video.with_range(range),
+                Some(range) => video.with_range(range).with_clock(RangeClock::Display),
                 None => video,
             }))
         }
