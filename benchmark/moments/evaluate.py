@@ -6,8 +6,8 @@ find in it.
 
 Scenes are videos of the procedural world (`gve synth world`), one of each family, slowed down to 20 to 40 seconds. For each
 scene three frames and three clips of three seconds are looked for: the first answer has to lie within the scene. Beside it: how near the
-edges of moments are to where scenes meet, and how much memory indexing took, beside the first two minutes alone. Python's
-standard library and the `ffmpeg` program do it; what is there already is used again.
+edges of moments are to where scenes meet, how far the first answer of `--moments` agrees with the scene, and how much memory indexing took,
+beside the first two minutes alone. Python's standard library and the `ffmpeg` program do it; what is there already is used again.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def main():
     print(f"a film of {duration(film):.0f} s indexed in {seconds:.0f} s with nano; {large:.0f} MB, {small:.0f} MB for its first two minutes")
 
     starts = [sum(length for _, length in made[:number]) for number in range(SCENES)]
-    right, asked, edges = {"frame": 0, "clip": 0}, 0, set()
+    right, asked, edges, agreement = {"frame": 0, "clip": 0}, 0, set(), []
     for (scene, length), start in zip(made, starts):
         for share in (0.1, 0.4, 0.8):
             frame, clip = arguments.out / "frame.png", arguments.out / "clip.mp4"
@@ -103,7 +103,12 @@ def main():
                 answer = first(arguments.gve, library, *query)
                 right[kind] += answer["start"] >= start - 1 and answer["end"] <= start + length + 1
                 edges |= {answer["start"], answer["end"]}
+            found = first(arguments.gve, library, "--moments", "--video", clip)
+            ends = sorted([found["start"], found["end"], start, start + length])
+            meet = found["start"] < start + length and start < found["end"]
+            agreement.append((ends[2] - ends[1]) / (ends[3] - ends[0]) if meet else 0)
     print(f"first answer within the scene: {right['frame']} of {asked} frames, {right['clip']} of {asked} clips")
+    print(f"the first answer of --moments and its scene: {sum(agreement) / asked:.3f} of what is in either is in both")
     # Of moments that no query found, the edges are not known.
     off = sorted(min(abs(edge - start) for edge in edges) for start in starts[1:])
     print(f"{sum(distance <= 1 for distance in off)} of {len(off)} boundaries within a second of an answer's edge; off by "

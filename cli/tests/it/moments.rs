@@ -54,7 +54,8 @@ fn moments_are_embedded_beside_the_whole_and_found() {
         .iter()
         .map(|range| {
             let (start, end) = range.unwrap();
-            let part = json!({"type": "video", "video": clip, "start": start, "end": end});
+            let part =
+                json!({"type": "video", "video": clip, "start": start, "end": end, "clock": "display"});
             json!({"content": [part]}).to_string()
         })
         .collect();
@@ -185,11 +186,11 @@ fn a_dry_run_says_what_it_would_cost_and_leaves_nothing() {
     assert_eq!(words(&library, &["--moments", "1"]), "nothing new to embed\n");
     let other = folder.path().join("other");
     let said = words(&other, &[]);
-    assert!(said.starts_with("1 videos (") && said.contains("by a probe of 2 files"), "{said}");
+    assert!(said.starts_with("1 video (") && said.contains("by a probe of 2 files"), "{said}");
     // What will not be embedded costs nothing, and the rest is known all the same.
     fs::write(clips.join("picture.png"), "no picture").unwrap();
     let said = words(&other, &[]);
-    assert!(said.contains("1 images") && said.contains("by a probe of 1 files"), "{said}");
+    assert!(said.contains("and 1 image: ") && said.ends_with("by a probe of 1 file\n"), "{said}");
 }
 
 #[test]

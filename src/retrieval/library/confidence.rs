@@ -1,6 +1,6 @@
 //! How unusual a score is in a library: beside what made-up queries find there, which mean none of its files.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::prelude::*;
 
@@ -28,6 +28,13 @@ pub(super) type LastNull = Mutex<Option<(usize, Option<Arc<Null>>)>>;
 #[derive(Debug)]
 pub(super) struct Null {
     rows: Vec<Vec<f32>>,
+    /// Made when it is first asked for.
+    scale: OnceLock<Scale>,
+}
+
+/// What is unusual among rows.
+#[derive(Debug)]
+struct Scale {
     /// Standard deviation of a row's scores with the others, in the mean.
     spread: f64,
     /// Of the best score of each query that was made up, in ascending order.
@@ -64,9 +71,20 @@ impl Scores {
 }
 
 impl Null {
+    fn scale(&self) -> &Scale {
+        if let Some(scale) = self.scale.get() {
+            return scale;
+        }
+        // Not while others wait: threads that wait for each other's rows may be the same.
+        let made = Scale::of(&self.rows);
+        self.scale.get_or_init(|| made)
+    }
+}
+
+impl Scale {
     /// Of rows of length 1, two at least.
-    fn of(rows: Vec<Vec<f32>>) -> Self {
-        let spread = rows.par_iter().map(|row| Scores::of(row, &rows).deviation).collect::<Vec<_>>();
+    fn of(rows: &[Vec<f32>]) -> Self {
+        let spread = rows.par_iter().map(|row| Scores::of(row, rows).deviation).collect::<Vec<_>>();
         let spread = spread.iter().sum::<f64>() / rows.len() as f64;
         let mut random = Random::new(SEED);
         let pairs: Vec<(usize, usize)> = (0..MADE_UP)
@@ -79,12 +97,12 @@ impl Null {
             let mut query: Vec<f32> = rows[first].iter().zip(&rows[second]).map(|(a, b)| a + b).collect();
             // Between opposites there is no direction.
             normalize(&mut query, "a made-up query").ok()?;
-            let scores = Scores::of(&query, &rows);
+            let scores = Scores::of(&query, rows);
             Some(scores.elevation(scores.best, spread))
         };
         let mut elevations: Vec<f64> = pairs.par_iter().filter_map(between).collect();
         elevations.sort_unstable_by(f64::total_cmp);
-        Self { rows, spread, elevations }
+        Self { spread, elevations }
     }
 }
 
@@ -95,8 +113,8 @@ impl Asked {
 
     /// The share of made-up queries whose best score lies less high; below 1.
     pub(super) fn confidence(&self, score: f32) -> f32 {
-        let elevations = &self.null.elevations;
-        let elevation = self.scores.elevation(f64::from(score), self.null.spread);
+        let Scale { spread, elevations } = self.null.scale();
+        let elevation = self.scores.elevation(f64::from(score), *spread);
         let lower = elevations.partition_point(|other| *other < elevation);
         lower as f32 / (elevations.len() + 1) as f32
     }
@@ -111,13 +129,30 @@ impl Library {
         let null = match kept {
             Some(null) => null,
             None => {
-                // Not under the lock: threads that wait for each other's rows may be the same.
-                let null = self.sample(dim)?.map(|rows| Arc::new(Null::of(rows)));
+                // Not under the lock, as reading takes a while.
+                let null = self.sample(dim)?.map(|rows| Arc::new(Null { rows, scale: OnceLock::new() }));
                 *last() = Some((dim, null.clone()));
                 null
             }
         };
         Ok(null.map(|null| Asked::new(query, null)))
+    }
+
+    /// The mean of the scores of `query` with all rows, as far as a sample of them tells.
+    pub(super) fn mean_score(&self, query: &[f32]) -> Result<f64, RetrievalError> {
+        if let Some(asked) = self.asked(query)? {
+            return Ok(asked.scores.mean);
+        }
+        let scores = (0..self.entries().len()).map(|row| self.score(query, row));
+        let scores: Vec<_> = scores.collect::<Result<_, _>>()?;
+        let (count, sum) =
+            scores.into_iter().flatten().fold((0, 0.0), |(n, sum), score| (n + 1, sum + score));
+        Ok(if count > 0 { f64::from(sum) / f64::from(count) } else { 0.0 })
+    }
+
+    /// The score of `query` with a row; `None` where that is damaged.
+    pub(super) fn score(&self, query: &[f32], row: usize) -> Result<Option<f32>, RetrievalError> {
+        Ok(self.embedding(row)?.map(|embedding| dot(query, &cut_row(&embedding, query.len()))))
     }
 
     /// Rows that stand for all of them, `dim` wide.

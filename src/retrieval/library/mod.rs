@@ -34,6 +34,7 @@ mod filter;
 mod form;
 mod index;
 mod manifest;
+mod neighbours;
 mod on_disk;
 mod reader;
 mod rewriting;

@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::LibraryEntry;
 use super::filter::Filter;
+use super::neighbours::{NEIGHBOURS, Neighbours};
 use super::reader::Library;
 use crate::media::TimeRange;
 use crate::options::with_fields;
 use crate::retrieval::cut::cut_row;
 use crate::retrieval::{Feedback, Match, RetrievalError};
 
-/// Moments that are no further apart than this, in seconds, are neighbours.
-const NEIGHBOURS: f64 = 0.25;
 /// Rows looked at for each hit that is asked for, at first.
 const ROWS_PER_HIT: usize = 4;
 
@@ -29,7 +28,9 @@ pub enum Unit {
     /// The best moment of each video, and images.
     #[default]
     BestMoment,
-    /// Every moment, and images. Neighbours of one video are one hit, that of the best of them.
+    /// Every moment, and images. A moment is one hit with those beside it in the video that fit nearly as well: that
+    /// lie above the mean of the query's scores with the library by half of what the best of them does, or are
+    /// within 0.02 of it. The rows of a video stand in order of time for that, as an indexer writes them.
     Moment,
     /// Each file once, by what it is as a whole.
     File,
@@ -96,7 +97,7 @@ pub struct LibraryHit {
     pub row: usize,
     /// That row.
     pub entry: LibraryEntry,
-    /// The part of the video: the row's own, or with neighbours that were found as well.
+    /// The part of the video: the row's own, or with the moments beside it that are [one hit](Unit::Moment) with it.
     pub time_range: Option<TimeRange>,
     /// How unusual the score is for this query in this library, from 0 to below 1, where
     /// [`min_confidence`](SearchOptions::min_confidence) asks for it: of 511 queries that are made up, each
@@ -214,9 +215,7 @@ impl Library {
         };
         let hit = |Hit { row, score, time_range }| {
             let score_as_asked = match (&asked, options.feedback) {
-                (Some(_), Some(_)) => self
-                    .embedding(row)?
-                    .map(|embedding| query.dot(&ArrayView1::from(&cut_row(&embedding, got)))),
+                (Some(_), Some(_)) => self.score(&query.to_vec(), row)?,
                 _ => Some(score),
             };
             let confidence = asked.as_ref().zip(score_as_asked).map(|(asked, score)| asked.confidence(score));
@@ -270,13 +269,23 @@ impl Library {
         options: &SearchOptions,
         may_be: Option<&[bool]>,
     ) -> Result<Vec<Hit>, RetrievalError> {
-        let unit = options.unit;
-        let all = self.entries().len();
-        let mut depth = if self.is_simple() { k } else { k.saturating_mul(ROWS_PER_HIT) };
+        let (all, is_simple) = (self.entries().len(), self.is_simple());
+        let values = query.to_vec();
+        let neighbours = match options.unit {
+            Unit::Moment if !is_simple => {
+                let mean = self.mean_score(&values)? as f32;
+                Some(Neighbours { library: self, query: &values, may_be, mean })
+            }
+            _ => None,
+        };
+        let mut depth = if is_simple { k } else { k.saturating_mul(ROWS_PER_HIT) };
         loop {
             let ranking = self.index().best(query, may_be, depth, options.exact)?;
             let is_all = ranking.len() < depth;
-            let hits = self.gather(ranking, k, unit);
+            let hits = match &neighbours {
+                Some(neighbours) => neighbours.hits(ranking, k)?,
+                None => self.files(ranking, k),
+            };
             if hits.len() >= k || depth >= all || is_all {
                 return Ok(hits);
             }
@@ -284,58 +293,23 @@ impl Library {
         }
     }
 
-    fn gather(&self, ranking: Vec<Match>, k: usize, unit: Unit) -> Vec<Hit> {
-        let path = |row: usize| self.entries()[row].path.as_path();
-        let mut hits: Vec<Hit> = Vec::new();
+    /// The `k` best files, each by the best of its rows.
+    fn files(&self, ranking: Vec<Match>, k: usize) -> Vec<Hit> {
         let mut seen = HashSet::new();
-        for Match { row, score } in ranking {
-            if hits.len() == k {
-                break;
-            }
-            let new = Hit { row, score, time_range: self.entries()[row].time_range };
-            if unit == Unit::Moment {
-                let touches = |hit: &Hit, other: &Hit| path(hit.row) == path(other.row) && hit.touches(other);
-                if let Some(first) = hits.iter().position(|hit| touches(hit, &new)) {
-                    hits[first].extend(&new);
-                    // It may have closed a gap.
-                    while let Some(next) =
-                        (first + 1..hits.len()).find(|&next| touches(&hits[first], &hits[next]))
-                    {
-                        let next = hits.remove(next);
-                        hits[first].extend(&next);
-                    }
-                    continue;
-                }
-            } else if !seen.insert(path(row)) {
-                continue;
-            }
-            hits.push(new);
-        }
-        hits
+        let mut is_new = |row: usize| seen.insert(self.entries()[row].path.as_path());
+        ranking.into_iter().filter(|found| is_new(found.row)).take(k).map(|found| self.hit(found)).collect()
+    }
+
+    /// A row by itself.
+    pub(super) fn hit(&self, Match { row, score }: Match) -> Hit {
+        Hit { row, score, time_range: self.entries()[row].time_range }
     }
 }
 
-struct Hit {
-    row: usize,
-    score: f32,
-    time_range: Option<TimeRange>,
-}
-
-impl Hit {
-    fn bounds(&self) -> Option<(f64, f64)> {
-        self.time_range.and_then(TimeRange::bounds)
-    }
-
-    fn touches(&self, other: &Self) -> bool {
-        let bounds = self.bounds().zip(other.bounds());
-        bounds.is_some_and(|((start, end), (from, to))| from <= end + NEIGHBOURS && start <= to + NEIGHBOURS)
-    }
-
-    fn extend(&mut self, other: &Self) {
-        if let Some(((start, end), (from, to))) = self.bounds().zip(other.bounds()) {
-            self.time_range = Some(TimeRange::between(start.min(from), end.max(to)));
-        }
-    }
+pub(super) struct Hit {
+    pub(super) row: usize,
+    pub(super) score: f32,
+    pub(super) time_range: Option<TimeRange>,
 }
 
 #[cfg(test)]

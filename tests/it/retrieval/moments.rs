@@ -28,7 +28,7 @@ fn library(directory: &std::path::Path) -> Library {
     let picture = LibraryRow { embedding: part("", (0.0, 1.0), 0.4, 5).embedding, ..row("c.png", 0, 1) };
     let rows = [
         part("a", (0.0, 40.0), 0.3, 1),
-        part("a", (0.0, 10.0), 0.7, 2),
+        part("a", (0.0, 10.0), 0.75, 2),
         part("a", (10.0, 20.0), 0.9, 3),
         part("a", (20.0, 30.0), 0.1, 4),
         part("a", (30.0, 40.0), 0.8, 5),
@@ -77,15 +77,48 @@ fn a_video_is_found_by_its_best_moment_by_every_one_or_as_a_whole() {
         by(Unit::File, 9),
         [hit("b", 0.6, Some((0.0, 20.0))), rest.clone(), hit("a", 0.3, Some((0.0, 40.0)))]
     );
-    // Neighbours are one hit, of the best of them; what lies between two that were found makes one of both.
-    let end = hit("a", 0.8, Some((30.0, 40.0)));
-    assert_eq!(by(Unit::Moment, 2), [hit("a", 0.9, Some((10.0, 20.0))), end.clone()]);
-    let b = hit("b", 0.5, Some((0.0, 10.0)));
-    assert_eq!(by(Unit::Moment, 4), [hit("a", 0.9, Some((0.0, 20.0))), end, b, rest.clone()]);
-    assert_eq!(
-        by(Unit::Moment, 9),
-        [hit("a", 0.9, Some((0.0, 40.0))), hit("b", 0.5, Some((0.0, 20.0))), rest]
-    );
+    // A neighbour that fits nearly as well is in the hit of the best; how many are asked for changes no hit.
+    let all = [
+        hit("a", 0.9, Some((0.0, 20.0))),
+        hit("a", 0.8, Some((30.0, 40.0))),
+        hit("b", 0.5, Some((0.0, 10.0))),
+        rest,
+        hit("b", 0.2, Some((10.0, 20.0))),
+        hit("a", 0.1, Some((20.0, 30.0))),
+    ];
+    for k in [1, 2, 4, 9] {
+        assert_eq!(by(Unit::Moment, k), all[..k.min(6)], "{k}");
+    }
+}
+
+#[test]
+fn windows_that_score_alike_are_one_hit() {
+    let hits = |rows: &[LibraryRow]| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = LibraryWriter::create_or_open(directory.path(), windows()).unwrap();
+        writer.append(rows).unwrap();
+        writer.finish().unwrap();
+        let library = Library::open(directory.path()).unwrap();
+        let hits = found(&library, &SearchOptions::new(9).with_unit(Unit::Moment));
+        hits.into_iter().map(|(path, _, range)| (path, range.unwrap())).collect::<Vec<_>>()
+    };
+    let several = [
+        part("a", (0.0, 25.0), 0.3, 1),
+        part("a", (0.0, 10.0), 0.80, 2),
+        part("a", (5.0, 15.0), 0.81, 3),
+        part("a", (10.0, 20.0), 0.80, 4),
+        part("a", (15.0, 25.0), 0.60, 5),
+        // A gap.
+        part("b", (0.0, 40.0), 0.3, 1),
+        part("b", (0.0, 10.0), 0.79, 2),
+        part("b", (11.0, 20.0), 0.78, 3),
+    ];
+    let expected = [("a", (0.0, 20.0)), ("b", (0.0, 10.0)), ("b", (11.0, 20.0)), ("a", (15.0, 25.0))];
+    assert_eq!(hits(&several), expected.map(|(path, range)| (path.to_owned(), range)));
+    // Where there is nothing else, a little below the best is far below the mean.
+    let one =
+        [part("a", (0.0, 15.0), 0.8, 1), part("a", (0.0, 10.0), 0.8, 2), part("a", (5.0, 15.0), 0.79, 3)];
+    assert_eq!(hits(&one), [("a".to_owned(), (0.0, 15.0))]);
 }
 
 /// The best moment moves the query, not the whole that nobody asked for.

@@ -5,11 +5,11 @@ use clap::Args;
 use gve::indexer::{library_manifest, with_settings_of};
 use gve::retrieval::{LibraryHit, SearchOptions, Unit};
 use gve::{Embedder, Embedding, Input, Reranker, TimeRange};
-use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions};
-use gve_cli::output::{Outcome, name, note, print, printable, report, warn};
+use gve_cli::options::{DimOptions, FeedbackOptions, ModelOptions, RerankOptions, whole};
+use gve_cli::output::{Outcome, counted, name, note, print, printable, report, warn};
 
 use crate::filters::FilterOptions;
-use crate::library::{open_library, report_damage};
+use crate::library::{find_model, open_library, report_damage};
 use crate::rerank::{input, score};
 use crate::thumbnails::thumbnails;
 
@@ -48,10 +48,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S")]
     instruction: Option<String>,
     /// Number of results.
-    #[arg(short, value_name = "N", default_value_t = 10)]
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(0))]
     k: usize,
-    /// Find every moment that fits, instead of the best one of each video; neighbours of one video are one
-    /// result.
+    /// Find every moment that fits, instead of the best one of each video; neighbours in a video that fit
+    /// nearly as well are one result.
     #[arg(long)]
     moments: bool,
     /// Find videos by what they are as a whole, instead of by their best moments.
@@ -62,7 +62,8 @@ pub(crate) struct Arguments {
     /// find nothing as good. A library has to have 50 rows, which are files and moments.
     #[arg(long, value_name = "P", value_parser = share, conflicts_with = "pseudo_query")]
     min_confidence: Option<f32>,
-    /// Write a picture of each result there, of the middle of the moment: 001.jpg and so on, by rank.
+    /// Write a picture of each result there, of the middle of the moment: 001.jpg and so on, by rank. Those
+    /// of an earlier search go.
     #[arg(long, value_name = "DIR")]
     thumbnails: Option<PathBuf>,
     /// Print JSON lines.
@@ -103,7 +104,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
         options.model = Some(manifest.model.clone());
         options.adapter = options.adapter.or_else(|| manifest.adapter.as_ref().map(|a| a.directory.clone()));
     }
-    let model = options.resolve()?;
+    let model = find_model(&options, &arguments.library)?;
     let builder = with_settings_of(manifest, options.builder(&model)?)?;
     let embedder = options.load(builder)?;
     let mut ours = library_manifest(&embedder);
@@ -188,16 +189,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
 /// Leaves out what is less unusual than `least`, and says so where that is all.
 fn leave_fitting(hits: &mut Vec<LibraryHit>, least: f32, rows: usize) {
     let Some(best) = hits.first() else { return };
+    let rows = counted(rows, "row", "rows");
     let (score, Some(confidence)) = (best.score, best.confidence) else {
         return warn(&format!(
-            "nobody can tell how unusual a score is in a library of {rows} rows: none is left out"
+            "nobody can tell how unusual a score is in a library of {rows}: none is left out"
         ));
     };
     hits.retain(|hit| hit.confidence.is_some_and(|confidence| confidence >= least));
     if hits.is_empty() {
         note(&format!(
-            "nothing here fits: the best of {rows} is usual for this library (confidence {confidence:.2}, \
-             score {score:.4})"
+            "nothing here fits: the best hit is usual for this library of {rows} (confidence \
+             {confidence:.2}, score {score:.4})"
         ));
     }
 }
