@@ -1,9 +1,11 @@
 //! Options that several subcommands share: raw arguments to validated settings.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Arg, Args, Command, Parser};
 use gve::embedder::{
     EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, TOKENS_PER_FRAME, unknown_settings,
 };
@@ -14,6 +16,51 @@ use gve::{DType, Device, Embedder, Input, PixelLimits, Reranker, Sampling};
 
 use crate::hub::resolve;
 use crate::output::{note, warn};
+
+/// The arguments of the program. A negative number is the value of the option before it, which can say what
+/// it takes, and no option that nobody knows.
+///
+/// # Errors
+/// Those of clap.
+pub fn parse<A: Parser>() -> Result<A, clap::Error> {
+    let mut matches = with_negative_numbers(A::command()).try_get_matches()?;
+    A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut A::command()))
+}
+
+fn with_negative_numbers(command: Command) -> Command {
+    let with = |argument: Arg| {
+        let takes_values = argument.get_action().takes_values();
+        if takes_values { argument.allow_negative_numbers(true) } else { argument }
+    };
+    command.mut_args(with).mut_subcommands(with_negative_numbers)
+}
+
+/// How options have a whole number, from `least` on.
+pub fn whole<N>(least: N) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static
+where
+    N: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    move |text: &str| {
+        let number = text.parse::<N>().ok().filter(|number| *number >= least);
+        number.ok_or_else(|| format!("expected a whole number from {least} on"))
+    }
+}
+
+/// Sees that two options, the least and the most of something, leave anything between them.
+///
+/// # Errors
+/// The least is beyond the most.
+pub fn in_order<T: PartialOrd + Display>(
+    (least, from): (&str, Option<T>),
+    (most, to): (&str, Option<T>),
+) -> Result<()> {
+    match (from, to) {
+        (Some(from), Some(to)) if from > to => bail!(
+            "{least} {from} is beyond {most} {to}: nothing lies between them, exchange the two or change one"
+        ),
+        _ => Ok(()),
+    }
+}
 
 /// Which model, where and how it runs.
 #[derive(Args)]
@@ -43,7 +90,7 @@ pub struct ModelOptions {
     #[arg(long, default_value = "auto")]
     pub dtype: DType,
     /// Most tokens run through the model together [default: 512 on the CPU, 16384 on a GPU].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     batch_tokens: Option<usize>,
     /// No progress bars, and no remarks besides warnings and errors.
     #[arg(long)]
@@ -58,7 +105,7 @@ pub struct ModelOptions {
 #[command(next_help_heading = "Model")]
 pub struct DimOptions {
     /// Values that an embedding keeps: it is cut and normalised again [default: as many as the model has].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     pub dim: Option<usize>,
     /// Cut to any --dim, also one that the model was not trained for.
     #[arg(long, requires = "dim")]
@@ -70,16 +117,16 @@ pub struct DimOptions {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
     /// Frames per video, evenly spread [default: as the model's recipe says, 8 of GVE].
-    #[arg(long, value_name = "N", conflicts_with = "fps")]
+    #[arg(long, value_name = "N", conflicts_with = "fps", value_parser = whole::<usize>(1))]
     frames: Option<usize>,
     /// Frames per second of video, instead of a fixed number.
     #[arg(long, value_name = "F")]
     fps: Option<f64>,
     /// Fewest frames with --fps [default: 4].
-    #[arg(long, value_name = "A", requires = "fps")]
+    #[arg(long, value_name = "A", requires = "fps", value_parser = whole::<usize>(0))]
     min_frames: Option<usize>,
     /// Most frames with --fps [default: 768].
-    #[arg(long, value_name = "B", requires = "fps")]
+    #[arg(long, value_name = "B", requires = "fps", value_parser = whole::<usize>(1))]
     max_frames: Option<usize>,
 }
 
@@ -88,12 +135,11 @@ pub struct SamplingOptions {
 #[command(next_help_heading = "Sampling")]
 pub struct PixelOptions {
     /// Most pixels per frame or image.
-    #[arg(long, value_name = "P", conflicts_with = "tokens_per_frame",
-        value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "P", conflicts_with = "tokens_per_frame", value_parser = whole::<u64>(1))]
     max_pixels: Option<u64>,
     /// Most visual tokens per frame or image, of 28 x 28 pixels each in Qwen2.5-VL [default: as the model is
     /// published, or 200, or what the model allows].
-    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "T", value_parser = whole::<u64>(1))]
     tokens_per_frame: Option<u64>,
 }
 
@@ -101,10 +147,10 @@ impl SamplingOptions {
     /// The frames asked for; `None` leaves them to the model.
     ///
     /// # Errors
-    /// No frames, or a rate that is none.
+    /// A rate that is none, or fewest frames that are more than the most.
     pub fn sampling(&self) -> Result<Option<Sampling>> {
+        in_order(("--min-frames", self.min_frames), ("--max-frames", self.max_frames))?;
         match (self.frames, self.fps) {
-            (Some(0), _) => bail!("--frames must be at least 1"),
             (_, Some(fps)) if !(fps.is_finite() && fps > 0.0) => {
                 bail!("--fps must be a positive number, got {fps}")
             }
@@ -247,7 +293,7 @@ pub struct RerankOptions {
     #[arg(long, visible_alias = "rerank", value_name = "PATH_OR_HUB_ID")]
     pub reranker: Option<String>,
     /// How many of the best it reads.
-    #[arg(long, value_name = "N", requires = "reranker", default_value_t = 100)]
+    #[arg(long, value_name = "N", requires = "reranker", default_value_t = 100, value_parser = whole::<usize>(0))]
     pub rerank_top: usize,
     /// How it is used, by a name of `gve model list` [default: found as that of --model is].
     #[arg(long, value_name = "NAME", requires = "reranker")]
@@ -294,15 +340,15 @@ impl RerankOptions {
 #[command(next_help_heading = "Feedback")]
 pub struct FeedbackOptions {
     /// Search twice: the second time for the query moved towards the K best of the first (Rocchio).
-    #[arg(long, value_name = "K", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "K", value_parser = whole::<usize>(1))]
     feedback: Option<usize>,
     /// Weight of their mean, where the query has 1 [default: 0.5].
-    #[arg(long, value_name = "W", requires = "feedback", allow_negative_numbers = true)]
+    #[arg(long, value_name = "W", requires = "feedback")]
     feedback_weight: Option<f32>,
     /// Search twice: the second time for the query as the model reads it together with the K best of the
     /// first. Only models that were trained for it, whose recipe has a `pseudo_query`; it says how many are
     /// read at most.
-    #[arg(long, value_name = "K", conflicts_with = "feedback", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "K", conflicts_with = "feedback", value_parser = whole::<usize>(1))]
     pub pseudo_query: Option<usize>,
 }
 

@@ -8,9 +8,12 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::error::ErrorKind;
 use gve::hub::HubError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
 
 use crate::interrupt::stopped;
 
@@ -133,6 +136,20 @@ pub fn name(path: &Path) -> String {
     let name = path.display().to_string();
     let name = if cfg!(windows) { name } else { name.replace('\\', "\\\\") };
     printable(&name).into_owned()
+}
+
+/// Puts a file's name into an object of JSON, as `key`. Where it is no valid UTF-8, that has U+FFFD in it and
+/// names no file: all of its bytes are beside it then, in base64, as `key` with `_bytes` behind.
+pub fn put_path(object: &mut Value, key: &str, path: &Path) {
+    object[key] = path.to_string_lossy().into();
+    if path.to_str().is_none() {
+        object[format!("{key}_bytes")] = STANDARD.encode(path.as_os_str().as_encoded_bytes()).into();
+    }
+}
+
+/// How many there are of something, by what one is called and what several are.
+pub fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// What is wrong with a file, with its path once.
@@ -264,8 +281,29 @@ mod tests {
         let json = serde_json::json!({ "path": odd }).to_string();
         let printed = printable(&json).into_owned();
         assert!(!printed.contains(is_obeyed));
-        let read: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let read: Value = serde_json::from_str(&printed).unwrap();
         assert_eq!(read["path"], odd.as_str());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_no_text_is_in_json_by_its_bytes() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let mut line = serde_json::json!({ "score": 1 });
+        put_path(&mut line, "path", Path::new("ä b.mp4"));
+        assert_eq!(line, serde_json::json!({ "score": 1, "path": "ä b.mp4" }));
+        let bytes = b"caf\xe9.mp4";
+        put_path(&mut line, "from", Path::new(OsStr::from_bytes(bytes)));
+        assert_eq!(line["from"], "caf\u{fffd}.mp4");
+        assert_eq!(STANDARD.decode(line["from_bytes"].as_str().unwrap()).unwrap(), bytes);
+    }
+
+    #[test]
+    fn one_is_not_called_what_several_are() {
+        let said = [0, 1, 2].map(|count| counted(count, "copy", "copies"));
+        assert_eq!(said, ["0 copies", "1 copy", "2 copies"]);
     }
 
     #[test]

@@ -129,7 +129,10 @@ pub fn find_with(root: &Path, options: &FindOptions) -> Found {
             Ok(entry) => found.take_entry(entry, recognition),
             Err(error) => {
                 let path = error.path().unwrap_or(&path).to_owned();
-                found.failures.push(IoError::of("read", path)(error.into()).into());
+                // By itself it says the path again.
+                let reason =
+                    error.into_io_error().unwrap_or_else(|| io::Error::other("it leads back to itself"));
+                found.failures.push(IoError::of("read", path)(reason).into());
             }
         }
     }
@@ -364,6 +367,27 @@ mod tests {
         assert_eq!(by_name.files.len(), 1, "whoever names a file means it");
     }
 
+    /// Nobody may read it, root included: the path of the folder is longer than the system takes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_cannot_be_read_is_named_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = |name: &str| {
+            let root = folder.path().join(name);
+            let last = (0..12).fold(root.clone(), |path, _| path.join("x".repeat(200)));
+            fs::create_dir_all(&last).unwrap();
+            (root, last)
+        };
+        let ((searched, last), (moved, _)) = (long("a"), long("b"));
+        fs::write(searched.join("a.png"), "x").unwrap();
+        fs::rename(moved, last.join("moved")).unwrap();
+        let found = find(&searched, Recognition::ByName);
+        assert_eq!(names(&found), ["a.png"]);
+        let failures: Vec<String> = found.failures.iter().map(ToString::to_string).collect();
+        let [failure] = &failures[..] else { panic!("{failures:?}") };
+        assert!(failure.starts_with("cannot read /") && failure.matches("moved").count() == 1, "{failure}");
+    }
+
     #[cfg(unix)]
     #[test]
     fn what_is_no_file_is_not_opened() {
@@ -388,7 +412,7 @@ mod tests {
                 assert!(failure.contains(says), "{failure}");
             }
             assert_eq!(failures.len(), 5, "{failures:?}");
-            assert_eq!(found.passed_over.to_string(), "2 links to folders, 1 pipes, sockets or devices");
+            assert_eq!(found.passed_over.to_string(), "2 links to folders, 1 pipe, socket or device");
         }
         let named = find(&path("pipe"), Recognition::ByName);
         assert!(matches!(named.failures.as_slice(), [IndexError::NotAFile { .. }]));

@@ -64,14 +64,14 @@ impl fmt::Display for PassedOver {
         parts.extend(undecodable.map(|(extension, count)| {
             format!("{count} .{extension}, for which there is no decoder in FFmpeg here")
         }));
-        for (count, what) in [
-            (self.hidden, "hidden"),
-            (self.excluded, "excluded"),
-            (self.folder_links, "links to folders"),
-            (self.special, "pipes, sockets or devices"),
+        for (count, one, several) in [
+            (self.hidden, "hidden", "hidden"),
+            (self.excluded, "excluded", "excluded"),
+            (self.folder_links, "link to a folder", "links to folders"),
+            (self.special, "pipe, socket or device", "pipes, sockets or devices"),
         ] {
             if count > 0 {
-                parts.push(format!("{count} {what}"));
+                parts.push(format!("{count} {}", if count == 1 { one } else { several }));
             }
         }
         f.write_str(&parts.join(", "))

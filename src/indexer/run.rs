@@ -282,3 +282,33 @@ fn stretch(range: TimeRange) -> String {
     let (start, end) = range.bounds().unwrap_or_default();
     format!("the moment from {start:.1} to {end:.1} s")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::IoError;
+
+    #[test]
+    fn the_machine_the_content_or_neither_is_at_fault() {
+        let path = || PathBuf::from("/v/a.mp4");
+        let slow = IoError::of("read", path())(io::ErrorKind::TimedOut.into());
+        let decode = VideoError::Decode { path: path(), stream: 0, seconds: 1.5, reason: "no memory".into() };
+        let empty = || EmbedError::Video(VideoError::EmptyFile { path: path() });
+        let job = || EmbedError::Job("no result".into());
+        let of_file = |reason| EmbedError::File { path: path(), reason: Box::new(reason) };
+        for (error, is_machine, is_content) in [
+            (job(), true, false),
+            (of_file(job()), true, false),
+            (EmbedError::Video(VideoError::Io(slow)), true, false),
+            (EmbedError::Video(decode), true, false),
+            (empty(), false, true),
+            (of_file(empty()), false, true),
+            (EmbedError::Panicked, false, true),
+            (EmbedError::Video(VideoError::NotFound { path: path() }), false, false),
+            (EmbedError::NotFinite, false, false),
+            (EmbedError::Cancelled, false, false),
+        ] {
+            assert_eq!((is_of_machine(&error), is_of_content(&error)), (is_machine, is_content), "{error}");
+        }
+    }
+}

@@ -39,7 +39,7 @@ pub enum RecipeError {
     /// A width that a model was not trained for.
     #[error(
         "recipe {recipe} was not trained to be cut to {dim} of its {width} values (widths it was trained for: {widths}); \
-         force_dim, or --force-dim, cuts all the same"
+         to cut it all the same, set force_dim (--force-dim)"
     )]
     Untrained {
         /// The recipe's name.

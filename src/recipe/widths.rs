@@ -97,8 +97,8 @@ mod tests {
             let recipe: Recipe = toml::from_str(&format!("widths = {widths}")).unwrap();
             NamedRecipe { name: "r".into(), ..recipe.into() }
         };
-        let none = "recipe r was not trained to be cut to 64 of its 128 values (widths it was trained for: none); force_dim, \
-                    or --force-dim, cuts all the same";
+        let none = "recipe r was not trained to be cut to 64 of its 128 values (widths it was trained for: none); \
+                    to cut it all the same, set force_dim (--force-dim)";
         for (widths, dim, force, expected) in [
             ("[]", 128, false, ""),
             ("[]", 64, false, none),

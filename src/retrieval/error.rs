@@ -170,6 +170,14 @@ pub enum RetrievalError {
         /// What is wrong.
         reason: String,
     },
+    /// The number of a library's newest segment cannot be read. Nothing is lost with it.
+    #[error("{} is damaged ({reason}): index again, and it is written anew", path.display())]
+    DamagedNewest {
+        /// The file of that number.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The tags of a library cannot be used.
     #[error("the tags in {} are damaged ({reason}): put the file back from a copy, or move it away to go on without", path.display())]
     DamagedTags {

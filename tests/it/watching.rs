@@ -35,7 +35,15 @@ impl Bench {
     }
 
     fn of(roots: &[&str], settle: Duration, options: WatchOptions) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let bench = Self::start(tempfile::tempdir().unwrap(), roots, settle, options);
+        bench.write("v/first.png", 0);
+        let first = bench.all(bench.roots);
+        assert!(first.contains(&"done v/first.png".to_owned()), "{first:?}");
+        bench
+    }
+
+    /// Begins to watch, and nothing was told yet.
+    fn start(folder: tempfile::TempDir, roots: &[&str], settle: Duration, options: WatchOptions) -> Self {
         fs::create_dir(folder.path().join("v")).unwrap();
         let root = folder.path().canonicalize().unwrap();
         let count = roots.len();
@@ -58,11 +66,7 @@ impl Bench {
                 })
             }
         });
-        let bench = Self { folder, roots: count, embedder, cancel, watching: Some(watching), events };
-        bench.write("v/first.png", 0);
-        let first = bench.all(bench.roots);
-        assert!(first.contains(&"done v/first.png".to_owned()), "{first:?}");
-        bench
+        Self { folder, roots: count, embedder, cancel, watching: Some(watching), events }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -80,6 +84,16 @@ impl Bench {
 
     fn next(&self) -> String {
         self.events.recv_timeout(LONGEST).unwrap_or_else(|_| panic!("nothing happened"))
+    }
+
+    /// What is told next but for what hinders.
+    fn next_unhindered(&self) -> String {
+        loop {
+            let next = self.next();
+            if !next.starts_with("hindered") {
+                return next;
+            }
+        }
     }
 
     fn all(&self, count: usize) -> Vec<String> {
@@ -281,14 +295,7 @@ fn what_hinders_writing_is_waited_for() {
     fs::remove_file(bench.path("v/gone.png")).unwrap();
     bench.write("v/second.png", 1);
     drop(writer);
-    let wait_for = |event: &str| {
-        let mut next = bench.next();
-        while next.starts_with("hindered") {
-            next = bench.next();
-        }
-        assert_eq!(next, event);
-    };
-    wait_for("done v/second.png");
+    assert_eq!(bench.next_unhindered(), "done v/second.png");
     bench.holds(&["v/first.png", "v/second.png"]);
     thread::sleep(Duration::from_millis(300));
     bench.rename("library", "away");
@@ -296,7 +303,68 @@ fn what_hinders_writing_is_waited_for() {
     assert!(bench.next().starts_with("hindered"), "it is not there");
     assert!(!bench.path("library").exists(), "and is not made anew");
     bench.rename("away", "library");
-    wait_for("done v/third.png");
+    assert_eq!(bench.next_unhindered(), "done v/third.png");
     bench.holds(&["v/first.png", "v/second.png", "v/third.png"]);
+    bench.end();
+}
+
+#[test]
+fn another_writer_is_waited_for_from_the_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
+    let library = folder.path().join("library");
+    let writer = LibraryWriter::create_or_open(library, library_manifest(&embedder)).unwrap();
+    let options = WatchOptions::default().with_retry(Duration::from_millis(100));
+    let bench = Bench::start(folder, &["v"], Duration::from_millis(200), options);
+    bench.write("v/first.png", 0);
+    assert!(bench.next().starts_with("hindered another writer"));
+    drop(writer);
+    assert_eq!(bench.next_unhindered(), "done v/first.png");
+    bench.holds(&["v/first.png"]);
+    bench.end();
+}
+
+/// Nobody tells of what is deleted in a folder that was moved away.
+#[test]
+fn what_was_deleted_unheard_is_forgotten_after_the_next_search() {
+    let bench = Bench::new(WatchOptions::default());
+    bench.write("v/second.png", 1);
+    assert_eq!(bench.next(), "done v/second.png");
+    bench.rename("v", "w");
+    assert_eq!(bench.next(), "away v");
+    fs::remove_file(bench.path("w/first.png")).unwrap();
+    bench.rename("w", "v");
+    assert_eq!([bench.next(), bench.next()], ["back v", "forgotten v/first.png"]);
+    bench.holds(&["v/second.png"]);
+    bench.end();
+}
+
+/// A link out of the folder, where nobody hears of changes, and a name that no library can have.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failure_that_may_pass_is_told_once_and_tried_at_every_search() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    let rescan = Duration::from_millis(300);
+    let bench = Bench::new(WatchOptions::default().with_rescan(rescan));
+    let (elsewhere, odd) = (bench.path("elsewhere"), bench.path("v").join(OsStr::from_bytes(b"odd\xe9.png")));
+    fs::create_dir(&elsewhere).unwrap();
+    assert!(Command::new("mkfifo").arg(elsewhere.join("a.png")).status().unwrap().success());
+    symlink(elsewhere.join("a.png"), bench.path("v/link.png")).unwrap();
+    let failure = bench.next();
+    assert!(failure.starts_with("failure ") && failure.contains("is a named pipe"), "{failure}");
+    fs::write(&odd, marked("tiny.png", 1)).unwrap();
+    let failed = bench.next();
+    assert!(failed.starts_with("failed v/odd"), "{failed}");
+    thread::sleep(4 * rescan);
+    bench.write("elsewhere/b.png", 2);
+    bench.rename("elsewhere/b.png", "elsewhere/a.png");
+    assert_eq!(bench.next(), "done v/link.png", "and the others were not told again");
+    fs::rename(&odd, bench.path("v/even.png")).unwrap();
+    assert_eq!(bench.next(), "done v/even.png");
+    bench.holds(&["v/even.png", "v/first.png", "v/link.png"]);
     bench.end();
 }

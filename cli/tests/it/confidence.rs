@@ -59,9 +59,13 @@ fn what_fits_is_shown_with_its_confidence() {
     assert_status(&nothing, 1);
     assert_eq!(stdout(&nothing), "");
     let said = format!(
-        "nothing here fits: the best of 60 is usual for this library (confidence {best:.2}, score 1.0000)"
+        "nothing here fits: the best hit is usual for this library of 60 rows (confidence {best:.2}, score 1.0000)"
     );
     assert!(stderr(&nothing).contains(&said), "{}", stderr(&nothing));
+    // The 60 are those of the library, of which a filter leaves ten.
+    let filtered = search("large", &["--min-confidence", "1", "--named", "0*.png"]);
+    assert_status(&filtered, 1);
+    assert!(stderr(&filtered).contains(&said), "{}", stderr(&filtered));
 
     let small = search("small", &["--json", "--min-confidence", "1"]);
     assert_status(&small, 0);

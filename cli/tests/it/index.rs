@@ -208,3 +208,52 @@ fn what_is_excluded_is_neither_counted_nor_kept_for_ever() {
     assert_status(&fault, 1);
     assert!(stderr(&fault).contains("\"[a\" is no pattern"), "{}", stderr(&fault));
 }
+
+/// A library has its settings for ever, and is not made by a slip of the pen.
+#[test]
+fn where_nothing_is_found_no_library_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (wrong, photos) = (folder.path().join("wrong"), folder.path().join("photos"));
+    std::fs::create_dir(&photos).unwrap();
+    let (library, model) = (folder.path().join("library"), model());
+    let index = |path: &Path, more: &[&str]| {
+        let always = ["index", text(path), "--library", text(&library), "--model", text(&model), "--json"];
+        gve(&[&always[..], more].concat())
+    };
+    for (path, status, failed) in [(&wrong, 1, 1), (&photos, 0, 0)] {
+        let output = index(path, &["--moments", "1"]);
+        assert_status(&output, status);
+        assert_eq!(json_lines(&output)[0]["failed"], failed);
+        assert!(stderr(&output).contains("no library is made in"), "{}", stderr(&output));
+        assert!(!library.exists());
+    }
+    std::fs::copy(media("tiny.png"), photos.join("a.png")).unwrap();
+    assert_status(&index(&photos, &[]), 0);
+    assert!(library.join("library.json").is_file());
+}
+
+#[test]
+fn a_library_whose_model_was_moved_says_which_one_that_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let (there, here, library) = (root.join("there"), root.join("here"), root.join("library"));
+    copy_directory(&model(), &there);
+    let picture = media("tiny.png");
+    let index = |more: &[&str]| {
+        let always = ["index", text(&picture), "--library", text(&library)];
+        gve(&[&always[..], more].concat())
+    };
+    assert_status(&index(&["--model", text(&there)]), 0);
+    std::fs::rename(&there, &here).unwrap();
+    let expected = format!("the library {} was made with the model {}", text(&library), text(&there));
+    for more in [&["--model", text(&there)][..], &[]] {
+        let output = index(more);
+        assert_status(&output, 1);
+        let said = stderr(&output);
+        assert!(said.contains(&expected) && said.contains("--model") && said.lines().count() == 1, "{said}");
+    }
+    let found = gve(&["search", "--library", text(&library), "a"]);
+    assert_status(&found, 1);
+    assert!(stderr(&found).contains(&expected), "{}", stderr(&found));
+    assert_status(&index(&["--model", text(&here)]), 0);
+}

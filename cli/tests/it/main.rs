@@ -6,6 +6,7 @@
 
 mod adapter;
 mod confidence;
+mod damage;
 mod docs;
 mod duplicates;
 mod embed;
@@ -16,11 +17,14 @@ mod library;
 mod media;
 mod moments;
 mod moved;
+#[cfg(target_os = "linux")]
+mod names;
 mod pairs;
 mod program;
 mod push;
 mod recipe;
 mod rerank;
+mod search;
 #[cfg(unix)]
 mod stop;
 mod store_dtype;

@@ -2,12 +2,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
 use gve_test_support::files::text;
 use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
 
 use crate::library::{Bench, count};
 use crate::program::gve;
+
+fn relocate(bench: &Bench, from: &Path, to: &Path, more: &[&str]) -> Output {
+    let library = bench.path("library");
+    let always = ["library", "relocate", "--library", text(&library), text(from), text(to)];
+    gve(&[&always[..], more].concat())
+}
 
 /// As the user of a growing folder meets it: what moved, what is a copy, and what is gone.
 #[test]
@@ -46,17 +53,14 @@ fn files_that_move_are_not_embedded_again_and_much_is_not_forgotten_unasked() {
 fn a_folder_that_moved_is_pointed_to_anew() {
     let bench = Bench::of(&["a.png", "sub/b.png"]);
     let (old, new, library) = (bench.path("clips"), bench.path("elsewhere"), bench.path("library"));
-    let relocate = |from: &Path, to: &Path| {
-        gve(&["library", "relocate", "--library", text(&library), text(from), text(to)])
-    };
-    let early = relocate(&old, &new);
+    let early = relocate(&bench, &old, &new, &[]);
     assert_status(&early, 1);
     assert!(stderr(&early).contains("cannot find"), "{}", stderr(&early));
     fs::rename(&old, &new).unwrap();
-    let other = relocate(&bench.path("nowhere"), &new);
+    let other = relocate(&bench, &bench.path("nowhere"), &new, &[]);
     assert_status(&other, 1);
     assert!(stderr(&other).contains("no files in"), "{}", stderr(&other));
-    let moved = relocate(&old, &new);
+    let moved = relocate(&bench, &old, &new, &[]);
     assert_status(&moved, 0);
     assert!(stdout(&moved).starts_with("2 files now lie in "), "{}", stdout(&moved));
 
@@ -66,4 +70,48 @@ fn a_folder_that_moved_is_pointed_to_anew() {
     let info = gve(&["library", "info", "--library", text(&library), "--json"]);
     let info = json_lines(&info)[0].clone();
     assert_eq!((&info["images"], &info["rows"], &info["damaged"]), (&2.into(), &2.into(), &0.into()));
+}
+
+#[test]
+fn where_files_are_said_to_lie_there_has_to_be_something_of_their_kind() {
+    let names = ["a.png", "sub/b.png"];
+    let bench = Bench::of(&names);
+    let (clips, nowhere) = (bench.path("clips"), bench.path("nowhere"));
+    for (from, to, says) in [
+        (&clips, &bench.clip("a.png"), "is no folder, and"),
+        (&bench.clip("a.png"), &bench.clip("sub"), "is a folder, and"),
+        (&clips, &nowhere, "--force"),
+    ] {
+        let refused = relocate(&bench, from, to, &[]);
+        assert_status(&refused, 1);
+        assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+        assert_eq!(bench.names(), names);
+    }
+    let forced = relocate(&bench, &clips, &nowhere, &["--force"]);
+    assert_status(&forced, 0);
+    assert!(stdout(&forced).starts_with("2 files now lie in "), "{}", stdout(&forced));
+    assert!(stderr(&forced).contains("2 of them are not there"), "{}", stderr(&forced));
+    // What is gone is what it was written as.
+    assert_status(&relocate(&bench, &nowhere, &clips, &[]), 0);
+    assert_eq!(bench.names(), names);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_folder_is_as_good_as_the_folder() {
+    use std::os::unix::fs::symlink;
+
+    let names = ["a.png", "sub/b.png"];
+    let bench = Bench::of(&names);
+    let (clips, link, new) = (bench.path("clips"), bench.path("link"), bench.path("new"));
+    symlink(&clips, &link).unwrap();
+    fs::create_dir(&new).unwrap();
+    let moved = relocate(&bench, &link, &new, &[]);
+    assert_status(&moved, 0);
+    assert!(stdout(&moved).starts_with("2 files now lie in "), "{}", stdout(&moved));
+    // Where the folder was there is a link to where it is.
+    fs::remove_dir(&new).unwrap();
+    symlink(&clips, &new).unwrap();
+    assert_status(&relocate(&bench, &new, &clips, &[]), 0);
+    assert_eq!(bench.names(), names);
 }

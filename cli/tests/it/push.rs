@@ -118,7 +118,7 @@ fn a_model_is_pushed_once_and_loads_from_there() {
     fs::write(directory.join("README.md"), "# Another\n").unwrap();
     let output = push(&hub, folder.path(), &directory, &["--yes"]);
     assert_status(&output, 0);
-    assert!(stdout(&output).contains("1 files in commit"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("1 file in commit"), "{}", stdout(&output));
     let seen = hub.take_seen();
     assert_eq!(count(&seen, "PUT"), 0);
     let commit = seen.iter().find(|seen| seen.path.contains("/commit/")).unwrap();

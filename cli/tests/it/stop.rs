@@ -85,7 +85,7 @@ fn embedding_stops_in_order() {
         let output = end_of(child);
         assert_status(&output, 2);
         let rest: Vec<String> = said.map(Result::unwrap).collect();
-        assert_said(&rest.join("\n"), "stopped: 1 inputs are embedded");
+        assert_said(&rest.join("\n"), "stopped: 1 input is embedded");
         let results = match out {
             None => String::from_utf8(output.stdout).unwrap(),
             Some(out) => fs::read_to_string(out).unwrap(),

@@ -28,7 +28,7 @@ fn files_are_tagged_by_a_table_and_found_by_their_tags() {
     let tag = |more: &[&str]| gve(&[&["library", "tag", "--library", text(&library)], more].concat());
     let tagged = tag(&[text(&table)]);
     assert_status(&tagged, 2);
-    assert_eq!(stdout(&tagged), "1 files tagged, 1 not in the library\n");
+    assert_eq!(stdout(&tagged), "1 file tagged, 1 not in the library\n");
     assert!(stderr(&tagged).contains("nowhere.png"), "{}", stderr(&tagged));
     let csv = bench.path("tags.csv");
     fs::write(&csv, "path,stars,place\nb.png,2,\"Nice, France\"\nc.png,,true\n").unwrap();

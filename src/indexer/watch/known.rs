@@ -18,7 +18,9 @@ pub(super) fn take_gone(
         searched.iter().any(|root| path.starts_with(root)) && !found.contains(path) && is_gone(path)
     };
     let gone: Vec<PathBuf> = known.iter().filter(|path| is_missing(path)).cloned().collect();
-    gone.iter().for_each(|path| drop(known.take(path)));
+    for path in &gone {
+        known.remove(path);
+    }
     gone
 }
 

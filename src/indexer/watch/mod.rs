@@ -112,8 +112,9 @@ pub enum WatchEvent {
 /// forget; files are tagged meanwhile by [`Library::tag`](crate::retrieval::Library::tag).
 ///
 /// # Errors
-/// Folders cannot be watched at all, or the library cannot be continued with this manifest or read. A full
-/// disk, another writer or a library that is away is none of them, but [`WatchEvent::Hindered`].
+/// Folders cannot be watched at all, or the library cannot be made, read or continued with this manifest.
+/// Another writer is none of them, but [`WatchEvent::Hindered`], from the beginning; neither is a full disk
+/// or a library that is away, once it was there.
 pub fn watch(
     embedder: &Embedder,
     directory: impl AsRef<Path>,
@@ -125,7 +126,6 @@ pub fn watch(
     let directory = directory.as_ref();
     let noted = Arc::new(Noted::default());
     let roots = Roots::new(folders, &noted)?;
-    LibraryWriter::create_or_open(directory, manifest.clone())?.finish()?;
     let mut watch = Watch {
         embedder,
         directory,
@@ -144,6 +144,7 @@ pub fn watch(
         next_search: None,
         hindered_until: None,
     };
+    watch.begin()?;
     while !options.cancel.is_cancelled() {
         watch.step()?;
     }
@@ -176,6 +177,22 @@ struct Watch<'a, F> {
 }
 
 impl<F: FnMut(WatchEvent)> Watch<'_, F> {
+    /// Makes the library if need be, or finds that it can be continued, once no other writer has it.
+    fn begin(&mut self) -> Result<(), IndexError> {
+        while !self.options.cancel.is_cancelled() {
+            if self.is_hindered() {
+                self.noted.wait(TICK);
+                continue;
+            }
+            let opened = LibraryWriter::create_or_open(self.directory, self.manifest.clone());
+            match opened.and_then(LibraryWriter::finish) {
+                Err(error @ RetrievalError::Locked { .. }) => self.hinder(error),
+                opened => return Ok(opened?),
+            }
+        }
+        Ok(())
+    }
+
     fn step(&mut self) -> Result<(), IndexError> {
         let is_due = self.next_search.is_none_or(|time| Instant::now() >= time);
         if is_due {
@@ -192,7 +209,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         let is_patient = self.noted.is_empty()
             || now >= after(self.deleted_since, self.options.settle.saturating_mul(PATIENCE));
         let has_work = !self.files.is_empty() || !self.deleted.is_empty() && is_patient;
-        if has_work && self.hindered_until.is_none_or(|time| now >= time) {
+        if has_work && !self.is_hindered() {
             self.bring_in_step(is_patient)
         } else {
             self.noted.wait(TICK);
@@ -321,12 +338,21 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             }
             Err(IndexError::Cancelled) => Ok(()),
             Err(IndexError::Retrieval(error)) if may_pass(&error) => {
-                self.hindered_until = Some(after(Instant::now(), self.options.retry));
-                (self.on_event)(WatchEvent::Hindered(error.into()));
+                self.hinder(error);
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells that the library cannot be written, which is tried again.
+    fn hinder(&mut self, error: RetrievalError) {
+        self.hindered_until = Some(after(Instant::now(), self.options.retry));
+        (self.on_event)(WatchEvent::Hindered(error.into()));
+    }
+
+    fn is_hindered(&self) -> bool {
+        self.hindered_until.is_some_and(|time| Instant::now() < time)
     }
 
     fn write(&mut self, forget: bool) -> Result<IndexTotals, IndexError> {

@@ -1,6 +1,6 @@
 //! The rows of all segments, and which of them are live.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,8 @@ pub(super) struct Catalog {
     /// Of how many files those are that count.
     pub(super) files: usize,
     /// What is damaged or cannot be read: [`RetrievalError::DamagedSegment`],
-    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
+    /// [`RetrievalError::DamagedRows`], [`RetrievalError::DamagedNewest`],
+    /// [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
     pub(super) damage: Vec<RetrievalError>,
 }
 
@@ -160,6 +161,33 @@ impl Segments {
             }
         }
         Ok(())
+    }
+}
+
+impl Catalog {
+    /// Has rows count no more that lie in one segment with damaged ones of the same file. With these alone
+    /// the file would be there, and nobody would ask for the others again.
+    pub(super) fn forget_incomplete(&mut self) {
+        let mut lost: HashSet<(u64, &Path)> = HashSet::new();
+        let mut beside: HashSet<Place> = HashSet::new();
+        for error in &self.damage {
+            let RetrievalError::DamagedRows { path, first, last, file, .. } = error else { continue };
+            let Some(sequence) = Segment::number_of(path) else { continue };
+            match file {
+                Some(file) => lost.extend([(sequence, file.as_path())]),
+                // Of which file they are is not known: perhaps of that before them, or of that behind them.
+                None => beside.extend([first.saturating_sub(1), last + 1].map(|row| Place { sequence, row })),
+            }
+        }
+        let rows = self.entries.iter().zip(&self.places);
+        let beside = rows.filter(|(_, place)| beside.contains(*place));
+        lost.extend(beside.map(|(entry, place)| (place.sequence, entry.path.as_path())));
+        if lost.is_empty() {
+            return;
+        }
+        for ((entry, place), live) in self.entries.iter().zip(&self.places).zip(&mut self.live) {
+            *live &= !lost.contains(&(place.sequence, entry.path.as_path()));
+        }
     }
 }
 

@@ -81,7 +81,11 @@ impl LibraryManifest {
         self.recipe.clone().unwrap_or_else(RecipeId::gve)
     }
 
-    pub(super) fn read(directory: &Path) -> Result<Self, RetrievalError> {
+    /// That of the library in `directory`, of which nothing else is read.
+    ///
+    /// # Errors
+    /// [`RetrievalError::NotALibrary`], [`RetrievalError::InvalidManifest`], [`RetrievalError::Io`].
+    pub fn read(directory: &Path) -> Result<Self, RetrievalError> {
         let path = directory.join(FILE_NAME);
         let text = match limited_file::read_text(&path, MAX_BYTES) {
             Ok(text) => text,

@@ -190,8 +190,9 @@ impl Library {
     }
 
     /// What could not be read, of which there is nothing among the rows: [`RetrievalError::DamagedSegment`],
-    /// [`RetrievalError::DamagedRows`], [`RetrievalError::ForeignSegment`], [`RetrievalError::DamagedTags`]
-    /// and [`RetrievalError::Io`]. Empty as a rule.
+    /// [`RetrievalError::DamagedRows`], [`RetrievalError::DamagedNewest`],
+    /// [`RetrievalError::ForeignSegment`], [`RetrievalError::DamagedTags`] and [`RetrievalError::Io`]. Empty
+    /// as a rule.
     #[must_use]
     pub fn damage(&self) -> &[RetrievalError] {
         &self.damage

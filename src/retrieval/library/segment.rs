@@ -38,16 +38,17 @@ impl Segment {
     pub(super) fn list(directory: &Path) -> Result<Vec<Self>, RetrievalError> {
         let mut segments = Vec::new();
         for path in file_paths(directory)? {
-            let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(EXTENSION));
             // One name for each number.
-            segments.extend(
-                name.and_then(number)
-                    .map(|sequence| Self::new(directory, sequence))
-                    .filter(|s| s.path == path),
-            );
+            let segment = Self::number_of(&path).map(|sequence| Self::new(directory, sequence));
+            segments.extend(segment.filter(|segment| segment.path == path));
         }
         segments.sort_by(|a, b| (a.sequence, &a.path).cmp(&(b.sequence, &b.path)));
         Ok(segments)
+    }
+
+    /// The number that a segment file is named by.
+    pub(super) fn number_of(path: &Path) -> Option<u64> {
+        path.file_name()?.to_str()?.strip_suffix(EXTENSION).and_then(number)
     }
 
     /// Removes what a killed writer left half-written, and codes of segments that are gone. Only for the
@@ -107,9 +108,13 @@ pub(super) fn newest(library: &Path) -> Result<u64, RetrievalError> {
     match limited_file::read(&path, 1 << 10) {
         Ok(text) => {
             std::str::from_utf8(&text).ok().and_then(|text| number(text.trim_end())).ok_or_else(|| {
-                let reason = "it holds no number of a segment".to_owned();
-                RetrievalError::DamagedSegment { path, reason }
+                let got: String = String::from_utf8_lossy(&text).trim_end().chars().take(24).collect();
+                let reason = format!("expected the number of a segment, got {got:?}");
+                RetrievalError::DamagedNewest { path, reason }
             })
+        }
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            Err(RetrievalError::DamagedNewest { path, reason: error.to_string() })
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
         Err(error) => Err(IoError::of("read", path)(error).into()),

@@ -277,6 +277,13 @@ impl LibraryWriter {
         TagTable::set(&self.directory, changes, |path| self.has(path))
     }
 
+    /// Why nobody can read the tags, which are not among the [damage](Self::damage) that a writer mends:
+    /// [`RetrievalError::DamagedTags`] or [`RetrievalError::Io`]. `None` as a rule.
+    #[must_use]
+    pub fn tags_damage(&self) -> Option<RetrievalError> {
+        TagTable::read(&self.directory).err()
+    }
+
     /// To be done before rows become those of other files: whatever happens then, one of the two has the
     /// tags. Gives back what was copied, for [`forget_tags`](Self::forget_tags).
     pub(super) fn copy_tags<'a>(

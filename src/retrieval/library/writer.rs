@@ -155,8 +155,9 @@ impl LibraryWriter {
         self
     }
 
-    /// What was found damaged when the library was opened: [`RetrievalError::DamagedSegment`] and
-    /// [`RetrievalError::DamagedRows`]. The library does not have it any more; [`LibraryWriter::finish`] and
+    /// What was found damaged when the library was opened: [`RetrievalError::DamagedSegment`],
+    /// [`RetrievalError::DamagedRows`] and [`RetrievalError::DamagedNewest`]. The library does not have it
+    /// any more, nor the other rows of a file that has lost some; [`LibraryWriter::finish`] and
     /// [`LibraryWriter::compact`] write anew what is good in the damaged files, and set these aside as
     /// `segments/*.damaged`.
     #[must_use]
@@ -322,19 +323,24 @@ fn known_files(catalog: Catalog) -> (HashMap<PathBuf, KnownFile>, Vec<RetrievalE
     (files, damage)
 }
 
-/// The catalog, if all that is missing from it is damaged for good. What may be read another time is not
-/// given up.
+/// The catalog as a writer has it, if all that is missing from it is damaged for good: what may be read
+/// another time is not given up.
 pub(super) fn readable(mut catalog: Catalog) -> Result<Catalog, RetrievalError> {
     match catalog.damage.iter().position(|error| damaged_file(error).is_none()) {
         Some(unreadable) => Err(catalog.damage.swap_remove(unreadable)),
-        None => Ok(catalog),
+        None => {
+            catalog.forget_incomplete();
+            Ok(catalog)
+        }
     }
 }
 
-/// The segment that is damaged.
+/// The file of the library that is damaged.
 pub(super) fn damaged_file(error: &RetrievalError) -> Option<&Path> {
     match error {
-        RetrievalError::DamagedSegment { path, .. } | RetrievalError::DamagedRows { path, .. } => Some(path),
+        RetrievalError::DamagedSegment { path, .. }
+        | RetrievalError::DamagedRows { path, .. }
+        | RetrievalError::DamagedNewest { path, .. } => Some(path),
         _ => None,
     }
 }

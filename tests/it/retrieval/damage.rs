@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gve::TimeRange;
 use gve::retrieval::{
     EmbeddingFormat, EmbeddingWriter, Library, LibraryManifest, LibraryWriter, RetrievalError,
     read_embeddings,
@@ -247,7 +248,8 @@ fn libraries_without_the_number_of_the_newest_segment_are_read_as_before() {
     // Which is no number is told of, and written anew with the rest.
     fs::write(&newest, "four").unwrap();
     let found = Library::open(directory.path()).unwrap();
-    assert!(found.damage().iter().any(|error| error.to_string().contains("library.newest")));
+    let is_newest = |error: &RetrievalError| matches!(error, RetrievalError::DamagedNewest { .. });
+    assert!(found.damage().iter().any(is_newest), "{:?}", found.damage());
     LibraryWriter::create_or_open(directory.path(), manifest()).unwrap().finish().unwrap();
     assert!(Library::open(directory.path()).unwrap().damage().is_empty());
 }
@@ -271,6 +273,36 @@ fn the_next_writer_embeds_anew_what_is_lost_and_keeps_the_damaged_file_aside() {
     let mut name = segment.into_os_string();
     name.push(".damaged");
     assert_eq!(fs::read(name).unwrap(), damaged);
+}
+
+/// With the others alone it would be there, and nobody would ask for the one that is lost.
+#[test]
+fn a_file_that_has_lost_a_moment_is_embedded_anew_with_all_of_them() {
+    let moment = |path: &str, axis: usize| {
+        let mut row = row(path, axis, 1);
+        row.entry.time_range = Some(TimeRange::between(axis as f64, axis as f64 + 1.0));
+        row
+    };
+    let rows = [moment("/a.mp4", 0), moment("/a.mp4", 1), moment("/b.mp4", 2), moment("/b.mp4", 3)];
+    for is_embedded in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = || LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+        let mut first = writer();
+        first.append(&rows).unwrap();
+        first.finish().unwrap();
+        damage_embedding(&segments(directory.path())[0], 0.5);
+        assert_eq!(paths(&Library::open(directory.path()).unwrap()), ["/a.mp4", "/b.mp4", "/b.mp4"]);
+        let mut next = writer();
+        assert!(next.damage().len() == 1 && !next.has("/a.mp4".as_ref()) && next.has("/b.mp4".as_ref()));
+        if is_embedded {
+            next.append(&rows[..2]).unwrap();
+        }
+        next.finish().unwrap();
+        let found = Library::open(directory.path()).unwrap();
+        assert!(found.damage().is_empty(), "{:?}", found.damage());
+        let (all, lost) = (["/a.mp4", "/a.mp4", "/b.mp4", "/b.mp4"], if is_embedded { 0 } else { 2 });
+        assert_eq!(paths(&found), &all[lost..]);
+    }
 }
 
 #[test]

@@ -174,6 +174,7 @@ fn damaged_tags_are_told_of_and_the_rest_answers() {
     let library = Library::open(directory.path()).unwrap();
     assert!(matches!(library.damage(), [RetrievalError::DamagedTags { .. }]), "{:?}", library.damage());
     assert_eq!((library.entries().len(), library.tagged().count()), (20, 0));
+    assert!(matches!(writer.tags_damage(), Some(RetrievalError::DamagedTags { .. })));
     // What would be written over it is not, and nothing is done by half.
     for refused in [
         writer.rename("/v/00".as_ref(), "/w".as_ref()).map(drop),

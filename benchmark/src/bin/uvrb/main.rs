@@ -14,7 +14,7 @@ mod source;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gve_cli::output;
+use gve_cli::{options, output};
 
 /// Score video retrieval: 16 data sets, nine abilities.
 #[derive(Parser)]
@@ -50,7 +50,7 @@ enum Command {
 
 fn main() -> ExitCode {
     output::start(env!("CARGO_BIN_NAME"));
-    output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
+    output::exit(options::parse::<Arguments>().map(|arguments| match arguments.command {
         Command::List(arguments) => list::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Run(arguments) => run::run(&arguments),

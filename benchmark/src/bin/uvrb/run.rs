@@ -10,7 +10,7 @@ use gve::recipe::PseudoQuery;
 use gve::retrieval::{Feedback, StoreDType};
 use gve::video::FrameCount;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::{FeedbackOptions, RerankOptions, store_dtype};
+use gve_cli::options::{FeedbackOptions, RerankOptions, store_dtype, whole};
 use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
 use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::encoder::{Encoder, PairScorer, PromptStyle, Role};
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// At most this many queries and about as many documents, for a quick look; the result is marked.
-    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     limit: Option<usize>,
     /// Seed of --limit and of the confidence intervals.
     #[arg(long, value_name = "S", default_value_t = SEED)]
@@ -79,7 +79,7 @@ pub(crate) struct Arguments {
     /// Score embeddings also by their first N values, for each of these [default: the widths that the model
     /// was trained for].
     #[arg(long, value_name = "N,N,..", value_delimiter = ',',
-        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+        value_parser = whole::<usize>(1))]
     widths: Vec<usize>,
     #[command(flatten)]
     feedback: FeedbackOptions,

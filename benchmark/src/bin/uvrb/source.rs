@@ -10,7 +10,7 @@ use gve::embedder::EmbedderBuilder;
 use gve::hub::ResolvedModel;
 use gve::recipe::Widths;
 use gve::{Embedder, Sampling};
-use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, RerankOptions, SamplingOptions};
+use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, RerankOptions, SamplingOptions, whole};
 use gve_cli::output::warn;
 use gve_cli::proxies;
 use uvrb::encoder::{
@@ -36,7 +36,7 @@ pub(crate) struct SourceOptions {
     pixels: PixelOptions,
     /// Longest input in tokens; text beyond it is cut off [default: 8192].
     #[arg(long, value_name = "N", help_heading = "Model", conflicts_with_all = ["server", "baseline", "precomputed"],
-        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..))]
+        value_parser = whole::<usize>(2))]
     max_length: Option<usize>,
     /// Embeddings made elsewhere: DIR/<DATASET>/{queries,corpus}.{npy,parquet,safetensors,jsonl}.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "adapter", "recipe", "server", "baseline"],

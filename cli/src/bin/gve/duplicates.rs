@@ -2,10 +2,12 @@ use anyhow::Result;
 use clap::Args;
 use gve::TimeRange;
 use gve::duplicates::{DuplicatesError, Fingerprint, Group, Match, groups};
+use gve::indexer::MediaFile;
 use gve::media::MediaKind;
 use gve_cli::interrupt::stop_on_ctrl_c;
-use gve_cli::output::{Outcome, name, print, progress_bar};
+use gve_cli::output::{Outcome, name, print, progress_bar, put_path};
 use indicatif::HumanBytes;
+use serde_json::{Value, json};
 
 use crate::fingerprints::{FileOptions, Looked, as_json, difference, stopped_early};
 
@@ -48,18 +50,12 @@ fn print_group(number: usize, group: &Group, looked: &Looked, json: bool) -> Res
         Some((looked.files.get(member.place)?, looked.fingerprints.get(member.place)?, member.found.as_ref()))
     });
     if json {
-        let members: Vec<_> = members
-            .map(|(file, fingerprint, found)| {
-                serde_json::json!({
-                    "path": file.path.display().to_string(), "kind": fingerprint.kind,
-                    "width": fingerprint.width, "height": fingerprint.height,
-                    "duration": fingerprint.duration_seconds, "fps": fingerprint.fps,
-                    "codec": fingerprint.codec, "bytes": fingerprint.size_bytes,
-                    "match": found.map(as_json),
-                })
-            })
-            .collect();
-        return Ok(print(&serde_json::json!({ "members": members }).to_string())?);
+        let mut first = None;
+        let members = members.map(|(file, own, found)| {
+            let best = *first.get_or_insert(own.kind);
+            member(file, own, found.map(|found| as_json(found, [best, own.kind])))
+        });
+        return Ok(print(&json!({ "members": members.collect::<Vec<_>>() }).to_string())?);
     }
     print(&format!("{number}: {} versions", group.members.len()))?;
     for (file, fingerprint, found) in members {
@@ -67,6 +63,20 @@ fn print_group(number: usize, group: &Group, looked: &Looked, json: bool) -> Res
         print(&format!("  {}  {}{like}", name(&file.path), facts(fingerprint)))?;
     }
     Ok(())
+}
+
+/// A file of a group as JSON. A picture has neither a length nor a rate nor a codec.
+fn member(file: &MediaFile, own: &Fingerprint, found: Option<Value>) -> Value {
+    let mut member = json!({
+        "kind": own.kind, "width": own.width, "height": own.height, "bytes": own.size_bytes, "match": found,
+    });
+    put_path(&mut member, "path", &file.path);
+    if own.kind == MediaKind::Video {
+        member["duration"] = own.duration_seconds.into();
+        member["fps"] = own.fps.into();
+        member["codec"] = own.codec.as_str().into();
+    }
+    member
 }
 
 fn facts(of: &Fingerprint) -> String {

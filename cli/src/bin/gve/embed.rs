@@ -11,7 +11,7 @@ use gve::text::{LineError, Lines};
 use gve::{Embedding, Input};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions};
-use gve_cli::output::{Outcome, print, progress_bar, report, warn};
+use gve_cli::output::{Outcome, counted, print, progress_bar, report, warn};
 use serde::Serialize;
 
 #[derive(Args)]
@@ -150,10 +150,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
 /// Says how far it came. Embedding keeps no record of what it has done, so the same command begins anew.
 fn stopped_after(done: usize, arguments: &Arguments) -> Outcome {
     let place = match &arguments.out {
-        Some(path) if done > 0 => format!(", which are in {}", path.display()),
+        Some(path) if done > 0 => format!(", to be found in {}", path.display()),
         _ => String::new(),
     };
-    stopped(&format!("{done} inputs are embedded{place}"))
+    stopped(&format!("{} embedded{place}", counted(done, "input is", "inputs are")))
 }
 
 const NOTHING: &str = "nothing to embed: give --text, --image, --video or --input";

@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use clap::Args;
 use gve::CancelToken;
-use gve::duplicates::{DuplicatesError, FingerprintCache, Fingerprints, Match, read_fingerprints};
+use gve::duplicates::{
+    DuplicatesError, FingerprintCache, Fingerprints, Match, MatchedRange, read_fingerprints,
+};
 use gve::indexer::{MediaFile, PassedOver, Recognition, find};
+use gve::media::MediaKind;
 use gve_cli::interrupt::stopped;
 use gve_cli::output::{Outcome, failure, progress_bar, report, show, warn};
+use serde_json::{Map, Value, json};
 
 use crate::library::tell_passed_over;
 
@@ -26,7 +30,7 @@ pub(crate) struct FileOptions {
     /// Keep there what files look like: a second run looks at new and changed ones only.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Print JSON lines.
+    /// Print JSON lines. A name that is no valid UTF-8 is there in base64 as well, as `path_bytes`.
     #[arg(long)]
     pub(crate) json: bool,
     /// No progress bars.
@@ -149,22 +153,24 @@ pub(crate) fn difference(found: &Match) -> String {
 /// A smaller share of a picture is a crop.
 const CROPPED: f64 = 0.95;
 
-/// A match as JSON; its `ranges` are in seconds of the second video, and what they are of in seconds of the
-/// first.
-pub(crate) fn as_json(found: &Match) -> serde_json::Value {
-    let ranges: Vec<_> = found
-        .ranges
-        .iter()
-        .map(|range| {
-            serde_json::json!({
-                "start": range.second.start_seconds, "end": range.second.end_seconds,
-                "of_start": range.first.start_seconds, "of_end": range.first.end_seconds,
-            })
-        })
-        .collect();
-    serde_json::json!({
-        "score": found.score, "share": found.second_share, "of_share": found.first_share, "ranges": ranges,
+/// A match of files of these kinds as JSON; its `ranges` are in seconds of the second, and what they are of
+/// in seconds of the first. A picture has no seconds, and two have no ranges.
+pub(crate) fn as_json(found: &Match, [first, second]: [MediaKind; 2]) -> Value {
+    let mut line = json!({
+        "score": found.score, "share": found.second_share, "of_share": found.first_share,
         "mirrored": found.mirrored, "speed": found.speed,
         "part": found.part_of_second, "of_part": found.part_of_first,
-    })
+    });
+    let times = |range: &MatchedRange| {
+        let sides = [(first, ["of_start", "of_end"], range.first), (second, ["start", "end"], range.second)];
+        let timed = sides.into_iter().filter(|(kind, ..)| *kind == MediaKind::Video);
+        let times = timed.flat_map(|(_, [start, end], of)| {
+            [(start.to_owned(), Value::from(of.start_seconds)), (end.to_owned(), Value::from(of.end_seconds))]
+        });
+        times.collect::<Map<String, Value>>()
+    };
+    if [first, second].contains(&MediaKind::Video) {
+        line["ranges"] = found.ranges.iter().map(times).collect();
+    }
+    line
 }

@@ -13,8 +13,8 @@ use gve::synth::flow::{
     Judgement, Prompts, SourceCaptions, Stage, StageReport,
 };
 use gve_cli::interrupt::stop_on_ctrl_c;
-use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions};
-use gve_cli::output::{Outcome, name, note, print, progress_bar, report, warn};
+use gve_cli::options::{ModelOptions, PixelOptions, SamplingOptions, whole};
+use gve_cli::output::{Outcome, counted, name, note, print, progress_bar, report, warn};
 use gve_cli::proxies;
 use indicatif::ProgressBar;
 
@@ -67,7 +67,7 @@ pub(crate) struct FlowArguments {
     #[arg(long, value_enum, default_value = "extension")]
     until: Until,
     /// What profiles, clips, frames and partners are drawn from.
-    #[arg(long, value_name = "S", default_value_t = FlowSettings::default().seed)]
+    #[arg(long, value_name = "S", default_value_t = FlowSettings::default().seed, value_parser = whole::<u64>(0))]
     seed: u64,
     /// Print the summary as JSON.
     #[arg(long)]
@@ -98,7 +98,7 @@ struct CaptionerOptions {
     #[arg(long, value_name = "VARIABLE")]
     captioner_key_env: Option<String>,
     /// Requests under way at a time.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = whole::<usize>(0))]
     concurrency: usize,
     /// Longest time for an answer, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
@@ -111,7 +111,7 @@ struct CaptionerOptions {
     #[arg(long)]
     no_response_format: bool,
     /// Frames of a clip that it is shown.
-    #[arg(long, value_name = "N", default_value_t = FlowSettings::default().frames)]
+    #[arg(long, value_name = "N", default_value_t = FlowSettings::default().frames, value_parser = whole::<usize>(0))]
     captioner_frames: usize,
     /// Longest side of pictures that it is shown, in pixels.
     #[arg(long, value_name = "PIXELS", default_value_t = FlowSettings::default().picture_side)]
@@ -127,6 +127,7 @@ struct FilterOptions {
     clip_seconds: f64,
     /// Most clips of a video.
     #[arg(long, value_name = "N", default_value_t = FlowSettings::default().clips_per_video)]
+    #[arg(value_parser = whole::<usize>(0))]
     clips_per_video: usize,
     /// Drop clips that move less: mean difference of brightness between sampled frames, 0 to 1.
     #[arg(long, value_name = "M", default_value_t = FlowSettings::default().min_motion)]
@@ -134,11 +135,10 @@ struct FilterOptions {
     /// Drop texts whose embedding has a lower cosine with that of their clip or frame. What is low depends on
     /// the model: report/ has the cosine of every text, and another run into the same folder may have another
     /// threshold.
-    #[arg(long, value_name = "C", allow_negative_numbers = true)]
-    #[arg(default_value_t = FlowSettings::default().min_cosine)]
+    #[arg(long, value_name = "C", default_value_t = FlowSettings::default().min_cosine)]
     min_cosine: f64,
     /// Drop texts with fewer words. Another run into the same folder may have another number.
-    #[arg(long, value_name = "N", default_value_t = FlowSettings::default().min_words)]
+    #[arg(long, value_name = "N", default_value_t = FlowSettings::default().min_words, value_parser = whole::<usize>(0))]
     min_words: usize,
 }
 
@@ -182,9 +182,8 @@ fn flow(arguments: FlowArguments) -> Result<Outcome> {
     bar.finish_and_clear();
     let outdated = flow.num_replies_outdated();
     if outdated > 0 {
-        warn(&format!(
-            "{outdated} stored replies do not fit what is asked for now, and were asked for again"
-        ));
+        let replies = counted(outdated, "stored reply does", "stored replies do");
+        warn(&format!("{replies} not fit what is asked for now: that was asked for again"));
     }
     match result {
         Ok(summary) => {
@@ -197,7 +196,8 @@ fn flow(arguments: FlowArguments) -> Result<Outcome> {
         // What is on disk stays: another run goes on from there.
         Err(error @ (SynthError::Cancelled | SynthError::Captioner { .. })) => {
             let kept = flow.num_replies();
-            report(&anyhow!("{error}; {kept} answers are kept, and the same command goes on from there"));
+            let answers = counted(kept, "answer is", "answers are");
+            report(&anyhow!("{error}; {answers} kept, and the same command goes on from there"));
             let done = kept + usize::from(matches!(error, SynthError::Cancelled));
             Ok(Outcome::of(done, 1))
         }
@@ -321,8 +321,10 @@ fn show(summary: &FlowSummary, flow: &Flow, until: Stage, json: bool) -> Result<
         print(line.trim_end())?;
     }
     if flow.num_replies_taken_out() > 0 {
-        let (taken_out, replies) = (flow.num_replies_taken_out(), flow.num_replies());
-        print(&format!("{taken_out} of {replies} replies were taken out of longer answers"))?;
+        let replies = counted(flow.num_replies(), "reply", "replies");
+        let [one, several] = ["was", "were"].map(|verb| format!("of {replies} {verb}"));
+        let taken_out = counted(flow.num_replies_taken_out(), &one, &several);
+        print(&format!("{taken_out} taken out of longer answers"))?;
     }
     if until == Stage::Extension {
         let pairs: Vec<String> =

@@ -9,7 +9,7 @@ use gve::store::write_file;
 use gve::video::{FrameCount, VideoReader, select};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::SamplingOptions;
-use gve_cli::output::{Outcome, name, print, warn};
+use gve_cli::output::{Outcome, counted, name, print, put_path, warn};
 use image::{ImageFormat, RgbImage};
 
 #[derive(Args)]
@@ -59,10 +59,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             save(&frame.image, path)?;
         }
         if arguments.json {
-            let line = serde_json::json!({
+            let mut line = serde_json::json!({
                 "index": frame.index, "time": frame.pts_seconds,
-                "width": width, "height": height, "path": path,
+                "width": width, "height": height, "path": null,
             });
+            if let Some(path) = &path {
+                put_path(&mut line, "path", path);
+            }
             print(&line.to_string())?;
         } else {
             let path = path.as_deref().map(name).unwrap_or_default();
@@ -75,7 +78,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let wanted = selection.indices.len();
     Ok(if given < wanted {
-        stopped(&format!("{given} of {wanted} frames are there"))
+        stopped(&format!("there are {given} of {}", counted(wanted, "frame", "frames")))
     } else {
         Outcome::Complete
     })

@@ -1,3 +1,4 @@
+mod damage;
 mod told;
 mod watching;
 
@@ -9,21 +10,22 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use gve::Moments;
 use gve::indexer::{
     Doubt, Estimate, Extent, FindOptions, Found, IndexError, IndexOptions, MediaFile, PassedOver, PrunePlan,
     Recognition, estimate, find_with, index_with, library_manifest, plan_prune, remember_mounts,
 };
 use gve::retrieval::{LibraryManifest, LibraryWriter, PathPattern, RetrievalError, StoreDType};
+use gve::{CancelToken, Moments};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions, store_dtype};
-use gve_cli::output::{Outcome, name, note, print, progress_bar, report};
+use gve_cli::output::{Outcome, counted, name, note, print, progress_bar, report};
 use gve_cli::process::tune_for_indexing;
 use indicatif::{HumanBytes, HumanDuration};
 
+use damage::Damage;
 use told::{Counts, tell_kept};
 
-use crate::library::{open_library, report_opened, tell_passed_over};
+use crate::library::{find_model, open_library, tell_format, tell_passed_over};
 
 /// Files of a run that says first what it will cost.
 const LONG_RUN: usize = 100;
@@ -130,7 +132,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut counts = Counts::default();
     counts.totals.failed = searched.failed;
 
-    let model = arguments.model.resolve()?;
+    let model = find_model(&arguments.model, &arguments.library)?;
     let builder = arguments.model.builder(&model)?.sampling(sampling);
     let builder = arguments.dim.set(arguments.pixels.apply_to(builder));
     let embedder = arguments.model.load(builder)?;
@@ -157,10 +159,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             cost => drop(cost?),
         }
     }
-    let mut library = LibraryWriter::create_or_open(&arguments.library, manifest.clone())?;
-    report_opened(&library);
+    let Some(mut library) = open_writer(&arguments, &manifest, &searched, &cancel)? else {
+        if cancel.is_cancelled() {
+            return Ok(stopped("nothing was added"));
+        }
+        counts.print(&searched.passed_over, arguments.json)?;
+        return Ok(searched.outcome(&counts));
+    };
+    tell_format(&library);
     arguments.require_dtype(library.manifest())?;
-    counts.totals.failed += library.damage().len();
+    let damage = Damage::in_library(&library, arguments.model.quiet);
     remember_mounts(&library, &searched.found)?;
 
     let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
@@ -174,6 +182,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             bar.finish_and_clear();
             // Last, so that what only moved is not forgotten.
             pruned = prune(&mut library, &searched.found, &arguments, &mut counts);
+            counts.totals.failed += damage.tell_lost(&library, &searched.files, &counts.totals);
             library.finish()?;
             false
         }
@@ -192,11 +201,34 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     if arguments.watch {
         return watching::watch(&embedder, &manifest, &arguments, cancel, counts);
     }
-    let has_forgotten = counts.totals.forgotten > 0;
-    if searched.files.is_empty() && !searched.passed_over.is_empty() && !has_forgotten {
-        return Ok(Outcome::Nothing);
+    Ok(searched.outcome(&counts))
+}
+
+/// The library for writing. `None` where somebody asks to stop before, and where there is none, and nothing
+/// that one could be made of: it would have its settings for ever.
+fn open_writer(
+    arguments: &Arguments,
+    manifest: &LibraryManifest,
+    searched: &Searched,
+    cancel: &CancelToken,
+) -> Result<Option<LibraryWriter>> {
+    let directory = &arguments.library;
+    if arguments.watch {
+        // Something may come.
+        return watching::open(directory, manifest, cancel);
     }
-    Ok(counts.outcome_with(0))
+    if !searched.files.is_empty() {
+        return Ok(Some(LibraryWriter::create_or_open(directory, manifest.clone())?));
+    }
+    match LibraryWriter::open(directory, manifest.clone()) {
+        Err(RetrievalError::NotALibrary { .. }) => {
+            if !arguments.model.quiet {
+                note(&format!("no library is made in {}, as nothing was found to index", name(directory)));
+            }
+            Ok(None)
+        }
+        library => Ok(Some(library?)),
+    }
 }
 
 /// What a run would cost, as a line.
@@ -204,7 +236,7 @@ fn in_words(cost: &Estimate) -> String {
     let Estimate { videos, images, known, video_seconds, rows, tokens, time, bytes, probed, .. } = cost;
     let others = match known {
         0 => String::new(),
-        _ => format!("; {known} files are in the library by another name or date"),
+        _ => format!("; {} in the library by another name or date", counted(*known, "file is", "files are")),
     };
     if videos + images == 0 {
         return format!("nothing new to embed{others}");
@@ -213,11 +245,15 @@ fn in_words(cost: &Estimate) -> String {
     let size = HumanBytes(*bytes);
     let time = match probed {
         0 => "how long it takes is not known: none of the videos, or none of the images, that were tried could be embedded".to_owned(),
-        _ => format!("about {} here, by a probe of {probed} files", HumanDuration(*time)),
+        _ => format!(
+            "about {} here, by a probe of {}",
+            HumanDuration(*time),
+            counted(*probed, "file", "files")
+        ),
     };
-    format!(
-        "{videos} videos ({length} in all) and {images} images: {rows} embeddings, {tokens} tokens, {size}; {time}{others}"
-    )
+    let (videos, images) = (counted(*videos, "video", "videos"), counted(*images, "image", "images"));
+    let rows = counted(*rows, "embedding", "embeddings");
+    format!("{videos} ({length} in all) and {images}: {rows}, {tokens} tokens, {size}; {time}{others}")
 }
 
 fn as_json(cost: &Estimate) -> String {
@@ -279,6 +315,15 @@ impl Searched {
             passed_over.paths.iter().for_each(|path| note(&format!("passed over: {}", name(path))));
         }
         Self { found, files, passed_over, failed }
+    }
+
+    /// How the run over these ended.
+    fn outcome(&self, counts: &Counts) -> Outcome {
+        let has_forgotten = counts.totals.forgotten > 0;
+        if self.files.is_empty() && !self.passed_over.is_empty() && !has_forgotten {
+            return Outcome::Nothing;
+        }
+        counts.outcome_with(0)
     }
 }
 

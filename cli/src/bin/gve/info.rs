@@ -12,8 +12,9 @@ use gve::model::{
 use gve::new_model::{NewModel, create};
 use gve::preprocess::PixelBounds;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::options::ModelOptions;
-use gve_cli::output::{Outcome, name, print, warn};
+use gve_cli::options::{ModelOptions, whole};
+use gve_cli::output::{Outcome, counted, name, print, put_path, warn};
+use serde_json::{Value, json};
 
 use crate::{models, push};
 
@@ -62,13 +63,13 @@ Examples:
         #[arg(long, value_name = "FILE", required = true)]
         texts: Vec<PathBuf>,
         /// Tokens the tokenizer may have.
-        #[arg(long, value_name = "N", default_value_t = 2048)]
+        #[arg(long, value_name = "N", default_value_t = 2048, value_parser = whole::<usize>(0))]
         vocab: usize,
         /// Area of a picture that the model is made for, at most.
-        #[arg(long, value_name = "P", default_value_t = 112 * 84)]
+        #[arg(long, value_name = "P", default_value_t = 112 * 84, value_parser = whole::<u64>(0))]
         max_pixels: u64,
         /// Where random weights come from.
-        #[arg(long, default_value_t = 42)]
+        #[arg(long, default_value_t = 42, value_parser = whole::<u64>(0))]
         seed: u64,
         /// Directory to make.
         #[arg(long, value_name = "DIR")]
@@ -158,7 +159,7 @@ fn init(out: &Path, settings: &NewModel, json: bool) -> Result<Outcome> {
     };
     let (millions, tokens) = (made.parameters as f64 / 1e6, made.tokens);
     print(&if json {
-        serde_json::json!({ "out": out, "parameters": made.parameters, "tokens": tokens }).to_string()
+        written(out, json!({ "parameters": made.parameters, "tokens": tokens }))
     } else {
         format!("{}: {millions:.2} M parameters, {tokens} tokens", name(out))
     })?;
@@ -180,9 +181,7 @@ fn convert(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
         done => done?,
     }
     if json {
-        print(
-            &serde_json::json!({ "out": out, "model": resolved.id, "dtype": dtype.to_string() }).to_string(),
-        )?;
+        print(&written(out, json!({ "model": resolved.id, "dtype": dtype.to_string() })))?;
     } else {
         print(&format!("{}: {} stored as {dtype}", name(out), resolved.id))?;
     }
@@ -202,14 +201,14 @@ fn rename(adapter: &Path, layout: Layout, out: &Path, json: bool) -> Result<Outc
     }
     let (modules, replaced) = (adapter.module_names().count(), adapter.saved_names().count());
     if json {
-        let renamed = serde_json::json!({ "out": out, "modules": modules, "replaced_tensors": replaced });
-        print(&renamed.to_string())?;
+        print(&written(out, json!({ "modules": modules, "replaced_tensors": replaced })))?;
     } else {
         let and_replaced = match replaced {
             0 => String::new(),
-            _ => format!(" and {replaced} replaced tensors"),
+            _ => format!(" and {}", counted(replaced, "replaced tensor", "replaced tensors")),
         };
-        print(&format!("{}: an adapter of {modules} modules{and_replaced}", name(out)))?;
+        let modules = counted(modules, "module", "modules");
+        print(&format!("{}: an adapter of {modules}{and_replaced}", name(out)))?;
     }
     Ok(Outcome::Complete)
 }
@@ -226,11 +225,18 @@ fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
         changed => changed?,
     };
     if json {
-        print(&serde_json::json!({ "out": out, "model": resolved.id, "changed": changed }).to_string())?;
+        print(&written(out, json!({ "model": resolved.id, "changed": changed })))?;
     } else {
-        print(&format!("{}: {changed} tensors of {} changed", name(out), resolved.id))?;
+        let tensors = counted(changed, "tensor", "tensors");
+        print(&format!("{}: {tensors} of {} changed", name(out), resolved.id))?;
     }
     Ok(Outcome::Complete)
+}
+
+/// What was made, and where.
+fn written(out: &Path, mut made: Value) -> String {
+    put_path(&mut made, "out", out);
+    made.to_string()
 }
 
 fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
@@ -242,10 +248,9 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
     let bytes = |dtype| checkpoint.memory_as(dtype).total_bytes();
     let unknown = unknown_settings(&resolved.directory);
     if json {
-        let info = serde_json::json!({
+        let mut info = json!({
             "id": resolved.id,
             "revision": resolved.revision,
-            "directory": resolved.directory,
             "model_type": model_type.name(),
             "dim": dim,
             "parameters": checkpoint.num_parameters(),
@@ -266,6 +271,7 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
                 "window": vision.window,
             },
         });
+        put_path(&mut info, "directory", &resolved.directory);
         print(&info.to_string())?;
     } else {
         let rows = [
@@ -286,15 +292,18 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
             (
                 "language",
                 format!(
-                    "{} layers, {} heads, {} key-value heads, vocabulary of {}",
-                    text.layers, text.heads, text.key_value_heads, text.vocab
+                    "{}, {}, {}, vocabulary of {}",
+                    counted(text.layers, "layer", "layers"),
+                    counted(text.heads, "head", "heads"),
+                    counted(text.key_value_heads, "key-value head", "key-value heads"),
+                    text.vocab
                 ),
             ),
             (
                 "vision",
                 format!(
-                    "{} blocks of width {}, patches of {} pixels{}",
-                    vision.blocks,
+                    "{} of width {}, patches of {} pixels{}",
+                    counted(vision.blocks, "block", "blocks"),
                     vision.hidden,
                     vision.patch,
                     vision.window.map_or(String::new(), |window| format!(", windows of {window}"))

@@ -1,16 +1,19 @@
 //! `gve library`: what a library holds, and where its files lie.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use gve::indexer::absolute;
 use gve::media::MediaKind;
 use gve::retrieval::{Library, LibraryWriter};
-use gve_cli::output::{Outcome, name, print, warn};
+use gve_cli::output::{Outcome, counted, name, print, warn};
 use serde_json::json;
 
-use crate::library::{report_damage, report_opened};
+use crate::library::{report_damage, tell_format};
 use crate::tags::{Tag, tag};
 
 #[derive(Subcommand)]
@@ -48,6 +51,9 @@ pub(crate) struct Relocate {
     /// Where that folder is now.
     #[arg(value_name = "TO")]
     to: PathBuf,
+    /// Even if there is nothing at TO now, as where a drive is not mounted.
+    #[arg(long)]
+    force: bool,
 }
 
 pub(crate) fn run(command: Command) -> Result<Outcome> {
@@ -78,7 +84,8 @@ fn info(arguments: &Info) -> Result<Outcome> {
         });
         print(&summary.to_string())?;
     } else {
-        print(&format!("files      {videos} videos, {images} images"))?;
+        let (videos, images) = (counted(videos, "video", "videos"), counted(images, "image", "images"));
+        print(&format!("files      {videos}, {images}"))?;
         let dtype = manifest.store_dtype.name();
         print(&format!("rows       {} of {} values in {dtype}", entries.len(), manifest.dim))?;
         print(&format!("model      {}", manifest.model))?;
@@ -86,7 +93,7 @@ fn info(arguments: &Info) -> Result<Outcome> {
         print(&format!("sampling   {}", json!(manifest.sampling)))?;
         let moments = manifest.moments.map_or("none".to_owned(), |moments| json!(moments).to_string());
         print(&format!("moments    {moments}"))?;
-        let tags = tags.iter().map(|(name, files)| format!("{name} ({files} files)"));
+        let tags = tags.iter().map(|(name, files)| format!("{name} ({})", counted(*files, "file", "files")));
         let tags = tags.reduce(|all, one| format!("{all}, {one}")).unwrap_or_else(|| "none".to_owned());
         print(&format!("tags       {tags}"))?;
     }
@@ -94,23 +101,58 @@ fn info(arguments: &Info) -> Result<Outcome> {
 }
 
 fn relocate(arguments: &Relocate) -> Result<Outcome> {
-    let absolute =
-        |path: &Path| std::path::absolute(path).with_context(|| format!("cannot find {}", name(path)));
-    let from = absolute(&arguments.from)?;
-    let to = arguments.to.canonicalize().with_context(|| format!("cannot find {}", name(&arguments.to)))?;
-    let manifest = Library::open(&arguments.library)?.manifest().clone();
+    let library = Library::open(&arguments.library)?;
+    let from = place_before(&library, &arguments.from)?;
+    let to = place_now(&library, &from, arguments)?;
+    let manifest = library.manifest().clone();
+    drop(library);
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
-    report_opened(&library);
+    tell_format(&library);
+    report_damage(library.damage());
     let damaged = library.damage().len();
     let moved = library.relocate(&from, &to)?;
-    if moved == 0 {
-        bail!("the library has no files in {}", name(&from));
-    }
     let missing = library.paths().filter(|path| path.starts_with(&to) && !path.exists()).count();
     library.finish()?;
     if missing > 0 {
-        warn(&format!("{missing} of them are not there"));
+        warn(&format!("{} not there", counted(missing, "of them is", "of them are")));
     }
-    print(&format!("{moved} files now lie in {}", name(&to)))?;
+    print(&format!("{} in {}", counted(moved, "file now lies", "files now lie"), name(&to)))?;
     Ok(Outcome::of(moved, damaged))
+}
+
+/// Where the library has its files: the place as it is written, or else, as files are indexed without links,
+/// what it leads to.
+fn place_before(library: &Library, from: &Path) -> Result<PathBuf> {
+    let written = std::path::absolute(from).with_context(|| format!("cannot find {}", name(from)))?;
+    let has_files = |place: &PathBuf| library.entries().iter().any(|entry| entry.path.starts_with(place));
+    let found = [written.clone(), absolute(from)].into_iter().find(has_files);
+    found.with_context(|| format!("the library has no files in {}", name(&written)))
+}
+
+/// Where the files are to be: in a folder, or, if `from` is a file, at the place of one.
+fn place_now(library: &Library, from: &Path, arguments: &Relocate) -> Result<PathBuf> {
+    let to = absolute(&arguments.to);
+    let is_file = library.entries().iter().any(|entry| entry.path == from);
+    match fs::metadata(&to) {
+        Ok(there) if there.is_dir() && is_file => bail!(
+            "{} is a folder, and {} is a file in the library: give the place of that file",
+            name(&to),
+            name(from)
+        ),
+        Ok(there) if !there.is_dir() && !is_file => bail!(
+            "{} is no folder, and {} is one in the library: give the place of that folder",
+            name(&to),
+            name(from)
+        ),
+        Err(error) if error.kind() == ErrorKind::NotFound && !arguments.force => bail!(
+            "cannot find {}: give the place where {} is now; --force takes one where nothing is, as where a drive \
+             is not mounted",
+            name(&to),
+            name(from)
+        ),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot find {}", name(&to)))
+        }
+        _ => Ok(to),
+    }
 }

@@ -2,13 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::anyhow;
+use anyhow::{Result, anyhow, bail};
+use gve::hub::{HubError, NANO, ResolvedModel};
 use gve::indexer::PassedOver;
-use gve::retrieval::{Library, LibraryOptions, LibraryWriter, MANIFEST_FORMAT_VERSION, RetrievalError};
-use gve_cli::output::{note, progress_bar, report, warn};
+use gve::retrieval::{
+    Library, LibraryManifest, LibraryOptions, LibraryWriter, MANIFEST_FORMAT_VERSION, RetrievalError,
+};
+use gve_cli::options::ModelOptions;
+use gve_cli::output::{counted, name, note, printable, progress_bar, report, warn};
 
 /// Damaged parts that are named one by one.
 const MAX_NAMED: usize = 20;
+/// What is said of one damaged part, and of several.
+pub(crate) const PARTS: [&str; 2] = ["part of the library is damaged", "parts of the library are damaged"];
 
 /// Opens a library for searching, and shows how far it is where that takes long.
 pub(crate) fn open_library(directory: &Path, quiet: bool) -> Result<Library, RetrievalError> {
@@ -23,16 +29,49 @@ pub(crate) fn open_library(directory: &Path, quiet: bool) -> Result<Library, Ret
     library
 }
 
+/// Finds the model to search or continue the library in `directory` with. Where none is given, or the folder
+/// of one is not there, it says which one the library was made with.
+pub(crate) fn find_model(options: &ModelOptions, directory: &Path) -> Result<ResolvedModel> {
+    // Where there is no library yet, or none that can be read, others say so.
+    let Ok(manifest) = LibraryManifest::read(directory) else { return options.resolve() };
+    let (library, model) = (name(directory), printable(&manifest.model));
+    if options.model.is_none() && manifest.model != NANO {
+        bail!("the library {library} was made with the model {model}: give it as --model");
+    }
+    options.resolve().map_err(|error| {
+        let is_of_folder = matches!(
+            error.downcast_ref(),
+            Some(
+                HubError::NotAReference { .. }
+                    | HubError::NotADirectory { .. }
+                    | HubError::IncompleteDirectory { .. }
+            )
+        );
+        if !is_of_folder || !Path::new(&manifest.model).is_absolute() {
+            return error;
+        }
+        error.context(format!(
+            "the library {library} was made with the model {model}: if that was moved, give its new place as \
+             --model"
+        ))
+    })
+}
+
 /// Names what is damaged in a library, and not all of it where that is much.
 pub(crate) fn report_damage(damage: &[RetrievalError]) {
-    damage.iter().take(MAX_NAMED).for_each(|error| report(&anyhow!(error.to_string())));
-    if damage.len() > MAX_NAMED {
-        report(&anyhow!("{} further parts of the library are damaged", damage.len() - MAX_NAMED));
+    tell_some(damage, PARTS, |one| report(&anyhow!(one)));
+}
+
+/// Has the first few told, and how many there are besides, of which `one` or `several` say what is the matter.
+pub(crate) fn tell_some<T: ToString>(all: &[T], [one, several]: [&str; 2], tell: impl Fn(String)) {
+    all.iter().take(MAX_NAMED).for_each(|one| tell(one.to_string()));
+    if all.len() > MAX_NAMED {
+        tell(counted(all.len() - MAX_NAMED, &format!("further {one}"), &format!("further {several}")));
     }
 }
 
-/// Says what opening a library for writing has found and done.
-pub(crate) fn report_opened(library: &LibraryWriter) {
+/// Says what opening a library for writing has done to it.
+pub(crate) fn tell_format(library: &LibraryWriter) {
     let before = library.format_before();
     if before != MANIFEST_FORMAT_VERSION {
         note(&format!(
@@ -40,7 +79,6 @@ pub(crate) fn report_opened(library: &LibraryWriter) {
              cannot read it any more"
         ));
     }
-    report_damage(library.damage());
 }
 
 /// Says what a search for files passed over: a warning where it found nothing. `remedy` has more files taken,

@@ -2,10 +2,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use gve::duplicates::{DuplicatesError, read_clip};
+use gve::TimeRange;
+use gve::duplicates::{DuplicatesError, MatchedRange, read_clip};
 use gve::indexer::{Recognition, find};
+use gve::media::MediaKind;
 use gve_cli::interrupt::stop_on_ctrl_c;
-use gve_cli::output::{Outcome, failure, name, note, print};
+use gve_cli::options::whole;
+use gve_cli::output::{Outcome, counted, failure, name, note, print, put_path};
 
 use crate::fingerprints::{FileOptions, as_json, difference, stopped_early};
 
@@ -16,8 +19,8 @@ Examples:
   gve locate clip.mp4 ~/Videos --cache ~/.cache/gve-fingerprints --json
 
 Each line is a video that has pictures of the clip, the likeliest first: how alike they are (1 is the same),
-where they are in the video, and which part of the clip that is. No model is used. Exit status 1 if nothing
-is found.")]
+where they are in the video, and which part of the clip that is; pictures have no such times. No model is
+used. Exit status 1 if nothing is found.")]
 pub(crate) struct Arguments {
     /// The clip.
     #[arg(value_name = "CLIP")]
@@ -25,7 +28,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     files: FileOptions,
     /// Most videos to show.
-    #[arg(short, value_name = "N", default_value_t = 10)]
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(0))]
     k: usize,
 }
 
@@ -52,30 +55,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         matches => matches?,
     };
     for found in matches.iter().take(arguments.k) {
-        let path = &looked.files[found.second].path;
+        let file = &looked.files[found.second];
+        let kinds = [clip.kind, file.kind];
         if arguments.files.json {
-            let mut line = as_json(found);
-            line["path"] = serde_json::json!(path.display().to_string());
+            let mut line = as_json(found, kinds);
+            put_path(&mut line, "path", &file.path);
             print(&line.to_string())?;
             continue;
         }
         let difference = difference(found);
         let difference = if difference.is_empty() { difference } else { format!("  {difference}") };
         for range in &found.ranges {
-            let (start, end) = range.second.bounds().unwrap_or_default();
-            let (of_start, of_end) = range.first.bounds().unwrap_or_default();
-            print(&format!(
-                "{:.2}  {}  {start:.2}-{end:.2} s  is {of_start:.2}-{of_end:.2} s of the clip{difference}",
-                found.score,
-                name(path)
-            ))?;
+            let times = in_words(range, kinds);
+            print(&format!("{:.2}  {}{times}{difference}", found.score, name(&file.path)))?;
         }
     }
     Ok(match matches.len() {
         0 => {
-            note(&format!("{} is in none of {} other files", name(&clip.path), looked.files.len()));
+            let others = counted(looked.files.len(), "other file", "other files");
+            note(&format!("{} is in none of {others}", name(&clip.path)));
             Outcome::Nothing
         }
         found => Outcome::of(found, looked.failed),
     })
+}
+
+/// Where a clip is in a file, and which part of it that is, as far as either is no picture.
+fn in_words(range: &MatchedRange, [clip, file]: [MediaKind; 2]) -> String {
+    let shown = |range: TimeRange| {
+        let (start, end) = range.bounds().unwrap_or_default();
+        format!("{start:.2}-{end:.2} s")
+    };
+    let mut times = String::new();
+    if file == MediaKind::Video {
+        times.push_str(&format!("  {}", shown(range.second)));
+    }
+    if clip == MediaKind::Video {
+        times.push_str(&format!("  is {} of the clip", shown(range.first)));
+    }
+    times
 }

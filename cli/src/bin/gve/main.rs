@@ -36,7 +36,7 @@ mod world;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gve_cli::output;
+use gve_cli::{options, output};
 
 /// Embed text, images and video into one space, and search them.
 #[derive(Parser)]
@@ -93,7 +93,7 @@ enum Command {
 
 fn main() -> ExitCode {
     output::start(env!("CARGO_BIN_NAME"));
-    output::exit(Arguments::try_parse().map(|arguments| match arguments.command {
+    output::exit(options::parse::<Arguments>().map(|arguments| match arguments.command {
         #[cfg(feature = "video")]
         Command::Duplicates(arguments) => duplicates::run(&arguments),
         Command::Embed(arguments) => embed::run(arguments),

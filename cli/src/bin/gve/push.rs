@@ -5,7 +5,7 @@ use clap::Args;
 use gve::hub::{HubError, PushOptions, PushPlan, PushProgress, Pushed, plan_push, push};
 use gve_cli::hub::from_environment;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::output::{Outcome, byte_bar, print, show, warn};
+use gve_cli::output::{Outcome, byte_bar, counted, print, show, warn};
 use indicatif::{DecimalBytes, ProgressBar};
 use serde_json::json;
 
@@ -126,18 +126,21 @@ fn told(plan: &PushPlan) -> Vec<String> {
 fn ended(plan: &PushPlan, pushed: Option<&Pushed>) -> String {
     let (count, there) = (plan.changed().count(), plan.files.len() - plan.changed().count());
     let bytes = DecimalBytes(plan.changed().map(|file| file.bytes).sum());
+    let is_there = counted(there, "file is there already", "files are there already");
     match pushed {
-        None if count == 0 => format!("all {there} files are there already"),
+        None if count == 0 => is_there,
         None => format!(
-            "{count} files, {bytes}, would be sent, {there} are there already; nothing was sent: --yes sends it"
+            "{}, {bytes}, would be sent, {is_there}; nothing was sent: --yes sends it",
+            counted(count, "file", "files")
         ),
         Some(Pushed { commit: Some(commit), files, stored_bytes, .. }) => format!(
-            "{}: {files} files in commit {commit}, {} of large files sent",
+            "{}: {} in commit {commit}, {} of large files sent",
             plan.url,
+            counted(*files, "file", "files"),
             DecimalBytes(*stored_bytes)
         ),
         Some(_) if count > 0 => format!("{}: nothing is left to send", plan.url),
-        Some(_) => format!("{}: all {there} files are there already, nothing was sent", plan.url),
+        Some(_) => format!("{}: {is_there}, nothing was sent", plan.url),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use gve::retrieval::{Library, TagChanges, TagValue};
-use gve_cli::output::{Outcome, name, print, report};
+use gve_cli::output::{Outcome, counted, name, print, report};
 use serde_json::{Map, Value};
 
 use crate::library::report_damage;
@@ -70,11 +70,15 @@ pub(crate) fn tag(arguments: &Tag) -> Result<Outcome> {
         report(&anyhow!("the library does not have {}", name(path)));
     }
     if unknown.len() > MOST_NAMED {
-        report(&anyhow!("nor {} others", unknown.len() - MOST_NAMED));
+        report(&anyhow!("nor {}", counted(unknown.len() - MOST_NAMED, "other", "others")));
     }
     let tagged = changes.len() - unknown.len();
-    let done = if arguments.remove.is_empty() { "tagged" } else { "have the tag no more" };
-    print(&format!("{tagged} files {done}, {} not in the library", unknown.len()))?;
+    let done = if arguments.remove.is_empty() {
+        counted(tagged, "file tagged", "files tagged")
+    } else {
+        counted(tagged, "file has the tag no more", "files have the tag no more")
+    };
+    print(&format!("{done}, {} not in the library", unknown.len()))?;
     Ok(Outcome::of(tagged, unknown.len()))
 }
 

@@ -11,7 +11,7 @@ use gve::train::{
 use gve_cli::hub::{data_set, resolve};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::warn_of_unknown_settings;
-use gve_cli::output::{self, Outcome, name, note, print, progress_bar, warn};
+use gve_cli::output::{self, Outcome, counted, name, note, print, progress_bar, warn};
 use gve_cli::process::tune_for_training;
 use indicatif::{DecimalBytes, HumanCount, HumanDuration, ProgressBar};
 
@@ -104,8 +104,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let reading = trainer.config().model.clone();
     if !arguments.quiet {
         let area = reading.max_pixels.unwrap_or_default();
-        let frames = reading.frames.map_or("the recipe's".to_owned(), |frames| frames.to_string());
-        bar.suspend(|| note(&format!("videos of {frames} frames, pictures of at most {area} pixels")));
+        let frames = reading.frames.map(|frames| counted(frames, "frame", "frames"));
+        let frames = frames.unwrap_or_else(|| "the recipe's frames".to_owned());
+        bar.suspend(|| note(&format!("videos of {frames}, pictures of at most {area} pixels")));
     }
     // Where it costs little of the run.
     let batches = trainer.config().batch.accumulate * trainer.remaining_steps();
@@ -133,7 +134,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     });
     bar.finish_and_clear();
     if left_out > 0 {
-        let pairs = if left_out == 1 { "1 pair was".to_owned() } else { format!("{left_out} pairs were") };
+        let pairs = counted(left_out, "pair was", "pairs were");
         warn(&format!("{pairs} left out: log.jsonl has the reason, as `left_out`"));
     }
     match finish? {
@@ -151,15 +152,15 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
 /// What a run would take, line by line.
 fn told(estimate: &TrainEstimate) -> Vec<String> {
     let time = |time: Duration| HumanDuration(time).to_string();
-    let tasks = estimate
-        .tasks
-        .iter()
-        .map(|task| format!("{} {} pairs, {:.2} s a batch", task.task, task.pairs, task.batch.as_secs_f64()));
+    let tasks = estimate.tasks.iter().map(|task| {
+        let pairs = counted(task.pairs, "pair", "pairs");
+        format!("{} {pairs}, {:.2} s a batch", task.task, task.batch.as_secs_f64())
+    });
     let mut lines = vec![
         tasks.collect::<Vec<_>>().join("; "),
         format!(
-            "{} steps, about {}, and what probes, mines, scores and saves on top; {} values are trained",
-            estimate.steps,
+            "{}, about {}, and what probes, mines, scores and saves on top; {} values are trained",
+            counted(estimate.steps, "step", "steps"),
             time(estimate.time),
             HumanCount(estimate.trained as u64)
         ),
@@ -195,12 +196,14 @@ fn whole_tasks(batch_size: usize, largest_task: usize) -> Option<String> {
 
 fn tell_imported(pairs: &ImportedPairs, quiet: bool) {
     let Some(imported) = &pairs.imported else { return };
-    let (from, made, refused) = (name(&pairs.path), imported.pairs(), imported.refused);
+    let from = name(&pairs.path);
     if !quiet {
-        note(&format!("{made} pairs of {from}, in {}", name(&pairs.file)));
+        let made = counted(imported.pairs(), "pair", "pairs");
+        note(&format!("{made} of {from}, in {}", name(&pairs.file)));
     }
     if let Some(first) = &pairs.first_refused {
-        warn(&format!("{from}: {refused} rows refused, the first {first}; `gve pairs import` names all"));
+        let refused = counted(imported.refused, "row", "rows");
+        warn(&format!("{from}: {refused} refused, the first {first}; `gve pairs import` names all"));
     }
 }
 

@@ -7,7 +7,8 @@ use gve::synth::world::director::MOST_THINGS;
 use gve::synth::world::{MiniSettings, WorldSettings, write_mini, write_world};
 use gve::video::VideoEncoding;
 use gve_cli::interrupt::stop_on_ctrl_c;
-use gve_cli::output::{Outcome, name, print, progress_bar, report};
+use gve_cli::options::whole;
+use gve_cli::output::{Outcome, counted, name, print, progress_bar, report};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -21,12 +22,13 @@ Examples:
     World {
         /// Videos to make.
         #[arg(long, value_name = "N", default_value_t = 0, required_unless_present = "pictures")]
+        #[arg(value_parser = whole::<usize>(0))]
         videos: usize,
         /// Further scenes to draw one picture of each, for pairs of text and image.
-        #[arg(long, value_name = "N", default_value_t = 0)]
+        #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<usize>(0))]
         pictures: usize,
         /// Most things in a scene, 1 to 3.
-        #[arg(long, value_name = "N", default_value_t = MOST_THINGS)]
+        #[arg(long, value_name = "N", default_value_t = MOST_THINGS, value_parser = whole::<usize>(0))]
         things: usize,
         #[command(flatten)]
         shared: Shared,
@@ -41,7 +43,7 @@ Examples:
     )]
     UvrbMini {
         /// Videos of a corpus; three times as many where the first ten of a ranking count.
-        #[arg(long, value_name = "N", default_value_t = 102)]
+        #[arg(long, value_name = "N", default_value_t = 102, value_parser = whole::<usize>(0))]
         videos: usize,
         #[command(flatten)]
         shared: Shared,
@@ -51,7 +53,7 @@ Examples:
 #[derive(Args)]
 pub(crate) struct Shared {
     /// Where all randomness comes from: equal seeds give equal worlds.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = whole::<u64>(0))]
     seed: u64,
     /// Directory to write to; a run that was stopped, by Ctrl-C say, goes on there.
     #[arg(long, value_name = "DIR")]
@@ -110,7 +112,12 @@ fn world(shared: &Shared, settings: WorldSettings) -> Result<()> {
     bar.finish_and_clear();
     let made = made?;
     let out = name(&shared.out);
-    print(&format!("{out}: {} videos, {} images, {} captions", made.videos, made.images, made.captions))?;
+    let things = [
+        counted(made.videos, "video", "videos"),
+        counted(made.images, "image", "images"),
+        counted(made.captions, "caption", "captions"),
+    ];
+    print(&format!("{out}: {}", things.join(", ")))?;
     for (task, pairs) in made.pairs {
         print(&format!("{task:<5}{pairs:>8} pairs"))?;
     }

@@ -79,7 +79,7 @@ fn rows_that_are_no_pairs_are_told_and_a_run_needs_some() {
     let output = train(&config, &[]);
     assert_status(&output, 0);
     for part in
-        ["web.csv: 1 rows refused, the first ", "web.csv:4: no pair of webvid: ", "gone.mp4 is not there"]
+        ["web.csv: 1 row refused, the first ", "web.csv:4: no pair of webvid: ", "gone.mp4 is not there"]
     {
         assert!(stderr(&output).contains(part), "{part}: {}", stderr(&output));
     }

@@ -196,7 +196,7 @@ fn an_error_for_all_does_not_wait_for_others_to_be_tried_again() {
     let output = site.run(&stub.base_url, &["--concurrency", "4", "--quiet"]);
     assert_status(&output, 2);
     assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());
-    assert!(stderr(&output).contains("check the key; 1 answers are kept"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("check the key; 1 answer is kept"), "{}", stderr(&output));
     assert_eq!(stub.requests().len(), 4);
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use gve::indexer::{Doubt, IndexEvent, IndexTotals, PassedOver};
-use gve_cli::output::{Outcome, failure, name, print, report, show, warn};
+use gve_cli::output::{Outcome, counted, failure, name, print, report, show, warn};
 use indicatif::ProgressBar;
 
 /// How many files met which fate.
@@ -77,14 +77,14 @@ impl Counts {
         }
         let mut line = format!("{added} added, {unchanged} unchanged, {failed} failed");
         let others = [
-            (moved, "moved"),
-            (copied, "copies of others"),
-            (forgotten, "forgotten"),
-            (kept, "not there but kept"),
+            (moved, "moved", "moved"),
+            (copied, "copy of another", "copies of others"),
+            (forgotten, "forgotten", "forgotten"),
+            (kept, "not there but kept", "not there but kept"),
         ];
-        for (count, what) in others {
+        for (count, one, several) in others {
             if count > 0 {
-                line = format!("{line}, {count} {what}");
+                line = format!("{line}, {}", counted(count, one, several));
             }
         }
         Ok(print(&line)?)
@@ -98,5 +98,6 @@ pub(super) fn tell_kept(folder: &Path, doubt: &Doubt, count: usize) {
         Doubt::NotSearched => "give it as well, and what is gone there is",
         _ => "--prune-all forgets them",
     };
-    warn(&format!("{folder}: {doubt}; {count} of its files are not forgotten: {remedy}"));
+    let files = counted(count, "of its files is", "of its files are");
+    warn(&format!("{folder}: {doubt}; {files} not forgotten: {remedy}"));
 }

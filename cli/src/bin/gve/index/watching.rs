@@ -1,16 +1,44 @@
 //! `gve index --watch`.
 
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use gve::indexer::{IndexEvent, WatchEvent, WatchOptions, watch as follow};
-use gve::retrieval::LibraryManifest;
+use gve::retrieval::{LibraryManifest, LibraryWriter, RetrievalError};
 use gve::{CancelToken, Embedder};
 use gve_cli::output::{Outcome, name, note, print, report, warn};
 use serde_json::json;
 
 use super::Arguments;
 use super::told::{Counts, tell_kept};
+
+/// How often is looked whether others still write to the library at first.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Opens the library for the first run, once nobody else writes to it; gives `None` if somebody asks to stop
+/// before.
+pub(super) fn open(
+    directory: &Path,
+    manifest: &LibraryManifest,
+    cancel: &CancelToken,
+) -> Result<Option<LibraryWriter>> {
+    let mut is_told = false;
+    loop {
+        match LibraryWriter::create_or_open(directory, manifest.clone()) {
+            Err(RetrievalError::Locked { .. }) if cancel.is_cancelled() => return Ok(None),
+            Err(error @ RetrievalError::Locked { .. }) => {
+                if !is_told {
+                    tell_hindered(error);
+                }
+                is_told = true;
+                thread::sleep(TICK);
+            }
+            library => return Ok(Some(library?)),
+        }
+    }
+}
 
 /// Follows the folders until somebody stops it. Each change is a line of the output.
 pub(super) fn watch(
@@ -110,11 +138,11 @@ fn tell(event: WatchEvent, counts: &mut Counts) {
             "{gone} of the {files} files of the library are gone, which is much: none is forgotten; gve index \
              --prune --yes forgets them"
         )),
-        WatchEvent::Hindered(error) => {
-            let error =
-                anyhow::Error::from(error).context("the library cannot be written now; it is tried again");
-            report(&error);
-        }
+        WatchEvent::Hindered(error) => tell_hindered(error),
         _ => {}
     }
+}
+
+fn tell_hindered(error: impl std::error::Error + Send + Sync + 'static) {
+    report(&anyhow::Error::from(error).context("the library cannot be written now; it is tried again"));
 }

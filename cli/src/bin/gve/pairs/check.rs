@@ -6,7 +6,8 @@ use clap::Args;
 use gve::review::{Count, Kind, Review, ReviewError, ReviewEvent, ReviewSettings, page, review};
 use gve::store::write_file;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::output::{Outcome, name, note, print, progress_bar};
+use gve_cli::options::whole;
+use gve_cli::output::{Outcome, counted, name, note, print, progress_bar};
 
 /// Look through pairs before they are trained on.
 #[derive(Args)]
@@ -34,10 +35,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE.html")]
     page: Option<PathBuf>,
     /// Examples of each task on the page.
-    #[arg(long, value_name = "N", default_value_t = ReviewSettings::default().examples)]
+    #[arg(long, value_name = "N", default_value_t = ReviewSettings::default().examples, value_parser = whole::<usize>(0))]
     examples: usize,
     /// Of the choice of examples.
-    #[arg(long, value_name = "S", default_value_t = ReviewSettings::default().seed)]
+    #[arg(long, value_name = "S", default_value_t = ReviewSettings::default().seed, value_parser = whole::<u64>(0))]
     seed: u64,
     /// Print the counts as JSON.
     #[arg(long)]
@@ -78,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         tell(&looked)?
     }
     if let Some(path) = &arguments.page {
-        note(&format!("{} examples in {}", looked.examples.len(), name(path)));
+        note(&format!("{} in {}", counted(looked.examples.len(), "example", "examples"), name(path)));
     }
     Ok(match (looked.pairs(), looked.findings.is_empty()) {
         (0, _) => Outcome::Nothing,
@@ -91,7 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
 const SHORTEST_NAME: usize = 22;
 
 fn tell(looked: &Review) -> Result<()> {
-    print(&format!("{} pairs, {} different media", looked.pairs(), looked.media))?;
+    let media = counted(looked.media, "different medium", "different media");
+    print(&format!("{}, {media}", counted(looked.pairs(), "pair", "pairs")))?;
     let from = |source: &str| format!("from {}", if source.is_empty() { "(no source)" } else { source });
     let tasks = looked.tasks.iter().map(|(task, count)| (task.to_string(), count));
     let lines: Vec<(String, &Count)> =
@@ -102,7 +104,8 @@ fn tell(looked: &Review) -> Result<()> {
     }
     let (media, texts) = looked.held_out;
     if media + texts > 0 {
-        print(&format!("compared with {media} media and {texts} texts that are held out"))?;
+        let (media, texts) = (counted(media, "medium", "media"), counted(texts, "text", "texts"));
+        print(&format!("compared with {media} and {texts}, held out"))?;
     }
     for kind in Kind::ALL {
         if let Some(count) = looked.findings.get(&kind) {

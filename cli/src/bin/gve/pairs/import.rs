@@ -5,7 +5,8 @@ use clap::Args;
 use gve::import::{Format, ImportError, ImportEvent, ImportSettings, Imported, Output, import};
 use gve_cli::hub::data_set;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
-use gve_cli::output::{Outcome, byte_bar, failure, name, note, print, warn};
+use gve_cli::options::whole;
+use gve_cli::output::{Outcome, byte_bar, counted, failure, name, note, print, warn};
 
 /// Turn the files of other trainers and of data sets into pairs to train on.
 #[derive(Args)]
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// From which score or label on two sides are a pair.
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X")]
     min_score: Option<f64>,
     /// The only split to read, of rows, files or folders that say which they are of.
     #[arg(long, value_name = "NAME")]
@@ -42,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
     /// Most pairs to write.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0))]
     limit: Option<usize>,
     /// Read all and write nothing.
     #[arg(long)]
@@ -120,18 +121,18 @@ fn tell(imported: &Imported, output: &Output) -> Result<()> {
     let pairs = imported.pairs();
     if pairs > 0 {
         let place = if output.is_dry { "dry run".to_owned() } else { name(&output.pairs) };
-        print(&format!("{place}: {pairs} pairs of {}", formats.join(", ")))?;
+        print(&format!("{place}: {} of {}", counted(pairs, "pair", "pairs"), formats.join(", ")))?;
     }
     for (task, pairs) in &imported.tasks {
         print(&format!("{task:<5}{pairs:>8} pairs"))?;
     }
-    for (count, what) in [
-        (imported.passed_over, "rows passed over, by their score or split"),
-        (imported.left_out, "negatives left out"),
-        (imported.refused, "rows refused"),
+    for (count, one, several, what) in [
+        (imported.passed_over, "row", "rows", "passed over, by score or split"),
+        (imported.left_out, "negative", "negatives", "left out"),
+        (imported.refused, "row", "rows", "refused"),
     ] {
         if count > 0 {
-            note(&format!("{count} {what}"));
+            note(&format!("{} {what}", counted(count, one, several)));
         }
     }
     if pairs == 0 {
