@@ -1,5 +1,6 @@
 //! Options that several subcommands share: raw arguments to validated settings.
 
+use std::any::TypeId;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use gve::embedder::{
     EmbedderBuilder, FRAMES_PER_VIDEO, PIXELS_PER_TOKEN, TOKENS_PER_FRAME, unknown_settings,
 };
 use gve::hub::{NANO, ResolvedModel};
+use gve::media::DEFAULT_MAX_FRAMES;
 use gve::recipe::{NamedRecipe, PseudoQuery, Recipes};
 use gve::retrieval::{Feedback, StoreDType};
 use gve::{DType, Device, Embedder, Input, PixelLimits, Reranker, Sampling};
@@ -28,9 +30,21 @@ pub fn parse<A: Parser>() -> Result<A, clap::Error> {
 }
 
 fn with_negative_numbers(command: Command) -> Command {
+    let numbers = [
+        TypeId::of::<f32>(),
+        TypeId::of::<f64>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<usize>(),
+    ];
     let with = |argument: Arg| {
-        let takes_values = argument.get_action().takes_values();
-        if takes_values { argument.allow_negative_numbers(true) } else { argument }
+        if !argument.get_action().takes_values() {
+            return argument;
+        }
+        let taken = argument.get_value_parser().type_id();
+        // -.5 and -inf are no numbers to clap.
+        let takes_all = !argument.is_positional() && numbers.iter().any(|number| taken == *number);
+        argument.allow_negative_numbers(true).allow_hyphen_values(takes_all)
     };
     command.mut_args(with).mut_subcommands(with_negative_numbers)
 }
@@ -41,9 +55,24 @@ where
     N: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
 {
     move |text: &str| {
-        let number = text.parse::<N>().ok().filter(|number| *number >= least);
-        number.ok_or_else(|| format!("expected a whole number from {least} on"))
+        let expected = format!("expected a whole number from {least} on");
+        match text.parse::<N>() {
+            Ok(number) if number >= least => Ok(number),
+            Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Err(format!("{expected} that fits {} bits", 8 * size_of::<N>()))
+            }
+            _ => Err(expected),
+        }
     }
+}
+
+/// How options have seconds: as a number from 0 on.
+///
+/// # Errors
+/// It is none.
+pub fn length(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    seconds.ok_or_else(|| "expected a number of seconds from 0 on".to_owned())
 }
 
 /// Sees that two options, the least and the most of something, leave anything between them.
@@ -67,7 +96,7 @@ pub fn in_order<T: PartialOrd + Display>(
 #[command(next_help_heading = "Model")]
 pub struct ModelOptions {
     /// A directory in Hugging Face layout, or a hub id such as Alibaba-NLP/GVE-3B [default: nano, the small
-    /// built-in one; where a library is searched, the model it was made with].
+    /// built-in one; where a library is searched or continued, the model it was made with].
     #[arg(long, value_name = "PATH_OR_HUB_ID")]
     pub model: Option<String>,
     /// Branch, tag or commit of a hub model [default: main].
@@ -147,9 +176,15 @@ impl SamplingOptions {
     /// The frames asked for; `None` leaves them to the model.
     ///
     /// # Errors
-    /// A rate that is none, or fewest frames that are more than the most.
+    /// A rate that is none, or fewest frames that are more than the most, also by default.
     pub fn sampling(&self) -> Result<Option<Sampling>> {
         in_order(("--min-frames", self.min_frames), ("--max-frames", self.max_frames))?;
+        let least = self.min_frames.filter(|least| self.max_frames.is_none() && *least > DEFAULT_MAX_FRAMES);
+        if let Some(least) = least {
+            bail!(
+                "--min-frames {least} is beyond {DEFAULT_MAX_FRAMES}, the default of --max-frames: give both"
+            );
+        }
         match (self.frames, self.fps) {
             (_, Some(fps)) if !(fps.is_finite() && fps > 0.0) => {
                 bail!("--fps must be a positive number, got {fps}")

@@ -31,7 +31,7 @@ pub use event::{IndexEvent, IndexTotals};
 pub use find::{FindOptions, Found, MediaFile, Recognition, absolute, find, find_media, find_with};
 pub use mounts::remember_mounts;
 pub use passed_over::PassedOver;
-pub use prune::{Doubt, Extent, PrunePlan, plan_prune};
+pub use prune::{Doubt, Extent, PrunePlan, gone, plan_prune};
 pub use settings::{library_manifest, with_settings_of};
 pub use thumbnail::thumbnail;
 #[cfg(feature = "watch")]

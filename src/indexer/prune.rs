@@ -119,6 +119,25 @@ pub fn plan_prune(
     Ok(plan)
 }
 
+/// Which of `paths`, of files that `library` has or may have had, are gone or left out as [`plan_prune`] has
+/// it, or gone from a folder that was not searched, but is there and holds something.
+///
+/// # Errors
+/// As [`plan_prune`].
+pub fn gone<'a>(
+    library: &LibraryWriter,
+    searched: &[Found],
+    paths: impl IntoIterator<Item = &'a Path>,
+) -> Result<Vec<&'a Path>, RetrievalError> {
+    let mounts = Mounts::of(library)?;
+    let is_gone = |path: &&Path| match fate(path, searched, &mounts, &Disk) {
+        Fate::Gone => true,
+        Fate::Unknown(folder, Doubt::NotSearched) => Disk.holds_something(folder).unwrap_or_default(),
+        Fate::There | Fate::Unknown(..) => false,
+    };
+    Ok(paths.into_iter().filter(is_gone).collect())
+}
+
 /// Which files of `library`, at `paths` and beneath them, are no longer there, where the system has told that
 /// they went: a folder that is empty now was not unmounted then. `roots` are the folders that are watched.
 #[cfg(feature = "watch")]

@@ -71,7 +71,7 @@ impl MediaKind {
 }
 
 /// Most frames of a video that are taken at a rate where nobody says: `FPS_MAX_FRAMES` of qwen-vl-utils.
-pub(crate) const DEFAULT_MAX_FRAMES: usize = 768;
+pub const DEFAULT_MAX_FRAMES: usize = 768;
 
 /// Which frames to take from a video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::ReviewError;
-use crate::embedder::{CancelToken, ImageSource, Input, Part};
+use crate::embedder::{CancelToken, ImageSource, Input, Part, RangeClock};
 use crate::hash::{FNV_OFFSET, fnv};
 use crate::store::{IoError, open_regular_file};
 
@@ -65,7 +65,9 @@ impl Contents {
             Part::Video(video) => {
                 let range = [video.range.start_seconds, video.range.end_seconds];
                 let key = video.source.path().map_or(key, |path| combined(key, medium(path)));
-                range.into_iter().fold(key, |key, time| combined(key, time.map_or(1, f64::to_bits)))
+                let key =
+                    range.into_iter().fold(key, |key, time| combined(key, time.map_or(1, f64::to_bits)));
+                if video.clock == RangeClock::default() { key } else { combined(key, video.clock as u64) }
             }
             _ => part_files(part).fold(key, |key, path| combined(key, medium(path))),
         }

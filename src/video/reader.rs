@@ -20,7 +20,11 @@ use crate::{
 };
 use ffmpeg_next::Packet;
 use image::RgbImage;
-use std::{num::NonZeroUsize, path::Path, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 /// How frames are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +96,8 @@ pub struct VideoReader {
     warnings: Vec<Warning>,
     /// Those of them that were there when it was opened.
     first_warnings: usize,
+    /// Made when it is first asked for.
+    timing: OnceLock<StreamTiming>,
 }
 
 shown_by!(VideoReader |it| { metadata: it.metadata, warnings: it.warnings.len() });
@@ -154,6 +160,7 @@ impl VideoReader {
             limits,
             first_warnings: warnings.len(),
             warnings,
+            timing: OnceLock::new(),
         })
     }
 
@@ -169,15 +176,15 @@ impl VideoReader {
 
     /// Presentation times and rate, for [`select`](super::select).
     pub fn timing(&self) -> StreamTiming {
-        let fps = self.metadata.average_fps;
-        match self.cursor.plan() {
+        let VideoMetadata { frames, average_fps, duration_seconds, .. } = self.metadata;
+        let timing = || match self.cursor.plan() {
             plan @ (Plan::Indexed(_) | Plan::Counted { .. }) => {
-                let seconds =
-                    (0..plan.frames()).map(|frame| self.cursor.demuxer().seconds(plan.ticks(frame)));
-                StreamTiming::from_pts(seconds.collect(), fps)
+                let seconds = (0..frames).map(|frame| self.cursor.demuxer().seconds(plan.ticks(frame)));
+                StreamTiming::from_pts(seconds.collect(), average_fps).lasting(duration_seconds)
             }
-            Plan::Approximate { .. } => StreamTiming::regular(self.metadata.frames, fps),
-        }
+            Plan::Approximate { .. } => StreamTiming::regular(frames, average_fps),
+        };
+        self.timing.get_or_init(timing).clone()
     }
 
     /// The frames with these indices, in the order given, each decoded when it is asked for. Ascending order

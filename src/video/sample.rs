@@ -1,5 +1,7 @@
 //! Which frames to take: index arithmetic on metadata, without a decoder.
 
+use std::sync::Arc;
+
 use super::VideoError;
 use crate::media::{DEFAULT_MAX_FRAMES, Sampling, TimeRange};
 
@@ -31,19 +33,30 @@ pub struct StreamTiming {
     total_frames: usize,
     average_fps: f64,
     /// Sorted; empty where the frames are taken to be evenly spaced.
-    pts_seconds: Vec<f64>,
+    pts_seconds: Arc<[f64]>,
+    /// When the last frame goes, from when the first one comes up.
+    end_seconds: f64,
 }
 
 impl StreamTiming {
     /// Timing from the presentation times of all frames, in any order, and the average rate.
     pub fn from_pts(mut pts_seconds: Vec<f64>, average_fps: f64) -> Self {
         pts_seconds.sort_by(f64::total_cmp);
-        Self { total_frames: pts_seconds.len(), average_fps, pts_seconds }
+        let span = pts_seconds.last().zip(pts_seconds.first()).map_or(0.0, |(last, first)| last - first);
+        let end_seconds = (span + 1.0 / average_fps).max(pts_seconds.len() as f64 / average_fps);
+        Self { total_frames: pts_seconds.len(), average_fps, pts_seconds: pts_seconds.into(), end_seconds }
+    }
+
+    /// The same, of which it is known how long the last frame is on display.
+    #[cfg(feature = "video")]
+    pub(super) fn lasting(self, seconds: f64) -> Self {
+        Self { end_seconds: self.end_seconds.max(seconds), ..self }
     }
 
     /// Timing of evenly spaced frames.
     pub fn regular(total_frames: usize, average_fps: f64) -> Self {
-        Self { total_frames, average_fps, pts_seconds: Vec::new() }
+        let end_seconds = total_frames as f64 / average_fps;
+        Self { total_frames, average_fps, pts_seconds: Arc::default(), end_seconds }
     }
 
     /// Number of frames.
@@ -59,21 +72,17 @@ impl StreamTiming {
     /// What [`select`] has to be told for the frames that are on display in `range`, in seconds from the first
     /// frame: it counts by the average rate, which is another thing where frames are not evenly spaced, and takes
     /// both ends. A frame that comes up at the end of `range` is none of it here. A range that no video has, or
-    /// that lies outside of this one, is as it was.
+    /// that lies outside of this one, is as it was, and [`select`] refuses it.
     pub fn by_average_rate(&self, range: TimeRange) -> TimeRange {
         let start = range.start_seconds.unwrap_or(0.0);
         let end = range.end_seconds.unwrap_or(f64::INFINITY);
-        let last = self.total_frames.saturating_sub(1);
-        let ends = self.seconds_from_first(last) + 1.0 / self.average_fps;
-        let is_inside = start.is_finite() && start <= end && start < ends && end >= 0.0;
+        let is_inside = start.is_finite() && start <= end && start < self.end_seconds && end >= 0.0;
         if self.total_frames == 0 || !is_inside {
             return range;
         }
         let first = self.displayed_at(start);
-        let last = match self.displayed_at(end) {
-            last if last > first && self.seconds_from_first(last) >= end - 1e-6 => last - 1,
-            last => last,
-        };
+        // Less than the rounding of `displayed_at` before the end.
+        let last = self.displayed_at(end - 2e-6).max(first);
         // Between frames, where rounding finds no neighbour.
         let time = |index: usize, beside: f64| (index as f64 + beside) / self.average_fps;
         TimeRange {
@@ -255,4 +264,21 @@ fn finite(what: &'static str, value: f64) -> Result<(), VideoError> {
 
 pub(super) fn invalid(what: &'static str, expected: &'static str, got: impl ToString) -> VideoError {
     VideoError::InvalidSampling { what, expected, got: got.to_string() }
+}
+
+#[cfg(all(test, feature = "video"))]
+mod tests {
+    use super::*;
+
+    /// A picture with sound.
+    #[test]
+    fn a_frame_is_on_display_as_long_as_the_container_says() {
+        let (range, fps) = (TimeRange::between(10.0, 20.0), 25.0);
+        let chosen = |timing: StreamTiming| {
+            let range = timing.by_average_rate(range);
+            select(&timing, &Sampling::Uniform { frames: 4 }, range, FrameCount::Exact).map(|s| s.indices)
+        };
+        assert!(chosen(StreamTiming::from_pts(vec![0.0], fps)).is_err());
+        assert_eq!(chosen(StreamTiming::from_pts(vec![0.0], fps).lasting(60.0)).unwrap(), [0]);
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gve::preprocess::ImageLimits;
 use gve::{CancelToken, ImageSource, Part};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::assemble::{Assembled, assemble};
 use super::locate::{IndexFiles, locate};
@@ -31,6 +31,7 @@ pub struct CheckReport {
     /// The data set.
     pub id: String,
     /// The folder that media paths are relative to; `None` where nothing was found.
+    #[serde(serialize_with = "as_text")]
     pub directory: Option<PathBuf>,
     /// See [`Dataset::revision`]; `None` where the index files cannot be read.
     pub revision: Option<String>,
@@ -75,11 +76,21 @@ pub struct MediaCount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The file.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// Its line, or its row of a Parquet file, from 1.
     pub line: Option<usize>,
     /// What is wrong.
     pub reason: String,
+}
+
+/// A path, or none, as text: what is no UTF-8 of it shows as U+FFFD, and is no error behind all the work.
+fn as_text<'a, S: Serializer>(
+    path: impl Into<Option<&'a PathBuf>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let path: Option<&PathBuf> = path.into();
+    path.map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
 impl std::fmt::Display for Fault {

@@ -10,6 +10,9 @@ mod hostile;
 mod manifest;
 mod metrics;
 mod mini;
+#[cfg(target_os = "linux")]
+mod names;
+mod options;
 mod page;
 mod recipe;
 mod release;

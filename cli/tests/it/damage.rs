@@ -21,21 +21,43 @@ fn segments(library: &Path) -> Vec<PathBuf> {
     segments
 }
 
-/// Changes a byte of the embedding of a file; gives back the segment that has it.
-fn decay(library: &Path, name: &str) -> PathBuf {
+/// The embedding of a file, as it is on disk.
+fn embedding_of(library: &Path, name: &str) -> Vec<u8> {
     let opened = Library::open(library).unwrap();
     let row = opened.entries().iter().position(|entry| entry.path.ends_with(name)).unwrap();
     let embedding = opened.embeddings().unwrap().row(row).to_vec();
-    let values: Vec<u8> = embedding.iter().flat_map(|value| value.to_le_bytes()).collect();
+    embedding.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Changes one of some bytes, which are in one place; gives back the segment that has them.
+fn change(library: &Path, what: &[u8], place: usize) -> PathBuf {
+    let mut changed = Vec::new();
     for segment in segments(library) {
         let mut bytes = fs::read(&segment).unwrap();
-        if let Some(place) = bytes.windows(values.len()).position(|window| window == values) {
-            bytes[place + 3] ^= 0x40;
-            fs::write(&segment, bytes).unwrap();
-            return segment;
+        let starts: Vec<usize> = (0..bytes.len()).filter(|&start| bytes[start..].starts_with(what)).collect();
+        for start in starts {
+            bytes[start + place] ^= 0x40;
+            changed.push(segment.clone());
         }
+        fs::write(&segment, bytes).unwrap();
     }
-    panic!("no segment has {name}");
+    assert_eq!(changed.len(), 1, "of pictures that look alike all have the same embedding");
+    changed.remove(0)
+}
+
+/// Changes a byte of the embedding of a file, which looks like no other; gives back the segment that has it.
+pub(crate) fn decay(library: &Path, name: &str) -> PathBuf {
+    change(library, &embedding_of(library, name), 3)
+}
+
+/// Pictures of these names, indexed. The last looks like none of the others.
+fn bench_of(names: &[&str]) -> Bench {
+    let bench = Bench::empty();
+    let (last, others) = names.split_last().unwrap();
+    others.iter().for_each(|name| bench.add("tiny.png", name));
+    bench.add("rabbit.png", last);
+    assert_status(&bench.index(&[]), 0);
+    bench
 }
 
 #[test]
@@ -90,7 +112,7 @@ fn damage_is_named_the_rest_answers_and_indexing_mends_it() {
 #[test]
 fn what_is_not_embedded_anew_is_told_as_lost() {
     let bench = Bench::of(&["a.png"]);
-    bench.add("tiny.png", "sub/b.png");
+    bench.add("rabbit.png", "sub/b.png");
     assert_status(&bench.index_at(&bench.clip("sub"), &[]), 0);
     let library = bench.path("library");
     assert_eq!(segments(&library).len(), 2);
@@ -119,6 +141,86 @@ fn what_is_not_embedded_anew_is_told_as_lost() {
     fs::remove_file(newest()).unwrap();
     let said = mended();
     assert!(said.contains("is damaged (it is missing") && !said.contains("error"), "{said}");
+}
+
+#[test]
+fn what_was_not_there_before_it_was_damaged_is_not_lost() {
+    let names = ["a.png", "b.png", "c.png", "d.png", "e.png"];
+    let mended = |bench: &Bench, path: &Path, added: u64| {
+        let output = bench.index_at(path, &[]);
+        assert_status(&output, 0);
+        assert_eq!((count(&output, "added"), count(&output, "failed")), (added, 0));
+        let said = stderr(&output);
+        assert!(said.contains("warning: row ") && !said.contains("error: "), "{said}");
+    };
+    // Forgotten long ago: its row is still there, and counts no more.
+    for is_searched in [true, false] {
+        let bench = bench_of(&names);
+        let embedding = embedding_of(&bench.path("library"), "e.png");
+        fs::remove_file(bench.clip("e.png")).unwrap();
+        assert_eq!(count(&bench.index(&["--prune"]), "pruned"), 1);
+        change(&bench.path("library"), &embedding, 3);
+        mended(&bench, &if is_searched { bench.path("clips") } else { bench.clip("a.png") }, 0);
+        assert_eq!(bench.names(), names[..4]);
+    }
+    // Moved, within the folder and with it.
+    let bench = bench_of(&names);
+    decay(&bench.path("library"), "e.png");
+    fs::rename(bench.clip("e.png"), bench.clip("f.png")).unwrap();
+    mended(&bench, &bench.path("clips"), 1);
+    assert_eq!(bench.names(), ["a.png", "b.png", "c.png", "d.png", "f.png"]);
+    let bench = bench_of(&["a.png", "sub/b.png"]);
+    decay(&bench.path("library"), "b.png");
+    fs::rename(bench.clip("sub"), bench.path("other")).unwrap();
+    mended(&bench, &bench.path("other"), 1);
+    // A name that there never was: of the file, and of its folder.
+    for part in ["b.png", "clips/b.png"] {
+        let bench = Bench::of(&names);
+        let path = bench.clip("b.png");
+        change(&bench.path("library"), text(&path).as_bytes(), text(&path).len() - part.len());
+        mended(&bench, &bench.path("clips"), 1);
+        assert_eq!(bench.names(), names);
+    }
+}
+
+#[test]
+fn what_may_be_away_is_lost() {
+    let bench = bench_of(&["a.png", "sub/b.png"]);
+    decay(&bench.path("library"), "b.png");
+    let (there, away) = (bench.clip("sub"), bench.path("away"));
+    fs::rename(&there, &away).unwrap();
+    let output = bench.index_at(&bench.clip("a.png"), &[]);
+    assert_status(&output, 2);
+    assert_eq!((count(&output, "unchanged"), count(&output, "failed")), (1, 1));
+    let said = stderr(&output);
+    assert!(said.contains("sub/b.png: what the library had of it is lost: it is not there"), "{said}");
+    fs::rename(&away, &there).unwrap();
+    assert_eq!(count(&bench.index(&[]), "added"), 1);
+    assert_eq!(bench.names(), ["a.png", "sub/b.png"]);
+}
+
+#[test]
+fn what_is_damaged_on_disk_as_well_is_one_failure() {
+    let bench = Bench::empty();
+    for (from, to) in [("tiny.png", "a.png"), ("rabbit.png", "b.png"), ("tall.png", "c.png")] {
+        bench.add(from, to);
+    }
+    assert_status(&bench.index(&[]), 0);
+    decay(&bench.path("library"), "b.png");
+    fs::write(bench.clip("b.png"), "no picture any more").unwrap();
+    #[cfg(unix)]
+    {
+        decay(&bench.path("library"), "c.png");
+        fs::remove_file(bench.clip("c.png")).unwrap();
+        std::os::unix::fs::symlink("nowhere", bench.clip("c.png")).unwrap();
+    }
+    let output = bench.index(&[]);
+    assert_status(&output, 2);
+    let failed = if cfg!(unix) { 2 } else { 1 };
+    assert_eq!(count(&output, "failed"), failed);
+    let said = stderr(&output);
+    assert_eq!(said.matches("gve: error: ").count() as u64, failed, "{said}");
+    assert!(!said.contains("is lost: "), "{said}");
 }
 
 #[test]

@@ -227,6 +227,10 @@ fn where_nothing_is_found_no_library_is_made() {
         assert!(stderr(&output).contains("no library is made in"), "{}", stderr(&output));
         assert!(!library.exists());
     }
+    // Whoever wants it quiet is warned as well.
+    let output = index(&photos, &["--quiet"]);
+    assert_status(&output, 0);
+    assert!(stderr(&output).contains("warning: no library is made in"), "{}", stderr(&output));
     std::fs::copy(media("tiny.png"), photos.join("a.png")).unwrap();
     assert_status(&index(&photos, &[]), 0);
     assert!(library.join("library.json").is_file());
@@ -256,4 +260,26 @@ fn a_library_whose_model_was_moved_says_which_one_that_was() {
     assert_status(&found, 1);
     assert!(stderr(&found).contains(&expected), "{}", stderr(&found));
     assert_status(&index(&["--model", text(&here)]), 0);
+}
+
+#[test]
+fn a_library_is_continued_and_searched_with_its_own_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, model) = (folder.path().join("library"), model().canonicalize().unwrap());
+    let index = |picture: &str, more: &[&str]| {
+        let picture = media(picture);
+        let always = ["index", text(&picture), "--library", text(&library), "--json"];
+        let output = gve(&[&always[..], more].concat());
+        assert_status(&output, 0);
+        (json_lines(&output)[0]["added"].as_u64().unwrap(), stderr(&output))
+    };
+    assert_eq!(index("tiny.png", &["--model", text(&model)]), (1, String::new()));
+    let (added, said) = index("rabbit.png", &[]);
+    assert_eq!(added, 1);
+    let expected = format!("using the model {}, which the library was made with", text(&model));
+    assert!(said.contains(&expected) && said.lines().count() == 1, "{said}");
+    assert_eq!(index("tall.png", &["--quiet"]), (1, String::new()));
+    let found = gve(&["search", "--library", text(&library), "a rabbit", "--json"]);
+    assert_status(&found, 0);
+    assert_eq!(json_lines(&found).len(), 3);
 }

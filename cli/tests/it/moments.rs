@@ -82,7 +82,9 @@ fn moments_are_embedded_beside_the_whole_and_found() {
     let best = videos(&search(&["--thumbnails", text(&thumbnails)]));
     assert!(best.len() == 1 && parts.contains(&Some(best[0])), "{best:?} of {parts:?}");
     assert_eq!(videos(&search(&["--files"])), [whole.unwrap()]);
-    assert_eq!(videos(&search(&["--moments", "-k", "99"])), [whole.unwrap()], "all of them are neighbours");
+    let every = videos(&search(&["--moments", "-k", "99"]));
+    let covered = |time: f64| every.iter().any(|&(start, end)| start <= time && time <= end);
+    assert!(parts.iter().all(|part| covered(part.unwrap().0) && covered(part.unwrap().1)), "{every:?}");
     let pictures = fs::read_dir(&thumbnails).unwrap().count();
     let first = image::open(thumbnails.join("001.jpg")).unwrap();
     assert!(pictures == 2 && first.width().max(first.height()) <= 480, "{pictures} {first:?}");
@@ -207,6 +209,7 @@ fn filters_say_which_files_are_looked_at() {
         let name = |hit: &Value| hit["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         let mut names: Vec<String> = json_lines(&output).iter().map(name).collect();
         names.sort();
+        names.dedup();
         names
     };
     let (video, picture) = (vec!["clip.mp4".to_owned()], vec!["picture.png".to_owned()]);

@@ -96,6 +96,45 @@ fn where_files_are_said_to_lie_there_has_to_be_something_of_their_kind() {
     assert_eq!(bench.names(), names);
 }
 
+#[test]
+fn what_is_mended_by_saying_where_files_lie_is_no_error() {
+    let bench = Bench::of(&["a.png", "sub/b.png"]);
+    let (old, new) = (bench.path("clips"), bench.path("elsewhere"));
+    fs::rename(&old, &new).unwrap();
+    fs::write(bench.path("library").join("library.newest"), "one").unwrap();
+    let moved = relocate(&bench, &old, &new, &[]);
+    assert_status(&moved, 0);
+    let said = stderr(&moved);
+    assert!(said.contains("warning: ") && said.contains("library.newest"), "{said}");
+    assert!(!said.contains("error: "), "{said}");
+    // All of it is good again.
+    assert_eq!(bench.names().len(), 2);
+}
+
+/// The usual case: the folder has moved, and the link to it is of before.
+#[cfg(unix)]
+#[test]
+fn a_link_to_where_the_folder_was_is_followed() {
+    use std::os::unix::fs::symlink;
+
+    let bench = Bench::of(&["a.png", "sub/b.png"]);
+    let (clips, link, other, new) =
+        (bench.path("clips"), bench.path("link"), bench.path("other"), bench.path("new"));
+    symlink("clips", &link).unwrap();
+    symlink(&link, &other).unwrap();
+    fs::rename(&clips, &new).unwrap();
+    // Beneath links as well, and where one leads to the next.
+    for (from, to) in [(other.join("sub"), new.join("sub")), (link.clone(), new.clone())] {
+        let moved = relocate(&bench, &from, &to, &[]);
+        assert_status(&moved, 0);
+        assert!(stdout(&moved).starts_with("1 file now lies in "), "{}", stdout(&moved));
+    }
+    symlink("circle", bench.path("circle")).unwrap();
+    let refused = relocate(&bench, &bench.path("circle"), &new, &[]);
+    assert_status(&refused, 1);
+    assert!(stderr(&refused).contains("no files in"), "{}", stderr(&refused));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_to_the_folder_is_as_good_as_the_folder() {

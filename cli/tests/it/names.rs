@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gve::retrieval::Library;
 use gve_test_support::files::text;
-use gve_test_support::golden::{marked, media, model};
+use gve_test_support::golden::{marked, media, model, repository_dir};
 use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
 use serde_json::Value;
 
@@ -71,6 +71,18 @@ fn json_has_names_by_which_files_are_found_and_no_seconds_of_pictures() {
     assert!(lines.iter().all(|line| line.get("ranges").is_none()), "{lines:?}");
     let shown = gve(&["locate", text(&clip), text(folder.path())]);
     assert!(stdout(&shown).lines().any(|line| line.ends_with("copy.png")), "{}", stdout(&shown));
+}
+
+#[test]
+fn help_lists_names_that_are_no_text_as_the_guide_does() {
+    let guide = fs::read_to_string(repository_dir().join("docs/duplicates.md")).unwrap();
+    let mut lines = guide.lines().skip_while(|line| !line.contains("path_bytes //"));
+    let pipeline = [lines.next().unwrap(), lines.next().unwrap().trim()];
+    let help = gve(&["duplicates", "--help"]);
+    assert_status(&help, 0);
+    let help = stdout(&help);
+    assert!(pipeline.iter().all(|part| help.contains(part)), "{pipeline:?}: {help}");
+    assert!(!help.contains(".path'"), "by these no file is found: {help}");
 }
 
 #[test]

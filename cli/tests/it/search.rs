@@ -26,6 +26,14 @@ fn options_that_make_no_sense_are_refused_by_name() {
         (&search, "--dim -2", "expected a whole number from 1 on"),
         (&search, "--feedback -1", "expected a whole number from 1 on"),
         (&search, "--feedback 2 --feedback-weight -0.5", "--feedback-weight must not be negative, got -0.5"),
+        (&search, "--feedback 2 --feedback-weight -.5", "--feedback-weight must not be negative, got -0.5"),
+        (&search, "--feedback 2 --feedback-weight -inf", "--feedback-weight must not be negative, got -inf"),
+        (&search, "-k -.5", "'-.5' for '-k <N>': expected a whole number from 0 on"),
+        (
+            &search,
+            "-k 18446744073709551616",
+            "'18446744073709551616' for '-k <N>': expected a whole number from 0 on that fits 64 bits",
+        ),
         (&search, "--min-width -1", "-1 is not in 0..=4294967295"),
         (
             &search,
@@ -43,8 +51,8 @@ fn options_that_make_no_sense_are_refused_by_name() {
         (&search, "--min-duration 9 --max-duration 8.5", "--min-duration 9 is beyond --max-duration 8.5: "),
         (
             &search,
-            "--modified-after 2026-06-01 --modified-before 2026-05-31",
-            "--modified-after 2026-06-01 is beyond --modified-before 2026-05-31: ",
+            "--modified-after 2026-06-02 --modified-before 2026-05-31",
+            "--modified-after 2026-06-02 is beyond --modified-before 2026-05-31: ",
         ),
         (
             &search,
@@ -54,6 +62,13 @@ fn options_that_make_no_sense_are_refused_by_name() {
         (&search, "--tag stars>=5 --tag stars<=3", "--tag stars>= 5 is beyond --tag stars<= 3: "),
         (&frames, "--frames -1", "expected a whole number from 1 on"),
         (&frames, "--fps -1", "--fps must be a positive number, got -1"),
+        (&frames, "--start -5", "'-5' for '--start <SECONDS>': expected a number of seconds from 0 on"),
+        (&frames, "--end -inf", "'-inf' for '--end <SECONDS>': expected a number of seconds from 0 on"),
+        (
+            &frames,
+            "--fps 2 --min-frames 769",
+            "--min-frames 769 is beyond 768, the default of --max-frames: ",
+        ),
         (&frames, "--fps 2 --min-frames 9 --max-frames 3", "--min-frames 9 is beyond --max-frames 3: "),
         (&locate, "-k -1", "expected a whole number from 0 on"),
     ] {
@@ -72,6 +87,37 @@ fn options_that_make_no_sense_are_refused_by_name() {
         let said = stderr(&gve(&[&search[..], &options[..]].concat()));
         assert!(said.contains("nowhere") && !said.contains("beyond"), "{said}");
     }
+}
+
+#[test]
+fn most_frames_by_default_bound_the_fewest_alone() {
+    for options in [
+        &["--min-frames", "768"][..],
+        &["--min-frames", "0"],
+        &["--min-frames", "1000", "--max-frames", "1000"],
+    ] {
+        let refused = gve(&[&["frames", "nowhere.mp4", "--fps", "2"], options].concat());
+        assert_status(&refused, 1);
+        let said = stderr(&refused);
+        assert!(said.contains("nowhere.mp4") && !said.contains("beyond"), "{said}");
+    }
+}
+
+#[test]
+fn frames_are_taken_by_the_clock_that_is_asked_for() {
+    let clip = media("testsrc.mp4");
+    let taken = |more: &[&str]| -> Vec<u64> {
+        let always = ["frames", text(&clip), "--start", "0", "--end", "1", "--json"];
+        let frames = gve(&[&always[..], more].concat());
+        assert_status(&frames, 0);
+        json_lines(&frames).iter().map(|frame| frame["index"].as_u64().unwrap()).collect()
+    };
+    // 30 frames a second: the one of number 30 comes up at the end.
+    let by_average_rate = taken(&[]);
+    assert_eq!(by_average_rate.last(), Some(&30));
+    assert_eq!(taken(&["--clock", "average-rate"]), by_average_rate);
+    let by_display = taken(&["--clock", "display"]);
+    assert_eq!((by_display.first(), by_display.last()), (Some(&0), Some(&29)));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use gve_test_support::program::{assert_status, json_lines, stderr, stdout};
 
 use serde_json::Value;
 
+use crate::damage::decay;
 use crate::library::{Bench, count};
 use crate::program::gve;
 
@@ -99,4 +100,45 @@ fn files_are_tagged_by_a_table_and_found_by_their_tags() {
         assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
     }
     assert_eq!(stdout(&tag(&["--show"])), shown, "nothing was changed");
+}
+
+#[test]
+fn damage_is_counted_where_files_are_tagged() {
+    let bench = Bench::of(&["a.png"]);
+    bench.add("rabbit.png", "b.png");
+    assert_status(&bench.index(&[]), 0);
+    let library = bench.path("library");
+    let table = bench.path("tags.jsonl");
+    fs::write(&table, format!("{{\"path\": \"{}\", \"stars\": 4}}\n", text(&bench.clip("a.png")))).unwrap();
+    decay(&library, "b.png");
+    for (what, says) in [
+        (&[text(&table)][..], "1 file tagged, 0 not in the library\n"),
+        (&["--remove", "nobody"], "0 files have the tag no more, 0 not in the library\n"),
+    ] {
+        let output = gve(&[&["library", "tag", "--library", text(&library)], what].concat());
+        assert_status(&output, 2);
+        assert_eq!(stdout(&output), says);
+        assert_eq!(stderr(&output).matches("gve: error: ").count(), 1, "{}", stderr(&output));
+    }
+}
+
+/// The library has paths without links, and what is gone may be asked for by way of one.
+#[cfg(unix)]
+#[test]
+fn what_is_gone_beneath_a_linked_folder_is_known() {
+    let bench = Bench::of(&["a.png", "sub/b.png"]);
+    let (library, link) = (bench.path("library"), bench.path("link"));
+    std::os::unix::fs::symlink(bench.path("clips"), &link).unwrap();
+    fs::remove_file(bench.clip("a.png")).unwrap();
+    fs::remove_dir_all(bench.clip("sub")).unwrap();
+    let table = bench.path("tags.jsonl");
+    fs::write(&table, r#"{"path": "link/a.png", "stars": 4}"#).unwrap();
+    let tagged = gve(&["library", "tag", "--library", text(&library), text(&table)]);
+    assert_status(&tagged, 0);
+    assert_eq!(stdout(&tagged), "1 file tagged, 0 not in the library\n");
+    let under = link.join("sub");
+    let found = gve(&["search", "--library", text(&library), "a rabbit", "--json", "--under", text(&under)]);
+    assert_status(&found, 0);
+    let hits = json_lines(&found);
+    assert!(hits.len() == 1 && hits[0]["path"].as_str().unwrap().ends_with("b.png"), "{hits:?}");
 }

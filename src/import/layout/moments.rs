@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Layout, has_all};
-use crate::embedder::{Input, Part, VideoPart};
+use crate::embedder::{Input, Part, RangeClock};
 use crate::import::error::Fault;
 use crate::import::reading::{Reading, Row, kind_of};
 use crate::media::{MediaKind, TimeRange};
@@ -97,7 +97,7 @@ fn two(value: &Value) -> Option<[f64; 2]> {
 
 fn within(video: Input, range: TimeRange) -> Input {
     let cut = |part: Part| match part {
-        Part::Video(part) => Part::Video(VideoPart { range, ..part }),
+        Part::Video(part) => Part::Video(part.with_range(range).with_clock(RangeClock::Display)),
         other => other,
     };
     Input { parts: video.parts.into_iter().map(cut).collect(), ..video }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::LibraryManifest;
 use super::entry::{LibraryEntry, Place, live_rows};
+use super::search::holds;
 use super::segment::{Replaced, Segment, gaps, newest};
 use super::segment_reader::SegmentReader;
+use crate::media::MediaKind;
 use crate::retrieval::RetrievalError;
 use crate::store::IoError;
 
@@ -168,22 +170,42 @@ impl Catalog {
     /// Has rows count no more that lie in one segment with damaged ones of the same file. With these alone
     /// the file would be there, and nobody would ask for the others again.
     pub(super) fn forget_incomplete(&mut self) {
+        if !self.damage.iter().any(|error| matches!(error, RetrievalError::DamagedRows { .. })) {
+            return;
+        }
+        // What was written of a file at a time.
+        let mut rows_of: HashMap<(u64, &Path), Vec<usize>> = HashMap::new();
+        for (row, (entry, place)) in self.entries.iter().zip(&self.places).enumerate() {
+            rows_of.entry((place.sequence, entry.path.as_path())).or_default().push(row);
+        }
         let mut lost: HashSet<(u64, &Path)> = HashSet::new();
-        let mut beside: HashSet<Place> = HashSet::new();
+        let (mut before, mut behind) = (HashSet::new(), HashSet::new());
         for error in &self.damage {
             let RetrievalError::DamagedRows { path, first, last, file, .. } = error else { continue };
             let Some(sequence) = Segment::number_of(path) else { continue };
-            match file {
-                Some(file) => lost.extend([(sequence, file.as_path())]),
-                // Of which file they are is not known: perhaps of that before them, or of that behind them.
-                None => beside.extend([first.saturating_sub(1), last + 1].map(|row| Place { sequence, row })),
+            match file.as_deref().map(|file| (sequence, file)).filter(|of| rows_of.contains_key(of)) {
+                Some(of) => drop(lost.insert(of)),
+                // Of which file they are is not known, or they are all there was of it: perhaps they are of
+                // the file before them, or of that behind them.
+                None => {
+                    before.extend(first.checked_sub(1).map(|row| Place { sequence, row }));
+                    behind.insert(Place { sequence, row: last + 1 });
+                }
             }
         }
-        let rows = self.entries.iter().zip(&self.places);
-        let beside = rows.filter(|(_, place)| beside.contains(*place));
-        lost.extend(beside.map(|(entry, place)| (place.sequence, entry.path.as_path())));
-        if lost.is_empty() {
-            return;
+        let has_moments = rows_of.values().any(|rows| rows.len() > 1);
+        for (row, (entry, place)) in self.entries.iter().zip(&self.places).enumerate() {
+            let of = (place.sequence, entry.path.as_path());
+            let may_have_others = has_moments && entry.kind == MediaKind::Video;
+            // The whole of a file comes first, and the file has lost nothing where that is there.
+            let begins = || {
+                let rows = rows_of.get(&of).map_or(&[][..], Vec::as_slice);
+                let range = |row: usize| self.entries[row].time_range;
+                rows.len() > 1 && rows.iter().all(|&other| other >= row && holds(range(row), range(other)))
+            };
+            if may_have_others && (before.contains(place) || behind.contains(place) && !begins()) {
+                lost.insert(of);
+            }
         }
         for ((entry, place), live) in self.entries.iter().zip(&self.places).zip(&mut self.live) {
             *live &= !lost.contains(&(place.sequence, entry.path.as_path()));

@@ -161,7 +161,7 @@ impl Library {
         if all < MIN_ROWS {
             return Ok(None);
         }
-        let rows = Random::new(SEED).sample(all, SAMPLE).into_iter().map(|row| self.embedding(row));
+        let rows = Random::new(SEED).sample(all, SAMPLE).into_par_iter().map(|row| self.embedding(row));
         let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
         let rows: Vec<Vec<f32>> = rows.into_iter().flatten().map(|row| cut_row(&row, dim)).collect();
         Ok((rows.len() >= MIN_ROWS).then_some(rows))

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::ArrayView2;
 
@@ -12,6 +12,7 @@ use super::confidence::LastNull;
 use super::entry::{FileFingerprint, LibraryEntry};
 use super::index::{Index, KnownCodes, Matrix};
 use super::manifest::LibraryManifest;
+use super::neighbours::InOrder;
 use super::on_disk::OnDisk;
 use super::search::{LastMask, Share, shares};
 use super::segment::Segment;
@@ -64,6 +65,8 @@ pub struct Library {
     is_simple: bool,
     last_mask: LastMask,
     last_null: Arc<LastNull>,
+    /// Made when moments are first asked for.
+    in_order: Arc<OnceLock<InOrder>>,
     index: Arc<dyn Index>,
     tags: TagTable,
     /// What the file of tags was when they were read.
@@ -182,6 +185,7 @@ impl Library {
             is_simple,
             last_mask,
             last_null: Arc::default(),
+            in_order: Arc::default(),
             index,
             tags,
             tags_file,
@@ -240,6 +244,7 @@ impl Library {
                 is_simple: self.is_simple,
                 last_mask: LastMask::default(),
                 last_null: Arc::clone(&self.last_null),
+                in_order: Arc::clone(&self.in_order),
                 index: Arc::clone(&self.index),
                 tags,
                 tags_file,
@@ -321,6 +326,10 @@ impl Library {
 
     pub(super) fn last_null(&self) -> &LastNull {
         &self.last_null
+    }
+
+    pub(super) fn in_order(&self) -> &InOrder {
+        self.in_order.get_or_init(|| InOrder::of(&self.entries))
     }
 
     pub(super) fn index(&self) -> &dyn Index {

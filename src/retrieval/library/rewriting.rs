@@ -205,7 +205,8 @@ impl LibraryWriter {
     /// Joins all segments into one that holds the live rows alone. Damaged ones are set aside.
     ///
     /// # Errors
-    /// [`RetrievalError::Io`]. Nothing is lost then, nor when killed.
+    /// [`RetrievalError::Io`], and [`RetrievalError::DamagedRows`] where rows have decayed since their codes
+    /// were made: the next writer finds that when it opens the library. Nothing is lost then, nor when killed.
     pub fn compact(&mut self) -> Result<(), RetrievalError> {
         self.compact_as(&|path| Some(path.to_owned()))
     }
@@ -220,6 +221,7 @@ impl LibraryWriter {
         }
         let Catalog { entries, live, damage, .. } =
             readable(Segments::open(&self.directory, &self.manifest)?.catalog(&mut |_| {})?)?;
+        let damage = self.known_damage(damage)?;
         let mut writer =
             self.start_segment((self.next_sequence > 1).then(|| Replaced::through(self.next_sequence - 1)))?;
         let mut files: HashMap<PathBuf, KnownFile> = HashMap::new();
@@ -258,6 +260,22 @@ impl LibraryWriter {
         all.iter().try_for_each(|segment| {
             if damaged.contains(segment.path.as_path()) { segment.set_aside() } else { segment.remove() }
         })
+    }
+
+    /// Fails where rows have decayed since their codes were made, by which the library was opened. The next
+    /// writer reads all of them, tells of it and keeps the rest.
+    fn known_damage(&self, mut damage: Vec<RetrievalError>) -> Result<Vec<RetrievalError>, RetrievalError> {
+        let known: HashSet<String> = self.damage.iter().map(ToString::to_string).collect();
+        let Some(new) = damage.iter().position(|error| !known.contains(&error.to_string())) else {
+            return Ok(damage);
+        };
+        let error = damage.swap_remove(new);
+        for segment in Segment::list(&segments_directory(&self.directory))? {
+            if damaged_file(&error) == Some(&segment.path) {
+                segment.remove_codes().map_err(IoError::of("remove", segment.codes()))?;
+            }
+        }
+        Err(error)
     }
 
     /// Joins the newest segments, as many as are small beside those before: what is large is not written anew

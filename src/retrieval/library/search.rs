@@ -30,7 +30,7 @@ pub enum Unit {
     BestMoment,
     /// Every moment, and images. A moment is one hit with those beside it in the video that fit nearly as well: that
     /// lie above the mean of the query's scores with the library by half of what the best of them does, or are
-    /// within 0.02 of it. The rows of a video stand in order of time for that, as an indexer writes them.
+    /// within 0.02 of it.
     Moment,
     /// Each file once, by what it is as a whole.
     File,
@@ -158,7 +158,8 @@ pub(super) fn shares(entries: &[LibraryEntry]) -> Vec<Share> {
     shares
 }
 
-fn holds(whole: Option<TimeRange>, part: Option<TimeRange>) -> bool {
+/// Whether a row of a file is of all that another is of.
+pub(super) fn holds(whole: Option<TimeRange>, part: Option<TimeRange>) -> bool {
     let Some(whole) = whole else { return true };
     let bounds = whole.bounds().zip(part.and_then(TimeRange::bounds));
     bounds.is_some_and(|((start, end), (from, to))| start <= from + NEIGHBOURS && to <= end + NEIGHBOURS)
@@ -271,18 +272,15 @@ impl Library {
     ) -> Result<Vec<Hit>, RetrievalError> {
         let (all, is_simple) = (self.entries().len(), self.is_simple());
         let values = query.to_vec();
-        let neighbours = match options.unit {
-            Unit::Moment if !is_simple => {
-                let mean = self.mean_score(&values)? as f32;
-                Some(Neighbours { library: self, query: &values, may_be, mean })
-            }
+        let mut neighbours = match options.unit {
+            Unit::Moment if !is_simple => Some(Neighbours::new(self, &values, may_be)?),
             _ => None,
         };
         let mut depth = if is_simple { k } else { k.saturating_mul(ROWS_PER_HIT) };
         loop {
             let ranking = self.index().best(query, may_be, depth, options.exact)?;
             let is_all = ranking.len() < depth;
-            let hits = match &neighbours {
+            let hits = match &mut neighbours {
                 Some(neighbours) => neighbours.hits(ranking, k)?,
                 None => self.files(ranking, k),
             };

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gve::TimeRange;
 use gve::retrieval::{
     EmbeddingFormat, EmbeddingWriter, Library, LibraryManifest, LibraryWriter, RetrievalError,
     read_embeddings,
@@ -168,7 +167,7 @@ fn mutate(bytes: &[u8], case: usize, numbers: &mut Numbers) -> Vec<u8> {
 }
 
 /// Changes the embedding of the row whose first value is at `axis`, in place.
-fn damage_embedding(segment: &Path, value: f32) {
+pub(super) fn damage_embedding(segment: &Path, value: f32) {
     let mut bytes = fs::read(segment).unwrap();
     let one = 1.0_f32.to_le_bytes();
     let place = bytes.windows(4).position(|window| window == one).unwrap();
@@ -273,36 +272,6 @@ fn the_next_writer_embeds_anew_what_is_lost_and_keeps_the_damaged_file_aside() {
     let mut name = segment.into_os_string();
     name.push(".damaged");
     assert_eq!(fs::read(name).unwrap(), damaged);
-}
-
-/// With the others alone it would be there, and nobody would ask for the one that is lost.
-#[test]
-fn a_file_that_has_lost_a_moment_is_embedded_anew_with_all_of_them() {
-    let moment = |path: &str, axis: usize| {
-        let mut row = row(path, axis, 1);
-        row.entry.time_range = Some(TimeRange::between(axis as f64, axis as f64 + 1.0));
-        row
-    };
-    let rows = [moment("/a.mp4", 0), moment("/a.mp4", 1), moment("/b.mp4", 2), moment("/b.mp4", 3)];
-    for is_embedded in [true, false] {
-        let directory = tempfile::tempdir().unwrap();
-        let writer = || LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
-        let mut first = writer();
-        first.append(&rows).unwrap();
-        first.finish().unwrap();
-        damage_embedding(&segments(directory.path())[0], 0.5);
-        assert_eq!(paths(&Library::open(directory.path()).unwrap()), ["/a.mp4", "/b.mp4", "/b.mp4"]);
-        let mut next = writer();
-        assert!(next.damage().len() == 1 && !next.has("/a.mp4".as_ref()) && next.has("/b.mp4".as_ref()));
-        if is_embedded {
-            next.append(&rows[..2]).unwrap();
-        }
-        next.finish().unwrap();
-        let found = Library::open(directory.path()).unwrap();
-        assert!(found.damage().is_empty(), "{:?}", found.damage());
-        let (all, lost) = (["/a.mp4", "/a.mp4", "/b.mp4", "/b.mp4"], if is_embedded { 0 } else { 2 });
-        assert_eq!(paths(&found), &all[lost..]);
-    }
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod durability;
 mod embedding_files;
 #[cfg(feature = "library")]
 mod forgetting;
+#[cfg(feature = "library")]
+mod incomplete;
 #[cfg(all(feature = "library", unix))]
 mod killed;
 #[cfg(feature = "library")]

@@ -115,6 +115,10 @@ fn windows_that_score_alike_are_one_hit() {
     ];
     let expected = [("a", (0.0, 20.0)), ("b", (0.0, 10.0)), ("b", (11.0, 20.0)), ("a", (15.0, 25.0))];
     assert_eq!(hits(&several), expected.map(|(path, range)| (path.to_owned(), range)));
+    // In whatever order they were written.
+    let mut mixed: Vec<LibraryRow> = several.to_vec();
+    mixed.sort_by_key(|row| row.entry.time_range.and_then(TimeRange::bounds).map(|(_, end)| end as u64));
+    assert_eq!(hits(&mixed), hits(&several));
     // Where there is nothing else, a little below the best is far below the mean.
     let one =
         [part("a", (0.0, 15.0), 0.8, 1), part("a", (0.0, 10.0), 0.8, 2), part("a", (5.0, 15.0), 0.79, 3)];

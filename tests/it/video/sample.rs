@@ -218,6 +218,13 @@ fn times_of_the_container_are_counted_where_frames_are_uneven() {
         assert_eq!(frames(timing.by_average_rate(range)), expected, "{start} to {end}");
     }
     assert_ne!(frames(between(Some(0.0), Some(1.0))).len(), 10);
+    // The last frame may be on display for long, and others for no time.
+    let held = StreamTiming::from_pts((0..300).map(|i| f64::from(i) / 30.0).collect(), 5.0);
+    let late = held.by_average_rate(between(Some(20.0), Some(30.0)));
+    assert_eq!(select(&held, &uniform(9), late, FrameCount::Exact).unwrap().indices, [299]);
+    let twice = StreamTiming::from_pts(vec![0.0, 1.0, 2.0, 2.0, 2.0, 3.0], 1.5);
+    let before = twice.by_average_rate(between(Some(0.0), Some(2.0)));
+    assert_eq!(select(&twice, &uniform(9), before, FrameCount::Exact).unwrap().indices, [0, 1]);
     // Where they are even, the frame that comes up at the end is left out.
     let even = StreamTiming::from_pts((0..50).map(|i| 5.0 + f64::from(i) / 25.0).collect(), 25.0);
     for timing in [even, StreamTiming::regular(50, 25.0)] {

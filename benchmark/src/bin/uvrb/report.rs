@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gve::page::thumbnail;
+use gve_cli::options::whole;
 use gve_cli::output::{Outcome, print, progress_bar, report as report_error, warn};
 use rayon::prelude::*;
 use uvrb::Error;
@@ -38,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ROOT")]
     data: Option<PathBuf>,
     /// Failures that the page shows of each result, worst first.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(0))]
     failures: usize,
     /// Data sets of your own; they get columns but go into no mean.
     #[arg(long, value_name = "FILE")]

@@ -11,7 +11,7 @@ use gve::retrieval::{Feedback, StoreDType};
 use gve::video::FrameCount;
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{FeedbackOptions, RerankOptions, store_dtype, whole};
-use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, report, show, warn};
+use gve_cli::output::{Outcome, is_reader_gone, name, print, progress_bar, put_path, report, show, warn};
 use uvrb::dataset::{self, Dataset, LoadOptions};
 use uvrb::encoder::{Encoder, PairScorer, PromptStyle, Role};
 use uvrb::evaluate::{EvaluateOptions, Evaluation, Event, describe, differences, evaluate, subsample};
@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1))]
     limit: Option<usize>,
     /// Seed of --limit and of the confidence intervals.
-    #[arg(long, value_name = "S", default_value_t = SEED)]
+    #[arg(long, value_name = "S", default_value_t = SEED, value_parser = whole::<u64>(0))]
     seed: u64,
     /// Use cached frames of `videos_frames/`, taken at F frames per second, where there are any.
     #[arg(long, value_name = "F")]
@@ -317,10 +317,11 @@ impl Job<'_> {
         let widths = result.by_width.keys().filter_map(|&width| Some((width, result.score_at_width(width)?)));
         let by_width: BTreeMap<usize, f64> = widths.collect();
         if self.arguments.json {
-            let line = serde_json::json!({
+            let mut line = serde_json::json!({
                 "dataset": result.task_name, "metric": metric, "score": score, "low": interval.low, "high": interval.high,
-                "first_stage_score": result.first_stage_score(), "by_width": by_width, "subsample": result.subsample, "counts": result.counts, "timing": result.timing, "path": path,
+                "first_stage_score": result.first_stage_score(), "by_width": by_width, "subsample": result.subsample, "counts": result.counts, "timing": result.timing,
             });
+            put_path(&mut line, "path", path);
             return Ok(print(&line.to_string())?);
         }
         let first = result.first_stage_score();

@@ -51,7 +51,8 @@ pub(crate) struct SourceOptions {
     #[arg(long, value_enum, default_value = "file", requires = "server", help_heading = "Other encoders")]
     server_video: ServerVideo,
     /// Requests to the server under way at once.
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "server", help_heading = "Other encoders")]
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "server", help_heading = "Other encoders",
+        value_parser = whole::<usize>(1))]
     concurrency: usize,
     /// Seconds that one request may take.
     #[arg(
@@ -59,7 +60,8 @@ pub(crate) struct SourceOptions {
         value_name = "SECONDS",
         default_value_t = 120,
         requires = "server",
-        help_heading = "Other encoders"
+        help_heading = "Other encoders",
+        value_parser = whole::<u64>(1)
     )]
     timeout: u64,
     /// A floor to compare with.
@@ -192,9 +194,9 @@ impl SourceOptions {
         }
         let options = ServerOptions {
             api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
-            concurrency: self.concurrency.max(1),
+            concurrency: self.concurrency,
             proxies: proxies::from_environment(),
-            timeout: Duration::from_secs(self.timeout.max(1)),
+            timeout: Duration::from_secs(self.timeout),
             video: match self.server_video {
                 ServerVideo::File => VideoTransport::File,
                 ServerVideo::Frames => VideoTransport::Frames(self.sampling()?),

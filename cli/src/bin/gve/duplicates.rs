@@ -16,7 +16,8 @@ use crate::fingerprints::{FileOptions, Looked, as_json, difference, stopped_earl
 Examples:
   gve duplicates ~/Videos
   gve duplicates ~/Videos /media/backup --cache ~/.cache/gve-fingerprints
-  gve duplicates ~/Videos --json | jq -r '.members[1:][].path'
+  gve duplicates ~/Videos --json | jq -r '.members[1:][] | .path_bytes // (.path | @base64)' |
+    while read -r name; do base64 -d <<< \"$name\" | xargs -0 ls -l --; done
 
 Of each group the best copy comes first: of those that hold the others, the one with the most pixels, not
 counting borders, then the longest, then the largest. The others follow with the part of the best copy that they are, and how alike

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use clap::{Args, ValueEnum};
+use gve::indexer::absolute;
 use gve::media::MediaKind;
 use gve::retrieval::{Filter, TagTest};
-use gve_cli::options::in_order;
+use gve_cli::options::{in_order, length};
 
 #[derive(Args)]
 #[command(next_help_heading = "Filters")]
@@ -108,9 +109,10 @@ impl FilterOptions {
             filter = filter.tagged(name, test.clone());
         }
         for folder in &self.under {
+            let path = std::path::absolute(folder);
+            let path = path.with_context(|| format!("cannot find {}", folder.display()))?;
             // The library has paths without links; a folder that is away may still be asked for.
-            let path = folder.canonicalize().or_else(|_| std::path::absolute(folder));
-            filter = filter.under(path.with_context(|| format!("cannot find {}", folder.display()))?);
+            filter = filter.under(absolute(&path));
         }
         if let Some(pattern) = &self.named {
             filter = filter.named(pattern)?;
@@ -144,12 +146,6 @@ impl FilterOptions {
         }
         Ok(())
     }
-}
-
-/// How long a video is.
-fn length(text: &str) -> Result<f64, String> {
-    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
-    seconds.ok_or_else(|| "expected a number of seconds from 0 on".to_owned())
 }
 
 fn last_second() -> NaiveTime {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use gve::indexer::{
     Doubt, Estimate, Extent, FindOptions, Found, IndexError, IndexOptions, MediaFile, PassedOver, PrunePlan,
@@ -18,7 +18,7 @@ use gve::retrieval::{LibraryManifest, LibraryWriter, PathPattern, RetrievalError
 use gve::{CancelToken, Moments};
 use gve_cli::interrupt::{stop_on_ctrl_c, stopped};
 use gve_cli::options::{DimOptions, ModelOptions, PixelOptions, SamplingOptions, store_dtype};
-use gve_cli::output::{Outcome, counted, name, note, print, progress_bar, report};
+use gve_cli::output::{Outcome, counted, name, note, print, progress_bar, report, warn};
 use gve_cli::process::tune_for_indexing;
 use indicatif::{HumanBytes, HumanDuration};
 
@@ -128,9 +128,10 @@ impl Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     tune_for_indexing();
     let sampling = arguments.sampling.sampling()?;
-    let searched = Searched::new(&arguments);
+    let mut searched = Searched::new(&arguments);
     let mut counts = Counts::default();
-    counts.totals.failed = searched.failed;
+    searched.tell_failures(&mut counts);
+    searched.tell_passed_over(&arguments);
 
     let model = find_model(&arguments.model, &arguments.library)?;
     let builder = arguments.model.builder(&model)?.sampling(sampling);
@@ -159,21 +160,27 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             cost => drop(cost?),
         }
     }
-    let Some(mut library) = open_writer(&arguments, &manifest, &searched, &cancel)? else {
+    let Some((mut library, has_waited)) = open_writer(&arguments, &manifest, &searched, &cancel)? else {
         if cancel.is_cancelled() {
             return Ok(stopped("nothing was added"));
         }
         counts.print(&searched.passed_over, arguments.json)?;
         return Ok(searched.outcome(&counts));
     };
+    if has_waited {
+        // What was found may be gone by now, and there may be more.
+        searched = Searched::new(&arguments);
+        searched.tell_failures(&mut counts);
+    }
     tell_format(&library);
     arguments.require_dtype(library.manifest())?;
-    let damage = Damage::in_library(&library, arguments.model.quiet);
+    let mut damage = Damage::in_library(&library, arguments.model.quiet);
     remember_mounts(&library, &searched.found)?;
 
     let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
     let options = IndexOptions::default().with_cancel(cancel.clone());
     let indexed = index_with(&embedder, &mut library, &searched.files, &options, |event| {
+        damage.see(&event);
         counts.tell(&event, &bar);
     });
     let mut pruned = Ok(());
@@ -182,7 +189,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             bar.finish_and_clear();
             // Last, so that what only moved is not forgotten.
             pruned = prune(&mut library, &searched.found, &arguments, &mut counts);
-            counts.totals.failed += damage.tell_lost(&library, &searched.files, &counts.totals);
+            counts.totals.failed += damage.tell_lost(&library, &searched, &counts.totals)?;
             library.finish()?;
             false
         }
@@ -204,30 +211,30 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     Ok(searched.outcome(&counts))
 }
 
-/// The library for writing. `None` where somebody asks to stop before, and where there is none, and nothing
-/// that one could be made of: it would have its settings for ever.
+/// The library for writing, and whether others had to be waited for. `None` where somebody asks to stop
+/// before, and where there is none, and nothing that one could be made of: it would have its settings for
+/// ever.
 fn open_writer(
     arguments: &Arguments,
     manifest: &LibraryManifest,
     searched: &Searched,
     cancel: &CancelToken,
-) -> Result<Option<LibraryWriter>> {
+) -> Result<Option<(LibraryWriter, bool)>> {
     let directory = &arguments.library;
-    if arguments.watch {
-        // Something may come.
+    let is_library = || !matches!(LibraryManifest::read(directory), Err(RetrievalError::NotALibrary { .. }));
+    // Something may come to a path that is there. One that is not may be mistyped.
+    if arguments.watch && (is_library() || arguments.paths.iter().any(|path| path.exists())) {
         return watching::open(directory, manifest, cancel);
     }
     if !searched.files.is_empty() {
-        return Ok(Some(LibraryWriter::create_or_open(directory, manifest.clone())?));
+        return Ok(Some((LibraryWriter::create_or_open(directory, manifest.clone())?, false)));
     }
     match LibraryWriter::open(directory, manifest.clone()) {
         Err(RetrievalError::NotALibrary { .. }) => {
-            if !arguments.model.quiet {
-                note(&format!("no library is made in {}, as nothing was found to index", name(directory)));
-            }
+            warn(&format!("no library is made in {}, as nothing was found to index", name(directory)));
             Ok(None)
         }
-        library => Ok(Some(library?)),
+        library => Ok(Some((library?, false))),
     }
 }
 
@@ -290,11 +297,12 @@ struct Searched {
     /// All files, each once, in order.
     files: Vec<MediaFile>,
     passed_over: PassedOver,
-    failed: usize,
+    /// What cannot be looked at.
+    failures: Vec<IndexError>,
 }
 
 impl Searched {
-    /// Searches all paths, and says what cannot be looked at and what is passed over.
+    /// Searches all paths.
     fn new(arguments: &Arguments) -> Self {
         let options = FindOptions::default()
             .with_recognition(arguments.recognition())
@@ -306,15 +314,26 @@ impl Searched {
         let mut passed_over = PassedOver::default();
         found.iter().for_each(|found| passed_over.add(&found.passed_over));
         let failures: Vec<IndexError> = found.iter_mut().flat_map(|found| found.failures.drain(..)).collect();
-        let failed = failures.len();
-        failures.into_iter().for_each(|error| report(&error.into()));
+        Self { found, files, passed_over, failures }
+    }
+
+    /// Says what cannot be looked at, as far as that was not said, and counts it anew.
+    fn tell_failures(&self, counts: &mut Counts) {
+        for message in self.failures.iter().map(ToString::to_string) {
+            if counts.failures.insert(message.clone()) {
+                report(&anyhow!(message));
+            }
+        }
+        counts.totals.failed = self.failures.len();
+    }
+
+    fn tell_passed_over(&self, arguments: &Arguments) {
         let remedy = "--any-name looks at what is in files whose name does not say";
         let remedy = (!arguments.any_name).then_some(remedy);
-        tell_passed_over(&passed_over, remedy, files.is_empty(), arguments.model.quiet);
+        tell_passed_over(&self.passed_over, remedy, self.files.is_empty(), arguments.model.quiet);
         if arguments.model.verbose {
-            passed_over.paths.iter().for_each(|path| note(&format!("passed over: {}", name(path))));
+            self.passed_over.paths.iter().for_each(|path| note(&format!("passed over: {}", name(path))));
         }
-        Self { found, files, passed_over, failed }
     }
 
     /// How the run over these ended.

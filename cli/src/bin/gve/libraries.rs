@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use gve::indexer::absolute;
 use gve::media::MediaKind;
-use gve::retrieval::{Library, LibraryWriter};
+use gve::retrieval::{Library, LibraryWriter, RetrievalError};
 use gve_cli::output::{Outcome, counted, name, print, warn};
 use serde_json::json;
 
 use crate::library::{report_damage, tell_format};
 use crate::tags::{Tag, tag};
+
+/// Links that lead from one to the next, at most.
+const MOST_LINKS: usize = 40;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -108,8 +112,13 @@ fn relocate(arguments: &Relocate) -> Result<Outcome> {
     drop(library);
     let mut library = LibraryWriter::create_or_open(&arguments.library, manifest)?;
     tell_format(&library);
-    report_damage(library.damage());
-    let damaged = library.damage().len();
+    let (mended, lost): (Vec<_>, Vec<_>) =
+        library.damage().iter().partition(|error| matches!(error, RetrievalError::DamagedNewest { .. }));
+    for error in &mended {
+        warn(error);
+    }
+    report_damage(&lost);
+    let damaged = lost.len();
     let moved = library.relocate(&from, &to)?;
     let missing = library.paths().filter(|path| path.starts_with(&to) && !path.exists()).count();
     library.finish()?;
@@ -121,12 +130,23 @@ fn relocate(arguments: &Relocate) -> Result<Outcome> {
 }
 
 /// Where the library has its files: the place as it is written, or else, as files are indexed without links,
-/// what it leads to.
+/// what it leads to, or led to as long as there was something.
 fn place_before(library: &Library, from: &Path) -> Result<PathBuf> {
     let written = std::path::absolute(from).with_context(|| format!("cannot find {}", name(from)))?;
     let has_files = |place: &PathBuf| library.entries().iter().any(|entry| entry.path.starts_with(place));
-    let found = [written.clone(), absolute(from)].into_iter().find(has_files);
+    let led = iter::successors(Some(written.clone()), |place| led_to(place)).take(MOST_LINKS);
+    let found = led.flat_map(|place| [absolute(&place), place].into_iter().rev()).find(has_files);
     found.with_context(|| format!("the library has no files in {}", name(&written)))
+}
+
+/// Where the last link in a path leads, be there something or not.
+fn led_to(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find_map(|link| {
+        let target = link.parent()?.join(fs::read_link(link).ok()?);
+        let rest = path.strip_prefix(link).ok()?;
+        // Joined with nothing it would end in a separator.
+        Some(if rest.as_os_str().is_empty() { target } else { target.join(rest) })
+    })
 }
 
 /// Where the files are to be: in a folder, or, if `from` is a file, at the place of one.

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use gve::hub::{HubError, NANO, ResolvedModel};
 use gve::indexer::PassedOver;
 use gve::retrieval::{
     Library, LibraryManifest, LibraryOptions, LibraryWriter, MANIFEST_FORMAT_VERSION, RetrievalError,
 };
+use gve_cli::hub::resolve;
 use gve_cli::options::ModelOptions;
 use gve_cli::output::{counted, name, note, printable, progress_bar, report, warn};
 
@@ -29,16 +30,20 @@ pub(crate) fn open_library(directory: &Path, quiet: bool) -> Result<Library, Ret
     library
 }
 
-/// Finds the model to search or continue the library in `directory` with. Where none is given, or the folder
-/// of one is not there, it says which one the library was made with.
+/// Finds the model to search or continue the library in `directory` with: where none is given, the one that
+/// it was made with. Where that is not found, or the folder of another, it says which one that was.
 pub(crate) fn find_model(options: &ModelOptions, directory: &Path) -> Result<ResolvedModel> {
     // Where there is no library yet, or none that can be read, others say so.
     let Ok(manifest) = LibraryManifest::read(directory) else { return options.resolve() };
     let (library, model) = (name(directory), printable(&manifest.model));
-    if options.model.is_none() && manifest.model != NANO {
-        bail!("the library {library} was made with the model {model}: give it as --model");
-    }
-    options.resolve().map_err(|error| {
+    let is_of_library = options.model.is_none() && manifest.model != NANO;
+    let found = if is_of_library {
+        let revision = options.revision.as_deref().or(manifest.revision.as_deref());
+        resolve(&manifest.model, revision, options.quiet)
+    } else {
+        options.resolve()
+    };
+    let found = found.map_err(|error| {
         let is_of_folder = matches!(
             error.downcast_ref(),
             Some(
@@ -47,18 +52,23 @@ pub(crate) fn find_model(options: &ModelOptions, directory: &Path) -> Result<Res
                     | HubError::IncompleteDirectory { .. }
             )
         );
-        if !is_of_folder || !Path::new(&manifest.model).is_absolute() {
-            return error;
+        let said = format!("the library {library} was made with the model {model}");
+        if is_of_folder && Path::new(&manifest.model).is_absolute() {
+            error.context(format!("{said}: if that was moved, give its new place as --model"))
+        } else if is_of_library {
+            error.context(format!("{said}, which is taken where no --model is given"))
+        } else {
+            error
         }
-        error.context(format!(
-            "the library {library} was made with the model {model}: if that was moved, give its new place as \
-             --model"
-        ))
-    })
+    })?;
+    if is_of_library && !options.quiet {
+        note(&format!("using the model {model}, which the library was made with"));
+    }
+    Ok(found)
 }
 
 /// Names what is damaged in a library, and not all of it where that is much.
-pub(crate) fn report_damage(damage: &[RetrievalError]) {
+pub(crate) fn report_damage<T: ToString>(damage: &[T]) {
     tell_some(damage, PARTS, |one| report(&anyhow!(one)));
 }
 

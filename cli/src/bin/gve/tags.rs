@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use gve::indexer::absolute;
 use gve::retrieval::{Library, TagChanges, TagValue};
 use gve_cli::output::{Outcome, counted, name, print, report};
 use serde_json::{Map, Value};
@@ -79,7 +80,8 @@ pub(crate) fn tag(arguments: &Tag) -> Result<Outcome> {
         counted(tagged, "file has the tag no more", "files have the tag no more")
     };
     print(&format!("{done}, {} not in the library", unknown.len()))?;
-    Ok(Outcome::of(tagged, unknown.len()))
+    let tagged = if unknown.is_empty() { 1 } else { tagged };
+    Ok(Outcome::of(tagged, unknown.len() + library.damage().len()))
 }
 
 fn show(library: &Library) -> Result<Outcome> {
@@ -103,9 +105,8 @@ fn read(file: &Path, root: Option<&Path>) -> Result<Changes> {
         let Some(Value::String(path)) = line.remove("path") else {
             bail!("{}: it has no path", place());
         };
-        let path = root.join(path);
         // The library has paths without links.
-        let path = path.canonicalize().or_else(|_| std::path::absolute(&path)).with_context(place)?;
+        let path = absolute(&std::path::absolute(root.join(path)).with_context(place)?);
         let tags = line.into_iter().map(|(name, value)| Ok((name.clone(), tag_value(&name, value)?)));
         changes.push((path, tags.collect::<Result<_>>().with_context(place)?));
     }

@@ -221,12 +221,19 @@ fn the_other_rows_go_on() {
 #[test]
 fn what_is_missing_before_the_first_row_is_an_error() {
     let desk = Desk::new();
-    let cases: [(&str, &str, &[&str], &[&str]); 5] = [
+    let cases: [(&str, &str, &[&str], &[&str]); 7] = [
         ("auto", "columns/triplets.csv", &["--media", "nowhere"], &["/nowhere: is no folder"]),
         ("csvs", "columns/triplets.csv", &[], &["no format is called `csvs`: expected auto, pairs, "]),
         ("csv", "columns/triplets.csv", &[], &["how rows are stored is seen from the file"]),
         ("auto", "columns/scored.csv", &[], &["scored.csv:2: has the score 0.95", "--min-score"]),
         ("auto", "swift/cosine.jsonl", &[], &["cosine.jsonl:1: has the label 0.8"]),
+        (
+            "auto",
+            "columns/scored.csv",
+            &["--min-score", "nan"],
+            &["'nan' for '--min-score <X>': expected a finite number"],
+        ),
+        ("auto", "columns/scored.csv", &["--min-score", "-inf"], &["'-inf' for '--min-score <X>': "]),
     ];
     for (format, file, more, says) in cases {
         let output = desk.import(format, &[&fixture(file)], more);

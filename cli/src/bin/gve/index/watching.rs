@@ -17,25 +17,25 @@ use super::told::{Counts, tell_kept};
 /// How often is looked whether others still write to the library at first.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Opens the library for the first run, once nobody else writes to it; gives `None` if somebody asks to stop
-/// before.
+/// Opens the library for the first run, once nobody else writes to it, and says whether that had to be waited
+/// for; gives `None` if somebody asks to stop before.
 pub(super) fn open(
     directory: &Path,
     manifest: &LibraryManifest,
     cancel: &CancelToken,
-) -> Result<Option<LibraryWriter>> {
-    let mut is_told = false;
+) -> Result<Option<(LibraryWriter, bool)>> {
+    let mut has_waited = false;
     loop {
         match LibraryWriter::create_or_open(directory, manifest.clone()) {
             Err(RetrievalError::Locked { .. }) if cancel.is_cancelled() => return Ok(None),
             Err(error @ RetrievalError::Locked { .. }) => {
-                if !is_told {
+                if !has_waited {
                     tell_hindered(error);
                 }
-                is_told = true;
+                has_waited = true;
                 thread::sleep(TICK);
             }
-            library => return Ok(Some(library?)),
+            library => return Ok(Some((library?, has_waited))),
         }
     }
 }

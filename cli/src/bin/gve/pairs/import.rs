@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// From which score or label on two sides are a pair.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = score)]
     min_score: Option<f64>,
     /// The only split to read, of rows, files or folders that say which they are of.
     #[arg(long, value_name = "NAME")]
@@ -64,6 +64,12 @@ Examples:
   gve pairs import folder clips --instruction \"Find the clip.\" --out clips.jsonl
 
 A row that is no pair is named with file and line, and the others go on. Exit status: 0 all rows, 1 none, 2 some.";
+
+/// A score: any number that others can be compared with.
+fn score(text: &str) -> Result<f64, String> {
+    let score = text.parse().ok().filter(|score: &f64| score.is_finite());
+    score.ok_or_else(|| "expected a finite number".to_owned())
+}
 
 fn after_help() -> String {
     let formats = Format::all().map(|(format, about)| format!("  {:<22}{about}\n", format.name()));
