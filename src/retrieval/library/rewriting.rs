@@ -266,9 +266,10 @@ impl LibraryWriter {
     /// writer reads all of them, tells of it and keeps the rest.
     fn known_damage(&self, mut damage: Vec<RetrievalError>) -> Result<Vec<RetrievalError>, RetrievalError> {
         let known: HashSet<String> = self.damage.iter().map(ToString::to_string).collect();
-        let Some(new) = damage.iter().position(|error| !known.contains(&error.to_string())) else {
-            return Ok(damage);
+        let is_new = |error: &RetrievalError| {
+            matches!(error, RetrievalError::DamagedRows { .. }) && !known.contains(&error.to_string())
         };
+        let Some(new) = damage.iter().position(is_new) else { return Ok(damage) };
         let error = damage.swap_remove(new);
         for segment in Segment::list(&segments_directory(&self.directory))? {
             if damaged_file(&error) == Some(&segment.path) {

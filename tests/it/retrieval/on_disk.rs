@@ -287,16 +287,20 @@ fn a_library_goes_on_as_it_was_while_others_write() {
 #[test]
 fn a_row_that_decays_is_named_and_not_found() {
     let vectors = clustered(300, 8);
-    let directory = library_of(&vectors, StoreDType::F32);
-    drop(on_disk(directory.path()));
-    // One value of an embedding, after its codes were made.
-    let segment =
-        segments(directory.path()).into_iter().find(|path| path.ends_with("00000002.parquet")).unwrap();
-    let bytes = fs::read(&segment).unwrap();
-    let value: Vec<u8> = vectors[200][..8].iter().flat_map(|value| value.to_le_bytes()).collect();
-    let place = bytes.windows(value.len()).position(|window| window == value).unwrap();
-    let file = OpenOptions::new().write(true).open(&segment).unwrap();
-    file.write_all_at(&[bytes[place] ^ 1], place as u64).unwrap();
+    let decayed = || {
+        let directory = library_of(&vectors, StoreDType::F32);
+        drop(on_disk(directory.path()));
+        // One value of an embedding, after its codes were made.
+        let segment =
+            segments(directory.path()).into_iter().find(|path| path.ends_with("00000002.parquet")).unwrap();
+        let bytes = fs::read(&segment).unwrap();
+        let value: Vec<u8> = vectors[200][..8].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let place = bytes.windows(value.len()).position(|window| window == value).unwrap();
+        let file = OpenOptions::new().write(true).open(&segment).unwrap();
+        file.write_all_at(&[bytes[place] ^ 1], place as u64).unwrap();
+        directory
+    };
+    let directory = decayed();
     let (library, coded) = on_disk(directory.path());
     assert_eq!((coded, library.damage().len()), (0, 0), "nobody has read it yet");
     let writer = LibraryWriter::create_or_open(directory.path(), of_dim(StoreDType::F32)).unwrap();
@@ -312,11 +316,17 @@ fn a_row_that_decays_is_named_and_not_found() {
     assert_eq!(*file, name(200));
     assert!(library.take_damage().is_empty(), "it is told of once");
     // The next writer reads all of the segment, and has the rest.
-    let writer = LibraryWriter::create_or_open(directory.path(), of_dim(StoreDType::F32)).unwrap();
-    assert!(writer.damage().len() == 1 && !writer.has(&name(200)));
-    writer.finish().unwrap();
-    let (library, _) = on_disk(directory.path());
-    assert_eq!((library.entries().len(), library.damage().len()), (299, 0));
+    let compacted = decayed();
+    let by_codes =
+        LibraryWriter::create_or_open(compacted.path(), of_dim(StoreDType::F32)).unwrap().compact();
+    assert!(matches!(by_codes, Err(RetrievalError::DamagedRows { .. })), "{by_codes:?}");
+    for directory in [directory, compacted] {
+        let writer = LibraryWriter::create_or_open(directory.path(), of_dim(StoreDType::F32)).unwrap();
+        assert!(writer.damage().len() == 1 && !writer.has(&name(200)));
+        writer.finish().unwrap();
+        let (library, _) = on_disk(directory.path());
+        assert_eq!((library.entries().len(), library.damage().len()), (299, 0));
+    }
 }
 
 #[test]
