@@ -133,8 +133,8 @@ pub enum RangeClock {
     /// the range.
     #[default]
     AverageRate,
-    /// When frames are on display, as players count, and shots and hits in a library are told: a frame that
-    /// comes up at the end is none of the range.
+    /// When frames come up, as players count, and shots and hits in a library are told: a frame that comes up
+    /// at the end is none of the range. Where none comes up it is the one that is on display.
     Display,
 }
 

@@ -9,9 +9,9 @@ use super::identity::{Identity, Known, Pending};
 use crate::embedder::{CancelToken, Embedder, Input, Part, RangeClock, Readers, VideoPart};
 use crate::media::{MediaKind, Moments, TimeRange};
 use crate::retrieval::{Carried, ContentHash, FileFingerprint};
-use crate::video::VideoError;
 #[cfg(feature = "video")]
-use crate::video::{MomentLengths, Seeking, ShotOptions, VideoReader, shots_among, windows};
+use crate::video::{MomentLengths, Seeking, VideoReader, shots_among, windows};
+use crate::video::{ShotOptions, VideoError};
 
 /// What is to become of a file.
 pub(super) struct Plan {
@@ -71,7 +71,8 @@ impl Cut {
                 Some((_, Known::New)) | None => {
                     let readers = Readers::shared();
                     let moments = self.moments_of(&pending.file, &readers);
-                    let ranges = moments.as_ref().map(Vec::clone).unwrap_or_default();
+                    let ranges =
+                        moments.iter().flatten().map(|range| certain(self.moments, *range)).collect();
                     (Step::Embed(moments), Some(inputs_of(&pending.file, ranges, readers)))
                 }
             };
@@ -95,6 +96,15 @@ impl Cut {
         };
         if count > 1.0 { count as usize } else { 0 }
     }
+}
+
+/// What is of a moment for certain: where a shot ends is known to half the time between two frames that were
+/// looked at, and the frames about there may be of the next one.
+fn certain(moments: Option<Moments>, moment: TimeRange) -> TimeRange {
+    let (Some(Moments::Shots { .. }), Some((start, end))) = (moments, moment.bounds()) else { return moment };
+    let doubt = 0.5 / ShotOptions::default().fps;
+    // Of a very short one nothing would be left.
+    if end - start > 4.0 * doubt { TimeRange::between(start + doubt, end - doubt) } else { moment }
 }
 
 /// The whole of a file, and what of it is on display in `ranges`, read by `readers`.
@@ -170,5 +180,20 @@ impl Cut {
 
     pub(super) fn header_seconds(&self, _: &MediaFile) -> Option<f64> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_about_a_cut_are_of_neither_shot() {
+        let (moment, short) = (TimeRange::between(3.0, 7.0), TimeRange::between(3.0, 3.2));
+        let windows = Moments::Windows { length_seconds: 4.0, overlap_seconds: 0.0 };
+        assert_eq!(certain(Some(windows), moment), moment);
+        assert_eq!(certain(Some(Moments::shots()), short), short);
+        let inner = certain(Some(Moments::shots()), moment);
+        assert_eq!(inner, TimeRange::between(3.0625, 6.9375));
     }
 }

@@ -69,10 +69,11 @@ impl StreamTiming {
         self.average_fps
     }
 
-    /// What [`select`] has to be told for the frames that are on display in `range`, in seconds from the first
-    /// frame: it counts by the average rate, which is another thing where frames are not evenly spaced, and takes
-    /// both ends. A frame that comes up at the end of `range` is none of it here. A range that no video has, or
-    /// that lies outside of this one, is as it was, and [`select`] refuses it.
+    /// What [`select`] has to be told for the frames that come up in `range`, in seconds from the first frame: it
+    /// counts by the average rate, which is another thing where frames are not evenly spaced, and takes both
+    /// ends. A frame that comes up at the end of `range` is none of it here, so that each frame is in one of two
+    /// ranges that meet. Where none comes up it is the one that is on display. A range that no video has, or that
+    /// lies outside of this one, is as it was, and [`select`] refuses it.
     pub fn by_average_rate(&self, range: TimeRange) -> TimeRange {
         let start = range.start_seconds.unwrap_or(0.0);
         let end = range.end_seconds.unwrap_or(f64::INFINITY);
@@ -80,9 +81,10 @@ impl StreamTiming {
         if self.total_frames == 0 || !is_inside {
             return range;
         }
-        let first = self.displayed_at(start);
-        // Less than the rounding of `displayed_at` before the end.
-        let last = self.displayed_at(end - 2e-6).max(first);
+        let (first, last) = match (self.frames_before(start), self.frames_before(end)) {
+            (first, end) if first < end => (first, end - 1),
+            _ => (self.displayed_at(start), self.displayed_at(start)),
+        };
         // Between frames, where rounding finds no neighbour.
         let time = |index: usize, beside: f64| (index as f64 + beside) / self.average_fps;
         TimeRange {
@@ -96,6 +98,16 @@ impl StreamTiming {
             (Some(first), Some(pts)) => pts - first,
             _ => index.min(self.total_frames.saturating_sub(1)) as f64 / self.average_fps,
         }
+    }
+
+    /// How many frames come up less than `seconds` after the first.
+    fn frames_before(&self, seconds: f64) -> usize {
+        let seconds = seconds - 1e-6;
+        let before = match self.pts_seconds.first() {
+            Some(first) => self.pts_seconds.partition_point(|pts| pts - first < seconds),
+            None => (seconds * self.average_fps).ceil().max(0.0) as usize,
+        };
+        before.min(self.total_frames)
     }
 
     /// Index of the frame on display `seconds` after the first.

@@ -233,10 +233,12 @@ fn times_of_the_container_are_counted_where_frames_are_uneven() {
             select(&timing, &uniform(50), range, FrameCount::Exact).map(|selection| selection.indices)
         };
         assert_eq!(frames(Some(0.4), Some(1.2)).unwrap(), (10..30).collect::<Vec<_>>());
-        assert_eq!(frames(Some(0.41), Some(1.21)).unwrap(), (10..31).collect::<Vec<_>>());
+        assert_eq!(frames(Some(0.41), Some(1.21)).unwrap(), (11..31).collect::<Vec<_>>());
+        assert_eq!(frames(Some(0.41), Some(0.43)).unwrap(), [10]);
         assert_eq!(frames(Some(1.2), None).unwrap(), (30..50).collect::<Vec<_>>());
         assert_eq!(frames(None, Some(0.2)).unwrap(), (0..5).collect::<Vec<_>>());
-        assert_eq!(frames(Some(1.9), Some(1e300)).unwrap(), [47, 48, 49]);
+        assert_eq!(frames(Some(1.9), Some(1e300)).unwrap(), [48, 49]);
+        assert_eq!(frames(Some(1.97), Some(1.99)).unwrap(), [49]);
         for (start, end) in [(2.0, 3.0), (1.0, 0.5), (-2.0, -1.0), (f64::NAN, 1.0), (0.0, f64::NAN)] {
             assert!(frames(Some(start), Some(end)).is_err(), "{start} to {end}");
         }
