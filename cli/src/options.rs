@@ -229,7 +229,7 @@ impl ModelOptions {
     /// As [`gve::hub::resolve`].
     pub fn resolve(&self) -> Result<ResolvedModel> {
         let model = self.model.as_deref().unwrap_or(NANO);
-        if model == NANO {
+        if model == NANO && !self.quiet {
             note(
                 "using the built-in model nano, which knows its procedural world only; for real use: --model \
                  Alibaba-NLP/GVE-3B",
@@ -328,7 +328,7 @@ pub struct RerankOptions {
     #[arg(long, visible_alias = "rerank", value_name = "PATH_OR_HUB_ID")]
     pub reranker: Option<String>,
     /// How many of the best it reads.
-    #[arg(long, value_name = "N", requires = "reranker", default_value_t = 100, value_parser = whole::<usize>(0))]
+    #[arg(long, value_name = "N", requires = "reranker", default_value_t = 100, value_parser = whole::<usize>(1))]
     pub rerank_top: usize,
     /// How it is used, by a name of `gve model list` [default: found as that of --model is].
     #[arg(long, value_name = "NAME", requires = "reranker")]

@@ -375,9 +375,15 @@ impl Comparison<'_> {
         let mut b = View::new(self.second.fingerprint, Window::WHOLE, false);
         let (first, second) = self.times(vote);
         let alike = a.at(first)?.dot(b.at(second)?);
-        let whole = |side: usize| TimeRange::between(0.0, lasts[side].max(1.0 / FPS));
-        let ranges = vec![MatchedRange { first: whole(0), second: whole(1) }];
-        (alike >= SAME_STILL).then(|| self.found(ranges, f64::from(alike), 1.0, window))
+        let until = |ends: [f64; 2]| {
+            let [first, second] = ends.map(|end| TimeRange::between(0.0, end));
+            vec![MatchedRange { first, second }]
+        };
+        // A picture counts for as long as none is looked at after it, but is not there longer than its video.
+        let counted = until(lasts.map(|seconds| seconds.max(1.0 / FPS)));
+        let shown = lasts.map(|seconds| if seconds > 0.0 { seconds } else { 1.0 / FPS });
+        (alike >= SAME_STILL)
+            .then(|| Match { ranges: until(shown), ..self.found(counted, f64::from(alike), 1.0, window) })
     }
 }
 

@@ -294,6 +294,19 @@ fn short_and_empty_ones_are_no_trouble() {
 }
 
 #[test]
+fn ranges_end_with_their_videos() {
+    let brief =
+        |seconds: f64| Fingerprint { duration_seconds: seconds, ..film(0.25, |_| scene(1, (0.0, 0.0))) };
+    let (_, matches) = matches_of([brief(0.04), brief(0.1)]);
+    assert_eq!(matches.len(), 1, "{matches:?}");
+    let found = if matches[0].first == 0 { matches[0].clone() } else { matches[0].clone().swapped() };
+    assert_eq!(found.ranges.len(), 1, "{found:?}");
+    let ends = [found.ranges[0].first, found.ranges[0].second];
+    assert_eq!(ends, [TimeRange::between(0.0, 0.04), TimeRange::between(0.0, 0.1)]);
+    assert!(found.first_share > 0.99 && found.second_share > 0.99, "all of both: {found:?}");
+}
+
+#[test]
 fn clips_are_located() {
     let mut fingerprints = Fingerprints::default();
     for seed in 1..6 {

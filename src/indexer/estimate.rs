@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use super::probe::{Cost, Probe};
 use super::{IndexError, MediaFile};
 use crate::embedder::{CancelToken, Embedder};
 use crate::media::MediaKind;
-use crate::retrieval::{ContentHash, FileFingerprint, Library, LibraryEntry, LibraryManifest};
+use crate::retrieval::{
+    ContentHash, FileFingerprint, Library, LibraryEntry, LibraryManifest, RetrievalError,
+};
 use crate::store::open_regular_file;
 
 /// Files whose length is looked up, at most; of the others the mean is taken.
@@ -64,7 +67,7 @@ pub fn estimate(
     if let Some(reason) = moments.and_then(|moments| moments.fault()) {
         return Err(IndexError::Moments { reason });
     }
-    let entries = library.map(Library::entries).unwrap_or_default();
+    let entries = library.map(whole_entries).unwrap_or_default();
     let known: HashMap<&Path, FileFingerprint> =
         entries.iter().map(|entry| (entry.path.as_path(), entry.fingerprint)).collect();
     let changed = files.iter().filter_map(|file| {
@@ -72,7 +75,7 @@ pub fn estimate(
         (known.get(file.path.as_path()) != Some(&state)).then_some((file, state.size_bytes))
     });
     let changed: Vec<(&MediaFile, u64)> = changed.collect();
-    let pending = new_ones(&changed, entries, cancel);
+    let pending = new_ones(&changed, &entries, cancel);
     let moved = changed.len() - pending.len();
     let (videos, images): (Vec<&MediaFile>, Vec<&MediaFile>) =
         pending.iter().partition(|file| file.kind == MediaKind::Video);
@@ -81,7 +84,8 @@ pub fn estimate(
     let image = Probe::of(&cut, spread(&images, PROBED))?;
     let video = Probe::of(&cut, spread(&videos, PROBED))?;
     let per_file = videos.len() as f64 / lengths.len().max(1) as f64;
-    let video_seconds = lengths.iter().sum::<f64>() * per_file;
+    // The sum of nothing is -0.0.
+    let video_seconds = 0.0 + lengths.iter().sum::<f64>() * per_file;
     let count = |&seconds: &f64| cut.count(seconds, video.moment_seconds) as f64;
     let moments = (lengths.iter().map(count).sum::<f64>() * per_file).round() as usize;
     let rows = pending.len() + moments;
@@ -110,6 +114,22 @@ pub fn estimate(
         bytes: (rows * manifest.dim * store_dtype.value_bytes()) as u64,
         probed: if is_known { probed as usize } else { 0 },
     })
+}
+
+/// The rows of a library but for those of videos that have lost others: these are embedded anew.
+fn whole_entries(library: &Library) -> Cow<'_, [LibraryEntry]> {
+    let damaged = library.damage().iter().filter_map(|error| match error {
+        RetrievalError::DamagedRows { file, .. } => file.as_deref(),
+        _ => None,
+    });
+    let damaged: HashSet<&Path> = damaged.collect();
+    if damaged.is_empty() {
+        return Cow::Borrowed(library.entries());
+    }
+    // What an image has it has in one row: one that is there has lost none.
+    let is_whole =
+        |entry: &&LibraryEntry| entry.kind == MediaKind::Image || !damaged.contains(entry.path.as_path());
+    Cow::Owned(library.entries().iter().filter(is_whole).cloned().collect())
 }
 
 /// Of these files and their lengths those that the library does not have under another name or with another

@@ -56,16 +56,20 @@ pub struct IndexOptions {
     pub flush_interval: Duration,
     /// Ends indexing in order.
     pub cancel: CancelToken,
+    /// Where the files were searched for: [`Found::root`]. A folder that is not there may be a drive that is
+    /// away, and what is found elsewhere of its files is a copy. None by default.
+    pub searched: Vec<PathBuf>,
 }
 
 with_fields!(IndexOptions {
     with_flush_interval(flush_interval: Duration),
     with_cancel(cancel: CancelToken),
+    with_searched(searched: Vec<PathBuf>),
 });
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { flush_interval: FLUSH_INTERVAL, cancel: CancelToken::new() }
+        Self { flush_interval: FLUSH_INTERVAL, cancel: CancelToken::new(), searched: Vec::new() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ impl Mount {
 pub(super) struct Mounts {
     known: BTreeMap<PathBuf, Mount>,
     others: Vec<PathBuf>,
+    /// Folders that were to be searched and are not there.
+    missing: Vec<PathBuf>,
 }
 
 impl Mounts {
@@ -56,7 +58,19 @@ impl Mounts {
         let others =
             known.iter().filter(|(root, mount)| now.mount_of(root).is_some_and(|now| !now.is_same(mount)));
         let others = others.map(|(root, _)| root.clone()).collect();
-        Ok(Self { known, others })
+        Ok(Self { known, others, missing: Vec::new() })
+    }
+
+    /// The same where these folders were to be searched.
+    pub(super) fn with_searched(self, searched: &[PathBuf]) -> Self {
+        let missing = searched.iter().filter(|root| fs::symlink_metadata(root).is_err());
+        Self { missing: missing.cloned().collect(), ..self }
+    }
+
+    /// Whether the file lay in a folder that was to be searched and is not there.
+    pub(super) fn is_missing(&self, path: &Path) -> bool {
+        // A file that was named by itself is no folder.
+        self.missing.iter().any(|root| path.starts_with(root) && path != root)
     }
 
     /// The folder around a file that is on another mount than when it was indexed.
@@ -71,7 +85,7 @@ impl Mounts {
 
     #[cfg(test)]
     pub(super) fn with_other(root: &str) -> Self {
-        Self { known: BTreeMap::new(), others: vec![root.into()] }
+        Self { others: vec![root.into()], ..Self::default() }
     }
 }
 
@@ -122,14 +136,18 @@ pub fn remember_mounts(library: &LibraryWriter, searched: &[Found]) -> Result<()
 
 fn read(library: &LibraryWriter) -> Result<BTreeMap<PathBuf, Mount>, RetrievalError> {
     let path = library.directory().join(FILE_NAME);
-    let text = match open_regular_file(&path).and_then(io::read_to_string) {
-        Ok(text) => text,
+    let mut bytes = Vec::new();
+    match open_regular_file(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(IoError::of("read", path)(error).into()),
-    };
-    let known = serde_json::from_str(&text).map_err(|error| {
-        let reason =
-            format!("{error}: delete the file, and what folders are mounted from is written down anew");
+    }
+    let known = serde_json::from_slice(&bytes).map_err(|error| {
+        // Of another drive in the place of one it would be written down that it is the one.
+        let reason = format!(
+            "{error}: delete the file while the drives of all indexed folders are there, and what folders are \
+             mounted from is written down anew"
+        );
         io::Error::new(ErrorKind::InvalidData, reason)
     });
     Ok(known.map_err(IoError::of("read", path))?)

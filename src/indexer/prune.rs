@@ -166,7 +166,8 @@ pub(super) fn plan_deleted(
 /// Whether a file that is found elsewhere is surely no more where it was.
 pub(super) fn has_left(path: &Path, mounts: &Mounts) -> bool {
     let is_there = Disk.lies_at(path).map_or_else(|error| !says_gone(&error), |()| true);
-    if is_there || mounts.other(path).is_some() {
+    // A folder that was to be searched and is not there may be a drive that is away.
+    if is_there || mounts.other(path).is_some() || mounts.is_missing(path) {
         return false;
     }
     // An empty folder is no sign of a drive that is away where that is known to be there.

@@ -75,7 +75,8 @@ impl<'a, F: FnMut(IndexEvent)> Run<'a, F> {
 
     /// Takes the files as they come, and gives back those that are to be looked at again.
     fn round(&mut self, pending: Vec<Pending>, round: usize) -> Result<Vec<Pending>, IndexError> {
-        let (mounts, cancel) = (Mounts::of(self.library)?, self.options.cancel.clone());
+        let mounts = Mounts::of(self.library)?.with_searched(&self.options.searched);
+        let cancel = self.options.cancel.clone();
         let identity = if round == LAST_ROUND {
             Identity::of_nothing(mounts)
         } else {

@@ -188,8 +188,9 @@ pub enum RetrievalError {
     },
     /// A segment of the library was written with other settings than its manifest says.
     #[error(
-        "the library segment {} was not made with the settings in library.json: put back the library.json it \
-         was made with, or move the file away and index again",
+        "the library segment {} was not made with the settings in library.json, or of this run where there is \
+         none: put back the library.json it was made with, or index with its settings, or move the segment \
+         itself elsewhere and index again",
         path.display()
     )]
     ForeignSegment {

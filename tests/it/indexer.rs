@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use gve::indexer::{IndexError, IndexEvent, IndexOptions, Recognition, find, index_with, library_manifest};
+use gve::indexer::{
+    IndexError, IndexEvent, IndexOptions, Recognition, estimate, find, index_with, library_manifest,
+    remember_mounts,
+};
 use gve::retrieval::{Library, LibraryWriter};
 use gve::{CancelToken, Embedder};
 use gve_test_support::golden::{golden_dir, marked};
@@ -63,6 +66,66 @@ fn rows_wait_no_longer_than_they_may() {
     let (outcome, rows) = bench.index(&at_the_end, |_| {});
     outcome.unwrap();
     assert_eq!(rows, [4; FILES], "all are on disk before the first is reported");
+}
+
+/// It may be a drive that is away: its files stay its own, as long as it is asked for.
+#[test]
+fn what_is_found_elsewhere_of_a_folder_that_is_not_there_is_a_copy() {
+    let bench = Bench::new();
+    let root = bench.folder.path().canonicalize().unwrap();
+    let (drive, work) = (root.join("drive"), root.join("work"));
+    std::fs::create_dir(&drive).unwrap();
+    std::fs::create_dir(&work).unwrap();
+    for name in ["a.png", "b.png"] {
+        std::fs::write(drive.join(name), marked("tiny.png", name)).unwrap();
+    }
+    let index = |searched: &[&Path]| {
+        let manifest = library_manifest(&bench.embedder);
+        let mut library = LibraryWriter::create_or_open(bench.library(), manifest).unwrap();
+        let found: Vec<_> = searched.iter().map(|path| find(path, Recognition::ByName)).collect();
+        remember_mounts(&library, &found).unwrap();
+        let roots = found.iter().map(|found| found.root.clone()).collect();
+        let files: Vec<_> = found.into_iter().flat_map(|found| found.files).collect();
+        let options = IndexOptions::default().with_searched(roots);
+        let totals = index_with(&bench.embedder, &mut library, &files, &options, |_| {}).unwrap();
+        library.finish().unwrap();
+        (totals.added, totals.moved, totals.copied, totals.unchanged)
+    };
+    assert_eq!(index(&[&drive]), (2, 0, 0, 0));
+    // Within a folder that is there.
+    std::fs::create_dir(drive.join("sub")).unwrap();
+    std::fs::rename(drive.join("b.png"), drive.join("sub/c.png")).unwrap();
+    assert_eq!(index(&[&drive]), (0, 1, 0, 1));
+    std::fs::rename(&drive, root.join("away")).unwrap();
+    std::fs::copy(root.join("away/a.png"), work.join("a.png")).unwrap();
+    assert_eq!(index(&[&drive, &work]), (0, 0, 1, 0));
+    std::fs::rename(root.join("away"), &drive).unwrap();
+    assert_eq!(index(&[&drive, &work]), (0, 0, 0, 3));
+    // The folder as a whole, which nobody asks for by its old name.
+    std::fs::rename(&drive, root.join("renamed")).unwrap();
+    std::fs::remove_file(root.join("renamed/a.png")).unwrap();
+    assert_eq!(index(&[&root.join("renamed")]), (0, 1, 0, 0));
+}
+
+#[test]
+fn damaged_mounts_are_told_of_with_what_helps() {
+    let bench = Bench::new();
+    let library = LibraryWriter::create_or_open(bench.library(), library_manifest(&bench.embedder)).unwrap();
+    for damaged in [&b"{\"/v\xff\": {}}"[..], b"garbage", b""] {
+        std::fs::write(bench.library().join("library.mounts"), damaged).unwrap();
+        let error = remember_mounts(&library, &[]).unwrap_err().to_string();
+        assert!(error.contains("library.mounts") && error.contains("delete the file"), "{error}");
+    }
+}
+
+#[test]
+fn no_videos_last_nothing() {
+    let bench = Bench::new();
+    let files = find(bench.folder.path(), Recognition::ByName).files;
+    let manifest = library_manifest(&bench.embedder);
+    let cost = estimate(&bench.embedder, None, &manifest, &files, &CancelToken::new()).unwrap();
+    assert_eq!((cost.images, cost.videos), (FILES, 0));
+    assert_eq!(cost.video_seconds.to_bits(), 0.0_f64.to_bits(), "{:?}", cost.video_seconds);
 }
 
 #[test]
@@ -161,17 +224,13 @@ fn a_file_that_is_gone_when_it_is_embedded_is_not_there() {
     assert_eq!(library.paths().collect::<Vec<_>>(), [&done[0]]);
 }
 
-/// Whenever a run is stopped, a video has all of its moments or is not there, to be taken up by the next run.
+/// A film of three shots.
 #[cfg(feature = "video")]
-#[test]
-fn a_video_is_never_left_without_its_moments() {
-    use gve::Moments;
+fn make_film(path: &Path) {
     use gve::video::{VideoEncoding, VideoWriter};
     use image::{Rgb, RgbImage};
 
-    let folder = tempfile::tempdir().unwrap();
-    let film = folder.path().join("film.mkv");
-    let mut writer = VideoWriter::create(&film, VideoEncoding::Ffv1, (160, 120), 24).unwrap();
+    let mut writer = VideoWriter::create(path, VideoEncoding::Ffv1, (160, 120), 24).unwrap();
     for (colour, stripes) in [([200, 30, 30], 7), ([20, 160, 60], 11), ([40, 40, 220], 5)] {
         let scene = RgbImage::from_fn(160, 120, |x, y| {
             if (x / stripes + y / stripes) % 2 == 0 { Rgb(colour) } else { Rgb([235, 235, 225]) }
@@ -179,6 +238,56 @@ fn a_video_is_never_left_without_its_moments() {
         (0..120).for_each(|_| writer.write(&scene).unwrap());
     }
     writer.finish().unwrap();
+}
+
+/// The next run embeds it anew with all of its moments, so that is what it costs.
+#[cfg(feature = "video")]
+#[test]
+fn a_video_that_has_lost_a_moment_is_among_what_indexing_would_cost() {
+    use gve::Moments;
+    use gve::retrieval::RetrievalError;
+
+    let (folder, library) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make_film(&folder.path().join("film.mkv"));
+    let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
+    let files = find(folder.path(), Recognition::ByName).files;
+    let mut manifest = library_manifest(&embedder);
+    manifest.moments = Some(Moments::shots());
+    let mut writer = LibraryWriter::create_or_open(library.path(), manifest.clone()).unwrap();
+    index_with(&embedder, &mut writer, &files, &IndexOptions::default(), |_| {}).unwrap();
+    writer.finish().unwrap();
+    let cost = |library: &Library| {
+        let cost = estimate(&embedder, Some(library), &manifest, &files, &CancelToken::new()).unwrap();
+        (cost.videos, cost.known)
+    };
+    let whole = Library::open(library.path()).unwrap();
+    assert_eq!((whole.entries().len(), cost(&whole)), (4, (0, 0)));
+    let last: Vec<u8> =
+        whole.embeddings().unwrap().row(3).iter().flat_map(|value| value.to_le_bytes()).collect();
+    for segment in std::fs::read_dir(library.path().join("segments")).unwrap() {
+        let segment = segment.unwrap().path();
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let place = bytes.windows(last.len()).rposition(|window| window == last).unwrap();
+        bytes[place + 3] ^= 0x40;
+        std::fs::write(segment, bytes).unwrap();
+    }
+    let damaged = Library::open(library.path()).unwrap();
+    assert!(
+        matches!(damaged.damage(), [RetrievalError::DamagedRows { file: Some(_), .. }]),
+        "{:?}",
+        damaged.damage()
+    );
+    assert_eq!((damaged.entries().len(), cost(&damaged)), (3, (1, 0)));
+}
+
+/// Whenever a run is stopped, a video has all of its moments or is not there, to be taken up by the next run.
+#[cfg(feature = "video")]
+#[test]
+fn a_video_is_never_left_without_its_moments() {
+    use gve::Moments;
+
+    let folder = tempfile::tempdir().unwrap();
+    make_film(&folder.path().join("film.mkv"));
     let embedder = Embedder::load(golden_dir().join("tiny-a/model")).unwrap();
     let files = find(folder.path(), Recognition::ByName).files;
     let index = |library: &Path, cancel: CancelToken| {

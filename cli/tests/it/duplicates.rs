@@ -165,3 +165,22 @@ fn what_is_nowhere_is_not_located() {
     let same = gve(&["locate", text(&media("bunny.mp4")), text(&media("bunny.mp4"))]);
     assert_status(&same, 1);
 }
+
+#[test]
+fn where_there_is_nothing_to_compare_that_is_all_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (empty, clip) = (text(folder.path()), media("bunny.mp4"));
+    let compared = gve(&["duplicates", empty]);
+    assert_status(&compared, 0);
+    assert_eq!(stdout(&compared), "");
+    assert_eq!(stderr(&compared), "gve: nothing was found to compare\n");
+    assert_eq!(stderr(&gve(&["duplicates", empty, "--quiet"])), "");
+
+    let missing = folder.path().join("nothere");
+    for (place, expected) in [(text(&missing), "nothere"), (empty, "no other file was found to look for ")] {
+        let located = gve(&["locate", text(&clip), place]);
+        assert_status(&located, 1);
+        let said = stderr(&located);
+        assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
+    }
+}

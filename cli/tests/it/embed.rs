@@ -323,7 +323,7 @@ fn without_a_model_nano_is_used_and_says_so() {
     let output = run(&["search", "--library", text(&library), "a red star", "--json"]);
     assert_status(&output, 0);
     assert_eq!(json_lines(&output).len(), 1);
-    assert!(stderr(&output).contains("nano"));
+    assert!(!stderr(&output).contains("built-in"), "it is the library's own: {}", stderr(&output));
 }
 
 #[test]

@@ -48,6 +48,29 @@ fn files_that_move_are_not_embedded_again_and_much_is_not_forgotten_unasked() {
     assert_eq!(count(&bench.index(&["--prune"]), "pruned"), 8);
 }
 
+/// A folder that is named and not there may be a drive that is away.
+#[test]
+fn a_folder_that_is_away_keeps_its_files_and_their_tags() {
+    let bench = Bench::empty();
+    bench.add("tiny.png", "drive/a.png");
+    let (drive, away, library) = (bench.clip("drive"), bench.path("away"), bench.path("library"));
+    assert_status(&bench.index_at(&drive, &[]), 0);
+    let tags = bench.path("tags.jsonl");
+    fs::write(&tags, r#"{"path": "a.png", "stars": 5}"#).unwrap();
+    let tag = |more: &[&str]| gve(&[&["library", "tag", "--library", text(&library)], more].concat());
+    assert_status(&tag(&[text(&tags), "--root", text(&drive)]), 0);
+    fs::rename(&drive, &away).unwrap();
+    fs::create_dir(bench.clip("work")).unwrap();
+    fs::copy(away.join("a.png"), bench.clip("work/a.png")).unwrap();
+    let output = bench.index_at(&drive, &[text(&bench.clip("work"))]);
+    assert_status(&output, 2);
+    assert_eq!((count(&output, "moved"), count(&output, "copied")), (0, 1), "{}", stderr(&output));
+    assert_eq!(bench.names(), ["drive/a.png", "work/a.png"]);
+    fs::rename(&away, &drive).unwrap();
+    let shown = stdout(&tag(&["--show"]));
+    assert!(shown.contains(text(&drive.join("a.png"))) && shown.contains("\"stars\":5"), "{shown}");
+}
+
 /// Nothing is embedded again only because the drive is mounted elsewhere.
 #[test]
 fn a_folder_that_moved_is_pointed_to_anew() {

@@ -7,7 +7,7 @@ use gve_test_support::golden::media;
 use gve_test_support::program::{assert_status, json_lines, stderr};
 
 use crate::library::Bench;
-use crate::program::gve;
+use crate::program::{command, gve};
 
 #[test]
 fn options_that_make_no_sense_are_refused_by_name() {
@@ -15,7 +15,13 @@ fn options_that_make_no_sense_are_refused_by_name() {
     let frames = ["frames", "nowhere.mp4"];
     let locate = ["locate", "nowhere.mp4", "nowhere"];
     for (command, options, expected) in [
-        (&search[..], "-k -1", "'-1' for '-k <N>': expected a whole number from 0 on"),
+        (&search[..], "-k -1", "'-1' for '-k <N>': expected a whole number from 1 on"),
+        (&search, "-k 0", "'0' for '-k <N>': expected a whole number from 1 on"),
+        (
+            &search,
+            "--reranker nowhere --rerank-top 0",
+            "'0' for '--rerank-top <N>': expected a whole number from 1 on",
+        ),
         (&search, "--min-confidence -1", "'-1' for '--min-confidence <P>': expected a number from 0 to 1"),
         (&search, "--batch-tokens 0", "'0' for '--batch-tokens <N>': expected a whole number from 1 on"),
         (
@@ -28,11 +34,11 @@ fn options_that_make_no_sense_are_refused_by_name() {
         (&search, "--feedback 2 --feedback-weight -0.5", "--feedback-weight must not be negative, got -0.5"),
         (&search, "--feedback 2 --feedback-weight -.5", "--feedback-weight must not be negative, got -0.5"),
         (&search, "--feedback 2 --feedback-weight -inf", "--feedback-weight must not be negative, got -inf"),
-        (&search, "-k -.5", "'-.5' for '-k <N>': expected a whole number from 0 on"),
+        (&search, "-k -.5", "'-.5' for '-k <N>': expected a whole number from 1 on"),
         (
             &search,
             "-k 18446744073709551616",
-            "'18446744073709551616' for '-k <N>': expected a whole number from 0 on that fits 64 bits",
+            "'18446744073709551616' for '-k <N>': expected a whole number from 1 on that fits 64 bits",
         ),
         (&search, "--min-width -1", "-1 is not in 0..=4294967295"),
         (
@@ -70,7 +76,8 @@ fn options_that_make_no_sense_are_refused_by_name() {
             "--min-frames 769 is beyond 768, the default of --max-frames: ",
         ),
         (&frames, "--fps 2 --min-frames 9 --max-frames 3", "--min-frames 9 is beyond --max-frames 3: "),
-        (&locate, "-k -1", "expected a whole number from 0 on"),
+        (&locate, "-k -1", "expected a whole number from 1 on"),
+        (&locate, "-k 0", "'0' for '-k <N>': expected a whole number from 1 on"),
     ] {
         let options: Vec<&str> = options.split(' ').collect();
         let refused = gve(&[command, &options[..]].concat());
@@ -80,7 +87,7 @@ fn options_that_make_no_sense_are_refused_by_name() {
     }
     // What leaves something is none of these: it is the library that is missing.
     for options in [
-        "-k 0 --min-width 100 --max-width 100 --min-duration 0 --modified-after 2026-05-31 --modified-before 2026-05-31",
+        "-k 1 --min-width 100 --max-width 100 --min-duration 0 --modified-after 2026-05-31 --modified-before 2026-05-31",
         "--tag stars>=3 --tag stars<=3 --tag other<=1",
     ] {
         let options: Vec<&str> = options.split(' ').collect();
@@ -101,6 +108,27 @@ fn most_frames_by_default_bound_the_fewest_alone() {
         let said = stderr(&refused);
         assert!(said.contains("nowhere.mp4") && !said.contains("beyond"), "{said}");
     }
+}
+
+#[test]
+fn what_is_said_of_nano_is_not_said_to_who_wants_it_quiet_or_has_a_library_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, picture) = (folder.path().join("library"), media("rabbit.png"));
+    let run = |arguments: &[&str]| {
+        let output = command(arguments).env("XDG_CACHE_HOME", folder.path()).output().unwrap();
+        assert_status(&output, 0);
+        stderr(&output)
+    };
+    let index = ["index", text(&picture), "--library", text(&library)];
+    let search = ["search", "--library", text(&library), "a red star"];
+    assert_eq!(run(&[&index[..], &["--quiet"]].concat()), "");
+    for arguments in [&index[..], &search] {
+        let said = run(arguments);
+        assert!(!said.contains("built-in") && !said.contains("--model"), "{arguments:?}: {said}");
+    }
+    let chosen = [&search[..], &["--model", "nano"]].concat();
+    assert!(run(&chosen).contains("using the built-in model nano"));
+    assert_eq!(run(&[&chosen[..], &["--quiet"]].concat()), "");
 }
 
 #[test]

@@ -103,6 +103,49 @@ fn files_are_tagged_by_a_table_and_found_by_their_tags() {
 }
 
 #[test]
+fn spreadsheets_say_true_in_capitals() {
+    let bench = Bench::of(&["a.png", "b.png", "c.png"]);
+    let (library, csv) = (bench.path("library"), bench.path("tags.csv"));
+    let tag = |what: &[&str]| {
+        let output = gve(&[&["library", "tag", "--library", text(&library)], what].concat());
+        assert_status(&output, 0);
+        output
+    };
+    fs::write(&csv, "path,seen\na.png,TRUE\nb.png,False\nc.png,TRUELY\n").unwrap();
+    tag(&[text(&csv), "--root", text(&bench.path("clips"))]);
+    let shown: Vec<Value> = json_lines(&tag(&["--show"])).iter().map(|line| line["seen"].clone()).collect();
+    assert_eq!(serde_json::json!(shown), serde_json::json!([true, false, "TRUELY"]));
+}
+
+#[test]
+fn names_that_no_search_can_ask_for_are_refused() {
+    let bench = Bench::of(&["a.png"]);
+    let (library, clips) = (bench.path("library"), bench.path("clips"));
+    let tag = |what: &[&str]| gve(&[&["library", "tag", "--library", text(&library)], what].concat());
+    let (table, csv) = (clips.join("tags.jsonl"), clips.join("tags.csv"));
+    for name in ["", " ", "a=b", "stars>", "stars<"] {
+        let write = |value: Value| {
+            fs::write(&table, serde_json::json!({ "path": "a.png", name: value }).to_string()).unwrap();
+        };
+        write(1.into());
+        let refused = tag(&[text(&table)]);
+        assert_status(&refused, 1);
+        let expected = format!("line 1: no search can ask for a tag called {name:?}: ");
+        assert!(stderr(&refused).contains(&expected), "{}", stderr(&refused));
+        // One that is there all the same can be taken away.
+        write(Value::Null);
+        assert_status(&tag(&[text(&table)]), 0);
+    }
+    fs::write(&csv, "path,stars>\na.png,4\n").unwrap();
+    let refused = tag(&[text(&csv)]);
+    assert_status(&refused, 1);
+    assert!(stderr(&refused).contains("line 2: no search can ask for"), "{}", stderr(&refused));
+    assert_eq!(stdout(&tag(&["--show"])), "", "nothing was tagged");
+    fs::write(&csv, "path,a>b\na.png,4\n").unwrap();
+    assert_status(&tag(&[text(&csv)]), 0);
+}
+
+#[test]
 fn damage_is_counted_where_files_are_tagged() {
     let bench = Bench::of(&["a.png"]);
     bench.add("rabbit.png", "b.png");

@@ -367,7 +367,9 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         // One that changes meanwhile is another.
         let states: HashMap<PathBuf, FileFingerprint> =
             files.iter().filter_map(|file| Some((file.path.clone(), state(&file.path)?))).collect();
-        let options = IndexOptions::default().with_cancel(self.options.cancel.clone());
+        let options = IndexOptions::default()
+            .with_cancel(self.options.cancel.clone())
+            .with_searched(self.roots.paths().map(Path::to_owned).collect());
         let (on_event, told, mut refused, mut gone) = (&mut self.on_event, &mut self.told, Vec::new(), 0);
         let mut totals = index_with(self.embedder, &mut library, &files, &options, |event| {
             if let IndexEvent::Failed(path, error) = &event {

@@ -122,6 +122,11 @@ impl Roots {
         changes
     }
 
+    /// All of them.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.roots.iter().map(|root| root.path.as_path())
+    }
+
     /// Those that are there.
     pub(super) fn here(&self) -> impl Iterator<Item = &Path> {
         self.roots.iter().filter(|root| root.here.is_some()).map(|root| root.path.as_path())

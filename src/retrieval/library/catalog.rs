@@ -45,6 +45,9 @@ pub(super) struct Catalog {
     /// [`RetrievalError::DamagedRows`], [`RetrievalError::DamagedNewest`],
     /// [`RetrievalError::ForeignSegment`], [`RetrievalError::Io`].
     pub(super) damage: Vec<RetrievalError>,
+    /// Files that count of which other rows are damaged, once a writer has
+    /// [looked for them](Self::find_incomplete).
+    pub(super) incomplete: HashSet<PathBuf>,
 }
 
 impl Segments {
@@ -136,7 +139,7 @@ impl Segments {
         damage: Vec<RetrievalError>,
     ) -> Catalog {
         let (live, files) = live_rows(&entries, &places, &self.forgotten());
-        Catalog { entries, places, live, files, damage }
+        Catalog { entries, places, live, files, damage, incomplete: HashSet::new() }
     }
 
     /// The files that were forgotten, with the number of the last segment that says so.
@@ -167,9 +170,9 @@ impl Segments {
 }
 
 impl Catalog {
-    /// Has rows count no more that lie in one segment with damaged ones of the same file. With these alone
-    /// the file would be there, and nobody would ask for the others again.
-    pub(super) fn forget_incomplete(&mut self) {
+    /// Looks for files that have rows in one segment with damaged ones of theirs. With these alone the file
+    /// would be there, and nobody would ask for the others again.
+    pub(super) fn find_incomplete(&mut self) {
         if !self.damage.iter().any(|error| matches!(error, RetrievalError::DamagedRows { .. })) {
             return;
         }
@@ -207,9 +210,11 @@ impl Catalog {
                 lost.insert(of);
             }
         }
-        for ((entry, place), live) in self.entries.iter().zip(&self.places).zip(&mut self.live) {
-            *live &= !lost.contains(&(place.sequence, entry.path.as_path()));
-        }
+        let rows = self.entries.iter().zip(&self.places).zip(&self.live);
+        let rows = rows.filter(|((entry, place), live)| {
+            **live && lost.contains(&(place.sequence, entry.path.as_path()))
+        });
+        self.incomplete = rows.map(|((entry, _), _)| entry.path.clone()).collect();
     }
 }
 

@@ -24,6 +24,9 @@ pub struct FileFingerprint {
 }
 
 impl FileFingerprint {
+    /// That of no file.
+    pub(crate) const UNKNOWN: Self = Self { size_bytes: 0, modified_nanoseconds: i64::MIN };
+
     /// Asks the file system.
     ///
     /// # Errors
@@ -65,6 +68,11 @@ pub struct LibraryEntry {
 }
 
 impl LibraryEntry {
+    /// It is of a state that its file has no more, whatever that is.
+    pub(super) fn forget_state(&mut self) {
+        (self.fingerprint, self.content) = (FileFingerprint::UNKNOWN, None);
+    }
+
     /// The whole of a file of which no more is known.
     pub fn new(path: impl Into<PathBuf>, kind: MediaKind, fingerprint: FileFingerprint) -> Self {
         Self {

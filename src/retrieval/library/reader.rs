@@ -152,7 +152,7 @@ impl Library {
         } else {
             segments.survey(known, on_codes)?
         };
-        let Catalog { mut entries, mut places, live, files, mut damage } = catalog;
+        let Catalog { mut entries, mut places, live, files, mut damage, .. } = catalog;
         if live.contains(&false) {
             if in_memory {
                 keep_live(&mut values, &live, dim);

@@ -11,7 +11,7 @@ use super::entry::{FileFingerprint, LibraryRow, Place};
 use super::segment::{Replaced, Segment};
 use super::segment_reader::SegmentReader;
 use super::segment_writer::path_text;
-use super::tags::CopiedTags;
+use super::tags::{CopiedTags, TagTable};
 use super::writer::{KnownFile, LibraryWriter, MAX_SEGMENTS, damaged_file, readable};
 use crate::retrieval::RetrievalError;
 use crate::store::IoError;
@@ -194,9 +194,16 @@ impl LibraryWriter {
             return Err(RetrievalError::Relocation { path: taken.clone() });
         }
         if !moves.is_empty() {
-            let copied = self.copy_tags(moves.iter().map(|(from, to)| (from.as_path(), to.as_path())))?;
+            // What was said of files whose rows are damaged is not lost with these.
+            let others = TagTable::read(&self.directory)?.into_paths().filter(|path| !self.has(path));
+            let others = others.filter_map(|path| moved(&path).map(|to| (path, to)));
+            let others: Vec<(PathBuf, PathBuf)> = others.filter(|(_, to)| !self.has(to)).collect();
+            let others = || others.iter().map(|(from, to)| (from, to));
+            let tagged = moves.iter().chain(others()).map(|(from, to)| (from.as_path(), to.as_path()));
+            let copied = self.copy_tags(tagged)?;
             self.compact_as(&|path| Some(moves.get(path).map_or(path, PathBuf::as_path).to_owned()))?;
-            let gone = moves.keys().map(PathBuf::as_path).filter(|path| !self.has(path)).collect();
+            let from = moves.keys().chain(others().map(|(from, _)| from)).map(PathBuf::as_path);
+            let gone = from.filter(|path| !self.has(path)).collect();
             self.forget_tags(&gone, &copied)?;
         }
         Ok(moves.len())
@@ -219,7 +226,7 @@ impl LibraryWriter {
         if all.is_empty() && self.damage.is_empty() {
             return Ok(());
         }
-        let Catalog { entries, live, damage, .. } =
+        let Catalog { entries, live, damage, incomplete, .. } =
             readable(Segments::open(&self.directory, &self.manifest)?.catalog(&mut |_| {})?)?;
         let damage = self.known_damage(damage)?;
         let mut writer =
@@ -239,6 +246,9 @@ impl LibraryWriter {
                     return;
                 };
                 if let Some(path) = live.then(|| becomes(&entry.path)).flatten() {
+                    if incomplete.contains(&entry.path) {
+                        entry.forget_state();
+                    }
                     entry.path = path;
                     let file = files.entry(entry.path.clone()).or_insert_with(|| KnownFile::of(&entry));
                     file.places.push(place);

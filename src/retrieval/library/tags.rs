@@ -128,6 +128,11 @@ impl TagTable {
         Self::parse(&text).map_err(|reason| RetrievalError::DamagedTags { path, reason })
     }
 
+    /// The files that have any.
+    pub(super) fn into_paths(self) -> impl Iterator<Item = PathBuf> {
+        self.0.into_keys()
+    }
+
     /// Changes those of a library, one after the other.
     fn change(library: &Path, change: impl FnOnce(&mut Self)) -> Result<(), RetrievalError> {
         let _lock = lock(library)?;

@@ -103,16 +103,18 @@ impl LibraryWriter {
             holder: Lock::holder(&lock_file),
         })?;
         let format_version = MANIFEST_FORMAT_VERSION;
-        match LibraryManifest::read(directory) {
-            Ok(existing) => existing.require_same(&manifest, directory)?,
+        // What the rows on disk are made with is what it says there, in its words.
+        let (mut manifest, is_written) = match LibraryManifest::read(directory) {
+            Ok(existing) => {
+                existing.require_same(&manifest, directory)?;
+                (existing, true)
+            }
             Err(RetrievalError::NotALibrary { .. }) => {
-                LibraryManifest { format_version, ..manifest }.write(directory)?;
+                (LibraryManifest { format_version, ..manifest }, false)
             }
             Err(e) => return Err(e),
-        }
+        };
         Segment::remove_temporary_files(&segments)?;
-        // What the rows on disk are made with is what it says there, in its words.
-        let mut manifest = LibraryManifest::read(directory)?;
         let segments = Segments::open(directory, &manifest)?;
         if segments.damage.is_empty() {
             segments.replaced.iter().try_for_each(Segment::remove)?;
@@ -120,7 +122,8 @@ impl LibraryWriter {
         let (next_sequence, unjoined) = (segments.next_sequence, segments.readers.len());
         let catalog = readable(segments.known()?)?;
         let format_before = std::mem::replace(&mut manifest.format_version, format_version);
-        if format_before != format_version {
+        // Not before the rows there are were read by it: one that does not fit would keep out that which does.
+        if !is_written || format_before != format_version {
             manifest.write(directory)?;
         }
         let rows = catalog.entries.len();
@@ -157,7 +160,8 @@ impl LibraryWriter {
 
     /// What was found damaged when the library was opened: [`RetrievalError::DamagedSegment`],
     /// [`RetrievalError::DamagedRows`] and [`RetrievalError::DamagedNewest`]. The library does not have it
-    /// any more, nor the other rows of a file that has lost some; [`LibraryWriter::finish`] and
+    /// any more, and files that have lost some of their rows are [incomplete](Self::is_incomplete);
+    /// [`LibraryWriter::finish`] and
     /// [`LibraryWriter::compact`] write anew what is good in the damaged files, and set these aside as
     /// `segments/*.damaged`.
     #[must_use]
@@ -192,6 +196,13 @@ impl LibraryWriter {
     /// The files the library has rows of, in no particular order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.keys().map(PathBuf::as_path)
+    }
+
+    /// Whether some rows of a file were damaged, and the library has others. These are found as before, and
+    /// the file is embedded anew with all of them when it is indexed again.
+    #[must_use]
+    pub fn is_incomplete(&self, path: &Path) -> bool {
+        self.known(path).is_some_and(|file| file.fingerprint == FileFingerprint::UNKNOWN)
     }
 
     /// What is known of a file.
@@ -312,10 +323,13 @@ impl LibraryWriter {
 
 /// The files of the rows that count, and the damage.
 fn known_files(catalog: Catalog) -> (HashMap<PathBuf, KnownFile>, Vec<RetrievalError>) {
-    let Catalog { entries, places, live, damage, .. } = catalog;
+    let Catalog { entries, places, live, damage, incomplete, .. } = catalog;
     let mut files: HashMap<PathBuf, KnownFile> = HashMap::new();
     let rows = entries.into_iter().zip(places).zip(live);
-    for ((entry, place), _) in rows.filter(|(_, live)| *live) {
+    for ((mut entry, place), _) in rows.filter(|(_, live)| *live) {
+        if incomplete.contains(&entry.path) {
+            entry.forget_state();
+        }
         let known = KnownFile::of(&entry);
         let file = files.entry(entry.path).or_insert(known);
         file.places.push(place);
@@ -329,7 +343,7 @@ pub(super) fn readable(mut catalog: Catalog) -> Result<Catalog, RetrievalError> 
     match catalog.damage.iter().position(|error| damaged_file(error).is_none()) {
         Some(unreadable) => Err(catalog.damage.swap_remove(unreadable)),
         None => {
-            catalog.forget_incomplete();
+            catalog.find_incomplete();
             Ok(catalog)
         }
     }

@@ -347,6 +347,22 @@ fn a_manifest_that_is_not_of_the_segments_is_told_of() {
     assert_eq!(segments(directory.path()).len(), 3, "nothing is given up");
 }
 
+/// Whoever tries other settings first may still go on with those that it was made with.
+#[test]
+fn a_manifest_that_is_gone_is_written_anew_once_the_segments_fit_it() {
+    let (directory, whole) = library();
+    let path = directory.path().join("library.json");
+    fs::remove_file(&path).unwrap();
+    let other = LibraryManifest { max_pixels: Some(156_801), ..manifest() };
+    let error = LibraryWriter::create_or_open(directory.path(), other).unwrap_err();
+    assert!(matches!(error, RetrievalError::ForeignSegment { .. }), "{error}");
+    assert!(error.to_string().contains("move the segment itself elsewhere"), "{error}");
+    assert!(!path.exists());
+    let writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    assert!(writer.damage().is_empty(), "{:?}", writer.damage());
+    assert_eq!(paths(&Library::open(directory.path()).unwrap()), paths(&whole));
+}
+
 #[test]
 fn manifests_that_claim_too_much_are_refused() {
     let (directory, _) = library();

@@ -7,7 +7,8 @@ use gve::retrieval::{
     Filter, Library, LibraryRow, LibraryWriter, RetrievalError, SearchOptions, TagTest, TagValue,
 };
 
-use super::library::{DIM, manifest, row};
+use super::damage::damage_embedding;
+use super::library::{DIM, manifest, row, segments};
 
 fn library() -> (tempfile::TempDir, LibraryWriter) {
     let directory = tempfile::tempdir().unwrap();
@@ -45,6 +46,22 @@ fn tagged(directory: &Path) -> String {
 }
 
 const WHO: &str = r#"/v/02 {"who":["Ada","Max"]}"#;
+
+/// Those of a file whose row is damaged, too: it is embedded anew in the new place.
+#[test]
+fn tags_move_with_the_folder_that_is_said_to_have_moved() {
+    let (directory, writer) = library();
+    writer.finish().unwrap();
+    damage_embedding(&segments(directory.path())[0], 0.5);
+    let mut writer = LibraryWriter::create_or_open(directory.path(), manifest()).unwrap();
+    assert!(!writer.has("/v/00".as_ref()), "{:?}", writer.damage());
+    assert_eq!(writer.relocate("/v".as_ref(), "/w".as_ref()).unwrap(), 19);
+    writer.append(&[row("/w/00", 0, 1)]).unwrap();
+    writer.finish().unwrap();
+    let who = WHO.replace("/v", "/w");
+    let expected = format!(r#"/w/00 {{"stars":5.0}}; /w/01 {{"stars":3.0}}; {who}"#);
+    assert_eq!(tagged(directory.path()), expected);
+}
 
 #[test]
 fn tags_are_set_changed_and_taken_away() {

@@ -5,7 +5,7 @@ use gve::duplicates::{DuplicatesError, Fingerprint, Group, Match, groups};
 use gve::indexer::MediaFile;
 use gve::media::MediaKind;
 use gve_cli::interrupt::stop_on_ctrl_c;
-use gve_cli::output::{Outcome, name, print, progress_bar, put_path};
+use gve_cli::output::{Outcome, name, note, print, progress_bar, put_path};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -33,6 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Err(DuplicatesError::Cancelled) => return Ok(stopped_early()),
         looked => looked?,
     };
+    if looked.files.is_empty() && looked.failed == 0 && !arguments.files.quiet {
+        note("nothing was found to compare");
+    }
     let bar = progress_bar(looked.files.len(), "compared", arguments.files.quiet);
     let matches = looked.fingerprints.matches(&cancel, |_| bar.inc(1));
     bar.finish_and_clear();

@@ -165,7 +165,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             return Ok(stopped("nothing was added"));
         }
         counts.print(&searched.passed_over, arguments.json)?;
-        return Ok(searched.outcome(&counts));
+        return Ok(Outcome::Nothing);
     };
     if has_waited {
         // What was found may be gone by now, and there may be more.
@@ -178,7 +178,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     remember_mounts(&library, &searched.found)?;
 
     let bar = progress_bar(searched.files.len(), "files", arguments.model.quiet);
-    let options = IndexOptions::default().with_cancel(cancel.clone());
+    let roots = searched.found.iter().map(|found| found.root.clone()).collect();
+    let options = IndexOptions::default().with_cancel(cancel.clone()).with_searched(roots);
     let indexed = index_with(&embedder, &mut library, &searched.files, &options, |event| {
         damage.see(&event);
         counts.tell(&event, &bar);

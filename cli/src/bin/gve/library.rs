@@ -36,7 +36,7 @@ pub(crate) fn find_model(options: &ModelOptions, directory: &Path) -> Result<Res
     // Where there is no library yet, or none that can be read, others say so.
     let Ok(manifest) = LibraryManifest::read(directory) else { return options.resolve() };
     let (library, model) = (name(directory), printable(&manifest.model));
-    let is_of_library = options.model.is_none() && manifest.model != NANO;
+    let is_of_library = options.model.is_none();
     let found = if is_of_library {
         let revision = options.revision.as_deref().or(manifest.revision.as_deref());
         resolve(&manifest.model, revision, options.quiet)
@@ -61,7 +61,7 @@ pub(crate) fn find_model(options: &ModelOptions, directory: &Path) -> Result<Res
             error
         }
     })?;
-    if is_of_library && !options.quiet {
+    if is_of_library && manifest.model != NANO && !options.quiet {
         note(&format!("using the model {model}, which the library was made with"));
     }
     Ok(found)

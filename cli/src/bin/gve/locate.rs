@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     files: FileOptions,
     /// Most videos to show.
-    #[arg(short, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(0))]
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(1))]
     k: usize,
 }
 
@@ -73,7 +73,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(match matches.len() {
         0 => {
             let others = counted(looked.files.len(), "other file", "other files");
-            note(&format!("{} is in none of {others}", name(&clip.path)));
+            if !looked.files.is_empty() {
+                note(&format!("{} is in none of {others}", name(&clip.path)));
+            } else if looked.failed == 0 {
+                note(&format!("no other file was found to look for {} in", name(&clip.path)));
+            }
             Outcome::Nothing
         }
         found => Outcome::of(found, looked.failed),

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use gve::hub::NANO;
 use gve::indexer::{library_manifest, with_settings_of};
 use gve::retrieval::{LibraryHit, SearchOptions, Unit};
 use gve::{Embedder, Embedding, Input, Reranker, TimeRange};
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S")]
     instruction: Option<String>,
     /// Number of results.
-    #[arg(short, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(0))]
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(1))]
     k: usize,
     /// Find every moment that fits, instead of the best one of each video; neighbours in a video that fit
     /// nearly as well are one result.
@@ -101,7 +102,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut options = arguments.model;
     if options.model.is_none() {
         options.revision = options.revision.or_else(|| manifest.revision.clone());
-        options.model = Some(manifest.model.clone());
+        // Nobody chose nano here: what is said of it elsewhere is no advice for its library.
+        options.model = Some(manifest.model.clone()).filter(|model| model != NANO);
         options.adapter = options.adapter.or_else(|| manifest.adapter.as_ref().map(|a| a.directory.clone()));
     }
     let model = find_model(&options, &arguments.library)?;
@@ -156,7 +158,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let asks = arguments.min_confidence.map(|_| 0.0);
     let wanted = wanted.with_dim(Some(dim)).with_exact(arguments.exact).with_min_confidence(asks);
     let mut hits = library.search_for(embedding.as_slice().into(), &wanted)?;
-    if hits.is_empty() && most > 0 {
+    if hits.is_empty() {
         note(match library.entries() {
             [] => "nothing was found: the library is empty",
             _ => "nothing was found: no file of the library is what the filters ask for",
@@ -199,9 +201,15 @@ fn leave_fitting(hits: &mut Vec<LibraryHit>, least: f32, rows: usize) {
     if hits.is_empty() {
         note(&format!(
             "nothing here fits: the best hit is usual for this library of {rows} (confidence \
-             {confidence:.2}, score {score:.4})"
+             {:.2}, score {score:.4})",
+            shown(confidence)
         ));
     }
+}
+
+/// A confidence with two digits, cut and not rounded: none is shown as a bound that it is below, such as 1.
+fn shown(confidence: f32) -> f32 {
+    (confidence * 100.0).floor() / 100.0
 }
 
 /// A number from 0 to 1.
@@ -281,7 +289,8 @@ impl Hit {
             .and_then(TimeRange::bounds)
             .map_or_else(String::new, |(start, end)| format!("  {start:.1}-{end:.1} s"));
         let reranked = self.reranked.map_or_else(String::new, |score| format!("  {score:.4}"));
-        let confidence = self.hit.confidence.map_or_else(String::new, |share| format!("  {share:.2}"));
+        let confidence =
+            self.hit.confidence.map_or_else(String::new, |share| format!("  {:.2}", shown(share)));
         format!("{rank:>3}{reranked}  {:.4}{confidence}  {}{range}", self.hit.score, name(&entry.path))
     }
 
@@ -294,5 +303,24 @@ impl Hit {
             line.extend(self.reranked.map(|score| ("rerank_score".to_owned(), score.into())));
         }
         Ok(line.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn no_confidence_is_shown_as_what_it_is_below() {
+        for (confidence, expected) in [
+            (0.0, "0.00"),
+            (0.5, "0.50"),
+            (0.897, "0.89"),
+            (0.98, "0.98"),
+            (0.996, "0.99"),
+            (0.999_999_9, "0.99"),
+        ] {
+            assert_eq!(format!("{:.2}", shown(confidence)), expected, "{confidence}");
+        }
     }
 }

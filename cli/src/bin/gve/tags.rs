@@ -145,8 +145,9 @@ fn csv_lines(file: &Path) -> Result<Vec<(usize, Map<String, Value>)>> {
         let line = cells.map(|(name, cell)| {
             let value = match cell {
                 _ if name == "path" => cell.into(),
-                "true" => true.into(),
-                "false" => false.into(),
+                // A spreadsheet writes TRUE.
+                _ if cell.eq_ignore_ascii_case("true") => true.into(),
+                _ if cell.eq_ignore_ascii_case("false") => false.into(),
                 _ => cell
                     .parse::<f64>()
                     .ok()
@@ -164,6 +165,13 @@ fn csv_lines(file: &Path) -> Result<Vec<(usize, Map<String, Value>)>> {
 fn tag_value(name: &str, value: Value) -> Result<Option<TagValue>> {
     if value.is_null() {
         return Ok(None);
+    }
+    let asked = name.trim();
+    if asked.is_empty() || asked.contains('=') || asked.ends_with(['<', '>']) {
+        bail!(
+            "no search can ask for a tag called {name:?}: expected a name that is not empty, has no = in it and \
+             does not end in < or >"
+        );
     }
     let said = value.to_string();
     let value = serde_json::from_value(value);

@@ -76,18 +76,20 @@ impl Damage {
     ) -> Result<usize, RetrievalError> {
         let mut lost: Vec<String> = Vec::new();
         let files = self.files.iter().map(PathBuf::as_path);
-        let is_lacking = |file: &&Path| !library.has(file) && !self.has_failed(file, searched);
+        let is_whole = |file: &Path| library.has(file) && !library.is_incomplete(file);
+        let is_lacking = |file: &&Path| !is_whole(file) && !self.has_failed(file, searched);
         let lacking: Vec<&Path> = files.filter(is_lacking).collect();
         let gone = gone(library, &searched.found, lacking.iter().copied())?;
         let gone: HashSet<&Path> = gone.into_iter().collect();
         for file in lacking.into_iter().filter(|file| !gone.contains(file)) {
+            let part = if library.has(file) { "a part of " } else { "" };
+            let what = format!("{}: {part}what the library had of it is lost", name(file));
             if file.exists() {
-                lost.push(format!("{}: what the library had of it is lost: index it again", name(file)));
+                lost.push(format!("{what}: index it again"));
             } else if !self.is_elsewhere(file) {
                 lost.push(format!(
-                    "{}: what the library had of it is lost: it is not there, and nobody can tell whether it is \
-                     gone; if not, index it again once it is back",
-                    name(file)
+                    "{what}: it is not there, and nobody can tell whether it is gone; if not, index it again once it \
+                     is back"
                 ));
             }
         }
