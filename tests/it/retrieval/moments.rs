@@ -22,9 +22,15 @@ fn windows() -> LibraryManifest {
     LibraryManifest { moments, ..manifest() }
 }
 
+fn library_of(directory: &std::path::Path, rows: &[LibraryRow]) -> Library {
+    let mut writer = LibraryWriter::create_or_open(directory, windows()).unwrap();
+    writer.append(rows).unwrap();
+    writer.finish().unwrap();
+    Library::open(directory).unwrap()
+}
+
 /// `a` has its best moment in the middle of three, beside a good one; `b` is better as a whole.
 fn library(directory: &std::path::Path) -> Library {
-    let mut writer = LibraryWriter::create_or_open(directory, windows()).unwrap();
     let picture = LibraryRow { embedding: part("", (0.0, 1.0), 0.4, 5).embedding, ..row("c.png", 0, 1) };
     let rows = [
         part("a", (0.0, 40.0), 0.3, 1),
@@ -37,9 +43,7 @@ fn library(directory: &std::path::Path) -> Library {
         part("b", (10.0, 20.0), 0.2, 3),
         picture,
     ];
-    writer.append(&rows).unwrap();
-    writer.finish().unwrap();
-    Library::open(directory).unwrap()
+    library_of(directory, &rows)
 }
 
 fn found(library: &Library, options: &SearchOptions) -> Vec<(String, f32, Option<(f64, f64)>)> {
@@ -95,10 +99,7 @@ fn a_video_is_found_by_its_best_moment_by_every_one_or_as_a_whole() {
 fn windows_that_score_alike_are_one_hit() {
     let hits = |rows: &[LibraryRow]| {
         let directory = tempfile::tempdir().unwrap();
-        let mut writer = LibraryWriter::create_or_open(directory.path(), windows()).unwrap();
-        writer.append(rows).unwrap();
-        writer.finish().unwrap();
-        let library = Library::open(directory.path()).unwrap();
+        let library = library_of(directory.path(), rows);
         let hits = found(&library, &SearchOptions::new(9).with_unit(Unit::Moment));
         hits.into_iter().map(|(path, _, range)| (path, range.unwrap())).collect::<Vec<_>>()
     };

@@ -80,6 +80,7 @@ pub(crate) fn tag(arguments: &Tag) -> Result<Outcome> {
         counted(tagged, "file has the tag no more", "files have the tag no more")
     };
     print(&format!("{done}, {} not in the library", unknown.len()))?;
+    // An empty table is done, too.
     let tagged = if unknown.is_empty() { 1 } else { tagged };
     Ok(Outcome::of(tagged, unknown.len() + library.damage().len()))
 }
