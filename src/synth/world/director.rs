@@ -70,6 +70,21 @@ impl ChangeKind {
         Self::Ground,
     ];
 
+    /// The name in options and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Move => "move",
+            Self::Swap => "swap",
+            Self::Replace => "replace",
+            Self::Paint => "paint",
+            Self::Count => "count",
+            Self::Act => "act",
+            Self::Reorder => "reorder",
+            Self::Camera => "camera",
+            Self::Ground => "ground",
+        }
+    }
+
     /// A change of this kind that `scene` allows, and what comes of it; nothing where there is none.
     pub fn draw(self, scene: &Scene, random: &mut Random) -> Option<(Change, Scene)> {
         (0..ATTEMPTS).find_map(|_| {

@@ -42,4 +42,4 @@ pub use sprites::name as sprite_name;
 pub use style::{Aspect, Style};
 pub use video::{Family, Video, VideoCaption};
 pub use vocabulary::{CameraMove, Colour, Direction, Pattern, Shape, Texture, Tone};
-pub use write::{WorldSettings, WorldSummary, write_world};
+pub use write::{LARGEST_FAMILY, USUAL_FAMILY, WorldSettings, WorldSummary, write_world};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::embedder::CancelToken;
 use crate::options::with_fields;
@@ -20,7 +20,7 @@ use super::style::Style;
 use super::video::{Family, Video};
 
 /// What [`write_world`] makes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WorldSettings {
     /// Where all randomness comes from.
@@ -32,15 +32,57 @@ pub struct WorldSettings {
     pub pictures: usize,
     /// Most things in a scene, from one to [`MOST_THINGS`].
     pub things: usize,
+    /// Most videos of a family, from two to [`LARGEST_FAMILY`]: one, and others that differ from it in a
+    /// single respect.
+    pub family: usize,
+    /// In what they may differ. All of a family differ in the same of these, drawn for each; with none given,
+    /// each in a respect of its own.
+    pub differ: Vec<ChangeKind>,
     /// How videos are stored.
     pub encoding: VideoEncoding,
 }
 
+/// Most videos of a family.
+pub const LARGEST_FAMILY: usize = 1 + ChangeKind::ALL.len();
+/// Most videos of a family where nothing else is asked for.
+pub const USUAL_FAMILY: usize = 3;
+
 impl WorldSettings {
-    /// Nothing yet, of scenes with up to [`MOST_THINGS`] things; videos would be small.
+    /// Nothing yet, of scenes with up to [`MOST_THINGS`] things, in families of up to [`USUAL_FAMILY`]; videos
+    /// would be small.
     pub fn new(seed: u64) -> Self {
         let encoding = VideoEncoding::H264 { crf: 20 };
-        Self { seed, videos: 0, pictures: 0, things: MOST_THINGS, encoding }
+        let (things, family) = (MOST_THINGS, USUAL_FAMILY);
+        Self { seed, videos: 0, pictures: 0, things, family, differ: Vec::new(), encoding }
+    }
+
+    fn check(&self) -> Result<(), SynthError> {
+        folder::require_some(&[("videos", self.videos), ("pictures", self.pictures)])?;
+        let limits = [
+            ("things", self.things, 1..=MOST_THINGS, "1 to 3"),
+            ("family", self.family, 2..=LARGEST_FAMILY, "2 to 10"),
+        ];
+        match limits.into_iter().find(|(_, got, allowed, _)| !allowed.contains(got)) {
+            Some((setting, got, _, expected)) => {
+                Err(SynthError::Setting { setting, expected, got: got.to_string() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What tells one world from another, in `run.json`. What came later is left out where it is as before.
+    fn description(&self) -> Value {
+        let mut description = json!({
+            "kind": "world", "generator": folder::GENERATOR, "seed": self.seed, "videos": self.videos,
+            "pictures": self.pictures, "things": self.things, "encoding": self.encoding
+        });
+        if self.family != USUAL_FAMILY {
+            description["family"] = json!(self.family);
+        }
+        if !self.differ.is_empty() {
+            description["differ"] = self.differ.iter().map(|kind| kind.name()).collect();
+        }
+        description
     }
 }
 
@@ -48,6 +90,8 @@ with_fields!(WorldSettings {
     with_videos(videos: usize),
     with_pictures(pictures: usize),
     with_things(things: usize),
+    with_family(family: usize),
+    with_differ(differ: Vec<ChangeKind>),
     with_encoding(encoding: VideoEncoding),
 });
 
@@ -68,6 +112,10 @@ pub struct WorldSummary {
 const FAMILIES: u64 = 0x776F_726C_6400;
 /// Families of which there are pictures alone are apart from the others.
 const PICTURES: u64 = 0x7069_6374_7572_6573;
+/// How often another video is tried for that differs in a respect, which may be one that is there already.
+const TRIES: usize = 2;
+/// How many scenes are tried where one cannot differ in a respect.
+const SCENES: usize = 64;
 /// Families of which pictures are drawn before anybody is asked again.
 const BLOCK: usize = 16;
 
@@ -89,22 +137,17 @@ pub fn write_world(
     cancel: &CancelToken,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<WorldSummary, SynthError> {
-    let WorldSettings { seed, videos, pictures, things, encoding } = settings;
-    folder::require_some(&[("videos", videos), ("pictures", pictures)])?;
-    if !(1..=MOST_THINGS).contains(&things) {
-        let got = things.to_string();
-        return Err(SynthError::Setting { setting: "things", expected: "1 to 3", got });
-    }
-    let description = json!({
-        "kind": "world", "generator": folder::GENERATOR, "seed": seed, "videos": videos, "pictures": pictures, "things": things, "encoding": encoding
-    });
-    let output = OutputFolder::open(root, &description)?;
+    settings.check()?;
+    let settings = &settings;
+    let (seed, encoding) = (settings.seed, settings.encoding);
+    let output = OutputFolder::open(root, &settings.description())?;
     let root = output.root();
     for directory in ["videos", "images"] {
         folder::make_directory(&root.join(directory))?;
     }
-    let of_pictures = families(seed ^ PICTURES, pictures, cancel, |random| of_one_scene(things, random))?;
-    let families = families(seed, videos, cancel, |random| family(things, random))?;
+    let of_pictures =
+        families(seed ^ PICTURES, settings.pictures, cancel, |random| of_one_scene(settings, random))?;
+    let families = families(seed, settings.videos, cancel, |random| family(settings, random))?;
     let mut made: Vec<Pairs> = Vec::with_capacity(families.len() + of_pictures.len());
     let all: Vec<&Family> = families.iter().chain(&of_pictures).collect();
     for (block, members) in all.chunks(BLOCK).enumerate() {
@@ -158,23 +201,41 @@ fn families(
     Ok(families)
 }
 
-/// A video of one scene, in one of three cases of several, and two others close to it.
-fn family(things: usize, random: &mut Random) -> Family {
-    if random.below(3) == 0 {
-        let scenes = (0..2 + random.below(4)).map(|_| scene_of_at_most(things, random)).collect();
-        let kind = pick(random, &ChangeKind::ALL);
-        return Family::of(Video { scenes }).varied(&[kind], 1, random).reordered(random);
+/// A video of one scene, in one of three cases of several, and others close to it.
+fn family(settings: &WorldSettings, random: &mut Random) -> Family {
+    if random.below(3) != 0 {
+        return of_one_scene(settings, random);
     }
-    of_one_scene(things, random)
+    let scenes = (0..2 + random.below(4)).map(|_| scene_of_at_most(settings.things, random)).collect();
+    let kinds = if settings.differ.is_empty() { &ChangeKind::ALL } else { &settings.differ[..] };
+    let others = settings.family - 2;
+    let kinds = vec![pick(random, kinds); others * TRIES];
+    Family::of(Video { scenes }).varied(&kinds, others, random).reordered(random)
 }
 
-/// A video of one scene, and two others close to it. A thing alone stands elsewhere in the first of them:
-/// such worlds are there to teach places.
-fn of_one_scene(things: usize, random: &mut Random) -> Family {
-    let kinds = random.permutation(ChangeKind::ALL.len());
-    let mut kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();
-    kinds.sort_by_key(|&kind| things > 1 || kind != ChangeKind::Move);
-    Family::of(Video::of(scene_of_at_most(things, random))).varied(&kinds, 2, random)
+/// A video of one scene, and others close to it.
+fn of_one_scene(settings: &WorldSettings, random: &mut Random) -> Family {
+    let others = settings.family - 1;
+    if settings.differ.is_empty() {
+        let kinds = random.permutation(ChangeKind::ALL.len());
+        let mut kinds: Vec<ChangeKind> = kinds.into_iter().map(|number| ChangeKind::ALL[number]).collect();
+        // A thing alone stands elsewhere in the first of them: such worlds are there to teach places.
+        kinds.sort_by_key(|&kind| settings.things > 1 || kind != ChangeKind::Move);
+        return Family::of(Video::of(scene_of_at_most(settings.things, random)))
+            .varied(&kinds, others, random);
+    }
+    let kinds = vec![pick(random, &settings.differ); others * TRIES];
+    let mut family =
+        || Family::of(Video::of(scene_of_at_most(settings.things, random))).varied(&kinds, others, random);
+    // Not every scene can differ in every respect: a thing alone has nobody to swap places with.
+    let mut made = family();
+    for _ in 0..SCENES {
+        if made.videos.len() > 1 {
+            break;
+        }
+        made = family();
+    }
+    made
 }
 
 fn draw_videos(family: &Family, files: &Files, encoding: VideoEncoding) -> Result<(), SynthError> {
@@ -193,7 +254,7 @@ fn draw_pictures(family: &Family, files: &Files, made: &Pairs) -> Result<(), Syn
     Ok(())
 }
 
-fn write_captions(root: &Path, families: &[Family], settings: WorldSettings) -> Result<usize, SynthError> {
+fn write_captions(root: &Path, families: &[Family], settings: &WorldSettings) -> Result<usize, SynthError> {
     let mut lines = String::new();
     for (number, family) in families.iter().enumerate() {
         let files = Files { root: Path::new(""), family: number, extension: settings.encoding.extension() };

@@ -159,7 +159,7 @@ impl Trainer {
     }
 
     /// Trains until the last step, or until `cancel` is set. What probes, mines or evaluates then ends before
-    /// its next batch of inputs, and is begun anew when the run goes on, but an evaluation is left out.
+    /// its next batch of inputs, and is begun anew when the run goes on.
     ///
     /// # Errors
     /// A pair that cannot be used, a loss, gradient or model that is not finite, a file that cannot be
@@ -181,11 +181,10 @@ impl Trainer {
             watch(TrainEvent::Extended { before, now });
         }
         let mut evaluated_at = Instant::now();
-        if self.state.step == 0 {
-            self.progress(&mut evaluated_at, watch).evaluate_if_due(cancel)?;
-            if cancel.is_cancelled() {
-                return self.progress(&mut evaluated_at, watch).save().map(Finish::Stopped);
-            }
+        let mut progress = self.progress(&mut evaluated_at, watch);
+        progress.evaluate_if_due(cancel)?;
+        if cancel.is_cancelled() && progress.state.step == 0 {
+            return progress.save().map(Finish::Stopped);
         }
         while self.state.step < total_steps && !self.progress(&mut evaluated_at, watch).gains_nothing() {
             if self.state.curriculum.is_none() {
@@ -294,7 +293,7 @@ impl Trainer {
                     progress.state.epoch += 1;
                     progress.state.curriculum = None;
                 }
-                progress.evaluate_if_due(cancel)?;
+                progress.evaluate_if_due(cancel).map_err(|error| progress.end_by(error))?;
                 let (stop, enough) = (cancel.is_cancelled(), progress.gains_nothing());
                 if enough {
                     progress.tell_end()?;

@@ -16,7 +16,7 @@ use gve::video::VideoEncoding;
 use gve::{CancelToken, Random};
 #[cfg(feature = "nano")]
 use gve::{Embedder, Input};
-use gve_test_support::files::files;
+use gve_test_support::files::{files, lines};
 
 fn scenes(count: u64) -> impl Iterator<Item = Scene> {
     (0..count).map(|seed| director::any_scene(&mut Random::new(seed)))
@@ -159,7 +159,7 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
     let parent = tempfile::tempdir().unwrap();
     let [first, second] = ["a", "b"].map(|name| parent.path().join(name));
     let settings = WorldSettings::new(5).with_videos(9).with_pictures(6).with_encoding(VideoEncoding::Ffv1);
-    let make = |root: &Path| write_world(root, settings, &CancelToken::new(), &|_| {});
+    let make = |root: &Path| write_world(root, settings.clone(), &CancelToken::new(), &|_| {});
     let summary = make(&first).unwrap();
     assert!(summary.videos >= 9 && summary.captions > 40);
     assert_eq!(
@@ -185,11 +185,19 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
     assert!(message.contains("seed: 5 there, 6 here") && !message.contains('\n'), "{message}");
     assert!(all == files(&second));
     for (spoilt, message) in [
-        (settings.with_videos(0).with_pictures(0), "videos is 0, expected at least 1"),
-        (settings.with_videos(usize::MAX), "videos is 18446744073709551615, expected at most 10000000"),
-        (settings.with_pictures(usize::MAX), "pictures is 18446744073709551615, expected at most 10000000"),
-        (settings.with_things(0), "things is 0, expected 1 to 3"),
-        (settings.with_things(4), "things is 4, expected 1 to 3"),
+        (settings.clone().with_videos(0).with_pictures(0), "videos is 0, expected at least 1"),
+        (
+            settings.clone().with_videos(usize::MAX),
+            "videos is 18446744073709551615, expected at most 10000000",
+        ),
+        (
+            settings.clone().with_pictures(usize::MAX),
+            "pictures is 18446744073709551615, expected at most 10000000",
+        ),
+        (settings.clone().with_things(0), "things is 0, expected 1 to 3"),
+        (settings.clone().with_things(4), "things is 4, expected 1 to 3"),
+        (settings.clone().with_family(1), "family is 1, expected 2 to 10"),
+        (settings.clone().with_family(11), "family is 11, expected 2 to 10"),
     ] {
         let refused = write_world(&parent.path().join("d"), spoilt, &CancelToken::new(), &|_| {});
         assert_eq!(refused.unwrap_err().to_string(), message);
@@ -209,6 +217,31 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
         index.tasks().iter().map(|task| task.len()).sum::<usize>(),
         summary.pairs.values().sum::<usize>()
     );
+}
+
+#[test]
+fn the_videos_of_a_family_differ_in_what_was_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    let differ = vec![ChangeKind::Camera, ChangeKind::Reorder];
+    let settings = WorldSettings::new(9).with_videos(20).with_family(5).with_differ(differ);
+    let made = write_world(root.path(), settings, &CancelToken::new(), &|_| {}).unwrap();
+    // Hardly a scene of this world has one video alone.
+    let changes = lines(&root.path().join("pairs_ti2v.jsonl"));
+    assert!(made.videos >= 20 && changes.len() >= 10, "{made:?}");
+    let mut told = [0; 2];
+    for change in &changes {
+        let text = change["query"]["content"][1]["text"].as_str().unwrap();
+        let is = [text.contains("camera") || text.contains("view"), text.contains("first ")];
+        assert!(is[0] != is[1], "{text}");
+        told[usize::from(is[1])] += 1;
+    }
+    assert!(told.iter().all(|&count| count > 0), "{told:?}");
+    // Captions that fit one of a whole family each are side by side.
+    let largest =
+        lines(&root.path().join("pairs_t2v.jsonl")).into_iter().map(|pair| pair["group"].to_string().len());
+    assert_eq!(largest.max(), Some("\"000000-01234\"".len()));
+    let run = fs::read_to_string(root.path().join("run.json")).unwrap();
+    assert!(run.contains("\"differ\"") && run.contains("\"family\": 5"), "{run}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use gve::synth::SynthError;
 use gve::synth::world::director::MOST_THINGS;
-use gve::synth::world::{MiniSettings, WorldSettings, write_mini, write_world};
+use gve::synth::world::{ChangeKind, MiniSettings, USUAL_FAMILY, WorldSettings, write_mini, write_world};
 use gve::video::VideoEncoding;
 use gve_cli::interrupt::stop_on_ctrl_c;
 use gve_cli::options::whole;
@@ -18,6 +19,7 @@ Examples:
   gve synth world --seed 1 --videos 3000 --out world
   gve synth world --seed 1 --videos 3000 --pictures 10000 --out world
   gve synth world --seed 1 --pictures 10000 --things 1 --out things
+  gve synth world --seed 1 --videos 3000 --differ camera,reorder --family 6 --out motion
   gve synth world --seed 2 --videos 12 --encoding ffv1 --out look")]
     World {
         /// Videos to make.
@@ -30,6 +32,13 @@ Examples:
         /// Most things in a scene, 1 to 3.
         #[arg(long, value_name = "N", default_value_t = MOST_THINGS, value_parser = whole::<usize>(0))]
         things: usize,
+        /// Most videos of a family, 2 to 10: one, and near misses that differ from it in a single respect.
+        #[arg(long, value_name = "N", default_value_t = USUAL_FAMILY, value_parser = whole::<usize>(0))]
+        family: usize,
+        /// In what the videos of a family may differ: all of one in the same of these. Else each in a respect
+        /// of its own.
+        #[arg(long, value_name = "RESPECT", value_delimiter = ',', value_parser = change_kind())]
+        differ: Vec<ChangeKind>,
         #[command(flatten)]
         shared: Shared,
     },
@@ -83,12 +92,23 @@ impl From<Encoding> for VideoEncoding {
     }
 }
 
+fn change_kind() -> impl TypedValueParser<Value = ChangeKind> {
+    let kind =
+        |name: String| ChangeKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no respect");
+    PossibleValuesParser::new(ChangeKind::ALL.map(ChangeKind::name)).try_map(kind)
+}
+
 pub(crate) fn run(command: &Command) -> Result<Outcome> {
     let made = match *command {
-        Command::World { videos, pictures, things, ref shared } => {
-            let encoding = shared.encoding.into();
-            let settings = WorldSettings::new(shared.seed).with_videos(videos).with_pictures(pictures);
-            world(shared, settings.with_things(things).with_encoding(encoding))
+        Command::World { videos, pictures, things, family, ref differ, ref shared } => {
+            let settings = WorldSettings::new(shared.seed)
+                .with_videos(videos)
+                .with_pictures(pictures)
+                .with_things(things)
+                .with_family(family)
+                .with_differ(differ.clone())
+                .with_encoding(shared.encoding.into());
+            world(shared, settings)
         }
         Command::UvrbMini { videos, ref shared } => {
             let encoding = shared.encoding.into();

@@ -85,6 +85,29 @@ fn a_file_that_cannot_be_read_ends_a_run_at_a_checkpoint() {
 }
 
 #[test]
+fn a_held_out_file_that_cannot_be_read_ends_a_run_at_a_checkpoint_and_is_scored_when_it_goes_on() {
+    let bench = bench();
+    let held = json!({"task": "i2t",
+        "query": {"content": [{"type": "image", "image": "held.png"}]},
+        "positive": {"content": [{"type": "text", "text": "find the image"}]}});
+    std::fs::write(bench.path("held.jsonl"), format!("{held}\n")).unwrap();
+    good(&bench.path("held.png"));
+    let scored = [("evaluation.every_steps", "2"), ("evaluation.at_start", "false")];
+    assert_status(&run(&plain(&bench, "straight", &scored), &["--quiet"]), 0);
+    std::fs::write(bench.path("held.png"), "no picture").unwrap();
+    let ended = plain(&bench, "ended", &scored);
+    assert_refused(&run(&ended, &[]), &["held.jsonl:1: ", "held.png"]);
+    assert_eq!(saved_step(&bench, "ended"), 2);
+    good(&bench.path("held.png"));
+    assert_status(&run(&ended, &["--resume", "auto"]), 0);
+    assert!(bench.final_weights("ended") == bench.final_weights("straight"), "the weights differ");
+    let scores = |name: &str| {
+        bench.log(name).into_iter().filter(|entry| entry["event"] == "evaluation").collect::<Vec<_>>()
+    };
+    assert!(scores("ended").len() > 1 && scores("ended") == scores("straight"));
+}
+
+#[test]
 fn one_more_than_may_be_left_out_ends_a_run_at_a_checkpoint() {
     let bench = bench();
     damage(&bench, &[1, 4]);
