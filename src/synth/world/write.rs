@@ -58,10 +58,14 @@ impl WorldSettings {
 
     fn check(&self) -> Result<(), SynthError> {
         folder::require_some(&[("videos", self.videos), ("pictures", self.pictures)])?;
-        let limits = [
-            ("things", self.things, 1..=MOST_THINGS, "1 to 3"),
-            ("family", self.family, 2..=LARGEST_FAMILY, "2 to 10"),
-        ];
+        let takes_two = |kind: &ChangeKind| matches!(kind, ChangeKind::Swap | ChangeKind::Reorder);
+        let things = match self.differ.iter().any(takes_two) {
+            true => {
+                ("things", self.things, 2..=MOST_THINGS, "2 or 3 where families differ in swap or reorder")
+            }
+            false => ("things", self.things, 1..=MOST_THINGS, "1 to 3"),
+        };
+        let limits = [things, ("family", self.family, 2..=LARGEST_FAMILY, "2 to 10")];
         match limits.into_iter().find(|(_, got, allowed, _)| !allowed.contains(got)) {
             Some((setting, got, _, expected)) => {
                 Err(SynthError::Setting { setting, expected, got: got.to_string() })

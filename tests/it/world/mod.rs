@@ -196,6 +196,10 @@ fn a_world_is_the_same_every_time_and_goes_on_where_it_stopped() {
         ),
         (settings.clone().with_things(0), "things is 0, expected 1 to 3"),
         (settings.clone().with_things(4), "things is 4, expected 1 to 3"),
+        (
+            settings.clone().with_things(1).with_differ(vec![ChangeKind::Camera, ChangeKind::Swap]),
+            "things is 1, expected 2 or 3 where families differ in swap or reorder",
+        ),
         (settings.clone().with_family(1), "family is 1, expected 2 to 10"),
         (settings.clone().with_family(11), "family is 11, expected 2 to 10"),
     ] {
