@@ -32,6 +32,12 @@ impl Item {
         let patches = || self.visuals.iter().map(Visual::num_patches).sum();
         self.encoding.input_ids.len() + if self.encoding.visual_spans.is_empty() { patches() } else { 0 }
     }
+
+    /// About what it costs in time, in tokens: a patch takes a quarter of what a token takes.
+    pub(crate) fn cost(&self) -> usize {
+        let patches: usize = self.visuals.iter().map(Visual::num_patches).sum();
+        self.encoding.input_ids.len() + patches / 4
+    }
 }
 
 /// Sequences packed one behind the other, without padding.

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use candle_core::{Tensor, Var};
 
-use super::model::Batch;
-use super::{Gradients, Mode, Prepared, TrainError, TrainableModel};
+use super::model::{Batch, Pass};
+use super::{Gradients, Mode, Prepared, TrainError, TrainableModel, side_by_side};
 
 /// What may be computed twice to save memory. The default computes everything once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +28,9 @@ impl TrainableModel {
     /// `loss` is given the embeddings of all items, (items, dim) in f32 on the CPU, and makes a scalar of
     /// them. `seed` is that of [`Mode::Train`].
     ///
+    /// On the CPU parts of a large batch go through the model at the same time, on threads of their own that
+    /// share out the cores of rayon's pool. The numbers do not depend on how many these are.
+    ///
     /// # Errors
     /// What `loss` says, a batch without items, a loss that is no scalar, and tensor operations that fail. A
     /// loss that is not finite is no error here.
@@ -42,18 +45,20 @@ impl TrainableModel {
             return Err(TrainError::Shape("a batch without items".to_owned()));
         }
         let mode = Mode::Train { seed };
-        let pieces = pieces(items, memory.max_tokens.unwrap_or(usize::MAX));
-        if pieces.len() == 1 {
-            let embeddings =
-                self.embed_batch(&self.batch(items, 0..items.len())?, mode, memory.checkpointing)?;
-            let loss = scalar(loss(&embeddings)?)?;
-            return Ok((loss.to_scalar()?, self.backward(&loss)?));
-        }
+        let pieces: Vec<Vec<Range<usize>>> = pieces(items, memory.max_tokens.unwrap_or(usize::MAX))
+            .into_iter()
+            .map(|piece| self.parts(items, piece))
+            .collect();
+        let ranges = pieces.iter().flatten().cloned().collect();
+        let batches = side_by_side::map(ranges, |range| self.batch(items, range))?;
 
-        let batches: Vec<Batch<'_>> =
-            pieces.iter().map(|piece| self.batch(items, piece.clone())).collect::<Result<_, _>>()?;
-        let embeddings: Vec<Tensor> =
-            batches.iter().map(|batch| self.embed_without_graph(batch, mode)).collect::<Result<_, _>>()?;
+        // Graphs that need not make room for others are kept for the way back.
+        let is_kept = pieces.len() == 1;
+        let passes = side_by_side::map(batches.iter().collect(), |batch| match is_kept {
+            true => self.embed_with_graph(batch, mode, memory.checkpointing),
+            false => Ok(Pass { embeddings: self.embed_without_graph(batch, mode)?, sink: None }),
+        })?;
+        let embeddings: Vec<Tensor> = passes.iter().map(|pass| pass.embeddings.detach()).collect();
         let embeddings = Var::from_tensor(&Tensor::cat(&embeddings, 0)?)?;
         let loss = scalar(loss(&embeddings)?)?;
         let value = loss.to_scalar()?;
@@ -63,13 +68,34 @@ impl TrainableModel {
         drop((loss, embeddings));
 
         let mut sum = Gradients::default();
-        for (batch, piece) in batches.iter().zip(pieces) {
-            let embeddings = self.embed_batch(batch, mode, memory.checkpointing)?;
-            let slopes = slopes.narrow(0, piece.start, piece.len())?;
-            // The derivative of this sum is `slopes` times that of the embeddings.
-            sum.accumulate(&self.backward(&(embeddings * slopes)?.sum_all()?)?)?;
+        let mut passes = passes.into_iter().map(|pass| is_kept.then_some(pass)).zip(&batches);
+        for parts in pieces {
+            let back = |(pass, batch): (Option<Pass>, &Batch<'_>)| {
+                let pass = match pass {
+                    Some(pass) => pass,
+                    None => self.embed_with_graph(batch, mode, memory.checkpointing)?,
+                };
+                let slopes = slopes.narrow(0, batch.places.start, batch.places.len())?;
+                // The derivative of this sum is `slopes` times that of the embeddings.
+                let graph = (&pass.embeddings * slopes)?.sum_all()?.backward()?;
+                let aside = pass.sink.map(|sink| sink.take()).unwrap_or_default();
+                Ok(Gradients::collect(self.parameters(), &graph, &aside)?)
+            };
+            let of_piece = passes.by_ref().take(parts.len()).collect();
+            side_by_side::each(of_piece, back, |gradients| Ok(sum.accumulate(&gradients)?))?;
         }
         Ok((value, sum))
+    }
+
+    /// A piece cut into parts that go through the model at the same time.
+    fn parts(&self, items: &[&Prepared], piece: Range<usize>) -> Vec<Range<usize>> {
+        if !self.is_on_cpu() {
+            return vec![piece];
+        }
+        let costs: Vec<usize> = items[piece.clone()].iter().map(|item| item.item.cost()).collect();
+        let trained = self.parameters().values().map(|var| var.elem_count()).sum();
+        let parts = side_by_side::parts(&costs, trained).into_iter();
+        parts.map(|part| piece.start + part.start..piece.start + part.end).collect()
     }
 }
 

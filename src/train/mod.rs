@@ -37,6 +37,7 @@ mod schedule;
 #[cfg(test)]
 mod seam_tests;
 mod settings;
+mod side_by_side;
 mod sources;
 mod starting;
 mod trainer;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +51,6 @@ pub struct TrainableModel {
     /// Whether anything of the vision tower is.
     trains_vision: bool,
     parameters: Parameters,
-    sink: Arc<GradientSink>,
     /// Of a reranker.
     head: Option<Head>,
     model_dir: PathBuf,
@@ -75,7 +74,14 @@ pub(super) struct Batch<'a> {
     /// Rows of the visuals, unless the vision tower is trained.
     visual_rows: Option<VisualRows>,
     /// Places of the items in the whole batch.
-    places: Range<usize>,
+    pub(super) places: Range<usize>,
+}
+
+/// What a pass over a batch gives.
+pub(super) struct Pass {
+    pub(super) embeddings: Tensor,
+    /// Where checkpointed layers leave the gradients of their parameters.
+    pub(super) sink: Option<Arc<GradientSink>>,
 }
 
 impl TrainableModel {
@@ -152,7 +158,6 @@ impl TrainableModel {
         if let Trainable::Lora(lora) = &trainable {
             starting::check(lora, &parameters, names)?;
         }
-        let sink = Arc::new(GradientSink::new(parameters.values().cloned().collect()));
         let batch_tokens = settings.batch_tokens_on(&device);
         let model = Self {
             backbone,
@@ -163,7 +168,6 @@ impl TrainableModel {
             trainable,
             trains_vision: parameters.keys().any(|name| names.is_vision(name)),
             parameters,
-            sink,
             head: None,
             model_dir,
             batch_tokens,
@@ -180,6 +184,11 @@ impl TrainableModel {
     /// Values in an embedding; of a reranker 2.
     pub fn dim(&self) -> usize {
         if self.head.is_some() { 2 } else { self.dim }
+    }
+
+    /// Whether it runs on the CPU.
+    pub(super) fn is_on_cpu(&self) -> bool {
+        self.parameters.values().all(|var| var.device().is_cpu())
     }
 
     /// What it is made of, in a run with these settings.
@@ -298,7 +307,13 @@ impl TrainableModel {
         };
         let embeddings = pieces(items, max_tokens)
             .into_iter()
-            .map(|piece| self.embed_batch(&self.batch(items, piece)?, mode, false))
+            .map(|piece| {
+                let batch = self.batch(items, piece)?;
+                match mode {
+                    Mode::Train { .. } => Ok(self.embed_with_graph(&batch, mode, false)?.embeddings),
+                    Mode::Evaluate => self.embed_without_graph(&batch, mode),
+                }
+            })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Tensor::cat(&embeddings, 0)?)
     }
@@ -308,10 +323,7 @@ impl TrainableModel {
     /// # Errors
     /// A tensor operation that failed.
     pub fn backward(&self, loss: &Tensor) -> Result<Gradients, TrainError> {
-        // What a pass that failed may have left.
-        drop(self.sink.take());
-        let graph = loss.backward()?;
-        Ok(Gradients::collect(&self.parameters, &graph, &self.sink.take())?)
+        Ok(Gradients::collect(&self.parameters, &loss.backward()?, &HashMap::new())?)
     }
 
     /// The values of all parameters by name, copied, on the CPU.
@@ -394,19 +406,20 @@ impl TrainableModel {
         Ok(Batch { items, visual_rows, places })
     }
 
-    /// Embeddings by `mode`, with gradient checkpointing where a graph is recorded.
-    pub(super) fn embed_batch(
+    /// Embeddings by `mode` with a graph, whose layers keep their input alone where there is `checkpointing`.
+    pub(super) fn embed_with_graph(
         &self,
         batch: &Batch<'_>,
         mode: Mode,
         checkpointing: bool,
-    ) -> Result<Tensor, TrainError> {
-        let record = matches!(mode, Mode::Train { .. });
-        let checkpointing = (checkpointing && record).then(|| self.sink.clone());
-        self.run(batch, record, Training { dropout: self.dropout(batch, mode), checkpointing })
+    ) -> Result<Pass, TrainError> {
+        let parameters = || self.parameters.values().cloned().collect();
+        let sink = checkpointing.then(|| Arc::new(GradientSink::new(parameters())));
+        let training = Training { dropout: self.dropout(batch, mode), checkpointing: sink.clone() };
+        Ok(Pass { embeddings: self.run(batch, true, training)?, sink })
     }
 
-    /// What [`embed_batch`](Self::embed_batch) gives, dropout included, but without a graph.
+    /// The same embeddings, dropout included, but without a graph.
     pub(super) fn embed_without_graph(&self, batch: &Batch<'_>, mode: Mode) -> Result<Tensor, TrainError> {
         self.run(batch, false, Training { dropout: self.dropout(batch, mode), checkpointing: None })
     }

@@ -10,6 +10,8 @@ use gve::train::{LoraConfig, Memory, Trainable, TrainableModel};
 use gve::{Embedder, Input};
 use gve_test_support::golden::golden_dir;
 
+use crate::train_model::relative_difference;
+
 /// Directory of a model, and what to do with it: see [`train_memory_child`].
 const CHILD: &str = "GVE_TEST_TRAINING_MEMORY_OF";
 const MIB: u64 = 1024;
@@ -173,6 +175,45 @@ fn layers_and_batches_can_be_had_in_less_memory() {
     assert!(layers * 2 < plain, "{layers} KiB, {plain} without checkpointing");
     assert!(pieces * 2 < plain, "{pieces} KiB, {plain} in one piece");
     assert!(both < layers && both < pieces, "{both} KiB, not less than {layers} and {pieces}");
+}
+
+/// Parts of a large batch go through the model at the same time: the same bits on one thread as on several, and the
+/// gradients of one that goes through it item by item.
+#[test]
+fn parts_of_a_batch_have_the_gradients_of_the_whole() {
+    let directory = golden_dir().join("tiny-a/model");
+    let picture = golden_dir().join("media/rabbit.png");
+    let words = "red blue green window zoom then the person runs left now in the forest ".repeat(6);
+    for trainable in
+        [Trainable::Lora(LoraConfig::default().with_dropout(0.3)), Trainable::Full { vision: true }]
+    {
+        let settings = Embedder::builder(&directory).device(gve::Device::Cpu);
+        let model = TrainableModel::load(settings, trainable).unwrap();
+        let inputs = (0..48).map(|number| match number % 3 {
+            0 => Input::image(&picture).and_text(format!("{number}")),
+            _ => Input::text(format!("{number} {words}")),
+        });
+        let items: Vec<_> = inputs.map(|input| model.prepare(&input).unwrap()).collect();
+        let tokens: usize = items.iter().map(|item| item.num_tokens()).sum();
+        assert!(tokens > 3 * 1024, "{tokens} tokens are one part or two");
+        let items: Vec<_> = items.iter().collect();
+        let run = |threads, checkpointing, max_tokens| {
+            let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let loss = |e: &Tensor| Ok(e.matmul(&e.t()?)?.exp()?.sum_all()?);
+            let memory = Memory { checkpointing, max_tokens };
+            threads.install(|| model.gradients(&items, 5, memory, loss).unwrap())
+        };
+        let (value, gradients) = run(1, false, None);
+        for (threads, checkpointing, max_tokens) in
+            [(3, false, None), (2, true, None), (1, false, Some(1)), (3, true, Some(tokens / 2))]
+        {
+            let (other, others) = run(threads, checkpointing, max_tokens);
+            let off = relative_difference(&model, &others, &gradients);
+            println!("{threads} threads, checkpointing {checkpointing}, {max_tokens:?} tokens: {off:e}");
+            assert!((value - other).abs() <= 1e-6 * value, "{other}, not {value}");
+            assert!(off <= if max_tokens.is_none() { 0.0 } else { 2e-5 }, "gradients differ by {off}");
+        }
+    }
 }
 
 #[test]

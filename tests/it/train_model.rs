@@ -97,7 +97,7 @@ pub(crate) fn contrastive(embeddings: &Tensor, temperature: f64) -> Result<Tenso
 }
 
 /// Largest difference between two sets of gradients, relative to the largest gradient of the same parameter.
-fn relative_difference(model: &TrainableModel, a: &Gradients, b: &Gradients) -> f32 {
+pub(crate) fn relative_difference(model: &TrainableModel, a: &Gradients, b: &Gradients) -> f32 {
     let of = |name: &String| {
         let (a, b) = (a.get(name).unwrap(), b.get(name).unwrap());
         let largest: f32 = b.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();

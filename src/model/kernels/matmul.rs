@@ -1,10 +1,11 @@
-//! General matrix products in f32: any of the operands may be read transposed. [`matmul`] serves the backward
-//! passes, [`gemm_strided`] all kernels that call the `gemm` crate.
+//! General matrix products in f32: any of the operands may be read transposed. [`matmul`] and [`product`] serve
+//! training, [`gemm_strided`] all kernels that call the `gemm` crate.
 
 use super::error::{KernelError, check_length};
 use super::parallel::SharedMut;
 use gemm::Parallelism;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Rows or columns of a task are a multiple of this, the widest inner loop of the `gemm` crate.
 const UNIT: usize = 64;
@@ -54,6 +55,50 @@ pub fn matmul(
     add: bool,
     c: &mut [f32],
 ) -> Result<(), KernelError> {
+    // SAFETY: values that are there may be seen as such that need not be, and nothing else is written over them.
+    let c = unsafe { std::slice::from_raw_parts_mut(c.as_mut_ptr().cast(), c.len()) };
+    multiply(a, b, scale, if add { Start::Values } else { Start::Zero }, c)
+}
+
+/// `scale * a * b`, row-major, with `bias` added to each of its rows. Memory that is new is written once.
+///
+/// # Errors
+/// As [`matmul`].
+pub fn product(
+    a: MatrixRef<'_>,
+    b: MatrixRef<'_>,
+    scale: f32,
+    bias: Option<&[f32]>,
+) -> Result<Vec<f32>, KernelError> {
+    if let Some(bias) = bias {
+        check_length("matmul", "bias", b.columns, bias.len())?;
+    }
+    let len = a.rows * b.columns;
+    let mut c = Vec::with_capacity(len);
+    multiply(a, b, scale, bias.map_or(Start::Zero, Start::Row), &mut c.spare_capacity_mut()[..len])?;
+    // SAFETY: as many values were written.
+    unsafe { c.set_len(len) };
+    Ok(c)
+}
+
+/// What a product is added to.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    Zero,
+    /// What is there.
+    Values,
+    /// The same in each row.
+    Row(&'a [f32]),
+}
+
+/// Adds `scale * a * b` to `start`, and writes it to all of `c`, whose values are there where it starts with them.
+fn multiply(
+    a: MatrixRef<'_>,
+    b: MatrixRef<'_>,
+    scale: f32,
+    start: Start<'_>,
+    c: &mut [MaybeUninit<f32>],
+) -> Result<(), KernelError> {
     if a.columns != b.rows {
         return Err(KernelError::Shape {
             kernel: "matmul",
@@ -67,23 +112,27 @@ pub fn matmul(
     if c.is_empty() {
         return Ok(());
     }
-    if depth == 0 {
-        if !add {
-            c.fill(0.0);
-        }
-        return Ok(());
-    }
     let c = SharedMut::new(c);
     let block = |row: usize, num_rows: usize, column: usize, num_columns: usize| {
         // SAFETY: the block lies within all three matrices, whose lengths were checked, and no two blocks of
         // a call overlap.
         unsafe {
+            let c = c.as_ptr().add(row * columns + column).cast::<f32>();
+            let fill = |values: &dyn Fn(*mut f32)| (0..num_rows).for_each(|row| values(c.add(row * columns)));
+            match start {
+                Start::Row(bias) => fill(&|row| {
+                    row.copy_from_nonoverlapping(bias.as_ptr().add(column), num_columns);
+                }),
+                // A product of nothing writes nothing.
+                Start::Zero if depth == 0 => fill(&|row| row.write_bytes(0, num_columns)),
+                Start::Zero | Start::Values => {}
+            }
             gemm_strided(
                 (num_rows, num_columns, depth),
                 (a.values.as_ptr().add(row * a.row_stride), a.row_stride, a.column_stride),
                 (b.values.as_ptr().add(column * b.column_stride), b.row_stride, b.column_stride),
-                (c.as_ptr().add(row * columns + column), columns),
-                add,
+                (c, columns),
+                !matches!(start, Start::Zero),
                 scale,
             );
         }
@@ -179,6 +228,14 @@ mod tests {
                     let mut got = if add { c.clone() } else { vec![f32::NAN; c.len()] };
                     matmul(a, b, scale, add, &mut got).unwrap();
                     assert_close(&got, &want, 1e-5);
+                    if !add {
+                        assert!(product(a, b, scale, None).unwrap() == got);
+                        let bias = values(columns, 4);
+                        let got = product(a, b, scale, Some(&bias)).unwrap();
+                        let want: Vec<f64> =
+                            want.iter().zip(bias.iter().cycle()).map(|(v, &b)| v + f64::from(b)).collect();
+                        assert_close(&got, &want, 1e-5);
+                    }
                 }
             }
         }
@@ -197,5 +254,8 @@ mod tests {
         assert_eq!(c, [7.0; 4]);
         matmul(none, none.t(), 1.0, false, &mut c).unwrap();
         assert_eq!(c, [0.0; 4]);
+        assert_eq!(product(none, none.t(), 1.0, None).unwrap(), [0.0; 4]);
+        assert_eq!(product(none, none.t(), 1.0, Some(&[1.0, 2.0])).unwrap(), [1.0, 2.0, 1.0, 2.0]);
+        assert!(product(none, none.t(), 1.0, Some(&[1.0])).is_err());
     }
 }

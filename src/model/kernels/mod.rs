@@ -38,6 +38,6 @@ pub use int8::{Int8Matrix, round_to_int8};
 pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use linear::{LinearRef, LinearShape, Products, WeightRef, linear, transpose};
 pub use linear_backward::{column_sums, linear_backward};
-pub use matmul::{MatrixRef, matmul};
+pub use matmul::{MatrixRef, matmul, product};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rope::{HeadsShape, apply_rope};

@@ -198,11 +198,17 @@ impl Frozen {
             return grad.matmul(weight);
         }
         let rows = grad.dim(0)?;
+        let grad_x = self.backward_on_cpu(hold(&grad).f32()?, rows)?;
+        Tensor::from_vec(grad_x, (rows, self.inputs), &Device::Cpu)
+    }
+
+    /// The same on slices, of `rows` rows.
+    pub(super) fn backward_on_cpu(&self, grad: &[f32], rows: usize) -> Result<Vec<f32>> {
         let mut grad_x = vec![0.0; rows * self.inputs];
         let held = self.hold();
         let LinearRef { weight, shape, .. } = held.layer(rows)?;
-        kernels::linear_backward(hold(&grad).f32()?, weight, shape, &mut grad_x).map_err(kernel)?;
-        Tensor::from_vec(grad_x, (rows, self.inputs), &Device::Cpu)
+        kernels::linear_backward(grad, weight, shape, &mut grad_x).map_err(kernel)?;
+        Ok(grad_x)
     }
 
     fn shape(&self, rows: usize) -> LinearShape {

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
@@ -130,11 +131,12 @@ struct LoraLinear {
 }
 
 impl LoraLinear {
-    fn drop(&self, x: &mut [f32]) -> Result<()> {
-        match &self.dropout {
-            Some(dropout) => dropout.apply(self.salt, x),
-            None => Ok(()),
-        }
+    /// What dropout leaves of `x`.
+    fn left_of<'a>(&self, x: &'a [f32]) -> Result<Cow<'a, [f32]>> {
+        let Some(dropout) = &self.dropout else { return Ok(Cow::Borrowed(x)) };
+        let mut left = x.to_vec();
+        dropout.apply(self.salt, &mut left)?;
+        Ok(Cow::Owned(left))
     }
 }
 
@@ -161,14 +163,9 @@ impl CustomOp3 for LoraLinear {
         if let Some(frozen) = &self.frozen {
             frozen.apply(x, rows, &mut y)?;
         }
-        let hidden = match &self.dropout {
-            None => hidden(x, a, rows, inputs, rank)?,
-            Some(_) => {
-                let mut x = x.to_vec();
-                self.drop(&mut x)?;
-                hidden(&x, a, rows, inputs, rank)?
-            }
-        };
+        let left = self.left_of(x)?;
+        let left = MatrixRef::new(&left, rows, inputs).map_err(kernel)?;
+        let hidden = kernels::product(left, a.t(), 1.0, None).map_err(kernel)?;
         let hidden = MatrixRef::new(&hidden, rows, rank).map_err(kernel)?;
         kernels::matmul(hidden, b.t(), self.scale, true, &mut y).map_err(kernel)?;
         Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
@@ -184,45 +181,46 @@ impl CustomOp3 for LoraLinear {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let ((rows, inputs), (outputs, rank)) = (x.dims2()?, b.dims2()?);
-        let mut dropped = hold(x).f32()?.to_vec();
-        self.drop(&mut dropped)?;
-        let (held_a, held_b, held_grad) = (hold(a), hold(b), hold(&grad));
+        let (held_x, held_a, held_b, held_grad) = (hold(x), hold(a), hold(b), hold(&grad));
+        let left = self.left_of(held_x.f32()?)?;
         let matrix = |values, rows, columns| MatrixRef::new(values, rows, columns).map_err(kernel);
+        let left = matrix(&left, rows, inputs)?;
         let a = matrix(held_a.f32()?, rank, inputs)?;
         let b = matrix(held_b.f32()?, outputs, rank)?;
         let grad_y = matrix(held_grad.f32()?, rows, outputs)?;
-        let product = |x, y, scale, len| -> Result<Vec<f32>> {
-            let mut out = vec![0.0; len];
-            kernels::matmul(x, y, scale, false, &mut out).map_err(kernel)?;
-            Ok(out)
-        };
+        let product = |x, y, scale| kernels::product(x, y, scale, None).map_err(kernel);
 
-        let hidden = hidden(&dropped, a, rows, inputs, rank)?;
-        let hidden = matrix(&hidden, rows, rank)?;
-        let grad_b = product(grad_y.t(), hidden, self.scale, outputs * rank)?;
-        let grad_hidden = product(grad_y, b, self.scale, rows * rank)?;
+        let hidden = product(left, a.t(), 1.0)?;
+        let grad_b = product(grad_y.t(), matrix(&hidden, rows, rank)?, self.scale)?;
+        let grad_hidden = product(grad_y, b, self.scale)?;
         let grad_hidden = matrix(&grad_hidden, rows, rank)?;
-        let grad_a = product(grad_hidden.t(), matrix(&dropped, rows, inputs)?, 1.0, rank * inputs)?;
-        // The mask scales the gradient as it scaled the input.
-        let mut through = product(grad_hidden, a, 1.0, rows * inputs)?;
-        self.drop(&mut through)?;
-
-        let on_cpu = |values, shape: (usize, usize)| Tensor::from_vec(values, shape, &Device::Cpu);
-        let through = on_cpu(through, (rows, inputs))?;
-        let grad_x = match &self.frozen {
-            Some(frozen) => (frozen.backward(&grad)? + through)?,
-            None => through,
+        let grad_a = product(grad_hidden.t(), left, 1.0)?;
+        let grad_x = match (&self.frozen, &self.dropout) {
+            (None, None) => product(grad_hidden, a, 1.0)?,
+            (Some(frozen), None) => {
+                let mut grad_x = frozen.backward_on_cpu(held_grad.f32()?, rows)?;
+                kernels::matmul(grad_hidden, a, 1.0, true, &mut grad_x).map_err(kernel)?;
+                grad_x
+            }
+            (frozen, Some(dropout)) => {
+                // The mask scales the gradient as it scaled the input.
+                let mut through = product(grad_hidden, a, 1.0)?;
+                dropout.apply(self.salt, &mut through)?;
+                if let Some(frozen) = frozen {
+                    let of_frozen = frozen.backward_on_cpu(held_grad.f32()?, rows)?;
+                    kernels::add(&mut through, &of_frozen).map_err(kernel)?;
+                }
+                through
+            }
         };
-        Ok((Some(grad_x), Some(on_cpu(grad_a, (rank, inputs))?), Some(on_cpu(grad_b, (outputs, rank))?)))
-    }
-}
 
-/// `x A^T`, (rows, rank).
-fn hidden(x: &[f32], a: MatrixRef<'_>, rows: usize, inputs: usize, rank: usize) -> Result<Vec<f32>> {
-    let mut hidden = vec![0.0; rows * rank];
-    let x = MatrixRef::new(x, rows, inputs).map_err(kernel)?;
-    kernels::matmul(x, a.t(), 1.0, false, &mut hidden).map_err(kernel)?;
-    Ok(hidden)
+        let on_cpu = |values, shape: (usize, usize)| Tensor::from_vec(values, shape, &Device::Cpu).map(Some);
+        Ok((
+            on_cpu(grad_x, (rows, inputs))?,
+            on_cpu(grad_a, (rank, inputs))?,
+            on_cpu(grad_b, (outputs, rank))?,
+        ))
+    }
 }
 
 #[cfg(test)]

@@ -90,11 +90,7 @@ fn forward(
     let x = MatrixRef::new(View::new(x, x_layout).f32()?, rows, inputs).map_err(kernel)?;
     let weight = View::new(weight, weight_layout).f32()?;
     let weight = MatrixRef::new(weight, outputs, inputs).map_err(kernel)?;
-    let mut y = match bias {
-        Some(bias) => bias.repeat(rows),
-        None => vec![0.0; rows * outputs],
-    };
-    kernels::matmul(x, weight.t(), 1.0, bias.is_some(), &mut y).map_err(kernel)?;
+    let y = kernels::product(x, weight.t(), 1.0, bias).map_err(kernel)?;
     Ok((CpuStorage::F32(y), Shape::from((rows, outputs))))
 }
 
@@ -102,9 +98,7 @@ fn forward(
 fn backward(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor)> {
     let ((rows, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
     let product = |a: MatrixRef<'_>, b: MatrixRef<'_>, shape: (usize, usize)| {
-        let mut out = vec![0.0; shape.0 * shape.1];
-        kernels::matmul(a, b, 1.0, false, &mut out).map_err(kernel)?;
-        Tensor::from_vec(out, shape, &Device::Cpu)
+        Tensor::from_vec(kernels::product(a, b, 1.0, None).map_err(kernel)?, shape, &Device::Cpu)
     };
     let (held_x, held_weight, held_grad) = (hold(x), hold(weight), hold(grad));
     let x = MatrixRef::new(held_x.f32()?, rows, inputs).map_err(kernel)?;

@@ -234,14 +234,8 @@ fn of_one_scene(settings: &WorldSettings, random: &mut Random) -> Family {
     let mut family =
         || Family::of(Video::of(scene_of_at_most(settings.things, random))).varied(&kinds, others, random);
     // Not every scene can differ in every respect: a thing alone has nobody to swap places with.
-    let mut made = family();
-    for _ in 0..SCENES {
-        if made.videos.len() > 1 {
-            break;
-        }
-        made = family();
-    }
-    made
+    let varied = (0..SCENES).map(|_| family()).find(|family| family.videos.len() > 1);
+    varied.unwrap_or_else(family)
 }
 
 fn draw_videos(family: &Family, files: &Files, encoding: VideoEncoding) -> Result<(), SynthError> {

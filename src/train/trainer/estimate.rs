@@ -124,8 +124,7 @@ fn measure(
         }
     }
     let trained = model.parameters().values().map(|var| var.elem_count()).sum();
-    let on_cpu = model.parameters().values().all(|var| var.device().is_cpu());
-    let memory = start.filter(|_| on_cpu).zip(available);
+    let memory = start.filter(|_| model.is_on_cpu()).zip(available);
     let memory = memory.map(|(start, available_bytes)| {
         let optimizer_bytes = optimizer_values(config, trained) * size_of::<f32>() as u64;
         let batch_bytes = most.saturating_sub(start.resident_bytes());
