@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the built-in model again from nothing, and scores it on scenes it has never seen: one to two hours on two cores. A run that was
+# Makes the built-in model again from nothing, and scores it on scenes it has never seen: about two hours on two cores. A run that was
 # stopped goes on when the same command is given again. Everything lies in target/nano; nothing of the repository is changed.
 #
 #   recipes/nano/make.sh
@@ -12,6 +12,8 @@ bin=${CARGO_TARGET_DIR:-target}/release
 mkdir -p "$out"
 
 "$bin/gve" synth world --seed 1 --videos 6500 --pictures 30000 --out "$out/world"
+"$bin/gve" synth world --seed 4 --videos 0 --pictures 8000 --things 1 --out "$out/things"
+"$bin/gve" synth world --seed 3 --videos 1800 --differ camera,move,reorder,act --family 6 --out "$out/motion"
 if [ ! -d "$out/start" ]; then
   "$bin/gve" model init --config recipes/nano/config.json --texts "$out/world/captions.jsonl" --out "$out/start"
 fi
@@ -23,7 +25,11 @@ train() { # STAGE OUTPUT
   "$bin/gve" train "$1" "${resume[@]}"
 }
 train recipes/nano/1-text-to-image.toml "$out/text-to-image"
-train recipes/nano/2-all-tasks.toml "$out/all-tasks"
+train recipes/nano/2-places.toml "$out/places"
+train recipes/nano/3-motion.toml "$out/motion-first"
+train recipes/nano/4-all-tasks.toml "$out/all-tasks-first"
+train recipes/nano/5-motion-again.toml "$out/motion-again"
+train recipes/nano/6-all-tasks.toml "$out/all-tasks"
 
 if [ ! -d "$out/nano" ]; then
   "$bin/gve" model convert --model "$out/all-tasks/final" --dtype bf16 --out "$out/nano"
@@ -31,4 +37,4 @@ fi
 "$bin/gve" synth uvrb-mini --seed 7 --out "$out/uvrb-mini"
 "$bin/uvrb" run "$out/uvrb-mini" --model "$out/nano" --name gve/nano --out "$out/results"
 "$bin/uvrb" report "$out/results"
-python3 recipes/nano/curve.py "$out"/text-to-image/log.jsonl "$out"/all-tasks/log.jsonl > "$out/curve.svg"
+python3 recipes/nano/curve.py "$out"/{text-to-image,places,motion-first,all-tasks-first,motion-again,all-tasks}/log.jsonl > "$out/curve.svg"

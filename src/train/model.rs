@@ -301,21 +301,12 @@ impl TrainableModel {
         if items.is_empty() {
             return Ok(Tensor::zeros((0, self.dim()), DType::F32, &Device::Cpu)?);
         }
-        let max_tokens = match mode {
-            Mode::Train { .. } => usize::MAX,
-            Mode::Evaluate => self.batch_tokens,
-        };
-        let embeddings = pieces(items, max_tokens)
-            .into_iter()
-            .map(|piece| {
-                let batch = self.batch(items, piece)?;
-                match mode {
-                    Mode::Train { .. } => Ok(self.embed_with_graph(&batch, mode, false)?.embeddings),
-                    Mode::Evaluate => self.embed_without_graph(&batch, mode),
-                }
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Tensor::cat(&embeddings, 0)?)
+        if let Mode::Train { .. } = mode {
+            return Ok(self.embed_with_graph(&self.batch(items, 0..items.len())?, mode, false)?.embeddings);
+        }
+        let pieces = pieces(items, self.batch_tokens).into_iter();
+        let embeddings = pieces.map(|piece| self.embed_without_graph(&self.batch(items, piece)?, mode));
+        Ok(Tensor::cat(&embeddings.collect::<Result<Vec<_>, _>>()?, 0)?)
     }
 
     /// Gradients of `loss`, a scalar made of embeddings of this model, with respect to the parameters.
