@@ -11,7 +11,7 @@ pub fn tune_for_training() {
     }
     // A step allocates what the one before has freed. By default glibc hands it back in between, and the
     // system clears it anew. So everything comes from the heap, however large, and the heap does not shrink:
-    // a step of the built-in model's second stage took 2.4 s instead of the 3.0 s with thresholds of 32 MiB
+    // a step of the built-in model on all tasks took 2.4 s instead of the 3.0 s with thresholds of 32 MiB
     // to map and 2 GiB to trim, one of clip and text to video 8.6 s instead of 15 s.
     //
     // Parts of a batch are on threads of their own. With a heap for each thread they took 6.1 GB where all of

@@ -16,7 +16,7 @@ use super::TrainError;
 const FEWEST_TOKENS: usize = 1024;
 /// And a token for so many trained values: each part has gradients of all of them, which its graph, of a hundred
 /// thousand values a token and more, should dwarf.
-const VALUES_OF_TOKEN: usize = 50_000;
+const VALUES_PER_TOKEN: usize = 50_000;
 /// Parts of a piece, whatever the number of threads, on which no gradient depends.
 const MOST_PARTS: usize = 16;
 /// Graphs are walked and freed by recursion.
@@ -26,7 +26,7 @@ const STACK_BYTES: usize = 64 << 20;
 /// are trained.
 pub(super) fn parts(costs: &[usize], trained: usize) -> Vec<Range<usize>> {
     let total: usize = costs.iter().sum();
-    let fewest = FEWEST_TOKENS.max(trained / VALUES_OF_TOKEN);
+    let fewest = FEWEST_TOKENS.max(trained / VALUES_PER_TOKEN);
     let count = (total / fewest).clamp(1, MOST_PARTS);
     let mut parts: Vec<Range<usize>> = Vec::with_capacity(count);
     let (mut start, mut own) = (0, 0);
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(ends(&[100_000, 10, 10], 0), [1, 3]);
         assert_eq!(ends(&[10, 10, 100_000], 0), [3]);
         assert_eq!(ends(&[512; 10], 0), [2, 4, 6, 8, 10]);
-        assert_eq!(ends(&[512; 10], 2560 * VALUES_OF_TOKEN), [5, 10]);
+        assert_eq!(ends(&[512; 10], 2560 * VALUES_PER_TOKEN), [5, 10]);
         assert_eq!(ends(&[4096; 32], 0), (2..=32).step_by(2).collect::<Vec<_>>());
         assert!(ends(&[], 0).is_empty());
     }
