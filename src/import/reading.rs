@@ -110,13 +110,16 @@ impl Reading<'_> {
         let number = match value {
             Value::Number(number) => number.as_f64(),
             Value::Bool(is_pair) => Some(f64::from(u8::from(*is_pair))),
-            Value::String(text) => text.trim().parse().ok(),
+            // As pandas writes booleans.
+            Value::String(text) if ["True", "true"].contains(&text.trim()) => Some(1.0),
+            Value::String(text) if ["False", "false"].contains(&text.trim()) => Some(0.0),
+            Value::String(text) => text.trim().parse().ok().filter(|number: &f64| !number.is_nan()),
             _ => None,
         };
         let number = number.ok_or_else(|| format!("`{key}` is {}, expected a number", kind_of(value)))?;
         match self.settings.min_score {
             Some(least) => Ok(number >= least),
-            None if key == "label" && [Some(0), Some(1)].contains(&value.as_i64()) => Ok(number > 0.0),
+            None if key == "label" && [0.0, 1.0].contains(&number) => Ok(number > 0.0),
             None => Err(Fault::All(super::ImportError::Setting {
                 place: row.place.clone(),
                 reason: format!(
@@ -169,6 +172,20 @@ impl Row {
     /// The first of `keys` with something under it.
     pub(super) fn first<'k>(&self, keys: &[&'k str]) -> Option<&'k str> {
         keys.iter().copied().find(|key| self.get(key).is_some())
+    }
+
+    /// The same, or why there is none.
+    pub(super) fn one_of<'k>(&self, keys: &[&'k str]) -> Result<&'k str, String> {
+        self.first(keys).ok_or_else(|| match keys.iter().find(|key| self.fields.contains_key(**key)) {
+            Some(key) => format!("`{key}` is empty"),
+            None => format!("none of {} is there", keys.join(", ")),
+        })
+    }
+
+    /// What the query is asked under, in a column of its own.
+    pub(super) fn instruction(&self) -> Option<String> {
+        let key = self.first(&["prompt", "instruction"])?;
+        self.text(key).ok().map(str::to_owned)
     }
 }
 
@@ -266,7 +283,38 @@ fn shown(folder: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn labels_of_0_and_1_say_what_is_a_pair() {
+        let (settings, vault) = (ImportSettings::default(), Vault::new(Path::new(""), true));
+        let reading = Reading { settings: &settings, base: PathBuf::new(), vault: &vault };
+        let is_pair = |key: &str, value: &Value| {
+            let row = Row { place: String::new(), fields: Map::from_iter([(key.to_owned(), value.clone())]) };
+            reading.is_pair(&row).ok()
+        };
+        for (yes, no) in [
+            (json!(1), json!(0)),
+            (json!(1.0), json!(0.0)),
+            (json!(true), json!(false)),
+            (json!("1"), json!(" 0 ")),
+            (json!("1.0"), json!("0.00")),
+        ] {
+            assert_eq!(
+                (is_pair("label", &yes), is_pair("label", &no)),
+                (Some(true), Some(false)),
+                "{yes} and {no}"
+            );
+        }
+        for value in [json!(0.7), json!("0.7"), json!(2), json!(-1), json!("nan"), json!("yes"), json!(null)]
+        {
+            assert_eq!(is_pair("label", &value), None, "{value}");
+        }
+        assert_eq!(is_pair("score", &json!(1)), None);
+        assert_eq!(is_pair("other", &json!(0.7)), Some(true));
+    }
 
     #[test]
     fn media_come_into_their_places() {

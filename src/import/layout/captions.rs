@@ -111,7 +111,7 @@ pub(super) fn read(
         return Ok(Vec::new());
     }
     let names: Vec<&str> = files.iter().map(|(key, _)| *key).collect();
-    let key = row.first(&names).ok_or_else(|| format!("none of {} is there", names.join(", ")))?;
+    let key = row.one_of(&names)?;
     let kind = files.iter().find(|(name, _)| *name == key).map_or(VIDEO, |(_, kind)| *kind);
     let medium = match row.get(key) {
         Some(Value::String(path)) => reading.medium(path, kind),
@@ -119,7 +119,7 @@ pub(super) fn read(
         Some(other) => Err(format!("`{key}` is {}, expected a path", kind_of(other))),
         None => Err(format!("`{key}` is empty")),
     }?;
-    let text_key = row.first(texts).ok_or_else(|| format!("none of {} is there", texts.join(", ")))?;
+    let text_key = row.one_of(texts)?;
     let pairs = row.list(text_key).iter().map(|value| match value {
         Value::String(text) => Pair::new(Input::text(text.trim()), medium.clone()),
         other => Err(format!("`{text_key}` holds {}, expected text", kind_of(other))),

@@ -48,20 +48,13 @@ fn looks(fields: &Map<String, Value>) -> bool {
 }
 
 fn read(row: &Row, reading: &Reading<'_>) -> Result<Vec<Pair>, Fault> {
-    let column = |names: &[&'static str]| {
-        row.first(names).ok_or_else(|| match names.iter().find(|name| row.fields.contains_key(**name)) {
-            Some(name) => format!("`{name}` is empty"),
-            None => format!("none of {} is there", names.join(", ")),
-        })
-    };
-    let (query, positive) = (column(&QUERIES)?, column(&POSITIVES)?);
+    let (query, positive) = (row.one_of(&QUERIES)?, row.one_of(&POSITIVES)?);
     if !reading.is_pair(row)? {
         return Ok(Vec::new());
     }
     let side = |key: &str, value: &Value| reading.side(value).map_err(|reason| format!("`{key}` {reason}"));
     let mut asked = side(query, row.get(query).unwrap_or(&Value::Null))?;
-    asked.instruction =
-        row.first(&["prompt", "instruction"]).and_then(|key| row.text(key).ok()).map(str::to_owned);
+    asked.instruction = row.instruction();
     let mut negatives = Vec::new();
     for key in row.fields.keys().filter(|key| is_negative(key)) {
         for value in row.list(key) {

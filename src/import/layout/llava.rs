@@ -23,7 +23,8 @@ pub(super) const LLAVA_CAPTIONS: Layout = Layout {
     name: "llava-captions",
     about: "the same as captions: each answer finds the image or video",
     keys: &[],
-    looks: |_| false,
+    // Unasked, such rows are taken for those above.
+    looks: |fields: &Map<String, Value>| has_all(fields, KEYS),
     read: |row, reading| read(row, reading, answer_to_medium),
 };
 

@@ -16,7 +16,7 @@ pub(super) const VLM2VEC: Layout = Layout {
     keys: &[&["qry", "pos_text"], &["qry", "pos_image_path"], &["qry", "pos_video_path"]],
     looks: |fields: &Map<String, Value>| {
         let has = |key: &str| fields.contains_key(key);
-        (has("qry") || has("qry_image_path"))
+        ["qry", "qry_text", "qry_image_path", "qry_video_path"].into_iter().any(has)
             && ["pos_text", "pos_image_path", "pos_video_path"].into_iter().any(has)
     },
     read,
@@ -24,7 +24,9 @@ pub(super) const VLM2VEC: Layout = Layout {
 
 fn read(row: &Row, reading: &Reading<'_>) -> Result<Vec<Pair>, Fault> {
     let text = if row.get("qry").is_some() { "qry" } else { "qry_text" };
-    let query = sides(row, reading, "qry", text)?.into_iter().next().ok_or("`qry` is empty".to_owned())?;
+    let mut query =
+        sides(row, reading, "qry", text)?.into_iter().next().ok_or("`qry` is empty".to_owned())?;
+    query.instruction = query.instruction.or_else(|| row.instruction());
     let positives = sides(row, reading, "pos", "pos_text")?;
     if positives.is_empty() {
         return Err(Fault::Row("`pos_text` and `pos_image_path` are empty".to_owned()));

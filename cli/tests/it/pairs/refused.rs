@@ -3,7 +3,7 @@
 use super::*;
 
 /// A format, a file by its ending, its text, and what is said.
-const CASES: [(&str, &str, &str, &[&str]); 33] = [
+const CASES: [(&str, &str, &str, &[&str]); 37] = [
     (
         "auto",
         "jsonl",
@@ -105,6 +105,24 @@ const CASES: [(&str, &str, &str, &[&str]); 33] = [
         &["is from `cat`, expected human or gpt"],
     ),
     (
+        "llava-captions",
+        "json",
+        "[{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": \"b\"}]}]",
+        &["bad.json: entry 1: no pair of llava-captions: neither `image` nor `video` is there"],
+    ),
+    (
+        "auto",
+        "jsonl",
+        "{\"file_name\": \"gone.png\", \"text\": \"a\"}\n",
+        &["bad.jsonl:1: no pair of captions: ", "gone.png is not there; relative paths begin in "],
+    ),
+    (
+        "captions",
+        "jsonl",
+        "{\"text\": \"a\"}\n",
+        &["bad.jsonl:1: no pair of captions: none of video, video_path, ", ", path is there"],
+    ),
+    (
         "auto",
         "json",
         "{\"videos\": [], \"sentences\": [{\"video_id\": \"video9\", \"caption\": \"a\"}]}",
@@ -166,6 +184,7 @@ const CASES: [(&str, &str, &str, &[&str]); 33] = [
             "bad.csv:3: 2 cells, the first line names 3 columns",
         ],
     ),
+    ("auto", "tsv", "anchor\tpositive\na\tb\tc\n", &["bad.tsv:2: 3 cells, the first line names 2 columns"]),
     ("auto", "csv", "anchor,anchor\na,b\n", &["bad.csv: two of its columns are called \"anchor\""]),
     (
         "auto",
@@ -193,6 +212,74 @@ fn each_row_that_is_no_pair_is_named() {
             assert!(stderr(&output).contains(part), "{part} is not in {}", stderr(&output));
         }
         assert!(!desk.path("pairs.jsonl").exists(), "{text}");
+    }
+}
+
+/// Media of which nothing is said are named, with what was looked for.
+#[test]
+fn media_without_a_text_are_named() {
+    let desk = Desk::new();
+    let row = json!({"file_name": fixture("media/red.png"), "width": 64});
+    let bare = desk.write("bare.jsonl", &format!("{row}\n"));
+    let beside = |ending: &str| {
+        format!("has no text beside its {ending}: none of txt, caption, text, captions, cls, title, json\n")
+    };
+    for (format, path, status, place, says) in [
+        ("captions", bare, 1, "bare.jsonl:1", "none of caption, captions, text, texts, ".to_owned()),
+        ("webdataset", fixture("shards/images-000001.tar"), 1, "tar: part/blue", beside("jpg")),
+        ("folder", fixture("folder"), 2, "no_text.png", beside("png")),
+    ] {
+        let output = desk.import(format, &[&path], &["--dry-run"]);
+        assert_status(&output, status);
+        let says = format!("{place}: no pair of {format}: {says}");
+        assert!(stderr(&output).contains(&says), "{says} is not in {}", stderr(&output));
+    }
+}
+
+/// A negative of another kind than the positive is said, and the pair goes on without it.
+#[test]
+fn negatives_of_another_kind_are_left_out() {
+    let desk = Desk::new();
+    let (red, blue) = (fixture("media/red.png"), fixture("media/blue.png"));
+    let row = json!({"anchor": "a", "positive": red, "negative_1": blue, "negative_2": "a street"});
+    let output = desk.import("auto", &[&desk.write("mixed.jsonl", &format!("{row}\n"))], &[]);
+    assert_status(&output, 0);
+    let said = stderr(&output);
+    let says = "mixed.jsonl:1: negative 2 is of another kind than the positive, and left out\n";
+    assert!(said.contains(says) && said.contains(": 1 negative left out\n"), "{said}");
+    assert_eq!((desk.tasks().as_str(), desk.pairs()[0].negatives.len()), ("t2i", 1));
+}
+
+/// Labels that are 0 or 1, however they are written, say by themselves what is a pair.
+#[test]
+fn labels_of_0_and_1_need_no_least_score() {
+    let line = |label: Value| format!("{}\n", json!({"sentence1": "a", "sentence2": "b", "label": label}));
+    let lines = |labels: [Value; 2]| labels.map(line).concat();
+    for (name, text) in [
+        ("whole.jsonl", lines([json!(1), json!(0)])),
+        ("points.jsonl", lines([json!(1.0), json!(0.0)])),
+        ("booleans.jsonl", lines([json!(true), json!(false)])),
+        ("cells.csv", "sentence1,sentence2,label\na,b,1\na,c,0\n".to_owned()),
+        ("words.csv", "sentence1,sentence2,label\na,b,True\na,c,False\n".to_owned()),
+        ("cells.tsv", "sentence1\tsentence2\tlabel\na\tb\t1.0\na\tc\t0.0\n".to_owned()),
+    ] {
+        let desk = Desk::new();
+        let output = desk.import("auto", &[&desk.write(name, &text)], &[]);
+        assert_status(&output, 0);
+        assert_eq!(desk.tasks(), "t2t", "{name}");
+        let said = stderr(&output);
+        assert!(said.contains(": 1 row passed over, by score") && !said.contains("refused"), "{said}");
+    }
+    for (name, text, says) in [
+        ("between.jsonl", lines([json!(1), json!(0.7)]), "between.jsonl:2: has the label 0.7"),
+        ("cells.csv", "sentence1,sentence2,label\na,b,0.7\n".to_owned(), "cells.csv:2: has the label 0.7"),
+        ("classes.jsonl", lines([json!(2), json!(1)]), "classes.jsonl:1: has the label 2"),
+    ] {
+        let desk = Desk::new();
+        let output = desk.import("auto", &[&desk.write(name, &text)], &[]);
+        assert_status(&output, 1);
+        let said = stderr(&output);
+        assert!(said.contains(says) && said.contains("--min-score"), "{says} is not in {said}");
     }
 }
 
@@ -293,6 +380,7 @@ fn damaged_files_are_named() {
     let desk = Desk::new();
     for (name, ending, says) in [
         ("columns/triplets.snappy.parquet", "parquet", "not a Parquet file: "),
+        ("columns/triplets.zstd.parquet", "parquet", "not a Parquet file: "),
         ("columns/triplets.plain.arrow", "arrow", "rrow file"),
         ("columns/triplets.zstd.arrow", "arrow", "rrow file"),
         ("columns/triplets_on_disk/data-00000-of-00001.arrow", "arrow", "rrow file"),
@@ -308,6 +396,27 @@ fn damaged_files_are_named() {
             let said = stderr(&output);
             assert!(said.contains(&format!("cut.{ending}")) && said.contains(says), "{name}: {said}");
         }
+    }
+}
+
+/// Parquet files say at their end what lies in them; damage before that is seen where pages are unpacked.
+#[test]
+fn damage_in_pages_is_named() {
+    let desk = Desk::new();
+    for (name, begin, says) in [
+        ("triplets.zstd.parquet", b"\x28\xb5\x2f\xfd", "Unknown frame descriptor"),
+        ("triplets.gzip.parquet", b"\x1f\x8b\x08\x00", "invalid gzip header"),
+    ] {
+        let mut bytes = std::fs::read(fixture("columns").join(name)).unwrap();
+        let page = bytes.windows(begin.len()).position(|part| part == begin).unwrap();
+        bytes[page..page + begin.len()].fill(0);
+        let file = desk.path(name);
+        std::fs::write(&file, bytes).unwrap();
+        let output = desk.import("auto", &[&file, &fixture("columns/triplets.csv")], &["--dry-run"]);
+        assert_status(&output, 2);
+        let said = stderr(&output);
+        assert!(said.contains(&format!("{name}: ")) && said.contains(says), "{said}");
+        assert!(stdout(&output).contains("3 pairs of sentence-transformers"), "{}", stdout(&output));
     }
 }
 

@@ -130,7 +130,8 @@ fn tell(imported: &Imported, output: &Output) -> Result<()> {
         print(&format!("{place}: {} of {}", counted(pairs, "pair", "pairs"), formats.join(", ")))?;
     }
     for (task, pairs) in &imported.tasks {
-        print(&format!("{task:<5}{pairs:>8} pairs"))?;
+        let unit = if *pairs == 1 { "pair" } else { "pairs" };
+        print(&format!("{task:<5}{pairs:>8} {unit}"))?;
     }
     for (count, one, several, what) in [
         (imported.passed_over, "row", "rows", "passed over, by score or split"),
