@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gve_test_support::files::text;
 use gve_test_support::golden::model as tiny_model;
-use gve_test_support::program::{assert_status, stderr};
+use gve_test_support::program::{assert_status, json_lines, stderr};
 use gve_test_support::skip;
 use serde_json::{Value, json};
 
 use crate::mini::{self, MINI};
+use crate::run::uvrb;
 
 /// The program `gve` beside this one. It is built with the tests of both packages (`cargo test --workspace`);
 /// without it a test skips.
@@ -164,6 +166,51 @@ fn the_scores_of_a_run_are_those_of_the_harness() {
         let mean = expected.values().sum::<f64>() / 2.0;
         expected.insert("uvrb/mean".to_owned(), mean);
         assert_eq!(scores[2].1, expected);
+    }
+}
+
+/// At widths that a run trained, its result is scored and reported without being asked, and cut to no other.
+#[test]
+fn trained_widths_are_scored_and_reported() {
+    let Some(gve) = gve() else { return };
+    let bench = Bench::new();
+    let base = bench.model();
+    for (name, head) in [("lora", ""), ("full", "train = \"full\"")] {
+        let evaluation = "uvrb_datasets = [\"MSRVTT\"]\n[loss]\nmatryoshka_dims = [24, 64, 16]";
+        assert_status(&bench.train(&gve, name, head, evaluation).output().unwrap(), 0);
+        let trained = bench.path(name).join("final");
+        let (data, results) = (bench.path("data"), bench.path(&format!("results-{name}")));
+        let fixed = ["run", text(&data), "--out", text(&results), "--name", "mine", "--json"];
+        let model = match head {
+            "" => vec!["--model", text(&base), "--adapter", text(&trained)],
+            _ => vec!["--model", text(&trained)],
+        };
+        let run =
+            |more: &[&str]| uvrb(&[&fixed[..], &["--frames", "2", "--device", "cpu"], &model, more].concat());
+        let scored = run(&[]);
+        assert_status(&scored, 0);
+        let scored = json_lines(&scored);
+        assert_eq!(scored.len(), 2, "{name}");
+        let report = uvrb(&["report", text(&results), "--format", "json"]);
+        assert_status(&report, 0);
+        let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+        let models = report["models"].as_object().unwrap();
+        assert_eq!(models.len(), 3, "{:?}", models.keys());
+        for line in &scored {
+            let by_width = line["by_width"].as_object().unwrap();
+            assert!(by_width.keys().eq(["16", "24"]), "{name}: {line}");
+            for (width, score) in by_width {
+                let cut = models.iter().find(|(model, _)| model.ends_with(&format!(", {width} values")));
+                let (_, cut) = cut.unwrap_or_else(|| panic!("{width}: {:?}", models.keys()));
+                assert_eq!(&cut["datasets"][line["dataset"].as_str().unwrap()], score, "{name}: {line}");
+            }
+        }
+        let refused = run(&["--dim", "32"]);
+        assert_status(&refused, 1);
+        let said = stderr(&refused);
+        assert!(said.contains("not trained to be cut to 32 of its 64 values"), "{said}");
+        assert!(said.contains("(widths it was trained for: 16, 24)"), "{said}");
+        assert_status(&run(&["--dim", "24"]), 0);
     }
 }
 

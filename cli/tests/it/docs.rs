@@ -1,5 +1,5 @@
-//! `docs/training.md` as a reader follows it: every command of `gve` in it runs, in its order and in one folder, and every
-//! piece of settings is read.
+//! `docs/training.md` as a reader follows it: every command of `gve` in its blocks runs, in their order and
+//! in one folder, those within its text are such as `gve` reads, and every piece of settings is read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,6 +108,15 @@ fn desk(pieces: &[(&str, String)]) -> tempfile::TempDir {
     folder
 }
 
+/// The words of a command, of which those between quotes are one; `home` is what `~` stands for.
+fn words(command: &str, home: &str) -> Vec<String> {
+    let words = command.split('"').enumerate().flat_map(|(place, part)| match place % 2 {
+        0 => part.split_whitespace().map(|word| word.replace("~/", &format!("{home}/"))).collect(),
+        _ => vec![part.to_owned()],
+    });
+    words.collect()
+}
+
 fn document() -> String {
     fs::read_to_string(repository_dir().join("docs/training.md")).unwrap()
 }
@@ -128,12 +137,7 @@ fn every_command_of_the_guide_to_training_runs() {
             }
         }
         let said = line.split(" #").next().unwrap_or(line);
-        // Words between quotes are one.
-        let words = said.split('"').enumerate().flat_map(|(place, part)| match place % 2 {
-            0 => part.split_whitespace().map(|word| word.replace("~/", &format!("{home}/"))).collect(),
-            _ => vec![part.to_owned()],
-        });
-        let words: Vec<String> = words.collect();
+        let words = words(said, &home);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut command = command(&words);
         command.current_dir(folder.path()).env("HF_HOME", folder.path().join("cache"));
@@ -156,6 +160,22 @@ fn every_command_of_the_guide_to_training_runs() {
         "old-for-today",
     ] {
         assert!(folder.path().join(made).exists(), "{made}");
+    }
+}
+
+/// They need not be whole: what stands before `--help` is read before it, and what is missing is not missed.
+#[test]
+fn every_command_within_the_text_of_the_guide_to_training_is_read() {
+    let document = document();
+    let texts = document.split("```").step_by(2);
+    let spans = texts.flat_map(|text| text.split('`').skip(1).step_by(2));
+    let commands: Vec<&str> = spans.filter_map(|span| span.strip_prefix("gve ")).collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for line in commands {
+        let words = words(line, "~");
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let output = command(&words).output().unwrap();
+        assert!(output.status.success(), "gve {line}\n{}", stderr(&output));
     }
 }
 

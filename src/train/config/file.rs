@@ -41,10 +41,8 @@ impl TrainConfig {
     fn parse(text: &str, path: &Path) -> Result<Self, TrainError> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let reason = error.message().replace('\n', ", ");
-            let reason = match names::here(&reason) {
-                Some(ours) => format!("{reason}; what others call so is {ours} here"),
-                None => reason,
-            };
+            let hint = names::hint(&reason).map(|hint| format!("; {hint}")).unwrap_or_default();
+            let reason = reason + &hint;
             let Some(start) = error.span().map(|span| span.start) else {
                 return TrainError::Config { place: path.display().to_string(), reason };
             };

@@ -111,7 +111,7 @@ pub struct ModelSection {
     /// auto, cpu, cuda, cuda:N or metal.
     #[serde(default)]
     pub device: Device,
-    /// auto, f32 or bf16.
+    /// auto, f32, bf16, or int8: frozen weights of linear layers, on the CPU.
     #[serde(default)]
     pub dtype: DType,
     /// Frames per video, evenly spread, where a pair does not say. If not given, the frames of the model's

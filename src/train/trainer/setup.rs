@@ -15,16 +15,19 @@ use crate::embedder::{CancelToken, PIXELS_PER_TOKEN};
 use crate::pairs::Cursor;
 use crate::store::{Differences, IoError, Lock, differences};
 
-/// Settings that may change between the two halves of a run: they do not touch the weights, or, as the number of
-/// epochs, those of the steps to come alone.
-const FREE_SETTINGS: [(&str, &str); 7] = [
+/// Settings that may change between the two halves of a run: they do not touch the weights, or by rounding
+/// alone, as the size of chunks, or, as the number of epochs, those of the steps to come alone.
+const FREE_SETTINGS: [(&str, &str); 10] = [
     ("", "output"),
     ("", "epochs"),
     ("", "checkpoint"),
     ("", "evaluation"),
     ("", "log"),
     ("lora", "layout"),
+    ("data", "check_files"),
     ("data", "max_damaged"),
+    ("batch", "chunk_tokens"),
+    ("batch", "gradient_checkpointing"),
 ];
 
 /// The folder of a run for pairs that others wrote.
@@ -293,6 +296,16 @@ mod tests {
         let more =
             serde_json::json!({"seed": 1, "lora": null, "optimizer": {"learning_rate": 0.1, "eps": 1.0}});
         assert_eq!(check(more), "optimizer.eps: missing there, 1.0 here");
+
+        // What a batch holds shapes them; how much of it is in memory at once does not.
+        let batch = |size: usize, tokens: usize, again: bool| {
+            let batch =
+                serde_json::json!({"size": size, "chunk_tokens": tokens, "gradient_checkpointing": again});
+            serde_json::json!({ "batch": batch })
+        };
+        let check = |ours| differences(&binding(batch(8, 400, false)), &binding(ours)).to_string();
+        assert_eq!(check(batch(8, 100, true)), "");
+        assert_eq!(check(batch(4, 400, false)), "batch.size: 8 there, 4 here");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use gve_test_support::golden::media;
 use serde_json::{Value, json};
 
+use super::selection::{assert_goes_forward, best_files};
 use super::{Bench, assert_refused, assert_status, run, stderr};
 
 /// Pairs of images in the bench's folder, and of texts; `held.jsonl` has some of the texts.
@@ -82,6 +83,7 @@ fn a_file_that_cannot_be_read_ends_a_run_at_a_checkpoint() {
     good(&bench.path("picture-4.png"));
     assert_status(&run(&ended, &["--resume", "auto"]), 0);
     assert!(bench.final_weights("ended") == bench.final_weights("straight"), "the weights differ");
+    assert!(best_files(&bench, "ended") == best_files(&bench, "straight"), "the best weights differ");
 }
 
 #[test]
@@ -105,6 +107,7 @@ fn a_held_out_file_that_cannot_be_read_ends_a_run_at_a_checkpoint_and_is_scored_
         bench.log(name).into_iter().filter(|entry| entry["event"] == "evaluation").collect::<Vec<_>>()
     };
     assert!(scores("ended").len() > 1 && scores("ended") == scores("straight"));
+    assert!(best_files(&bench, "ended") == best_files(&bench, "straight"), "the best weights differ");
 }
 
 #[test]
@@ -122,6 +125,8 @@ fn one_more_than_may_be_left_out_ends_a_run_at_a_checkpoint() {
     assert_status(&run(&plain(&bench, "ended", &generous), &["--resume", "auto"]), 0);
     assert!(bench.final_weights("ended") == bench.final_weights("straight"), "the weights differ");
     assert_eq!(left_out(&bench, "ended"), left_out(&bench, "straight"));
+    assert!(best_files(&bench, "ended") == best_files(&bench, "straight"), "the best weights differ");
+    assert_goes_forward(&bench.log("ended"));
 }
 
 #[test]
@@ -150,6 +155,7 @@ fn pairs_that_cannot_be_read_are_left_out_as_far_as_they_may() {
     assert_status(&run(&resumed, &["--resume", from.to_str().unwrap()]), 0);
     assert!(bench.final_weights("resumed") == bench.final_weights("straight"), "the weights differ");
     assert!(left_out(&bench, "resumed").is_empty());
+    assert_goes_forward(&bench.log("straight"));
 
     damage(&bench, &[0]);
     let output = run(&config("one-more", &[]), &[]);

@@ -1,5 +1,10 @@
 //! What a run says of itself before it begins.
 
+use std::time::Duration;
+
+use gve::CancelToken;
+use gve::train::{TrainConfig, estimate};
+
 use super::*;
 
 #[test]
@@ -28,6 +33,11 @@ fn a_dry_run_says_what_a_run_takes_and_leaves_nothing() {
     assert_eq!(cfg!(target_os = "linux"), larger.contains("batch.size = 9 would fit"), "{larger}");
     let whole = "a batch has all pairs of its task, 9 at the most, as batch.size is 12";
     assert!(larger.contains(whole), "{larger}");
+    // What is ranked has yet to be mined.
+    let ranks = ("loss.rank_net", "{ ordered = true, pseudo_query = false }");
+    assert_status(&run(&bench.config("ranked", &[ranks]), &["--dry-run"]), 0);
+    let missing = run(&bench.config("unranked", &[ranks, ("negatives.mined", "0")]), &["--dry-run"]);
+    assert_refused(&missing, &["no pair of its batch has `negatives`"]);
 
     let refused = run(&bench.config("none", &[("data.pairs", "[\"nowhere.jsonl\"]")]), &["--dry-run"]);
     assert_refused(&refused, &["cannot open", "nowhere.jsonl"]);
@@ -48,4 +58,37 @@ fn an_estimate_changes_nothing() {
     assert!(!stderr(&quiet).contains("steps, about"));
     assert_eq!(bench.log("quiet"), bench.log("told"));
     assert!(bench.final_weights("quiet") == bench.final_weights("told"), "the weights differ");
+}
+
+/// So a batch that is larger than memory ends no estimate.
+#[test]
+fn small_batches_are_measured_first() {
+    let bench = Bench::new();
+    let text = |text: String| json!({"content": [{"type": "text", "text": text}]});
+    let pair = |i| {
+        let (query, positive) = (text(format!("number {i}")), text(format!("the street {i}")));
+        json!({"task": "t2t", "query": query, "positive": positive}).to_string()
+    };
+    let lines: Vec<String> = (0..100).map(pair).collect();
+    std::fs::write(bench.path("pairs.jsonl"), lines.join("\n")).unwrap();
+    let config = |chunk_tokens: &str| {
+        bench.config("run", &[("batch.size", "1024"), ("batch.chunk_tokens", chunk_tokens)])
+    };
+    let measured = |chunk_tokens: &str| {
+        let config = TrainConfig::load(&config(chunk_tokens)).unwrap();
+        let estimate = estimate(config, &model(), &bench.path("imports"), &CancelToken::new()).unwrap();
+        let [task] = &estimate.tasks[..] else { panic!("{estimate:?}") };
+        assert!(task.pairs == 100 && task.batch > Duration::ZERO, "{task:?}");
+        task.measured.clone()
+    };
+    // All of them fill a chunk, or none does.
+    assert_eq!(measured("1"), [4, 8, 16]);
+    assert_eq!(measured("1000000"), [4, 8, 16]);
+    // A batch does, and no half of one: it is told by itself.
+    assert_eq!(measured("4000"), [4, 8, 16, 32, 64, 100]);
+    let output = run(&config("1"), &["--dry-run"]);
+    assert_status(&output, 0);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(cfg!(target_os = "linux"), told.contains("batch.size = 100 would fit"), "{told}");
+    assert!(!bench.path("run").exists() && !bench.path("imports").exists());
 }

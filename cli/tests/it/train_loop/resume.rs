@@ -156,6 +156,45 @@ fn a_checkpoint_is_refused_with_other_settings_or_pairs() {
     assert_refused(&run(&config, &["--resume", nowhere.to_str().unwrap()]), &["nowhere"]);
 }
 
+/// How much of a batch is in memory at once may change where that was too much: up to rounding the run goes
+/// on as it would have. What a batch holds may not.
+#[test]
+fn a_run_goes_on_with_smaller_chunks() {
+    let bench = Bench::new();
+    let short = [
+        ("epochs", "1"),
+        ("steps_per_epoch", "4"),
+        ("checkpoint.every_steps", "2"),
+        ("checkpoint.keep", "9"),
+    ];
+    let with = |more: &[(&'static str, &'static str)]| bench.config("run", &[&short[..], more].concat());
+    let losses = || -> Vec<f64> {
+        let log = bench.log("run").into_iter().filter(|line| line["event"] == "step");
+        log.map(|line| line["loss"].as_f64().unwrap()).collect()
+    };
+    assert_status(&run(&with(&[]), &["--quiet"]), 0);
+    let whole = losses();
+
+    let checkpoint = bench.path("run/checkpoints/step-00000002");
+    let resume = ["--quiet", "--resume", checkpoint.to_str().unwrap()];
+    let other = run(&with(&[("batch.size", "2")]), &resume);
+    assert_refused(&other, &["batch.size: 3 there, 2 here"]);
+    let smaller = [
+        ("batch.chunk_tokens", "20"),
+        ("batch.gradient_checkpointing", "false"),
+        ("data.check_files", "false"),
+    ];
+    assert_status(&run(&with(&smaller), &resume), 0);
+    let state = std::fs::read(bench.path("run/checkpoints/step-00000004/state.json")).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["config"]["batch"]["chunk_tokens"], 20);
+    let cut = losses();
+    assert_eq!((whole.len(), &cut[..2]), (cut.len(), &whole[..2]));
+    for (whole, cut) in whole.iter().zip(&cut) {
+        assert!((whole - cut).abs() <= 0.01 * whole, "{whole}, {cut}");
+    }
+}
+
 /// How large pictures are is the model's matter where nobody says, and the run's from then on.
 #[test]
 fn a_run_goes_on_with_the_pictures_it_began_with() {

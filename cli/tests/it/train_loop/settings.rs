@@ -1,5 +1,8 @@
 //! Settings reach the run: each that is to change the numbers changes them, and no other does.
 
+use gve::{DType, Device, Input};
+use gve_test_support::golden::cosine;
+
 use super::*;
 
 /// A run of three steps.
@@ -84,4 +87,43 @@ fn every_task_gets_its_share_of_the_floor() {
     assert_eq!(plain["sigma"], 1.0);
     let odds = (alignment("i2t") - alignment("t2t")).exp();
     assert!((share("i2t") - (0.125 + 0.75 * odds / (1.0 + odds))).abs() < 1e-9, "{plain}");
+}
+
+/// An adapter over weights that are held as integers: the run stays near that over f32 and goes on with the
+/// same bits, and what it ends with is an adapter of the model in any precision.
+#[test]
+fn an_adapter_is_trained_over_weights_in_int8() {
+    let bench = Bench::new();
+    let kept = [("checkpoint.every_steps", "1"), ("checkpoint.keep", "9")];
+    let over = |dtype| [&kept[..], &[("model.dtype", dtype)]].concat();
+    let (plain_log, plain) = numbers(&bench, "plain", &over("\"f32\""));
+    let (log, trained) = numbers(&bench, "int8", &over("\"int8\""));
+    assert_eq!((log.len(), trained.len()), (3, 1));
+    for (step, near) in log.iter().zip(&plain_log) {
+        let off = |key: &str| (step[key].as_f64().unwrap() - near[key].as_f64().unwrap()).abs();
+        assert!(off("loss") < 0.5 && off("positive_score") < 0.05, "{step}\n{near}");
+    }
+    assert!(log[0]["loss"] != plain_log[0]["loss"], "nothing was rounded");
+    assert!(trained != plain);
+
+    let config = bench.config("resumed", &[&SHORT[..], &over("\"int8\"")].concat());
+    let from = bench.path("int8/checkpoints/step-00000001");
+    assert_status(&run(&config, &["--quiet", "--resume", from.to_str().unwrap()]), 0);
+    assert!(bench.final_weights("resumed") == trained, "the weights differ");
+    let rest: Vec<Value> = bench.log("resumed").into_iter().filter(|line| line["event"] == "step").collect();
+    assert_eq!(rest, log[1..]);
+
+    let adapter = bench.path("int8/final");
+    assert!(weights(&adapter).values().all(|tensor| tensor.dtype() == candle_core::DType::F32));
+    let embed = |adapter: Option<&str>, dtype| {
+        let mut builder = Embedder::builder(model()).device(Device::Cpu).dtype(dtype);
+        if let Some(run) = adapter {
+            builder = builder.adapter(bench.path(run).join("final"));
+        }
+        builder.build().unwrap().embed_one(&Input::text("a red bicycle")).unwrap().into_vec()
+    };
+    let adapted = embed(Some("int8"), DType::F32);
+    assert!(cosine(&adapted, &embed(None, DType::F32)) < 0.9999, "the adapter changes nothing");
+    assert!(cosine(&adapted, &embed(Some("plain"), DType::F32)) > 0.9999);
+    assert!(cosine(&adapted, &embed(Some("int8"), DType::Int8)) > 0.99);
 }
