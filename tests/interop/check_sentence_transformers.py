@@ -30,7 +30,10 @@ RABBIT, TALL = GOLDEN / "media/rabbit.png", GOLDEN / "media/tall.png"
 COMPANIONS = ("modules.json", "sentence_bert_config.json", "1_Pooling/config.json", "2_Normalize/config.json",
               "config_sentence_transformers.json")
 INSTRUCTION = "Find the video according to the text description."
-LEAST_COSINE = 0.9999
+# What docs/training.md says of f32.
+LEAST_COSINE = 0.99999
+# Above this, what lies beside the weights changes nothing.
+UNCHANGED_COSINE = 0.9999
 
 # What gve reads, and the same for sentence-transformers.
 TEXTS = ["a rabbit looks at a butterfly in the meadow", "two person <|im_end|> talking", "car"]
@@ -91,7 +94,12 @@ def make_models(gve, folder):
 def our_embeddings(gve, model, lines):
     lines = "\n".join(json.dumps(line) for line in lines)
     output = run(gve, "embed", "--quiet", "--device", "cpu", "--dtype", "f32", "--model", model, "--input", "-", input=lines)
-    return [torch.tensor(json.loads(line)["embedding"]) for line in output.splitlines()]
+    return [torch.tensor(json.loads(line)["embedding"], dtype=torch.float64) for line in output.splitlines()]
+
+
+def cosine(a, b):
+    """In float64, for it is told to seven digits."""
+    return torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0).item()
 
 
 def compare(gve, directory):
@@ -112,8 +120,7 @@ def compare(gve, directory):
     lines += [{"content": CASES["text"][0]}] * 2
 
     ours = our_embeddings(gve, directory, lines)
-    return {case: torch.nn.functional.cosine_similarity(row, our, dim=0).item()
-            for (case, row), our in zip(theirs.items(), ours, strict=True)}
+    return {case: cosine(row, our) for (case, row), our in zip(theirs.items(), ours, strict=True)}
 
 
 def check(name, gve, directory):
@@ -137,7 +144,7 @@ def main():
         (directory / "modules.json").unlink()
         without = compare(arguments.gve.resolve(), directory)
         print(f"{name} without modules.json: text {without['text']:.4f}")
-        assert without["text"] < LEAST_COSINE, "these files change nothing"
+        assert without["text"] < UNCHANGED_COSINE, "these files change nothing"
     if arguments.write:
         pinned = {"sentence_transformers": sentence_transformers.__version__, "files": {name: good[name] for name in ("merged", "nano")}}
         (HERE / "sentence_transformers.json").write_text(json.dumps(pinned, indent=1, sort_keys=True) + "\n")

@@ -257,6 +257,97 @@ fn fresh_adapters_are_of_the_kind_that_is_asked_for() {
     }
 }
 
+/// The tensors of the adapter in a folder, by name and shape.
+fn shapes(folder: &Path) -> BTreeMap<String, Vec<usize>> {
+    let file = folder.join("adapter_model.safetensors");
+    let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+    tensors.into_iter().map(|(name, tensor)| (name, tensor.dims().to_vec())).collect()
+}
+
+fn settings(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("adapter_config.json")).unwrap()).unwrap()
+}
+
+/// A fresh adapter has the tensors of PEFT's own of its kind, and settings that say the same. A pattern says
+/// which modules they are of.
+#[test]
+fn fresh_adapters_are_written_as_peft_writes_them() {
+    let lora = |r, alpha, targets: &[&str]| {
+        let targets = targets.iter().map(|target| (*target).to_owned()).collect();
+        let lora = LoraConfig::default().with_r(r).with_alpha(alpha).with_dropout(0.05);
+        lora.with_target_modules(targets)
+    };
+    let norms = ["input_layernorm", "post_attention_layernorm"];
+    // In PEFT `norm` means these, too.
+    let saved = norms.into_iter().chain(["norm", "merger.mlp.2"]).map(str::to_owned).collect();
+    for (kind, lora, targets) in [
+        (
+            "rslora",
+            lora(4, 6.0, &["q_proj", "v_proj"]).with_use_rslora(true),
+            r"layers\.(?:0|1|2|3)\.(?:self_attn\.q_proj|self_attn\.v_proj)",
+        ),
+        (
+            "vision",
+            lora(2, 4.0, &["qkv", "attn.proj", "q_proj", "gate_proj", "visual.merger.mlp.0"])
+                .with_vision(true),
+            concat!(
+                r"visual\.merger\.mlp\.0|layers\.(?:0|1|2|3)\.(?:mlp\.gate_proj|self_attn\.q_proj)",
+                r"|visual\.blocks\.(?:0|1|2|3)\.(?:attn\.proj|attn\.qkv|mlp\.gate_proj)"
+            ),
+        ),
+        (
+            "saved",
+            lora(2, 4.0, &["q_proj"]).with_modules_to_save(saved),
+            r"layers\.(?:0|1|2|3)\.(?:self_attn\.q_proj)",
+        ),
+        (
+            "everything",
+            lora(2, 3.0, &["all-linear"]).with_use_rslora(true).with_use_dora(true),
+            concat!(
+                r"visual\.merger\.mlp\.0|visual\.merger\.mlp\.2|layers\.(?:0|1|2|3)\.(?:mlp\.down_proj",
+                r"|mlp\.gate_proj|mlp\.up_proj|self_attn\.k_proj|self_attn\.o_proj|self_attn\.q_proj",
+                r"|self_attn\.v_proj)|visual\.blocks\.(?:0|1|2|3)\.(?:attn\.proj|attn\.qkv|mlp\.down_proj",
+                r"|mlp\.gate_proj|mlp\.up_proj)"
+            ),
+        ),
+    ] {
+        let (names, theirs) = (shapes(&adapters().join(kind)), settings(&adapters().join(kind)));
+        for layout in LAYOUTS {
+            let folder = tempfile::tempdir().unwrap();
+            load(lora.clone().with_layout(layout)).unwrap().save(folder.path(), None).unwrap();
+            let renamed = |name: &String| match layout {
+                AdapterLayout::Flat => flat(name),
+                AdapterLayout::Nested => {
+                    name.replace("lora_magnitude_vector", "lora_magnitude_vector.weight")
+                }
+            };
+            let expected: BTreeMap<String, Vec<usize>> =
+                names.iter().map(|(name, shape)| (renamed(name), shape.clone())).collect();
+            assert_eq!(shapes(folder.path()), expected, "{kind} {layout:?}");
+
+            let ours = settings(folder.path());
+            for (key, value) in ours.as_object().unwrap() {
+                let parent = if layout == AdapterLayout::Flat { "model" } else { "language_model" };
+                let expected = match key.as_str() {
+                    "base_model_name_or_path" => Value::Null,
+                    "target_modules" => json!(format!(r"(?:.*\.)?(?:{targets})")),
+                    "modules_to_save" if kind == "saved" => {
+                        let of_layer = |layer| norms.map(|norm| format!("{parent}.layers.{layer}.{norm}"));
+                        let of_layers = (0..4).flat_map(of_layer);
+                        let others = [format!("{parent}.norm"), "visual.merger.mlp.2".to_owned()];
+                        json!(of_layers.chain(others).collect::<Vec<_>>())
+                    }
+                    key => theirs.get(key).unwrap_or_else(|| panic!("PEFT knows no {key}")).clone(),
+                };
+                assert_eq!(*value, expected, "{kind} {layout:?}: {key}");
+            }
+            for key in ["r", "lora_alpha", "use_rslora", "use_dora", "peft_type", "task_type", "bias"] {
+                assert!(ours.get(key).is_some(), "{kind} {layout:?}: {key}");
+            }
+        }
+    }
+}
+
 /// The adapter of a kind with its settings changed by `set` and its tensors by `change`, in a folder.
 fn changed(
     kind: &str,
