@@ -46,9 +46,9 @@ impl Files<'_> {
     }
 }
 
-/// All pairs of `family`.
-pub(super) fn pairs(family: &Family, files: &Files, random: &mut Random) -> Pairs {
-    let mut maker = Maker { family, files, random, made: Pairs::default() };
+/// All pairs of `family`; with `near_misses`, of captions only those that tell members apart.
+pub(super) fn pairs(family: &Family, files: &Files, near_misses: bool, random: &mut Random) -> Pairs {
+    let mut maker = Maker { family, files, near_misses, random, made: Pairs::default() };
     maker.text_to_video();
     maker.text_to_image();
     for video in 0..family.videos.len() {
@@ -67,9 +67,9 @@ pub(super) fn pairs(family: &Family, files: &Files, random: &mut Random) -> Pair
     maker.made
 }
 
-/// The pairs of a family of which there are pictures alone.
-pub(super) fn picture_pairs(family: &Family, files: &Files, random: &mut Random) -> Pairs {
-    let mut maker = Maker { family, files, random, made: Pairs::default() };
+/// The same of a family of which there are pictures alone.
+pub(super) fn picture_pairs(family: &Family, files: &Files, near_misses: bool, random: &mut Random) -> Pairs {
+    let mut maker = Maker { family, files, near_misses, random, made: Pairs::default() };
     maker.text_to_image();
     maker.made
 }
@@ -77,6 +77,8 @@ pub(super) fn picture_pairs(family: &Family, files: &Files, random: &mut Random)
 struct Maker<'a> {
     family: &'a Family,
     files: &'a Files<'a>,
+    /// Whether a caption is left out that none of another member stands beside: it may be true of all of them.
+    near_misses: bool,
     random: &'a mut Random,
     made: Pairs,
 }
@@ -129,7 +131,9 @@ impl Maker<'_> {
             let captions = apart.into_iter().map(|(number, caption)| (number, style, caption));
             groups.entry(members).or_default().extend(captions);
         }
-        let named = groups.into_iter().flat_map(|(members, captions)| {
+        let least = if self.near_misses { 2 } else { 1 };
+        let groups = groups.into_iter().filter(|(members, _)| members.len() >= least);
+        let named = groups.flat_map(|(members, captions)| {
             let members: String = members.iter().map(usize::to_string).collect();
             let name = format!("{:06}-{members}", self.files.family);
             captions.into_iter().map(move |(number, style, caption)| (name.clone(), number, style, caption))
@@ -306,7 +310,8 @@ mod tests {
                 random,
             );
             let files = Files { root: Path::new(""), family: 0, extension: "mp4" };
-            let mut maker = Maker { family: &family, files: &files, random, made: Pairs::default() };
+            let mut maker =
+                Maker { family: &family, files: &files, near_misses: false, random, made: Pairs::default() };
             let views: Vec<_> = family.videos.iter().cloned().map(Some).collect();
             let mut groups = BTreeMap::<String, Vec<(usize, VideoCaption)>>::new();
             for (group, video, _, caption) in maker.told_apart(&views, &Style::ALL) {

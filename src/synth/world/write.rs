@@ -35,8 +35,8 @@ pub struct WorldSettings {
     /// Most videos of a family, from two to [`LARGEST_FAMILY`]: one, and others that differ from it in a
     /// single respect.
     pub family: usize,
-    /// In what they may differ. All of a family differ in the same of these, drawn for each; with none given,
-    /// each in a respect of its own.
+    /// In what they may differ. All of a family differ in the same of these, drawn for each, and `t2v` and `t2i`
+    /// have captions alone that tell them apart. With none given, each differs in a respect of its own.
     pub differ: Vec<ChangeKind>,
     /// How videos are stored.
     pub encoding: VideoEncoding,
@@ -144,6 +144,7 @@ pub fn write_world(
     settings.check()?;
     let settings = &settings;
     let (seed, encoding) = (settings.seed, settings.encoding);
+    let near_misses = !settings.differ.is_empty();
     let output = OutputFolder::open(root, &settings.description())?;
     let root = output.root();
     for directory in ["videos", "images"] {
@@ -164,9 +165,9 @@ pub fn write_world(
             let random = &mut Random::derived(seed, &[FAMILIES, number as u64, 1]);
             let made = if number < families.len() {
                 draw_videos(family, &files, encoding)?;
-                pairs(family, &files, random)
+                pairs(family, &files, near_misses, random)
             } else {
-                picture_pairs(family, &files, random)
+                picture_pairs(family, &files, near_misses, random)
             };
             draw_pictures(family, &files, &made)?;
             progress(family.videos.len());

@@ -35,8 +35,8 @@ Examples:
         /// Most videos of a family, 2 to 10: one, and near misses that differ from it in a single respect.
         #[arg(long, value_name = "N", default_value_t = USUAL_FAMILY, value_parser = whole::<usize>(0))]
         family: usize,
-        /// In what the videos of a family may differ: all of one in the same of these. Else each in a respect
-        /// of its own.
+        /// In what the videos of a family may differ: all of one in the same of these, and captions tell them
+        /// apart. Else each in a respect of its own.
         #[arg(long, value_name = "RESPECT", value_delimiter = ',', value_parser = change_kind())]
         differ: Vec<ChangeKind>,
         #[command(flatten)]
