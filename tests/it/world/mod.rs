@@ -240,8 +240,8 @@ fn the_videos_of_a_family_differ_in_what_was_asked_for() {
         told[usize::from(is[1])] += 1;
     }
     assert!(told.iter().all(|&count| count > 0), "{told:?}");
-    // Captions that fit one of a whole family each are side by side, and there are no others: of a caption
-    // that may be true of several, nothing is learned of what they differ in.
+    // Captions that fit one of a whole family each are side by side, and none stands alone: it may be true
+    // of all of them, and nothing is learned from it of what they differ in.
     let pairs = lines(&root.path().join("pairs_t2v.jsonl"));
     let lengths = || pairs.iter().map(|pair| pair["group"].to_string().len());
     assert_eq!(lengths().max(), Some("\"000000-01234\"".len()));
