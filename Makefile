@@ -34,7 +34,7 @@ doc: setup ## build the documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
 # Each compiles by itself; the build with none of them is what clippy looks at.
-FEATURES := hub library nano synth train video
+FEATURES := async hub library nano synth train video watch
 
 lint: setup ## check the format, run clippy with and without features, and compile each feature alone
 	$(CARGO) fmt --all --check

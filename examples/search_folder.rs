@@ -43,7 +43,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
     library.finish()?;
 
-    let query = Input::text(query).with_instruction("Find the video according to the text description.");
+    let mut query = Input::text(query);
+    query.instruction = embedder.query_instruction(&query).map(str::to_owned);
     let query = embedder.embed_one(&query)?;
     let library = Library::open(LIBRARY)?;
     // What has decayed on disk is reported, and the rest is searched.

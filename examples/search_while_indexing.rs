@@ -38,7 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut opened: Option<Library> = None;
     for query in std::io::stdin().lock().lines() {
-        let query = embedder.embed_one(&Input::text(query?))?;
+        let mut query = Input::text(query?);
+        query.instruction = embedder.query_instruction(&query).map(str::to_owned);
+        let query = embedder.embed_one(&query)?;
         // What has been added since is found as well.
         let now = match &opened {
             Some(opened) => opened.reload()?,

@@ -65,11 +65,13 @@ pub fn from_environment() -> HubOptions {
     let timeout = text("HF_HUB_DOWNLOAD_TIMEOUT")
         .and_then(|seconds| Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok())
         .filter(|timeout| !timeout.is_zero());
+    let in_caches = || Some(PathBuf::from(text("XDG_CACHE_HOME")?).join("huggingface"));
+    let home = text("HF_HOME").map(PathBuf::from).or_else(in_caches);
     HubOptions::default()
         .with_endpoint(text("HF_ENDPOINT"))
         .with_nano_dir(text("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("gve")))
-        .with_cache_dir(text("HF_HOME").map(|home| PathBuf::from(home).join("hub")))
-        .with_token(text("HF_TOKEN"))
+        .with_cache_dir(home.map(|home| home.join("hub")))
+        .with_token(text("HF_TOKEN").map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
         .with_offline(text("HF_HUB_OFFLINE").is_some_and(is_on))
         .with_timeout(timeout)
         .with_proxies(proxies::from_environment())

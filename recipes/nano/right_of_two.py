@@ -9,22 +9,17 @@ embedded with by the program GVE as nano is made and scored. A tie counts half; 
 
 import json
 import re
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from embedding import embeddings
 
-def embeddings(gve, model, inputs, world):
-    """One row for each of `inputs`, whose files lie in `world`."""
-    text = "".join(value + "\n" for value in inputs)
-    with tempfile.TemporaryDirectory() as scratch:
-        rows = Path(scratch) / "rows.npy"
-        subprocess.run([gve, "embed", "--model", model, "--frames", "8", "--tokens-per-frame", "12", "--quiet", "--input", "-",
-                        "--out", rows, "--format", "npy"], input=text, text=True, cwd=world, check=True)
-        return dict(zip(inputs, np.load(rows).astype(np.float64)))
+
+def rows_of(gve, model, inputs, world):
+    """The row of each of `inputs`."""
+    return dict(zip(inputs, embeddings(gve, model, inputs, world).astype(np.float64)))
 
 
 def main():
@@ -39,9 +34,9 @@ def main():
             chosen.append((pair["group"], query, positive))
     gve = str(Path(gve).absolute())
     model = str(Path(model).absolute()) if Path(model).exists() else model
-    queries = embeddings(gve, model, list(dict.fromkeys(query for _, query, _ in chosen)), path.parent)
+    queries = rows_of(gve, model, list(dict.fromkeys(query for _, query, _ in chosen)), path.parent)
     members = dict.fromkeys(positive for group, _, _ in chosen for positive in groups[group])
-    rows = embeddings(gve, model, list(members), path.parent)
+    rows = rows_of(gve, model, list(members), path.parent)
     right, count = 0.0, 0
     for group, query, positive in chosen:
         own = queries[query] @ rows[positive]

@@ -1,5 +1,5 @@
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use super::collection::Fingerprints;
 use super::compare::Match;
@@ -50,12 +50,24 @@ pub fn groups(fingerprints: &Fingerprints, matches: &[Match]) -> Vec<Group> {
         }
     }
     let better = |a: usize, b: usize| rank(fingerprints, a, b).reverse().then(b.cmp(&a));
+    // By whom each is held: nobody else has to be asked when it goes.
+    let mut holders: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (&holder, held) in &holds {
+        held.keys().for_each(|&one| holders.entry(one).or_default().push(holder));
+    }
+    // Who holds the most is next, of several the best. How many that are only falls, and is looked at again then.
+    let mut by_rank: Vec<usize> = holds.keys().copied().collect();
+    by_rank.sort_by(|a, b| better(*a, *b));
+    let mut hubs: BinaryHeap<(usize, usize)> =
+        by_rank.iter().enumerate().map(|(rank, place)| (holds[place].len(), rank)).collect();
     let mut groups = Vec::new();
-    while let Some((&hub, _)) = holds
-        .iter()
-        .filter(|(_, held)| !held.is_empty())
-        .max_by(|a, b| a.1.len().cmp(&b.1.len()).then_with(|| better(*a.0, *b.0)))
-    {
+    while let Some((count, rank)) = hubs.pop() {
+        let hub = by_rank[rank];
+        let now = holds.get(&hub).map_or(0, BTreeMap::len);
+        if now < count {
+            hubs.extend((now > 0).then_some((now, rank)));
+            continue;
+        }
         let members: Vec<usize> =
             holds.get(&hub).into_iter().flat_map(|held| held.keys().copied()).chain([hub]).collect();
         let holds_all = |place: &&usize| {
@@ -74,8 +86,10 @@ pub fn groups(fingerprints: &Fingerprints, matches: &[Match]) -> Vec<Group> {
         }
         for member in &group {
             holds.remove(&member.place);
-            for held in holds.values_mut() {
-                held.remove(&member.place);
+            for holder in holders.remove(&member.place).unwrap_or_default() {
+                if let Some(held) = holds.get_mut(&holder) {
+                    held.remove(&member.place);
+                }
             }
         }
         groups.push(Group { members: group });
@@ -97,4 +111,80 @@ fn rank(fingerprints: &Fingerprints, a: usize, b: usize) -> Ordering {
     let tenths = |of: &super::Fingerprint| (of.duration_seconds * 10.0).round() as u64;
     let by_pixels = pixels(b).cmp(&pixels(a));
     by_pixels.then_with(|| tenths(b).cmp(&tenths(a))).then_with(|| b.size_bytes.cmp(&a.size_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::super::Fingerprint;
+    use super::super::fingerprint::fingerprint_image;
+    use super::*;
+    use crate::random::Random;
+
+    /// Whoever holds the most of those that are left is next, the better one of several: many that hold each other at random.
+    #[test]
+    fn groups_are_those_that_looking_at_all_of_them_again_would_find() {
+        for seed in 0..20 {
+            let random = &mut Random::derived(seed, &[]);
+            let mut fingerprints = Fingerprints::default();
+            for width in random.permutation(60) {
+                let (width, height) = (1 + width as u32, 1);
+                let blank = fingerprint_image(&RgbImage::new(0, 0));
+                fingerprints.push(Fingerprint { width, height, picture_share: 1.0, ..blank });
+            }
+            let whole = [0.0, 1.0, 0.0, 1.0];
+            let pairs = (0..60).flat_map(|first| (0..first).map(move |second| (first, second)));
+            let pairs: Vec<(usize, usize)> = pairs.filter(|_| random.below(12) == 0).collect();
+            let matches: Vec<Match> = pairs
+                .into_iter()
+                .map(|(first, second)| {
+                    let [first_share, second_share] = [(); 2].map(|()| random.below(4) as f64 / 3.0);
+                    let (part_of_first, part_of_second, ranges) = (whole, whole, Vec::new());
+                    Match {
+                        first,
+                        second,
+                        ranges,
+                        score: 1.0,
+                        mirrored: false,
+                        speed: 1.0,
+                        part_of_first,
+                        part_of_second,
+                        first_share,
+                        second_share,
+                    }
+                })
+                .collect();
+            let holds = |holder: usize, held: usize| {
+                matches.iter().any(|found| {
+                    (found.first, found.second) == (holder, held) && found.second_share >= 0.5
+                        || (found.second, found.first) == (holder, held) && found.first_share >= 0.5
+                })
+            };
+            let mut left: Vec<usize> = (0..60).collect();
+            let mut expected = Vec::new();
+            loop {
+                let held = |hub: usize| {
+                    left.iter().copied().filter(move |&other| holds(hub, other)).collect::<Vec<_>>()
+                };
+                let next = left.iter().map(|&hub| (held(hub), hub));
+                let next = next.max_by_key(|(held, hub)| (held.len(), fingerprints.get(*hub).unwrap().width));
+                let Some((mut members, hub)) = next.filter(|(held, _)| !held.is_empty()) else { break };
+                members.push(hub);
+                members.sort_unstable();
+                left.retain(|place| !members.contains(place));
+                expected.push(members);
+            }
+            expected.sort();
+            let in_order = |group: &Group| {
+                let mut places: Vec<usize> = group.members.iter().map(|member| member.place).collect();
+                places.sort_unstable();
+                places
+            };
+            let mut found: Vec<_> = groups(&fingerprints, &matches).iter().map(in_order).collect();
+            found.sort();
+            assert!(expected.len() > 5, "{expected:?}");
+            assert_eq!(found, expected);
+        }
+    }
 }

@@ -103,10 +103,11 @@ impl Reading<'_> {
 
     /// Whether a row with a score or label is a pair.
     pub(super) fn is_pair(&self, row: &Row) -> Result<bool, Fault> {
-        let score = ["score", "label", "similarity", "similarity_score"]
+        let scores = ["score", "label", "similarity", "similarity_score"]
             .into_iter()
-            .find_map(|key| row.fields.get(key).map(|value| (key, value)));
-        let Some((key, value)) = score else { return Ok(true) };
+            .filter_map(|key| row.fields.get(key).map(|value| (key, value)));
+        // An empty one says nothing where there is another.
+        let Some((key, value)) = scores.min_by_key(|(_, value)| value.is_null()) else { return Ok(true) };
         let number = match value {
             Value::Number(number) => number.as_f64(),
             Value::Bool(is_pair) => Some(f64::from(u8::from(*is_pair))),

@@ -33,7 +33,7 @@ impl Serialize for IndexEvent {
 
 /// One object: that of the [`IndexEvent`] for [`File`](super::WatchEvent::File); else `event` is `failed`
 /// (with `error`), `up_to_date` (`totals`), `away`, `back`, `unwatched` (`path`, `reason`), `kept` (`path`, `reason`,
-/// `files`), `too_many` (`gone`, `files`) or `hindered` (`error`).
+/// `files`), `too_many` (`gone`, `files`), `damaged` (`reason`) or `hindered` (`error`).
 #[cfg(feature = "watch")]
 impl Serialize for super::WatchEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,6 +50,7 @@ impl Serialize for super::WatchEvent {
             Self::Unwatched(..) => "unwatched",
             Self::Kept(..) => "kept",
             Self::TooMany(..) => "too_many",
+            Self::Damaged(_) => "damaged",
             Self::Hindered(_) => "hindered",
         };
         form.serialize_entry("event", event)?;
@@ -72,6 +73,7 @@ impl Serialize for super::WatchEvent {
                 form.serialize_entry("gone", gone)?;
                 form.serialize_entry("files", files)?;
             }
+            Self::Damaged(reason) => form.serialize_entry("reason", reason)?,
             Self::Hindered(error) => form.serialize_entry("error", &error.to_string())?,
         }
         form.end()
@@ -122,6 +124,7 @@ mod tests {
             for (event, expected) in [
                 (WatchEvent::Away("/v".into()), r#"{"event":"away","path":"/v"}"#),
                 (WatchEvent::TooMany(11, 12), r#"{"event":"too_many","gone":11,"files":12}"#),
+                (WatchEvent::Damaged("why".into()), r#"{"event":"damaged","reason":"why"}"#),
                 (
                     WatchEvent::Kept("/v".into(), Doubt::Missing, 3),
                     r#"{"event":"kept","path":"/v","reason":"it is not there","files":3}"#,

@@ -88,7 +88,7 @@ impl Cut {
         let count = match self.moments {
             None => return 0,
             Some(Moments::Windows { length_seconds, overlap_seconds }) => {
-                (seconds / (length_seconds - overlap_seconds)).ceil()
+                ((seconds - overlap_seconds) / (length_seconds - overlap_seconds)).ceil()
             }
             Some(Moments::Shots { min_seconds, max_seconds }) => {
                 (seconds / seen.unwrap_or(f64::midpoint(min_seconds, max_seconds))).round()

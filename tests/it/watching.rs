@@ -141,6 +141,7 @@ fn told(event: &WatchEvent, root: &Path) -> Option<String> {
         WatchEvent::Back(path) => format!("back {}", name(path)),
         WatchEvent::Kept(path, doubt, files) => format!("kept {files} in {}: {doubt}", name(path)),
         WatchEvent::TooMany(gone, files) => format!("{gone} of {files} are gone"),
+        WatchEvent::Damaged(_) => "damaged".to_owned(),
         WatchEvent::Hindered(error) => format!("hindered {}", error.to_string().replace(&name(root), "")),
         other => panic!("{other:?}"),
     })
@@ -194,6 +195,27 @@ fn what_comes_moves_and_goes_is_followed() {
     assert_eq!(bench.next(), "failed v/broken.png");
     bench.write("v/broken.png", 4);
     assert_eq!(bench.next(), "done v/broken.png");
+    bench.end();
+}
+
+#[test]
+fn what_is_damaged_meanwhile_is_told_and_embedded_anew() {
+    let bench = Bench::new(WatchOptions::default());
+    bench.write("v/second.png", 1);
+    assert_eq!(bench.next(), "done v/second.png");
+    let (library, manifest) = (bench.path("library"), library_manifest(&bench.embedder));
+    while LibraryWriter::open(&library, manifest.clone()).is_err() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    for entry in fs::read_dir(library.join("segments")).unwrap() {
+        fs::write(entry.unwrap().path(), "not a segment").unwrap();
+    }
+    bench.write("v/third.png", 2);
+    assert_eq!(bench.next(), "damaged");
+    let next = std::iter::repeat_with(|| bench.next()).find(|told| told != "damaged");
+    assert_eq!(next.as_deref(), Some("done v/third.png"));
+    assert_eq!(bench.all(2), ["done v/first.png", "done v/second.png"]);
+    bench.holds(&["v/first.png", "v/second.png", "v/third.png"]);
     bench.end();
 }
 

@@ -53,7 +53,12 @@ pub(super) fn assemble(
     let mut queries = records.queries;
     if options.relevance_only {
         let judged: HashSet<&str> = records.judgements.iter().map(|row| row.value.query.as_str()).collect();
+        let there = queries.len();
         queries.retain(|row| judged.contains(row.value.id.as_str()));
+        if queries.is_empty() && there > 0 {
+            let reason = format!("it names none of the {there} queries in {}", name(&files.queries));
+            on_fault(Error::invalid(&files.relevance, None, reason))?;
+        }
     }
     let empty_passes = options.relevance_only;
     let queries = inputs(&files.queries, "query", queries, &media, empty_passes, on_fault)?;

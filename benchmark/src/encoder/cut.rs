@@ -3,7 +3,7 @@
 use gve::video::FrameCount;
 use gve::{Embedder, Sampling};
 
-use super::{Emit, EncodeError, Encoder, EncoderInfo, Request};
+use super::{Emit, EncodeError, Encoder, EncoderInfo, PromptStyle, Request};
 use crate::Error;
 
 /// Keeps the first values of another encoder's embeddings; whoever ranks them normalises them again. It stands
@@ -52,6 +52,10 @@ impl<E: Encoder> Encoder for CutEncoder<E> {
         self.inner.embedder()
     }
 
+    fn prompt_style(&self) -> PromptStyle {
+        self.inner.prompt_style()
+    }
+
     fn cache_hits(&self) -> usize {
         self.inner.cache_hits()
     }
@@ -77,6 +81,10 @@ mod tests {
             Some((&self.1, FrameCount::MultipleOf(2)))
         }
 
+        fn prompt_style(&self) -> PromptStyle {
+            PromptStyle::None
+        }
+
         fn encode(&self, _: Request<'_>, emit: &mut Emit<'_>) -> Result<(), Error> {
             emit(0, Ok(vec![1.0, 2.0, 3.0]))
         }
@@ -96,6 +104,7 @@ mod tests {
             let cut = CutEncoder::new(Whole(info.clone(), Sampling::Uniform { frames: 4 }), dim);
             assert_eq!(cut.info().settings["dim"], dim);
             assert_eq!(cut.frames(), Some((&Sampling::Uniform { frames: 4 }, FrameCount::MultipleOf(2))));
+            assert_eq!(cut.prompt_style(), PromptStyle::None);
             let request = Request { dataset: "d", role: Role::Query, items: &items };
             let mut found = None;
             cut.encode(request, &mut |_, result| {

@@ -143,6 +143,7 @@ pub fn describe(
             failure_rule: FAILURE_RULE.to_owned(),
             ..Counts::default()
         }),
+        candidates: Some(spec.candidates),
         subsample: options.subsample,
         by_width: options.widths.iter().map(|&width| (width, BTreeMap::new())).collect(),
         ..DatasetResult::default()
@@ -194,7 +195,12 @@ pub fn evaluate(
     let ids: Vec<&str> = dataset.corpus.iter().map(|document| document.id.as_str()).collect();
     let mut corpus = RankableCorpus::builder(&ids);
     let mut insert = |index: usize, embedding: &[f32], id: &str| match options.store_dtype {
-        Some(dtype) => corpus.insert(index, &dtype.rounded(embedding), id),
+        // As a library does: what it rounds has length 1.
+        Some(dtype) => {
+            let mut unit = embedding.to_vec();
+            gve::retrieval::normalize(&mut unit, id)?;
+            corpus.insert(index, &dtype.rounded(&unit), id)
+        }
         None => corpus.insert(index, embedding, id),
     };
     let failed_documents = encode(dataset, Role::Document, encoder, options, &mut insert, observe)?;

@@ -100,8 +100,8 @@ pub struct Cell {
     pub apart: bool,
 }
 
-/// A score, and whether it compares to nothing but its like.
-type Scored = (Option<f64>, bool);
+/// A score, and of what part or copy it is where it compares to nothing but its like; else nothing.
+type Scored = (Option<f64>, String);
 
 impl Report {
     /// A report on `models` beside the paper's, compared to the model named `against` ([`BASELINE`] where
@@ -142,8 +142,8 @@ impl Report {
         let abilities =
             Ability::ALL.map(|ability| Column { name: ability.code().into(), title: ability.title().into() });
         let scores = |model: &Model| -> Vec<_> {
-            let average = (model.aggregate.average, model.is_apart(Ability::MAIN));
-            let ability = |ability: Ability| (model.aggregate.ability(ability), model.is_apart([ability]));
+            let average = (model.aggregate.average, model.part(Ability::MAIN));
+            let ability = |ability: Ability| (model.aggregate.ability(ability), model.part([ability]));
             std::iter::once(average).chain(Ability::ALL.map(ability)).collect()
         };
         self.table("Abilities", std::iter::once(average).chain(abilities).collect(), scores)
@@ -159,9 +159,9 @@ impl Report {
         };
         let columns = ids.iter().map(|id| Column { name: (*id).clone(), title: title(id) });
         let scores = |model: &Model| -> Vec<_> {
-            let some_apart = self.datasets.iter().any(|id| model.is_dataset_apart(id));
-            let dataset = |id: &String| (model.scores.get(id).copied(), model.is_dataset_apart(id));
-            std::iter::once((model.aggregate.average_datasets, some_apart))
+            let parts = self.datasets.iter().map(|id| model.dataset_part(id)).collect();
+            let dataset = |id: &String| (model.scores.get(id).copied(), model.dataset_part(id).to_owned());
+            std::iter::once((model.aggregate.average_datasets, parts))
                 .chain(ids.iter().map(|id| dataset(id)))
                 .collect()
         };
@@ -175,12 +175,12 @@ impl Report {
         scores: impl Fn(&Model) -> Vec<Scored>,
     ) -> Table {
         let baseline = self.models.iter().find(|model| model.name == self.baseline).map(&scores);
-        let baseline = baseline.unwrap_or_else(|| vec![(None, false); columns.len()]);
+        let baseline = baseline.unwrap_or_else(|| vec![(None, String::new()); columns.len()]);
         let row = |model: &Model| {
-            let cell = |((score, apart), (reference, reference_apart)): (Scored, &Scored)| {
-                let compared = model.yours && model.name != self.baseline && apart == *reference_apart;
+            let cell = |((score, part), (reference, reference_part)): (Scored, &Scored)| {
+                let compared = model.yours && model.name != self.baseline && part == *reference_part;
                 let difference = score.zip(*reference).filter(|_| compared).map(|(a, b)| a - b);
-                Cell { score, difference, apart: apart && score.is_some() }
+                Cell { score, difference, apart: !part.is_empty() && score.is_some() }
             };
             scores(model).into_iter().zip(&baseline).map(cell).collect()
         };

@@ -22,6 +22,8 @@ pub struct Model {
     /// How much was scored of the benchmark's data sets that are not as large as UVRB's: an incomplete copy,
     /// or a miniature.
     pub other_sizes: BTreeMap<String, Counts>,
+    /// Which copy and part of those in `subsamples` and `other_sizes` was scored: what compares to its like.
+    pub parts: BTreeMap<String, String>,
     /// What else one has to know of its results, a sentence each.
     pub remarks: Vec<String>,
     /// Means by the formulas of the paper.
@@ -38,6 +40,7 @@ impl Model {
             scores,
             subsamples: BTreeMap::new(),
             other_sizes: BTreeMap::new(),
+            parts: BTreeMap::new(),
             remarks: Vec::new(),
         }
     }
@@ -61,6 +64,7 @@ impl Model {
             width: Some(width),
             subsamples: self.subsamples.clone(),
             other_sizes: self.other_sizes.clone(),
+            parts: self.parts.clone(),
             ..Self::new(name, true, scores)
         }
     }
@@ -68,24 +72,35 @@ impl Model {
     fn whole(model: &ModelResults) -> Self {
         let scores = model.results.iter().map(|(id, stored)| (id.clone(), stored.score)).collect();
         let subsample = |(id, stored): (&String, &StoredResult)| Some((id.clone(), stored.result.subsample?));
-        let subsamples = model.results.iter().filter_map(subsample).collect();
+        let subsamples: BTreeMap<_, _> = model.results.iter().filter_map(subsample).collect();
         let other_size = |(id, stored): (&String, &StoredResult)| {
             let counts = stored.result.counts.as_ref().filter(|_| stored.result.subsample.is_none())?;
             let spec = Manifest::builtin().get(id).ok()?;
             (!is_whole(counts, spec)).then(|| (id.clone(), counts.clone()))
         };
-        let other_sizes = model.results.iter().filter_map(other_size).collect();
+        let other_sizes: BTreeMap<_, _> = model.results.iter().filter_map(other_size).collect();
+        let part = |(id, stored): (&String, &StoredResult)| {
+            let subsample = subsamples.get(id).map_or_else(String::new, Subsample::to_string);
+            let is_apart = subsamples.contains_key(id) || other_sizes.contains_key(id);
+            is_apart.then(|| (id.clone(), format!("{id} {} {subsample};", stored.result.dataset_revision)))
+        };
+        let parts = model.results.iter().filter_map(part).collect();
         let remarks = failures(model).into_iter().chain(mixed_settings(model)).chain(first_stages(model));
         let remarks = remarks.collect();
-        Self { subsamples, other_sizes, remarks, ..Self::new(model.name.clone(), true, scores) }
+        Self { subsamples, other_sizes, parts, remarks, ..Self::new(model.name.clone(), true, scores) }
     }
 
     pub(super) fn is_apart(&self, abilities: impl IntoIterator<Item = Ability>) -> bool {
-        abilities.into_iter().flat_map(Ability::datasets).any(|id| self.is_dataset_apart(id))
+        !self.part(abilities).is_empty()
     }
 
-    pub(super) fn is_dataset_apart(&self, id: &str) -> bool {
-        self.subsamples.contains_key(id) || self.other_sizes.contains_key(id)
+    /// Which copies and parts the mean of `abilities` is of; nothing where it is of whole data sets.
+    pub(super) fn part(&self, abilities: impl IntoIterator<Item = Ability>) -> String {
+        abilities.into_iter().flat_map(Ability::datasets).map(|id| self.dataset_part(id)).collect()
+    }
+
+    pub(super) fn dataset_part(&self, id: &str) -> &str {
+        self.parts.get(id).map_or("", String::as_str)
     }
 
     pub(super) fn note_on_sizes(&self) -> Option<String> {

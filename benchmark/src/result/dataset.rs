@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::encoder::RerankerReference;
-use crate::manifest::MainMetric;
+use crate::manifest::{Candidates, MainMetric};
 use crate::metrics::CUTOFFS;
 use crate::text_file;
 
@@ -84,6 +84,9 @@ pub struct DatasetResult {
     /// How far the main score may be off, by bootstrap over queries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence_interval: Option<Interval>,
+    /// What queries were ranked against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Candidates>,
     /// Set where not all of the data set was scored: such a score compares to nothing but its like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subsample: Option<Subsample>,

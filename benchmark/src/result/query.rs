@@ -32,7 +32,7 @@ pub struct QueryRecord {
     pub failed: Option<String>,
 }
 
-/// A document's id and its similarity to the query, or 1 more than what a reranker says of it; in the file, a
+/// A document's id and its similarity to the query, or 2 more than what a reranker says of it; in the file, a
 /// pair `["id", 0.5]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RankedDocument(pub String, pub f32);

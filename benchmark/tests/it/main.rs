@@ -4,6 +4,7 @@
 // Tables of cases are best read as tables.
 #![allow(clippy::type_complexity)]
 
+mod again;
 mod dataset;
 mod encoder;
 mod hostile;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use uvrb::report::aggregate::{Ability, Aggregate};
 use uvrb::report::correlation::Method;
 use uvrb::report::published::published_models;
@@ -99,6 +99,27 @@ fn some_results(out: &Path) -> Vec<ModelResults> {
 fn some_report(against: Option<&str>) -> Report {
     let directory = tempfile::tempdir().unwrap();
     Report::new(&some_results(directory.path()), vec!["my|own".into()], against).unwrap()
+}
+
+/// Parts compare with parts of the same size and draw of the same copy.
+#[test]
+fn parts_compare_with_their_like_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let models = [("org/base", 2, "a"), ("org/like", 2, "a"), ("org/smaller", 1, "a"), ("org/copy", 2, "b")];
+    for (name, limit, revision) in models {
+        let mut result = plain("MSRVTT", 0.25);
+        result.subsample = Some(Subsample { limit, seed: 7 });
+        result.dataset_revision = revision.to_owned();
+        result.write(&result_path(directory.path(), name, "main", "MSRVTT")).unwrap();
+    }
+    let report = Report::new(&load(directory.path()), Vec::new(), Some("org__base@main")).unwrap();
+    let json: Value = serde_json::from_str(&json::render(&report).unwrap()).unwrap();
+    for (name, difference) in
+        [("like", json!(0.0)), ("smaller", Value::Null), ("copy", Value::Null), ("base", Value::Null)]
+    {
+        let differences = &json["differences"][format!("org__{name}@main")];
+        assert_eq!(differences["datasets"]["MSRVTT"], difference, "{name}: {differences}");
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn refusal(arguments: &[&str]) -> String {
 }
 
 /// Arguments of a run over `data` into `out` with the tiny model.
-fn run_arguments<'a>(data: &'a Path, out: &'a Path, model: &'a Path) -> Vec<&'a str> {
+pub(crate) fn run_arguments<'a>(data: &'a Path, out: &'a Path, model: &'a Path) -> Vec<&'a str> {
     vec![
         "run",
         text(data),
@@ -51,7 +51,7 @@ fn run_arguments<'a>(data: &'a Path, out: &'a Path, model: &'a Path) -> Vec<&'a 
 }
 
 /// The only revision folder of the only model in `out`.
-fn revision_folder(out: &Path) -> PathBuf {
+pub(crate) fn revision_folder(out: &Path) -> PathBuf {
     let model = out.join("gve__tiny");
     let mut revisions = fs::read_dir(model).unwrap().map(|entry| entry.unwrap().path());
     let folder = revisions.next().unwrap();
@@ -175,6 +175,11 @@ fn every_architecture_is_scored_by_the_same_command() {
         let counts = result(&out, mini.id).counts.unwrap();
         assert_eq!((counts.queries, counts.failed_queries, counts.failed_documents), (mini.queries, 0, 0));
     }
+    // Cut, one that reads no instructions is given none either.
+    let (out, model) = (folder.path().join("cut"), golden_dir().join("tiny-clip/model"));
+    let cut = [&run_arguments(&data, &out, &model)[..], &["--dim", "4", "--force-dim"]].concat();
+    assert_status(&uvrb(&cut), 0);
+    assert_eq!(result(&out, mini.id).prompt_style.as_deref(), Some("none"));
 }
 
 #[test]
@@ -297,44 +302,6 @@ fn files_with(directory: &Path, text: &str) -> Vec<PathBuf> {
     entries.flat_map(found).collect()
 }
 
-/// Whatever shapes a score makes a result out of date, and nothing else does.
-#[test]
-fn a_result_is_made_anew_when_what_made_it_changes() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    mini::make_one(&data, &MINI[0]);
-    let (out, model) = (folder.path().join("out"), model());
-    let prompts = folder.path().join("prompts.toml");
-    fs::write(&prompts, "MSRVTT = \"Find it.\"\n").unwrap();
-    let run = |more: &[&str]| {
-        let output = uvrb(&[&run_arguments(&data, &out, &model)[..], more].concat());
-        assert_status(&output, 0);
-        !stdout(&output).contains("there already")
-    };
-    assert!(run(&["--rankings", "trec"]), "the first");
-    assert!(!run(&[]) && !run(&["--rankings", "trec"]) && !run(&["--seed", "42"]));
-    let changes: [&[&str]; 6] = [
-        &["--frames", "4"],
-        &["--max-pixels", "3136"],
-        &["--prompt-style", "text"],
-        &["--prompts", text(&prompts)],
-        &["--frame-cache-fps", "2"],
-        &["--overwrite"],
-    ];
-    for change in changes {
-        assert!(run(change), "{change:?}");
-        // Back to what the next change is a change of.
-        run(&[]);
-        assert!(!run(&[]));
-    }
-    // The rankings of the first are those of no result any more.
-    assert!(!revision_folder(&out).join("MSRVTT.trec").exists());
-    assert!(run(&["--rankings", "trec"]) && run(&["--rankings", "jsonl"]));
-    // Both are of the one result there is.
-    let written = |ending: &str| revision_folder(&out).join("MSRVTT").with_extension(ending).exists();
-    assert!(written("trec") && written("run.jsonl"));
-}
-
 #[test]
 fn embeddings_made_elsewhere_are_always_scored_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -419,6 +386,7 @@ fn mistakes_are_named() {
         refusal(&[&start, more].concat())
     };
     assert!(run(&["CRB_G"]).contains("CRB-G"), "the nearest id is told");
+    assert!(run(&["--name", "me/random"]).contains("--name"), "a floor has a name of its own");
     let prompts = folder.path().join("prompts.toml");
     fs::write(&prompts, "CRB-G = \"Find it.\"\nCRB_S = \"Find it.\"\n").unwrap();
     let message = run(&["--prompts", text(&prompts)]);
@@ -431,4 +399,11 @@ fn mistakes_are_named() {
     assert!(message.contains("instances.jsonl:1") && message.contains("nowhere"), "{message}");
     assert!(!out.exists(), "nothing was scored");
     assert!(refusal(&["run", text(&data), "--baseline", "random", "--limit", "0"]).contains("--limit"));
+
+    let own = folder.path().join("own");
+    fs::rename(directory, &own).unwrap();
+    fs::write(own.join("jsonl/instances.jsonl"), "{\"qid\": \"of another split\", \"pos\": [\"d0\"]}\n")
+        .unwrap();
+    let message = refusal(&["score", text(&own), "--run", text(&prompts)]);
+    assert!(message.contains("instances.jsonl: it names none of the "), "{message}");
 }

@@ -116,6 +116,11 @@ fn adapters_that_cannot_be_used_are_one_line() {
         }
     };
     fails(&folder.path().join("nowhere"), "adapter_config.json");
+    let (good, out) = (adapter("adapter_final"), folder.path().join("merged"));
+    let dtype = ["model", "merge", "--model", text(&model), "--adapter", text(&good), "--dtype", "bf16"];
+    let output = gve(&[&dtype[..], &["--out", text(&out)]].concat());
+    assert_status(&output, 1);
+    assert!(stderr(&output).contains("--dtype has no effect here") && !out.exists(), "{}", stderr(&output));
     let broken = folder.path().join("broken");
     std::fs::create_dir(&broken).unwrap();
     let config = adapter("adapter_final").join("adapter_config.json");

@@ -162,6 +162,11 @@ fn what_is_nowhere_is_not_located() {
     let missing = gve(&["locate", "nowhere.mp4", text(&media("testsrc.mp4"))]);
     assert_status(&missing, 1);
     assert!(stderr(&missing).contains("nowhere.mp4"), "{}", stderr(&missing));
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(media("bunny.mp4"), folder.path().join("only.mp4")).unwrap();
+    let several = gve(&["locate", text(folder.path()), text(&media("testsrc.mp4"))]);
+    assert_status(&several, 1);
+    assert!(stderr(&several).contains("is a folder, expected one clip"), "{}", stderr(&several));
     let same = gve(&["locate", text(&media("bunny.mp4")), text(&media("bunny.mp4"))]);
     assert_status(&same, 1);
 }

@@ -44,7 +44,9 @@ fn checkpoint(folder: &Path) -> std::path::PathBuf {
 
 fn pushing(hub: &PushHub, folder: &Path, directory: &Path, more: &[&str]) -> Command {
     let mut command = command(&[&["model", "push", text(directory), ID], more].concat());
-    command.env("HF_ENDPOINT", &hub.endpoint).env("HF_TOKEN", TOKEN).env("HF_HOME", folder.join("cache"));
+    // As secrets that are mounted have it.
+    let token = format!("{TOKEN}\n");
+    command.env("HF_ENDPOINT", &hub.endpoint).env("HF_TOKEN", token).env("HF_HOME", folder.join("cache"));
     command
 }
 

@@ -123,9 +123,10 @@ fn names_that_no_search_can_ask_for_are_refused() {
     let (library, clips) = (bench.path("library"), bench.path("clips"));
     let tag = |what: &[&str]| gve(&[&["library", "tag", "--library", text(&library)], what].concat());
     let (table, csv) = (clips.join("tags.jsonl"), clips.join("tags.csv"));
-    for name in ["", " ", "a=b", "stars>", "stars<"] {
+    for name in ["", " ", " who ", "a=b", "stars>", "stars<"] {
         let write = |value: Value| {
-            fs::write(&table, serde_json::json!({ "path": "a.png", name: value }).to_string()).unwrap();
+            fs::write(&table, format!("\u{feff}{}", serde_json::json!({ "path": "a.png", name: value })))
+                .unwrap();
         };
         write(1.into());
         let refused = tag(&[text(&table)]);

@@ -8,22 +8,13 @@ NEGATIVES each, of MOST pairs a task. Needs NumPy.
 
 import json
 import random
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-
-def embeddings(gve, inputs, world):
-    """One row for each of `inputs`, whose files lie in `world`."""
-    text = "".join(json.dumps(value) + "\n" for value in inputs)
-    with tempfile.TemporaryDirectory() as scratch:
-        rows = Path(scratch) / "rows.npy"
-        subprocess.run([gve, "embed", "--model", "nano", "--frames", "8", "--tokens-per-frame", "12", "--quiet", "--input", "-",
-                        "--out", rows, "--format", "npy"], input=text, text=True, cwd=world, check=True)
-        return np.load(rows)
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from embedding import embeddings
 
 
 def mine(path, gve, count, most):
@@ -31,8 +22,7 @@ def mine(path, gve, count, most):
     pairs = [json.loads(line) for line in path.read_text().splitlines()]
     chosen = sorted(rng.sample(range(len(pairs)), min(most, len(pairs))))
     pairs = [pairs[i] for i in chosen]
-    queries = embeddings(gve, [pair["query"] for pair in pairs], path.parent)
-    positives = embeddings(gve, [pair["positive"] for pair in pairs], path.parent)
+    queries, positives = (embeddings(gve, "nano", [json.dumps(pair[side]) for pair in pairs], path.parent) for side in ("query", "positive"))
     right = {}
     for pair in pairs:
         right.setdefault(json.dumps(pair["query"]), set()).add(json.dumps(pair["positive"]))

@@ -101,6 +101,9 @@ pub enum WatchEvent {
     /// So many files are gone, of so many in the library, and stay there because that is much:
     /// [`plan_prune`](super::plan_prune) plans what forgets them.
     TooMany(usize, usize),
+    /// A part of the library is damaged, for this reason: it is set aside, and what was lost with it is embedded
+    /// anew where it is found.
+    Damaged(String),
     /// The library cannot be written at present. It is tried again, and nothing is lost.
     Hindered(Arc<RetrievalError>),
 }
@@ -185,6 +188,9 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
                 continue;
             }
             let opened = LibraryWriter::create_or_open(self.directory, self.manifest.clone());
+            if let Ok(library) = &opened {
+                tell_damage(library, &mut self.on_event);
+            }
             match opened.and_then(LibraryWriter::finish) {
                 Err(error @ RetrievalError::Locked { .. }) => self.hinder(error),
                 opened => return Ok(opened?),
@@ -358,6 +364,10 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
     fn write(&mut self, forget: bool) -> Result<IndexTotals, IndexError> {
         // A library that lies on a drive that went away is not to be made anew there.
         let mut library = LibraryWriter::open(self.directory, self.manifest.clone())?;
+        if tell_damage(&library, &mut self.on_event) {
+            // What was lost is embedded anew where it is found.
+            self.noted.note_all();
+        }
         remember_mounts(&library, &self.found)?;
         let state = |path: &Path| FileFingerprint::of_file(path).ok();
         let is_refused =
@@ -414,6 +424,14 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         }
         Ok(forgotten)
     }
+}
+
+/// Tells what of a library is damaged, which its writer leaves behind; gives back whether something is.
+fn tell_damage(library: &LibraryWriter, on_event: &mut impl FnMut(WatchEvent)) -> bool {
+    for error in library.damage() {
+        on_event(WatchEvent::Damaged(error.to_string()));
+    }
+    !library.damage().is_empty()
 }
 
 /// Whether a library that cannot be written now may be later.

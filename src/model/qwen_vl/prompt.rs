@@ -138,7 +138,7 @@ impl Layout {
         parts: &[PromptPart<'_>],
         instruction: Option<&str>,
     ) -> Result<()> {
-        let default = Cow::Borrowed(self.recipe.instruction.as_str());
+        let default = self.default_instruction(parts);
         let mut instruction =
             Some(self.given(instruction).unwrap_or(default)).filter(|text| !text.is_empty());
         let mut is_first = true;
@@ -329,6 +329,7 @@ mod tests {
 
     use super::*;
     use crate::preprocess::{ProcessorKind, unknown_settings};
+    use crate::recipe::Recipes;
     use serde_json::{Value, json};
 
     fn spelled(layout: &Layout, parts: &[PromptPart<'_>], instruction: Option<&str>) -> String {
@@ -362,6 +363,23 @@ mod tests {
             "<|im_start|>system\nFind it.<|im_end|>\n<|im_start|>user\nfirst words<|vision_start|>[Video x 60]\
              <|vision_end|><|vision_start|>[Image x 1]<|vision_end|>last<|im_end|>\n<|im_start|>assistant\n"
         );
+    }
+
+    /// Where nothing is given, pictures and videos have the instruction of their kind in either template.
+    #[test]
+    fn instructions_of_pictures_hold_without_turns_too() {
+        let recipe = Recipes::builtin().get("vlm2vec-v2").unwrap().recipe.clone();
+        let layout = Layout { recipe, ..layout(Steps::Counted) };
+        let video = PromptPart::Video { grid_thw: [4, 6, 10], second_per_grid: 1.0, frame_seconds: &[] };
+        let image = PromptPart::Image { grid_thw: [1, 2, 2] };
+        for (parts, instruction, expected) in [
+            (&[video][..], None, "[Video x 60] Understand the content of the provided video."),
+            (&[image], None, "[Image x 1] Represent the given image."),
+            (&[image], Some("Find it."), "[Image x 1] Find it."),
+            (&[PromptPart::Text("a dog")], None, "a dog"),
+        ] {
+            assert_eq!(spelled(&layout, parts, instruction), expected);
+        }
     }
 
     #[test]

@@ -76,8 +76,8 @@ pub(crate) struct Arguments {
     /// Round what is looked for as a library does that keeps embeddings in this precision.
     #[arg(long, value_name = "f32|f16|int8", value_parser = store_dtype)]
     store_dtype: Option<StoreDType>,
-    /// Score embeddings also by their first N values, for each of these [default: the widths that the model
-    /// was trained for].
+    /// Score embeddings also by their first N values, for each of these [default: the widths that the model's
+    /// recipe lists].
     #[arg(long, value_name = "N,N,..", value_delimiter = ',',
         value_parser = whole::<usize>(1))]
     widths: Vec<usize>,
@@ -241,7 +241,7 @@ impl Job<'_> {
         }
         let Evaluation { result, queries } = self.evaluate(&dataset, spec, &options, rankings.as_ref())?;
         write_queries(&queries_path(&path), &queries)?;
-        if current.is_none() {
+        if current.is_none() || self.arguments.overwrite {
             remove_rankings(&path, rankings.as_ref().map(|(path, _)| path.as_path()))?;
         }
         // Last: where it lies, all of the data set is done.

@@ -65,7 +65,7 @@ pub(crate) struct SourceOptions {
     )]
     timeout: u64,
     /// A floor to compare with.
-    #[arg(long, value_enum, conflicts_with_all = ["model", "adapter", "recipe"], help_heading = "Other encoders")]
+    #[arg(long, value_enum, conflicts_with_all = ["model", "adapter", "recipe", "name"], help_heading = "Other encoders")]
     baseline: Option<Baseline>,
     /// The model's name in results, as org/model; with --server also the name that the server knows.
     #[arg(long, value_name = "NAME")]

@@ -1,6 +1,6 @@
 //! UVRB on the way of a training run: the program `uvrb` is run on the weights as they stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,12 +22,14 @@ pub(crate) struct Harness {
     arguments: Vec<OsString>,
     /// The model of an adapter, where one is trained.
     base_model: Option<PathBuf>,
+    /// The most data sets that were scored at once.
+    most: usize,
     cancel: CancelToken,
 }
 
 /// What the harness came to.
 pub(crate) struct Scored {
-    /// By curve: `uvrb/MSRVTT` and so on, and `uvrb/mean` of these.
+    /// By curve: `uvrb/MSRVTT` and so on, and `uvrb/mean` of these, where as many were scored as ever.
     pub(crate) scores: BTreeMap<String, f64>,
     /// What it said last, unless all went well.
     pub(crate) complaint: Option<String>,
@@ -52,6 +54,7 @@ impl Harness {
         Ok(Some(Self {
             program: find_program(section.uvrb_program.as_deref())?,
             arguments,
+            most: section.uvrb_datasets.iter().collect::<BTreeSet<_>>().len(),
             base_model: (config.train == Trained::Lora).then(|| model.to_owned()),
             cancel: cancel.clone(),
         }))
@@ -79,7 +82,7 @@ impl Harness {
     ///
     /// # Errors
     /// It cannot be run, or has no score to give.
-    pub(crate) fn score(&self, directory: &Path) -> Result<Option<Scored>> {
+    pub(crate) fn score(&mut self, directory: &Path) -> Result<Option<Scored>> {
         let weights = directory.join("weights");
         let (output, log) = (directory.join("scores.jsonl"), directory.join("uvrb.log"));
         let create = |path: &Path| {
@@ -108,9 +111,14 @@ impl Harness {
         };
         let said = fs::read_to_string(&log).unwrap_or_default();
         let said = said.lines().next_back().unwrap_or("it said nothing").to_owned();
-        let scores = read_scores(&output)?;
+        let mut scores = read_scores(&output)?;
         if scores.is_empty() {
             bail!("{status}: {said} ({})", log.display());
+        }
+        // A mean over fewer compares to none before it, and must not choose the best weights.
+        self.most = self.most.max(scores.len());
+        if scores.len() == self.most {
+            scores.insert("uvrb/mean".to_owned(), scores.values().sum::<f64>() / scores.len() as f64);
         }
         let complaint = (!status.success()).then(|| format!("{said} ({})", log.display()));
         Ok(Some(Scored { scores, complaint }))
@@ -133,7 +141,7 @@ fn find_program(named: Option<&Path>) -> Result<PathBuf> {
     bail!("`evaluation.uvrb`: cannot run {}: {reason}; {remedy}", program.display())
 }
 
-/// The lines that the harness printed, one for each data set, and their mean.
+/// The lines that the harness printed, one for each data set.
 fn read_scores(path: &Path) -> Result<BTreeMap<String, f64>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut scores = BTreeMap::new();
@@ -144,10 +152,6 @@ fn read_scores(path: &Path) -> Result<BTreeMap<String, f64>> {
             return Err(anyhow!("{}:{number}: no data set with a score", path.display()));
         };
         scores.insert(format!("uvrb/{dataset}"), score);
-    }
-    if !scores.is_empty() {
-        let mean = scores.values().sum::<f64>() / scores.len() as f64;
-        scores.insert("uvrb/mean".to_owned(), mean);
     }
     Ok(scores)
 }

@@ -87,7 +87,7 @@ pub(crate) struct Arguments {
     settle: Duration,
     /// With --watch, how often all folders are searched besides, for what the system does not tell of, as
     /// changes that others make on a network drive.
-    #[arg(long, value_name = "SECONDS", requires = "watch", default_value = "900", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", requires = "watch", default_value = "900", value_parser = pause)]
     rescan: Duration,
     /// Say what it would cost (files, hours of video, tokens, time, size), and stop there.
     #[arg(long, conflicts_with_all = ["prune", "prune_all"])]
@@ -277,6 +277,14 @@ fn as_json(cost: &Estimate) -> String {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds.ok_or_else(|| format!("{text:?} is no number of seconds"))
+}
+
+/// A time between two searches: without one they would take all of the machine.
+fn pause(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|pause| match pause.is_zero() {
+        true => Err("expected more than 0 seconds".to_owned()),
+        false => Ok(pause),
+    })
 }
 
 /// How `--moments` has it.

@@ -217,6 +217,12 @@ fn merge(model: &ModelOptions, out: &Path, json: bool) -> Result<Outcome> {
     let Some(adapter) = &model.adapter else {
         bail!("no adapter given: use --adapter with the directory of adapter_config.json");
     };
+    if model.dtype != DType::Auto {
+        bail!(
+            "--dtype has no effect here, as what is merged keeps the precision of the model: store it in another \
+             with gve model convert"
+        );
+    }
     let adapter = LoraAdapter::read(adapter)?;
     let resolved = model.resolve()?;
     let recipe = model.find_recipe(&resolved)?;
@@ -257,7 +263,7 @@ fn info(model: &ModelOptions, json: bool) -> Result<Outcome> {
             "tensors": checkpoint.tensor_names().len(),
             "stored_as": checkpoint.dtypes(),
             "cpu": {
-                "held_as": held_as(&checkpoint, model.dtype), "computed_in": computed_in(model.dtype), "bytes": bytes(model.dtype),
+                "held_as": held_as(&checkpoint, model.dtype), "computed_in": computed_in(&checkpoint, model.dtype), "bytes": bytes(model.dtype),
                 "bytes_in_f32": bytes(DType::F32), "bytes_available": available_memory(),
             },
             "recipe": models::json(&recipe, &recipes),
@@ -326,14 +332,18 @@ fn held_as(checkpoint: &Checkpoint, dtype: DType) -> Vec<String> {
 }
 
 /// The precision of products there.
-fn computed_in(dtype: DType) -> &'static str {
+fn computed_in(checkpoint: &Checkpoint, dtype: DType) -> &'static str {
+    let is_int8 = || checkpoint.dtypes().iter().any(|name| name == "i8");
     match dtype {
-        DType::Auto | DType::F32 => "f32",
+        DType::Auto if is_int8() => IN_INT8,
+        DType::Auto | DType::F32 | DType::F16 => "f32",
         DType::Bf16 => "bf16 where the processor multiplies it, f32 elsewhere",
-        DType::F16 => "f32",
-        DType::Int8 => "int8 in linear layers, f32 elsewhere",
+        DType::Int8 => IN_INT8,
     }
 }
+
+const IN_INT8: &str =
+    "int8 in linear layers, bf16 in attention where the processor multiplies it, f32 elsewhere";
 
 /// What `dtype` means there, and in how much memory.
 fn on_the_cpu(checkpoint: &Checkpoint, dtype: DType) -> String {
@@ -342,7 +352,7 @@ fn on_the_cpu(checkpoint: &Checkpoint, dtype: DType) -> String {
     let mut text = format!(
         "--dtype {dtype}: weights held as {}, computed in {}, {} of memory",
         held_as(checkpoint, dtype).join(", "),
-        computed_in(dtype),
+        computed_in(checkpoint, dtype),
         bytes(dtype)
     );
     if dtype == DType::Auto {

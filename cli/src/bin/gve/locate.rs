@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     if let Some(error) = found.failures.pop() {
         return Err(error.into());
     }
-    let [clip] = &found.files[..] else {
+    let ([clip], false) = (&found.files[..], arguments.clip.is_dir()) else {
         bail!("{}: is a folder, expected one clip", name(&arguments.clip));
     };
     let is_cancelled = |error: &DuplicatesError| matches!(error, DuplicatesError::Cancelled);

@@ -147,7 +147,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
     let most = if reranker.is_some() { arguments.k.max(arguments.rerank.rerank_top) } else { arguments.k };
     if let Some(recipe) = asks_again {
         let wanted = SearchOptions::new(recipe.most_candidates).with_unit(unit).with_filter(filter.clone());
-        let wanted = wanted.with_dim(Some(dim));
+        let wanted = wanted.with_dim(Some(dim)).with_exact(arguments.exact);
         let found = library.search_for(embedding.as_slice().into(), &wanted)?;
         let (asked, unreadable) = asked_again(&embedder, &query, &found)?;
         failed += unreadable;

@@ -116,7 +116,8 @@ fn read(file: &Path, root: Option<&Path>) -> Result<Changes> {
 
 fn json_lines(file: &Path) -> Result<Vec<(usize, Map<String, Value>)>> {
     let text = fs::read_to_string(file)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines =
+        text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
             let line = serde_json::from_str(line).with_context(|| format!("line {}", number + 1))?;
@@ -167,11 +168,10 @@ fn tag_value(name: &str, value: Value) -> Result<Option<TagValue>> {
     if value.is_null() {
         return Ok(None);
     }
-    let asked = name.trim();
-    if asked.is_empty() || asked.contains('=') || asked.ends_with(['<', '>']) {
+    if name.is_empty() || name.trim() != name || name.contains('=') || name.ends_with(['<', '>']) {
         bail!(
-            "no search can ask for a tag called {name:?}: expected a name that is not empty, has no = in it and \
-             does not end in < or >"
+            "no search can ask for a tag called {name:?}: expected a name that is not empty, has no space at its \
+             ends and no = in it, and does not end in < or >"
         );
     }
     let said = value.to_string();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gve::indexer::thumbnail;
 use gve::retrieval::LibraryHit;
 use gve::store::{open_regular_file, write_file};
@@ -29,6 +29,9 @@ pub(crate) fn thumbnails<'a>(directory: &Path, hits: impl Iterator<Item = &'a Li
     for hit in hits {
         rank += 1;
         let path = directory.join(file_name(rank));
+        if path.exists() && !is_ours(&path) {
+            bail!("{} is no picture of a search: name another folder, or move it away", name(&path));
+        }
         let image = match thumbnail(hit, SIDE) {
             Ok(image) => image,
             Err(error) => {

@@ -123,9 +123,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             Err(error) => return Err(error.into()),
         }
     }
-    if let Some(harness) = harness.map(|harness| harness.reading(&reading)) {
+    if let Some(mut harness) = harness.map(|harness| harness.reading(&reading)) {
         let bar = bar.clone();
-        trainer = trainer.scored_by(Box::new(move |directory| score(&harness, directory, &bar)));
+        trainer = trainer.scored_by(Box::new(move |directory| score(&mut harness, directory, &bar)));
     }
     let mut left_out = 0;
     let finish = trainer.run(&cancel, &mut |event| {
@@ -205,10 +205,16 @@ fn tell_imported(pairs: &ImportedPairs, quiet: bool) {
         let refused = counted(imported.refused, "row", "rows");
         warn(&format!("{from}: {refused} refused, the first {first}; `gve pairs import` names all"));
     }
+    if imported.left_out > 0 {
+        let negatives = counted(imported.left_out, "negative is", "negatives are");
+        warn(&format!(
+            "{from}: {negatives} of another kind than the positive and left out; `gve pairs import` names all"
+        ));
+    }
 }
 
 /// The scores of the harness. What goes wrong is told and ends nothing.
-fn score(harness: &Harness, directory: &Path, bar: &ProgressBar) -> BTreeMap<String, f64> {
+fn score(harness: &mut Harness, directory: &Path, bar: &ProgressBar) -> BTreeMap<String, f64> {
     let tell = |complaint: &str| {
         bar.suspend(|| warn(&format!("UVRB at {}: {complaint}", directory.display())));
     };

@@ -75,12 +75,20 @@ fn rows_that_are_no_pairs_are_told_and_a_run_needs_some() {
     let desk = desk();
     let text = std::fs::read_to_string(desk.path("web.csv")).unwrap();
     desk.write("web.csv", &format!("{text}gone,7,a lost ball\n"));
-    let config = settings(&desk, &MIXED.replace("\"own.jsonl\", ", ""), "");
+    let row = |video: &str| {
+        let video = desk.path("videos/7").join(video);
+        format!("{}\n", json!({"anchor": "a ball", "positive": video, "negative": "a street"}))
+    };
+    desk.write("mixed.jsonl", &["red.mp4", "blue.mp4"].map(row).concat());
+    let config = settings(&desk, &MIXED.replace("\"own.jsonl\"", "{ path = \"mixed.jsonl\" }"), "");
     let output = train(&config, &[]);
     assert_status(&output, 0);
-    for part in
-        ["web.csv: 1 row refused, the first ", "web.csv:4: no pair of webvid: ", "gone.mp4 is not there"]
-    {
+    for part in [
+        "web.csv: 1 row refused, the first ",
+        "web.csv:4: no pair of webvid: ",
+        "gone.mp4 is not there",
+        "mixed.jsonl: 2 negatives are of another kind than the positive and left out",
+    ] {
         assert!(stderr(&output).contains(part), "{part}: {}", stderr(&output));
     }
     let desk = self::desk();

@@ -261,6 +261,7 @@ fn labels_of_0_and_1_need_no_least_score() {
         ("booleans.jsonl", lines([json!(true), json!(false)])),
         ("cells.csv", "sentence1,sentence2,label\na,b,1\na,c,0\n".to_owned()),
         ("words.csv", "sentence1,sentence2,label\na,b,True\na,c,False\n".to_owned()),
+        ("unscored.csv", "sentence1,sentence2,score,label\na,b,,1\na,c,,0\n".to_owned()),
         ("cells.tsv", "sentence1\tsentence2\tlabel\na\tb\t1.0\na\tc\t0.0\n".to_owned()),
     ] {
         let desk = Desk::new();

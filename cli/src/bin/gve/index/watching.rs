@@ -138,6 +138,7 @@ fn tell(event: WatchEvent, counts: &mut Counts) {
             "{gone} of the {files} files of the library are gone, which is much: none is forgotten; gve index \
              --prune --yes forgets them"
         )),
+        WatchEvent::Damaged(reason) => warn(&reason),
         WatchEvent::Hindered(error) => tell_hindered(error),
         _ => {}
     }
