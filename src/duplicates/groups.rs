@@ -55,7 +55,7 @@ pub fn groups(fingerprints: &Fingerprints, matches: &[Match]) -> Vec<Group> {
     for (&holder, held) in &holds {
         held.keys().for_each(|&one| holders.entry(one).or_default().push(holder));
     }
-    // Who holds the most is next, of several the best. How many that are only falls, and is looked at again then.
+    // Who holds the most is next, of several the best. How many that are only falls, and is looked at again.
     let mut by_rank: Vec<usize> = holds.keys().copied().collect();
     by_rank.sort_by(|a, b| better(*a, *b));
     let mut hubs: BinaryHeap<(usize, usize)> =
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    /// Whoever holds the most of those that are left is next, the better one of several: many that hold each other at random.
+    /// Whoever holds the most of those that are left is next, the better one of several.
     #[test]
     fn groups_are_those_that_looking_at_all_of_them_again_would_find() {
         for seed in 0..20 {

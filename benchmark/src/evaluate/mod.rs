@@ -160,6 +160,8 @@ pub fn differences(stored: &DatasetResult, planned: &DatasetResult) -> Differenc
         evaluation_time: None,
         confidence_interval: None,
         timing: None,
+        // Older results do not say.
+        candidates: stored.candidates.or(planned.candidates),
         ..stored.clone()
     };
     // Recipes of one hash embed alike. Where nothing is said of it, as before there were recipes, it is

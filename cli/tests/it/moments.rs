@@ -173,11 +173,10 @@ fn a_dry_run_says_what_it_would_cost_and_leaves_nothing() {
 
     assert_status(&index(&clips, &library, &["--moments", "1"]), 0);
     assert_eq!(cost(&["--moments", "1"])["rows"], 0, "all of it is there");
-    let lapping = ["--moments", "2:0.9"];
-    let other = folder.path().join("other");
-    let dry = json_lines(&index(&clips, &other, &[&lapping[..], &["--dry-run"]].concat()))[0].clone();
-    assert_status(&index(&clips, &other, &lapping), 0);
-    assert_eq!(dry["rows"], Library::open(&other).unwrap().entries().len(), "stretches that overlap");
+    let (overlapping, made) = (["--moments", "2:0.9"], folder.path().join("overlapping"));
+    let dry = json_lines(&index(&clips, &made, &[&overlapping[..], &["--dry-run"]].concat()))[0].clone();
+    assert_status(&index(&clips, &made, &overlapping), 0);
+    assert_eq!(dry["rows"], Library::open(&made).unwrap().entries().len());
     let refused = index(&clips, &library, &["--moments", "1", "--store-dtype", "int8", "--dry-run"]);
     assert_status(&refused, 1);
     assert!(stderr(&refused).contains("keeps embeddings in f32"), "{}", stderr(&refused));

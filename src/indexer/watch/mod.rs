@@ -6,12 +6,13 @@
 
 mod known;
 mod noted;
+mod rest;
 mod roots;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::exclude::is_excluded;
 use super::find::look_at;
@@ -27,6 +28,7 @@ use crate::retrieval::{FileFingerprint, LibraryManifest, LibraryWriter, PathPatt
 
 use known::take_gone;
 use noted::{Noted, Seen};
+use rest::{after, is_at_rest};
 use roots::{Change, Roots};
 
 /// How often is looked whether to stop, and whether the folders are there.
@@ -445,20 +447,4 @@ fn may_pass(error: &RetrievalError) -> bool {
 /// Whether a file is not there any more, which is no failure: it is forgotten, or found where it went.
 fn is_gone(path: &Path) -> bool {
     matches!(Seen::at(path), Seen::Nothing)
-}
-
-/// The moment so long after `start`; what a clock does not reach is thirty years away.
-fn after(start: Instant, time: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
-    start.checked_add(time).unwrap_or_else(|| start + FAR)
-}
-
-/// Whether a file was not written for so long, as its date has it.
-fn is_at_rest(path: &Path, settle: Duration) -> bool {
-    let Ok(FileFingerprint { modified_nanoseconds, .. }) = FileFingerprint::of_file(path) else {
-        return false;
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    // A date to come says nothing, and neither does that of now.
-    i128::try_from(now).is_ok_and(|now| now - i128::from(modified_nanoseconds) >= settle.as_nanos() as i128)
 }

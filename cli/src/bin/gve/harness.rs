@@ -1,6 +1,6 @@
 //! UVRB on the way of a training run: the program `uvrb` is run on the weights as they stand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ impl Harness {
         Ok(Some(Self {
             program: find_program(section.uvrb_program.as_deref())?,
             arguments,
-            most: section.uvrb_datasets.iter().collect::<BTreeSet<_>>().len(),
+            most: 0,
             base_model: (config.train == Trained::Lora).then(|| model.to_owned()),
             cancel: cancel.clone(),
         }))
