@@ -38,12 +38,12 @@ train recipes/nano/8-order.toml "$out/order"
 train recipes/nano/9-all-tasks.toml "$out/all-tasks-third"
 train recipes/nano/10-near-misses.toml "$out/near-misses"
 train recipes/nano/11-all-tasks.toml "$out/all-tasks-fourth"
-train recipes/nano/12-all-tasks.toml "$out/all-tasks"
+train recipes/nano/12-all-tasks.toml "$out/all-tasks-fifth"
 
 if [ ! -d "$out/nano" ]; then
-  "$bin/gve" model convert --model "$out/all-tasks/final" --dtype bf16 --out "$out/nano"
+  "$bin/gve" model convert --model "$out/all-tasks-fifth/final" --dtype bf16 --out "$out/nano"
 fi
 "$bin/gve" synth uvrb-mini --seed 7 --out "$out/uvrb-mini"
 "$bin/uvrb" run "$out/uvrb-mini" --model "$out/nano" --name gve/nano --out "$out/results"
 "$bin/uvrb" report "$out/results"
-python3 recipes/nano/curve.py "$out"/{text-to-image,places,motion-first,all-tasks-first,motion-again,all-tasks-second,acts,order,all-tasks-third,near-misses,all-tasks-fourth,all-tasks}/log.jsonl > "$out/curve.svg"
+python3 recipes/nano/curve.py "$out"/{text-to-image,places,motion-first,all-tasks-first,motion-again,all-tasks-second,acts,order,all-tasks-third,near-misses,all-tasks-fourth,all-tasks-fifth}/log.jsonl > "$out/curve.svg"

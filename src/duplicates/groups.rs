@@ -100,7 +100,6 @@ pub fn groups(fingerprints: &Fingerprints, matches: &[Match]) -> Vec<Group> {
 
 /// Which is the better copy.
 fn rank(fingerprints: &Fingerprints, a: usize, b: usize) -> Ordering {
-    let (Some(a), Some(b)) = (fingerprints.get(a), fingerprints.get(b)) else { return Ordering::Equal };
     let pixels = |of: &super::Fingerprint| {
         let percent = (of.picture_share * 100.0).round() as u64;
         // A copy without borders is the better one of the same size, which is seen to a cell at each side.
@@ -109,8 +108,9 @@ fn rank(fingerprints: &Fingerprints, a: usize, b: usize) -> Ordering {
     };
     // Containers round durations.
     let tenths = |of: &super::Fingerprint| (of.duration_seconds * 10.0).round() as u64;
-    let by_pixels = pixels(b).cmp(&pixels(a));
-    by_pixels.then_with(|| tenths(b).cmp(&tenths(a))).then_with(|| b.size_bytes.cmp(&a.size_bytes))
+    // Of none nothing is known, and all others are better.
+    let known = |place| fingerprints.get(place).map(|of| (pixels(of), tenths(of), of.size_bytes));
+    known(b).cmp(&known(a))
 }
 
 #[cfg(test)]

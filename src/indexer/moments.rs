@@ -88,7 +88,8 @@ impl Cut {
         let count = match self.moments {
             None => return 0,
             Some(Moments::Windows { length_seconds, overlap_seconds }) => {
-                ((seconds - overlap_seconds) / (length_seconds - overlap_seconds)).ceil()
+                // Less what `windows` takes for rounding.
+                ((seconds - overlap_seconds) / (length_seconds - overlap_seconds) - 1e-9).ceil()
             }
             Some(Moments::Shots { min_seconds, max_seconds }) => {
                 (seconds / seen.unwrap_or(f64::midpoint(min_seconds, max_seconds))).round()

@@ -48,8 +48,8 @@ impl SecondLook<'_> {
     }
 }
 
-/// Adds [`IN_FRONT`] to scores that are sorted. Those that differ by less than is told apart up there stay in their
-/// order, for whoever sorts by them once more.
+/// Adds [`IN_FRONT`] to sorted scores. What f32 does not tell apart there still differs afterwards, so that whoever
+/// sorts by them again finds the same order.
 fn put_in_front(scored: &mut [Ranked]) {
     let mut last: Option<(f32, f32)> = None;
     for ranked in scored {

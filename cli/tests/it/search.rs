@@ -185,10 +185,11 @@ fn no_picture_of_another_search_stands_for_a_hit() {
     assert_eq!(pictures(), ["001.jpg", "007.jpg", "8.jpg"]);
     assert_status(&search(&["--named", "none.png"]), 0);
     assert_eq!(pictures(), ["007.jpg", "8.jpg"]);
-    fs::rename(found.join("007.jpg"), found.join("001.jpg")).unwrap();
-    let before = fs::read(found.join("001.jpg")).unwrap();
-    let refused = search(&["--named", "a.png"]);
+    fs::rename(found.join("007.jpg"), found.join("002.jpg")).unwrap();
+    let before = fs::read(found.join("002.jpg")).unwrap();
+    let refused = search(&[]);
     assert_status(&refused, 1);
-    assert!(stderr(&refused).contains("001.jpg is no picture of a search"), "{}", stderr(&refused));
-    assert_eq!(fs::read(found.join("001.jpg")).unwrap(), before);
+    assert!(stderr(&refused).contains("002.jpg is no picture of a search"), "{}", stderr(&refused));
+    assert_eq!(fs::read(found.join("002.jpg")).unwrap(), before);
+    assert_eq!(pictures(), ["002.jpg", "8.jpg"], "none of another search beside it");
 }

@@ -190,9 +190,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
                 continue;
             }
             let opened = LibraryWriter::create_or_open(self.directory, self.manifest.clone());
-            if let Ok(library) = &opened {
-                tell_damage(library, &mut self.on_event);
-            }
+            opened.iter().for_each(|library| self.tell_damage(library));
             match opened.and_then(LibraryWriter::finish) {
                 Err(error @ RetrievalError::Locked { .. }) => self.hinder(error),
                 opened => return Ok(opened?),
@@ -267,7 +265,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
             self.tell(error);
         }
         self.found = searched;
-        self.next_search = Some(after(Instant::now(), self.options.rescan));
+        self.next_search = Some(after(Instant::now(), self.options.rescan.max(TICK)));
     }
 
     /// Tells what cannot be looked at, once.
@@ -353,6 +351,18 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         }
     }
 
+    /// Tells what of the library is damaged, once, which its writer leaves behind: what was lost is embedded anew
+    /// where a search finds it.
+    fn tell_damage(&mut self, library: &LibraryWriter) {
+        for error in library.damage() {
+            let reason = error.to_string();
+            if self.told.insert(reason.clone()) {
+                (self.on_event)(WatchEvent::Damaged(reason));
+            }
+            self.noted.note_all();
+        }
+    }
+
     /// Tells that the library cannot be written, which is tried again.
     fn hinder(&mut self, error: RetrievalError) {
         self.hindered_until = Some(after(Instant::now(), self.options.retry));
@@ -366,10 +376,7 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
     fn write(&mut self, forget: bool) -> Result<IndexTotals, IndexError> {
         // A library that lies on a drive that went away is not to be made anew there.
         let mut library = LibraryWriter::open(self.directory, self.manifest.clone())?;
-        if tell_damage(&library, &mut self.on_event) {
-            // What was lost is embedded anew where it is found.
-            self.noted.note_all();
-        }
+        self.tell_damage(&library);
         remember_mounts(&library, &self.found)?;
         let state = |path: &Path| FileFingerprint::of_file(path).ok();
         let is_refused =
@@ -426,14 +433,6 @@ impl<F: FnMut(WatchEvent)> Watch<'_, F> {
         }
         Ok(forgotten)
     }
-}
-
-/// Tells what of a library is damaged, which its writer leaves behind; gives back whether something is.
-fn tell_damage(library: &LibraryWriter, on_event: &mut impl FnMut(WatchEvent)) -> bool {
-    for error in library.damage() {
-        on_event(WatchEvent::Damaged(error.to_string()));
-    }
-    !library.damage().is_empty()
 }
 
 /// Whether a library that cannot be written now may be later.

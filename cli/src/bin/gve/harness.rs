@@ -22,8 +22,6 @@ pub(crate) struct Harness {
     arguments: Vec<OsString>,
     /// The model of an adapter, where one is trained.
     base_model: Option<PathBuf>,
-    /// The most data sets that were scored at once.
-    most: usize,
     cancel: CancelToken,
 }
 
@@ -54,7 +52,6 @@ impl Harness {
         Ok(Some(Self {
             program: find_program(section.uvrb_program.as_deref())?,
             arguments,
-            most: 0,
             base_model: (config.train == Trained::Lora).then(|| model.to_owned()),
             cancel: cancel.clone(),
         }))
@@ -82,7 +79,7 @@ impl Harness {
     ///
     /// # Errors
     /// It cannot be run, or has no score to give.
-    pub(crate) fn score(&mut self, directory: &Path) -> Result<Option<Scored>> {
+    pub(crate) fn score(&self, directory: &Path) -> Result<Option<Scored>> {
         let weights = directory.join("weights");
         let (output, log) = (directory.join("scores.jsonl"), directory.join("uvrb.log"));
         let create = |path: &Path| {
@@ -116,8 +113,10 @@ impl Harness {
             bail!("{status}: {said} ({})", log.display());
         }
         // A mean over fewer compares to none before it, and must not choose the best weights.
-        self.most = self.most.max(scores.len());
-        if scores.len() == self.most {
+        let evaluations = directory.parent().and_then(|all| fs::read_dir(all).ok()).into_iter().flatten();
+        let counts = evaluations
+            .filter_map(|one| Some(read_scores(&one.ok()?.path().join("scores.jsonl")).ok()?.len()));
+        if counts.max().is_none_or(|most| scores.len() >= most) {
             scores.insert("uvrb/mean".to_owned(), scores.values().sum::<f64>() / scores.len() as f64);
         }
         let complaint = (!status.success()).then(|| format!("{said} ({})", log.display()));

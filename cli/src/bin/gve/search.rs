@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "P", value_parser = share, conflicts_with = "pseudo_query")]
     min_confidence: Option<f32>,
     /// Write a picture of each result there, of the middle of the moment: 001.jpg and so on, by rank. Those
-    /// of an earlier search go.
+    /// of an earlier search go; files of others stay, and are an error where one has such a name.
     #[arg(long, value_name = "DIR")]
     thumbnails: Option<PathBuf>,
     /// Print JSON lines.

@@ -25,13 +25,17 @@ const HEAD_BYTES: u64 = 128;
 /// Gives how many hits have none, after saying why.
 pub(crate) fn thumbnails<'a>(directory: &Path, hits: impl Iterator<Item = &'a LibraryHit>) -> Result<usize> {
     fs::create_dir_all(directory).with_context(|| format!("cannot create {}", name(directory)))?;
+    let hits: Vec<_> = hits.collect();
+    // Before anything is written: pictures of two searches would lie side by side.
+    for path in (1..=hits.len()).map(|rank| directory.join(file_name(rank))) {
+        if path.exists() && !is_ours(&path) {
+            bail!("{} is no picture of a search: name another folder, or move it away", name(&path));
+        }
+    }
     let (mut rank, mut failed) = (0, 0);
     for hit in hits {
         rank += 1;
         let path = directory.join(file_name(rank));
-        if path.exists() && !is_ours(&path) {
-            bail!("{} is no picture of a search: name another folder, or move it away", name(&path));
-        }
         let image = match thumbnail(hit, SIDE) {
             Ok(image) => image,
             Err(error) => {

@@ -123,9 +123,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Outcome> {
             Err(error) => return Err(error.into()),
         }
     }
-    if let Some(mut harness) = harness.map(|harness| harness.reading(&reading)) {
+    if let Some(harness) = harness.map(|harness| harness.reading(&reading)) {
         let bar = bar.clone();
-        trainer = trainer.scored_by(Box::new(move |directory| score(&mut harness, directory, &bar)));
+        trainer = trainer.scored_by(Box::new(move |directory| score(&harness, directory, &bar)));
     }
     let mut left_out = 0;
     let finish = trainer.run(&cancel, &mut |event| {
@@ -214,7 +214,7 @@ fn tell_imported(pairs: &ImportedPairs, quiet: bool) {
 }
 
 /// The scores of the harness. What goes wrong is told and ends nothing.
-fn score(harness: &mut Harness, directory: &Path, bar: &ProgressBar) -> BTreeMap<String, f64> {
+fn score(harness: &Harness, directory: &Path, bar: &ProgressBar) -> BTreeMap<String, f64> {
     let tell = |complaint: &str| {
         bar.suspend(|| warn(&format!("UVRB at {}: {complaint}", directory.display())));
     };
