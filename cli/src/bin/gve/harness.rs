@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,6 +15,9 @@ use serde_json::Value;
 
 /// How often a running harness is asked whether it is done.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What the harness prints, in the folder of an evaluation.
+const SCORES: &str = "scores.jsonl";
 
 /// The harness, found and ready to be run.
 pub(crate) struct Harness {
@@ -81,7 +85,7 @@ impl Harness {
     /// It cannot be run, or has no score to give.
     pub(crate) fn score(&self, directory: &Path) -> Result<Option<Scored>> {
         let weights = directory.join("weights");
-        let (output, log) = (directory.join("scores.jsonl"), directory.join("uvrb.log"));
+        let (output, log) = (directory.join(SCORES), directory.join("uvrb.log"));
         let create = |path: &Path| {
             File::create(path).with_context(|| format!("cannot create {}", path.display())).map(Stdio::from)
         };
@@ -113,10 +117,7 @@ impl Harness {
             bail!("{status}: {said} ({})", log.display());
         }
         // A mean over fewer compares to none before it, and must not choose the best weights.
-        let evaluations = directory.parent().and_then(|all| fs::read_dir(all).ok()).into_iter().flatten();
-        let counts = evaluations
-            .filter_map(|one| Some(read_scores(&one.ok()?.path().join("scores.jsonl")).ok()?.len()));
-        if counts.max().is_none_or(|most| scores.len() >= most) {
+        if scores.len() >= most_scored(directory) {
             scores.insert("uvrb/mean".to_owned(), scores.values().sum::<f64>() / scores.len() as f64);
         }
         let complaint = (!status.success()).then(|| format!("{said} ({})", log.display()));
@@ -140,6 +141,13 @@ fn find_program(named: Option<&Path>) -> Result<PathBuf> {
     bail!("`evaluation.uvrb`: cannot run {}: {reason}; {remedy}", program.display())
 }
 
+/// The most data sets of which the evaluation in `directory` and those beside it have scores.
+fn most_scored(directory: &Path) -> usize {
+    let evaluations = directory.parent().and_then(|all| fs::read_dir(all).ok()).into_iter().flatten();
+    let count = |one: io::Result<fs::DirEntry>| read_scores(&one.ok()?.path().join(SCORES)).ok();
+    evaluations.filter_map(count).map(|scores| scores.len()).max().unwrap_or(0)
+}
+
 /// The lines that the harness printed, one for each data set.
 fn read_scores(path: &Path) -> Result<BTreeMap<String, f64>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -153,4 +161,23 @@ fn read_scores(path: &Path) -> Result<BTreeMap<String, f64>> {
         scores.insert(format!("uvrb/{dataset}"), score);
     }
     Ok(scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_count_as_any_evaluation_has() {
+        let run = tempfile::tempdir().unwrap();
+        let now = run.path().join("step-3");
+        for (step, ids) in [("step-1", &["a"][..]), ("step-2", &["a", "b"]), ("step-3", &["b"])] {
+            fs::create_dir(run.path().join(step)).unwrap();
+            let line = |id: &&str| format!("{{\"dataset\": \"{id}\", \"score\": 0.5}}\n");
+            fs::write(run.path().join(step).join(SCORES), ids.iter().map(line).collect::<String>()).unwrap();
+        }
+        // Of one that was killed.
+        fs::create_dir(run.path().join("step-4")).unwrap();
+        assert_eq!(most_scored(&now), 2);
+    }
 }

@@ -281,10 +281,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// A time between two searches: without one they would take all of the machine.
 fn pause(text: &str) -> Result<Duration, String> {
-    seconds(text).and_then(|pause| match pause.is_zero() {
-        true => Err("expected more than 0 seconds".to_owned()),
-        false => Ok(pause),
-    })
+    let pause = seconds(text)?;
+    if pause.is_zero() { Err("expected more than 0 seconds".to_owned()) } else { Ok(pause) }
 }
 
 /// How `--moments` has it.

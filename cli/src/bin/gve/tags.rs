@@ -1,13 +1,13 @@
 //! `gve library tag`: what users say of files.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use gve::indexer::absolute;
 use gve::retrieval::{Library, TagChanges, TagValue};
+use gve::text::{Line, LineError, Lines};
 use gve_cli::output::{Outcome, counted, name, print, report};
 use serde_json::{Map, Value};
 
@@ -115,15 +115,11 @@ fn read(file: &Path, root: Option<&Path>) -> Result<Changes> {
 }
 
 fn json_lines(file: &Path) -> Result<Vec<(usize, Map<String, Value>)>> {
-    let text = fs::read_to_string(file)?;
-    let lines =
-        text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            let line = serde_json::from_str(line).with_context(|| format!("line {}", number + 1))?;
-            Ok((number + 1, line))
-        })
-        .collect()
+    let row = |line: Result<Line, LineError>| {
+        let Line { number, text, .. } = line?;
+        Ok((number, serde_json::from_str(&text).with_context(|| format!("line {number}"))?))
+    };
+    Lines::open(file)?.map(row).collect()
 }
 
 /// Cells are what they read like; those that are empty say nothing.
