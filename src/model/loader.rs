@@ -176,8 +176,8 @@ impl<'a> Loader<'a> {
     /// The weights of a linear layer, where they are stored in int8 and stay as they are.
     pub(super) fn int8(&self, name: &str, shape: &[usize]) -> Result<Option<Int8Matrix>, ModelError> {
         let full = self.full(name);
-        let is_changed = self.changes.recorder.is_some()
-            || self.changes.folding.is_some_and(|folding| folding.changes(&full));
+        let is_changed =
+            self.is_trained() || self.changes.folding.is_some_and(|folding| folding.changes(&full));
         if is_changed || !self.rounds_to_int8(name) || !self.checkpoint.is_int8(&full) {
             return Ok(None);
         }
@@ -200,6 +200,11 @@ impl<'a> Loader<'a> {
             Some(recorder) => Ok(recorder.lora(&self.prefix, weight)?),
             None => Ok(None),
         }
+    }
+
+    /// Whether the model is loaded to be trained, in whatever part.
+    pub(super) fn is_trained(&self) -> bool {
+        self.changes.recorder.is_some()
     }
 
     /// Whether anything of what was loaded from this place on is trained.

@@ -6,10 +6,12 @@
 //! instructions have no stable intrinsics, hence the inline assembly. Linux grants the unit's registers to a
 //! process on request only.
 
-use super::gemm_bf16::{BLOCK, Line};
+use super::bf16_matrix::{BLOCK, Line};
 use std::arch::asm;
 use std::sync::OnceLock;
 
+/// Lines of the weights ahead that a step fetches.
+pub(super) const LINES_AHEAD: usize = 2;
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 16;
 
@@ -65,6 +67,102 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
+/// What the steps of two blocks of f32 are cut into: parts of bf16 that add up to the values, the largest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parts {
+    /// Both are bf16.
+    One,
+    /// Those of the first block into three, which is exact.
+    Activations,
+    /// Those of both into three: six of the nine products, without those below the precision of f32.
+    Both,
+}
+
+impl Parts {
+    /// Of the first block and of the second.
+    pub(super) fn count(self) -> [usize; 2] {
+        match self {
+            Self::One => [1, 1],
+            Self::Activations => [3, 1],
+            Self::Both => [3, 3],
+        }
+    }
+}
+
+/// Loads two tiles of a step, so many bytes behind its start.
+macro_rules! load {
+    (a, $at:literal) => {
+        concat!(
+            "tileloaddt1 tmm4, [{a} + {line} + ",
+            $at,
+            "]\n",
+            "tileloaddt1 tmm5, [{a} + {line} + 1024 + ",
+            $at,
+            "]",
+        )
+    };
+    (b, $at:literal) => {
+        concat!(
+            "tileloadd tmm6, [{b} + {line} + ",
+            $at,
+            "]\n",
+            "tileloadd tmm7, [{b} + {line} + 1024 + ",
+            $at,
+            "]",
+        )
+    };
+}
+
+/// Adds the products of the tiles that were loaded last, and meanwhile fetches lines of the next sums.
+macro_rules! add {
+    (2) => {
+        "tdpbf16ps tmm0, tmm4, tmm6
+         tdpbf16ps tmm1, tmm4, tmm7
+         prefetcht0 [{next}]
+         prefetcht0 [{next} + 64]
+         add {next}, 128
+         tdpbf16ps tmm2, tmm5, tmm6
+         tdpbf16ps tmm3, tmm5, tmm7"
+    };
+    (4) => {
+        "tdpbf16ps tmm0, tmm4, tmm6
+         prefetcht0 [{next}]
+         prefetcht0 [{next} + 64]
+         tdpbf16ps tmm1, tmm4, tmm7
+         tdpbf16ps tmm2, tmm5, tmm6
+         prefetcht0 [{next} + 128]
+         prefetcht0 [{next} + 192]
+         add {next}, 256
+         tdpbf16ps tmm3, tmm5, tmm7"
+    };
+}
+
+/// Goes through all steps, which have so many bytes, and fetches two lines of the weights ahead in each.
+macro_rules! multiply_steps {
+    (($a:ident, $a_bytes:literal), ($b:ident, $b_bytes:literal), $steps:ident, $next:ident, $ahead:ident, $($step:tt)+) => {
+        asm!(
+            "2:",
+            $($step)+,
+            "prefetcht1 [{ahead}]",
+            "prefetcht1 [{ahead} + 64]",
+            "add {ahead}, 128",
+            concat!("add {a}, ", $a_bytes),
+            concat!("add {b}, ", $b_bytes),
+            "dec {steps}",
+            "jnz 2b",
+            a = inout(reg) $a => _,
+            b = inout(reg) $b => _,
+            steps = inout(reg) $steps => _,
+            next = inout(reg) $next => _,
+            ahead = inout(reg) $ahead => _,
+            line = in(reg) size_of::<Line>(),
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+}
+
 /// The calling thread's tiles, configured as long as this lives.
 ///
 /// Released on drop, so that the registers need not be saved at every later context switch.
@@ -86,63 +184,111 @@ impl Tiles {
         Self(std::marker::PhantomData)
     }
 
-    /// Adds the product of two packed 32-wide blocks over `steps` steps of 32 to what the tiles start from,
-    /// and stores it.
+    /// Writes the product of two packed 32-wide blocks over `steps` steps of 32 to `c`, or adds it to what is
+    /// there. `c` comes with the number of values between rows. Steps of either may be cut into
+    /// [parts](Parts), one behind the other, whose products are summed.
     ///
-    /// `start` and `c` come with the number of values between rows. For `start`, 0 repeats one row of bias,
-    /// and the stride of `c` continues an earlier product.
+    /// `a` is read as data that is not needed again, so that it does not push `b` out of the first-level cache. What
+    /// comes next is fetched meanwhile: sums that lie behind `c`, and a share of the lines from `ahead` on.
     ///
     /// # Safety
-    /// `a` and `b` hold `steps * BLOCK` lines. Rows of 32 f32 are readable at `start` and writable at `c`, 32
-    /// of them, at their strides. `steps` is not 0.
+    /// `a` and `b` hold as many steps of as many parts of [`BLOCK`] lines. 32 rows of 32 f32 are readable and
+    /// writable at `c`, at its stride. `steps` is not 0.
     #[inline]
     pub(super) unsafe fn multiply_block(
         &self,
-        a: *const Line,
-        b: *const Line,
+        parts: Parts,
+        (a, b, ahead): (*const Line, *const Line, *const Line),
         steps: usize,
-        (start, start_stride): (*const f32, usize),
-        (c, c_stride): (*mut f32, usize),
+        add: bool,
+        (c, stride): (*mut f32, usize),
     ) {
-        let (start_stride, c_stride) = (start_stride * size_of::<f32>(), c_stride * size_of::<f32>());
+        let next = c.wrapping_add(BLOCK * BLOCK);
+        let stride = stride * size_of::<f32>();
+        let c_low = c.wrapping_byte_add(stride * (BLOCK / 2));
         // SAFETY: the tiles are configured (self), every address is within what the caller vouches for, and
-        // the compiler itself never keeps anything in tile registers.
+        // the compiler itself never keeps anything in tile registers, so that they last from one `asm!` to the next.
         unsafe {
+            if add {
+                asm!(
+                    "tileloadd tmm0, [{c} + {stride}]",
+                    "tileloadd tmm1, [{c} + {stride} + 64]",
+                    "tileloadd tmm2, [{c_low} + {stride}]",
+                    "tileloadd tmm3, [{c_low} + {stride} + 64]",
+                    c = in(reg) c,
+                    c_low = in(reg) c_low,
+                    stride = in(reg) stride,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    options(nostack, preserves_flags),
+                );
+            } else {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    options(nostack, preserves_flags),
+                );
+            }
+            match parts {
+                Parts::One => {
+                    multiply_steps!(
+                        (a, 2048),
+                        (b, 2048),
+                        steps,
+                        next,
+                        ahead,
+                        load!(a, 0),
+                        load!(b, 0),
+                        add!(2)
+                    );
+                }
+                Parts::Activations => multiply_steps!(
+                    (a, 6144),
+                    (b, 2048),
+                    steps,
+                    next,
+                    ahead,
+                    load!(b, 0),
+                    load!(a, 4096),
+                    add!(2),
+                    load!(a, 2048),
+                    add!(2),
+                    load!(a, 0),
+                    add!(2)
+                ),
+                // The products of parts that matter to an f32: the least first.
+                Parts::Both => multiply_steps!(
+                    (a, 6144),
+                    (b, 6144),
+                    steps,
+                    next,
+                    ahead,
+                    load!(a, 4096),
+                    load!(b, 0),
+                    add!(2),
+                    load!(a, 2048),
+                    add!(2),
+                    load!(b, 2048),
+                    add!(2),
+                    load!(a, 0),
+                    add!(2),
+                    load!(b, 4096),
+                    add!(2),
+                    load!(b, 0),
+                    add!(2)
+                ),
+            }
             asm!(
-                "tileloadd tmm0, [{start} + {start_stride}]",
-                "tileloadd tmm1, [{start} + {start_stride} + 64]",
-                "tileloadd tmm2, [{start_low} + {start_stride}]",
-                "tileloadd tmm3, [{start_low} + {start_stride} + 64]",
-                "2:",
-                "tileloadd tmm6, [{b} + {line}]",
-                "tileloadd tmm4, [{a} + {line}]",
-                "tileloadd tmm7, [{b} + {line} + 1024]",
-                "tileloadd tmm5, [{a} + {line} + 1024]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a}, 2048",
-                "add {b}, 2048",
-                "dec {steps}",
-                "jnz 2b",
-                "tilestored [{c} + {c_stride}], tmm0",
-                "tilestored [{c} + {c_stride} + 64], tmm1",
-                "tilestored [{c_low} + {c_stride}], tmm2",
-                "tilestored [{c_low} + {c_stride} + 64], tmm3",
-                a = inout(reg) a => _,
-                b = inout(reg) b => _,
-                steps = inout(reg) steps => _,
-                line = in(reg) size_of::<Line>(),
-                start = in(reg) start,
-                start_low = in(reg) start.wrapping_byte_add(start_stride * (BLOCK / 2)),
-                start_stride = in(reg) start_stride,
+                "tilestored [{c} + {stride}], tmm0",
+                "tilestored [{c} + {stride} + 64], tmm1",
+                "tilestored [{c_low} + {stride}], tmm2",
+                "tilestored [{c_low} + {stride} + 64], tmm3",
                 c = in(reg) c,
-                c_low = in(reg) c.wrapping_byte_add(c_stride * (BLOCK / 2)),
-                c_stride = in(reg) c_stride,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
+                c_low = in(reg) c_low,
+                stride = in(reg) stride,
+                options(nostack, preserves_flags),
             );
         }
     }

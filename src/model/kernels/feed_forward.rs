@@ -5,25 +5,25 @@ use super::activation::{Activation, activate, gated_mul};
 use super::error::{KernelError, check_length};
 #[cfg(target_arch = "x86_64")]
 use super::gemm_bf16::{self, Bf16Unit};
-use super::linear::{LinearRef, Products, WeightRef, linear};
+use super::linear::{LinearRef, Products, linear};
 
 /// The layers, all of the same rows: `second(activation(first(x)))`, or with `gated`
 /// `second(activation(first(x)) * gated(x))`.
 #[derive(Debug, Clone, Copy)]
-pub struct FeedForward<'a, W = WeightRef<'a>> {
+pub struct FeedForward<'a> {
     /// From the inputs to the values between.
-    pub first: LinearRef<'a, W>,
+    pub first: LinearRef<'a>,
     /// What the activation is multiplied with, of the shape of `first`.
-    pub gated: Option<LinearRef<'a, W>>,
+    pub gated: Option<LinearRef<'a>>,
     /// What the values of `first` go through.
     pub activation: Activation,
     /// From the values between to the outputs.
-    pub second: LinearRef<'a, W>,
+    pub second: LinearRef<'a>,
 }
 
 /// Writes the feed-forward layer of `x` `[rows, in]` to `y` `[rows, out]`. The values between are kept in
-/// `scratch`, where they have to be: bf16 weights with [`Products::Rounded`] need none, and give the same as
-/// the layers one after the other.
+/// `scratch`, where they have to be: a processor that multiplies bf16 needs none, and gives the same as the layers
+/// one after the other.
 ///
 /// # Errors
 /// [`KernelError`] when sizes do not agree.
@@ -46,8 +46,6 @@ pub fn feed_forward(
     }
     #[cfg(target_arch = "x86_64")]
     if let Some(unit) = Bf16Unit::best()
-        && products == Products::Rounded
-        && let Some(layers) = layers.bf16()
         && between > 0
         && first.shape.in_features > 0
         && second.shape.out_features > 0
@@ -56,9 +54,10 @@ pub fn feed_forward(
             layer.check("feed_forward", x.len(), between)?;
         }
         second.check("feed_forward", between, y.len())?;
-        // SAFETY: `best` answers with an available unit only.
-        unsafe { gemm_bf16::feed_forward(unit, x, layers, y) };
-        return Ok(());
+        // SAFETY: `best` answers with an available unit only, and the lengths were checked.
+        if unsafe { gemm_bf16::feed_forward(unit, x, layers, products, y) } {
+            return Ok(());
+        }
     }
     let [values, upped] = scratch;
     let of = |layer: LinearRef<'_>, values: &mut Vec<f32>| {
@@ -76,24 +75,12 @@ pub fn feed_forward(
     linear(values, second.weight, products, second.shape, second.bias, y)
 }
 
-impl<'a> FeedForward<'a> {
-    /// The layers, if all their weights are bf16.
-    #[cfg(target_arch = "x86_64")]
-    fn bf16(self) -> Option<FeedForward<'a, &'a [half::bf16]>> {
-        let gated = match self.gated {
-            None => None,
-            Some(gated) => Some(gated.bf16()?),
-        };
-        let (first, second) = (self.first.bf16()?, self.second.bf16()?);
-        Some(FeedForward { first, gated, activation: self.activation, second })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use half::bf16;
 
-    use super::super::linear::LinearShape;
+    use super::super::bf16_matrix::Bf16Matrix;
+    use super::super::linear::{LinearShape, WeightRef, transpose};
     use super::super::test_data::{assert_close, values};
     use super::*;
 
@@ -116,24 +103,32 @@ mod tests {
             })
         {
             let x = values(rows * inputs, 1);
-            let weights = [inputs * between, inputs * between, between * outputs]
-                .map(|len| bf16_values(len, len as u64));
+            let sizes = [[inputs, between], [inputs, between], [between, outputs]];
+            let seed = |[from, to]: [usize; 2]| (from * to) as u64;
+            let bf16 = sizes
+                .map(|size @ [from, to]| Bf16Matrix::pack(&bf16_values(from * to, seed(size)), from, to));
+            let f32 = sizes.map(|size @ [from, to]| transpose(&values(from * to, seed(size)), to, from));
             let biases = [between, between, outputs].map(|len| values(len, 5));
             let shape = |in_features, out_features| LinearShape { rows, in_features, out_features };
-            let layer = |index: usize, shape| LinearRef {
-                weight: WeightRef::Bf16(&weights[index]),
-                bias: biased.then_some(&biases[index][..]),
-                shape,
-            };
-            let first = layer(0, shape(inputs, between));
-            let gated = is_gated.then_some(layer(1, shape(inputs, between)));
-            let second = layer(2, shape(between, outputs));
             let apart = |layer: LinearRef<'_>, x: &[f32], products| {
                 let mut y = vec![f32::NAN; rows * layer.shape.out_features];
                 linear(x, layer.weight, products, layer.shape, layer.bias, &mut y).unwrap();
                 y
             };
-            for products in [Products::Rounded, Products::Exact] {
+            for (is_f32, products) in
+                [(false, Products::Rounded), (false, Products::Exact), (true, Products::Exact)]
+            {
+                let layer = |index: usize, shape| LinearRef {
+                    weight: match is_f32 {
+                        true => WeightRef::F32(&f32[index]),
+                        false => WeightRef::PackedBf16(&bf16[index]),
+                    },
+                    bias: biased.then_some(&biases[index][..]),
+                    shape,
+                };
+                let first = layer(0, shape(inputs, between));
+                let gated = is_gated.then_some(layer(1, shape(inputs, between)));
+                let second = layer(2, shape(between, outputs));
                 let mut values = apart(first, &x, products);
                 match gated {
                     None => activate(activation, &mut values),

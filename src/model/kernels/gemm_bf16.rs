@@ -1,51 +1,65 @@
-//! Linear layers whose weights are bf16, on processors that multiply bf16.
+//! Linear layers on processors that multiply bf16.
 //!
-//! The activations are rounded to bf16 once per call and laid out in blocks of 32 rows, or as three parts of
-//! bf16 that add up to them, each multiplied in its turn; weights are packed once per call, a group of outputs
-//! at a time, and tasks run blocks of 32 x 32 outputs through one of two block products: the tile unit
-//! ([`amx`](super::amx)), or `vdpbf16ps` where there is only AVX512-BF16. Sums are kept in f32. Both operands
-//! have the layout the tile unit wants:
+//! Activations are rounded to bf16 once per call and laid out in blocks of 32 rows. Weights in bf16 are laid out
+//! in panels of 32 outputs ([`Bf16Matrix`]). Tasks run blocks of 32 x 32 outputs through one of two block products:
+//! the tile unit ([`amx`](super::amx)), or `vdpbf16ps` where there is only AVX512-BF16. Sums are kept in f32.
 //!
-//! ```text
-//! step (32 inputs) -> two tiles -> 16 lines of 64 bytes
-//!   activations: a line is one row,           32 inputs
-//!   weights:     a line is one pair of inputs, 16 outputs x 2 inputs
-//! ```
+//! The tile unit multiplies f32 as well, faster than vectors do: cut into three parts of bf16 that add up to it
+//! ([`Parts`]). Tasks cut weights in f32 as they go, which is little beside what they do with them.
+//!
+//! What limits the tile unit is how fast the second-level cache hands over what it multiplies. A task takes some
+//! rows and some panels, and goes over the inputs in passes that are short enough for a panel's weights of a pass
+//! to stay in the first-level cache, while the activations of all its rows stream by, which the second-level
+//! cache holds. Sums wait from pass to pass in blocks of their own: in rows of the output, which lie apart by
+//! powers of two, they would push each other out of the caches.
 //!
 //! The order of summation depends on the number of inputs alone, so a row's result is the same bit for bit
 //! whatever rows are computed along with it and however many threads there are.
 
 mod block;
+mod layout;
 
 use super::activation::{Activation, activate, gate_by};
-use super::amx::{self, Tiles};
+use super::amx::{self, LINES_AHEAD, Parts, Tiles};
+use super::bf16_matrix::{BLOCK, Bf16Matrix, Line};
 use super::feed_forward::FeedForward;
-use super::linear::{LinearRef, LinearShape, Products};
+use super::linear::{LinearRef, LinearShape, Products, WeightRef};
 use super::parallel::SharedMut;
 use super::scratch::resize_exact;
-use half::bf16;
+use super::simd::vectorised;
 use rayon::prelude::*;
 use std::cell::Cell;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
-pub(super) use block::{BLOCK, Line, multiply, pack_activations, pack_weights};
+use block::pack_f32_weights;
+pub(super) use block::{multiply, pack_activations, pack_weights};
+use layout::{Activations, Layout};
 
-/// Inputs summed before moving on to the next outputs: 64 KiB of packed weights stay in the second-level
-/// cache.
-const STEPS_PER_PASS: usize = 32;
-/// Blocks of 32 rows x 32 inputs of a task: they take 1 MiB, half of the second-level cache.
-const STEPS_PER_TASK: usize = 512;
-/// Steps of weights that are packed at a time for each thread, 1 MiB as well.
-const STEPS_PER_GROUP: usize = 512;
-
-/// Parts of 8 bits that the 24 bits of an f32 are cut into.
-pub(super) const EXACT_PARTS: usize = 3;
+/// Steps of all rows of a task in a pass at most, those of all parts counted: 768 KiB, less than half of the
+/// second-level cache.
+const STEPS_PER_TASK: usize = 384;
+/// Rows for which cutting f32 weights costs more than it saves.
+const FEW_ROWS: usize = BLOCK;
+/// Panels of a task at most: the more, the less often activations come from further away.
+const PANELS_PER_TASK: usize = 16;
 
 thread_local! {
     static ACTIVATIONS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static BETWEEN: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static WEIGHTS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    static SUMS: Cell<Vec<Sums>> = const { Cell::new(Vec::new()) };
+}
+
+/// The sums of a block.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Sums([f32; BLOCK * BLOCK]);
+
+impl Sums {
+    #[inline(always)]
+    fn row(&self, index: usize) -> &[f32; BLOCK] {
+        &self.0.as_chunks().0[index]
+    }
 }
 
 /// Which block product to use.
@@ -71,12 +85,18 @@ impl Bf16Unit {
         units
     }
 
-    /// How many parts of activations this unit multiplies for `products`; `None` where f32 vectors are
+    /// The fastest unit, found once.
+    pub(super) fn best() -> Option<Self> {
+        static BEST: std::sync::OnceLock<Option<Bf16Unit>> = std::sync::OnceLock::new();
+        *BEST.get_or_init(|| Self::available().first().copied())
+    }
+
+    /// What this unit cuts the operands of `products` with bf16 weights into; `None` where vectors of f32 are
     /// faster.
-    pub(super) fn parts(self, products: Products) -> Option<usize> {
+    pub(super) fn parts(self, products: Products) -> Option<Parts> {
         match (products, self) {
-            (Products::Rounded, _) => Some(1),
-            (Products::Exact, Self::Tiles) => Some(EXACT_PARTS),
+            (Products::Rounded, _) => Some(Parts::One),
+            (Products::Exact, Self::Tiles) => Some(Parts::Activations),
             (Products::Exact, Self::Vectors) => None,
         }
     }
@@ -89,72 +109,102 @@ impl Bf16Unit {
         // SAFETY: as the caller says.
         (self == Self::Tiles).then(|| unsafe { Tiles::configure() })
     }
+}
 
-    /// The fastest unit, found once.
-    pub(super) fn best() -> Option<Self> {
-        static BEST: std::sync::OnceLock<Option<Bf16Unit>> = std::sync::OnceLock::new();
-        *BEST.get_or_init(|| Self::available().first().copied())
+/// Weights that are multiplied here.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    Bf16(&'a Bf16Matrix),
+    /// `[in, out]`, for tiles alone.
+    F32(&'a [f32]),
+}
+
+type Layer<'a> = LinearRef<'a, Weights<'a>>;
+
+impl<'a> Weights<'a> {
+    /// Those that `unit` is the fastest for with so many rows, and what it cuts operands into.
+    fn of(weight: WeightRef<'a>, products: Products, unit: Bf16Unit, rows: usize) -> Option<(Self, Parts)> {
+        match (weight, unit) {
+            (WeightRef::PackedBf16(matrix), _) => Some((Self::Bf16(matrix), unit.parts(products)?)),
+            (WeightRef::F32(values), Bf16Unit::Tiles) if rows > FEW_ROWS => {
+                Some((Self::F32(values), Parts::Both))
+            }
+            _ => None,
+        }
     }
 }
 
-/// A layer whose weights are bf16.
-pub(super) type Bf16Layer<'a> = LinearRef<'a, &'a [bf16]>;
+/// A layer as `unit` multiplies it, where it is the fastest.
+fn layer<'a>(
+    LinearRef { weight, bias, shape }: LinearRef<'a>,
+    products: Products,
+    unit: Bf16Unit,
+) -> Option<(Layer<'a>, Parts)> {
+    let (weight, parts) = Weights::of(weight, products, unit, shape.rows)?;
+    Some((LinearRef { weight, bias, shape }, parts))
+}
 
-/// `y = x * weight^T + bias`, with `x` as `parts` parts of bf16; the slices have the lengths of the shape and
-/// no dimension is 0.
+/// `y = x * weight^T + bias` on `unit`, and whether that was done: not where something else is faster. The slices
+/// have the lengths of the shape and no dimension is 0.
 ///
 /// # Safety
 /// `unit` is one of [`Bf16Unit::available`].
-pub(super) unsafe fn linear(unit: Bf16Unit, parts: usize, x: &[f32], layer: Bf16Layer<'_>, y: &mut [f32]) {
-    let mut activations = ACTIVATIONS.take();
+pub(super) unsafe fn linear(
+    unit: Bf16Unit,
+    x: &[f32],
+    linear: LinearRef<'_>,
+    products: Products,
+    y: &mut [f32],
+) -> bool {
+    let Some((layer, parts)) = layer(linear, products, unit) else { return false };
+    let mut lines = ACTIVATIONS.take();
     // SAFETY: the unit is available (caller).
     unsafe {
-        pack_rows(x, layer.shape, parts, &mut activations);
+        let activations = Activations::pack(x, layer.shape, parts, &mut lines);
         let out = Output::Values(SharedMut::new(y));
-        Product { unit, parts, activations: &activations, layer, gated: None, out }.compute();
+        Product { unit, activations, layer, gated: None, out }.compute();
     }
-    ACTIVATIONS.set(activations);
+    ACTIVATIONS.set(lines);
+    true
 }
 
-/// The feed-forward layer of `rows` of x, where what goes into its layers is rounded to bf16. What is between
-/// them goes to memory as the last layer reads it, and nowhere else.
+/// The feed-forward layer of the rows of `x` on `unit`, and whether that was done, as [`linear`]. What is between
+/// the layers goes to memory as the last one reads it, and nowhere else.
 ///
 /// # Safety
 /// As for [`linear`].
 pub(super) unsafe fn feed_forward(
     unit: Bf16Unit,
     x: &[f32],
-    layers: FeedForward<'_, &[bf16]>,
+    layers: FeedForward<'_>,
+    products: Products,
     y: &mut [f32],
-) {
+) -> bool {
     let FeedForward { first, gated, activation, second } = layers;
-    let (mut activations, mut between) = (ACTIVATIONS.take(), BETWEEN.take());
-    let (blocks, steps) = (second.shape.rows.div_ceil(BLOCK), second.shape.in_features.div_ceil(BLOCK));
-    resize(&mut between, blocks * steps * BLOCK);
+    let same = |parts| move |(layer, others): (_, Parts)| (others == parts).then_some(layer);
+    let Some((first, parts)) = layer(first, products, unit) else { return false };
+    let Some(second) = layer(second, products, unit).and_then(same(parts)) else { return false };
+    let gate = gated.map(|gated| layer(gated, products, unit).and_then(same(parts)));
+    let gated = match gate {
+        None => None,
+        Some(Some(gated)) => Some(gated),
+        Some(None) => return false,
+    };
+    let (mut lines, mut between) = (ACTIVATIONS.take(), BETWEEN.take());
+    let layout = Layout::of(second.shape, parts);
+    resize_exact(&mut between, layout.lines(), Line::ZERO);
     // SAFETY: the unit is available (caller).
     unsafe {
-        pack_rows(x, first.shape, 1, &mut activations);
-        let out = Output::Packed(activation, SharedMut::new(&mut between));
-        Product { unit, parts: 1, activations: &activations, layer: first, gated, out }.compute();
+        let activations = Activations::pack(x, first.shape, parts, &mut lines);
+        let out = Output::Packed(activation, layout, SharedMut::new(&mut between));
+        Product { unit, activations, layer: first, gated, out }.compute();
+        let activations = Activations { lines: &between, layout };
         let out = Output::Values(SharedMut::new(y));
-        Product { unit, parts: 1, activations: &between, layer: second, gated: None, out }.compute();
+        Product { unit, activations, layer: second, gated: None, out }.compute();
     }
-    ACTIVATIONS.set(activations);
+    ACTIVATIONS.set(lines);
     BETWEEN.set(between);
-}
-
-/// Packs all rows of `x`; the parts of a block lie one behind the other.
-///
-/// # Safety
-/// The processor has AVX512F, BW and BF16.
-unsafe fn pack_rows(x: &[f32], shape: LinearShape, parts: usize, lines: &mut Vec<Line>) {
-    let steps = shape.in_features.div_ceil(BLOCK);
-    resize(lines, parts * shape.rows.div_ceil(BLOCK) * steps * BLOCK);
-    lines.par_chunks_mut(steps * BLOCK).enumerate().for_each(|(index, lines)| {
-        let rows = &x[index / parts * BLOCK * shape.in_features..];
-        // SAFETY: as the caller says.
-        unsafe { pack_activations(rows, shape.in_features, index % parts, lines) };
-    });
+    true
 }
 
 /// Part `index` of `0..total` cut into `parts` nearly equal ranges.
@@ -162,178 +212,177 @@ fn share(total: usize, parts: usize, index: usize) -> Range<usize> {
     total * index / parts..total * (index + 1) / parts
 }
 
-fn resize(buffer: &mut Vec<Line>, lines: usize) {
-    resize_exact(buffer, lines, Line::ZERO);
-}
-
-/// A block of products, which are written before they are read.
-type Values = MaybeUninit<[f32; BLOCK * BLOCK]>;
-
 /// Where a product goes.
 enum Output<'a> {
     /// Row by row.
     Values(SharedMut<'a, f32>),
     /// Through an activation to the packed input of the next layer.
-    Packed(Activation, SharedMut<'a, Line>),
+    Packed(Activation, Layout, SharedMut<'a, Line>),
 }
 
 struct Product<'a> {
     unit: Bf16Unit,
-    parts: usize,
-    activations: &'a [Line],
-    layer: Bf16Layer<'a>,
+    activations: Activations<'a>,
+    layer: Layer<'a>,
     /// A layer of the same shape that the activation of `layer` is multiplied with, on its way to packed lines.
-    gated: Option<Bf16Layer<'a>>,
+    gated: Option<Layer<'a>>,
     out: Output<'a>,
 }
 
-/// Steps of a pass over the inputs: the first, and how many.
-#[derive(Clone, Copy)]
-struct Pass {
-    first: usize,
-    steps: usize,
-}
-
 impl Product<'_> {
-    /// Computes all outputs. Weights are packed once, a group of outputs at a time.
+    /// Computes all outputs.
     ///
     /// # Safety
-    /// The unit is available, and the output has room.
+    /// The unit is available, only tiles have more than one part, and the output has room.
     unsafe fn compute(&self) {
-        let LinearShape { rows, in_features, out_features } = self.layer.shape;
-        let (steps, row_blocks) = (in_features.div_ceil(BLOCK), rows.div_ceil(BLOCK));
-        // What is activated has to be complete.
-        let steps_per_pass = match self.out {
-            Output::Values(_) => STEPS_PER_PASS.min(steps),
-            Output::Packed(..) => steps,
-        };
+        let Layout { parts, blocks, steps_per_pass, .. } = self.activations.layout;
+        let panels = self.layer.shape.out_features.div_ceil(BLOCK);
         let threads = rayon::current_num_threads();
-        let blocks_per_task = (STEPS_PER_TASK / (steps_per_pass * self.parts)).max(1);
-        let row_tasks = row_blocks.div_ceil(blocks_per_task);
-        let panels = out_features.div_ceil(BLOCK);
-        let layers = [Some(self.layer), self.gated].into_iter().flatten();
-        let layers: Vec<Bf16Layer<'_>> = layers.collect();
-        let panels_per_group = threads * STEPS_PER_GROUP / (steps_per_pass * layers.len());
-        let groups = panels.div_ceil(panels_per_group.max(1));
-        let mut packed = WEIGHTS.take();
-        for first in (0..steps).step_by(steps_per_pass) {
-            let pass = Pass { first, steps: steps_per_pass.min(steps - first) };
-            for group in (0..groups).map(|group| share(panels, groups, group)) {
-                let (first_panel, panels) = (group.start, group.len());
-                let lines_per_panel = layers.len() * pass.steps * BLOCK;
-                resize(&mut packed, panels * lines_per_panel);
-                packed.par_chunks_mut(pass.steps * BLOCK).enumerate().for_each(|(index, lines)| {
-                    let Bf16Layer { weight, shape, .. } = layers[index % layers.len()];
-                    let output = (first_panel + index / layers.len()) * BLOCK;
-                    // SAFETY: both units imply AVX512-BF16 (caller).
-                    unsafe { pack_weights(weight, shape, output, first * BLOCK, lines) };
-                });
-                let panel_tasks = (4 * threads).div_ceil(row_tasks).next_multiple_of(threads).min(panels);
-                (0..row_tasks * panel_tasks).into_par_iter().for_each(|task| {
-                    let blocks = share(row_blocks, row_tasks, task / panel_tasks);
-                    let panels = share(panels, panel_tasks, task % panel_tasks);
-                    let lines = &packed[panels.start * lines_per_panel..panels.end * lines_per_panel];
-                    // SAFETY: tasks have disjoint blocks of outputs, and the unit is available (caller).
-                    unsafe { self.blocks(pass, blocks, first_panel + panels.start, lines) };
-                });
-            }
-        }
-        WEIGHTS.set(packed);
+        let row_tasks = (blocks * steps_per_pass * parts.count()[0]).div_ceil(STEPS_PER_TASK).min(blocks);
+        let panel_tasks = (self.layers().count() * panels)
+            .div_ceil(PANELS_PER_TASK)
+            .max((2 * threads).div_ceil(row_tasks))
+            .next_multiple_of(threads)
+            .min(panels);
+        (0..row_tasks * panel_tasks).into_par_iter().for_each(|task| {
+            let blocks = share(blocks, row_tasks, task / panel_tasks);
+            let panels = share(panels, panel_tasks, task % panel_tasks);
+            // SAFETY: tasks have disjoint blocks of outputs, and the unit is available (caller).
+            unsafe { self.blocks(blocks, panels) };
+        });
     }
 
-    /// Computes the outputs of `blocks` and of the panels from `first_panel` on, whose weights are `packed`,
-    /// over the inputs of one pass.
+    fn layers(&self) -> impl Iterator<Item = &Layer<'_>> {
+        [Some(&self.layer), self.gated.as_ref()].into_iter().flatten()
+    }
+
+    /// Computes the outputs of some rows and panels.
     ///
     /// # Safety
-    /// The unit is available and no other thread touches these outputs.
-    unsafe fn blocks(&self, pass: Pass, blocks: Range<usize>, first_panel: usize, packed: &[Line]) {
-        let steps = self.layer.shape.in_features.div_ceil(BLOCK);
+    /// As [`Self::compute`], and no other thread touches these outputs.
+    unsafe fn blocks(&self, blocks: Range<usize>, panels: Range<usize>) {
+        let layout = self.activations.layout;
+        let [_, of_weights] = layout.parts.count();
         // SAFETY: the unit is available (caller).
         let tiles = unsafe { self.unit.tiles() };
-        let layers = 1 + usize::from(self.gated.is_some());
-        for (panel, b) in (first_panel..).zip(packed.chunks_exact(layers * pass.steps * BLOCK)) {
-            for (block, part) in
-                blocks.clone().flat_map(|block| (0..self.parts).map(move |part| (block, part)))
-            {
-                let first_line = ((block * self.parts + part) * steps + pass.first) * BLOCK;
-                let a = &self.activations[first_line..first_line + pass.steps * BLOCK];
-                let is_first = pass.first == 0 && part == 0;
-                // SAFETY: as above; the outputs are this task's own (caller).
-                unsafe { self.block(tiles.as_ref(), a, b, block, panel, is_first) };
+        let layers: Vec<&Layer<'_>> = self.layers().collect();
+        let sums_per_panel = layers.len() * blocks.len();
+        let (mut sums, mut cut) = (SUMS.take(), WEIGHTS.take());
+        resize_exact(&mut sums, panels.len() * sums_per_panel, Sums([0.0; BLOCK * BLOCK]));
+        resize_exact(&mut cut, layout.steps_per_pass * of_weights * BLOCK, Line::ZERO);
+        for pass in 0..layout.passes() {
+            let steps = layout.steps(pass);
+            for (panel, sums) in panels.clone().zip(sums.chunks_exact_mut(sums_per_panel)) {
+                for (index, sums) in sums.chunks_exact_mut(blocks.len()).enumerate() {
+                    let weights = match layers[index].weight {
+                        Weights::Bf16(matrix) => matrix.steps(panel, &steps),
+                        Weights::F32(values) => {
+                            let cut = &mut cut[..steps.len() * of_weights * BLOCK];
+                            let outputs = self.layer.shape.out_features;
+                            // SAFETY: any unit implies AVX512F, BW and BF16.
+                            unsafe { pack_f32_weights(values, outputs, panel * BLOCK, steps.clone(), cut) };
+                            cut
+                        }
+                    };
+                    let (next, next_panel) = match layers.get(index + 1) {
+                        Some(layer) => (layer.weight, panel),
+                        None => (self.layer.weight, panel + 1),
+                    };
+                    let ahead = match next {
+                        Weights::Bf16(matrix) if next_panel < panels.end => matrix.steps(next_panel, &steps),
+                        _ => weights,
+                    };
+                    for (index, (block, sums)) in blocks.clone().zip(sums).enumerate() {
+                        let rows = self.activations.block(pass, block);
+                        // What a block fetches of them follows on what the one before did.
+                        let weights = (weights, &ahead[index * LINES_AHEAD * steps.len() % ahead.len()..]);
+                        let sums = (sums.0.as_mut_ptr(), BLOCK);
+                        // SAFETY: both hold as many steps, and there are 32 x 32 sums.
+                        unsafe { multiply(tiles.as_ref(), layout.parts, rows, weights, pass > 0, sums) };
+                    }
+                }
+                if pass + 1 == layout.passes()
+                    && let Output::Packed(activation, to, lines) = &self.out
+                {
+                    let (sums, gated) = sums.split_at_mut(blocks.len());
+                    for (index, (block, sums)) in blocks.clone().zip(sums).enumerate() {
+                        let sums = self.activated(*activation, panel, sums, gated.get_mut(index));
+                        // SAFETY: the lines of this block are this task's own (caller).
+                        unsafe { to.pack(block, panel, sums, lines) };
+                    }
+                }
             }
         }
+        if let Output::Values(y) = &self.out {
+            for (index, block) in blocks.enumerate() {
+                let of_panels = sums.chunks_exact(sums_per_panel).map(|sums| &sums[index]);
+                // SAFETY: these outputs are this task's own (caller).
+                unsafe { self.write(block, &panels, of_panels, y) };
+            }
+        }
+        SUMS.set(sums);
+        WEIGHTS.set(cut);
     }
 
-    /// One block of 32 x 32 outputs over the inputs of one pass.
+    /// Writes the outputs of a block of rows and some panels, whose sums are `of_panels`: row by row, for lines of the
+    /// cache to be written whole.
     ///
     /// # Safety
-    /// As [`Self::blocks`].
-    unsafe fn block(
+    /// They lie within the outputs, and no other thread touches them.
+    unsafe fn write<'a>(
         &self,
-        tiles: Option<&Tiles>,
-        a: &[Line],
-        b: &[Line],
         block: usize,
-        panel: usize,
-        first_pass: bool,
+        panels: &Range<usize>,
+        of_panels: impl Iterator<Item = &'a Sums> + Clone,
+        y: &SharedMut<'_, f32>,
     ) {
         let LinearShape { rows, out_features, .. } = self.layer.shape;
-        let (row, column) = (block * BLOCK, panel * BLOCK);
-        let rows = BLOCK.min(rows - row);
-        let columns = BLOCK.min(out_features - column);
-        let bias_of = |layer: &Bf16Layer<'_>| {
-            let mut bias = [0f32; BLOCK];
-            if let (Some(values), true) = (layer.bias, first_pass) {
-                bias[..columns].copy_from_slice(&values[column..column + columns]);
-            }
-            bias
-        };
-        let bias = bias_of(&self.layer);
-        let y = match &self.out {
-            Output::Packed(activation, lines) => {
-                let first = (block * out_features.div_ceil(BLOCK) + panel) * BLOCK;
-                let (b, b_gated) = b.split_at(a.len());
-                let (mut values, mut up) = (Values::uninit(), Values::uninit());
-                // SAFETY: `a` and both of `b` hold as many steps; a product writes all of its values, and the
-                // lines of this block are this task's own.
-                unsafe {
-                    multiply(tiles, a, b, (bias.as_ptr(), 0), (values.as_mut_ptr().cast(), BLOCK));
-                    let values = values.assume_init_mut();
-                    match &self.gated {
-                        None => activate(*activation, values),
-                        Some(gated) => {
-                            let bias = bias_of(gated);
-                            multiply(tiles, a, b_gated, (bias.as_ptr(), 0), (up.as_mut_ptr().cast(), BLOCK));
-                            gate_by(*activation, values, up.assume_init_ref());
+        let columns = panels.start * BLOCK..out_features.min(panels.end * BLOCK);
+        let bias = self.layer.bias.map(|bias| &bias[columns.clone()]);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, index) in (block * BLOCK..rows).zip(0..BLOCK) {
+                    // SAFETY: these columns of this row lie within the outputs, and are the task's own (caller).
+                    let y = unsafe {
+                        let first = y.as_ptr().add(row * out_features + columns.start);
+                        std::slice::from_raw_parts_mut(first, columns.len())
+                    };
+                    let sums = of_panels.clone().map(|sums| sums.row(index));
+                    for (panel, (y, sums)) in y.chunks_mut(BLOCK).zip(sums).enumerate() {
+                        y.copy_from_slice(&sums[..y.len()]);
+                        if let Some(bias) = bias {
+                            y.iter_mut().zip(&bias[panel * BLOCK..]).for_each(|(y, bias)| *y += bias);
                         }
                     }
-                    let lines = std::slice::from_raw_parts_mut(lines.as_ptr().add(first), BLOCK);
-                    pack_activations(values, BLOCK, 0, lines);
                 }
-                return;
+            },
+        );
+    }
+
+    /// The sums of a block through the activation, and times what they gate.
+    fn activated<'a>(
+        &self,
+        activation: Activation,
+        panel: usize,
+        Sums(sums): &'a mut Sums,
+        gated: Option<&mut Sums>,
+    ) -> &'a [f32] {
+        let add_bias = |layer: &Layer<'_>, sums: &mut [f32]| {
+            let Some(bias) = layer.bias else { return };
+            let bias = &bias[panel * BLOCK..];
+            for sums in sums.chunks_exact_mut(BLOCK) {
+                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
             }
-            // SAFETY: `row` and `column` lie within the outputs.
-            Output::Values(y) => unsafe { y.as_ptr().add(row * out_features + column) },
         };
-        let start = |c: *const f32, stride| if first_pass { (bias.as_ptr(), 0) } else { (c, stride) };
-        if rows == BLOCK && columns == BLOCK {
-            // SAFETY: `a` and `b` hold as many steps; 32 x 32 outputs lie at `y`, this task's own.
-            unsafe { multiply(tiles, a, b, start(y, out_features), (y, out_features)) };
-            return;
-        }
-        let mut edge = [0f32; BLOCK * BLOCK];
-        if !first_pass {
-            for (r, line) in edge.chunks_exact_mut(BLOCK).take(rows).enumerate() {
-                // SAFETY: this row and these columns are within the outputs, and this task's own.
-                unsafe { std::ptr::copy_nonoverlapping(y.add(r * out_features), line.as_mut_ptr(), columns) };
+        add_bias(&self.layer, sums);
+        match (gated, &self.gated) {
+            (Some(Sums(gated)), Some(layer)) => {
+                add_bias(layer, gated);
+                gate_by(activation, sums, gated);
             }
+            _ => activate(activation, sums),
         }
-        let c = edge.as_mut_ptr();
-        // SAFETY: `a` and `b` hold as many steps; all of `edge` may be read and written.
-        unsafe { multiply(tiles, a, b, start(c, BLOCK), (c, BLOCK)) };
-        for (r, line) in edge.chunks_exact(BLOCK).take(rows).enumerate() {
-            // SAFETY: as when reading.
-            unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), y.add(r * out_features), columns) };
-        }
+        sums
     }
 }

@@ -11,6 +11,7 @@ mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
+mod bf16_matrix;
 mod dropout;
 mod error;
 mod feed_forward;
@@ -31,6 +32,7 @@ mod test_data;
 
 pub use activation::{Activation, activate, activate_backward, add, gated_mul, gated_mul_backward};
 pub use attention::{AttentionGradients, AttentionSegment, Heads, attention, attention_backward};
+pub use bf16_matrix::Bf16Matrix;
 pub use dropout::{DropoutMask, dropout, mix64};
 pub use error::KernelError;
 pub use feed_forward::{FeedForward, feed_forward};

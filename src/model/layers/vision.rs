@@ -25,7 +25,7 @@ pub(in crate::model) fn patch_embedding(
     let kernel = loader.weight("weight", &[&[width], patch].concat())?;
     let bias = bias.then(|| loader.activation("bias", &[width])).transpose()?;
     let kernel = kernel.reshape((width, patch.iter().product::<usize>()))?;
-    Ok(Linear::new(kernel, bias, loader.products())?)
+    Ok(Linear::from_weight(kernel, bias, loader)?)
 }
 
 /// Self-attention with one projection for queries, keys and values.

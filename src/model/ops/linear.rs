@@ -11,7 +11,7 @@ use super::recycling::buffer;
 use super::trained_linear::trained_linear;
 use super::{Dropout, Lora, cuda, parameter};
 use crate::model::ModelError;
-use crate::model::kernels::{self, Int8Matrix, LinearRef, LinearShape, Products, WeightRef};
+use crate::model::kernels::{self, Bf16Matrix, Int8Matrix, LinearRef, LinearShape, Products, WeightRef};
 use crate::model::loader::Loader;
 
 /// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it, and a low-rank adapter on top where
@@ -59,7 +59,26 @@ impl Linear {
         if loader.rounds_to_int8("weight") && !weight.track_op() {
             return Ok(Self { weight: int8(rounded(&weight)?, bias), lora });
         }
-        Ok(Self { lora, ..Self::new(weight, bias, loader.products())? })
+        Ok(Self { lora, ..Self::from_weight(weight, bias, loader)? })
+    }
+
+    /// A layer of a weight that `loader` has loaded. Where nothing is trained it is laid out once for all calls.
+    pub(in crate::model) fn from_weight(
+        weight: Tensor,
+        bias: Option<Tensor>,
+        loader: &Loader<'_>,
+    ) -> Result<Self> {
+        let products = loader.products();
+        if !loader.is_trained()
+            && Bf16Matrix::pays(products)
+            && let Some(matrix) = packed(&weight)?
+        {
+            let (outputs, inputs) = weight.dims2()?;
+            let weight = Values::Bf16(Arc::new(matrix));
+            let frozen = Frozen { weight, bias, products, inputs, outputs };
+            return Ok(Self { weight: Weight::Frozen(Arc::new(frozen)), lora: None });
+        }
+        Self::new(weight, bias, products)
     }
 
     /// (rows, in) to (rows, out).
@@ -122,6 +141,8 @@ enum Values {
     /// (out, in), but (in, out) in f32 on the CPU, as the kernel wants it.
     Tensor(Tensor),
     /// On the CPU alone.
+    Bf16(Arc<Bf16Matrix>),
+    /// On the CPU alone.
     Int8(Arc<Int8Matrix>),
 }
 
@@ -171,6 +192,7 @@ impl Frozen {
     pub(super) fn hold(&self) -> HeldLinear<'_> {
         let weight = match &self.weight {
             Values::Tensor(weight) => HeldValues::Tensor(hold(weight)),
+            Values::Bf16(matrix) => HeldValues::Bf16(matrix),
             Values::Int8(matrix) => HeldValues::Int8(matrix),
         };
         HeldLinear { weight, bias: self.bias.as_ref().map(hold), layer: self }
@@ -225,6 +247,7 @@ pub(super) struct HeldLinear<'a> {
 
 enum HeldValues<'a> {
     Tensor(Held<'a>),
+    Bf16(&'a Bf16Matrix),
     Int8(&'a Int8Matrix),
 }
 
@@ -234,6 +257,7 @@ impl HeldLinear<'_> {
         let bias = self.bias.as_ref().map(|bias| bias.f32()).transpose()?;
         let weight = match &self.weight {
             HeldValues::Tensor(held) => held.weight()?,
+            HeldValues::Bf16(matrix) => WeightRef::PackedBf16(matrix),
             HeldValues::Int8(matrix) => WeightRef::Int8(matrix),
         };
         Ok(LinearRef { weight, bias, shape: self.layer.shape(rows) })
@@ -251,9 +275,22 @@ fn rounded(weight: &Tensor) -> Result<Int8Matrix> {
             WeightRef::F32(values) => row.copy_from_slice(&values[range]),
             WeightRef::Bf16(values) => values[range].convert_to_f32_slice(row),
             WeightRef::F16(values) => values[range].convert_to_f32_slice(row),
+            WeightRef::PackedBf16(matrix) => matrix.widen(output, 0, row),
             WeightRef::Int8(matrix) => matrix.widen(output, 0, row),
         }
     }))
+}
+
+/// The values of (out, in), if they are bf16 on the CPU.
+fn packed(weight: &Tensor) -> Result<Option<Bf16Matrix>> {
+    if !weight.device().is_cpu() || weight.dtype() != DType::BF16 {
+        return Ok(None);
+    }
+    let (outputs, inputs) = weight.dims2()?;
+    Ok(match hold(weight).weight()? {
+        WeightRef::Bf16(values) => Some(Bf16Matrix::pack(values, inputs, outputs)),
+        _ => None,
+    })
 }
 
 struct FrozenLinear(Arc<Frozen>);

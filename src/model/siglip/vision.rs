@@ -41,7 +41,7 @@ impl AttentionPooling {
         let bias = attn.activation("in_proj_bias", &[3 * width])?;
         let part = |i: usize| {
             let (weight, bias) = (weight.narrow(0, i * width, width)?, bias.narrow(0, i * width, width)?);
-            Linear::new(weight, Some(bias), attn.products())
+            Linear::from_weight(weight, Some(bias), &attn)
         };
         Ok(Self {
             position_embedding: positions.activation("weight", &[config.num_patches(), width])?,

@@ -9,9 +9,9 @@ use std::cell::Cell;
 
 use half::bf16;
 
-use super::super::amx::Tiles;
-use super::super::gemm_bf16::{BLOCK, Bf16Unit, Line, multiply, pack_activations, pack_weights};
-use super::super::linear::LinearShape;
+use super::super::amx::{Parts, Tiles};
+use super::super::bf16_matrix::{BLOCK, Line};
+use super::super::gemm_bf16::{Bf16Unit, multiply, pack_activations, pack_weights};
 use super::softmax::OnlineSoftmax;
 use super::{AttentionSegment, Heads, KEY_BLOCK, Problem};
 
@@ -88,13 +88,12 @@ impl Problem<'_> {
         let blocks = scratch.packed_queries.chunks_exact_mut(steps * BLOCK);
         for (block, lines) in blocks.enumerate() {
             // SAFETY: both units imply AVX512-BF16 (caller).
-            unsafe { pack_activations(&scratch.queries[block * BLOCK * head_dim..], head_dim, 0, lines) };
+            unsafe { pack_activations(&scratch.queries[block * BLOCK * head_dim..], head_dim, 0, 1, lines) };
         }
         scratch.sums.clear();
         scratch.sums.resize(row_blocks * BLOCK * sums_stride, 0.0);
         scratch.scores.resize(ROWS * KEY_BLOCK, 0.0);
         let mut softmax = OnlineSoftmax::new();
-        let zeros = [0f32; BLOCK];
         for block in (0..limit).step_by(KEY_BLOCK) {
             let width = KEY_BLOCK.min(limit - block);
             let width_blocks = width.div_ceil(BLOCK);
@@ -105,7 +104,7 @@ impl Problem<'_> {
                     let b = &scratch.packed_keys[(first_panel + panel) * steps * BLOCK..][..steps * BLOCK];
                     let c = scratch.scores[row_block * BLOCK * padded + panel * BLOCK..].as_mut_ptr();
                     // SAFETY: the scores have 32 rows of 32 from here on, `padded` apart.
-                    unsafe { multiply(tiles, a, b, (zeros.as_ptr(), 0), (c, padded)) };
+                    unsafe { multiply(tiles, Parts::One, a, (b, &[]), false, (c, padded)) };
                 }
             }
             let visible = |row: usize| {
@@ -124,7 +123,7 @@ impl Problem<'_> {
             for (row_block, lines) in blocks.enumerate() {
                 let scores = &scratch.scores[row_block * BLOCK * padded..rows.len() * padded];
                 // SAFETY: both units imply AVX512-BF16 (caller).
-                unsafe { pack_activations(scores, padded, 0, lines) };
+                unsafe { pack_activations(scores, padded, 0, 1, lines) };
             }
             for (row_block, a) in scratch.packed_weights.chunks_exact(width_blocks * BLOCK).enumerate() {
                 for dims in 0..steps {
@@ -132,7 +131,7 @@ impl Problem<'_> {
                     let b = &scratch.packed_values[first_line..][..width_blocks * BLOCK];
                     let c = scratch.sums[row_block * BLOCK * sums_stride + dims * BLOCK..].as_mut_ptr();
                     // SAFETY: the sums have 32 rows of 32 from here on, `sums_stride` apart.
-                    unsafe { multiply(tiles, a, b, (c, sums_stride), (c, sums_stride)) };
+                    unsafe { multiply(tiles, Parts::One, a, (b, &[]), true, (c, sums_stride)) };
                 }
             }
         }
@@ -198,12 +197,12 @@ impl Scratch {
                 }
             }
         }
-        let shape = LinearShape { rows: 0, in_features: head_dim, out_features: keys };
         let lines = head_dim.div_ceil(BLOCK) * BLOCK;
         self.packed_keys.resize(keys.div_ceil(BLOCK) * lines, Line::ZERO);
-        for (panel, lines) in self.packed_keys.chunks_exact_mut(lines).enumerate() {
+        let panels = self.packed_keys.chunks_exact_mut(lines).zip(self.rounded.chunks(BLOCK * head_dim));
+        for (lines, keys) in panels {
             // SAFETY: as the caller says.
-            unsafe { pack_weights(&self.rounded, shape, panel * BLOCK, 0, lines) };
+            unsafe { pack_weights(keys, head_dim, lines) };
         }
     }
 

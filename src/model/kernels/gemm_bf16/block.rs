@@ -2,25 +2,19 @@
 
 use std::arch::x86_64::*;
 
+use std::ops::Range;
+
 use half::bf16;
 
-use super::super::amx::Tiles;
-use super::super::linear::LinearShape;
+use super::super::amx::{Parts, Tiles};
+use super::super::bf16_matrix::{BLOCK, Line};
 
-/// Rows and outputs of a block, and inputs of a step.
-pub(in super::super) const BLOCK: usize = 32;
+/// Parts of 8 bits that the 24 bits of an f32 are cut into.
+const EXACT_PARTS: usize = 3;
 
-/// One cache line of packed bf16, as the processor's tiles want it.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(in super::super) struct Line([u16; 32]);
-
-impl Line {
-    pub(in super::super) const ZERO: Self = Self([0; 32]);
-}
-
-/// Rounds up to 32 rows of activations into one block: themselves as part 0, and as part `n` what the parts
-/// before it leave. Rows and inputs past the end become zero.
+/// Rounds up to 32 rows of activations into one block of as many steps as `lines` has room for, from the step
+/// `first_step` on. A step has `parts` parts: the values, and what the parts before leave of them. Rows and inputs
+/// past the end become zero.
 ///
 /// # Safety
 /// The processor has AVX512F, BW and BF16. `rows` is a whole number of rows.
@@ -28,15 +22,16 @@ impl Line {
 pub(in super::super) unsafe fn pack_activations(
     rows: &[f32],
     in_features: usize,
-    part: usize,
+    first_step: usize,
+    parts: usize,
     lines: &mut [Line],
 ) {
-    for (row, line_in_step) in (0..BLOCK).enumerate() {
+    for row in 0..BLOCK {
         let values = rows.get(row * in_features..(row + 1) * in_features);
-        for (step, step_lines) in lines.chunks_exact_mut(BLOCK).enumerate() {
-            let line = &mut step_lines[line_in_step];
+        for (step, lines) in (first_step..).zip(lines.chunks_exact_mut(parts * BLOCK)) {
+            let lines = lines.iter_mut().skip(row).step_by(BLOCK);
             let Some(values) = values else {
-                *line = Line::ZERO;
+                lines.for_each(|line| *line = Line::ZERO);
                 continue;
             };
             let inputs = &values[step * BLOCK..in_features.min((step + 1) * BLOCK)];
@@ -49,14 +44,16 @@ pub(in super::super) unsafe fn pack_activations(
                     _mm512_maskz_loadu_ps((mask >> 16) as u16, high),
                 )
             };
-            for _ in 0..part {
-                // Exact: what rounding leaves has fewer bits.
-                low = _mm512_sub_ps(low, rounded_to_bf16(low));
-                high = _mm512_sub_ps(high, rounded_to_bf16(high));
+            for line in lines {
+                let rounded = _mm512_cvtne2ps_pbh(high, low);
+                // SAFETY: both are 64 plain bytes.
+                *line = unsafe { std::mem::transmute::<__m512bh, Line>(rounded) };
+                if parts > 1 {
+                    // Exact: what rounding leaves has fewer bits.
+                    low = _mm512_sub_ps(low, rounded_to_bf16(low));
+                    high = _mm512_sub_ps(high, rounded_to_bf16(high));
+                }
             }
-            let rounded = _mm512_cvtne2ps_pbh(high, low);
-            // SAFETY: both are 64 plain bytes.
-            *line = unsafe { std::mem::transmute::<__m512bh, Line>(rounded) };
         }
     }
 }
@@ -70,29 +67,64 @@ fn rounded_to_bf16(values: __m512) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(rounded)))
 }
 
-/// Lays out the weights of 32 outputs from `output` on, over the inputs from `input` on. Outputs and inputs
-/// past the end become zero.
+/// Lays out the weights of 32 outputs from `output` on, over the steps `steps`, of f32 weights `[in, out]`: as
+/// [`pack_weights`] does, but each step as three parts. Outputs and inputs past the end become zero.
+///
+/// # Safety
+/// The processor has AVX512F, BW and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn pack_f32_weights(
+    weights: &[f32],
+    out_features: usize,
+    output: usize,
+    steps: Range<usize>,
+    lines: &mut [Line],
+) {
+    let pairs = steps.flat_map(|step| (0..BLOCK / 2).map(move |pair| (step, pair)));
+    let outputs = out_features.saturating_sub(output).min(BLOCK);
+    for (index, (step, pair)) in pairs.enumerate() {
+        let first_line = index / (BLOCK / 2) * EXACT_PARTS * BLOCK + pair;
+        for half in 0..2 {
+            let outputs = outputs.saturating_sub(half * 16).min(16);
+            let mask = if outputs == 0 { 0 } else { u16::MAX >> (16 - outputs) };
+            let row = |input: usize| {
+                let start = input * out_features + output + half * 16;
+                // SAFETY: the masked load reads `outputs` values only, which are there.
+                match weights.get(start..start + outputs) {
+                    Some(values) => unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) },
+                    None => _mm512_setzero_ps(),
+                }
+            };
+            let input = step * BLOCK + 2 * pair;
+            let (mut even, mut odd) = (row(input), row(input + 1));
+            for part in 0..EXACT_PARTS {
+                let (near_even, near_odd) = (rounded_to_bf16(even), rounded_to_bf16(odd));
+                let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(near_even));
+                let high = _mm512_castps_si512(near_odd);
+                let line = &mut lines[first_line + part * BLOCK + half * 16];
+                // SAFETY: both are 64 plain bytes.
+                *line = unsafe { std::mem::transmute::<__m512i, Line>(_mm512_or_si512(low, high)) };
+                (even, odd) = (_mm512_sub_ps(even, near_even), _mm512_sub_ps(odd, near_odd));
+            }
+        }
+    }
+}
+
+/// Lays out up to 32 rows of weights, of `in_features` values each. Outputs and inputs past the end become zero.
 ///
 /// # Safety
 /// The processor has AVX512F and BW.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(in super::super) unsafe fn pack_weights(
-    weight: &[bf16],
-    shape: LinearShape,
-    output: usize,
-    input: usize,
-    lines: &mut [Line],
-) {
+pub(in super::super) unsafe fn pack_weights(weights: &[bf16], in_features: usize, lines: &mut [Line]) {
     for (tile_index, tile) in lines.chunks_exact_mut(16).enumerate() {
-        let first_input = input + tile_index / 2 * BLOCK;
-        let first_output = output + tile_index % 2 * 16;
-        let inputs = BLOCK.min(shape.in_features - first_input);
+        let first_input = tile_index / 2 * BLOCK;
+        let first_row = tile_index % 2 * 16;
+        let inputs = BLOCK.min(in_features - first_input);
         let mask = u32::MAX >> (BLOCK - inputs);
         let mut rows = [_mm512_setzero_si512(); 16];
-        for (r, row) in rows.iter_mut().enumerate() {
-            if first_output + r < shape.out_features {
-                let start = (first_output + r) * shape.in_features + first_input;
-                let values = &weight[start..start + inputs];
+        for (r, row) in (first_row..).zip(&mut rows) {
+            if let Some(values) = weights.get(r * in_features..(r + 1) * in_features) {
+                let values = &values[first_input..first_input + inputs];
                 // SAFETY: the masked load reads `inputs` values only.
                 *row = unsafe { _mm512_maskz_loadu_epi16(mask, values.as_ptr().cast()) };
             }
@@ -136,23 +168,28 @@ fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     columns
 }
 
-/// Adds the product of two packed 32-wide blocks to what is at `start`, and stores it at `c`; see
-/// [`Tiles::multiply_block`]. Without tiles it is done in vectors.
+/// Writes the product of two packed 32-wide blocks to `c`, or adds it to what is there; see
+/// [`Tiles::multiply_block`]. `ahead` are lines of weights that come next. Without tiles it is done in vectors, and
+/// steps have one part.
 ///
 /// # Safety
 /// As there, and the processor has AVX512F and BF16.
 pub(in super::super) unsafe fn multiply(
     tiles: Option<&Tiles>,
+    parts: Parts,
     a: &[Line],
-    b: &[Line],
-    start: (*const f32, usize),
+    (b, ahead): (&[Line], &[Line]),
+    add: bool,
     c: (*mut f32, usize),
 ) {
     // SAFETY: as the caller says.
     unsafe {
         match tiles {
-            Some(tiles) => tiles.multiply_block(a.as_ptr(), b.as_ptr(), a.len() / BLOCK, start, c),
-            None => multiply_block(a, b, start, c),
+            Some(tiles) => {
+                let steps = a.len() / (parts.count()[0] * BLOCK);
+                tiles.multiply_block(parts, (a.as_ptr(), b.as_ptr(), ahead.as_ptr()), steps, add, c);
+            }
+            None => multiply_block(a, b, add, c),
         }
     }
 }
@@ -162,20 +199,17 @@ pub(in super::super) unsafe fn multiply(
 /// # Safety
 /// As there, and the processor has AVX512F and BF16.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply_block(
-    a: &[Line],
-    b: &[Line],
-    (start, start_stride): (*const f32, usize),
-    (c, c_stride): (*mut f32, usize),
-) {
+unsafe fn multiply_block(a: &[Line], b: &[Line], add: bool, (c, stride): (*mut f32, usize)) {
     // Eight rows of two vectors fill half of the registers and hide the latency of the products.
     for first_row in (0..BLOCK).step_by(8) {
         let mut sums = [[_mm512_setzero_ps(); 2]; 8];
-        for (r, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: within the caller's 32 rows of 32.
-            unsafe {
-                let row = start.add((first_row + r) * start_stride);
-                *sum = [_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(16))];
+        if add {
+            for (r, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: within the caller's 32 rows of 32.
+                unsafe {
+                    let row = c.add((first_row + r) * stride);
+                    *sum = [_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(16))];
+                }
             }
         }
         for (rows, weights) in a.chunks_exact(BLOCK).zip(b.chunks_exact(BLOCK)) {
@@ -189,7 +223,7 @@ unsafe fn multiply_block(
                 };
                 for (r, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: pair < 16, so the four bytes lie within the line.
-                    let both = unsafe { rows[first_row + r].0.as_ptr().cast::<i32>().add(pair).read() };
+                    let both = unsafe { rows.as_ptr().add(first_row + r).cast::<i32>().add(pair).read() };
                     // SAFETY: both are 64 plain bytes.
                     let x = unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(both)) };
                     *sum = [_mm512_dpbf16_ps(sum[0], x, w[0]), _mm512_dpbf16_ps(sum[1], x, w[1])];
@@ -199,7 +233,7 @@ unsafe fn multiply_block(
         for (r, sum) in sums.iter().enumerate() {
             // SAFETY: within the caller's 32 rows of 32.
             unsafe {
-                let row = c.add((first_row + r) * c_stride);
+                let row = c.add((first_row + r) * stride);
                 _mm512_storeu_ps(row, sum[0]);
                 _mm512_storeu_ps(row.add(16), sum[1]);
             }

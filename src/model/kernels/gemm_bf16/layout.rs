@@ -1,0 +1,115 @@
+//! How rows of activations are laid out.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::amx::Parts;
+use super::super::bf16_matrix::{BLOCK, Line};
+use super::super::linear::LinearShape;
+use super::super::parallel::SharedMut;
+use super::super::scratch::resize_exact;
+use super::block::pack_activations;
+
+/// Steps of a panel of weights in a pass at most, those of all parts counted: 32 KiB, two thirds of the first-level
+/// cache.
+const STEPS_PER_PASS: usize = 16;
+
+/// Pass by pass, so that the activations of a pass lie side by side, and in a pass block by block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    /// Of each step.
+    pub(super) parts: Parts,
+    /// Of 32 rows.
+    pub(super) blocks: usize,
+    /// Of 32 inputs.
+    steps: usize,
+    /// The last pass may have fewer.
+    pub(super) steps_per_pass: usize,
+}
+
+impl Layout {
+    pub(super) fn of(shape: LinearShape, parts: Parts) -> Self {
+        let [_, of_weights] = parts.count();
+        let steps = shape.in_features.div_ceil(BLOCK);
+        let steps_per_pass = steps.div_ceil(steps.div_ceil(STEPS_PER_PASS / of_weights));
+        Self { parts, blocks: shape.rows.div_ceil(BLOCK), steps, steps_per_pass }
+    }
+
+    pub(super) fn passes(self) -> usize {
+        self.steps.div_ceil(self.steps_per_pass)
+    }
+
+    /// The steps of a pass.
+    pub(super) fn steps(self, pass: usize) -> Range<usize> {
+        let first = pass * self.steps_per_pass;
+        first..self.steps.min(first + self.steps_per_pass)
+    }
+
+    pub(super) fn lines(self) -> usize {
+        self.passes() * self.blocks * self.lines_per_block()
+    }
+
+    /// Lines of a block in a pass.
+    fn lines_per_block(self) -> usize {
+        self.steps_per_pass * self.lines_per_step()
+    }
+
+    fn lines_per_step(self) -> usize {
+        self.parts.count()[0] * BLOCK
+    }
+
+    /// The first line of a block in a pass.
+    fn first_line(self, pass: usize, block: usize) -> usize {
+        (pass * self.blocks + block) * self.lines_per_block()
+    }
+
+    /// Packs the values that a panel of the layer before gives for a block of rows.
+    ///
+    /// # Safety
+    /// `lines` has this layout and no other thread touches these; the processor has AVX512F, BW and BF16.
+    pub(super) unsafe fn pack(self, block: usize, panel: usize, values: &[f32], lines: &SharedMut<'_, Line>) {
+        let (pass, step) = (panel / self.steps_per_pass, panel % self.steps_per_pass);
+        let first = self.first_line(pass, block) + step * self.lines_per_step();
+        let [parts, _] = self.parts.count();
+        // SAFETY: as the caller says.
+        unsafe {
+            let lines = std::slice::from_raw_parts_mut(lines.as_ptr().add(first), self.lines_per_step());
+            pack_activations(values, BLOCK, 0, parts, lines);
+        }
+    }
+}
+
+/// Packed activations.
+#[derive(Clone, Copy)]
+pub(super) struct Activations<'a> {
+    pub(super) lines: &'a [Line],
+    pub(super) layout: Layout,
+}
+
+impl<'a> Activations<'a> {
+    /// Packs all rows of `x` into `lines`.
+    ///
+    /// # Safety
+    /// The processor has AVX512F, BW and BF16.
+    pub(super) unsafe fn pack(x: &[f32], shape: LinearShape, parts: Parts, lines: &'a mut Vec<Line>) -> Self {
+        let layout = Layout::of(shape, parts);
+        resize_exact(lines, layout.lines(), Line::ZERO);
+        lines.par_chunks_mut(layout.lines_per_block()).enumerate().for_each(|(index, lines)| {
+            let (pass, block) = (index / layout.blocks, index % layout.blocks);
+            let steps = layout.steps(pass);
+            let rows = &x[block * BLOCK * shape.in_features..];
+            let lines = &mut lines[..steps.len() * layout.lines_per_step()];
+            let [parts, _] = parts.count();
+            // SAFETY: as the caller says.
+            unsafe { pack_activations(rows, shape.in_features, steps.start, parts, lines) };
+        });
+        Self { lines, layout }
+    }
+
+    /// The steps of a block in a pass.
+    pub(super) fn block(&self, pass: usize, block: usize) -> &'a [Line] {
+        let first = self.layout.first_line(pass, block);
+        &self.lines[first..first + self.layout.steps(pass).len() * self.layout.lines_per_step()]
+    }
+}
