@@ -67,22 +67,30 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-/// What the steps of two blocks of f32 are cut into: parts of bf16 that add up to the values, the largest first.
+/// What two blocks of f32 are multiplied as: one value of bf16 each, or parts of bf16 that add up to it, the largest
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parts {
+pub(super) enum Operands {
     /// Both are bf16.
     One,
-    /// Those of the first block into three, which is exact.
+    /// Those of the first block are cut into three, which is exact.
     Activations,
-    /// Those of both into three: six of the nine products, without those below the precision of f32.
+    /// Those of both are cut into three: six of the nine products, without those below the precision of f32.
     Both,
+    /// Both are int8.
+    Int8,
 }
 
-impl Parts {
-    /// Of the first block and of the second.
+impl Operands {
+    /// Inputs of a step, whose lines have 64 bytes.
+    pub(super) fn inputs_per_step(self) -> usize {
+        if self == Self::Int8 { 2 * BLOCK } else { BLOCK }
+    }
+
+    /// Parts of a step of the first block and of the second.
     pub(super) fn count(self) -> [usize; 2] {
         match self {
-            Self::One => [1, 1],
+            Self::One | Self::Int8 => [1, 1],
             Self::Activations => [3, 1],
             Self::Both => [3, 3],
         }
@@ -186,7 +194,7 @@ impl Tiles {
 
     /// Writes the product of two packed 32-wide blocks over `steps` steps of 32 to `c`, or adds it to what is
     /// there. `c` comes with the number of values between rows. Steps of either may be cut into
-    /// [parts](Parts), one behind the other, whose products are summed.
+    /// [parts](Operands), one behind the other, whose products are summed.
     ///
     /// `a` is read as data that is not needed again, so that it does not push `b` out of the first-level cache. What
     /// comes next is fetched meanwhile: sums that lie behind `c`, and a share of the lines from `ahead` on.
@@ -197,7 +205,7 @@ impl Tiles {
     #[inline]
     pub(super) unsafe fn multiply_block(
         &self,
-        parts: Parts,
+        parts: Operands,
         (a, b, ahead): (*const Line, *const Line, *const Line),
         steps: usize,
         add: bool,
@@ -232,7 +240,8 @@ impl Tiles {
                 );
             }
             match parts {
-                Parts::One => {
+                // Of int8 there are `multiply_int8`'s.
+                Operands::One | Operands::Int8 => {
                     multiply_steps!(
                         (a, 2048),
                         (b, 2048),
@@ -244,7 +253,7 @@ impl Tiles {
                         add!(2)
                     );
                 }
-                Parts::Activations => multiply_steps!(
+                Operands::Activations => multiply_steps!(
                     (a, 6144),
                     (b, 2048),
                     steps,
@@ -259,7 +268,7 @@ impl Tiles {
                     add!(2)
                 ),
                 // The products of parts that matter to an f32: the least first.
-                Parts::Both => multiply_steps!(
+                Operands::Both => multiply_steps!(
                     (a, 6144),
                     (b, 6144),
                     steps,
@@ -293,18 +302,17 @@ impl Tiles {
         }
     }
 
-    /// Multiplies two tiles of rows of `x` with two panels of weights, over `steps` steps of 64 inputs, and
-    /// writes the products: those of the first rows with both panels, and those of the second.
-    ///
-    /// `x` comes with the number of values between rows.
+    /// Writes the products of a packed block of 32 rows with two panels of 16 outputs over `steps` steps of 64
+    /// inputs: those of the first 16 rows with both panels, and those of the others. As in
+    /// [`multiply_block`](Self::multiply_block), the rows do not push the panels out of the first-level cache.
     ///
     /// # Safety
-    /// The processor has tiles of int8. Each of `x` has 16 rows of `64 * steps` values, and each of `panels`
-    /// `16 * steps` lines of 64 bytes. `steps` is not 0.
+    /// The processor has tiles of int8. `rows` has `32 * steps` lines of 64 bytes, and each of `panels`
+    /// `16 * steps`. `steps` is not 0.
     #[inline]
     pub(super) unsafe fn multiply_int8(
         &self,
-        (x, stride): ([*const i8; 2], usize),
+        rows: *const Line,
         panels: [*const i8; 2],
         steps: usize,
         products: &mut [[[i32; TILE_ROWS]; TILE_ROWS]; 4],
@@ -319,15 +327,14 @@ impl Tiles {
                 "tilezero tmm3",
                 "2:",
                 "tileloadd tmm6, [{b} + {line}]",
-                "tileloadd tmm4, [{a} + {stride}]",
+                "tileloaddt1 tmm4, [{a} + {line}]",
                 "tileloadd tmm7, [{b_next} + {line}]",
-                "tileloadd tmm5, [{a_low} + {stride}]",
+                "tileloaddt1 tmm5, [{a} + {line} + 1024]",
                 "tdpbssd tmm0, tmm4, tmm6",
                 "tdpbssd tmm1, tmm4, tmm7",
                 "tdpbssd tmm2, tmm5, tmm6",
                 "tdpbssd tmm3, tmm5, tmm7",
-                "add {a}, 64",
-                "add {a_low}, 64",
+                "add {a}, 2048",
                 "add {b}, 1024",
                 "add {b_next}, 1024",
                 "dec {steps}",
@@ -336,13 +343,11 @@ impl Tiles {
                 "tilestored [{products} + {line} + 1024], tmm1",
                 "tilestored [{products} + {line} + 2048], tmm2",
                 "tilestored [{products} + {line} + 3072], tmm3",
-                a = inout(reg) x[0] => _,
-                a_low = inout(reg) x[1] => _,
+                a = inout(reg) rows => _,
                 b = inout(reg) panels[0] => _,
                 b_next = inout(reg) panels[1] => _,
                 steps = inout(reg) steps => _,
-                line = in(reg) 64_usize,
-                stride = in(reg) stride,
+                line = in(reg) size_of::<Line>(),
                 products = in(reg) products.as_mut_ptr(),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

@@ -13,13 +13,20 @@ pub(super) const BLOCK: usize = 32;
 /// Outputs of a tile, of which a step of a panel has two.
 const TILE: usize = 16;
 
-/// One cache line of packed bf16.
+/// One cache line of packed values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub(super) struct Line([u16; BLOCK]);
 
 impl Line {
     pub(super) const ZERO: Self = Self([0; BLOCK]);
+
+    /// The same memory of int8.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn of_bytes(bytes: &[i8; 2 * BLOCK]) -> Self {
+        // SAFETY: both are 64 plain bytes.
+        unsafe { std::mem::transmute::<[i8; 2 * BLOCK], Self>(*bytes) }
+    }
 }
 
 /// A weight matrix `[out, in]`:

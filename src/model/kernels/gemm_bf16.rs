@@ -5,7 +5,7 @@
 //! the tile unit ([`amx`](super::amx)), or `vdpbf16ps` where there is only AVX512-BF16. Sums are kept in f32.
 //!
 //! The tile unit multiplies f32 as well, faster than vectors do: cut into three parts of bf16 that add up to it
-//! ([`Parts`]). Tasks cut weights in f32 as they go, which is little beside what they do with them.
+//! ([`Operands`]). Tasks cut weights in f32 as they go, which is little beside what they do with them.
 //!
 //! What limits the tile unit is how fast the second-level cache hands over what it multiplies. A task takes some
 //! rows and some panels, and goes over the inputs in passes that are short enough for a panel's weights of a pass
@@ -20,9 +20,10 @@ mod block;
 mod layout;
 
 use super::activation::{Activation, activate, gate_by};
-use super::amx::{self, LINES_AHEAD, Parts, Tiles};
+use super::amx::{self, LINES_AHEAD, Operands, Tiles};
 use super::bf16_matrix::{BLOCK, Bf16Matrix, Line};
 use super::feed_forward::FeedForward;
+use super::int8::Int8Matrix;
 use super::linear::{LinearRef, LinearShape, Products, WeightRef};
 use super::parallel::SharedMut;
 use super::scratch::resize_exact;
@@ -31,8 +32,8 @@ use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
 
-use block::pack_f32_weights;
 pub(super) use block::{multiply, pack_activations, pack_weights};
+use block::{multiply_int8, pack_f32_weights};
 use layout::{Activations, Layout};
 
 /// Steps of all rows of a task in a pass at most, those of all parts counted: 768 KiB, less than half of the
@@ -46,6 +47,7 @@ const PANELS_PER_TASK: usize = 16;
 thread_local! {
     static ACTIVATIONS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static BETWEEN: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    static SCALES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
     static WEIGHTS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static SUMS: Cell<Vec<Sums>> = const { Cell::new(Vec::new()) };
 }
@@ -93,10 +95,10 @@ impl Bf16Unit {
 
     /// What this unit cuts the operands of `products` with bf16 weights into; `None` where vectors of f32 are
     /// faster.
-    pub(super) fn parts(self, products: Products) -> Option<Parts> {
+    pub(super) fn parts(self, products: Products) -> Option<Operands> {
         match (products, self) {
-            (Products::Rounded, _) => Some(Parts::One),
-            (Products::Exact, Self::Tiles) => Some(Parts::Activations),
+            (Products::Rounded, _) => Some(Operands::One),
+            (Products::Exact, Self::Tiles) => Some(Operands::Activations),
             (Products::Exact, Self::Vectors) => None,
         }
     }
@@ -117,17 +119,27 @@ pub(super) enum Weights<'a> {
     Bf16(&'a Bf16Matrix),
     /// `[in, out]`, for tiles alone.
     F32(&'a [f32]),
+    /// For tiles alone.
+    Int8(&'a Int8Matrix),
 }
 
 type Layer<'a> = LinearRef<'a, Weights<'a>>;
 
 impl<'a> Weights<'a> {
     /// Those that `unit` is the fastest for with so many rows, and what it cuts operands into.
-    fn of(weight: WeightRef<'a>, products: Products, unit: Bf16Unit, rows: usize) -> Option<(Self, Parts)> {
+    fn of(
+        weight: WeightRef<'a>,
+        products: Products,
+        unit: Bf16Unit,
+        rows: usize,
+    ) -> Option<(Self, Operands)> {
         match (weight, unit) {
             (WeightRef::PackedBf16(matrix), _) => Some((Self::Bf16(matrix), unit.parts(products)?)),
             (WeightRef::F32(values), Bf16Unit::Tiles) if rows > FEW_ROWS => {
-                Some((Self::F32(values), Parts::Both))
+                Some((Self::F32(values), Operands::Both))
+            }
+            (WeightRef::Int8(matrix), Bf16Unit::Tiles) if amx::has_int8() => {
+                Some((Self::Int8(matrix), Operands::Int8))
             }
             _ => None,
         }
@@ -139,7 +151,7 @@ fn layer<'a>(
     LinearRef { weight, bias, shape }: LinearRef<'a>,
     products: Products,
     unit: Bf16Unit,
-) -> Option<(Layer<'a>, Parts)> {
+) -> Option<(Layer<'a>, Operands)> {
     let (weight, parts) = Weights::of(weight, products, unit, shape.rows)?;
     Some((LinearRef { weight, bias, shape }, parts))
 }
@@ -157,14 +169,15 @@ pub(super) unsafe fn linear(
     y: &mut [f32],
 ) -> bool {
     let Some((layer, parts)) = layer(linear, products, unit) else { return false };
-    let mut lines = ACTIVATIONS.take();
+    let (mut lines, mut scales) = (ACTIVATIONS.take(), SCALES.take());
     // SAFETY: the unit is available (caller).
     unsafe {
-        let activations = Activations::pack(x, layer.shape, parts, &mut lines);
+        let activations = Activations::pack(x, layer.shape, parts, &mut lines, &mut scales);
         let out = Output::Values(SharedMut::new(y));
         Product { unit, activations, layer, gated: None, out }.compute();
     }
     ACTIVATIONS.set(lines);
+    SCALES.set(scales);
     true
 }
 
@@ -181,8 +194,12 @@ pub(super) unsafe fn feed_forward(
     y: &mut [f32],
 ) -> bool {
     let FeedForward { first, gated, activation, second } = layers;
-    let same = |parts| move |(layer, others): (_, Parts)| (others == parts).then_some(layer);
+    let same = |parts| move |(layer, others): (_, Operands)| (others == parts).then_some(layer);
     let Some((first, parts)) = layer(first, products, unit) else { return false };
+    // A scale of int8 is that of several panels.
+    if parts == Operands::Int8 {
+        return false;
+    }
     let Some(second) = layer(second, products, unit).and_then(same(parts)) else { return false };
     let gate = gated.map(|gated| layer(gated, products, unit).and_then(same(parts)));
     let gated = match gate {
@@ -190,19 +207,20 @@ pub(super) unsafe fn feed_forward(
         Some(Some(gated)) => Some(gated),
         Some(None) => return false,
     };
-    let (mut lines, mut between) = (ACTIVATIONS.take(), BETWEEN.take());
+    let (mut lines, mut scales, mut between) = (ACTIVATIONS.take(), SCALES.take(), BETWEEN.take());
     let layout = Layout::of(second.shape, parts);
     resize_exact(&mut between, layout.lines(), Line::ZERO);
     // SAFETY: the unit is available (caller).
     unsafe {
-        let activations = Activations::pack(x, first.shape, parts, &mut lines);
+        let activations = Activations::pack(x, first.shape, parts, &mut lines, &mut scales);
         let out = Output::Packed(activation, layout, SharedMut::new(&mut between));
         Product { unit, activations, layer: first, gated, out }.compute();
-        let activations = Activations { lines: &between, layout };
+        let activations = Activations { lines: &between, scales: &[], layout };
         let out = Output::Values(SharedMut::new(y));
         Product { unit, activations, layer: second, gated: None, out }.compute();
     }
     ACTIVATIONS.set(lines);
+    SCALES.set(scales);
     BETWEEN.set(between);
     true
 }
@@ -283,6 +301,20 @@ impl Product<'_> {
                             unsafe { pack_f32_weights(values, outputs, panel * BLOCK, steps.clone(), cut) };
                             cut
                         }
+                        Weights::Int8(matrix) => {
+                            let panels = matrix.tiles(panel, steps.start);
+                            for (block, Sums(sums)) in blocks.clone().zip(sums) {
+                                let rows = self.activations.block(pass, block);
+                                let rows = (rows, self.activations.scales(pass, block));
+                                if let Some(tiles) = &tiles {
+                                    // SAFETY: tiles are of int8 where such weights are; there are as many steps.
+                                    unsafe {
+                                        multiply_int8(tiles, rows, panels, steps.len(), pass > 0, sums)
+                                    };
+                                }
+                            }
+                            continue;
+                        }
                     };
                     let (next, next_panel) = match layers.get(index + 1) {
                         Some(layer) => (layer.weight, panel),
@@ -339,6 +371,10 @@ impl Product<'_> {
         let LinearShape { rows, out_features, .. } = self.layer.shape;
         let columns = panels.start * BLOCK..out_features.min(panels.end * BLOCK);
         let bias = self.layer.bias.map(|bias| &bias[columns.clone()]);
+        let scales = match self.layer.weight {
+            Weights::Int8(matrix) => Some(&matrix.scales()[columns.clone()]),
+            _ => None,
+        };
         vectorised(
             #[inline(always)]
             || {
@@ -351,6 +387,9 @@ impl Product<'_> {
                     let sums = of_panels.clone().map(|sums| sums.row(index));
                     for (panel, (y, sums)) in y.chunks_mut(BLOCK).zip(sums).enumerate() {
                         y.copy_from_slice(&sums[..y.len()]);
+                        if let Some(scales) = scales {
+                            y.iter_mut().zip(&scales[panel * BLOCK..]).for_each(|(y, scale)| *y *= scale);
+                        }
                         if let Some(bias) = bias {
                             y.iter_mut().zip(&bias[panel * BLOCK..]).for_each(|(y, bias)| *y += bias);
                         }

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::amx::Parts;
+use super::super::amx::Operands;
 use super::super::bf16_matrix::{BLOCK, Line};
+use super::super::int8::GROUP_STEPS;
 use super::super::linear::LinearShape;
 use super::super::parallel::SharedMut;
 use super::super::scratch::resize_exact;
-use super::block::pack_activations;
+use super::block::{pack_activations, pack_int8_activations};
 
 /// Steps of a panel of weights in a pass at most, those of all parts counted: 32 KiB, two thirds of the first-level
 /// cache.
@@ -19,20 +20,24 @@ const STEPS_PER_PASS: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     /// Of each step.
-    pub(super) parts: Parts,
+    pub(super) parts: Operands,
     /// Of 32 rows.
     pub(super) blocks: usize,
-    /// Of 32 inputs.
+    /// Of [as many inputs](Operands::inputs_per_step) as 64 bytes hold.
     steps: usize,
     /// The last pass may have fewer.
     pub(super) steps_per_pass: usize,
 }
 
 impl Layout {
-    pub(super) fn of(shape: LinearShape, parts: Parts) -> Self {
+    pub(super) fn of(shape: LinearShape, parts: Operands) -> Self {
         let [_, of_weights] = parts.count();
-        let steps = shape.in_features.div_ceil(BLOCK);
-        let steps_per_pass = steps.div_ceil(steps.div_ceil(STEPS_PER_PASS / of_weights));
+        let steps = shape.in_features.div_ceil(parts.inputs_per_step());
+        let steps_per_pass = match parts {
+            // Scales belong to whole groups of them.
+            Operands::Int8 => steps.min(STEPS_PER_PASS),
+            _ => steps.div_ceil(steps.div_ceil(STEPS_PER_PASS / of_weights)),
+        };
         Self { parts, blocks: shape.rows.div_ceil(BLOCK), steps, steps_per_pass }
     }
 
@@ -57,6 +62,11 @@ impl Layout {
 
     fn lines_per_step(self) -> usize {
         self.parts.count()[0] * BLOCK
+    }
+
+    /// Scales of a block in a pass, one of each row and group.
+    fn scales_per_block(self) -> usize {
+        self.steps_per_pass.div_ceil(GROUP_STEPS) * BLOCK
     }
 
     /// The first line of a block in a pass.
@@ -84,32 +94,54 @@ impl Layout {
 #[derive(Clone, Copy)]
 pub(super) struct Activations<'a> {
     pub(super) lines: &'a [Line],
+    /// Of int8.
+    pub(super) scales: &'a [f32],
     pub(super) layout: Layout,
 }
 
 impl<'a> Activations<'a> {
-    /// Packs all rows of `x` into `lines`.
+    /// Packs all rows of `x` into `lines` and, if they are to be int8, `scales`.
     ///
     /// # Safety
     /// The processor has AVX512F, BW and BF16.
-    pub(super) unsafe fn pack(x: &[f32], shape: LinearShape, parts: Parts, lines: &'a mut Vec<Line>) -> Self {
+    pub(super) unsafe fn pack(
+        x: &[f32],
+        shape: LinearShape,
+        parts: Operands,
+        lines: &'a mut Vec<Line>,
+        scales: &'a mut Vec<f32>,
+    ) -> Self {
         let layout = Layout::of(shape, parts);
         resize_exact(lines, layout.lines(), Line::ZERO);
-        lines.par_chunks_mut(layout.lines_per_block()).enumerate().for_each(|(index, lines)| {
-            let (pass, block) = (index / layout.blocks, index % layout.blocks);
-            let steps = layout.steps(pass);
-            let rows = &x[block * BLOCK * shape.in_features..];
-            let lines = &mut lines[..steps.len() * layout.lines_per_step()];
-            let [parts, _] = parts.count();
-            // SAFETY: as the caller says.
-            unsafe { pack_activations(rows, shape.in_features, steps.start, parts, lines) };
-        });
-        Self { lines, layout }
+        resize_exact(scales, layout.passes() * layout.blocks * layout.scales_per_block(), 0.0);
+        let blocks = lines.par_chunks_mut(layout.lines_per_block());
+        blocks.zip(scales.par_chunks_mut(layout.scales_per_block())).enumerate().for_each(
+            |(index, (lines, scales))| {
+                let (pass, block) = (index / layout.blocks, index % layout.blocks);
+                let steps = layout.steps(pass);
+                let rows = &x[block * BLOCK * shape.in_features..];
+                let lines = &mut lines[..steps.len() * layout.lines_per_step()];
+                if parts == Operands::Int8 {
+                    pack_int8_activations(rows, shape.in_features, steps.start, lines, scales);
+                    return;
+                }
+                let [parts, _] = parts.count();
+                // SAFETY: as the caller says.
+                unsafe { pack_activations(rows, shape.in_features, steps.start, parts, lines) };
+            },
+        );
+        Self { lines, scales, layout }
     }
 
     /// The steps of a block in a pass.
     pub(super) fn block(&self, pass: usize, block: usize) -> &'a [Line] {
         let first = self.layout.first_line(pass, block);
         &self.lines[first..first + self.layout.steps(pass).len() * self.layout.lines_per_step()]
+    }
+
+    /// The scales of a block in a pass.
+    pub(super) fn scales(&self, pass: usize, block: usize) -> &'a [f32] {
+        let scales = self.layout.scales_per_block();
+        &self.scales[(pass * self.layout.blocks + block) * scales..][..scales]
     }
 }

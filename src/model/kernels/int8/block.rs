@@ -8,8 +8,8 @@ use std::thread::LocalKey;
 
 use super::{GROUP, GROUP_LINES, Line, OUTPUTS, QUAD, Rows};
 
-/// Rows times panels that any unit takes at once.
-pub(super) const MAX_SUMS: usize = 256;
+/// Rows that any unit takes at once.
+pub(super) const MAX_ROWS: usize = VNNI_ROWS;
 /// Rows whose sums fit into the registers of AVX512, beside what they are made of.
 const VNNI_ROWS: usize = 12;
 
@@ -20,23 +20,21 @@ pub(super) trait Unit {
 
     /// Rows that it takes at once.
     const ROWS: usize;
-    /// Panels that it takes at once.
-    const PANELS: usize = 1;
     /// Values of activations that a task keeps at hand, in half of the second-level cache.
     const VALUES_PER_BLOCK: usize = 1 << 17;
 
     /// Memory for activations that the thread is done with.
     fn spare() -> &'static LocalKey<Cell<Rows<Self::Value>>>;
 
-    /// Writes the products of `some` of the `rows` and each panel, one panel behind the other, without the
-    /// scales of the panels. There are at most as many of both as the unit takes.
+    /// Writes the products of `some` of the `rows`, as many as the unit takes or fewer, and a panel, without the
+    /// scales of the panel.
     ///
     /// # Safety
-    /// The processor has the unit, `rows` has `some` of the panels' inputs, and `sums` is as long.
+    /// The processor has the unit, `rows` has `some` of the panel's inputs, and `sums` is as long.
     unsafe fn multiply(
         rows: &Rows<Self::Value>,
         some: Range<usize>,
-        panels: &[Line],
+        panel: &[Line],
         sums: &mut [[f32; OUTPUTS]],
     );
 }
@@ -44,7 +42,7 @@ pub(super) trait Unit {
 thread_local! {
     static SPARE_I16: Cell<Rows<i16>> = Cell::default();
     #[cfg(target_arch = "x86_64")]
-    pub(super) static SPARE_I8: Cell<Rows<i8>> = Cell::default();
+    static SPARE_I8: Cell<Rows<i8>> = Cell::default();
 }
 
 /// Any processor: what the compiler makes of it.

@@ -15,10 +15,6 @@
 //! are, and whatever unit multiplies, but for the order in which the last additions are rounded.
 
 mod block;
-#[cfg(target_arch = "x86_64")]
-mod tiles;
-
-use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -28,9 +24,7 @@ use super::scratch::resize_exact;
 use super::simd::{max_of, sum_of, vectorised};
 #[cfg(target_arch = "x86_64")]
 use block::{Avx2, Vnni};
-use block::{MAX_SUMS, Portable, Unit};
-#[cfg(target_arch = "x86_64")]
-use tiles::Tiled;
+use block::{MAX_ROWS, Portable, Unit};
 
 /// Inputs of a line.
 const QUAD: usize = 4;
@@ -40,12 +34,13 @@ const OUTPUTS: usize = 16;
 const GROUP: usize = 256;
 /// Lines of a group.
 const GROUP_LINES: usize = GROUP / QUAD;
-/// Inputs are filled up with zeros to a multiple of this, the step of the widest unit.
-const STEP: usize = 64;
+/// Inputs are filled up with zeros to a multiple of this, the step of the tile unit.
+pub(super) const STEP: usize = 64;
+/// Steps of a group.
+#[cfg(target_arch = "x86_64")]
+pub(super) const GROUP_STEPS: usize = GROUP / STEP;
 /// Largest magnitude of a weight or an activation.
 const LARGEST: f32 = 127.0;
-/// Rows that there is room for are a multiple of this, which the widest unit reads at once.
-const ROOM: usize = 16;
 
 /// The weights of four inputs for sixteen outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,16 +100,30 @@ impl Int8Matrix {
 
     /// Writes the values of an output from the input `first` on.
     pub fn widen(&self, output: usize, first: usize, values: &mut [f32]) {
-        let lines = self.panels(output / OUTPUTS..output / OUTPUTS + 1);
+        let lines = self.panel(output / OUTPUTS);
         let (lane, scale) = (output % OUTPUTS * QUAD, self.scales[output]);
         for (input, value) in (first..).zip(values) {
             *value = f32::from(lines[input / QUAD].0[lane + input % QUAD]) * scale;
         }
     }
 
-    fn panels(&self, panels: Range<usize>) -> &[Line] {
+    fn panel(&self, panel: usize) -> &[Line] {
         let lines = self.in_features.next_multiple_of(STEP) / QUAD;
-        &self.lines[panels.start * lines..panels.end * lines]
+        &self.lines[panel * lines..(panel + 1) * lines]
+    }
+
+    /// The weights of a pair of panels from a step on. The second of a pair that has none is the first once more.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn tiles(&self, pair: usize, first_step: usize) -> [*const i8; 2] {
+        let last = self.out_features.div_ceil(OUTPUTS) - 1;
+        [2 * pair, last.min(2 * pair + 1)]
+            .map(|panel| self.panel(panel)[first_step * STEP / QUAD..].as_ptr().cast())
+    }
+
+    /// The scales of the outputs.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn scales(&self) -> &[f32] {
+        &self.scales
     }
 }
 
@@ -142,7 +151,7 @@ pub fn round_to_int8(values: &[f32], rounded: &mut [i8]) -> f32 {
 /// Activations, rounded.
 #[derive(Default)]
 struct Rows<T> {
-    /// (rows, [`width`](Self::width)), and room behind them.
+    /// (rows, [`width`](Self::width)).
     values: Vec<T>,
     /// The group's scale and the sum of its values, (rows, groups).
     groups: Vec<(f32, i32)>,
@@ -154,7 +163,7 @@ impl<T: Copy + Default + From<i8> + Send> Rows<T> {
     fn round(&mut self, x: &[f32], in_features: usize) {
         self.width = in_features.next_multiple_of(STEP);
         let (rows, groups) = (x.len() / in_features, in_features.div_ceil(GROUP));
-        resize_exact(&mut self.values, rows.next_multiple_of(ROOM) * self.width, T::default());
+        resize_exact(&mut self.values, rows * self.width, T::default());
         self.groups.resize(rows * groups, (0.0, 0));
         let rows = self.values.par_chunks_mut(self.width).zip(self.groups.par_chunks_mut(groups));
         rows.zip(x.par_chunks(in_features)).for_each(|((values, groups), x)| {
@@ -184,9 +193,6 @@ impl<T: Copy + Default + From<i8> + Send> Rows<T> {
 pub(super) fn linear(x: &[f32], layer: LinearRef<'_, &Int8Matrix>, y: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     {
-        if Tiled::is_available() {
-            return linear_by::<Tiled>(x, layer, y);
-        }
         if Vnni::is_available() {
             return linear_by::<Vnni>(x, layer, y);
         }
@@ -209,33 +215,30 @@ fn linear_by<U: Unit>(x: &[f32], layer: LinearRef<'_, &Int8Matrix>, y: &mut [f32
     let out = SharedMut::new(y);
     (0..tasks).into_par_iter().for_each(|task| {
         let panels = panels * task / tasks..panels * (task + 1) / tasks;
-        let mut sums = [[0f32; OUTPUTS]; MAX_SUMS];
+        let mut sums = [[0f32; OUTPUTS]; MAX_ROWS];
         for first in (0..shape.rows).step_by(rows_per_block) {
             let block = first..shape.rows.min(first + rows_per_block);
-            for panel in panels.clone().step_by(U::PANELS) {
-                let some = panel..panels.end.min(panel + U::PANELS);
-                let lines = weight.panels(some.clone());
+            for panel in panels.clone() {
+                let lines = weight.panel(panel);
+                let output = panel * OUTPUTS;
+                let outputs = OUTPUTS.min(shape.out_features - output);
+                let scales = &weight.scales[output..];
                 for row in block.clone().step_by(U::ROWS) {
                     let rows_here = row..block.end.min(row + U::ROWS);
-                    let sums = &mut sums[..rows_here.len() * some.len()];
+                    let sums = &mut sums[..rows_here.len()];
                     // SAFETY: the processor has the unit (caller), and as many rows are there.
                     unsafe { U::multiply(&rows, rows_here.clone(), lines, sums) };
-                    for (panel, sums) in some.clone().zip(sums.chunks(rows_here.len())) {
-                        let output = panel * OUTPUTS;
-                        let outputs = OUTPUTS.min(shape.out_features - output);
-                        let scales = &weight.scales[output..];
-                        for (row, sums) in rows_here.clone().zip(sums) {
-                            // SAFETY: these outputs of this row lie within `y`, and are this task's own.
-                            let y = unsafe {
-                                let first = out.as_ptr().add(row * shape.out_features + output);
-                                std::slice::from_raw_parts_mut(first, outputs)
-                            };
-                            for ((y, sum), scale) in y.iter_mut().zip(sums).zip(scales) {
-                                *y = sum * scale;
-                            }
-                            if let Some(bias) = bias {
-                                y.iter_mut().zip(&bias[output..]).for_each(|(y, bias)| *y += bias);
-                            }
+                    for (row, sums) in rows_here.zip(sums) {
+                        // SAFETY: these outputs of this row lie within `y`, and are this task's own.
+                        let y = unsafe {
+                            let first = out.as_ptr().add(row * shape.out_features + output);
+                            std::slice::from_raw_parts_mut(first, outputs)
+                        };
+                        for ((y, sum), scale) in y.iter_mut().zip(sums).zip(scales) {
+                            *y = *sum * scale;
+                        }
+                        if let Some(bias) = bias {
+                            y.iter_mut().zip(&bias[output..]).for_each(|(y, bias)| *y += bias);
                         }
                     }
                 }
@@ -247,7 +250,11 @@ fn linear_by<U: Unit>(x: &[f32], layer: LinearRef<'_, &Int8Matrix>, y: &mut [f32
 
 #[cfg(test)]
 mod tests {
-    use super::super::linear::LinearShape;
+    #[cfg(target_arch = "x86_64")]
+    use super::super::amx;
+    #[cfg(target_arch = "x86_64")]
+    use super::super::gemm_bf16::{self, Bf16Unit};
+    use super::super::linear::{LinearShape, Products, WeightRef};
     use super::super::test_data::{assert_close, values};
     use super::*;
 
@@ -300,7 +307,7 @@ mod tests {
         outputs.collect()
     }
 
-    fn check<U: Unit>() {
+    fn check(linear: impl Fn(&[f32], LinearRef<'_, &Int8Matrix>, &mut [f32])) {
         for shape @ [rows, inputs, outputs] in SHAPES {
             let (x, bias) = (values(rows * inputs, 1), values(outputs, 3));
             let weight = matrix(&values(inputs * outputs, 2), inputs, outputs);
@@ -310,33 +317,38 @@ mod tests {
                 shape: LinearShape { rows, in_features: inputs, out_features: outputs },
             };
             let mut y = vec![f32::NAN; rows * outputs];
-            linear_by::<U>(&x, layer, &mut y);
+            linear(&x, layer, &mut y);
             assert_close(&y, &reference(&x, &weight, &bias, shape), 1e-5);
             // A row alone is the same to the bit.
             let mut alone = vec![f32::NAN; outputs];
             let shape = LinearShape { rows: 1, ..layer.shape };
-            linear_by::<U>(&x[(rows - 1) * inputs..], LinearRef { shape, ..layer }, &mut alone);
+            linear(&x[(rows - 1) * inputs..], LinearRef { shape, ..layer }, &mut alone);
             assert_eq!(alone, y[(rows - 1) * outputs..]);
         }
     }
 
     #[test]
     fn every_unit_multiplies_what_is_rounded() {
-        check::<Portable>();
+        check(linear_by::<Portable>);
         #[cfg(target_arch = "x86_64")]
         {
             if Avx2::is_available() {
-                check::<Avx2>();
+                check(linear_by::<Avx2>);
             } else {
                 eprintln!("skipped: this processor has no AVX2");
             }
             if Vnni::is_available() {
-                check::<Vnni>();
+                check(linear_by::<Vnni>);
             } else {
                 eprintln!("skipped: this processor has no AVX512-VNNI");
             }
-            if Tiled::is_available() {
-                check::<Tiled>();
+            if Bf16Unit::best() == Some(Bf16Unit::Tiles) && amx::has_int8() {
+                check(|x, LinearRef { weight, bias, shape }, y| {
+                    let layer = LinearRef { weight: WeightRef::Int8(weight), bias, shape };
+                    // SAFETY: the unit is available, and the lengths are those of the shape.
+                    let done = unsafe { gemm_bf16::linear(Bf16Unit::Tiles, x, layer, Products::Rounded, y) };
+                    assert!(done);
+                });
             } else {
                 eprintln!("skipped: this processor has no AMX-INT8");
             }
