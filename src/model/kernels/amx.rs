@@ -67,30 +67,22 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-/// What two blocks of f32 are multiplied as: one value of bf16 each, or parts of bf16 that add up to it, the largest
-/// first.
+/// What the steps of two blocks of f32 are cut into: values of bf16 that add up to them, the largest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operands {
+pub(super) enum Parts {
     /// Both are bf16.
     One,
-    /// Those of the first block are cut into three, which is exact.
+    /// Those of the first block into three, which is exact.
     Activations,
-    /// Those of both are cut into three: six of the nine products, without those below the precision of f32.
+    /// Those of both into three: six of the nine products, without those below the precision of f32.
     Both,
-    /// Both are int8.
-    Int8,
 }
 
-impl Operands {
-    /// Inputs of a step, whose lines have 64 bytes.
-    pub(super) fn inputs_per_step(self) -> usize {
-        if self == Self::Int8 { 2 * BLOCK } else { BLOCK }
-    }
-
-    /// Parts of a step of the first block and of the second.
+impl Parts {
+    /// Of a step of the first block and of the second.
     pub(super) fn count(self) -> [usize; 2] {
         match self {
-            Self::One | Self::Int8 => [1, 1],
+            Self::One => [1, 1],
             Self::Activations => [3, 1],
             Self::Both => [3, 3],
         }
@@ -194,7 +186,7 @@ impl Tiles {
 
     /// Writes the product of two packed 32-wide blocks over `steps` steps of 32 to `c`, or adds it to what is
     /// there. `c` comes with the number of values between rows. Steps of either may be cut into
-    /// [parts](Operands), one behind the other, whose products are summed.
+    /// [parts](Parts), one behind the other, whose products are summed.
     ///
     /// `a` is read as data that is not needed again, so that it does not push `b` out of the first-level cache. What
     /// comes next is fetched meanwhile: sums that lie behind `c`, and a share of the lines from `ahead` on.
@@ -205,7 +197,7 @@ impl Tiles {
     #[inline]
     pub(super) unsafe fn multiply_block(
         &self,
-        parts: Operands,
+        parts: Parts,
         (a, b, ahead): (*const Line, *const Line, *const Line),
         steps: usize,
         add: bool,
@@ -240,8 +232,7 @@ impl Tiles {
                 );
             }
             match parts {
-                // Of int8 there are `multiply_int8`'s.
-                Operands::One | Operands::Int8 => {
+                Parts::One => {
                     multiply_steps!(
                         (a, 2048),
                         (b, 2048),
@@ -253,7 +244,7 @@ impl Tiles {
                         add!(2)
                     );
                 }
-                Operands::Activations => multiply_steps!(
+                Parts::Activations => multiply_steps!(
                     (a, 6144),
                     (b, 2048),
                     steps,
@@ -268,7 +259,7 @@ impl Tiles {
                     add!(2)
                 ),
                 // The products of parts that matter to an f32: the least first.
-                Operands::Both => multiply_steps!(
+                Parts::Both => multiply_steps!(
                     (a, 6144),
                     (b, 6144),
                     steps,

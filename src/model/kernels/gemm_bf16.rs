@@ -20,7 +20,7 @@ mod block;
 mod layout;
 
 use super::activation::{Activation, activate, gate_by};
-use super::amx::{self, LINES_AHEAD, Operands, Tiles};
+use super::amx::{self, LINES_AHEAD, Parts, Tiles};
 use super::bf16_matrix::{BLOCK, Bf16Matrix, Line};
 use super::feed_forward::FeedForward;
 use super::int8::Int8Matrix;
@@ -34,7 +34,7 @@ use std::ops::Range;
 
 pub(super) use block::{multiply, pack_activations, pack_weights};
 use block::{multiply_int8, pack_f32_weights};
-use layout::{Activations, Layout};
+use layout::{Activations, Layout, Operands};
 
 /// Steps of all rows of a task in a pass at most, those of all parts counted: 768 KiB, less than half of the
 /// second-level cache.
@@ -95,10 +95,10 @@ impl Bf16Unit {
 
     /// What this unit cuts the operands of `products` with bf16 weights into; `None` where vectors of f32 are
     /// faster.
-    pub(super) fn parts(self, products: Products) -> Option<Operands> {
+    pub(super) fn parts(self, products: Products) -> Option<Parts> {
         match (products, self) {
-            (Products::Rounded, _) => Some(Operands::One),
-            (Products::Exact, Self::Tiles) => Some(Operands::Activations),
+            (Products::Rounded, _) => Some(Parts::One),
+            (Products::Exact, Self::Tiles) => Some(Parts::Activations),
             (Products::Exact, Self::Vectors) => None,
         }
     }
@@ -115,45 +115,40 @@ impl Bf16Unit {
 
 /// Weights that are multiplied here.
 #[derive(Clone, Copy)]
-pub(super) enum Weights<'a> {
-    Bf16(&'a Bf16Matrix),
+enum Weights<'a> {
+    /// With what steps are cut into.
+    Bf16(&'a Bf16Matrix, Parts),
     /// `[in, out]`, for tiles alone.
     F32(&'a [f32]),
     /// For tiles alone.
     Int8(&'a Int8Matrix),
 }
 
-type Layer<'a> = LinearRef<'a, Weights<'a>>;
-
-impl<'a> Weights<'a> {
-    /// Those that `unit` is the fastest for with so many rows, and what it cuts operands into.
-    fn of(
-        weight: WeightRef<'a>,
-        products: Products,
-        unit: Bf16Unit,
-        rows: usize,
-    ) -> Option<(Self, Operands)> {
-        match (weight, unit) {
-            (WeightRef::PackedBf16(matrix), _) => Some((Self::Bf16(matrix), unit.parts(products)?)),
-            (WeightRef::F32(values), Bf16Unit::Tiles) if rows > FEW_ROWS => {
-                Some((Self::F32(values), Operands::Both))
-            }
-            (WeightRef::Int8(matrix), Bf16Unit::Tiles) if amx::has_int8() => {
-                Some((Self::Int8(matrix), Operands::Int8))
-            }
-            _ => None,
+impl Weights<'_> {
+    fn operands(self) -> Operands {
+        match self {
+            Self::Bf16(_, parts) => Operands::Bf16(parts),
+            Self::F32(_) => Operands::Bf16(Parts::Both),
+            Self::Int8(_) => Operands::Int8,
         }
     }
 }
+
+type Layer<'a> = LinearRef<'a, Weights<'a>>;
 
 /// A layer as `unit` multiplies it, where it is the fastest.
 fn layer<'a>(
     LinearRef { weight, bias, shape }: LinearRef<'a>,
     products: Products,
     unit: Bf16Unit,
-) -> Option<(Layer<'a>, Operands)> {
-    let (weight, parts) = Weights::of(weight, products, unit, shape.rows)?;
-    Some((LinearRef { weight, bias, shape }, parts))
+) -> Option<Layer<'a>> {
+    let weight = match (weight, unit) {
+        (WeightRef::PackedBf16(matrix), _) => Weights::Bf16(matrix, unit.parts(products)?),
+        (WeightRef::F32(values), Bf16Unit::Tiles) if shape.rows > FEW_ROWS => Weights::F32(values),
+        (WeightRef::Int8(matrix), Bf16Unit::Tiles) if amx::has_int8() => Weights::Int8(matrix),
+        _ => return None,
+    };
+    Some(LinearRef { weight, bias, shape })
 }
 
 /// `y = x * weight^T + bias` on `unit`, and whether that was done: not where something else is faster. The slices
@@ -168,11 +163,11 @@ pub(super) unsafe fn linear(
     products: Products,
     y: &mut [f32],
 ) -> bool {
-    let Some((layer, parts)) = layer(linear, products, unit) else { return false };
+    let Some(layer) = layer(linear, products, unit) else { return false };
     let (mut lines, mut scales) = (ACTIVATIONS.take(), SCALES.take());
     // SAFETY: the unit is available (caller).
     unsafe {
-        let activations = Activations::pack(x, layer.shape, parts, &mut lines, &mut scales);
+        let activations = Activations::pack(x, layer.shape, layer.weight.operands(), &mut lines, &mut scales);
         let out = Output::Values(SharedMut::new(y));
         Product { unit, activations, layer, gated: None, out }.compute();
     }
@@ -194,25 +189,24 @@ pub(super) unsafe fn feed_forward(
     y: &mut [f32],
 ) -> bool {
     let FeedForward { first, gated, activation, second } = layers;
-    let same = |parts| move |(layer, others): (_, Operands)| (others == parts).then_some(layer);
-    let Some((first, parts)) = layer(first, products, unit) else { return false };
+    let layer = |linear| layer(linear, products, unit);
+    let (Some(first), Some(second)) = (layer(first), layer(second)) else { return false };
+    let operands = first.weight.operands();
+    let gated = match gated.map(layer) {
+        Some(None) => return false,
+        gated => gated.flatten(),
+    };
+    let alike = |layer: &Layer<'_>| layer.weight.operands() == operands;
     // A scale of int8 is that of several panels.
-    if parts == Operands::Int8 {
+    if operands == Operands::Int8 || !alike(&second) || !gated.as_ref().is_none_or(alike) {
         return false;
     }
-    let Some(second) = layer(second, products, unit).and_then(same(parts)) else { return false };
-    let gate = gated.map(|gated| layer(gated, products, unit).and_then(same(parts)));
-    let gated = match gate {
-        None => None,
-        Some(Some(gated)) => Some(gated),
-        Some(None) => return false,
-    };
     let (mut lines, mut scales, mut between) = (ACTIVATIONS.take(), SCALES.take(), BETWEEN.take());
-    let layout = Layout::of(second.shape, parts);
+    let layout = Layout::of(second.shape, operands);
     resize_exact(&mut between, layout.lines(), Line::ZERO);
     // SAFETY: the unit is available (caller).
     unsafe {
-        let activations = Activations::pack(x, first.shape, parts, &mut lines, &mut scales);
+        let activations = Activations::pack(x, first.shape, operands, &mut lines, &mut scales);
         let out = Output::Packed(activation, layout, SharedMut::new(&mut between));
         Product { unit, activations, layer: first, gated, out }.compute();
         let activations = Activations { lines: &between, scales: &[], layout };
@@ -253,10 +247,10 @@ impl Product<'_> {
     /// # Safety
     /// The unit is available, only tiles have more than one part, and the output has room.
     unsafe fn compute(&self) {
-        let Layout { parts, blocks, steps_per_pass, .. } = self.activations.layout;
+        let Layout { operands, blocks, steps_per_pass, .. } = self.activations.layout;
         let panels = self.layer.shape.out_features.div_ceil(BLOCK);
         let threads = rayon::current_num_threads();
-        let row_tasks = (blocks * steps_per_pass * parts.count()[0]).div_ceil(STEPS_PER_TASK).min(blocks);
+        let row_tasks = (blocks * steps_per_pass * operands.parts()[0]).div_ceil(STEPS_PER_TASK).min(blocks);
         let panel_tasks = (self.layers().count() * panels)
             .div_ceil(PANELS_PER_TASK)
             .max((2 * threads).div_ceil(row_tasks))
@@ -280,7 +274,7 @@ impl Product<'_> {
     /// As [`Self::compute`], and no other thread touches these outputs.
     unsafe fn blocks(&self, blocks: Range<usize>, panels: Range<usize>) {
         let layout = self.activations.layout;
-        let [_, of_weights] = layout.parts.count();
+        let [_, of_weights] = layout.operands.parts();
         // SAFETY: the unit is available (caller).
         let tiles = unsafe { self.unit.tiles() };
         let layers: Vec<&Layer<'_>> = self.layers().collect();
@@ -292,14 +286,14 @@ impl Product<'_> {
             let steps = layout.steps(pass);
             for (panel, sums) in panels.clone().zip(sums.chunks_exact_mut(sums_per_panel)) {
                 for (index, sums) in sums.chunks_exact_mut(blocks.len()).enumerate() {
-                    let weights = match layers[index].weight {
-                        Weights::Bf16(matrix) => matrix.steps(panel, &steps),
+                    let (weights, parts) = match layers[index].weight {
+                        Weights::Bf16(matrix, parts) => (matrix.steps(panel, &steps), parts),
                         Weights::F32(values) => {
                             let cut = &mut cut[..steps.len() * of_weights * BLOCK];
                             let outputs = self.layer.shape.out_features;
                             // SAFETY: any unit implies AVX512F, BW and BF16.
                             unsafe { pack_f32_weights(values, outputs, panel * BLOCK, steps.clone(), cut) };
-                            cut
+                            (&*cut, Parts::Both)
                         }
                         Weights::Int8(matrix) => {
                             let panels = matrix.tiles(panel, steps.start);
@@ -321,7 +315,9 @@ impl Product<'_> {
                         None => (self.layer.weight, panel + 1),
                     };
                     let ahead = match next {
-                        Weights::Bf16(matrix) if next_panel < panels.end => matrix.steps(next_panel, &steps),
+                        Weights::Bf16(matrix, _) if next_panel < panels.end => {
+                            matrix.steps(next_panel, &steps)
+                        }
                         _ => weights,
                     };
                     for (index, (block, sums)) in blocks.clone().zip(sums).enumerate() {
@@ -330,7 +326,7 @@ impl Product<'_> {
                         let weights = (weights, &ahead[index * LINES_AHEAD * steps.len() % ahead.len()..]);
                         let sums = (sums.0.as_mut_ptr(), BLOCK);
                         // SAFETY: both hold as many steps, and there are 32 x 32 sums.
-                        unsafe { multiply(tiles.as_ref(), layout.parts, rows, weights, pass > 0, sums) };
+                        unsafe { multiply(tiles.as_ref(), parts, rows, weights, pass > 0, sums) };
                     }
                 }
                 if pass + 1 == layout.passes()

@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use half::bf16;
 
-use super::super::amx::{Operands, Tiles};
+use super::super::amx::{Parts, Tiles};
 use super::super::bf16_matrix::{BLOCK, Line};
 use super::super::gemm_bf16::{Bf16Unit, multiply, pack_activations, pack_weights};
 use super::softmax::OnlineSoftmax;
@@ -104,7 +104,7 @@ impl Problem<'_> {
                     let b = &scratch.packed_keys[(first_panel + panel) * steps * BLOCK..][..steps * BLOCK];
                     let c = scratch.scores[row_block * BLOCK * padded + panel * BLOCK..].as_mut_ptr();
                     // SAFETY: the scores have 32 rows of 32 from here on, `padded` apart.
-                    unsafe { multiply(tiles, Operands::One, a, (b, &[]), false, (c, padded)) };
+                    unsafe { multiply(tiles, Parts::One, a, (b, &[]), false, (c, padded)) };
                 }
             }
             let visible = |row: usize| {
@@ -131,7 +131,7 @@ impl Problem<'_> {
                     let b = &scratch.packed_values[first_line..][..width_blocks * BLOCK];
                     let c = scratch.sums[row_block * BLOCK * sums_stride + dims * BLOCK..].as_mut_ptr();
                     // SAFETY: the sums have 32 rows of 32 from here on, `sums_stride` apart.
-                    unsafe { multiply(tiles, Operands::One, a, (b, &[]), true, (c, sums_stride)) };
+                    unsafe { multiply(tiles, Parts::One, a, (b, &[]), true, (c, sums_stride)) };
                 }
             }
         }

@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::super::amx::{Operands, TILE_ROWS, Tiles};
+use super::super::amx::{Parts, TILE_ROWS, Tiles};
 use super::super::bf16_matrix::{BLOCK, Line};
 use super::super::int8::{GROUP_STEPS, STEP as INT8_STEP, round_to_int8};
 
-/// Operands of 8 bits that the 24 bits of an f32 are cut into.
+/// Parts of 8 bits that the 24 bits of an f32 are cut into.
 const EXACT_PARTS: usize = 3;
 
 /// Rounds up to 32 rows of activations into one block of as many steps as `lines` has room for, from the step
@@ -248,7 +248,7 @@ pub(super) unsafe fn multiply_int8(
 /// As there, and the processor has AVX512F and BF16.
 pub(in super::super) unsafe fn multiply(
     tiles: Option<&Tiles>,
-    parts: Operands,
+    parts: Parts,
     a: &[Line],
     (b, ahead): (&[Line], &[Line]),
     add: bool,

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::amx::Operands;
+use super::super::amx::Parts;
 use super::super::bf16_matrix::{BLOCK, Line};
-use super::super::int8::GROUP_STEPS;
+use super::super::int8::{GROUP_STEPS, STEP};
 use super::super::linear::LinearShape;
 use super::super::parallel::SharedMut;
 use super::super::scratch::resize_exact;
@@ -16,29 +16,53 @@ use super::block::{pack_activations, pack_int8_activations};
 /// cache.
 const STEPS_PER_PASS: usize = 16;
 
+/// What activations are multiplied as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operands {
+    Bf16(Parts),
+    Int8,
+}
+
+impl Operands {
+    /// Inputs of a step, whose lines have 64 bytes.
+    fn inputs_per_step(self) -> usize {
+        match self {
+            Self::Bf16(_) => BLOCK,
+            Self::Int8 => STEP,
+        }
+    }
+
+    /// Parts of a step of activations and of weights.
+    pub(super) fn parts(self) -> [usize; 2] {
+        match self {
+            Self::Bf16(parts) => parts.count(),
+            Self::Int8 => [1, 1],
+        }
+    }
+}
+
 /// Pass by pass, so that the activations of a pass lie side by side, and in a pass block by block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    /// Of each step.
-    pub(super) parts: Operands,
+    pub(super) operands: Operands,
     /// Of 32 rows.
     pub(super) blocks: usize,
-    /// Of [as many inputs](Operands::inputs_per_step) as 64 bytes hold.
+    /// Of as many inputs as 64 bytes hold.
     steps: usize,
     /// The last pass may have fewer.
     pub(super) steps_per_pass: usize,
 }
 
 impl Layout {
-    pub(super) fn of(shape: LinearShape, parts: Operands) -> Self {
-        let [_, of_weights] = parts.count();
-        let steps = shape.in_features.div_ceil(parts.inputs_per_step());
-        let steps_per_pass = match parts {
+    pub(super) fn of(shape: LinearShape, operands: Operands) -> Self {
+        let [_, of_weights] = operands.parts();
+        let steps = shape.in_features.div_ceil(operands.inputs_per_step());
+        let steps_per_pass = match operands {
             // Scales belong to whole groups of them.
             Operands::Int8 => steps.min(STEPS_PER_PASS),
-            _ => steps.div_ceil(steps.div_ceil(STEPS_PER_PASS / of_weights)),
+            Operands::Bf16(_) => steps.div_ceil(steps.div_ceil(STEPS_PER_PASS / of_weights)),
         };
-        Self { parts, blocks: shape.rows.div_ceil(BLOCK), steps, steps_per_pass }
+        Self { operands, blocks: shape.rows.div_ceil(BLOCK), steps, steps_per_pass }
     }
 
     pub(super) fn passes(self) -> usize {
@@ -61,7 +85,7 @@ impl Layout {
     }
 
     fn lines_per_step(self) -> usize {
-        self.parts.count()[0] * BLOCK
+        self.operands.parts()[0] * BLOCK
     }
 
     /// Scales of a block in a pass, one of each row and group.
@@ -81,7 +105,7 @@ impl Layout {
     pub(super) unsafe fn pack(self, block: usize, panel: usize, values: &[f32], lines: &SharedMut<'_, Line>) {
         let (pass, step) = (panel / self.steps_per_pass, panel % self.steps_per_pass);
         let first = self.first_line(pass, block) + step * self.lines_per_step();
-        let [parts, _] = self.parts.count();
+        let [parts, _] = self.operands.parts();
         // SAFETY: as the caller says.
         unsafe {
             let lines = std::slice::from_raw_parts_mut(lines.as_ptr().add(first), self.lines_per_step());
@@ -107,11 +131,11 @@ impl<'a> Activations<'a> {
     pub(super) unsafe fn pack(
         x: &[f32],
         shape: LinearShape,
-        parts: Operands,
+        operands: Operands,
         lines: &'a mut Vec<Line>,
         scales: &'a mut Vec<f32>,
     ) -> Self {
-        let layout = Layout::of(shape, parts);
+        let layout = Layout::of(shape, operands);
         resize_exact(lines, layout.lines(), Line::ZERO);
         resize_exact(scales, layout.passes() * layout.blocks * layout.scales_per_block(), 0.0);
         let blocks = lines.par_chunks_mut(layout.lines_per_block());
@@ -121,11 +145,11 @@ impl<'a> Activations<'a> {
                 let steps = layout.steps(pass);
                 let rows = &x[block * BLOCK * shape.in_features..];
                 let lines = &mut lines[..steps.len() * layout.lines_per_step()];
-                if parts == Operands::Int8 {
+                if operands == Operands::Int8 {
                     pack_int8_activations(rows, shape.in_features, steps.start, lines, scales);
                     return;
                 }
-                let [parts, _] = parts.count();
+                let [parts, _] = operands.parts();
                 // SAFETY: as the caller says.
                 unsafe { pack_activations(rows, shape.in_features, steps.start, parts, lines) };
             },
