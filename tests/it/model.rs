@@ -160,7 +160,7 @@ fn rounded_weights_stay_close() {
     let fixture = &fixture_dirs()[0];
     let device = opened_device();
     for dtype in rounded_dtypes() {
-        let (least, least_mean) = if dtype == DType::Int8 { (0.99, 0.995) } else { (0.995, 0.995) };
+        let (least, least_mean) = if dtype == gve::DType::Int8 { (0.99, 0.995) } else { (0.995, 0.995) };
         let model = QwenVl::load(&fixture.join("model"), dtype.weights_on(&device), &device).unwrap();
         let mut cosines = Vec::new();
         for sample in Sample::all(fixture) {
