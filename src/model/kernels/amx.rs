@@ -113,7 +113,8 @@ macro_rules! load {
     };
 }
 
-/// Adds the products of the tiles that were loaded last, and meanwhile fetches lines of the next sums.
+/// Adds the products of the tiles that were loaded last, and meanwhile fetches so many lines of the next sums: all 64
+/// of them in a pass.
 macro_rules! add {
     (2) => {
         "tdpbf16ps tmm0, tmm4, tmm6
@@ -241,7 +242,7 @@ impl Tiles {
                         ahead,
                         load!(a, 0),
                         load!(b, 0),
-                        add!(2)
+                        add!(4)
                     );
                 }
                 Parts::Activations => multiply_steps!(

@@ -5,7 +5,8 @@
 //! the tile unit ([`amx`](super::amx)), or `vdpbf16ps` where there is only AVX512-BF16. Sums are kept in f32.
 //!
 //! The tile unit multiplies f32 as well, faster than vectors do: cut into three parts of bf16 that add up to it
-//! ([`Operands`]). Tasks cut weights in f32 as they go, which is little beside what they do with them.
+//! ([`Parts`]). Tasks cut weights in f32 as they go, which is little beside what they do with them. Weights in int8
+//! ([`Int8Matrix`]) go the same way, with activations rounded to int8.
 //!
 //! What limits the tile unit is how fast the second-level cache hands over what it multiplies. A task takes some
 //! rows and some panels, and goes over the inputs in passes that are short enough for a panel's weights of a pass
