@@ -6,7 +6,7 @@
 //! instructions have no stable intrinsics, hence the inline assembly. Linux grants the unit's registers to a
 //! process on request only.
 
-use super::bf16_matrix::{BLOCK, Line};
+use super::line::{BLOCK, Line};
 use std::arch::asm;
 use std::sync::OnceLock;
 

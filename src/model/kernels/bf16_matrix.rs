@@ -5,34 +5,18 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::blocks::Units;
+
+use super::line::{BLOCK, HALF, Line};
 use super::linear::Products;
 use super::scratch::resize_exact;
-
-/// Rows and outputs of a block, and inputs of a step.
-pub(super) const BLOCK: usize = 32;
-/// Outputs of a tile, of which a step of a panel has two.
-const TILE: usize = 16;
-
-/// One cache line of packed values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(64))]
-pub(super) struct Line([u16; BLOCK]);
-
-impl Line {
-    pub(super) const ZERO: Self = Self([0; BLOCK]);
-
-    /// The same memory of int8.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn of_bytes(bytes: &[i8; 2 * BLOCK]) -> Self {
-        // SAFETY: both are 64 plain bytes.
-        unsafe { std::mem::transmute::<[i8; 2 * BLOCK], Self>(*bytes) }
-    }
-}
+use super::simd::vectorised;
 
 /// A weight matrix `[out, in]`:
 ///
 /// ```text
-/// panel (32 outputs) -> step (32 inputs) -> two tiles -> 16 lines, one for a pair of inputs: 16 outputs x 2
+/// panel (32 outputs) -> step (32 inputs) -> two halves -> 16 lines, one for a pair of inputs: 16 outputs x 2
 /// ```
 ///
 /// It takes as much memory as the matrix row by row, filled up to whole panels and steps.
@@ -44,12 +28,19 @@ pub struct Bf16Matrix {
 }
 
 impl Bf16Matrix {
-    /// Whether this processor is faster with weights in this layout.
-    pub fn pays(products: Products) -> bool {
+    /// Whether this processor is faster with weights in this layout, so much that it is worth laying them out for
+    /// one call if `once`, or for all.
+    pub fn pays(products: Products, once: bool) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return super::gemm_bf16::Bf16Unit::best().is_some_and(|unit| unit.parts(products).is_some());
+        {
+            let Units { bf16, f32 } = Units::best();
+            bf16.is_some_and(|unit| unit.parts(products).is_some()) || (f32.is_some() && !once)
+        }
         #[cfg(not(target_arch = "x86_64"))]
-        return false;
+        {
+            let _ = (products, once);
+            false
+        }
     }
 
     /// Lays out `values`, row by row `[out, in]`.
@@ -71,9 +62,9 @@ impl Bf16Matrix {
             let outputs = panel * BLOCK..out_features.min((panel + 1) * BLOCK);
             let rows = &values[outputs.start * in_features..outputs.end * in_features];
             #[cfg(target_arch = "x86_64")]
-            if super::gemm_bf16::Bf16Unit::best().is_some() {
+            if Units::best().bf16.is_some() {
                 // SAFETY: any unit implies AVX512F and BW.
-                unsafe { super::gemm_bf16::pack_weights(rows, in_features, lines) };
+                unsafe { super::blocks::pack_weights(rows, in_features, lines) };
                 return;
             }
             pack_panel(rows, in_features, lines);
@@ -88,9 +79,9 @@ impl Bf16Matrix {
     /// Writes the values of an output from the input `first` on.
     pub fn widen(&self, output: usize, first: usize, values: &mut [f32]) {
         let panel = self.panel(output / BLOCK);
-        let (tile, lane) = (output % BLOCK / TILE, output % TILE);
+        let (half, lane) = (output % BLOCK / HALF, output % HALF);
         for (input, value) in (first..).zip(values) {
-            let line = &panel[(input / BLOCK * 2 + tile) * TILE + input % BLOCK / 2];
+            let line = &panel[(input / BLOCK * 2 + half) * HALF + input % BLOCK / 2];
             *value = bf16::from_bits(line.0[lane * 2 + input % 2]).to_f32();
         }
     }
@@ -106,6 +97,29 @@ impl Bf16Matrix {
         &self.panel(panel)[steps.start * BLOCK..steps.end * BLOCK]
     }
 
+    /// Widens the weights of a panel from a step of [`F32Matrix`](super::F32Matrix) on, which has half as many
+    /// inputs: as many as `lines` are of that layout.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn widen_steps(&self, panel: usize, first_step: usize, lines: &mut [Line]) {
+        let panel = &self.panel(panel)[first_step / 2 * BLOCK..];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (step, lines) in (first_step % 2..).zip(lines.chunks_exact_mut(BLOCK)) {
+                    for (half, lines) in lines.chunks_exact_mut(HALF).enumerate() {
+                        let narrow = &panel[(step / 2 * 2 + half) * HALF + step % 2 * HALF / 2..];
+                        for (wide, pairs) in lines.as_chunks_mut::<2>().0.iter_mut().zip(narrow) {
+                            let [even, odd] = wide.each_mut().map(Line::pairs_mut);
+                            for ((even, odd), pair) in even.iter_mut().zip(odd).zip(pairs.pairs()) {
+                                (*even, *odd) = (pair << 16, pair & 0xFFFF_0000);
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+
     fn lines_per_panel(&self) -> usize {
         self.in_features.div_ceil(BLOCK) * BLOCK
     }
@@ -115,12 +129,15 @@ impl Bf16Matrix {
 fn pack_panel(rows: &[bf16], in_features: usize, lines: &mut [Line]) {
     lines.fill(Line::ZERO);
     for (row, values) in rows.chunks_exact(in_features).enumerate() {
-        let (tile, lane) = (row / TILE, row % TILE);
+        let (half, lane) = (row / HALF, row % HALF);
         for (values, step) in values.chunks(BLOCK).zip(lines.chunks_exact_mut(BLOCK)) {
-            for (pair, line) in values.chunks(2).zip(&mut step[tile * TILE..]) {
-                for (value, place) in pair.iter().zip(&mut line.0[lane * 2..]) {
-                    *place = value.to_bits();
-                }
+            let lines = &mut step[half * HALF..];
+            let (pairs, last) = values.as_chunks::<2>();
+            for ([even, odd], line) in pairs.iter().zip(&mut *lines) {
+                line.pairs_mut()[lane] = u32::from(even.to_bits()) | u32::from(odd.to_bits()) << 16;
+            }
+            if let [value] = last {
+                lines[pairs.len()].pairs_mut()[lane] = u32::from(value.to_bits());
             }
         }
     }
@@ -128,6 +145,8 @@ fn pack_panel(rows: &[bf16], in_features: usize, lines: &mut [Line]) {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "x86_64")]
+    use super::super::f32_matrix::F32Matrix;
     use super::super::test_data::values;
     use super::*;
 
@@ -154,5 +173,23 @@ mod tests {
             }
         }
         assert_eq!(Bf16Matrix::pack(&[], 0, 3).len(), 0);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn widened_steps_are_laid_out_as_f32_is() {
+        for (inputs, outputs) in [(1, 1), (33, 31), (100, 65)] {
+            let weights = values(inputs * outputs, 1);
+            let bf16: Vec<bf16> = weights.iter().map(|&value| bf16::from_f32(value)).collect();
+            let wide: Vec<f32> = bf16.iter().map(|value| value.to_f32()).collect();
+            let (narrow, wide) =
+                (Bf16Matrix::pack(&bf16, inputs, outputs), F32Matrix::pack(&wide, inputs, outputs));
+            let steps = inputs.div_ceil(HALF);
+            for (panel, first) in (0..outputs.div_ceil(BLOCK)).flat_map(|p| (0..steps).map(move |s| (p, s))) {
+                let mut lines = vec![Line([1; BLOCK]); (steps - first) * BLOCK];
+                narrow.widen_steps(panel, first, &mut lines);
+                assert!(lines == wide.steps(panel, &(first..steps)), "{inputs} inputs, panel {panel}");
+            }
+        }
     }
 }

@@ -2,9 +2,9 @@
 //! linear layer behind.
 
 use super::activation::{Activation, activate, gated_mul};
-use super::error::{KernelError, check_length};
 #[cfg(target_arch = "x86_64")]
-use super::gemm_bf16::{self, Bf16Unit};
+use super::blocks::{self, Units};
+use super::error::{KernelError, check_length};
 use super::linear::{LinearRef, Products, linear};
 
 /// The layers, all of the same rows: `second(activation(first(x)))`, or with `gated`
@@ -22,8 +22,8 @@ pub struct FeedForward<'a> {
 }
 
 /// Writes the feed-forward layer of `x` `[rows, in]` to `y` `[rows, out]`. The values between are kept in
-/// `scratch`, where they have to be: a processor that multiplies bf16 needs none, and gives the same as the layers
-/// one after the other.
+/// `scratch`, where they have to be: products of blocks need none, and give the same as the layers one after the
+/// other.
 ///
 /// # Errors
 /// [`KernelError`] when sizes do not agree.
@@ -45,17 +45,13 @@ pub fn feed_forward(
         return Err(KernelError::Shape { kernel: "feed_forward", what, first, second });
     }
     #[cfg(target_arch = "x86_64")]
-    if let Some(unit) = Bf16Unit::best()
-        && between > 0
-        && first.shape.in_features > 0
-        && second.shape.out_features > 0
-    {
+    if between > 0 && first.shape.in_features > 0 && second.shape.out_features > 0 {
         for layer in [Some(first), gated].into_iter().flatten() {
             layer.check("feed_forward", x.len(), between)?;
         }
         second.check("feed_forward", between, y.len())?;
-        // SAFETY: `best` answers with an available unit only, and the lengths were checked.
-        if unsafe { gemm_bf16::feed_forward(unit, x, layers, products, y) } {
+        // SAFETY: `best` answers with available units only, and the lengths were checked.
+        if unsafe { blocks::feed_forward(Units::best(), x, layers, products, y) } {
             return Ok(());
         }
     }
@@ -80,6 +76,7 @@ mod tests {
     use half::bf16;
 
     use super::super::bf16_matrix::Bf16Matrix;
+    use super::super::f32_matrix::F32Matrix;
     use super::super::linear::{LinearShape, WeightRef, transpose};
     use super::super::test_data::{assert_close, values};
     use super::*;
@@ -115,14 +112,20 @@ mod tests {
                 linear(x, layer.weight, products, layer.shape, layer.bias, &mut y).unwrap();
                 y
             };
-            for (is_f32, products) in
-                [(false, Products::Rounded), (false, Products::Exact), (true, Products::Exact)]
+            let packed =
+                sizes.map(|size @ [from, to]| F32Matrix::pack(&values(from * to, seed(size)), from, to));
+            let weights = |index: usize| {
+                [
+                    WeightRef::PackedBf16(&bf16[index]),
+                    WeightRef::F32(&f32[index]),
+                    WeightRef::PackedF32(&packed[index]),
+                ]
+            };
+            for (weight, products) in
+                [(0, Products::Rounded), (0, Products::Exact), (1, Products::Exact), (2, Products::Exact)]
             {
                 let layer = |index: usize, shape| LinearRef {
-                    weight: match is_f32 {
-                        true => WeightRef::F32(&f32[index]),
-                        false => WeightRef::PackedBf16(&bf16[index]),
-                    },
+                    weight: weights(index)[weight],
                     bias: biased.then_some(&biases[index][..]),
                     shape,
                 };

@@ -1,11 +1,10 @@
 //! Linear layers: `y = x * weight^T + bias`. Checkpoints store weights row-major `[out, in]`.
 //!
 //! Activations are f32 in memory whatever the weights are. Four ways lead there:
-//! - f32 weights, laid out `[in, out]`, are cut into three bf16 parts where there is a tile unit, and so are
-//!   activations ([`gemm_bf16`](super::gemm_bf16)). Elsewhere they go to the `gemm` crate, which copies them into
-//!   the order of its inner loop at every call: a fifth of the time of a few hundred rows when they lie the other
-//!   way.
-//! - bf16 weights are multiplied as bf16 where the processor can ([`gemm_bf16`](super::gemm_bf16)). With
+//! - f32 weights that were laid out once are multiplied block by block ([`blocks`](super::blocks)): by vectors of f32,
+//!   or cut into three bf16 parts, as the activations are, where there is a tile unit. Those `[in, out]` go to the
+//!   `gemm` crate where they are not cut, which copies them into the order of its inner loop at every call.
+//! - bf16 weights are multiplied as bf16 where the processor can ([`blocks`](super::blocks)). With
 //!   [`Products::Rounded`] the activations are rounded to bf16, sums are f32, as PyTorch does. With
 //!   [`Products::Exact`] they are cut into three bf16 parts that add up to them, which pays where there is a
 //!   tile unit. Weights that lie row by row are laid out for it at every call.
@@ -14,9 +13,10 @@
 //!   in f32.
 
 use super::bf16_matrix::Bf16Matrix;
-use super::error::{KernelError, check_length};
 #[cfg(target_arch = "x86_64")]
-use super::gemm_bf16::{self, Bf16Unit};
+use super::blocks::{self, Units};
+use super::error::{KernelError, check_length};
+use super::f32_matrix::F32Matrix;
 use super::int8::{self, Int8Matrix};
 use super::matmul::gemm_strided;
 use super::parallel::SharedMut;
@@ -39,11 +39,13 @@ pub struct LinearShape {
     pub out_features: usize,
 }
 
-/// A weight matrix `[out, in]`, unless it is f32, in the type its checkpoint has.
+/// A weight matrix `[out, in]`, unless it is f32 that was not laid out, in the type its checkpoint has.
 #[derive(Debug, Clone, Copy)]
 pub enum WeightRef<'a> {
     /// 32-bit floats, laid out `[in, out]`: see [`transpose`].
     F32(&'a [f32]),
+    /// 32-bit floats, laid out once.
+    PackedF32(&'a F32Matrix),
     /// bfloat16.
     Bf16(&'a [bf16]),
     /// bfloat16, laid out once.
@@ -80,6 +82,7 @@ impl WeightRef<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
+            Self::PackedF32(matrix) => matrix.len(),
             Self::Bf16(values) => values.len(),
             Self::PackedBf16(matrix) => matrix.len(),
             Self::F16(values) => values.len(),
@@ -124,18 +127,16 @@ pub fn linear(
         start_with_bias(bias, out_features, y);
         return Ok(());
     }
+    // SAFETY: `best` answers with available units only, and the lengths were checked.
     #[cfg(target_arch = "x86_64")]
-    if let Some(unit) = Bf16Unit::best()
-        // SAFETY: `best` answers with an available unit only, and the lengths were checked.
-        && unsafe { gemm_bf16::linear(unit, x, LinearRef { weight, bias, shape }, products, y) }
-    {
+    if unsafe { blocks::linear(Units::best(), x, LinearRef { weight, bias, shape }, products, y) } {
         return Ok(());
     }
     match weight {
         WeightRef::F32(values) => linear_f32(x, values, shape, bias, y),
         WeightRef::F16(values) => linear_widened(x, half_rows(values, in_features), shape, bias, y),
         WeightRef::Int8(weight) => int8::linear(x, LinearRef { weight, bias, shape }, y),
-        WeightRef::Bf16(values) if Bf16Matrix::pays(products) => {
+        WeightRef::Bf16(values) if Bf16Matrix::pays(products, true) => {
             let mut matrix = PACKED.take();
             matrix.repack(values, in_features, out_features);
             let done = linear(x, WeightRef::PackedBf16(&matrix), products, shape, bias, y);
@@ -143,6 +144,9 @@ pub fn linear(
             return done;
         }
         WeightRef::Bf16(values) => linear_widened(x, half_rows(values, in_features), shape, bias, y),
+        WeightRef::PackedF32(weight) => {
+            linear_widened(x, |output, wide| weight.widen(output, 0, wide), shape, bias, y);
+        }
         WeightRef::PackedBf16(weight) => {
             linear_widened(x, |output, wide| weight.widen(output, 0, wide), shape, bias, y);
         }

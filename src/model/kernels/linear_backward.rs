@@ -39,6 +39,10 @@ pub fn linear_backward(
         }
         WeightRef::F16(values) => widened(grad, half_rows(values, in_features), shape, grad_x),
         WeightRef::Bf16(values) => widened(grad, half_rows(values, in_features), shape, grad_x),
+        WeightRef::PackedF32(matrix) => {
+            let rows = |output, first, wide: &mut [f32]| matrix.widen(output, first, wide);
+            widened(grad, rows, shape, grad_x);
+        }
         WeightRef::PackedBf16(matrix) => {
             let rows = |output, first, wide: &mut [f32]| matrix.widen(output, first, wide);
             widened(grad, rows, shape, grad_x);
@@ -126,6 +130,7 @@ fn widened(
 #[cfg(test)]
 mod tests {
     use super::super::bf16_matrix::Bf16Matrix;
+    use super::super::f32_matrix::F32Matrix;
     use super::super::int8::Int8Matrix;
     use super::super::linear::transpose;
     use super::super::test_data::{assert_close, values};
@@ -169,6 +174,7 @@ mod tests {
             });
             for (weight, tolerance) in [
                 (WeightRef::F32(&f32), 1e-5),
+                (WeightRef::PackedF32(&F32Matrix::pack(&weight, in_features, out_features)), 1e-5),
                 (WeightRef::Bf16(&bf16), 1e-5),
                 (WeightRef::PackedBf16(&Bf16Matrix::pack(&bf16, in_features, out_features)), 1e-5),
                 (WeightRef::F16(&f16), 1e-5),

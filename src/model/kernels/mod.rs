@@ -12,13 +12,15 @@ mod activation;
 mod amx;
 mod attention;
 mod bf16_matrix;
+#[cfg(target_arch = "x86_64")]
+mod blocks;
 mod dropout;
 mod error;
+mod f32_matrix;
 mod feed_forward;
-#[cfg(target_arch = "x86_64")]
-mod gemm_bf16;
 mod int8;
 mod layer_norm;
+mod line;
 mod linear;
 mod linear_backward;
 mod matmul;
@@ -35,6 +37,7 @@ pub use attention::{AttentionGradients, AttentionSegment, Heads, attention, atte
 pub use bf16_matrix::Bf16Matrix;
 pub use dropout::{DropoutMask, dropout, mix64};
 pub use error::KernelError;
+pub use f32_matrix::F32Matrix;
 pub use feed_forward::{FeedForward, feed_forward};
 pub use int8::{Int8Matrix, round_to_int8};
 pub use layer_norm::{layer_norm, layer_norm_backward};

@@ -11,7 +11,9 @@ use super::recycling::buffer;
 use super::trained_linear::trained_linear;
 use super::{Dropout, Lora, cuda, parameter};
 use crate::model::ModelError;
-use crate::model::kernels::{self, Bf16Matrix, Int8Matrix, LinearRef, LinearShape, Products, WeightRef};
+use crate::model::kernels::{
+    self, Bf16Matrix, F32Matrix, Int8Matrix, LinearRef, LinearShape, Products, WeightRef,
+};
 use crate::model::loader::Loader;
 
 /// `y = x W^T + b`, with `W` of shape (out, in) as checkpoints store it, and a low-rank adapter on top where
@@ -70,12 +72,10 @@ impl Linear {
     ) -> Result<Self> {
         let products = loader.products();
         if !loader.is_trained()
-            && Bf16Matrix::pays(products)
-            && let Some(matrix) = packed(&weight)?
+            && let Some(values) = packed(&weight, products)?
         {
             let (outputs, inputs) = weight.dims2()?;
-            let weight = Values::Bf16(Arc::new(matrix));
-            let frozen = Frozen { weight, bias, products, inputs, outputs };
+            let frozen = Frozen { weight: values, bias, products, inputs, outputs };
             return Ok(Self { weight: Weight::Frozen(Arc::new(frozen)), lora: None });
         }
         Self::new(weight, bias, products)
@@ -141,6 +141,8 @@ enum Values {
     /// (out, in), but (in, out) in f32 on the CPU, as the kernel wants it.
     Tensor(Tensor),
     /// On the CPU alone.
+    F32(Arc<F32Matrix>),
+    /// On the CPU alone.
     Bf16(Arc<Bf16Matrix>),
     /// On the CPU alone.
     Int8(Arc<Int8Matrix>),
@@ -192,6 +194,7 @@ impl Frozen {
     pub(super) fn hold(&self) -> HeldLinear<'_> {
         let weight = match &self.weight {
             Values::Tensor(weight) => HeldValues::Tensor(hold(weight)),
+            Values::F32(matrix) => HeldValues::F32(matrix),
             Values::Bf16(matrix) => HeldValues::Bf16(matrix),
             Values::Int8(matrix) => HeldValues::Int8(matrix),
         };
@@ -247,6 +250,7 @@ pub(super) struct HeldLinear<'a> {
 
 enum HeldValues<'a> {
     Tensor(Held<'a>),
+    F32(&'a F32Matrix),
     Bf16(&'a Bf16Matrix),
     Int8(&'a Int8Matrix),
 }
@@ -257,6 +261,7 @@ impl HeldLinear<'_> {
         let bias = self.bias.as_ref().map(|bias| bias.f32()).transpose()?;
         let weight = match &self.weight {
             HeldValues::Tensor(held) => held.weight()?,
+            HeldValues::F32(matrix) => WeightRef::PackedF32(matrix),
             HeldValues::Bf16(matrix) => WeightRef::PackedBf16(matrix),
             HeldValues::Int8(matrix) => WeightRef::Int8(matrix),
         };
@@ -275,20 +280,27 @@ fn rounded(weight: &Tensor) -> Result<Int8Matrix> {
             WeightRef::F32(values) => row.copy_from_slice(&values[range]),
             WeightRef::Bf16(values) => values[range].convert_to_f32_slice(row),
             WeightRef::F16(values) => values[range].convert_to_f32_slice(row),
+            WeightRef::PackedF32(matrix) => matrix.widen(output, 0, row),
             WeightRef::PackedBf16(matrix) => matrix.widen(output, 0, row),
             WeightRef::Int8(matrix) => matrix.widen(output, 0, row),
         }
     }))
 }
 
-/// The values of (out, in), if they are bf16 on the CPU.
-fn packed(weight: &Tensor) -> Result<Option<Bf16Matrix>> {
-    if !weight.device().is_cpu() || weight.dtype() != DType::BF16 {
+/// The values of (out, in) as the kernels on the CPU read them fastest, if that is another layout.
+fn packed(weight: &Tensor, products: Products) -> Result<Option<Values>> {
+    let pays = match weight.dtype() {
+        DType::F32 => F32Matrix::pays(),
+        DType::BF16 => Bf16Matrix::pays(products, false),
+        _ => false,
+    };
+    if !weight.device().is_cpu() || !pays {
         return Ok(None);
     }
     let (outputs, inputs) = weight.dims2()?;
     Ok(match hold(weight).weight()? {
-        WeightRef::Bf16(values) => Some(Bf16Matrix::pack(values, inputs, outputs)),
+        WeightRef::F32(values) => Some(Values::F32(Arc::new(F32Matrix::pack(values, inputs, outputs)))),
+        WeightRef::Bf16(values) => Some(Values::Bf16(Arc::new(Bf16Matrix::pack(values, inputs, outputs)))),
         _ => None,
     })
 }

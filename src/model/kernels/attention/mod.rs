@@ -18,9 +18,9 @@ mod tests;
 
 pub use backward::{AttentionGradients, attention_backward};
 
-use super::error::{KernelError, check_length};
 #[cfg(target_arch = "x86_64")]
-use super::gemm_bf16::Bf16Unit;
+use super::blocks::Units;
+use super::error::{KernelError, check_length};
 use super::linear::Products;
 use super::matmul::gemm_strided;
 use super::parallel::SharedMut;
@@ -94,7 +94,7 @@ pub fn attention(
         return Ok(());
     }
     #[cfg(target_arch = "x86_64")]
-    if let (Products::Rounded, Some(unit)) = (products, Bf16Unit::best()) {
+    if let (Products::Rounded, Some(unit)) = (products, Units::best().bf16) {
         let problem = Problem { q, k, v, causal, scale, out: SharedMut::new(out) };
         let heads = segments.iter().flat_map(|segment| (0..q.shape.heads).map(move |head| (segment, head)));
         let tasks: Vec<_> = heads.filter(|(segment, _)| !segment.queries.is_empty()).collect();

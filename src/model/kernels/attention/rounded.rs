@@ -10,8 +10,8 @@ use std::cell::Cell;
 use half::bf16;
 
 use super::super::amx::{Parts, Tiles};
-use super::super::bf16_matrix::{BLOCK, Line};
-use super::super::gemm_bf16::{Bf16Unit, multiply, pack_activations, pack_weights};
+use super::super::blocks::{Bf16Unit, multiply, pack_activations, pack_weights};
+use super::super::line::{BLOCK, Line};
 use super::softmax::OnlineSoftmax;
 use super::{AttentionSegment, Heads, KEY_BLOCK, Problem};
 

@@ -1,5 +1,7 @@
 //! Attention against its definition in f64.
 
+#[cfg(target_arch = "x86_64")]
+use super::super::blocks::Bf16Unit;
 use super::super::test_data::{assert_close, values};
 use super::*;
 

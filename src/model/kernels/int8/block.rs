@@ -26,11 +26,12 @@ pub(super) trait Unit {
     /// Memory for activations that the thread is done with.
     fn spare() -> &'static LocalKey<Cell<Rows<Self::Value>>>;
 
-    /// Writes the products of `some` of the `rows`, as many as the unit takes or fewer, and a panel, without the
-    /// scales of the panel.
+    /// Writes the products of `some` of the `rows`, as many as the unit takes or fewer from the first of a block on,
+    /// and a panel, without the scales of the panel.
     ///
     /// # Safety
-    /// The processor has the unit, `rows` has `some` of the panel's inputs, and `sums` is as long.
+    /// The processor has the unit, `rows` were rounded for it and have the panel's inputs, and `sums` is as long as
+    /// `some`.
     unsafe fn multiply(
         rows: &Rows<Self::Value>,
         some: Range<usize>,
@@ -59,7 +60,7 @@ impl Unit for Portable {
     unsafe fn multiply(rows: &Rows<i16>, some: Range<usize>, panel: &[Line], sums: &mut [[f32; OUTPUTS]]) {
         for (row, totals) in some.zip(sums) {
             *totals = [0.0; OUTPUTS];
-            let groups = panel.chunks(GROUP_LINES).zip(rows.row(row).chunks(GROUP)).zip(rows.groups(row));
+            let groups = panel.chunks(GROUP_LINES).zip(rows.block(row).chunks(GROUP)).zip(rows.groups(row));
             for ((lines, x), (scale, _)) in groups {
                 let mut sums = [0i32; OUTPUTS];
                 for (line, x) in lines.iter().zip(x.as_chunks::<QUAD>().0) {
@@ -116,7 +117,7 @@ impl Unit for Avx2 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<const R: usize>(rows: &Rows<i16>, first: usize, panel: &[Line], out: &mut [[f32; OUTPUTS]]) {
-    let x: [&[i16]; R] = std::array::from_fn(|row| rows.row(first + row));
+    let x = rows.block(first).as_ptr();
     let groups: [&[(f32, i32)]; R] = std::array::from_fn(|row| rows.groups(first + row));
     // Each vector has two sums of each of four outputs.
     let mut totals = [[_mm256_setzero_ps(); 4]; R];
@@ -124,16 +125,16 @@ unsafe fn avx2<const R: usize>(rows: &Rows<i16>, first: usize, panel: &[Line], o
         for half in 0..2 {
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             for (index, line) in lines.iter().enumerate() {
-                let quad = group * GROUP + index * QUAD;
+                // SAFETY: a block has as many fours of each row as a panel has lines (caller).
+                let quads = unsafe { x.add((group * GROUP_LINES + index) * Avx2::ROWS * QUAD).cast::<i64>() };
                 // SAFETY: half a line has 32 bytes, and a line begins at a multiple of 64.
                 let weights = unsafe {
                     let half = line.0.as_ptr().add(half * 2 * OUTPUTS).cast::<__m128i>();
                     [_mm_load_si128(half), _mm_load_si128(half.add(1))].map(|w| _mm256_cvtepi8_epi16(w))
                 };
-                for (sums, x) in sums.iter_mut().zip(&x) {
-                    // SAFETY: a row has four values for each line of a panel (caller).
-                    let x =
-                        _mm256_set1_epi64x(unsafe { x.as_ptr().add(quad).cast::<i64>().read_unaligned() });
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: as above; there are `R` rows in a block.
+                    let x = _mm256_set1_epi64x(unsafe { quads.add(row).read_unaligned() });
                     for (sum, weights) in sums.iter_mut().zip(weights) {
                         *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weights, x));
                     }
@@ -205,7 +206,7 @@ impl Unit for Vnni {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn vnni<const R: usize>(rows: &Rows<i8>, first: usize, panel: &[Line], out: &mut [[f32; OUTPUTS]]) {
-    let x: [&[i8]; R] = std::array::from_fn(|row| rows.row(first + row));
+    let x = rows.block(first).as_ptr();
     let groups: [&[(f32, i32)]; R] = std::array::from_fn(|row| rows.groups(first + row));
     // Weights are made unsigned by adding 128 to them, which adds 128 times the sum of the activations.
     let unsigned = _mm512_set1_epi8(i8::MIN);
@@ -213,12 +214,13 @@ unsafe fn vnni<const R: usize>(rows: &Rows<i8>, first: usize, panel: &[Line], ou
     for (group, lines) in panel.chunks(GROUP_LINES).enumerate() {
         let mut sums = groups.map(|groups| _mm512_set1_epi32(-128 * groups[group].1));
         for (index, line) in lines.iter().enumerate() {
-            let quad = group * GROUP + index * QUAD;
+            // SAFETY: a block has as many fours of each row as a panel has lines (caller).
+            let quads = unsafe { x.add((group * GROUP_LINES + index) * VNNI_ROWS * QUAD).cast::<i32>() };
             // SAFETY: a line has 64 bytes and begins at a multiple of 64.
             let weights = _mm512_xor_si512(unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }, unsigned);
-            for (sum, x) in sums.iter_mut().zip(&x) {
-                // SAFETY: a row has four values for each line of a panel (caller).
-                let x = _mm512_set1_epi32(unsafe { x.as_ptr().add(quad).cast::<i32>().read_unaligned() });
+            for (row, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: as above; there are `R` rows in a block.
+                let x = _mm512_set1_epi32(unsafe { quads.add(row).read_unaligned() });
                 *sum = _mm512_dpbusd_epi32(*sum, weights, x);
             }
         }

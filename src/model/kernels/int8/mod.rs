@@ -151,35 +151,47 @@ pub fn round_to_int8(values: &[f32], rounded: &mut [i8]) -> f32 {
 /// Activations, rounded.
 #[derive(Default)]
 struct Rows<T> {
-    /// (rows, [`width`](Self::width)).
+    /// (blocks of [`per_block`](Self::per_block) rows, lines of the weights, rows of the block, [`QUAD`]): in the order
+    /// in which they are read.
     values: Vec<T>,
     /// The group's scale and the sum of its values, (rows, groups).
     groups: Vec<(f32, i32)>,
+    per_block: usize,
     width: usize,
 }
 
 impl<T: Copy + Default + From<i8> + Send> Rows<T> {
-    /// Rounds the rows of `x`, of `in_features` values each.
-    fn round(&mut self, x: &[f32], in_features: usize) {
+    /// Rounds the rows of `x`, of `in_features` values each, for so many to be multiplied at once.
+    fn round(&mut self, x: &[f32], in_features: usize, per_block: usize) {
         self.width = in_features.next_multiple_of(STEP);
+        self.per_block = per_block;
         let (rows, groups) = (x.len() / in_features, in_features.div_ceil(GROUP));
-        resize_exact(&mut self.values, rows * self.width, T::default());
+        resize_exact(&mut self.values, rows.next_multiple_of(per_block) * self.width, T::default());
         self.groups.resize(rows * groups, (0.0, 0));
-        let rows = self.values.par_chunks_mut(self.width).zip(self.groups.par_chunks_mut(groups));
-        rows.zip(x.par_chunks(in_features)).for_each(|((values, groups), x)| {
+        let values = self.values.par_chunks_mut(per_block * self.width);
+        let blocks = values.zip(self.groups.par_chunks_mut(per_block * groups));
+        blocks.zip(x.par_chunks(per_block * in_features)).for_each(|((values, of_rows), x)| {
             let mut rounded = [0i8; GROUP];
-            for ((values, group), x) in values.chunks_mut(GROUP).zip(groups).zip(x.chunks(GROUP)) {
-                let rounded = &mut rounded[..values.len()];
-                rounded.fill(0);
-                let scale = round_to_int8(x, rounded);
-                *group = (scale, rounded.iter().map(|value| i32::from(*value)).sum());
-                values.iter_mut().zip(rounded).for_each(|(value, rounded)| *value = T::from(*rounded));
+            let of_rows = of_rows.chunks_exact_mut(groups).zip(x.chunks_exact(in_features));
+            for (row, (groups, x)) in of_rows.enumerate() {
+                let values = values.chunks_mut(GROUP * per_block);
+                for ((values, group), x) in values.zip(groups).zip(x.chunks(GROUP)) {
+                    let rounded = &mut rounded[..values.len() / per_block];
+                    rounded.fill(0);
+                    let scale = round_to_int8(x, rounded);
+                    *group = (scale, rounded.iter().map(|value| i32::from(*value)).sum());
+                    let quads = values.as_chunks_mut::<QUAD>().0.iter_mut().skip(row).step_by(per_block);
+                    for (values, rounded) in quads.zip(rounded.as_chunks::<QUAD>().0) {
+                        *values = rounded.map(T::from);
+                    }
+                }
             }
         });
     }
 
-    fn row(&self, index: usize) -> &[T] {
-        &self.values[index * self.width..(index + 1) * self.width]
+    /// The values of the block that begins with a row.
+    fn block(&self, first_row: usize) -> &[T] {
+        &self.values[first_row * self.width..(first_row + self.per_block) * self.width]
     }
 
     /// The scales and sums of a row's groups.
@@ -207,7 +219,7 @@ pub(super) fn linear(x: &[f32], layer: LinearRef<'_, &Int8Matrix>, y: &mut [f32]
 fn linear_by<U: Unit>(x: &[f32], layer: LinearRef<'_, &Int8Matrix>, y: &mut [f32]) {
     let LinearRef { weight, bias, shape } = layer;
     let mut rows = U::spare().take();
-    rows.round(x, shape.in_features);
+    rows.round(x, shape.in_features, U::ROWS);
     let panels = shape.out_features.div_ceil(OUTPUTS);
     // More than threads, for these are not equally fast.
     let tasks = panels.min(4 * rayon::current_num_threads());
@@ -253,7 +265,7 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     use super::super::amx;
     #[cfg(target_arch = "x86_64")]
-    use super::super::gemm_bf16::{self, Bf16Unit};
+    use super::super::blocks::{self, Bf16Unit, Units};
     use super::super::linear::{LinearShape, Products, WeightRef};
     use super::super::test_data::{assert_close, values};
     use super::*;
@@ -342,11 +354,11 @@ mod tests {
             } else {
                 eprintln!("skipped: this processor has no AVX512-VNNI");
             }
-            if Bf16Unit::best() == Some(Bf16Unit::Tiles) && amx::has_int8() {
+            if Units::best().bf16 == Some(Bf16Unit::Tiles) && amx::has_int8() {
                 check(|x, LinearRef { weight, bias, shape }, y| {
                     let layer = LinearRef { weight: WeightRef::Int8(weight), bias, shape };
                     // SAFETY: the unit is available, and the lengths are those of the shape.
-                    let done = unsafe { gemm_bf16::linear(Bf16Unit::Tiles, x, layer, Products::Rounded, y) };
+                    let done = unsafe { blocks::linear(Units::best(), x, layer, Products::Rounded, y) };
                     assert!(done);
                 });
             } else {
@@ -394,7 +406,7 @@ mod tests {
         let mut x = values(1024, 1);
         x[700] = 1000.0;
         let mut rows = Rows::<i16>::default();
-        rows.round(&x, 1024);
+        rows.round(&x, 1024, 1);
         let of = |group: usize| rows.groups(0)[group].0;
         assert!(of(0) < 0.01 && of(1) < 0.01 && of(2) > 7.0 && of(3) < 0.01);
     }

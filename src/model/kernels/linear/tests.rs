@@ -1,14 +1,17 @@
+#[cfg(target_arch = "x86_64")]
+use super::super::blocks::{Bf16Unit, F32Unit};
 use super::super::test_data::{assert_close, values};
 use super::*;
 
-/// Sizes around and between every block: 32 rows and outputs, 128 outputs, 512 inputs, 768 rows.
-const SHAPES: [(usize, usize, usize); 8] = [
+/// Sizes around and between every block: 32 rows and outputs, 128 inputs and outputs, 512 inputs and rows, 768 rows.
+const SHAPES: [(usize, usize, usize); 9] = [
     (1, 1, 1),
     (3, 5, 7),
     (32, 32, 32),
     (33, 31, 65),
     (40, 64, 64),
     (100, 1037, 50),
+    (556, 131, 40),
     (800, 70, 129),
     (7, 2100, 300),
 ];
@@ -23,6 +26,10 @@ struct Case {
 impl Case {
     fn transposed(&self) -> Vec<f32> {
         transpose(&self.weight, self.shape.out_features, self.shape.in_features)
+    }
+
+    fn packed(&self) -> F32Matrix {
+        F32Matrix::pack(&self.weight, self.shape.in_features, self.shape.out_features)
     }
 }
 
@@ -76,9 +83,12 @@ fn f32_weights_match_the_definition() {
     for case in SHAPES.map(case) {
         for bias in [None, Some(&case.bias[..])] {
             let mut y = unwritten(case.shape);
-            linear(&case.x, WeightRef::F32(&case.transposed()), Products::Exact, case.shape, bias, &mut y)
-                .unwrap();
-            assert_close(&y, &reference(&case.x, &case, bias.is_some()), 1e-5);
+            let (transposed, packed) = (case.transposed(), case.packed());
+            for weight in [WeightRef::F32(&transposed), WeightRef::PackedF32(&packed)] {
+                y.fill(f32::NAN);
+                linear(&case.x, weight, Products::Exact, case.shape, bias, &mut y).unwrap();
+                assert_close(&y, &reference(&case.x, &case, bias.is_some()), 1e-5);
+            }
         }
     }
 }
@@ -125,18 +135,20 @@ fn every_bf16_unit_multiplies_activations_rounded_or_whole() {
         let LinearShape { in_features, out_features, .. } = case.shape;
         let rounded: Vec<f32> = bf16_values(&case.x).iter().map(|v| v.to_f32()).collect();
         let weight = Bf16Matrix::pack(&bf16_values(&case.weight), in_features, out_features);
-        let transposed = case.transposed();
+        let (transposed, packed) = (case.transposed(), case.packed());
         for (weight, products, x) in [
             (WeightRef::PackedBf16(&weight), Products::Rounded, &rounded),
             (WeightRef::PackedBf16(&weight), Products::Exact, &case.x),
             (WeightRef::F32(&transposed), Products::Exact, &case.x),
+            (WeightRef::PackedF32(&packed), Products::Exact, &case.x),
         ] {
             for bias in [None, Some(&case.bias[..])] {
                 let mut y = unwritten(case.shape);
                 let layer = LinearRef { weight, bias, shape: case.shape };
+                let units = Units { bf16: Some(unit), f32: None };
                 // SAFETY: the unit is available, and the case has the lengths of its shape.
-                let done = unsafe { gemm_bf16::linear(unit, &case.x, layer, products, &mut y) };
-                let is_f32 = matches!(weight, WeightRef::F32(_));
+                let done = unsafe { blocks::linear(units, &case.x, layer, products, &mut y) };
+                let is_f32 = matches!(weight, WeightRef::F32(_) | WeightRef::PackedF32(_));
                 let few = is_f32 && case.shape.rows <= 32;
                 assert_eq!(done, (unit == Bf16Unit::Tiles || products == Products::Rounded) && !few);
                 if done {
@@ -147,11 +159,43 @@ fn every_bf16_unit_multiplies_activations_rounded_or_whole() {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn every_f32_unit_multiplies_f32_and_widened_bf16_and_a_row_alone_alike() {
+    let units = F32Unit::available();
+    if units.is_empty() {
+        eprintln!("skipped: this processor has no AVX2");
+    }
+    for (unit, case) in units.iter().flat_map(|unit| SHAPES.map(|shape| (*unit, case(shape)))) {
+        let LinearShape { rows, in_features, out_features } = case.shape;
+        let bf16 = Bf16Matrix::pack(&bf16_values(&case.weight), in_features, out_features);
+        let f32 = case.packed();
+        let units = Units { bf16: None, f32: Some(unit) };
+        let run = |x: &[f32], weight, bias, shape: LinearShape| {
+            let mut y = unwritten(shape);
+            // SAFETY: the unit is available, and the slices have the lengths of the shape.
+            let done = unsafe {
+                blocks::linear(units, x, LinearRef { weight, bias, shape }, Products::Exact, &mut y)
+            };
+            assert!(done);
+            y
+        };
+        for bias in [None, Some(&case.bias[..])] {
+            let y = run(&case.x, WeightRef::PackedF32(&f32), bias, case.shape);
+            assert_close(&y, &reference(&case.x, &case, bias.is_some()), 1e-5);
+            assert!(y == run(&case.x, WeightRef::PackedBf16(&bf16), bias, case.shape));
+            let last = &case.x[(rows - 1) * in_features..];
+            let alone = run(last, WeightRef::PackedF32(&f32), bias, LinearShape { rows: 1, ..case.shape });
+            assert_eq!(alone, y[(rows - 1) * out_features..], "{unit:?}");
+        }
+    }
+}
+
 /// Weights with all their bits, against f64 and the `gemm` crate: no further off, but for a little.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn f32_cut_into_parts_is_as_exact_as_f32() {
-    if Bf16Unit::best() != Some(Bf16Unit::Tiles) {
+    if Units::best().bf16 != Some(Bf16Unit::Tiles) {
         eprintln!("skipped: this processor has no tile unit");
         return;
     }
@@ -174,8 +218,10 @@ fn f32_cut_into_parts_is_as_exact_as_f32() {
 fn threads_do_not_change_a_bit_and_other_rows_hardly() {
     let case = case((300, 1100, 170));
     let (f32, bf16, f16) = (case.transposed(), bf16_values(&case.weight), f16_values(&case.weight));
+    let packed = case.packed();
     for (weight, products) in [
         (WeightRef::F32(&f32), Products::Exact),
+        (WeightRef::PackedF32(&packed), Products::Exact),
         (WeightRef::Bf16(&bf16), Products::Rounded),
         (WeightRef::Bf16(&bf16), Products::Exact),
         (WeightRef::F16(&f16), Products::Exact),

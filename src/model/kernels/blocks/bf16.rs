@@ -7,8 +7,8 @@ use std::ops::Range;
 use half::bf16;
 
 use super::super::amx::{Parts, TILE_ROWS, Tiles};
-use super::super::bf16_matrix::{BLOCK, Line};
 use super::super::int8::{GROUP_STEPS, STEP as INT8_STEP, round_to_int8};
+use super::super::line::{BLOCK, HALF, Line};
 
 /// Parts of 8 bits that the 24 bits of an f32 are cut into.
 const EXACT_PARTS: usize = 3;
@@ -68,33 +68,27 @@ fn rounded_to_bf16(values: __m512) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(rounded)))
 }
 
-/// Lays out the weights of 32 outputs from `output` on, over the steps `steps`, of f32 weights `[in, out]`: as
-/// [`pack_weights`] does, but each step as three parts. Outputs and inputs past the end become zero.
+/// Lays out f32 weights of 32 outputs over the steps `steps`, as [`pack_weights`] does, but each step as three parts.
+/// `weights` gives those of an input for the first or the second half of the outputs, as many as there are, and
+/// nothing past the end.
 ///
 /// # Safety
 /// The processor has AVX512F, BW and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn pack_f32_weights(
-    weights: &[f32],
-    out_features: usize,
-    output: usize,
+pub(super) unsafe fn pack_f32_weights<'a>(
+    weights: impl Fn(usize, usize) -> Option<&'a [f32]>,
     steps: Range<usize>,
     lines: &mut [Line],
 ) {
     let pairs = steps.flat_map(|step| (0..BLOCK / 2).map(move |pair| (step, pair)));
-    let outputs = out_features.saturating_sub(output).min(BLOCK);
     for (index, (step, pair)) in pairs.enumerate() {
         let first_line = index / (BLOCK / 2) * EXACT_PARTS * BLOCK + pair;
         for half in 0..2 {
-            let outputs = outputs.saturating_sub(half * 16).min(16);
-            let mask = if outputs == 0 { 0 } else { u16::MAX >> (16 - outputs) };
             let row = |input: usize| {
-                let start = input * out_features + output + half * 16;
-                // SAFETY: the masked load reads `outputs` values only, which are there.
-                match weights.get(start..start + outputs) {
-                    Some(values) => unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) },
-                    None => _mm512_setzero_ps(),
-                }
+                let values = weights(input, half).unwrap_or_default();
+                let mask = ((1u32 << values.len().min(HALF)) - 1) as u16;
+                // SAFETY: the masked load reads these values only.
+                unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
             };
             let input = step * BLOCK + 2 * pair;
             let (mut even, mut odd) = (row(input), row(input + 1));
@@ -102,7 +96,7 @@ pub(super) unsafe fn pack_f32_weights(
                 let (near_even, near_odd) = (rounded_to_bf16(even), rounded_to_bf16(odd));
                 let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(near_even));
                 let high = _mm512_castps_si512(near_odd);
-                let line = &mut lines[first_line + part * BLOCK + half * 16];
+                let line = &mut lines[first_line + part * BLOCK + half * HALF];
                 // SAFETY: both are 64 plain bytes.
                 *line = unsafe { std::mem::transmute::<__m512i, Line>(_mm512_or_si512(low, high)) };
                 (even, odd) = (_mm512_sub_ps(even, near_even), _mm512_sub_ps(odd, near_odd));

@@ -5,21 +5,34 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::amx::Parts;
-use super::super::bf16_matrix::{BLOCK, Line};
-use super::super::int8::{GROUP_STEPS, STEP};
+use super::super::int8::{GROUP_STEPS, STEP as INT8_STEP};
+use super::super::line::{BLOCK, Line};
 use super::super::linear::LinearShape;
 use super::super::parallel::SharedMut;
 use super::super::scratch::resize_exact;
-use super::block::{pack_activations, pack_int8_activations};
+use super::bf16::{pack_activations, pack_int8_activations};
+use super::f32::{STEP as F32_STEP, pack_f32_activations};
+use super::units::{Bf16Unit, F32Unit};
 
 /// Steps of a panel of weights in a pass at most, those of all parts counted: 32 KiB, two thirds of the first-level
 /// cache.
 const STEPS_PER_PASS: usize = 16;
+/// The same of f32, which processors with less of that cache multiply as well; even, so that a panel of one layer is
+/// two steps in a pass of the next.
+const F32_STEPS_PER_PASS: usize = 6;
+/// Steps of all rows of a task in a pass at most, those of all parts counted: 768 KiB, less than half of the
+/// second-level cache.
+const STEPS_PER_TASK: usize = 384;
+/// The same of f32: 256 KiB.
+const F32_STEPS_PER_TASK: usize = 128;
 
-/// What activations are multiplied as.
+/// What activations and weights are multiplied as, and by what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operands {
-    Bf16(Parts),
+    /// Only tiles have more than one part.
+    Bf16(Bf16Unit, Parts),
+    F32(F32Unit),
+    /// By tiles.
     Int8,
 }
 
@@ -27,16 +40,41 @@ impl Operands {
     /// Inputs of a step, whose lines have 64 bytes.
     fn inputs_per_step(self) -> usize {
         match self {
-            Self::Bf16(_) => BLOCK,
-            Self::Int8 => STEP,
+            Self::Bf16(..) => BLOCK,
+            Self::F32(_) => F32_STEP,
+            Self::Int8 => INT8_STEP,
         }
     }
 
     /// Parts of a step of activations and of weights.
     pub(super) fn parts(self) -> [usize; 2] {
         match self {
-            Self::Bf16(parts) => parts.count(),
-            Self::Int8 => [1, 1],
+            Self::Bf16(_, parts) => parts.count(),
+            Self::F32(_) | Self::Int8 => [1, 1],
+        }
+    }
+
+    /// Packs up to 32 rows into one block of as many steps as `lines` has room for, from a step on, of what is not
+    /// int8.
+    ///
+    /// # Safety
+    /// The processor has the unit. `rows` is a whole number of rows.
+    unsafe fn pack(self, rows: &[f32], in_features: usize, first_step: usize, lines: &mut [Line]) {
+        match self {
+            // SAFETY: every unit of bf16 implies AVX512F, BW and BF16.
+            Self::Bf16(_, parts) => unsafe {
+                pack_activations(rows, in_features, first_step, parts.count()[0], lines);
+            },
+            Self::F32(_) | Self::Int8 => pack_f32_activations(rows, in_features, first_step, lines),
+        }
+    }
+
+    /// What multiplies them, where that is the tile unit or one of bf16.
+    pub(super) fn bf16_unit(self) -> Option<Bf16Unit> {
+        match self {
+            Self::Bf16(unit, _) => Some(unit),
+            Self::F32(_) => None,
+            Self::Int8 => Some(Bf16Unit::Tiles),
         }
     }
 }
@@ -60,9 +98,20 @@ impl Layout {
         let steps_per_pass = match operands {
             // Scales belong to whole groups of them.
             Operands::Int8 => steps.min(STEPS_PER_PASS),
-            Operands::Bf16(_) => steps.div_ceil(steps.div_ceil(STEPS_PER_PASS / of_weights)),
+            Operands::F32(_) => steps.min(F32_STEPS_PER_PASS),
+            Operands::Bf16(..) => steps.div_ceil(steps.div_ceil(STEPS_PER_PASS / of_weights)),
         };
         Self { operands, blocks: shape.rows.div_ceil(BLOCK), steps, steps_per_pass }
+    }
+
+    /// Tasks that share the rows.
+    pub(super) fn row_tasks(self) -> usize {
+        let per_task = match self.operands {
+            Operands::F32(_) => F32_STEPS_PER_TASK,
+            Operands::Bf16(..) | Operands::Int8 => STEPS_PER_TASK,
+        };
+        let [of_rows, _] = self.operands.parts();
+        (self.blocks * self.steps_per_pass * of_rows).div_ceil(per_task).min(self.blocks)
     }
 
     pub(super) fn passes(self) -> usize {
@@ -101,16 +150,19 @@ impl Layout {
     /// Packs the values that a panel of the layer before gives for a block of rows.
     ///
     /// # Safety
-    /// `lines` has this layout and no other thread touches these; the processor has AVX512F, BW and BF16.
+    /// `lines` has this layout and no other thread touches these; the processor has the unit of the operands, which are
+    /// not int8.
     pub(super) unsafe fn pack(self, block: usize, panel: usize, values: &[f32], lines: &SharedMut<'_, Line>) {
-        let (pass, step) = (panel / self.steps_per_pass, panel % self.steps_per_pass);
-        let first = self.first_line(pass, block) + step * self.lines_per_step();
-        let [parts, _] = self.operands.parts();
+        let per_panel = BLOCK / self.operands.inputs_per_step();
+        let step = panel * per_panel;
+        let pass = step / self.steps_per_pass;
+        let steps = self.steps(pass);
+        let num_lines = per_panel.min(steps.end - step) * self.lines_per_step();
+        let first = self.first_line(pass, block) + (step - steps.start) * self.lines_per_step();
         // SAFETY: as the caller says.
-        unsafe {
-            let lines = std::slice::from_raw_parts_mut(lines.as_ptr().add(first), self.lines_per_step());
-            pack_activations(values, BLOCK, 0, parts, lines);
-        }
+        let lines = unsafe { std::slice::from_raw_parts_mut(lines.as_ptr().add(first), num_lines) };
+        // SAFETY: as the caller says.
+        unsafe { self.operands.pack(values, BLOCK, 0, lines) };
     }
 }
 
@@ -127,7 +179,7 @@ impl<'a> Activations<'a> {
     /// Packs all rows of `x` into `lines` and, if they are to be int8, `scales`.
     ///
     /// # Safety
-    /// The processor has AVX512F, BW and BF16.
+    /// The processor has the unit of the operands.
     pub(super) unsafe fn pack(
         x: &[f32],
         shape: LinearShape,
@@ -147,11 +199,10 @@ impl<'a> Activations<'a> {
                 let lines = &mut lines[..steps.len() * layout.lines_per_step()];
                 if operands == Operands::Int8 {
                     pack_int8_activations(rows, shape.in_features, steps.start, lines, scales);
-                    return;
+                } else {
+                    // SAFETY: as the caller says.
+                    unsafe { operands.pack(rows, shape.in_features, steps.start, lines) };
                 }
-                let [parts, _] = operands.parts();
-                // SAFETY: as the caller says.
-                unsafe { pack_activations(rows, shape.in_features, steps.start, parts, lines) };
             },
         );
         Self { lines, scales, layout }

@@ -1,0 +1,110 @@
+//! Weights in f32, laid out as products of blocks read them.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+#[cfg(target_arch = "x86_64")]
+use super::blocks::Units;
+use super::line::{BLOCK, HALF, Line};
+
+/// Inputs of a step.
+const STEP: usize = 16;
+
+/// A weight matrix `[out, in]`:
+///
+/// ```text
+/// panel (32 outputs) -> step (16 inputs) -> two halves -> 16 lines, one for an input: 16 outputs
+/// ```
+///
+/// It takes as much memory as the matrix row by row, filled up to whole panels and steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct F32Matrix {
+    lines: Vec<Line>,
+    in_features: usize,
+    out_features: usize,
+}
+
+impl F32Matrix {
+    /// Whether this processor is faster with weights in this layout.
+    pub fn pays() -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return Units::best().f32.is_some();
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
+    /// Lays out `values`, row by row `[out, in]`.
+    pub fn pack(values: &[f32], in_features: usize, out_features: usize) -> Self {
+        let lines_per_panel = in_features.div_ceil(STEP) * BLOCK;
+        let mut lines = vec![Line::ZERO; out_features.div_ceil(BLOCK) * lines_per_panel];
+        if lines_per_panel > 0 {
+            lines.par_chunks_mut(lines_per_panel).enumerate().for_each(|(panel, lines)| {
+                let outputs = panel * BLOCK..out_features.min((panel + 1) * BLOCK);
+                let rows = &values[outputs.start * in_features..outputs.end * in_features];
+                for (row, values) in rows.chunks_exact(in_features).enumerate() {
+                    let (half, lane) = (row / HALF, row % HALF);
+                    for (values, step) in values.chunks(STEP).zip(lines.chunks_exact_mut(BLOCK)) {
+                        for (value, line) in values.iter().zip(&mut step[half * HALF..]) {
+                            line.floats_mut()[lane] = *value;
+                        }
+                    }
+                }
+            });
+        }
+        Self { lines, in_features, out_features }
+    }
+
+    /// Values of the matrix.
+    pub fn len(&self) -> usize {
+        self.in_features * self.out_features
+    }
+
+    /// Writes the values of an output from the input `first` on.
+    pub fn widen(&self, output: usize, first: usize, values: &mut [f32]) {
+        let panel = self.panel(output / BLOCK);
+        let (half, lane) = (output % BLOCK / HALF, output % HALF);
+        for (input, value) in (first..).zip(values) {
+            *value = panel[(input / STEP * 2 + half) * HALF + input % STEP].floats()[lane];
+        }
+    }
+
+    /// The weights of an input for half a panel; nothing past the last step.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn row(&self, panel: usize, half: usize, input: usize) -> Option<&[f32; HALF]> {
+        self.panel(panel).get((input / STEP * 2 + half) * HALF + input % STEP).map(Line::floats)
+    }
+
+    /// The lines of some steps of a panel.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn steps(&self, panel: usize, steps: &Range<usize>) -> &[Line] {
+        &self.panel(panel)[steps.start * BLOCK..steps.end * BLOCK]
+    }
+
+    fn panel(&self, panel: usize) -> &[Line] {
+        let lines = self.in_features.div_ceil(STEP) * BLOCK;
+        &self.lines[panel * lines..(panel + 1) * lines]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_data::values;
+    use super::*;
+
+    #[test]
+    fn values_come_back() {
+        for (inputs, outputs) in [(1, 1), (7, 5), (32, 32), (33, 31), (65, 40), (2, 100)] {
+            let weights = values(inputs * outputs, 1);
+            let matrix = F32Matrix::pack(&weights, inputs, outputs);
+            assert_eq!(matrix.len(), weights.len());
+            for (output, row) in weights.chunks(inputs).enumerate() {
+                let first = output % inputs;
+                let mut values = vec![f32::NAN; inputs - first];
+                matrix.widen(output, first, &mut values);
+                assert_eq!(values, row[first..]);
+            }
+        }
+        assert_eq!(F32Matrix::pack(&[], 0, 3).len(), 0);
+    }
+}
