@@ -2,7 +2,7 @@
 # Measure gve beside its peers: the forward pass against transformers, then, unless arguments ask for something else
 # of the forward pass, training against PyTorch with PEFT, decoding against torchcodec and PyAV and search against FAISS.
 #
-#   benchmark/peers/run.sh                          everything, on the CPU
+#   benchmark/peers/run.sh                          everything, on the CPU; the 3B shape too, where it has room
 #   benchmark/peers/run.sh --rounds 5               the forward pass alone; arguments go to forward.py
 #   SHAPE=3b DTYPE=bf16 benchmark/peers/run.sh --device cuda --dtypes bf16
 #
@@ -22,11 +22,29 @@ if [ -z "${PEERS_PYTHON:-}" ] && [ ! -e "$work/venv/.ready" ]; then
   "$python" -m pip install --quiet --requirement benchmark/peers/requirements.txt
   touch "$work/venv/.ready"
 fi
-if [ ! -e "$checkpoint/inputs.safetensors" ]; then   # written last
-  "$python" benchmark/peers/make_checkpoint.py --shape "$shape" --dtype "$dtype" --out "$checkpoint"
-fi
-"$python" benchmark/peers/forward.py --checkpoint "$checkpoint" "$@"
-if [ $# -eq 0 ]; then
+make_checkpoint() { # SHAPE DTYPE FOLDER
+  if [ ! -e "$3/inputs.safetensors" ]; then   # written last
+    "$python" benchmark/peers/make_checkpoint.py --shape "$1" --dtype "$2" --out "$3"
+  fi
+}
+
+# Whether the weights of the 3B shape fit on the disk, unless they are there, and into memory in bf16, with something to spare.
+has_room_for_3b() {
+  local disk memory
+  disk=$(df -Pk "$work" | awk 'NR == 2 { print $4 }')
+  memory=$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo 2> /dev/null || echo 0)
+  [ "$memory" -gt 12000000 ] && { [ "$disk" -gt 10000000 ] || [ -e "$work/3b-bf16/inputs.safetensors" ]; }
+}
+
+make_checkpoint "$shape" "$dtype" "$checkpoint"
+if [ $# -gt 0 ]; then
+  "$python" benchmark/peers/forward.py --checkpoint "$checkpoint" "$@"
+else
+  "$python" benchmark/peers/forward.py --checkpoint "$checkpoint" --dtypes f32,bf16,int8 --load
+  if [ "$shape" = small ] && has_room_for_3b; then
+    make_checkpoint 3b bf16 "$work/3b-bf16"
+    "$python" benchmark/peers/forward.py --checkpoint "$work/3b-bf16" --dtypes bf16,int8 --rounds 2 --runs 2 --load
+  fi
   "$python" benchmark/peers/train.py --work "$work/train"
   "$python" benchmark/peers/decode.py tests/golden/media/bunny.mp4
   "$python" benchmark/peers/decode.py

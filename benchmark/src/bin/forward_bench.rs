@@ -1,10 +1,10 @@
 //! Times one forward pass on tensors from a file: our side of `benchmark/peers/forward.py`.
 //!
-//! Prints one JSON line: the seconds of every run, the peak memory of the process, the
-//! embedding. It links no FFmpeg, so that it runs on a bare GPU machine.
+//! Prints one JSON line: the seconds of every run, when the first embedding was there, the peak memory of the
+//! process, the embedding. It links no FFmpeg, so that it runs on a bare GPU machine.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use candle_core::{DType as TensorDType, Device as TensorDevice, Tensor};
@@ -125,6 +125,7 @@ fn of_pairs(arguments: &Arguments, reranker: &Reranker, query: &Input, candidate
 #[allow(clippy::print_stdout)]
 fn time(arguments: &Arguments, mut pass: impl FnMut() -> Result<Vec<f32>>) -> Result<()> {
     let mut hidden = pass()?;
+    let first_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs_f64();
     let mut seconds = Vec::with_capacity(arguments.runs);
     for _ in 0..arguments.runs {
         let start = Instant::now();
@@ -134,7 +135,7 @@ fn time(arguments: &Arguments, mut pass: impl FnMut() -> Result<Vec<f32>>) -> Re
     let norm = hidden.iter().map(|v| v * v).sum::<f32>().sqrt();
     let embedding: Vec<f32> = hidden.iter().map(|v| v / norm).collect();
     let line = serde_json::json!({
-        "seconds": seconds, "peak_rss_bytes": peak_rss_bytes()?, "embedding": embedding,
+        "seconds": seconds, "first_at": first_at, "peak_rss_bytes": peak_rss_bytes()?, "embedding": embedding,
     });
     println!("{line}");
     Ok(())
