@@ -47,6 +47,8 @@ pub(super) unsafe fn multiply_f32(
         match unit {
             F32Unit::Avx512 => avx512::multiply(rows, num_rows, weights, ahead, add, sums),
             F32Unit::Avx2 => avx2::multiply(rows, num_rows, weights, ahead, add, sums),
+            #[cfg(test)]
+            F32Unit::Emulated => emulated::multiply(rows, num_rows, weights, ahead, add, sums),
         }
     }
 }
@@ -171,4 +173,41 @@ by_vectors!(
     avx512, "avx512f", lanes 16, apart HALF * HALF,
     rows 11: 1 2 3 4 5 6 7 8 9 10,
     _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
+);
+
+/// Vectors as those of AVX-512, for its blocks to be tested anywhere.
+#[cfg(test)]
+mod sixteen {
+    pub(super) type Vector = [f32; 16];
+
+    pub(super) fn zero() -> Vector {
+        [0.0; 16]
+    }
+
+    pub(super) fn broadcast(value: f32) -> Vector {
+        [value; 16]
+    }
+
+    pub(super) unsafe fn load(from: *const f32) -> Vector {
+        // SAFETY: as the caller says.
+        unsafe { from.cast::<Vector>().read() }
+    }
+
+    pub(super) unsafe fn store(to: *mut f32, values: Vector) {
+        // SAFETY: as the caller says.
+        unsafe { to.cast::<Vector>().write(values) }
+    }
+
+    pub(super) fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
+        std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]))
+    }
+}
+#[cfg(test)]
+use sixteen::{broadcast, load, multiply_add, store, zero};
+
+#[cfg(test)]
+by_vectors!(
+    emulated, "sse2", lanes 16, apart HALF * HALF,
+    rows 11: 1 2 3 4 5 6 7 8 9 10,
+    zero, load, store, broadcast, multiply_add
 );

@@ -71,6 +71,9 @@ impl Bf16Unit {
 pub(in super::super) enum F32Unit {
     Avx512,
     Avx2,
+    /// What [`Avx512`](Self::Avx512) does, on processors without it.
+    #[cfg(test)]
+    Emulated,
 }
 
 impl F32Unit {
