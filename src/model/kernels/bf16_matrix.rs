@@ -11,6 +11,7 @@ use super::blocks::Units;
 use super::line::{BLOCK, HALF, Line};
 use super::linear::Products;
 use super::scratch::resize_exact;
+#[cfg(target_arch = "x86_64")]
 use super::simd::vectorised;
 
 /// A weight matrix `[out, in]`:

@@ -14,6 +14,7 @@ impl Line {
     pub(super) const ZERO: Self = Self([0; BLOCK]);
 
     /// The same memory as pairs of bf16, the first of a pair in the lower half.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn pairs(&self) -> &[u32; HALF] {
         // SAFETY: both are 64 plain bytes, and a line is aligned to more.
         unsafe { &*std::ptr::from_ref(self).cast() }
