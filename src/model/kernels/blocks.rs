@@ -397,9 +397,9 @@ impl Product<'_> {
                     let sums = of_panels.clone().map(|sums| sums.row(index));
                     for (panel, (y, sums)) in y.chunks_mut(BLOCK).zip(sums).enumerate() {
                         // Whole, without a call for so few values.
-                        match y.as_mut_array::<BLOCK>() {
-                            Some(y) => *y = *sums,
-                            None => y.copy_from_slice(&sums[..y.len()]),
+                        match <&mut [f32; BLOCK]>::try_from(&mut *y) {
+                            Ok(y) => *y = *sums,
+                            Err(_) => y.copy_from_slice(&sums[..y.len()]),
                         }
                         if let Some(scales) = scales {
                             y.iter_mut().zip(&scales[panel * BLOCK..]).for_each(|(y, scale)| *y *= scale);

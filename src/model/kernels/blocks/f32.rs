@@ -18,9 +18,9 @@ pub(super) fn pack_f32_activations(rows: &[f32], in_features: usize, first_step:
             let line = line.floats_mut();
             let values = rows.get(row * in_features + inputs.start..row * in_features + inputs.end);
             let values = values.unwrap_or_default();
-            match values.as_array() {
-                Some(values) => *line = *values,
-                None => {
+            match <&[f32; STEP]>::try_from(values) {
+                Ok(values) => *line = *values,
+                Err(_) => {
                     line.fill(0.0);
                     line[..values.len()].copy_from_slice(values);
                 }
