@@ -30,6 +30,7 @@ Each side is a command that prints one JSON line last on standard output:
      "peak_rss_bytes": N, "embedding": [..], "peak_device_bytes": N or absent}
 """
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -265,6 +266,13 @@ def shapes_of(path):
     return {name: tensor["shape"] for name, tensor in head.items() if name != "__metadata__"}
 
 
+def product_rates(sides, options):
+    """The operations a second of torch's products; of none where ours is measured alone and there is no torch."""
+    if sides == ("ours",) and not importlib.util.find_spec("torch"):
+        return {}
+    return last_line(worker("--products", options), "torch's products", options)
+
+
 def cosine(a, b):
     if len(a) != len(b):
         sys.exit(f"forward.py: embeddings of {len(a)} and {len(b)} numbers; the sides ran different models.")
@@ -278,8 +286,8 @@ def table_row(dtype, side, results, work, rates):
     cells = [dtype, side, f"{statistics.median(seconds):.4f}", f"{min(seconds):.4f}-{max(seconds):.4f}", str(len(seconds)),
              f"{result['peak_rss_bytes'] / 2**20:.0f}"]
     cells.append(f"{result['peak_device_bytes'] / 2**20:.0f}" if "peak_device_bytes" in result else "-")
-    rate = rates[dtype_of("theirs", dtype)]
-    cells.append(f"{100 * work / statistics.median(seconds) / rate:.0f}")
+    rate = rates.get(dtype_of("theirs", dtype))
+    cells.append(f"{100 * work / statistics.median(seconds) / rate:.0f}" if rate else "-")
     if side == "ours" and "theirs" in results:
         theirs = results["theirs"]
         cells.append(f"{statistics.median(theirs['seconds']) / statistics.median(seconds):.2f}")
@@ -307,15 +315,15 @@ def compare(options):
     if "ours" in sides and options.ours == OURS:
         subprocess.run(shlex.split(OURS_BUILD), cwd=REPOSITORY, check=True)
     load_before = os.getloadavg()[0]
-    work, rates = operations(options), last_line(worker("--products", options), "torch's products", options)
+    work, rates = operations(options), product_rates(sides, options)
     all_results = {dtype: measure(dtype, sides, options) for dtype in options.dtypes.split(",")}
     any_result = next(iter(all_results.values()))
     versions = any_result.get("theirs", {}).get("versions", "transformers not run")
     device = any_result.get("theirs", {}).get("device_name", options.device)
 
     print(f"Machine: {machine()}; device {device}; {options.threads} threads; load before {load_before:.2f}. {versions}.\n")
-    print(f"A pass is {work / 1e12:.3f} TFLOP; torch multiplies " + " and ".join(
-        f"{rate / 1e12:.3f} TFLOP/s in {name}" for name, rate in rates.items()) + ".\n")
+    multiplies = " and ".join(f"{rate / 1e12:.3f} TFLOP/s in {name}" for name, rate in rates.items())
+    print(f"A pass is {work / 1e12:.3f} TFLOP; torch " + (f"multiplies {multiplies}" if rates else "is not installed") + ".\n")
     print("| dtype | side | median s | range s | runs | peak RSS MiB | peak device MiB | % of torch's products | theirs / ours | cosine |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for dtype, results in all_results.items():
