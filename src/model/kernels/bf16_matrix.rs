@@ -1,5 +1,6 @@
 //! Weights in bf16, laid out as the processor's products of bf16 read them.
 
+#[cfg(target_arch = "x86_64")]
 use std::ops::Range;
 
 use half::bf16;
@@ -7,11 +8,9 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::blocks::Units;
-
-use super::line::{BLOCK, HALF, Line};
+use super::line::{BLOCK, HALF, Line, transposed};
 use super::linear::Products;
-use super::scratch::resize_exact;
-#[cfg(target_arch = "x86_64")]
+use super::scratch::{filled, resize_exact};
 use super::simd::vectorised;
 
 /// A weight matrix `[out, in]`:
@@ -34,7 +33,7 @@ impl Bf16Matrix {
     pub fn pays(products: Products, once: bool) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
-            let Units { bf16, f32 } = Units::best();
+            let Units { bf16, f32, .. } = Units::best();
             bf16.is_some_and(|unit| unit.parts(products).is_some()) || (f32.is_some() && !once)
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -46,7 +45,8 @@ impl Bf16Matrix {
 
     /// Lays out `values`, row by row `[out, in]`.
     pub fn pack(values: &[bf16], in_features: usize, out_features: usize) -> Self {
-        let mut matrix = Self::default();
+        let lines = filled(out_features.div_ceil(BLOCK) * in_features.div_ceil(BLOCK) * BLOCK, Line::ZERO);
+        let mut matrix = Self { lines, ..Self::default() };
         matrix.repack(values, in_features, out_features);
         matrix
     }
@@ -94,6 +94,7 @@ impl Bf16Matrix {
     }
 
     /// The lines of some steps of a panel.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn steps(&self, panel: usize, steps: &Range<usize>) -> &[Line] {
         &self.panel(panel)[steps.start * BLOCK..steps.end * BLOCK]
     }
@@ -128,20 +129,26 @@ impl Bf16Matrix {
 
 /// Lays out up to 32 rows of weights, of `in_features` values each, on any processor.
 fn pack_panel(rows: &[bf16], in_features: usize, lines: &mut [Line]) {
-    lines.fill(Line::ZERO);
-    for (row, values) in rows.chunks_exact(in_features).enumerate() {
-        let (half, lane) = (row / HALF, row % HALF);
-        for (values, step) in values.chunks(BLOCK).zip(lines.chunks_exact_mut(BLOCK)) {
-            let lines = &mut step[half * HALF..];
-            let (pairs, last) = values.as_chunks::<2>();
-            for ([even, odd], line) in pairs.iter().zip(&mut *lines) {
-                line.pairs_mut()[lane] = u32::from(even.to_bits()) | u32::from(odd.to_bits()) << 16;
+    let pair = |[even, odd]: [bf16; 2]| u32::from(even.to_bits()) | u32::from(odd.to_bits()) << 16;
+    vectorised(
+        #[inline(always)]
+        || {
+            for (index, lines) in lines.chunks_exact_mut(HALF).enumerate() {
+                let inputs = index / 2 * BLOCK..in_features.min((index / 2 + 1) * BLOCK);
+                let mut pairs = [[0; HALF]; HALF];
+                let rows = rows.chunks_exact(in_features).skip(index % 2 * HALF);
+                for (pairs, row) in pairs.iter_mut().zip(rows) {
+                    let (values, last) = row[inputs.clone()].as_chunks::<2>();
+                    pairs.iter_mut().zip(values).for_each(|(to, values)| *to = pair(*values));
+                    if let [value] = last {
+                        pairs[values.len()] = pair([*value, bf16::ZERO]);
+                    }
+                }
+                let columns = lines.iter_mut().zip(transposed(pairs));
+                columns.for_each(|(line, pairs)| *line.pairs_mut() = pairs);
             }
-            if let [value] = last {
-                lines[pairs.len()].pairs_mut()[lane] = u32::from(value.to_bits());
-            }
-        }
-    }
+        },
+    );
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Products of blocks of 32 rows and 32 outputs, which linear layers are made of on x86-64.
 //!
 //! Activations are laid out once per call in blocks of 32 rows, weights once and for all in panels of 32 outputs
-//! ([`F32Matrix`], [`Bf16Matrix`]). Tasks run blocks through what multiplies them fastest ([`Units`]):
+//! ([`F32Matrix`](super::F32Matrix), [`Bf16Matrix`](super::Bf16Matrix)) or 16 ([`Int8Matrix`](super::Int8Matrix)).
+//! Tasks run blocks through what multiplies them fastest ([`Units`]):
 //! - f32 by vectors of f32 ([`f32`]), and so are bf16 weights, widened, where nothing multiplies bf16;
 //! - bf16 by the tile unit ([`amx`](super::amx)), or by `vdpbf16ps` where there is only AVX512-BF16, with sums in f32;
-//! - f32 by the tile unit, too: cut into three parts of bf16 that add up to it ([`Parts`]);
-//! - int8 by the tile unit ([`Int8Matrix`]), with activations rounded to int8.
+//! - f32 by the tile unit, too: cut into three parts of bf16 that add up to it ([`Parts`](super::amx::Parts));
+//! - int8 by the tile unit, with activations rounded to int8.
 //!
 //! Weights that are multiplied as something else than they are stored as are cut or widened by each task as it goes,
 //! which is little beside what it does with them.
@@ -21,17 +22,16 @@
 
 mod bf16;
 mod f32;
+mod int8;
+mod layer;
 mod layout;
 mod units;
 
 use super::activation::{Activation, activate, gate_by};
-use super::amx::{self, LINES_AHEAD, Parts};
-use super::bf16_matrix::Bf16Matrix;
-use super::f32_matrix::F32Matrix;
+use super::amx::LINES_AHEAD;
 use super::feed_forward::FeedForward;
-use super::int8::Int8Matrix;
-use super::line::{BLOCK, HALF, Line};
-use super::linear::{LinearRef, LinearShape, Products, WeightRef};
+use super::line::{BLOCK, Line};
+use super::linear::{LinearRef, LinearShape, Products};
 use super::parallel::SharedMut;
 use super::scratch::resize_exact;
 use super::simd::vectorised;
@@ -40,24 +40,25 @@ use std::cell::Cell;
 use std::ops::Range;
 
 pub(super) use bf16::{multiply, pack_activations, pack_weights};
-use bf16::{multiply_int8, pack_f32_weights};
 use f32::multiply_f32;
+use int8::multiply_int8;
+use layer::{Layer, Weights};
 use layout::{Activations, Layout, Operands};
-#[cfg(test)]
-pub(super) use units::F32Unit;
 pub(super) use units::{Bf16Unit, Units};
+#[cfg(test)]
+pub(super) use units::{F32Unit, Int8Unit};
 
 /// Values of a block's sums.
 const BLOCK_SUMS: usize = BLOCK * BLOCK;
-/// Rows for which cutting f32 weights costs more than it saves.
-const FEW_ROWS: usize = BLOCK;
 /// Panels of a task at most: the more, the less often activations come from further away.
 const PANELS_PER_TASK: usize = 16;
 
 thread_local! {
     static ACTIVATIONS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
-    static BETWEEN: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static SCALES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static LINES_BETWEEN: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    static SCALES_BETWEEN: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static VALUES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
     static WEIGHTS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static SUMS: Cell<Vec<Sums>> = const { Cell::new(Vec::new()) };
 }
@@ -71,97 +72,6 @@ impl Sums {
     #[inline(always)]
     fn row(&self, index: usize) -> &[f32; BLOCK] {
         &self.0.as_chunks().0[index]
-    }
-}
-
-/// Weights that are multiplied here.
-#[derive(Clone, Copy)]
-enum Weights<'a> {
-    Bf16(&'a Bf16Matrix),
-    F32(&'a F32Matrix),
-    /// `[in, out]`.
-    F32Rows(&'a [f32]),
-    Int8(&'a Int8Matrix),
-}
-
-/// A layer, and what it is multiplied as.
-struct Layer<'a> {
-    weight: Weights<'a>,
-    operands: Operands,
-    bias: Option<&'a [f32]>,
-    shape: LinearShape,
-}
-
-impl<'a> Layer<'a> {
-    /// The layer as one of `units` multiplies it, where that is the fastest.
-    fn of(
-        LinearRef { weight, bias, shape }: LinearRef<'a>,
-        products: Products,
-        units: Units,
-    ) -> Option<Self> {
-        let cuts = units.bf16 == Some(Bf16Unit::Tiles) && shape.rows > FEW_ROWS;
-        let f32 = |cut| match cut {
-            true => Some(Operands::Bf16(Bf16Unit::Tiles, Parts::Both)),
-            false => units.f32.map(Operands::F32),
-        };
-        let bf16 = || {
-            let unit = units.bf16?;
-            Some(Operands::Bf16(unit, unit.parts(products)?))
-        };
-        let (weight, operands) = match weight {
-            WeightRef::PackedBf16(matrix) => (Weights::Bf16(matrix), bf16().or_else(|| f32(false))?),
-            WeightRef::PackedF32(matrix) => (Weights::F32(matrix), f32(cuts)?),
-            WeightRef::F32(values) if cuts => (Weights::F32Rows(values), f32(true)?),
-            WeightRef::Int8(matrix) if units.bf16 == Some(Bf16Unit::Tiles) && amx::has_int8() => {
-                (Weights::Int8(matrix), Operands::Int8)
-            }
-            _ => return None,
-        };
-        Some(Self { weight, operands, bias, shape })
-    }
-
-    /// The weights of a panel over some steps, where they are stored as they are multiplied.
-    fn stored(&self, panel: usize, steps: &Range<usize>) -> Option<&'a [Line]> {
-        match (self.weight, self.operands) {
-            (Weights::Bf16(matrix), Operands::Bf16(..)) => Some(matrix.steps(panel, steps)),
-            (Weights::F32(matrix), Operands::F32(_)) => Some(matrix.steps(panel, steps)),
-            _ => None,
-        }
-    }
-
-    /// The weights of a panel over some steps as they are multiplied, in `cut` where they are stored otherwise; not of
-    /// int8.
-    ///
-    /// # Safety
-    /// The processor has the unit of the operands.
-    unsafe fn weights<'b>(&self, panel: usize, steps: &Range<usize>, cut: &'b mut [Line]) -> &'b [Line]
-    where
-        'a: 'b,
-    {
-        if let Some(stored) = self.stored(panel, steps) {
-            return stored;
-        }
-        // SAFETY: what cuts f32 implies AVX512F, BW and BF16.
-        unsafe {
-            match self.weight {
-                Weights::Bf16(matrix) => matrix.widen_steps(panel, steps.start, cut),
-                Weights::F32(matrix) => {
-                    let row = |input, half| matrix.row(panel, half, input).map(|row| &row[..]);
-                    pack_f32_weights(row, steps.clone(), cut);
-                }
-                Weights::F32Rows(values) => {
-                    let outputs = self.shape.out_features;
-                    let row = |input: usize, half: usize| {
-                        let first = panel * BLOCK + half * HALF;
-                        let len = outputs.saturating_sub(first).min(HALF);
-                        values.get(input * outputs + first..input * outputs + first + len)
-                    };
-                    pack_f32_weights(row, steps.clone(), cut);
-                }
-                Weights::Int8(_) => {}
-            }
-        }
-        cut
     }
 }
 
@@ -211,25 +121,28 @@ pub(super) unsafe fn feed_forward(
         gated => gated.flatten(),
     };
     let alike = |layer: &Layer<'_>| layer.operands == operands;
-    // A scale of int8 is that of several panels.
-    if operands == Operands::Int8 || !alike(&second) || !gated.as_ref().is_none_or(alike) {
+    if !alike(&second) || !gated.as_ref().is_none_or(alike) {
         return false;
     }
-    let (mut lines, mut scales, mut between) = (ACTIVATIONS.take(), SCALES.take(), BETWEEN.take());
+    let (mut lines, mut scales) = (ACTIVATIONS.take(), SCALES.take());
+    let (mut lines_between, mut scales_between) = (LINES_BETWEEN.take(), SCALES_BETWEEN.take());
     let layout = Layout::of(second.shape, operands);
-    resize_exact(&mut between, layout.lines(), Line::ZERO);
+    resize_exact(&mut lines_between, layout.lines(), Line::ZERO);
+    resize_exact(&mut scales_between, layout.scales(), 0.0);
     // SAFETY: the processor has the units (caller).
     unsafe {
         let activations = Activations::pack(x, first.shape, operands, &mut lines, &mut scales);
-        let out = Output::Packed(activation, layout, SharedMut::new(&mut between));
+        let (lines, scales) = (SharedMut::new(&mut lines_between), SharedMut::new(&mut scales_between));
+        let out = Output::Packed { activation, layout, lines, scales };
         Product { activations, layer: first, gated, out }.compute();
-        let activations = Activations { lines: &between, scales: &[], layout };
+        let activations = Activations { lines: &lines_between, scales: &scales_between, layout };
         let out = Output::Values(SharedMut::new(y));
         Product { activations, layer: second, gated: None, out }.compute();
     }
     ACTIVATIONS.set(lines);
     SCALES.set(scales);
-    BETWEEN.set(between);
+    LINES_BETWEEN.set(lines_between);
+    SCALES_BETWEEN.set(scales_between);
     true
 }
 
@@ -243,7 +156,17 @@ enum Output<'a> {
     /// Row by row.
     Values(SharedMut<'a, f32>),
     /// Through an activation to the packed input of the next layer.
-    Packed(Activation, Layout, SharedMut<'a, Line>),
+    Packed { activation: Activation, layout: Layout, lines: SharedMut<'a, Line>, scales: SharedMut<'a, f32> },
+}
+
+impl Output<'_> {
+    /// Panels that a task does not take one without the others of.
+    fn panels_together(&self) -> usize {
+        match self {
+            Self::Values(_) => 1,
+            Self::Packed { layout, .. } => layout.operands.panels_together(),
+        }
+    }
 }
 
 struct Product<'a> {
@@ -262,16 +185,18 @@ impl Product<'_> {
     unsafe fn compute(&self) {
         let Layout { blocks, .. } = self.activations.layout;
         let panels = self.layer.shape.out_features.div_ceil(BLOCK);
+        let together = self.out.panels_together();
         let threads = rayon::current_num_threads();
         let row_tasks = self.activations.layout.row_tasks();
         let panel_tasks = (self.layers().count() * panels)
             .div_ceil(PANELS_PER_TASK)
             .max((2 * threads).div_ceil(row_tasks))
             .next_multiple_of(threads)
-            .min(panels);
+            .min(panels.div_ceil(together));
         (0..row_tasks * panel_tasks).into_par_iter().for_each(|task| {
             let blocks = share(blocks, row_tasks, task / panel_tasks);
-            let panels = share(panels, panel_tasks, task % panel_tasks);
+            let some = share(panels.div_ceil(together), panel_tasks, task % panel_tasks);
+            let panels = some.start * together..panels.min(some.end * together);
             // SAFETY: tasks have disjoint blocks of outputs, and the processor has the units (caller).
             unsafe { self.blocks(blocks, panels) };
         });
@@ -290,7 +215,7 @@ impl Product<'_> {
         let operands = layout.operands;
         let [_, of_weights] = operands.parts();
         // SAFETY: the unit is available (caller).
-        let tiles = operands.bf16_unit().and_then(|unit| unsafe { unit.tiles() });
+        let tiles = unsafe { operands.tiles() };
         let layers: Vec<&Layer<'_>> = self.layers().collect();
         let sums_per_panel = layers.len() * blocks.len();
         let (mut sums, mut cut) = (SUMS.take(), WEIGHTS.take());
@@ -306,10 +231,8 @@ impl Product<'_> {
                         for (block, Sums(sums)) in blocks {
                             let rows = self.activations.block(pass, block);
                             let rows = (rows, self.activations.scales(pass, block));
-                            if let Some(tiles) = &tiles {
-                                // SAFETY: tiles are of int8 where such weights are; there are as many steps.
-                                unsafe { multiply_int8(tiles, rows, panels, steps.len(), add, sums) };
-                            }
+                            // SAFETY: the unit is available (caller), and there are as many steps.
+                            unsafe { multiply_int8(tiles.as_ref(), rows, panels, steps.len(), add, sums) };
                         }
                         continue;
                     }
@@ -337,29 +260,37 @@ impl Product<'_> {
                                     multiply(tiles.as_ref(), parts, rows, weights, add, sums);
                                 }
                                 // Above.
-                                Operands::Int8 => {}
+                                Operands::Int8(_) => {}
                             }
                         }
                     }
                 }
                 if pass + 1 == layout.passes()
-                    && let Output::Packed(activation, to, lines) = &self.out
+                    && let Output::Packed { activation, layout: to, lines, scales } = &self.out
                 {
                     let (sums, gated) = sums.split_at_mut(blocks.len());
                     for (index, (block, sums)) in blocks.clone().zip(sums).enumerate() {
                         let sums = &mut sums.0[..self.num_rows(block) * BLOCK];
                         self.activate(*activation, panel, sums, gated.get_mut(index));
-                        // SAFETY: the lines of this block are this task's own (caller).
-                        unsafe { to.pack(block, panel, sums, lines) };
+                        if self.out.panels_together() == 1 {
+                            // SAFETY: the lines of this block are this task's own (caller).
+                            unsafe { to.pack(block, panel, (sums, BLOCK), (lines, scales)) };
+                        }
                     }
                 }
             }
         }
-        if let Output::Values(y) = &self.out {
-            for (index, block) in blocks.enumerate() {
-                let of_panels = sums.chunks_exact(sums_per_panel).map(|sums| &sums[index]);
-                // SAFETY: these outputs are this task's own (caller).
-                unsafe { self.write(block, &panels, of_panels, y) };
+        for (index, block) in blocks.enumerate() {
+            let of_panels = sums.chunks_exact(sums_per_panel).map(|sums| &sums[index]);
+            // SAFETY: these outputs are this task's own (caller).
+            unsafe {
+                match &self.out {
+                    Output::Values(y) => self.write(block, &panels, of_panels, y),
+                    Output::Packed { layout: to, lines, scales, .. } if self.out.panels_together() > 1 => {
+                        self.pack(block, &panels, of_panels, *to, (lines, scales));
+                    }
+                    Output::Packed { .. } => {}
+                }
             }
         }
         SUMS.set(sums);
@@ -380,11 +311,6 @@ impl Product<'_> {
     ) {
         let LinearShape { rows, out_features, .. } = self.layer.shape;
         let columns = panels.start * BLOCK..out_features.min(panels.end * BLOCK);
-        let bias = self.layer.bias.map(|bias| &bias[columns.clone()]);
-        let scales = match self.layer.weight {
-            Weights::Int8(matrix) => Some(&matrix.scales()[columns.clone()]),
-            _ => None,
-        };
         vectorised(
             #[inline(always)]
             || {
@@ -395,22 +321,48 @@ impl Product<'_> {
                         std::slice::from_raw_parts_mut(first, columns.len())
                     };
                     let sums = of_panels.clone().map(|sums| sums.row(index));
-                    for (panel, (y, sums)) in y.chunks_mut(BLOCK).zip(sums).enumerate() {
+                    for (panel, (y, sums)) in panels.clone().zip(y.chunks_mut(BLOCK).zip(sums)) {
                         // Whole, without a call for so few values.
                         match <&mut [f32; BLOCK]>::try_from(&mut *y) {
                             Ok(y) => *y = *sums,
                             Err(_) => y.copy_from_slice(&sums[..y.len()]),
                         }
-                        if let Some(scales) = scales {
-                            y.iter_mut().zip(&scales[panel * BLOCK..]).for_each(|(y, scale)| *y *= scale);
-                        }
-                        if let Some(bias) = bias {
-                            y.iter_mut().zip(&bias[panel * BLOCK..]).for_each(|(y, bias)| *y += bias);
-                        }
+                        self.layer.finish(panel, y);
                     }
                 }
             },
         );
+    }
+
+    /// Packs what the sums of a block of rows and some panels were made into, panels that belong together at a time.
+    ///
+    /// # Safety
+    /// The lines and scales of this block and these panels are there, and no other thread touches them.
+    unsafe fn pack<'a>(
+        &self,
+        block: usize,
+        panels: &Range<usize>,
+        mut of_panels: impl Iterator<Item = &'a Sums>,
+        to: Layout,
+        (lines, scales): (&SharedMut<'_, Line>, &SharedMut<'_, f32>),
+    ) {
+        let (rows, together) = (self.num_rows(block), to.operands.panels_together());
+        let mut values = VALUES.take();
+        for first in panels.clone().step_by(together) {
+            let some = first..panels.end.min(first + together);
+            let width = self.layer.shape.out_features.min(some.end * BLOCK) - first * BLOCK;
+            resize_exact(&mut values, rows * width, 0.0);
+            for (column, sums) in (0..width).step_by(BLOCK).zip(of_panels.by_ref().take(some.len())) {
+                let columns = column..width.min(column + BLOCK);
+                for (values, sums) in values.chunks_exact_mut(width).zip((0..BLOCK).map(|row| sums.row(row)))
+                {
+                    values[columns.clone()].copy_from_slice(&sums[..columns.len()]);
+                }
+            }
+            // SAFETY: as the caller says.
+            unsafe { to.pack(block, first, (&values, width), (lines, scales)) };
+        }
+        VALUES.set(values);
     }
 
     /// Rows of a block that there are.
@@ -420,18 +372,14 @@ impl Product<'_> {
 
     /// Sends the sums of rows of a block through the activation, and multiplies them with what they gate.
     fn activate(&self, activation: Activation, panel: usize, sums: &mut [f32], gated: Option<&mut Sums>) {
-        let add_bias = |layer: &Layer<'_>, sums: &mut [f32]| {
-            let Some(bias) = layer.bias else { return };
-            let bias = &bias[panel * BLOCK..];
-            for sums in sums.chunks_exact_mut(BLOCK) {
-                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-            }
+        let finish = |layer: &Layer<'_>, sums: &mut [f32]| {
+            sums.chunks_exact_mut(BLOCK).for_each(|sums| layer.finish(panel, sums));
         };
-        add_bias(&self.layer, sums);
+        finish(&self.layer, sums);
         match (gated, &self.gated) {
             (Some(Sums(gated)), Some(layer)) => {
                 let gated = &mut gated[..sums.len()];
-                add_bias(layer, gated);
+                finish(layer, gated);
                 gate_by(activation, sums, gated);
             }
             _ => activate(activation, sums),

@@ -1,12 +1,15 @@
 //! Weights in f32, laid out as products of blocks read them.
 
+#[cfg(target_arch = "x86_64")]
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::blocks::Units;
-use super::line::{BLOCK, HALF, Line};
+use super::line::{BLOCK, HALF, Line, transposed};
+use super::scratch::filled;
+use super::simd::vectorised;
 
 /// Inputs of a step.
 const STEP: usize = 16;
@@ -37,19 +40,27 @@ impl F32Matrix {
     /// Lays out `values`, row by row `[out, in]`.
     pub fn pack(values: &[f32], in_features: usize, out_features: usize) -> Self {
         let lines_per_panel = in_features.div_ceil(STEP) * BLOCK;
-        let mut lines = vec![Line::ZERO; out_features.div_ceil(BLOCK) * lines_per_panel];
+        let mut lines = filled(out_features.div_ceil(BLOCK) * lines_per_panel, Line::ZERO);
         if lines_per_panel > 0 {
             lines.par_chunks_mut(lines_per_panel).enumerate().for_each(|(panel, lines)| {
                 let outputs = panel * BLOCK..out_features.min((panel + 1) * BLOCK);
                 let rows = &values[outputs.start * in_features..outputs.end * in_features];
-                for (row, values) in rows.chunks_exact(in_features).enumerate() {
-                    let (half, lane) = (row / HALF, row % HALF);
-                    for (values, step) in values.chunks(STEP).zip(lines.chunks_exact_mut(BLOCK)) {
-                        for (value, line) in values.iter().zip(&mut step[half * HALF..]) {
-                            line.floats_mut()[lane] = *value;
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (index, lines) in lines.chunks_exact_mut(HALF).enumerate() {
+                            let inputs = index / 2 * STEP..in_features.min((index / 2 + 1) * STEP);
+                            let mut bits = [[0; HALF]; HALF];
+                            let rows = rows.chunks_exact(in_features).skip(index % 2 * HALF);
+                            for (bits, row) in bits.iter_mut().zip(rows) {
+                                let values = bits.iter_mut().zip(&row[inputs.clone()]);
+                                values.for_each(|(bits, value)| *bits = value.to_bits());
+                            }
+                            let columns = lines.iter_mut().zip(transposed(bits));
+                            columns.for_each(|(line, bits)| *line.pairs_mut() = bits);
                         }
-                    }
-                }
+                    },
+                );
             });
         }
         Self { lines, in_features, out_features }

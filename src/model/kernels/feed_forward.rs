@@ -147,6 +147,54 @@ mod tests {
         }
     }
 
+    /// Where scales of int8 are those of several panels; tiles are emulated where there are none.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn layers_of_int8_in_one_give_what_they_give_one_after_the_other() {
+        use super::super::blocks::Int8Unit;
+        use super::super::int8::Int8Matrix;
+
+        let int8 = Int8Unit::available().first().copied().unwrap_or(Int8Unit::Emulated);
+        let units = Units { int8: Some(int8), ..Units::default() };
+        let products = Products::Exact;
+        for [rows, inputs, between, outputs] in
+            [[1, 1, 1, 1], [33, 70, 300, 40], [3, 64, 1024, 17], [2, 30, 1100, 5], [65, 40, 31, 33]]
+        {
+            let x = values(rows * inputs, 1);
+            let matrix = |from: usize, to: usize, seed| {
+                let weights = values(from * to, seed);
+                Int8Matrix::round(from, to, |row, to| to.copy_from_slice(&weights[row * from..][..from]))
+            };
+            let weights =
+                [matrix(inputs, between, 2), matrix(inputs, between, 3), matrix(between, outputs, 4)];
+            let biases = [between, between, outputs].map(|len| values(len, 5));
+            let layer = |index: usize, in_features, out_features| LinearRef {
+                weight: WeightRef::Int8(&weights[index]),
+                bias: Some(&biases[index][..]),
+                shape: LinearShape { rows, in_features, out_features },
+            };
+            let apart = |layer: LinearRef<'_>, x: &[f32]| {
+                let mut y = vec![f32::NAN; rows * layer.shape.out_features];
+                // SAFETY: the processor has the unit, and the lengths are those of the shape.
+                assert!(unsafe { blocks::linear(units, x, layer, products, &mut y) });
+                y
+            };
+            for gated in [None, Some(layer(1, inputs, between))] {
+                let (first, second) = (layer(0, inputs, between), layer(2, between, outputs));
+                let mut values = apart(first, &x);
+                match gated {
+                    None => activate(Activation::Silu, &mut values),
+                    Some(gated) => gated_mul(Activation::Silu, &mut values, &apart(gated, &x)).unwrap(),
+                }
+                let mut y = vec![f32::NAN; rows * outputs];
+                let layers = FeedForward { first, gated, activation: Activation::Silu, second };
+                // SAFETY: as above.
+                assert!(unsafe { blocks::feed_forward(units, &x, layers, products, &mut y) });
+                assert_eq!(y, apart(second, &values), "{rows} x {inputs} to {between} to {outputs}");
+            }
+        }
+    }
+
     #[test]
     fn sizes_that_do_not_fit_are_refused() {
         let (x, weight) = ([1.0; 6], [bf16::ONE; 12]);

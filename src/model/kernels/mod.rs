@@ -18,6 +18,7 @@ mod dropout;
 mod error;
 mod f32_matrix;
 mod feed_forward;
+mod huge_pages;
 mod int8;
 mod layer_norm;
 mod line;

@@ -4,15 +4,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::amx::Parts;
+use super::super::amx::{Parts, Tiles};
 use super::super::int8::{GROUP_STEPS, STEP as INT8_STEP};
 use super::super::line::{BLOCK, Line};
 use super::super::linear::LinearShape;
 use super::super::parallel::SharedMut;
 use super::super::scratch::resize_exact;
-use super::bf16::{pack_activations, pack_int8_activations};
+use super::bf16::pack_activations;
 use super::f32::{STEP as F32_STEP, pack_f32_activations};
-use super::units::{Bf16Unit, F32Unit};
+use super::int8::pack_int8_activations;
+use super::units::{Bf16Unit, F32Unit, Int8Unit};
 
 /// Steps of a panel of weights in a pass at most, those of all parts counted: 32 KiB, two thirds of the first-level
 /// cache.
@@ -32,8 +33,7 @@ pub(super) enum Operands {
     /// Only tiles have more than one part.
     Bf16(Bf16Unit, Parts),
     F32(F32Unit),
-    /// By tiles.
-    Int8,
+    Int8(Int8Unit),
 }
 
 impl Operands {
@@ -42,7 +42,7 @@ impl Operands {
         match self {
             Self::Bf16(..) => BLOCK,
             Self::F32(_) => F32_STEP,
-            Self::Int8 => INT8_STEP,
+            Self::Int8(_) => INT8_STEP,
         }
     }
 
@@ -50,31 +50,52 @@ impl Operands {
     pub(super) fn parts(self) -> [usize; 2] {
         match self {
             Self::Bf16(_, parts) => parts.count(),
-            Self::F32(_) | Self::Int8 => [1, 1],
+            Self::F32(_) | Self::Int8(_) => [1, 1],
         }
     }
 
-    /// Packs up to 32 rows into one block of as many steps as `lines` has room for, from a step on, of what is not
-    /// int8.
+    /// Panels of the layer before whose values are packed together: those that share a scale.
+    pub(super) fn panels_together(self) -> usize {
+        match self {
+            Self::Int8(_) => GROUP_STEPS * INT8_STEP / BLOCK,
+            Self::Bf16(..) | Self::F32(_) => 1,
+        }
+    }
+
+    /// Packs up to 32 rows into one block of as many steps as `lines` has room for, from a step on, with `scales` if
+    /// they are to be int8.
     ///
     /// # Safety
     /// The processor has the unit. `rows` is a whole number of rows.
-    unsafe fn pack(self, rows: &[f32], in_features: usize, first_step: usize, lines: &mut [Line]) {
+    unsafe fn pack(
+        self,
+        rows: &[f32],
+        in_features: usize,
+        first_step: usize,
+        lines: &mut [Line],
+        scales: &mut [f32],
+    ) {
         match self {
             // SAFETY: every unit of bf16 implies AVX512F, BW and BF16.
             Self::Bf16(_, parts) => unsafe {
                 pack_activations(rows, in_features, first_step, parts.count()[0], lines);
             },
-            Self::F32(_) | Self::Int8 => pack_f32_activations(rows, in_features, first_step, lines),
+            Self::F32(_) => pack_f32_activations(rows, in_features, first_step, lines),
+            Self::Int8(_) => pack_int8_activations(rows, in_features, first_step, lines, scales),
         }
     }
 
-    /// What multiplies them, where that is the tile unit or one of bf16.
-    pub(super) fn bf16_unit(self) -> Option<Bf16Unit> {
+    /// The tiles of this thread, if these multiply them.
+    ///
+    /// # Safety
+    /// The processor has the unit.
+    pub(super) unsafe fn tiles(self) -> Option<Tiles> {
         match self {
-            Self::Bf16(unit, _) => Some(unit),
-            Self::F32(_) => None,
-            Self::Int8 => Some(Bf16Unit::Tiles),
+            Self::Bf16(Bf16Unit::Tiles, _) | Self::Int8(Int8Unit::Tiles) => {
+                // SAFETY: as the caller says.
+                Some(unsafe { Tiles::configure() })
+            }
+            _ => None,
         }
     }
 }
@@ -97,7 +118,7 @@ impl Layout {
         let steps = shape.in_features.div_ceil(operands.inputs_per_step());
         let steps_per_pass = match operands {
             // Scales belong to whole groups of them.
-            Operands::Int8 => steps.min(STEPS_PER_PASS),
+            Operands::Int8(_) => steps.min(STEPS_PER_PASS),
             Operands::F32(_) => steps.min(F32_STEPS_PER_PASS),
             Operands::Bf16(..) => steps.div_ceil(steps.div_ceil(STEPS_PER_PASS / of_weights)),
         };
@@ -108,7 +129,7 @@ impl Layout {
     pub(super) fn row_tasks(self) -> usize {
         let per_task = match self.operands {
             Operands::F32(_) => F32_STEPS_PER_TASK,
-            Operands::Bf16(..) | Operands::Int8 => STEPS_PER_TASK,
+            Operands::Bf16(..) | Operands::Int8(_) => STEPS_PER_TASK,
         };
         let [of_rows, _] = self.operands.parts();
         (self.blocks * self.steps_per_pass * of_rows).div_ceil(per_task).min(self.blocks)
@@ -128,6 +149,10 @@ impl Layout {
         self.passes() * self.blocks * self.lines_per_block()
     }
 
+    pub(super) fn scales(self) -> usize {
+        self.passes() * self.blocks * self.scales_per_block()
+    }
+
     /// Lines of a block in a pass.
     fn lines_per_block(self) -> usize {
         self.steps_per_pass * self.lines_per_step()
@@ -137,9 +162,12 @@ impl Layout {
         self.operands.parts()[0] * BLOCK
     }
 
-    /// Scales of a block in a pass, one of each row and group.
+    /// Scales of a block in a pass, one of each row and group; none but of int8.
     fn scales_per_block(self) -> usize {
-        self.steps_per_pass.div_ceil(GROUP_STEPS) * BLOCK
+        match self.operands {
+            Operands::Int8(_) => self.steps_per_pass.div_ceil(GROUP_STEPS) * BLOCK,
+            Operands::Bf16(..) | Operands::F32(_) => 0,
+        }
     }
 
     /// The first line of a block in a pass.
@@ -147,22 +175,38 @@ impl Layout {
         (pass * self.blocks + block) * self.lines_per_block()
     }
 
-    /// Packs the values that a panel of the layer before gives for a block of rows.
+    /// The first scale of a block in a pass.
+    fn first_scale(self, pass: usize, block: usize) -> usize {
+        (pass * self.blocks + block) * self.scales_per_block()
+    }
+
+    /// Packs the values, `width` of each row, that a panel of the layer before gives for a block of rows, or
+    /// [that](Operands::panels_together) and those that it shares a scale with.
     ///
     /// # Safety
-    /// `lines` has this layout and no other thread touches these; the processor has the unit of the operands, which are
-    /// not int8.
-    pub(super) unsafe fn pack(self, block: usize, panel: usize, values: &[f32], lines: &SharedMut<'_, Line>) {
-        let per_panel = BLOCK / self.operands.inputs_per_step();
-        let step = panel * per_panel;
+    /// `lines` and `scales` have this layout and no other thread touches these; the processor has the unit of the
+    /// operands.
+    pub(super) unsafe fn pack(
+        self,
+        block: usize,
+        panel: usize,
+        (values, width): (&[f32], usize),
+        (lines, scales): (&SharedMut<'_, Line>, &SharedMut<'_, f32>),
+    ) {
+        let inputs_per_step = self.operands.inputs_per_step();
+        let step = panel * BLOCK / inputs_per_step;
         let pass = step / self.steps_per_pass;
         let steps = self.steps(pass);
-        let num_lines = per_panel.min(steps.end - step) * self.lines_per_step();
-        let first = self.first_line(pass, block) + (step - steps.start) * self.lines_per_step();
+        let num_lines = width.div_ceil(inputs_per_step).min(steps.end - step) * self.lines_per_step();
+        let line = self.first_line(pass, block) + (step - steps.start) * self.lines_per_step();
+        let num_scales = self.scales_per_block().min(BLOCK);
+        let scale = self.first_scale(pass, block) + (step - steps.start) / GROUP_STEPS * num_scales;
         // SAFETY: as the caller says.
-        let lines = unsafe { std::slice::from_raw_parts_mut(lines.as_ptr().add(first), num_lines) };
-        // SAFETY: as the caller says.
-        unsafe { self.operands.pack(values, BLOCK, 0, lines) };
+        unsafe {
+            let lines = std::slice::from_raw_parts_mut(lines.as_ptr().add(line), num_lines);
+            let scales = std::slice::from_raw_parts_mut(scales.as_ptr().add(scale), num_scales);
+            self.operands.pack(values, width, 0, lines, scales);
+        }
     }
 }
 
@@ -189,22 +233,20 @@ impl<'a> Activations<'a> {
     ) -> Self {
         let layout = Layout::of(shape, operands);
         resize_exact(lines, layout.lines(), Line::ZERO);
-        resize_exact(scales, layout.passes() * layout.blocks * layout.scales_per_block(), 0.0);
-        let blocks = lines.par_chunks_mut(layout.lines_per_block());
-        blocks.zip(scales.par_chunks_mut(layout.scales_per_block())).enumerate().for_each(
-            |(index, (lines, scales))| {
-                let (pass, block) = (index / layout.blocks, index % layout.blocks);
-                let steps = layout.steps(pass);
-                let rows = &x[block * BLOCK * shape.in_features..];
-                let lines = &mut lines[..steps.len() * layout.lines_per_step()];
-                if operands == Operands::Int8 {
-                    pack_int8_activations(rows, shape.in_features, steps.start, lines, scales);
-                } else {
-                    // SAFETY: as the caller says.
-                    unsafe { operands.pack(rows, shape.in_features, steps.start, lines) };
-                }
-            },
-        );
+        resize_exact(scales, layout.scales(), 0.0);
+        let shared = SharedMut::new(scales);
+        lines.par_chunks_mut(layout.lines_per_block()).enumerate().for_each(|(index, lines)| {
+            let (pass, block) = (index / layout.blocks, index % layout.blocks);
+            let steps = layout.steps(pass);
+            let rows = &x[block * BLOCK * shape.in_features..];
+            let lines = &mut lines[..steps.len() * layout.lines_per_step()];
+            // SAFETY: these scales are of this block and pass alone, and the processor has the unit (caller).
+            unsafe {
+                let first = shared.as_ptr().add(layout.first_scale(pass, block));
+                let scales = std::slice::from_raw_parts_mut(first, layout.scales_per_block());
+                operands.pack(rows, shape.in_features, steps.start, lines, scales);
+            }
+        });
         Self { lines, scales, layout }
     }
 
@@ -216,7 +258,6 @@ impl<'a> Activations<'a> {
 
     /// The scales of a block in a pass.
     pub(super) fn scales(&self, pass: usize, block: usize) -> &'a [f32] {
-        let scales = self.layout.scales_per_block();
-        &self.scales[(pass * self.layout.blocks + block) * scales..][..scales]
+        &self.scales[self.layout.first_scale(pass, block)..][..self.layout.scales_per_block()]
     }
 }

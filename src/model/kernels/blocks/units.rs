@@ -6,10 +6,11 @@ use super::super::amx::{self, Parts, Tiles};
 use super::super::linear::Products;
 
 /// The fastest of each kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in super::super) struct Units {
     pub(in super::super) bf16: Option<Bf16Unit>,
     pub(in super::super) f32: Option<F32Unit>,
+    pub(in super::super) int8: Option<Int8Unit>,
 }
 
 impl Units {
@@ -19,6 +20,7 @@ impl Units {
         *BEST.get_or_init(|| Self {
             bf16: Bf16Unit::available().first().copied(),
             f32: F32Unit::available().first().copied(),
+            int8: Int8Unit::available().first().copied(),
         })
     }
 }
@@ -63,6 +65,25 @@ impl Bf16Unit {
     pub(in super::super) unsafe fn tiles(self) -> Option<Tiles> {
         // SAFETY: as the caller says.
         (self == Self::Tiles).then(|| unsafe { Tiles::configure() })
+    }
+}
+
+/// What multiplies blocks of int8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Int8Unit {
+    Tiles,
+    /// What [`Tiles`](Self::Tiles) does, on processors without it.
+    #[cfg(test)]
+    Emulated,
+}
+
+impl Int8Unit {
+    /// Units of this processor, the fastest first.
+    pub(in super::super) fn available() -> Vec<Self> {
+        match Bf16Unit::available().contains(&Bf16Unit::Tiles) && amx::has_int8() {
+            true => vec![Self::Tiles],
+            false => Vec::new(),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use super::linear::LinearRef;
 use super::parallel::SharedMut;
-use super::scratch::resize_exact;
+use super::scratch::{filled, resize_exact};
 use super::simd::{max_of, sum_of, vectorised};
 #[cfg(target_arch = "x86_64")]
 use block::{Avx2, Vnni};
@@ -75,7 +75,7 @@ impl Int8Matrix {
     ) -> Self {
         let lines_per_panel = in_features.next_multiple_of(STEP) / QUAD;
         let panels = out_features.div_ceil(OUTPUTS);
-        let mut lines = vec![Line([0; OUTPUTS * QUAD]); panels * lines_per_panel];
+        let mut lines = filled(panels * lines_per_panel, Line([0; OUTPUTS * QUAD]));
         let mut scales = vec![0.0; panels * OUTPUTS];
         if in_features > 0 {
             let panels = lines.par_chunks_mut(lines_per_panel).zip(scales.par_chunks_mut(OUTPUTS));
@@ -84,8 +84,12 @@ impl Int8Matrix {
                 let outputs = panel * OUTPUTS..out_features.min((panel + 1) * OUTPUTS);
                 for (lane, (output, scale)) in outputs.zip(scales).enumerate() {
                     *scale = read(output, &mut row);
-                    for (line, quad) in lines.iter_mut().zip(row.chunks(QUAD)) {
-                        line.0[lane * QUAD..][..quad.len()].copy_from_slice(quad);
+                    let (quads, rest) = row.as_chunks::<QUAD>();
+                    for (line, quad) in lines.iter_mut().zip(quads) {
+                        line.0.as_chunks_mut::<QUAD>().0[lane] = *quad;
+                    }
+                    if let Some(line) = lines.get_mut(quads.len()) {
+                        line.0[lane * QUAD..][..rest.len()].copy_from_slice(rest);
                     }
                 }
             });
@@ -263,10 +267,10 @@ fn linear_by<U: Unit>(x: &[f32], layer: LinearRef<'_, &Int8Matrix>, y: &mut [f32
 #[cfg(test)]
 mod tests {
     #[cfg(target_arch = "x86_64")]
-    use super::super::amx;
+    use super::super::blocks::{self, Int8Unit, Units};
+    use super::super::linear::LinearShape;
     #[cfg(target_arch = "x86_64")]
-    use super::super::blocks::{self, Bf16Unit, Units};
-    use super::super::linear::{LinearShape, Products, WeightRef};
+    use super::super::linear::{Products, WeightRef};
     use super::super::test_data::{assert_close, values};
     use super::*;
 
@@ -354,15 +358,18 @@ mod tests {
             } else {
                 eprintln!("skipped: this processor has no AVX512-VNNI");
             }
-            if Units::best().bf16 == Some(Bf16Unit::Tiles) && amx::has_int8() {
+            let mut units = Int8Unit::available();
+            if units.is_empty() {
+                eprintln!("skipped: this processor has no AMX-INT8");
+            }
+            units.push(Int8Unit::Emulated);
+            for unit in units {
+                let units = Units { int8: Some(unit), ..Units::default() };
                 check(|x, LinearRef { weight, bias, shape }, y| {
                     let layer = LinearRef { weight: WeightRef::Int8(weight), bias, shape };
                     // SAFETY: the unit is available, and the lengths are those of the shape.
-                    let done = unsafe { blocks::linear(Units::best(), x, layer, Products::Rounded, y) };
-                    assert!(done);
+                    assert!(unsafe { blocks::linear(units, x, layer, Products::Rounded, y) });
                 });
-            } else {
-                eprintln!("skipped: this processor has no AMX-INT8");
             }
         }
     }

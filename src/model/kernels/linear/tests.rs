@@ -145,7 +145,7 @@ fn every_bf16_unit_multiplies_activations_rounded_or_whole() {
             for bias in [None, Some(&case.bias[..])] {
                 let mut y = unwritten(case.shape);
                 let layer = LinearRef { weight, bias, shape: case.shape };
-                let units = Units { bf16: Some(unit), f32: None };
+                let units = Units { bf16: Some(unit), ..Units::default() };
                 // SAFETY: the unit is available, and the case has the lengths of its shape.
                 let done = unsafe { blocks::linear(units, &case.x, layer, products, &mut y) };
                 let is_f32 = matches!(weight, WeightRef::F32(_) | WeightRef::PackedF32(_));
@@ -170,7 +170,7 @@ fn every_f32_unit_multiplies_f32_and_widened_bf16_and_a_row_alone_alike() {
         let LinearShape { rows, in_features, out_features } = case.shape;
         let bf16 = Bf16Matrix::pack(&bf16_values(&case.weight), in_features, out_features);
         let f32 = case.packed();
-        let units = Units { bf16: None, f32: Some(unit) };
+        let units = Units { f32: Some(unit), ..Units::default() };
         let run = |x: &[f32], weight, bias, shape: LinearShape| {
             let mut y = unwritten(shape);
             // SAFETY: the unit is available, and the slices have the lengths of the shape.
