@@ -1,7 +1,7 @@
 //! Weights of a checkpoint: one memory-mapped `model.safetensors`, or shards with their index.
 //!
-//! Tensors are copied out one at a time in the precision asked for, and the mapped pages are
-//! given back at once, so that loading never holds a checkpoint twice.
+//! Tensors are copied out one at a time in the precision asked for, or laid out straight from the file, and the mapped
+//! pages are given back at once, so that loading never holds a checkpoint twice.
 
 mod int8;
 
@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::ModelError;
 use super::WeightPrecision;
+use super::kernels::Floats;
 use super::memory::MemoryNeed;
 use crate::options::shown_by;
 use crate::store::{IoError, is_file_name, limited_file, open_regular_file};
@@ -206,6 +207,33 @@ impl Checkpoint {
         Ok(tensor)
     }
 
+    /// What `make` makes of the values of the matrix `name`, whose shape must be `expected`, as they are stored: in
+    /// place, without a copy. `None` where that is not in floating point, or at an address that is none of such values.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub(super) fn floats<T>(
+        &self,
+        name: &str,
+        expected: &[usize],
+        make: impl FnOnce(Floats<'_>) -> T,
+    ) -> Result<Option<T>, ModelError> {
+        let (shard, info) = self.find(name, expected)?;
+        let bytes = shard.bytes_of(name, info)?;
+        // SAFETY: any bits are such a value.
+        let floats = unsafe {
+            match info.dtype {
+                Dtype::F32 => whole(bytes.align_to()).map(Floats::F32),
+                Dtype::BF16 => whole(bytes.align_to()).map(Floats::Bf16),
+                Dtype::F16 => whole(bytes.align_to()).map(Floats::F16),
+                _ => None,
+            }
+        };
+        let made = floats.map(make);
+        shard.forget_pages(shard.data_start + info.data_offsets.0, shard.data_start + info.data_offsets.1);
+        Ok(made)
+    }
+
     /// Copies `rows` of the matrix `name`, whose shape must be `expected`, as f32.
     ///
     /// # Errors
@@ -334,6 +362,11 @@ impl Shard {
 
     #[cfg(not(unix))]
     fn forget_pages(&self, _begin: usize, _end: usize) {}
+}
+
+/// The values of bytes, if these are whole values.
+fn whole<'a, T>((before, values, behind): (&'a [u8], &'a [T], &'a [u8])) -> Option<&'a [T]> {
+    (before.is_empty() && behind.is_empty()).then_some(values)
 }
 
 fn is_integer(stored: Dtype) -> bool {

@@ -3,7 +3,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::adapter::{Folding, LoraAdapter, ModuleNames};
-use super::kernels::{Int8Matrix, Products};
+use super::kernels::{Floats, Int8Matrix, Products};
 use super::ops::Lora;
 use super::trainable::{Parameters, Recorder, Trainable};
 use super::{Checkpoint, ModelError, WeightPrecision, memory};
@@ -176,12 +176,36 @@ impl<'a> Loader<'a> {
     /// The weights of a linear layer, where they are stored in int8 and stay as they are.
     pub(super) fn int8(&self, name: &str, shape: &[usize]) -> Result<Option<Int8Matrix>, ModelError> {
         let full = self.full(name);
-        let is_changed =
-            self.is_trained() || self.changes.folding.is_some_and(|folding| folding.changes(&full));
-        if is_changed || !self.rounds_to_int8(name) || !self.checkpoint.is_int8(&full) {
+        if self.is_changed(&full) || !self.rounds_to_int8(name) || !self.checkpoint.is_int8(&full) {
             return Ok(None);
         }
         self.checkpoint.int8(&full, shape).map(Some)
+    }
+
+    /// What `make` makes of a matrix that activations are multiplied with as the checkpoint stores it, and of the type
+    /// that it is to have: on the CPU, where the values are floats and stay what they are.
+    pub(super) fn stored<T>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        make: impl FnOnce(Floats<'_>, DType) -> Option<T>,
+    ) -> Result<Option<T>, ModelError> {
+        let full = self.full(name);
+        if self.is_changed(&full) || !self.device.is_cpu() {
+            return Ok(None);
+        }
+        let dtype = match self.precision.weights {
+            WeightPrecision::As(dtype) => Some(dtype),
+            WeightPrecision::Stored | WeightPrecision::Int8 => self.checkpoint.stored_as(&full),
+        };
+        let made =
+            self.checkpoint.floats(&full, shape, |floats| make(floats, dtype.unwrap_or(DType::F32)))?;
+        Ok(made.flatten())
+    }
+
+    /// Whether a tensor may become something else than the checkpoint has, on loading or afterwards.
+    fn is_changed(&self, full: &str) -> bool {
+        self.is_trained() || self.changes.folding.is_some_and(|folding| folding.changes(full))
     }
 
     fn full(&self, name: &str) -> String {

@@ -155,6 +155,8 @@ fn pack_panel(rows: &[bf16], in_features: usize, lines: &mut [Line]) {
 mod tests {
     #[cfg(target_arch = "x86_64")]
     use super::super::f32_matrix::F32Matrix;
+    #[cfg(target_arch = "x86_64")]
+    use super::super::floats::Floats;
     use super::super::test_data::values;
     use super::*;
 
@@ -190,8 +192,10 @@ mod tests {
             let weights = values(inputs * outputs, 1);
             let bf16: Vec<bf16> = weights.iter().map(|&value| bf16::from_f32(value)).collect();
             let wide: Vec<f32> = bf16.iter().map(|value| value.to_f32()).collect();
-            let (narrow, wide) =
-                (Bf16Matrix::pack(&bf16, inputs, outputs), F32Matrix::pack(&wide, inputs, outputs));
+            let (narrow, wide) = (
+                Bf16Matrix::pack(&bf16, inputs, outputs),
+                F32Matrix::pack(Floats::F32(&wide), inputs, outputs),
+            );
             let steps = inputs.div_ceil(HALF);
             for (panel, first) in (0..outputs.div_ceil(BLOCK)).flat_map(|p| (0..steps).map(move |s| (p, s))) {
                 let mut lines = vec![Line([1; BLOCK]); (steps - first) * BLOCK];

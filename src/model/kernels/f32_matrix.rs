@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::blocks::Units;
+use super::floats::Floats;
 use super::line::{BLOCK, HALF, Line, transposed};
 use super::scratch::filled;
 use super::simd::vectorised;
@@ -37,8 +38,16 @@ impl F32Matrix {
         return false;
     }
 
-    /// Lays out `values`, row by row `[out, in]`.
-    pub fn pack(values: &[f32], in_features: usize, out_features: usize) -> Self {
+    /// Lays out `values`.
+    pub fn pack(values: Floats<'_>, in_features: usize, out_features: usize) -> Self {
+        match values {
+            Floats::F32(values) => Self::of(values, in_features, out_features),
+            Floats::Bf16(values) => Self::of(values, in_features, out_features),
+            Floats::F16(values) => Self::of(values, in_features, out_features),
+        }
+    }
+
+    fn of<T: Copy + Into<f32> + Sync>(values: &[T], in_features: usize, out_features: usize) -> Self {
         let lines_per_panel = in_features.div_ceil(STEP) * BLOCK;
         let mut lines = filled(out_features.div_ceil(BLOCK) * lines_per_panel, Line::ZERO);
         if lines_per_panel > 0 {
@@ -54,7 +63,7 @@ impl F32Matrix {
                             let rows = rows.chunks_exact(in_features).skip(index % 2 * HALF);
                             for (bits, row) in bits.iter_mut().zip(rows) {
                                 let values = bits.iter_mut().zip(&row[inputs.clone()]);
-                                values.for_each(|(bits, value)| *bits = value.to_bits());
+                                values.for_each(|(bits, value)| *bits = (*value).into().to_bits());
                             }
                             let columns = lines.iter_mut().zip(transposed(bits));
                             columns.for_each(|(line, bits)| *line.pairs_mut() = bits);
@@ -107,8 +116,14 @@ mod tests {
     fn values_come_back() {
         for (inputs, outputs) in [(1, 1), (7, 5), (32, 32), (33, 31), (65, 40), (2, 100)] {
             let weights = values(inputs * outputs, 1);
-            let matrix = F32Matrix::pack(&weights, inputs, outputs);
+            let matrix = F32Matrix::pack(Floats::F32(&weights), inputs, outputs);
             assert_eq!(matrix.len(), weights.len());
+            let bf16: Vec<_> = weights.iter().map(|&value| half::bf16::from_f32(value)).collect();
+            let widened: Vec<_> = bf16.iter().map(|value| value.to_f32()).collect();
+            assert!(
+                F32Matrix::pack(Floats::Bf16(&bf16), inputs, outputs)
+                    == F32Matrix::pack(Floats::F32(&widened), inputs, outputs)
+            );
             for (output, row) in weights.chunks(inputs).enumerate() {
                 let first = output % inputs;
                 let mut values = vec![f32::NAN; inputs - first];
@@ -116,6 +131,6 @@ mod tests {
                 assert_eq!(values, row[first..]);
             }
         }
-        assert_eq!(F32Matrix::pack(&[], 0, 3).len(), 0);
+        assert_eq!(F32Matrix::pack(Floats::F32(&[]), 0, 3).len(), 0);
     }
 }

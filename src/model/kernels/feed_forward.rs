@@ -77,6 +77,7 @@ mod tests {
 
     use super::super::bf16_matrix::Bf16Matrix;
     use super::super::f32_matrix::F32Matrix;
+    use super::super::floats::Floats;
     use super::super::linear::{LinearShape, WeightRef, transpose};
     use super::super::test_data::{assert_close, values};
     use super::*;
@@ -112,8 +113,9 @@ mod tests {
                 linear(x, layer.weight, products, layer.shape, layer.bias, &mut y).unwrap();
                 y
             };
-            let packed =
-                sizes.map(|size @ [from, to]| F32Matrix::pack(&values(from * to, seed(size)), from, to));
+            let packed = sizes.map(|size @ [from, to]| {
+                F32Matrix::pack(Floats::F32(&values(from * to, seed(size))), from, to)
+            });
             let weights = |index: usize| {
                 [
                     WeightRef::PackedBf16(&bf16[index]),

@@ -131,6 +131,7 @@ fn widened(
 mod tests {
     use super::super::bf16_matrix::Bf16Matrix;
     use super::super::f32_matrix::F32Matrix;
+    use super::super::floats::Floats;
     use super::super::int8::Int8Matrix;
     use super::super::linear::transpose;
     use super::super::test_data::{assert_close, values};
@@ -174,7 +175,10 @@ mod tests {
             });
             for (weight, tolerance) in [
                 (WeightRef::F32(&f32), 1e-5),
-                (WeightRef::PackedF32(&F32Matrix::pack(&weight, in_features, out_features)), 1e-5),
+                (
+                    WeightRef::PackedF32(&F32Matrix::pack(Floats::F32(&weight), in_features, out_features)),
+                    1e-5,
+                ),
                 (WeightRef::Bf16(&bf16), 1e-5),
                 (WeightRef::PackedBf16(&Bf16Matrix::pack(&bf16, in_features, out_features)), 1e-5),
                 (WeightRef::F16(&f16), 1e-5),

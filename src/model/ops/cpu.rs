@@ -8,7 +8,7 @@ use candle_core::{
 };
 
 use super::cuda;
-use crate::model::kernels::{self, Heads, HeadsShape, KernelError, WeightRef};
+use crate::model::kernels::{self, Floats, Heads, HeadsShape, KernelError, WeightRef};
 
 /// A tensor's storage, held for reading.
 pub(super) struct Held<'a> {
@@ -35,14 +35,23 @@ impl Held<'_> {
     }
 
     /// The values of a contiguous weight.
-    pub(super) fn weight(&self) -> Result<WeightRef<'_>> {
+    pub(super) fn floats(&self) -> Result<Floats<'_>> {
         let View { storage, layout } = self.view()?;
         match storage {
-            CpuStorage::F32(values) => Ok(WeightRef::F32(slice(values, layout)?)),
-            CpuStorage::BF16(values) => Ok(WeightRef::Bf16(slice(values, layout)?)),
-            CpuStorage::F16(values) => Ok(WeightRef::F16(slice(values, layout)?)),
+            CpuStorage::F32(values) => Ok(Floats::F32(slice(values, layout)?)),
+            CpuStorage::BF16(values) => Ok(Floats::Bf16(slice(values, layout)?)),
+            CpuStorage::F16(values) => Ok(Floats::F16(slice(values, layout)?)),
             _ => Err(unexpected("f32, bf16 or f16 weights", layout)),
         }
+    }
+
+    /// The same for kernels, which want f32 `[in, out]`.
+    pub(super) fn weight(&self) -> Result<WeightRef<'_>> {
+        Ok(match self.floats()? {
+            Floats::F32(values) => WeightRef::F32(values),
+            Floats::Bf16(values) => WeightRef::Bf16(values),
+            Floats::F16(values) => WeightRef::F16(values),
+        })
     }
 
     /// As [`View::heads`].

@@ -4,7 +4,6 @@ use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, DType, Device, Layout, MetalStorage, Result, Shape, Storage, Tensor,
 };
-use half::slice::HalfFloatSliceExt;
 
 use super::cpu::{Held, View, hold, kernel};
 use super::recycling::buffer;
@@ -12,7 +11,7 @@ use super::trained_linear::trained_linear;
 use super::{Dropout, Lora, cuda, parameter};
 use crate::model::ModelError;
 use crate::model::kernels::{
-    self, Bf16Matrix, F32Matrix, Int8Matrix, LinearRef, LinearShape, Products, WeightRef,
+    self, Bf16Matrix, F32Matrix, Floats, Int8Matrix, LinearRef, LinearShape, Products, WeightRef,
 };
 use crate::model::loader::Loader;
 
@@ -49,17 +48,25 @@ impl Linear {
         bias: bool,
     ) -> std::result::Result<Self, ModelError> {
         let bias = bias.then(|| loader.activation("bias", &[outputs])).transpose()?;
-        let int8 = |matrix, bias| {
-            let weight = Values::Int8(Arc::new(matrix));
+        let frozen = |weight, bias| {
             Weight::Frozen(Arc::new(Frozen { weight, bias, products: loader.products(), inputs, outputs }))
         };
         if let Some(matrix) = loader.int8("weight", &[outputs, inputs])? {
-            return Ok(Self { weight: int8(matrix, bias), lora: None });
+            return Ok(Self { weight: frozen(Values::Int8(Arc::new(matrix)), bias), lora: None });
+        }
+        let rounds = loader.rounds_to_int8("weight");
+        let laid_out = loader.stored("weight", &[outputs, inputs], |values, dtype| match rounds {
+            true => Some(Values::Int8(Arc::new(rounded(values, [outputs, inputs])))),
+            false => packed(values, dtype, [outputs, inputs], loader.products()),
+        })?;
+        if let Some(values) = laid_out {
+            return Ok(Self { weight: frozen(values, bias), lora: None });
         }
         let weight = loader.weight("weight", &[outputs, inputs])?;
         let lora = loader.lora(&weight)?;
-        if loader.rounds_to_int8("weight") && !weight.track_op() {
-            return Ok(Self { weight: int8(rounded(&weight)?, bias), lora });
+        if rounds && !weight.track_op() {
+            let matrix = rounded(hold(&weight).floats()?, [outputs, inputs]);
+            return Ok(Self { weight: frozen(Values::Int8(Arc::new(matrix)), bias), lora });
         }
         Ok(Self { lora, ..Self::from_weight(weight, bias, loader)? })
     }
@@ -71,10 +78,11 @@ impl Linear {
         loader: &Loader<'_>,
     ) -> Result<Self> {
         let products = loader.products();
+        let (outputs, inputs) = weight.dims2()?;
         if !loader.is_trained()
-            && let Some(values) = packed(&weight, products)?
+            && weight.device().is_cpu()
+            && let Some(values) = packed(hold(&weight).floats()?, weight.dtype(), [outputs, inputs], products)
         {
-            let (outputs, inputs) = weight.dims2()?;
             let frozen = Frozen { weight: values, bias, products, inputs, outputs };
             return Ok(Self { weight: Weight::Frozen(Arc::new(frozen)), lora: None });
         }
@@ -269,40 +277,29 @@ impl HeldLinear<'_> {
     }
 }
 
-/// The values of (out, in) on the CPU as int8.
-fn rounded(weight: &Tensor) -> Result<Int8Matrix> {
-    let (outputs, inputs) = weight.dims2()?;
-    let held = hold(weight);
-    let stored = held.weight()?;
-    Ok(Int8Matrix::round(inputs, outputs, |output, row| {
-        let range = output * inputs..(output + 1) * inputs;
-        match stored {
-            WeightRef::F32(values) => row.copy_from_slice(&values[range]),
-            WeightRef::Bf16(values) => values[range].convert_to_f32_slice(row),
-            WeightRef::F16(values) => values[range].convert_to_f32_slice(row),
-            WeightRef::PackedF32(matrix) => matrix.widen(output, 0, row),
-            WeightRef::PackedBf16(matrix) => matrix.widen(output, 0, row),
-            WeightRef::Int8(matrix) => matrix.widen(output, 0, row),
-        }
-    }))
+/// The values of (out, in) as int8.
+fn rounded(values: Floats<'_>, [outputs, inputs]: [usize; 2]) -> Int8Matrix {
+    Int8Matrix::round(inputs, outputs, |output, row| {
+        values.widen(output * inputs..(output + 1) * inputs, row);
+    })
 }
 
-/// The values of (out, in) as the kernels on the CPU read them fastest, if that is another layout.
-fn packed(weight: &Tensor, products: Products) -> Result<Option<Values>> {
-    let pays = match weight.dtype() {
-        DType::F32 => F32Matrix::pays(),
-        DType::BF16 => Bf16Matrix::pays(products, false),
-        _ => false,
-    };
-    if !weight.device().is_cpu() || !pays {
-        return Ok(None);
-    }
-    let (outputs, inputs) = weight.dims2()?;
-    Ok(match hold(weight).weight()? {
-        WeightRef::F32(values) => Some(Values::F32(Arc::new(F32Matrix::pack(values, inputs, outputs)))),
-        WeightRef::Bf16(values) => Some(Values::Bf16(Arc::new(Bf16Matrix::pack(values, inputs, outputs)))),
+/// The values of (out, in) in a type as the kernels on the CPU read them fastest, if that is another layout.
+fn packed(
+    values: Floats<'_>,
+    dtype: DType,
+    [outputs, inputs]: [usize; 2],
+    products: Products,
+) -> Option<Values> {
+    match (values, dtype) {
+        (_, DType::F32) if F32Matrix::pays() => {
+            Some(Values::F32(Arc::new(F32Matrix::pack(values, inputs, outputs))))
+        }
+        (Floats::Bf16(values), DType::BF16) if Bf16Matrix::pays(products, false) => {
+            Some(Values::Bf16(Arc::new(Bf16Matrix::pack(values, inputs, outputs))))
+        }
         _ => None,
-    })
+    }
 }
 
 struct FrozenLinear(Arc<Frozen>);

@@ -1,5 +1,6 @@
 #[cfg(target_arch = "x86_64")]
 use super::super::blocks::{Bf16Unit, F32Unit};
+use super::super::floats::Floats;
 use super::super::test_data::{assert_close, values};
 use super::*;
 
@@ -29,7 +30,7 @@ impl Case {
     }
 
     fn packed(&self) -> F32Matrix {
-        F32Matrix::pack(&self.weight, self.shape.in_features, self.shape.out_features)
+        F32Matrix::pack(Floats::F32(&self.weight), self.shape.in_features, self.shape.out_features)
     }
 }
 
