@@ -188,6 +188,11 @@ impl Product<'_> {
         let together = self.out.panels_together();
         let threads = rayon::current_num_threads();
         let row_tasks = self.activations.layout.row_tasks();
+        // Where panels that belong together are too few for all threads, rows are shared out further.
+        let row_tasks = match together {
+            1 => row_tasks,
+            _ => row_tasks.max((2 * threads).div_ceil(panels.div_ceil(together))).min(blocks),
+        };
         let panel_tasks = (self.layers().count() * panels)
             .div_ceil(PANELS_PER_TASK)
             .max((2 * threads).div_ceil(row_tasks))

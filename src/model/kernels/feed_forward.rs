@@ -4,7 +4,7 @@
 use super::activation::{Activation, activate, gated_mul};
 #[cfg(target_arch = "x86_64")]
 use super::blocks::{self, Units};
-use super::error::{KernelError, check_length};
+use super::error::KernelError;
 use super::linear::{LinearRef, Products, linear};
 
 /// The layers, all of the same rows: `second(activation(first(x)))`, or with `gated`
@@ -36,7 +36,18 @@ pub fn feed_forward(
 ) -> Result<(), KernelError> {
     let FeedForward { first, gated, activation, second } = layers;
     let between = first.shape.rows * first.shape.out_features;
-    check_length("feed_forward", "values between", between, second.shape.rows * second.shape.in_features)?;
+    for (what, first, second) in [
+        ("the layers have different numbers of rows", first.shape.rows, second.shape.rows),
+        (
+            "the last layer takes other values than there are",
+            first.shape.out_features,
+            second.shape.in_features,
+        ),
+    ] {
+        if first != second {
+            return Err(KernelError::Shape { kernel: "feed_forward", what, first, second });
+        }
+    }
     if let Some(gated) = gated
         && gated.shape != first.shape
     {
@@ -159,9 +170,14 @@ mod tests {
         let int8 = Int8Unit::available().first().copied().unwrap_or(Int8Unit::Emulated);
         let units = Units { int8: Some(int8), ..Units::default() };
         let products = Products::Exact;
-        for [rows, inputs, between, outputs] in
-            [[1, 1, 1, 1], [33, 70, 300, 40], [3, 64, 1024, 17], [2, 30, 1100, 5], [65, 40, 31, 33]]
-        {
+        for [rows, inputs, between, outputs] in [
+            [1, 1, 1, 1],
+            [33, 70, 300, 40],
+            [70, 1100, 600, 5],
+            [3, 64, 1024, 17],
+            [2, 30, 1100, 5],
+            [65, 40, 31, 33],
+        ] {
             let x = values(rows * inputs, 1);
             let matrix = |from: usize, to: usize, seed| {
                 let weights = values(from * to, seed);
@@ -214,6 +230,10 @@ mod tests {
         run(&x, layers(None, layer(4, 3)), &mut y).unwrap();
         run(&x, layers(Some(layer(3, 4)), layer(4, 3)), &mut y).unwrap();
         assert!(run(&x, layers(None, layer(3, 3)), &mut y).is_err());
+        // As many values, but of other rows.
+        let turned = LinearShape { rows: 4, in_features: 2, out_features: 3 };
+        let second = LinearRef { shape: turned, ..layer(2, 3) };
+        assert!(run(&x, layers(None, second), &mut [0.0; 12]).is_err());
         assert!(run(&x, layers(Some(layer(3, 3)), layer(4, 3)), &mut y).is_err());
         assert!(run(&x[1..], layers(None, layer(4, 3)), &mut y).is_err());
         assert!(run(&x, layers(None, layer(4, 3)), &mut y[1..]).is_err());
