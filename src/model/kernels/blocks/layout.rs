@@ -90,12 +90,13 @@ impl Operands {
     /// # Safety
     /// The processor has the unit.
     pub(super) unsafe fn tiles(self) -> Option<Tiles> {
-        match self {
-            Self::Bf16(Bf16Unit::Tiles, _) | Self::Int8(Int8Unit::Tiles) => {
-                // SAFETY: as the caller says.
-                Some(unsafe { Tiles::configure() })
+        // SAFETY: as the caller says.
+        unsafe {
+            match self {
+                Self::Bf16(unit, _) => unit.tiles(),
+                Self::Int8(Int8Unit::Tiles) => Some(Tiles::configure()),
+                _ => None,
             }
-            _ => None,
         }
     }
 }
